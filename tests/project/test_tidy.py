@@ -1,0 +1,309 @@
+"""The project's own rules, read from the source without running it.
+
+Each rule yields findings as text, "place: what is wrong"; a test passes when there are none.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import NamedTuple
+
+import transit
+from transit import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "transit"
+
+# From low to high. A part imports parts of lower levels and itself; never its neighbours. The
+# package itself, which only gathers the public names, lies between the engine and what is on top.
+LEVELS: list[set[str]] = [
+    {"errors"},
+    {"config"},
+    {"format"},
+    {"proof", "lineage", "disk", "store"},
+    {"log", "tier"},
+    {"replay"},
+    {"verify"},
+    {"engine"},
+    {PACKAGE},
+    {"trace", "cli"},
+]
+LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+ANY_IMPORT = "testing"  # may import every part; no part may import it
+
+DISK_MODULE = "transit.disk"
+DISK_CALLS = {"os.open", "os.fsync", "os.fdatasync", "os.link"}
+PRINTING_PARTS = {"cli"}
+VAGUE_NAMES = {"utils", "util", "helpers", "common", "core", "base", "manager", "misc"}
+FILE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 60
+
+# What an exit code means to a caller.
+EXIT_CODES = {
+    1: "anything else",
+    2: "the input cannot be used",
+    3: "not found",
+    4: "the name is taken",
+    5: "locked by another process",
+    6: "not allowed",
+    7: "damaged or unknown bytes",
+    8: "the storage failed",
+    10: "the store moved on",
+}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module(NamedTuple):
+    """One source file of the package."""
+
+    name: str
+    path: Path
+    lines: list[str]
+    tree: ast.Module
+
+    @property
+    def part(self) -> str:
+        """The layer's part: "log" for transit.log.append, "transit" for the package itself."""
+        pieces = self.name.split(".")
+        part = pieces[1] if len(pieces) > 1 else PACKAGE
+        return "cli" if part == "__main__" else part
+
+    def at(self, node: ast.stmt | ast.expr) -> str:
+        return f"{self.path.relative_to(ROOT)}:{node.lineno}"
+
+
+@cache
+def modules() -> dict[str, Module]:
+    found = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        pieces = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces)
+        text = path.read_text(encoding="utf-8")
+        found[name] = Module(name, path, text.splitlines(), ast.parse(text))
+    return found
+
+
+def part_of(name: str) -> str:
+    return modules()[name].part
+
+
+def imports(module: Module) -> Iterator[tuple[ast.stmt, str]]:
+    """Each import of one of our modules, wherever it stands, with the module's name."""
+    package = module.name if module.path.stem == "__init__" else module.name.rpartition(".")[0]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), package)
+            names = [f"{source}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            target = name if name in modules() else name.rpartition(".")[0]
+            if target in modules():
+                yield node, target
+
+
+def functions(module: Module) -> Iterator[Function]:
+    return (node for node in ast.walk(module.tree) if isinstance(node, Function))
+
+
+def dotted(node: ast.expr) -> str:
+    """ "os.open" for that attribute, "" for what is no plain dotted name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def report(findings: Iterator[str]) -> None:
+    found = list(findings)
+    assert not found, "\n" + "\n".join(found)
+
+
+def parts_without_level() -> Iterator[str]:
+    for module in modules().values():
+        if module.part not in LEVEL_OF and module.part != ANY_IMPORT:
+            yield f"{module.path.relative_to(ROOT)}: {module.part!r} is on no level"
+
+
+def imports_that_go_up() -> Iterator[str]:
+    for module in modules().values():
+        level = LEVEL_OF.get(module.part, -1)
+        for node, target in imports(module):
+            part = part_of(target)
+            if module.part in (part, ANY_IMPORT):
+                continue
+            if part == ANY_IMPORT:
+                yield f"{module.at(node)}: imports {target}, which is for tests"
+            elif LEVEL_OF.get(part, level) >= level:
+                yield f"{module.at(node)}: {module.part} imports {target}, not below it"
+
+
+def import_cycles() -> Iterator[str]:
+    graph = {
+        name: {target for _, target in imports(module)} - {name}
+        for name, module in modules().items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield "import cycle: " + " < ".join(error.args[1])
+
+
+def star_imports() -> Iterator[str]:
+    for path in sorted(ROOT.rglob("*.py")):
+        if any(piece.startswith(".") for piece in path.relative_to(ROOT).parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+                yield f"{path.relative_to(ROOT)}:{node.lineno}: import *"
+
+
+def unexplained_imports_in_functions() -> Iterator[str]:
+    for module in modules().values():
+        for function in functions(module):
+            for node in ast.walk(function):
+                if not isinstance(node, ast.Import | ast.ImportFrom):
+                    continue
+                above = module.lines[node.lineno - 2].strip()
+                here = module.lines[node.lineno - 1 : node.end_lineno]
+                if not above.startswith("#") and not any("#" in line for line in here):
+                    yield f"{module.at(node)}: an import in a function, and no comment says why"
+
+
+def prints() -> Iterator[str]:
+    for module in modules().values():
+        if module.part in PRINTING_PARTS:
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Name) and node.id == "print":
+                yield f"{module.at(node)}: print"
+
+
+def disk_calls_elsewhere() -> Iterator[str]:
+    for module in modules().values():
+        if module.name == DISK_MODULE:
+            continue
+        for node in ast.walk(module.tree):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Attribute):
+                names = [dotted(node)]
+            for name in names:
+                if name in DISK_CALLS or name.split(".")[0] == "fcntl":
+                    yield f"{module.path.relative_to(ROOT)}:{node.lineno}: {name}"
+
+
+def oversized() -> Iterator[str]:
+    for module in modules().values():
+        if len(module.lines) > FILE_LINES_MAX:
+            yield f"{module.path.relative_to(ROOT)}: {len(module.lines)} lines"
+        for function in functions(module):
+            count = (function.end_lineno or function.lineno) - function.lineno + 1
+            if count > FUNCTION_LINES_MAX:
+                yield f"{module.at(function)}: {function.name} has {count} lines"
+
+
+def missing_docstrings() -> Iterator[str]:
+    for module in modules().values():
+        if not (ast.get_docstring(module.tree) or "").strip():
+            yield f"{module.path.relative_to(ROOT)}: no docstring"
+
+
+def vague_module_names() -> Iterator[str]:
+    for name in modules():
+        if VAGUE_NAMES & set(name.split(".")):
+            yield f"{name}: a name that says nothing"
+
+
+def error_classes() -> list[type[errors.TransitError]]:
+    return [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and value.__module__ == errors.__name__
+    ]
+
+
+def drawn(parent: type[errors.TransitError], indent: str = "") -> Iterator[str]:
+    """The tree below `parent` as the docstring should draw it, in the order of the source."""
+    children = [kind for kind in error_classes() if kind.__bases__[0] is parent]
+    for child in children:
+        last = child is children[-1]
+        yield f"{indent}{'└── ' if last else '├── '}{child.__name__}"
+        yield from drawn(child, indent + ("    " if last else "│   "))
+
+
+def test_every_part_has_a_level() -> None:
+    report(parts_without_level())
+
+
+def test_imports_go_down_only() -> None:
+    report(imports_that_go_up())
+
+
+def test_modules_have_no_import_cycle() -> None:
+    report(import_cycles())
+
+
+def test_nothing_is_imported_with_a_star() -> None:
+    report(star_imports())
+
+
+def test_imports_inside_functions_say_why() -> None:
+    report(unexplained_imports_in_functions())
+
+
+def test_only_the_command_line_prints() -> None:
+    report(prints())
+
+
+def test_only_the_disk_module_opens_syncs_links_and_locks() -> None:
+    report(disk_calls_elsewhere())
+
+
+def test_files_and_functions_stay_small() -> None:
+    report(oversized())
+
+
+def test_every_module_has_a_docstring() -> None:
+    report(missing_docstrings())
+
+
+def test_module_names_say_something() -> None:
+    report(vague_module_names())
+
+
+def test_every_error_is_public() -> None:
+    names = {kind.__name__ for kind in error_classes()}
+    assert set(errors.__all__) == names
+    assert names <= set(transit.__all__)
+    for kind in error_classes():
+        assert getattr(transit, kind.__name__) is kind
+        assert issubclass(kind, errors.TransitError)
+        assert kind.__name__.endswith("Error")
+
+
+def test_error_tree_in_the_docstring_is_the_real_one() -> None:
+    line = re.compile(r"^([│├└─ ]*\w+Error)(?:  .*)?$", re.MULTILINE)
+    shown = line.findall(ast.get_docstring(modules()["transit.errors"].tree) or "")
+    indent = " " * 4
+    assert shown == [f"{indent}{name}" for name in ["TransitError", *drawn(errors.TransitError)]]
+
+
+def test_exit_codes_are_documented_ones() -> None:
+    for kind in error_classes():
+        assert type(kind.exit_code) is int, kind
+        assert kind.exit_code in EXIT_CODES, kind
+    assert {kind.exit_code for kind in error_classes()} == set(EXIT_CODES)

@@ -1,0 +1,91 @@
+"""transit: an embedded append-only log engine with branches, merges and immutable history.
+
+    log = transit.open("runs")
+    task = log.create("task-0142")
+    task.append(b"...", headers={"kind": "tool-call"})
+    retry = task.branch("task-0142/retry-1", at=0)
+
+See README.md for a first example and ARCHITECTURE.md for how it works.
+"""
+
+from transit.config import Durability, Mode, Settings
+from transit.engine.batch import StagedStream, WriteBatch
+from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
+from transit.engine.log import Log, Status, open
+from transit.engine.merging import MergePlan, register_policy
+from transit.engine.stream import Cursor, Receipt, Stream
+from transit.errors import (
+    AlreadyExistsError,
+    ClosedError,
+    ConflictError,
+    CorruptError,
+    ForkedError,
+    FormatError,
+    InvalidInputError,
+    LockedError,
+    MergeBaseError,
+    NotFastForwardError,
+    NotFoundError,
+    OffsetError,
+    OutcomeUnknownError,
+    PoisonedError,
+    ReadOnlyError,
+    StorageFullError,
+    StorePermissionError,
+    StoreUnavailableError,
+    TransitError,
+    UnsupportedPlatformError,
+    UnsupportedVersionError,
+)
+from transit.log.recover import Cut
+from transit.replay import Batch, Position, Record
+from transit.verify import Finding, Report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExistsError",
+    "Batch",
+    "ClosedError",
+    "ConflictError",
+    "CorruptError",
+    "Cursor",
+    "Cut",
+    "Durability",
+    "Edge",
+    "Finding",
+    "ForkedError",
+    "FormatError",
+    "InvalidInputError",
+    "Lineage",
+    "LineageGraph",
+    "LockedError",
+    "Log",
+    "MergeBaseError",
+    "MergePlan",
+    "Mode",
+    "Node",
+    "NotFastForwardError",
+    "NotFoundError",
+    "OffsetError",
+    "OutcomeUnknownError",
+    "PoisonedError",
+    "Position",
+    "ReadOnlyError",
+    "Receipt",
+    "Record",
+    "Report",
+    "Settings",
+    "StagedStream",
+    "Status",
+    "StorageFullError",
+    "StorePermissionError",
+    "StoreUnavailableError",
+    "Stream",
+    "TransitError",
+    "UnsupportedPlatformError",
+    "UnsupportedVersionError",
+    "WriteBatch",
+    "open",
+    "register_policy",
+]

@@ -1,0 +1,94 @@
+"""Settings of a store handle: limits, sizes and intervals.
+
+Owns the defaults and their bounds. Settings belong to the process that opens a store, not to the
+store: nothing here changes what bytes mean, so two processes may open one store with different
+settings.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from transit.errors import InvalidInputError
+
+Durability = Literal["memory", "os", "local"]
+Mode = Literal["exclusive", "shared", "read"]
+Compression = Literal["zstd", "none"]
+
+# Weakest first; a level's index is its strength.
+DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local")
+MODES: Final[tuple[Mode, ...]] = ("exclusive", "shared", "read")
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits and sizes of one store handle; checked when made (`InvalidInputError`).
+
+    record_bytes_max: largest payload of one record, bytes.
+    frame_bytes_max: largest atomic commit (one append_many, one batch), bytes.
+    seal_bytes: WAL size at which it is sealed into a segment, bytes.
+    seal_interval_s: age of a WAL's first record at which it is sealed, seconds; None: never.
+    flush_interval_ms: longest time "os" and "memory" records wait for a sync, milliseconds.
+    block_bytes: size of a segment's blocks before compression, bytes.
+    compression: "zstd" or "none"; a block that does not shrink is always stored as it is.
+    compression_level: zstd level, 1 to 19.
+    cache_bytes_max: decoded blocks kept in memory for reads, bytes.
+    lock_timeout_s: how long a shared writer waits for the others, seconds.
+    """
+
+    record_bytes_max: int = 16 * MIB
+    frame_bytes_max: int = 64 * MIB
+    seal_bytes: int = 32 * MIB
+    seal_interval_s: float | None = None
+    flush_interval_ms: float = 50
+    block_bytes: int = 256 * KIB
+    compression: Compression = "zstd"
+    compression_level: int = 3
+    cache_bytes_max: int = 64 * MIB
+    lock_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in _BOUNDS:
+            value = getattr(self, name)
+            if value is None and name == "seal_interval_s":
+                continue
+            whole = not name.endswith(("_s", "_ms"))
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                kind = "a whole number" if whole else "a number"
+                raise InvalidInputError(f"settings: {name} must be {kind}, not {value!r}")
+            if not low <= value <= high:
+                raise InvalidInputError(f"settings: {name} must be {low} to {high}, not {value!r}")
+        if self.compression not in ("zstd", "none"):
+            raise InvalidInputError(
+                f'settings: compression must be "zstd" or "none", not {self.compression!r}'
+            )
+        if self.frame_bytes_max < self.record_bytes_max:
+            raise InvalidInputError("settings: frame_bytes_max must hold one record_bytes_max")
+
+
+# A frame's lengths are 32 bits wide; half of that leaves room for its columns.
+_BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
+    ("record_bytes_max", 1, 512 * MIB),
+    ("frame_bytes_max", 1, 1024 * MIB),
+    ("seal_bytes", 4 * KIB, 1024 * MIB),
+    ("seal_interval_s", 0.001, 366 * 86_400),
+    ("flush_interval_ms", 1, 60_000),
+    ("block_bytes", 4 * KIB, 4 * MIB),
+    ("compression_level", 1, 19),
+    ("cache_bytes_max", 0, 1 << 40),
+    ("lock_timeout_s", 0.001, 3_600),
+)
+
+
+def durability_level(value: str) -> int:
+    """The strength of a durability mode: 0 "memory", 1 "os", 2 "local"."""
+    try:
+        return DURABILITIES.index(value)
+    except ValueError:
+        raise InvalidInputError(
+            f"durability must be one of {', '.join(DURABILITIES)}, not {value!r}"
+        ) from None

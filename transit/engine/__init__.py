@@ -1,0 +1,12 @@
+"""One open store as its user holds it: logs, streams, batches, merges, cursors.
+
+opening     finding, making and locking a store's folder
+handle      an open store: its parts, threads and state of use; everything else takes it
+background  the threads that sync and seal
+creation    new streams, batches and merges worked out and written as one frame
+stream      Stream and Cursor
+batch       Batch writes: several streams, one frame
+merging     which policy, which base, which plan
+lineage     questions about how streams descend from one another
+log         Log, and open()
+"""

@@ -1,0 +1,180 @@
+"""Write batches: several streams, one atomic frame.
+
+A batch is staged without holding any lock, and worked out when its block ends: offsets, ids, names
+and conditions are those of that moment. If anything does not hold then, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from transit.engine.creation import Staging, check_offset, root_record
+from transit.engine.handle import Handle
+from transit.engine.stream import (
+    Payload,
+    Receipt,
+    Stream,
+    as_bytes,
+    check_numbers,
+    too_large,
+)
+from transit.errors import InvalidInputError
+from transit.format.lineage import Scalar, check_metadata
+from transit.format.names import check_name
+from transit.format.record import HeaderMap, encode_headers
+from transit.log.catalog import StreamState
+
+
+class StagedStream:
+    """A stream that a batch will make; `stream` is it once the batch is written."""
+
+    __slots__ = ("_batch", "_state", "_stream", "name")
+
+    def __init__(self, batch: WriteBatch, name: str) -> None:
+        self._batch = batch
+        self._state: StreamState | None = None
+        self._stream: Stream | None = None
+        self.name = name
+
+    @property
+    def stream(self) -> Stream:
+        """The stream; `InvalidInputError` before the batch is written."""
+        if self._stream is None:
+            raise InvalidInputError(f"{self.name}: its batch is not written")
+        return self._stream
+
+
+Target = Stream | StagedStream
+
+
+class WriteBatch:
+    """What to write when the `with` block ends; made by `Log.batch()`, for one thread, used once.
+
+    `receipts`, one for each append in order, is there after the block.
+    """
+
+    def __init__(self, handle: Handle, durability: str | None) -> None:
+        self._handle = handle
+        self._level = handle.level_of(durability)
+        self._steps: list[Callable[[Staging], None]] = []
+        self._staged: list[StagedStream] = []
+        self._appended: list[tuple[str, int, int]] = []
+        self._entered = False
+        self._finished = False
+        self.receipts: list[Receipt] = []
+
+    def __enter__(self) -> WriteBatch:
+        if self._entered:
+            raise InvalidInputError("a batch is used once")
+        self._entered = True
+        self._handle.writer.check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finished = True
+        if kind is None and self._steps:
+            self._write()
+
+    def create(
+        self, name: str, metadata: Mapping[str, Scalar] | None = None, codec: str | None = None
+    ) -> StagedStream:
+        """A new root stream."""
+        self._check()
+        record = root_record(name, metadata, codec)
+        staged = StagedStream(self, name)
+
+        def step(staging: Staging) -> None:
+            staged._state = staging.create(record)
+
+        self._staged.append(staged)
+        self._steps.append(step)
+        return staged
+
+    def append(
+        self,
+        stream: Target,
+        payload: Payload,
+        *,
+        headers: HeaderMap | None = None,
+        timestamp: int | None = None,
+        expect: int | None = None,
+    ) -> None:
+        """One record for `stream`; as `Stream.append`."""
+        self._check()
+        self._check_target(stream)
+        data = payload if type(payload) is bytes else as_bytes(payload)
+        limit = self._handle.settings.record_bytes_max
+        if len(data) > limit:
+            raise too_large(len(data), limit)
+        check_numbers(timestamp, expect)
+        encoded = encode_headers(headers) if headers else b""
+
+        def step(staging: Staging) -> None:
+            state = self._state_of(stream)
+            offset, given = staging.append(state, data, encoded, timestamp, expect)
+            self._appended.append((state.name, offset, given))
+
+        self._steps.append(step)
+
+    def branch(
+        self,
+        stream: Target,
+        name: str,
+        at: int | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+    ) -> StagedStream:
+        """A new branch; as `Stream.branch`. Records staged before it here can be forked."""
+        self._check()
+        self._check_target(stream)
+        check_name(name)
+        check_offset(at)
+        checked = check_metadata(metadata, name)
+        staged = StagedStream(self, name)
+
+        def step(staging: Staging) -> None:
+            staged._state = staging.branch(self._state_of(stream), name, at, checked)
+
+        self._staged.append(staged)
+        self._steps.append(step)
+        return staged
+
+    def _check(self) -> None:
+        if not self._entered or self._finished:
+            raise InvalidInputError("a batch is used inside its with block")
+
+    def _check_target(self, stream: object) -> None:
+        if isinstance(stream, StagedStream):
+            if stream._batch is not self:
+                raise InvalidInputError(f"{stream.name} is staged in another batch")
+        elif not isinstance(stream, Stream):
+            raise InvalidInputError(f"not a stream: {type(stream).__name__}")
+        elif stream._handle is not self._handle:
+            raise InvalidInputError(f"{stream.name} is a stream of another open store")
+
+    def _state_of(self, stream: Target) -> StreamState:
+        state = stream._state
+        if state is None:
+            raise InvalidInputError(f"{stream.name} is not made yet")
+        return state
+
+    def _write(self) -> None:
+        handle = self._handle
+        with handle.writer.transaction():
+            staging = Staging(handle)
+            for step in self._steps:
+                step(staging)
+            wal = staging.commit()
+        if wal is None:
+            return
+        for staged in self._staged:
+            staged._stream = Stream(handle, self._state_of(staged))
+        reached = handle.acknowledge(wal, self._level)
+        self.receipts = [
+            Receipt(name, offset, given, reached) for name, offset, given in self._appended
+        ]

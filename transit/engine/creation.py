@@ -1,0 +1,218 @@
+"""New streams and mixed commits, worked out and written as one frame.
+
+Owns `Staging`: inside one transaction of the writer it gives ids, offsets and timestamps to what
+was asked for, checks names and conditions against the store and against itself, and commits it all
+or nothing. Creating a stream, a branch or a merge is one record in stream 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from transit.engine.handle import Handle
+from transit.errors import AlreadyExistsError, InvalidInputError, OffsetError
+from transit.format.lineage import (
+    Branch,
+    LineageRecord,
+    Merge,
+    Root,
+    Scalar,
+    check_metadata,
+    encode_lineage,
+)
+from transit.format.names import check_name
+from transit.format.record import Columns
+from transit.log.catalog import StreamState
+from transit.log.wal import Wal
+from transit.log.writer import Group, conflict
+
+CODECS: Final = ("json",)
+
+
+class Pending:
+    """Records to append to one stream, and where its tail will be."""
+
+    __slots__ = ("headers", "last_timestamp", "next_offset", "payloads", "state", "timestamps")
+
+    def __init__(self, state: StreamState, last_timestamp: int) -> None:
+        self.state = state
+        self.next_offset = state.next_offset
+        self.last_timestamp = last_timestamp
+        self.payloads: list[bytes] = []
+        self.timestamps: list[int] = []
+        self.headers: list[bytes] = []
+
+
+class Staging:
+    """One frame in the making; only within `writer.transaction()`."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._catalog = handle.catalog
+        self._created: list[LineageRecord] = []
+        self._states: list[StreamState] = []
+        self._names: set[str] = set()
+        self._pending: dict[int, Pending] = {}
+        self._first_id = self._catalog.lineage_state().next_offset
+
+    def create(self, record: LineageRecord) -> StreamState:
+        """A new stream; `AlreadyExistsError` when its name is taken."""
+        if record.name in self._names or self._catalog.find(record.name) is not None:
+            raise AlreadyExistsError(f"stream {record.name!r} exists")
+        state = StreamState(self._first_id + len(self._created), record)
+        self._names.add(record.name)
+        self._created.append(record)
+        self._states.append(state)
+        return state
+
+    def branch(
+        self,
+        parent: StreamState,
+        name: str,
+        at: int | None,
+        metadata: Mapping[str, Scalar] | None,
+    ) -> StreamState:
+        """A new branch of `parent` at offset `at`, or at its head with everything staged so far."""
+        pending = self._pending.get(parent.id)
+        stop = pending.next_offset if pending else parent.next_offset
+        return self.create(
+            Branch(
+                name=name,
+                parent=parent.id,
+                fork=fork_offset(parent.name, at, stop),
+                metadata=check_metadata(metadata, name),
+                codec=parent.record.codec,
+            )
+        )
+
+    def append(
+        self,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+    ) -> tuple[int, int]:
+        """One more record; its offset and timestamp."""
+        pending = self._pending.get(state.id)
+        if pending is None:
+            last = self._last_timestamp(state)
+            pending = self._pending[state.id] = Pending(state, last)
+        offset = pending.next_offset
+        if expect is not None and expect != offset:
+            raise conflict(state, expect, offset)
+        if timestamp is None:
+            timestamp = max(self._handle.writer.now(), pending.last_timestamp)
+        pending.payloads.append(payload)
+        pending.timestamps.append(timestamp)
+        pending.headers.append(headers or b"{}")
+        pending.next_offset = offset + 1
+        pending.last_timestamp = timestamp
+        return offset, timestamp
+
+    def _last_timestamp(self, state: StreamState) -> int:
+        """Of the stream as it is staged: a staged branch may inherit staged records."""
+        record = state.record
+        if state.id < self._first_id or not record.start:
+            return self._catalog.last_timestamp(state)
+        if isinstance(record, Branch):
+            pending = self._pending.get(record.parent)
+            if pending is not None and record.fork >= pending.state.next_offset:
+                return pending.timestamps[record.fork - pending.state.next_offset]
+            if record.parent >= self._first_id:
+                return self._last_timestamp(self._states[record.parent - self._first_id])
+            source = self._catalog.graph.origin(record.parent, record.fork)
+        elif isinstance(record, Merge):
+            source = (record.plan[-3], record.plan[-2] + record.plan[-1] - 1)
+        chunk = self._catalog.chunk(*source)
+        return chunk.timestamp(source[1] - chunk.first)
+
+    def commit(self) -> Wal | None:
+        """Write the frame; the file it is in, None when there was nothing to write."""
+        groups = []
+        writer = self._handle.writer
+        if self._created:
+            payloads = [encode_lineage(record) for record in self._created]
+            state = self._catalog.lineage_state()
+            columns = Columns(
+                payloads, list(map(len, payloads)), writer.engine_timestamp(state), None
+            )
+            groups.append(Group(state, columns))
+        for pending in self._pending.values():
+            sizes = list(map(len, pending.payloads))
+            columns = Columns(pending.payloads, sizes, pending.timestamps, pending.headers)
+            groups.append(Group(pending.state, columns))
+        if not groups:
+            return None
+        wal = writer.commit(groups, self._created)
+        for state in self._states:
+            self._catalog.adopt(state)
+        return wal
+
+
+def create_stream(
+    handle: Handle,
+    name: str,
+    metadata: Mapping[str, Scalar] | None,
+    codec: str | None,
+    durability: str | None,
+) -> StreamState:
+    """A new root stream."""
+    level = handle.level_of(durability)
+    record = root_record(name, metadata, codec)
+    with handle.writer.transaction():
+        staging = Staging(handle)
+        state = staging.create(record)
+        wal = staging.commit()
+    _acknowledge(handle, wal, level)
+    return state
+
+
+def create_branch(
+    handle: Handle,
+    parent: StreamState,
+    name: str,
+    at: int | None,
+    metadata: Mapping[str, Scalar] | None,
+    durability: str | None,
+) -> StreamState:
+    """A new branch of `parent`."""
+    level = handle.level_of(durability)
+    check_name(name)
+    check_offset(at)
+    with handle.writer.transaction():
+        staging = Staging(handle)
+        state = staging.branch(parent, name, at, metadata)
+        wal = staging.commit()
+    _acknowledge(handle, wal, level)
+    return state
+
+
+def _acknowledge(handle: Handle, wal: Wal | None, level: int) -> None:
+    if wal is not None:
+        handle.acknowledge(wal, level)
+
+
+def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:
+    """The lineage record of a new root stream, checked."""
+    check_name(name)
+    if codec is not None and codec not in CODECS:
+        raise InvalidInputError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
+    return Root(name=name, metadata=check_metadata(metadata, name), codec=codec)
+
+
+def check_offset(offset: object, what: str = "fork offset") -> None:
+    """`InvalidInputError` unless `offset` is None or a plain int."""
+    if offset is not None and type(offset) is not int:
+        raise InvalidInputError(f"{what} must be int, not {type(offset).__name__}")
+
+
+def fork_offset(name: str, at: int | None, stop: int) -> int:
+    """The fork offset for a branch at `at`, or at the head, of a stream with `stop` records."""
+    if at is None:
+        return stop - 1
+    if not 0 <= at < stop:
+        held = f"0 to {stop - 1}" if stop else "none: it is empty"
+        raise OffsetError(f"{name}: cannot fork at offset {at}; its offsets are {held}")
+    return at

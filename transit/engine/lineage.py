@@ -1,0 +1,182 @@
+"""Questions about how streams descend from one another, by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from transit.engine.handle import Handle
+from transit.engine.merging import head_at
+from transit.engine.stream import Stream
+from transit.errors import InvalidInputError, NotFoundError
+from transit.format.lineage import (
+    Branch,
+    Kind,
+    LineageRecord,
+    Merge,
+    decode_lineage,
+    kind_of,
+)
+from transit.format.names import check_name
+from transit.log.catalog import StreamState
+from transit.replay import Position, batches
+
+Head = tuple[int, int]
+_Item = TypeVar("_Item")
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A stream in the lineage graph; `start` is the offset of its first own record."""
+
+    name: str
+    id: int
+    kind: Kind
+    start: int
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """`child` descends from `parent` at `offset`, the last inherited; -1 for an empty parent."""
+
+    parent: str
+    offset: int
+    child: str
+
+
+class LineageGraph(msgspec.Struct, frozen=True):
+    """The user's streams in order of creation, and how they descend from one another."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+class Lineage:
+    """Lineage queries on one open store; streams and positions in, streams and positions out."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._children: dict[int, list[int]] = defaultdict(list)
+        self._seen = 0
+
+    def parents(self, x: Stream | Position) -> tuple[Stream, ...]:
+        """The streams that the stream of `x` was made from, in declared order."""
+        state, _ = self._resolve(x)
+        return self._streams(_parent_ids(state.record))
+
+    def children(self, x: Stream | Position) -> tuple[Stream, ...]:
+        """The branches and merges made from the stream of `x`, in order of creation.
+
+        For a position: those that contain it.
+        """
+        state, head = self._resolve(x)
+        self._look()
+        children = _unique(self._children[state.id])
+        if not isinstance(x, Stream):
+            children = [
+                child
+                for child in children
+                if any(p == state.id and h >= head[1] for p, h in self._heads(child))
+            ]
+        return self._streams(children)
+
+    def ancestors(self, x: Stream | Position) -> tuple[Stream, ...]:
+        """The streams `x` descends from: its parents first, then theirs."""
+        state, head = self._resolve(x)
+        graph = self._handle.catalog.graph
+        within = graph.ancestry(*head)
+        found: list[int] = []
+        level = [state.id]
+        while level:
+            level = _unique(
+                parent
+                for stream_id in level
+                for parent in _parent_ids(self._handle.catalog.record(stream_id))
+                if parent in within and parent not in found
+            )
+            found += level
+        return self._streams(found)
+
+    def is_ancestor(self, a: Stream | Position, b: Stream | Position) -> bool:
+        """Whether the record at `a` is the one at `b`, or went into it; a stream is its head."""
+        return self._handle.catalog.graph.is_ancestor(self._resolve(a)[1], self._resolve(b)[1])
+
+    def merge_base(self, a: Stream | Position, b: Stream | Position) -> Position | None:
+        """The nearest common ancestor record, by its origin; None when there is none."""
+        return next(iter(self.merge_bases(a, b)), None)
+
+    def merge_bases(self, a: Stream | Position, b: Stream | Position) -> tuple[Position, ...]:
+        """All nearest common ancestors: more than one after criss-cross merges."""
+        catalog = self._handle.catalog
+        bases = catalog.graph.merge_bases([self._resolve(a)[1], self._resolve(b)[1]])
+        return tuple(Position(catalog.record(i).name, offset) for i, offset in bases)
+
+    def graph(self) -> LineageGraph:
+        """All streams of the user's and their edges."""
+        nodes, edges = [], []
+        names: dict[int, str] = {}
+        for stream_id, record in self._records(0):
+            names[stream_id] = record.name
+            if record.name.startswith("$"):
+                continue
+            nodes.append(Node(record.name, stream_id, kind_of(record), record.start))
+            edges += [Edge(names[p], head, record.name) for p, head in _heads_of(record)]
+        return LineageGraph(tuple(nodes), tuple(edges))
+
+    def _resolve(self, x: Stream | Position) -> tuple[StreamState, Head]:
+        self._handle.refresh()
+        catalog = self._handle.catalog
+        if isinstance(x, Stream):
+            state = catalog.state(x.id)
+            return state, (state.id, state.next_offset - 1)
+        if not isinstance(x, tuple) or len(x) != 2:
+            raise InvalidInputError(f"not a stream or a position: {x!r}")
+        state = find_state(self._handle, x[0])
+        return state, head_at(state, x[1], "position")
+
+    def _streams(self, ids: Iterable[int]) -> tuple[Stream, ...]:
+        return tuple(Stream(self._handle, self._handle.catalog.state(i)) for i in ids)
+
+    def _heads(self, stream_id: int) -> tuple[Head, ...]:
+        return _heads_of(self._handle.catalog.record(stream_id))
+
+    def _look(self) -> None:
+        for stream_id, record in self._records(self._seen):
+            for parent in _parent_ids(record):
+                self._children[parent].append(stream_id)
+            self._seen = stream_id + 1
+
+    def _records(self, start: int) -> Iterator[tuple[int, LineageRecord]]:
+        self._handle.refresh()
+        return lineage_records(self._handle, start)
+
+
+def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, LineageRecord]]:
+    """Ids and lineage records of all streams from id `start` on."""
+    state = handle.catalog.lineage_state()
+    for batch in batches(handle.catalog, state, start, state.next_offset):
+        for stream_id, payload in zip(batch.offsets, batch.payloads, strict=True):
+            yield stream_id, decode_lineage(payload, stream_id)
+
+
+def find_state(handle: Handle, name: object) -> StreamState:
+    """The state of the user's stream `name`; `NotFoundError` when there is none."""
+    stream_id = handle.catalog.find(check_name(name))
+    if stream_id is None:
+        raise NotFoundError(f"there is no stream {name!r}")
+    return handle.catalog.state(stream_id)
+
+
+def _heads_of(record: LineageRecord) -> tuple[Head, ...]:
+    if isinstance(record, Branch):
+        return ((record.parent, record.fork),)
+    return record.parents if isinstance(record, Merge) else ()
+
+
+def _parent_ids(record: LineageRecord) -> list[int]:
+    return [parent for parent, _ in _heads_of(record)]
+
+
+def _unique(items: Iterable[_Item]) -> list[_Item]:
+    return list(dict.fromkeys(items))

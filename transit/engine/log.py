@@ -1,0 +1,316 @@
+"""Log: an open store, and `open`, which makes one."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+
+import msgspec
+
+from transit.config import Durability, Mode, Settings, durability_level
+from transit.engine.batch import WriteBatch
+from transit.engine.creation import create_stream
+from transit.engine.handle import Handle
+from transit.engine.lineage import Lineage, find_state, lineage_records
+from transit.engine.merging import (
+    Head,
+    MergePlan,
+    Worked,
+    check_heads,
+    create_merge,
+    describe,
+    head_at,
+    run_policy,
+    work_out,
+)
+from transit.engine.opening import check_mode, folder_of
+from transit.engine.stream import Stream
+from transit.errors import InvalidInputError
+from transit.format.lineage import Scalar
+from transit.format.names import check_name
+from transit.log.recover import Cut
+from transit.replay import Position
+from transit.verify import Report, verify_store
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What an open store holds. Sizes in bytes.
+
+    streams: the user's. records: of all streams, the store's own too. unsynced_bytes: of the WAL.
+    commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
+    head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
+    seal_error: why sealing does not go on, "" while it does.
+    """
+
+    path: str
+    store_id: str
+    mode: Mode
+    durability: Durability
+    streams: int
+    records: int
+    commits: int
+    head: str
+    epoch: int
+    segments: int
+    segment_bytes: int
+    wal_files: int
+    wal_bytes: int
+    unsynced_bytes: int
+    seal_error: str
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    durability: str = "local",
+    mode: str = "exclusive",
+    settings: Settings | None = None,
+) -> Log:
+    """Open the store in folder `path`, and make it when there is none (not in mode "read").
+
+    durability: what appends wait for unless they say otherwise: "memory", "os" or "local".
+    mode: "exclusive" (one writing process), "shared" (several), "read" (no lock, never writes).
+    Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
+    at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
+    `UnsupportedPlatformError`.
+    """
+    root = folder_of(path)
+    checked_mode = check_mode(mode)
+    level = durability_level(durability)
+    if settings is not None and not isinstance(settings, Settings):
+        raise InvalidInputError(f"settings must be Settings, not {type(settings).__name__}")
+    names: tuple[Durability, ...] = ("memory", "os", "local")
+    return Log(Handle(root, checked_mode, names[level], settings or Settings()))
+
+
+class Log:
+    """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
+
+    A store that is not closed loses nothing it acknowledged; it is closed when it is collected or
+    the interpreter ends, with a `ResourceWarning`.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._lineage = Lineage(handle)
+        self._finalizer = weakref.finalize(self, _close_forgotten, handle)
+
+    def __repr__(self) -> str:
+        return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
+
+    def __enter__(self) -> Log:
+        self._handle.check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> str:
+        """The store's folder, absolute."""
+        return self._handle.root
+
+    @property
+    def mode(self) -> Mode:
+        """ "exclusive", "shared" or "read"."""
+        return self._handle.mode
+
+    @property
+    def durability(self) -> Durability:
+        """What appends wait for unless they say otherwise."""
+        return self._handle.durability
+
+    @property
+    def settings(self) -> Settings:
+        """Limits and sizes of this handle."""
+        return self._handle.settings
+
+    @property
+    def store_id(self) -> str:
+        """The store's id, 32 hex digits, given when it was made."""
+        return self._handle.catalog.store_id.hex()
+
+    @property
+    def recovery(self) -> tuple[Cut, ...]:
+        """The torn tails that opening cut off: bytes that were never acknowledged as durable."""
+        return self._handle.cuts
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._handle.refusal is not None
+
+    # Streams
+
+    def create(
+        self,
+        name: str,
+        metadata: Mapping[str, Scalar] | None = None,
+        *,
+        codec: str | None = None,
+        durability: str | None = None,
+    ) -> Stream:
+        """A new, empty stream; `AlreadyExistsError` when the name is taken.
+
+        metadata: text keys, scalar values, kept as they are. codec: "json" for typed values.
+        """
+        return Stream(self._handle, create_stream(self._handle, name, metadata, codec, durability))
+
+    def stream(self, name: str) -> Stream:
+        """The stream with this name; `NotFoundError` when there is none."""
+        self._handle.refresh()
+        return Stream(self._handle, find_state(self._handle, name))
+
+    def __contains__(self, name: object) -> bool:
+        self._handle.refresh()
+        return self._handle.catalog.find(check_name(name)) is not None
+
+    def streams(self, prefix: str = "") -> Iterator[Stream]:
+        """The streams whose names start with `prefix`, in order of creation."""
+        if not isinstance(prefix, str):
+            raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
+        self._handle.refresh()
+        return (
+            Stream(self._handle, self._handle.catalog.state(stream_id))
+            for stream_id, record in lineage_records(self._handle)
+            if record.name.startswith(prefix) and not record.name.startswith("$")
+        )
+
+    def batch(self, *, durability: str | None = None) -> WriteBatch:
+        """A batch over several streams, written as one atomic frame when its `with` block ends."""
+        self._handle.check()
+        return WriteBatch(self._handle, durability)
+
+    # Lineage
+
+    @property
+    def lineage(self) -> Lineage:
+        """Questions about how streams descend from one another."""
+        return self._lineage
+
+    def merge(
+        self,
+        name: str,
+        parents: Sequence[Stream | Position],
+        *,
+        policy: str,
+        base: Position | None = None,
+        params: Mapping[str, Scalar] | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        merge_id: str | None = None,
+        durability: str | None = None,
+    ) -> Stream:
+        """A new stream whose history `policy` makes from the heads of `parents`, which stay.
+
+        parents: streams, at their heads of this moment, or positions. base: None finds the nearest
+        common ancestor; `MergeBaseError` when the given one is none. params: what the policy takes.
+        merge_id: the same id again returns the stream it made; None: a digest of all the rest.
+        """
+        handle = self._handle
+        handle.writer.check()
+        check_name(name)
+        if merge_id is not None:
+            made = handle.catalog.find_merge(check_name(merge_id, "merge id"))
+            if made is not None and handle.catalog.record(made).name == name:
+                return Stream(handle, handle.catalog.state(made))
+        worked = self._work_out(parents, policy, base, params)
+        return Stream(handle, create_merge(handle, name, worked, merge_id, metadata, durability))
+
+    def plan(
+        self,
+        parents: Sequence[Stream | Position],
+        *,
+        policy: str,
+        base: Position | None = None,
+        params: Mapping[str, Scalar] | None = None,
+    ) -> MergePlan:
+        """What `merge` would make, without making it."""
+        worked = self._work_out(parents, policy, base, params)
+        return describe(self._handle.catalog, worked)
+
+    def _work_out(
+        self,
+        parents: Sequence[Stream | Position],
+        policy: str,
+        base: Position | None,
+        params: Mapping[str, Scalar] | None,
+    ) -> Worked:
+        handle = self._handle
+        handle.refresh()
+        if isinstance(parents, str | bytes) or not isinstance(parents, Sequence):
+            raise InvalidInputError("parents must be a sequence of streams or positions")
+        heads = check_heads([self._head(parent) for parent in parents], handle.catalog)
+        given = None if base is None else self._head(base)
+        return work_out(handle, heads, policy, given, params)
+
+    def _head(self, parent: Stream | Position) -> Head:
+        if isinstance(parent, Stream):
+            if parent._handle is not self._handle:
+                raise InvalidInputError(f"{parent.name} is a stream of another open store")
+            return parent.id, parent._state.next_offset - 1
+        if not isinstance(parent, tuple) or len(parent) != 2:
+            raise InvalidInputError(f"not a stream or a position: {parent!r}")
+        return head_at(find_state(self._handle, parent[0]), parent[1], "position")
+
+    # The store
+
+    def sync(self) -> None:
+        """Make everything written so far durable; returns at level "local"."""
+        self._handle.writer.sync()
+
+    def seal(self) -> None:
+        """Turn everything written so far into a segment and a commit, now."""
+        handle = self._handle
+        handle.writer.rotate()
+        handle.sealer.seal_ended()
+
+    def verify(self) -> Report:
+        """Check every byte of the store, read afresh from disk; the report lists what is wrong."""
+        handle = self._handle
+        handle.refresh()
+        with handle.sealing_paused():
+            return verify_store(handle.root, handle.catalog.store_id, handle.settings, run_policy)
+
+    def status(self) -> Status:
+        """What the store holds now."""
+        handle = self._handle
+        handle.refresh()
+        catalog = handle.catalog
+        view, head = catalog.view, catalog.commits.head
+        error = handle.seal_error
+        return Status(
+            path=handle.root,
+            store_id=self.store_id,
+            mode=handle.mode,
+            durability=handle.durability,
+            streams=sum(not r.name.startswith("$") for _, r in lineage_records(handle)),
+            records=view.wals[-1].next_lsn if view.wals else catalog.commits.next_lsn,
+            commits=catalog.commits.count,
+            head=catalog.commits.root,
+            epoch=head.epoch if head else -1,
+            segments=len(view.segments),
+            segment_bytes=sum(segment.ref.bytes for segment in view.segments),
+            wal_files=len(view.wals),
+            wal_bytes=sum(wal.tail for wal in view.wals),
+            unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
+            seal_error=str(error) if error is not None else "",
+        )
+
+    def close(self) -> None:
+        """Make everything durable and let the store go; closing again does nothing."""
+        self._finalizer.detach()
+        self._handle.close()
+
+
+def _close_forgotten(handle: Handle) -> None:
+    if handle.refusal is None:
+        warnings.warn(f"store {handle.root} was not closed", ResourceWarning, stacklevel=2)
+        handle.close()

@@ -1,0 +1,250 @@
+"""Merges: which heads, which base, which policy, and the plan that comes of them.
+
+Owns the registry of custom policies and the passage between names and ids. The policies themselves
+are pure functions (`transit.lineage.policy`); this module reads what they ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from transit.engine.creation import Staging
+from transit.engine.handle import Handle
+from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
+from transit.format.digest import digest
+from transit.format.lineage import Merge, Scalar, check_metadata
+from transit.format.names import check_name
+from transit.lineage import policy as policies
+from transit.lineage.spans import Span, to_plan
+from transit.log.catalog import Catalog, StreamState
+from transit.replay import Position, Record, Source, batches
+
+CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
+Head = tuple[int, int]
+"""(stream id, offset of its last record that counts; -1 for an empty stream)."""
+
+_custom: Final[dict[str, tuple[CustomPolicy, int]]] = {}
+
+
+def register_policy(name: str, order: CustomPolicy, version: int = 1) -> None:
+    """Make `order` known to this process as merge policy "custom:<name>".
+
+    `order(suffixes, params)` gets each parent's own records after the base, as tuples of `Record`
+    whose `offset` counts within the suffix, and returns the records to keep, each at most once, in
+    their new order. It must be a pure function: a verifier runs it again and compares. `version` is
+    recorded with each merge; give a new one whenever the same input would yield another order.
+    """
+    check_name(name, "policy name")
+    if not callable(order):
+        raise InvalidInputError(f"policy {name!r}: {order!r} is not callable")
+    if type(version) is not int or version < 1:
+        raise InvalidInputError(f"policy {name!r}: version must be a positive int")
+    _custom[name] = (order, version)
+
+
+class MergePlan(msgspec.Struct, frozen=True):
+    """What a merge yields: `spans` are (origin of the first record, count), in order."""
+
+    base: Position | None
+    policy: str
+    version: int
+    params: Mapping[str, Scalar]
+    spans: tuple[tuple[Position, int], ...]
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return sum(count for _, count in self.spans)
+
+
+class Worked(msgspec.Struct, frozen=True):
+    """A merge worked out: everything its lineage record holds but name, id and metadata."""
+
+    heads: tuple[Head, ...]
+    base: Head | None
+    policy: str
+    version: int
+    params: dict[str, Scalar]
+    spans: tuple[Span, ...]
+
+
+def work_out(
+    handle: Handle,
+    heads: tuple[Head, ...],
+    policy: str,
+    base: Head | None,
+    params: Mapping[str, Scalar] | None,
+) -> Worked:
+    """The plan of a merge of `heads`, which are checked positions."""
+    catalog = handle.catalog
+    if not isinstance(policy, str):
+        raise InvalidInputError(f"policy must be text, not {type(policy).__name__}")
+    policies.check_policy(policy)
+    checked = check_metadata(params, f"merge policy {policy!r}")
+    if policy == "select":
+        checked = _selected_place(catalog, heads, checked)
+    resolved = policies.resolve_base(catalog.graph, heads, base)
+    request = policies.Request(policy=policy, heads=heads, base=resolved, params=checked)
+    spans = run_policy(catalog, request)
+    return Worked(heads, resolved, policy, version_of(policy), checked, spans)
+
+
+def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
+    """The spans `request` yields; also what a verifier runs again."""
+    order: policies.Order | None = None
+    custom = _custom.get(request.policy.removeprefix(policies.CUSTOM_PREFIX))
+    if custom is not None and request.policy.startswith(policies.CUSTOM_PREFIX):
+        call = custom[0]
+
+        def order(parts: policies.Suffixes) -> Iterator[Head]:
+            suffixes = tuple(tuple(_records(catalog, part)) for part in parts)
+            ids = {catalog.record(span.stream).name: span.stream for part in parts for span in part}
+            for record in call(suffixes, request.params):
+                if not isinstance(record, Record) or record.origin.stream not in ids:
+                    raise InvalidInputError(
+                        f"{request.policy}: returned {record!r}, which is in none of the suffixes"
+                    )
+                yield ids[record.origin.stream], record.origin.offset
+
+    return policies.plan(request, catalog.graph, lambda span: _timestamps(catalog, span), order)
+
+
+def version_of(policy: str) -> int:
+    """The version under which `policy` runs here; `NotFoundError` when it is not registered."""
+    if policy in policies.POLICIES:
+        return policies.POLICIES[policy]
+    name = policy.removeprefix(policies.CUSTOM_PREFIX)
+    if name not in _custom:
+        raise NotFoundError(f"merge policy {policy!r} is not registered here")
+    return _custom[name][1]
+
+
+def _selected_place(
+    catalog: Catalog, heads: Sequence[Head], params: dict[str, Scalar]
+) -> dict[str, Scalar]:
+    names = [catalog.record(stream).name for stream, _ in heads]
+    selected = params.get("selected")
+    if set(params) != {"selected"} or selected not in names:
+        raise InvalidInputError(
+            f'merge policy "select" takes params={{"selected": one of {names}}}, not {params}'
+        )
+    return {"selected": names.index(str(selected))}
+
+
+def _timestamps(catalog: Catalog, span: Span) -> list[int]:
+    timestamps: list[int] = []
+    stop = span.origin + span.count
+    for chunk in catalog.chunks(span.stream, span.origin, stop):
+        low, high = max(span.origin, chunk.first), min(stop, chunk.stop)
+        timestamps.extend(chunk.timestamps[low - chunk.first : high - chunk.first])
+    return timestamps
+
+
+def _records(catalog: Catalog, part: Sequence[Span]) -> Iterator[Record]:
+    place = 0
+    for span in part:
+        state = catalog.state(span.stream)
+        for batch in batches(catalog, state, span.origin, span.origin + span.count):
+            for record in batch.records():
+                shift = record.offset - place
+                yield msgspec.structs.replace(
+                    record, offset=place, source=Source(state.name, shift)
+                )
+                place += 1
+
+
+def describe(catalog: Catalog, worked: Worked) -> MergePlan:
+    """The plan as the public surface shows it: by names."""
+
+    def named(head: Head) -> Position:
+        return Position(catalog.record(head[0]).name, head[1])
+
+    return MergePlan(
+        base=None if worked.base is None else named(worked.base),
+        policy=worked.policy,
+        version=worked.version,
+        params=_named_params(catalog, worked),
+        spans=tuple((named((span.stream, span.origin)), span.count) for span in worked.spans),
+    )
+
+
+def _named_params(catalog: Catalog, worked: Worked) -> dict[str, Scalar]:
+    if worked.policy != "select":
+        return worked.params
+    place = worked.params["selected"]
+    return {"selected": catalog.record(worked.heads[int(place or 0)][0]).name}
+
+
+def check_heads(heads: Sequence[Head], catalog: Catalog) -> tuple[Head, ...]:
+    """Two or more heads of distinct streams, or `InvalidInputError`."""
+    if len(heads) < 2:
+        raise InvalidInputError(f"a merge takes two parents or more, not {len(heads)}")
+    if len({stream for stream, _ in heads}) != len(heads):
+        names = [catalog.record(stream).name for stream, _ in heads]
+        raise InvalidInputError(f"a merge takes distinct streams, not {names}")
+    return tuple(heads)
+
+
+def head_at(state: StreamState, offset: int, what: str) -> Head:
+    """The position as (id, offset), when the stream has a record there."""
+    if type(offset) is not int:
+        raise InvalidInputError(f"{what}: offset must be int, not {type(offset).__name__}")
+    if not 0 <= offset < state.next_offset:
+        raise OffsetError(f"{what}: {state.name} has no offset {offset}")
+    return state.id, offset
+
+
+def create_merge(
+    handle: Handle,
+    name: str,
+    worked: Worked,
+    merge_id: str | None,
+    metadata: Mapping[str, Scalar] | None,
+    durability: str | None,
+) -> StreamState:
+    """The stream of a merge; the one there is when this merge was made before."""
+    level = handle.level_of(durability)
+    catalog = handle.catalog
+    check_name(name)
+    merge_id = default_id(name, worked) if merge_id is None else check_name(merge_id, "merge id")
+    record = Merge(
+        name=name,
+        merge_id=merge_id,
+        parents=worked.heads,
+        base=worked.base,
+        policy=worked.policy,
+        version=worked.version,
+        params=worked.params,
+        plan=to_plan(worked.spans),
+        metadata=check_metadata(metadata, name),
+        codec=_shared_codec(catalog, worked.heads),
+    )
+    with handle.writer.transaction():
+        existing = catalog.find_merge(merge_id)
+        if existing is not None:
+            state = catalog.state(existing)
+            if state.name != name:
+                raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
+            return state
+        staging = Staging(handle)
+        state = staging.create(record)
+        wal = staging.commit()
+    if wal is not None:
+        handle.acknowledge(wal, level)
+    return state
+
+
+def default_id(name: str, worked: Worked) -> str:
+    """The merge id of a merge that was given none: a digest of all that decides its result."""
+    decided = (
+        name, worked.heads, worked.base, worked.policy, worked.version, worked.params,
+    )  # fmt: skip
+    return digest(msgspec.json.encode(decided, order="sorted")).hex()
+
+
+def _shared_codec(catalog: Catalog, heads: Sequence[Head]) -> str | None:
+    codecs = {catalog.record(stream).codec for stream, _ in heads}
+    return codecs.pop() if len(codecs) == 1 else None

@@ -1,0 +1,127 @@
+"""Finding, making and locking a store's folder.
+
+FORMAT        what this folder is; written last when a store is made
+LOCK          held by every writing process: alone in mode "exclusive", together in "shared"
+LOCK.append   in mode "shared": held for each write
+LOCK.seal     in mode "shared": held while sealing
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Final
+
+from transit.config import MODES, Mode, Settings
+from transit.disk import (
+    Lock,
+    check_platform,
+    is_folder,
+    list_folder,
+    make_folder,
+    put_if_absent,
+    read_file,
+    remove_temporary,
+)
+from transit.errors import InvalidInputError, NotFoundError
+from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
+from transit.format.names import COMMIT_DIR, FORMAT_FILE, SEGMENT_DIR, WAL_DIR
+
+LOCK_FILE: Final = "LOCK"
+APPEND_LOCK_FILE: Final = "LOCK.append"
+SEAL_LOCK_FILE: Final = "LOCK.seal"
+_FOLDERS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR)
+_OURS: Final = (*_FOLDERS, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
+
+
+class Locks:
+    """The locks a writing process holds or takes; `append` and `seal` only in mode "shared"."""
+
+    def __init__(self, root: str, mode: Mode, settings: Settings) -> None:
+        self._presence = Lock(os.path.join(root, LOCK_FILE))
+        self.append: Lock | None = None
+        self.seal: Lock | None = None
+        try:
+            if mode == "shared":
+                self._presence.acquire(shared=True, timeout_s=settings.lock_timeout_s)
+                self.append = Lock(os.path.join(root, APPEND_LOCK_FILE))
+                self.seal = Lock(os.path.join(root, SEAL_LOCK_FILE))
+            else:
+                self._presence.acquire()
+            self._presence.sign()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for lock in (self.append, self.seal, self._presence):
+            if lock is not None:
+                lock.close()
+
+
+def check_mode(mode: str) -> Mode:
+    """`mode` when it is one; otherwise `InvalidInputError`."""
+    if mode not in MODES:
+        raise InvalidInputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+    return mode
+
+
+def folder_of(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a store's folder."""
+    check_platform()
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise InvalidInputError(f"path must be str or PathLike, not {path!r}") from None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidInputError(f"path must be non-empty text, not {text!r}")
+    return os.path.abspath(text)
+
+
+def read_store_id(root: str) -> bytes | None:
+    """The id of the store at `root`; None when there is no store, but one could be made.
+
+    `InvalidInputError` when something else is there, `UnsupportedVersionError` for a newer format.
+    """
+    if not is_folder(root):
+        return None
+    path = os.path.join(root, FORMAT_FILE)
+    data = read_file(path, FORMAT_BYTES_MAX)
+    if data is not None:
+        return decode_format(data, path)
+    # FORMAT is linked last, so an interrupted creation leaves empty folders and locks at most.
+    strangers = [name for name in list_folder(root) if name not in _OURS and not _is_left(name)]
+    for name in _FOLDERS:
+        strangers += [n for n in list_folder(os.path.join(root, name)) if not _is_left(n)]
+    if strangers:
+        raise InvalidInputError(f"{root}: not a store: no FORMAT file, but {strangers[0]!r}")
+    return None
+
+
+def existing_store_id(root: str) -> bytes:
+    """The id of the store at `root`; `NotFoundError` when there is none."""
+    store_id = read_store_id(root)
+    if store_id is None:
+        raise NotFoundError(f"{root}: there is no store here")
+    return store_id
+
+
+def make_store(root: str) -> bytes:
+    """Make an empty store in folder `root`, unless another process just did; its id."""
+    for name in _FOLDERS:
+        make_folder(os.path.join(root, name))
+    store_id = secrets.token_bytes(16)
+    if put_if_absent(root, FORMAT_FILE, encode_format(store_id)):
+        return store_id
+    return existing_store_id(root)
+
+
+def tidy_up(root: str) -> None:
+    """Drop what interrupted writers left; only while no other process writes."""
+    for folder in (root, *(os.path.join(root, name) for name in _FOLDERS)):
+        remove_temporary(folder)
+
+
+def _is_left(name: str) -> bool:
+    return name.endswith(".temporary")

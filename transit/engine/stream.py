@@ -1,0 +1,543 @@
+"""Stream and Cursor: what a user holds to append, to read, and to remember a place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, overload
+
+import msgspec
+
+from transit.config import DURABILITIES, Durability, durability_level
+from transit.engine.creation import Staging, create_branch
+from transit.engine.handle import Handle
+from transit.errors import InvalidInputError, OffsetError
+from transit.format.lineage import Branch, Kind, Merge, Root, Scalar, kind_of
+from transit.format.names import check_name, cursor_stream_name
+from transit.format.record import Columns, HeaderMap, encode_headers
+from transit.log.catalog import StreamState
+from transit.log.writer import Group, conflict
+from transit.replay import Batch, Position, Record, batches, locate, record_in, records
+
+if TYPE_CHECKING:
+    from transit.log.writer import Writer
+
+Payload = bytes | bytearray | memoryview
+
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What an append reached.
+
+    stream: name. offset: of the first record. timestamp: of the last record, UTC nanoseconds.
+    durability: what was reached when the receipt was made: "memory", "os" or "local".
+    count: number of records.
+    """
+
+    stream: str
+    offset: int
+    timestamp: int
+    durability: Durability
+    count: int = 1
+
+    @property
+    def first(self) -> int:
+        """Offset of the first record."""
+        return self.offset
+
+    @property
+    def last(self) -> int:
+        """Offset of the last record."""
+        return self.offset + self.count - 1
+
+
+class Stream:
+    """One stream of an open store.
+
+    Handles are cheap, safe for threads, and equal when they name the same stream.
+    """
+
+    __slots__ = ("_handle", "_record_bytes_max", "_state", "_writer")
+
+    def __init__(self, handle: Handle, state: StreamState) -> None:
+        self._handle = handle
+        self._state = state
+        self._writer: Writer | None = handle.writer if handle.mode != "read" else None
+        self._record_bytes_max = handle.settings.record_bytes_max
+
+    def __repr__(self) -> str:
+        return f"<transit.Stream {self.name!r} in {self._handle.root!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return self._state.id == other._state.id and self._handle.root == other._handle.root
+
+    def __hash__(self) -> int:
+        return hash((self._handle.root, self._state.id))
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self._state.name
+
+    @property
+    def id(self) -> int:
+        """The stream's number: the offset of its record in stream 0."""
+        return self._state.id
+
+    @property
+    def kind(self) -> Kind:
+        """ "root", "branch" or "merge"."""
+        return kind_of(self._state.record)
+
+    @property
+    def metadata(self) -> Mapping[str, Scalar]:
+        """What was given when the stream was made."""
+        return dict(self._state.record.metadata)
+
+    @property
+    def codec(self) -> str | None:
+        """The codec of typed values, or None."""
+        return self._state.record.codec
+
+    @property
+    def parents(self) -> tuple[Position, ...]:
+        """Where it descends from: the fork position, or each merged head; -1 for an empty one."""
+        record, catalog = self._state.record, self._handle.catalog
+        if isinstance(record, Branch):
+            return (Position(catalog.record(record.parent).name, record.fork),)
+        if isinstance(record, Merge):
+            return tuple(Position(catalog.record(i).name, head) for i, head in record.parents)
+        return ()
+
+    @property
+    def fork_offset(self) -> int | None:
+        """A branch's last inherited offset; None when nothing is inherited."""
+        record = self._state.record
+        return record.fork if isinstance(record, Branch) and record.fork >= 0 else None
+
+    @property
+    def next_offset(self) -> int:
+        """The offset the next record will have; also the number of records."""
+        self._handle.refresh()
+        return self._state.next_offset
+
+    @property
+    def last_offset(self) -> int | None:
+        """The last record's offset; None when the stream is empty."""
+        return self.next_offset - 1 if self.next_offset else None
+
+    def __len__(self) -> int:
+        return self.next_offset
+
+    # Appending
+
+    def append(
+        self,
+        payload: Payload,
+        *,
+        headers: HeaderMap | None = None,
+        timestamp: int | None = None,
+        expect: int | None = None,
+        durability: str | None = None,
+    ) -> Receipt:
+        """Append one record and return when it is as durable as asked.
+
+        headers: text to text. timestamp: UTC nanoseconds; None: now, or the last record's if later.
+        expect: the next offset the caller believes in; `ConflictError` when it is another.
+        durability: "memory", "os" or "local"; None: the store's.
+        Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`.
+        """
+        if type(payload) is not bytes:
+            payload = as_bytes(payload)
+        if len(payload) > self._record_bytes_max:
+            raise too_large(len(payload), self._record_bytes_max)
+        if timestamp is not None or expect is not None:
+            check_numbers(timestamp, expect)
+        handle = self._handle
+        level = handle.level if durability is None else durability_level(durability)
+        writer = self._writer or handle.writer
+        state = self._state
+        offset, time_given, wal, stop = writer.append_one(
+            state, payload, encode_headers(headers) if headers else b"", timestamp, expect, level
+        )
+        if level == 2:
+            writer.sync_to(wal, stop)
+        elif level == 0 and handle.mode == "shared":
+            level = 1
+        return Receipt(state.record.name, offset, time_given, DURABILITIES[level])
+
+    def append_many(
+        self,
+        payloads: Iterable[Payload],
+        *,
+        headers: HeaderMap | Sequence[HeaderMap | None] | None = None,
+        timestamps: Sequence[int] | None = None,
+        expect: int | None = None,
+        durability: str | None = None,
+    ) -> Receipt:
+        """Append records as one atomic frame: all of them or none.
+
+        headers: one mapping for all, or one (or None) a record. timestamps: one a record.
+        Otherwise as `append`.
+        """
+        handle = self._handle
+        level = handle.level_of(durability)
+        columns = self._columns(payloads, headers, timestamps)
+        check_numbers(None, expect)
+        writer = handle.writer
+        state = self._state
+        with writer.transaction():
+            offset = state.next_offset
+            if expect is not None and expect != offset:
+                raise conflict(state, expect, offset)
+            if timestamps is None:
+                columns = columns._replace(timestamps=writer.engine_timestamp(state))
+            wal = writer.commit([Group(state, columns)])
+        times = columns.timestamps
+        last = times if isinstance(times, int) else times[-1]
+        reached = handle.acknowledge(wal, level)
+        return Receipt(state.name, offset, last, reached, len(columns.sizes))
+
+    def _columns(
+        self,
+        payloads: Iterable[Payload],
+        headers: HeaderMap | Sequence[HeaderMap | None] | None,
+        timestamps: Sequence[int] | None,
+    ) -> Columns:
+        if isinstance(payloads, str | bytes | bytearray | memoryview):
+            raise InvalidInputError("payloads must be several; append() takes one")
+        try:
+            given = list(payloads)
+        except TypeError:
+            raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
+        if not given:
+            raise InvalidInputError("payloads are empty")
+        # One look at the types is cheaper than one call a payload.
+        plain = set(map(type, given)) == {bytes}
+        taken: list[bytes] = given if plain else list(map(as_bytes, given))  # type: ignore[assignment]
+        sizes = list(map(len, taken))
+        if max(sizes) > self._record_bytes_max:
+            raise too_large(max(sizes), self._record_bytes_max)
+        times: int | list[int] = 0
+        if timestamps is not None:
+            times = list(timestamps)
+            if len(times) != len(taken):
+                raise InvalidInputError(f"{len(times)} timestamps for {len(taken)} payloads")
+            for timestamp in times:
+                check_numbers(timestamp, None)
+        return Columns(taken, sizes, times, _encode_all(headers, len(taken)))
+
+    def submit(
+        self,
+        payload: Payload,
+        *,
+        headers: HeaderMap | None = None,
+        timestamp: int | None = None,
+        durability: str | None = None,
+    ) -> Future[Receipt]:
+        """Append one record now and be told later that it is as durable as asked.
+
+        The record has its offset, and readers see it, when this returns; the future resolves to its
+        receipt when it is durable, together with all others submitted meanwhile.
+        """
+        level = self._handle.level_of(durability)
+        receipt = self.append(
+            payload, headers=headers, timestamp=timestamp, durability=DURABILITIES[min(level, 1)]
+        )
+        future: Future[Receipt] = Future()
+        if level < 2:
+            future.set_result(receipt)
+        else:
+            done = msgspec.structs.replace(receipt, durability="local")
+            self._handle.submit(done, future)
+        return future
+
+    def append_value(
+        self,
+        value: object,
+        *,
+        headers: HeaderMap | None = None,
+        timestamp: int | None = None,
+        expect: int | None = None,
+        durability: str | None = None,
+    ) -> Receipt:
+        """Append `value`, encoded by the stream's codec; otherwise as `append`."""
+        self._need_codec()
+        try:
+            payload = msgspec.json.encode(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInputError(f"{self.name}: not encodable as JSON: {error}") from None
+        return self.append(
+            payload, headers=headers, timestamp=timestamp, expect=expect, durability=durability
+        )
+
+    # Reading
+
+    @overload
+    def __getitem__(self, offset: int) -> Record: ...
+    @overload
+    def __getitem__(self, offset: slice) -> list[Record]: ...
+    def __getitem__(self, offset: int | slice) -> Record | list[Record]:
+        """The record at `offset`, counted from the end when negative; a list for a slice."""
+        self._handle.refresh()
+        state = self._state
+        count = state.next_offset
+        if type(offset) is not int:
+            return self._slice(offset, count)
+        place = offset + count if offset < 0 else offset
+        if not 0 <= place < count:
+            raise OffsetError(f"{self.name} has no offset {offset}; it has {count} records")
+        chunk, source = locate(self._handle.catalog, state, place)
+        return record_in(chunk, source, place)
+
+    def _slice(self, wanted: object, count: int) -> list[Record]:
+        if not isinstance(wanted, slice):
+            raise InvalidInputError(f"offset must be int, not {type(wanted).__name__}")
+        try:
+            start, stop, step = wanted.indices(count)
+        except TypeError as error:
+            raise InvalidInputError(f"{self.name}: {error}") from None
+        if step != 1:
+            raise InvalidInputError("a slice of a stream has no step")
+        return list(self.read(start, max(start, stop)))
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.read()
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
+        """The records from `start` to before `stop`, in order.
+
+        Where the records end is settled at the call. `OffsetError` for a negative offset or a
+        start past the head; a stop past the head stops at the head.
+        """
+        stop = self._range(start, stop)
+        return records(self._handle.catalog, self._state, start, stop)
+
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """The same records as `read` gives, as columns, in runs as they are stored."""
+        stop = self._range(start, stop)
+        return batches(self._handle.catalog, self._state, start, stop)
+
+    def _range(self, start: int, stop: int | None) -> int:
+        self._handle.refresh()
+        count = self._state.next_offset
+        if type(start) is not int or (stop is not None and type(stop) is not int):
+            raise InvalidInputError("start and stop must be int")
+        if not 0 <= start <= count or (stop is not None and stop < 0):
+            raise OffsetError(f"{self.name}: no offsets {start} to {stop}; it has {count} records")
+        return count if stop is None else min(stop, count)
+
+    def value(self, offset: int) -> object:
+        """The value at `offset`, decoded by the stream's codec."""
+        self._need_codec()
+        return _decode(self[offset])
+
+    def values(self, start: int = 0, stop: int | None = None) -> Iterator[object]:
+        """The values from `start` to before `stop`, decoded by the stream's codec."""
+        self._need_codec()
+        return map(_decode, self.read(start, stop))
+
+    def _need_codec(self) -> None:
+        if self.codec is None:
+            raise InvalidInputError(f'{self.name} has no codec; create it with codec="json"')
+
+    def tail(self, start: int | None = None, timeout: float | None = None) -> Iterator[Record]:
+        """The records from `start` (None: the head as it is now) on, waiting for more.
+
+        Ends after `timeout` seconds without a record; None: never. Sees what other processes write.
+        """
+        first = self._tail_start(start, timeout)
+        return self._tail(first, timeout)
+
+    def _tail_start(self, start: int | None, timeout: float | None) -> int:
+        if timeout is not None and (isinstance(timeout, bool) or not timeout >= 0):
+            raise InvalidInputError(f"timeout must be seconds, not {timeout!r}")
+        if start is None:
+            return self.next_offset
+        self._range(start, None)
+        return start
+
+    def _tail(self, position: int, timeout: float | None) -> Iterator[Record]:
+        handle, state = self._handle, self._state
+        waiter = None
+        deadline = _deadline(timeout)
+        try:
+            while True:
+                handle.refresh()
+                stop = state.next_offset
+                if stop > position:
+                    yield from records(handle.catalog, state, position, stop)
+                    position, deadline = stop, _deadline(timeout)
+                elif waiter is None:
+                    # Listen first, then look once more: nothing falls between the two.
+                    waiter = handle.listen()
+                elif (left := deadline - time.monotonic()) > 0:
+                    waiter.wait(left, state, position)
+                else:
+                    return
+        finally:
+            if waiter is not None:
+                waiter.close()
+
+    async def follow(
+        self, start: int | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Record]:
+        """`tail` for asyncio: waits in a thread, so that the event loop goes on."""
+        # Loaded here: most programs that record runs have no event loop.
+        import asyncio
+
+        handle, state = self._handle, self._state
+        position = self._tail_start(start, timeout)
+        waiter = handle.listen()
+        deadline = _deadline(timeout)
+        try:
+            while True:
+                handle.refresh()
+                stop = state.next_offset
+                if stop > position:
+                    for record in records(handle.catalog, state, position, stop):
+                        yield record
+                    position, deadline = stop, _deadline(timeout)
+                elif (left := deadline - time.monotonic()) > 0:
+                    await asyncio.to_thread(waiter.wait, left, state, position)
+                else:
+                    return
+        finally:
+            waiter.close()
+
+    # Descendants
+
+    def branch(
+        self,
+        name: str,
+        at: int | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        *,
+        durability: str | None = None,
+    ) -> Stream:
+        """A new stream that inherits this one up to and including offset `at` (None: the head).
+
+        Nothing is copied, and this stream does not change. `OffsetError` past the head,
+        `AlreadyExistsError` when the name is taken.
+        """
+        state = create_branch(self._handle, self._state, name, at, metadata, durability)
+        return Stream(self._handle, state)
+
+    def cursor(self, name: str) -> Cursor:
+        """The durable cursor `name` on this stream, at 0 until it is first advanced."""
+        return Cursor(self._handle, self._state, check_name(name, "cursor name"))
+
+
+class Cursor:
+    """A durable place in a stream: the next offset its owner will read. It only moves forward."""
+
+    __slots__ = ("_handle", "_state", "_stream_name", "name")
+
+    def __init__(self, handle: Handle, state: StreamState, name: str) -> None:
+        self._handle = handle
+        self._state = state
+        self._stream_name = cursor_stream_name(state.id, name)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<transit.Cursor {self.name!r} on {self._state.name!r}>"
+
+    @property
+    def position(self) -> int:
+        """The next offset to read."""
+        self._handle.refresh()
+        stream_id = self._handle.catalog.find(self._stream_name)
+        return 0 if stream_id is None else self._position_in(stream_id)
+
+    def _position_in(self, stream_id: int) -> int:
+        catalog = self._handle.catalog
+        places = catalog.state(stream_id)
+        if not places.next_offset:
+            return 0
+        last = places.next_offset - 1
+        return int(record_in(*locate(catalog, places, last), last).payload)
+
+    def advance(self, position: int, *, durability: str | None = None) -> None:
+        """Move to `position`; staying is allowed and writes nothing.
+
+        `OffsetError` for a position behind the cursor or past the stream's next offset.
+        """
+        handle = self._handle
+        level = handle.level_of(durability)
+        if type(position) is not int:
+            raise InvalidInputError(f"position must be int, not {type(position).__name__}")
+        with handle.writer.transaction():
+            catalog = handle.catalog
+            stream_id = catalog.find(self._stream_name)
+            now = 0 if stream_id is None else self._position_in(stream_id)
+            stop = self._state.next_offset
+            if not now <= position <= stop:
+                raise OffsetError(
+                    f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
+                    f"it cannot move to {position}"
+                )
+            if position == now:
+                return
+            staging = Staging(handle)
+            if stream_id is None:
+                places = staging.create(Root(name=self._stream_name))
+            else:
+                places = catalog.state(stream_id)
+            staging.append(places, str(position).encode(), b"", None, None)
+            wal = staging.commit()
+        if wal is not None:
+            handle.acknowledge(wal, level)
+
+
+def as_bytes(payload: object) -> bytes:
+    """A payload as bytes of its own; `InvalidInputError` for anything that is not bytes."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise InvalidInputError(f"payload must be bytes, not {type(payload).__name__}")
+
+
+def too_large(size: int, limit: int) -> InvalidInputError:
+    """The error for a record over the limit."""
+    return InvalidInputError(f"a record of {size} bytes; record_bytes_max is {limit}")
+
+
+def check_numbers(timestamp: object, expect: object) -> None:
+    """`InvalidInputError` unless both are None or plain ints in range."""
+    if timestamp is not None and (
+        type(timestamp) is not int or not _INT64_MIN <= timestamp <= _INT64_MAX
+    ):
+        raise InvalidInputError(f"timestamp must be a signed 64-bit int, not {timestamp!r}")
+    if expect is not None and (type(expect) is not int or expect < 0):
+        raise InvalidInputError(f"expect must be an offset, not {expect!r}")
+
+
+def _encode_all(
+    headers: HeaderMap | Sequence[HeaderMap | None] | None, count: int
+) -> bytes | list[bytes] | None:
+    if headers is None:
+        return None
+    if isinstance(headers, Mapping):
+        return encode_headers(headers) if headers else None
+    if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
+        raise InvalidInputError("headers must be one mapping, or a sequence of one a record")
+    if len(headers) != count:
+        raise InvalidInputError(f"{len(headers)} headers for {count} payloads")
+    return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]
+
+
+def _decode(record: Record) -> object:
+    try:
+        value: object = msgspec.json.decode(record.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"{record.origin}: not JSON: {error}") from None
+    return value
+
+
+def _deadline(timeout: float | None) -> float:
+    return float("inf") if timeout is None else time.monotonic() + timeout

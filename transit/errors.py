@@ -1,0 +1,200 @@
+"""Every error transit raises on purpose.
+
+Owns the error tree and the exit code each class has on a command line. A class exists only where
+a caller would act differently. Errors of the operating system are translated in `transit.disk`.
+
+    TransitError
+    ├── InvalidInputError            what the caller gave cannot be used (ValueError)
+    │   ├── OffsetError              an offset outside the stream (IndexError)
+    │   └── MergeBaseError           the given base is not an ancestor of every head
+    ├── NotFoundError                no such stream, store or merge policy (LookupError)
+    ├── AlreadyExistsError           the name is taken
+    ├── ConflictError                the store moved on: read again, decide again
+    │   └── NotFastForwardError      no head contains all the others
+    ├── LockedError                  another process holds the store
+    ├── ClosedError                  this handle can no longer be used
+    │   ├── ForkedError              it belongs to the parent process
+    │   └── PoisonedError            an earlier write or sync failed: open the store again
+    ├── ReadOnlyError                a write on a store opened in mode "read"
+    ├── OutcomeUnknownError          a sync failed: named appends may or may not survive
+    ├── StoreUnavailableError        the disk answered with an error
+    │   ├── StorageFullError         no space, quota or file size left
+    │   └── StorePermissionError     the operating system refused access
+    ├── UnsupportedPlatformError     not Linux or macOS
+    └── FormatError                  bytes that are not what they should be
+        ├── CorruptError             damage, with place, expected and found
+        └── UnsupportedVersionError  written by a newer transit
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyExistsError",
+    "ClosedError",
+    "ConflictError",
+    "CorruptError",
+    "ForkedError",
+    "FormatError",
+    "InvalidInputError",
+    "LockedError",
+    "MergeBaseError",
+    "NotFastForwardError",
+    "NotFoundError",
+    "OffsetError",
+    "OutcomeUnknownError",
+    "PoisonedError",
+    "ReadOnlyError",
+    "StorageFullError",
+    "StorePermissionError",
+    "StoreUnavailableError",
+    "TransitError",
+    "UnsupportedPlatformError",
+    "UnsupportedVersionError",
+]
+
+
+class TransitError(Exception):
+    """Root of all errors raised by transit; `exit_code` is the class's code on a command line."""
+
+    exit_code = 1
+
+
+class InvalidInputError(TransitError, ValueError):
+    """An argument has the wrong type, shape, size or spelling; nothing was written."""
+
+    exit_code = 2
+
+
+class OffsetError(InvalidInputError, IndexError):
+    """An offset lies outside the stream."""
+
+
+class MergeBaseError(InvalidInputError):
+    """The base given to a merge is not a common ancestor of every head."""
+
+
+class NotFoundError(TransitError, LookupError):
+    """The named stream, store or merge policy does not exist."""
+
+    exit_code = 3
+
+
+class AlreadyExistsError(TransitError):
+    """The name is taken by another stream, or the merge id by another merge."""
+
+    exit_code = 4
+
+
+class ConflictError(TransitError):
+    """A condition no longer holds (`expect=`); nothing was written.
+
+    `stream`, `expected` and `found` are the stream's name and both next offsets.
+    """
+
+    exit_code = 10
+
+    def __init__(
+        self, message: str, *, stream: str = "", expected: int = -1, found: int = -1
+    ) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.expected = expected
+        self.found = found
+
+
+class NotFastForwardError(ConflictError):
+    """A fast-forward merge was asked for, and no head contains all the others."""
+
+
+class LockedError(TransitError):
+    """Another process holds the store; `pid` is the process, or None where it is not known."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class ClosedError(TransitError):
+    """The store handle was closed."""
+
+
+class ForkedError(ClosedError):
+    """The store handle was opened before fork() and used in the child; open the store there."""
+
+
+class PoisonedError(ClosedError):
+    """An earlier write or sync failed, so this handle acknowledges nothing more.
+
+    Open the store again: what is on disk decides what happened.
+    """
+
+    exit_code = 8
+
+
+class ReadOnlyError(TransitError):
+    """A write was asked of a store opened in mode "read"."""
+
+    exit_code = 6
+
+
+class OutcomeUnknownError(TransitError):
+    """A sync failed: the appends named in `in_doubt` may or may not be on disk.
+
+    `in_doubt` holds (stream name, first offset, last offset) triples.
+    """
+
+    exit_code = 8
+
+    def __init__(self, message: str, *, in_doubt: tuple[tuple[str, int, int], ...] = ()) -> None:
+        super().__init__(message)
+        self.in_doubt = in_doubt
+
+
+class StoreUnavailableError(TransitError):
+    """The storage under the store answered with an error."""
+
+    exit_code = 8
+
+
+class StorageFullError(StoreUnavailableError):
+    """No space, quota or allowed file size is left; nothing was acknowledged."""
+
+
+class StorePermissionError(StoreUnavailableError, PermissionError):
+    """The operating system refused access to the store's files."""
+
+    exit_code = 6
+
+
+class UnsupportedPlatformError(TransitError):
+    """The platform is neither Linux nor macOS."""
+
+
+class FormatError(TransitError):
+    """Bytes of the store are not what the format says."""
+
+    exit_code = 7
+
+
+class CorruptError(FormatError):
+    """Damaged bytes: `place` names file and byte offset, `expected` and `found` what differs."""
+
+    def __init__(self, place: str, *, expected: str, found: str) -> None:
+        super().__init__(f"{place}: expected {expected}, found {found}")
+        self.place = place
+        self.expected = expected
+        self.found = found
+
+
+class UnsupportedVersionError(FormatError):
+    """The file was written in a format version this transit does not read."""
+
+    def __init__(self, place: str, *, found: int, supported: int) -> None:
+        super().__init__(
+            f"{place}: format version {found}; this transit reads up to version {supported}"
+        )
+        self.place = place
+        self.found = found
+        self.supported = supported

@@ -1,0 +1,185 @@
+"""Commits: the links of the manifest chain, and the FORMAT file.
+
+A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
+
+    format     1
+    store      store id, 32 hex digits
+    number     0, 1, 2, …
+    epoch      of the writer that made it; never lower than the commit's before
+    write_id   32 random hex digits: tells our own write from another's
+    previous   root of the commit before, 64 hex digits; "" for commit 0
+    segments   those it adds, in order of log sequence number:
+               digest, footer (64 hex digits each), bytes, records, streams,
+               lsn [first, last], time [earliest, latest]
+    index      optional snapshot of the index: digest, bytes
+    tree       RFC 6962 tree over the bytes of all earlier commits: size, range (the
+               compact range's hashes, largest subtree first, 64 hex digits each)
+
+The root of a commit is the BLAKE3 of its bytes. No path, ETag, host name or local clock is in it:
+the same commit has the same bytes everywhere.
+
+Valid if and only if: the bytes decode to this shape, encode to the same bytes again, numbers and
+digests are in range, segments are contiguous in log sequence number, and the tree's size is the
+commit's number. `check_link` says whether a commit follows another.
+
+FORMAT, written once when a store is made, is canonical JSON too: kind "transit", format, store.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from transit.errors import CorruptError, UnsupportedVersionError
+from transit.format.digest import digest
+
+FORMAT_VERSION: Final = 1
+COMMIT_BYTES_MAX: Final = 64 * 1024
+FORMAT_BYTES_MAX: Final = 4 * 1024
+
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Timestamp = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+_VERSION: Final = re.compile(rb'"format":\s*(\d{1,9})[,}]')
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class SegmentRef(_Strict, frozen=True, kw_only=True):
+    """A segment as a commit names it."""
+
+    digest: Hex64
+    footer: Hex64
+    bytes: Count
+    records: Count
+    streams: Count
+    lsn: tuple[Count, Count]
+    time: tuple[Timestamp, Timestamp]
+
+
+class IndexRef(_Strict, frozen=True, kw_only=True):
+    """An index snapshot as a commit names it."""
+
+    digest: Hex64
+    bytes: Count
+
+
+class TreeState(_Strict, frozen=True, kw_only=True):
+    """The RFC 6962 tree over the commits before: leaf count and compact range."""
+
+    size: Count
+    range: tuple[Hex64, ...]
+
+
+class Commit(_Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """One link of the manifest chain."""
+
+    format: Literal[1]
+    store: Hex32
+    number: Count
+    epoch: Count
+    write_id: Hex32
+    previous: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$", max_length=64)]
+    segments: tuple[SegmentRef, ...]
+    tree: TreeState
+    index: IndexRef | None = None
+
+    @property
+    def next_lsn(self) -> int:
+        """The log sequence number after the last record this commit covers."""
+        return self.segments[-1].lsn[1] + 1
+
+
+class StoreFormat(_Strict, frozen=True, kw_only=True):
+    """The FORMAT file."""
+
+    kind: Literal["transit"]
+    format: Literal[1]
+    store: Hex32
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_commit_decoder = msgspec.json.Decoder(Commit)
+_format_decoder = msgspec.json.Decoder(StoreFormat)
+_Shape = TypeVar("_Shape", Commit, StoreFormat)
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """The commit's canonical bytes."""
+    return _encoder.encode(commit)
+
+
+def root_of(data: bytes) -> str:
+    """The root of the commit with these bytes, 64 hex digits."""
+    return digest(data).hex()
+
+
+def decode_commit(data: bytes, place: str) -> Commit:
+    """The commit in `data`."""
+    commit = _decode(_commit_decoder, data, COMMIT_BYTES_MAX, place)
+    expected = commit.segments[0].lsn[0] if commit.segments else 0
+    for segment in commit.segments:
+        first, last = segment.lsn
+        if first != expected or last - first + 1 != segment.records or not segment.records:
+            raise CorruptError(place, expected=f"a segment from LSN {expected}", found=str(first))
+        expected = last + 1
+    if not commit.segments:
+        raise CorruptError(place, expected="a segment", found="none")
+    tree = commit.tree
+    if tree.size != commit.number or len(tree.range) != tree.size.bit_count():
+        raise CorruptError(place, expected=f"a tree of {commit.number}", found=f"{tree.size}")
+    if (commit.previous == "") != (commit.number == 0):
+        raise CorruptError(place, expected="the root of the commit before", found="none or one")
+    return commit
+
+
+def check_link(commit: Commit, previous: Commit | None, root: str, place: str) -> None:
+    """Refuse `commit` unless it follows `previous`, whose root is `root` (None, "": the start)."""
+    number, epoch, lsn = -1, 0, 0
+    if previous is not None:
+        number, epoch, lsn = previous.number, previous.epoch, previous.next_lsn
+        if commit.store != previous.store:
+            raise CorruptError(place, expected=f"store {previous.store}", found=commit.store)
+    if commit.number != number + 1:
+        raise CorruptError(place, expected=f"number {number + 1}", found=str(commit.number))
+    if commit.previous != root:
+        raise CorruptError(place, expected=f"previous root {root}", found=commit.previous)
+    if commit.epoch < epoch:
+        raise CorruptError(place, expected=f"epoch {epoch} or later", found=str(commit.epoch))
+    if commit.segments[0].lsn[0] != lsn:
+        found = str(commit.segments[0].lsn[0])
+        raise CorruptError(place, expected=f"LSN {lsn} next", found=found)
+
+
+def encode_format(store_id: bytes) -> bytes:
+    """The FORMAT file of a store."""
+    return _encoder.encode(StoreFormat(kind="transit", format=FORMAT_VERSION, store=store_id.hex()))
+
+
+def decode_format(data: bytes, place: str) -> bytes:
+    """The store id, 16 bytes, in a FORMAT file."""
+    return bytes.fromhex(_decode(_format_decoder, data, FORMAT_BYTES_MAX, place).store)
+
+
+def _decode(
+    decoder: msgspec.json.Decoder[_Shape], data: bytes, size_max: int, place: str
+) -> _Shape:
+    if len(data) > size_max:
+        raise CorruptError(place, expected=f"at most {size_max} bytes", found=str(len(data)))
+    version = _VERSION.search(data)
+    if version and int(version[1]) > FORMAT_VERSION:
+        raise UnsupportedVersionError(place, found=int(version[1]), supported=FORMAT_VERSION)
+    try:
+        value = decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptError(place, expected="canonical JSON", found=str(error)) from None
+    if _encoder.encode(value) != data:
+        raise CorruptError(place, expected="canonical JSON", found="another spelling of it")
+    return value

@@ -1,0 +1,154 @@
+"""WAL files: a file header, then frames. A frame is the unit of atomicity.
+
+All numbers are little-endian. The file header:
+
+    offset  size  field
+         0     8  magic, "TRANSWAL"
+         8     4  format version, 1
+        12     4  reserved, 0
+        16    16  store id
+        32     8  log sequence number (LSN) of the file's first record
+        40    16  reserved, 0
+        56     8  checksum of bytes 0 to 56, seed 0
+
+A frame starts at a multiple of 8:
+
+    offset  size  field
+         0     4  magic, "TrFm"
+         4     4  body size, bytes
+         8     8  position of this frame in its file
+        16     8  LSN of the frame's first record, or of the next record where it has none
+        24     8  durable: every byte of this file before that position was synced when the frame
+                  was written
+        32     4  count of records
+        36     4  kind: 0 data, 1 mark, 2 end
+        40     8  checksum of the body, seeded with the file's seed plus the frame's position
+        48     8  checksum of bytes 0 to 48, seeded with the file's seed
+        56     .  body: chunks (`transit.format.record`), at most one a stream
+         .   1-8  padding to a multiple of 8: zeros, and 0xA5 as the last byte
+
+A data frame commits its records, all or none. A mark has no body and says that everything before it
+is durable; closing a store writes one. An end frame has no body either and is the file's last: the
+next WAL file starts at its LSN.
+
+A frame is valid if and only if: magic, position and both checksums fit, the body lies in the
+file, and the padding is as above. Because the padding ends in a byte that is not zero, a frame
+whose last bytes never reached the disk is told from one that was damaged later
+(`transit.log.recover`).
+Zeros where a frame would start, to the end of the file, are the unused rest of a preallocated file.
+A reader refuses a file of another format version.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from transit.errors import CorruptError, UnsupportedVersionError
+from transit.format.checksum import checksum
+from transit.format.record import Chunk, chunks_of
+
+FORMAT_VERSION: Final = 1
+WAL_MAGIC: Final = b"TRANSWAL"
+WAL_HEADER: Final = struct.Struct("<8sII16sQ16sQ")
+FRAME_MAGIC: Final = b"TrFm"
+FRAME: Final = struct.Struct("<4sIQQQIIQ")
+CHECKSUM: Final = struct.Struct("<Q")
+FRAME_BYTES: Final = FRAME.size + CHECKSUM.size
+ALIGNMENT: Final = 8
+PADDING: Final = tuple(bytes(size - 1) + b"\xa5" for size in range(ALIGNMENT, 0, -1))
+BODY_BYTES_MAX: Final = 2**32 - 1
+
+DATA: Final = 0
+MARK: Final = 1
+END: Final = 2
+
+_UINT64: Final = 2**64 - 1
+
+
+class FrameHeader(NamedTuple):
+    """A frame's header after its own checksum passed. Sizes and positions are bytes."""
+
+    body_bytes: int
+    position: int
+    lsn: int
+    durable: int
+    records: int
+    kind: int
+    body_checksum: int
+
+    @property
+    def stop(self) -> int:
+        """Where the next frame starts."""
+        return self.position + frame_bytes(self.body_bytes)
+
+
+def frame_bytes(body_bytes: int) -> int:
+    """Size of a whole frame around a body of `body_bytes`."""
+    return FRAME_BYTES + body_bytes + ALIGNMENT - body_bytes % ALIGNMENT
+
+
+def encode_wal_header(store_id: bytes, first_lsn: int) -> bytes:
+    """The 64 bytes that open a WAL file."""
+    head = WAL_HEADER.pack(WAL_MAGIC, FORMAT_VERSION, 0, store_id, first_lsn, bytes(16), 0)
+    return head[:-8] + CHECKSUM.pack(checksum(head[:-8]))
+
+
+def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int]:
+    """Store id and first LSN from a WAL file's first 64 bytes."""
+    if len(data) != WAL_HEADER.size:
+        raise CorruptError(place, expected="a WAL header of 64 bytes", found=f"{len(data)} bytes")
+    magic, version, zero, store_id, first_lsn, zeros, stated = WAL_HEADER.unpack(data)
+    if magic != WAL_MAGIC:
+        raise CorruptError(f"{place}, byte 0", expected=repr(WAL_MAGIC), found=repr(magic))
+    if checksum(data[:-8]) != stated:
+        raise CorruptError(f"{place}, byte 56", expected="the header's checksum", found="another")
+    if version != FORMAT_VERSION:
+        raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
+    if zero or zeros != bytes(16):
+        raise CorruptError(f"{place}, byte 12", expected="reserved zeros", found="others")
+    return store_id, first_lsn
+
+
+def encode_frame(
+    body: bytes, position: int, lsn: int, durable: int, records: int, kind: int, seed: int
+) -> bytes:
+    """A whole frame around `body`."""
+    size = len(body)
+    head = FRAME.pack(
+        FRAME_MAGIC, size, position, lsn, durable, records, kind,
+        checksum(body, seed + position & _UINT64),
+    )  # fmt: skip
+    return b"".join((head, CHECKSUM.pack(checksum(head, seed)), body, PADDING[size % ALIGNMENT]))
+
+
+def decode_frame_header(data: bytes, at: int, position: int, seed: int) -> FrameHeader | None:
+    """The header at `data[at:]`, which lies at `position` of its file; None unless it is valid."""
+    if data[at : at + 4] != FRAME_MAGIC or len(data) - at < FRAME_BYTES:
+        return None
+    if checksum(data[at : at + FRAME.size], seed) != CHECKSUM.unpack_from(data, at + FRAME.size)[0]:
+        return None
+    header = FrameHeader._make(FRAME.unpack_from(data, at)[1:])
+    return header if header.position == position else None
+
+
+def body_is_valid(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
+    """Whether the frame that starts at `data[at:]` and has this valid header is complete."""
+    start = at + FRAME_BYTES
+    stop = start + header.body_bytes
+    padding = PADDING[header.body_bytes % ALIGNMENT]
+    return (
+        data[stop : stop + len(padding)] == padding
+        and checksum(data[start:stop], seed + header.position & _UINT64) == header.body_checksum
+    )
+
+
+def frame_chunks(header: FrameHeader, data: bytes, at: int, place: str) -> list[Chunk]:
+    """The chunks of the valid frame at `data[at:]`; `CorruptError` when they do not fit it."""
+    start = at + FRAME_BYTES
+    chunks = chunks_of(data, place, start, start + header.body_bytes)
+    if sum(chunk.count for chunk in chunks) != header.records:
+        raise CorruptError(place, expected=f"{header.records} records", found="another count")
+    if header.kind not in (DATA, MARK, END) or (header.kind == DATA) != bool(chunks):
+        raise CorruptError(place, expected="a known frame kind", found=f"kind {header.kind}")
+    return chunks

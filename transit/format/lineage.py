@@ -1,0 +1,173 @@
+"""The records of stream 0 (`$lineage`): one for each stream ever created.
+
+A stream's numeric id is the offset of its record in stream 0. A record is canonical JSON (keys
+sorted, no white space, UTF-8) of one of three shapes, told apart by "kind":
+
+    root    {"kind": "root", "name"}
+    branch  {"kind": "branch", "name", "parent": id, "fork": offset}
+    merge   {"kind": "merge", "name", "merge_id", "parents": [[id, head], …], "base": [id, offset]
+             or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
+
+each with an optional "metadata" object of scalars and an optional "codec" name.
+
+Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
+the same bytes; every offset is at least -1, every count at least 1, every id smaller than the
+record's own offset; a merge has two or more distinct parents. Unknown fields or kinds are refused:
+they can only come from a newer format version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from transit.errors import CorruptError, InvalidInputError
+
+LINEAGE_ID: Final = 0
+LINEAGE_NAME: Final = "$lineage"
+
+Scalar = str | int | float | bool | None
+Kind = Literal["root", "branch", "merge"]
+
+
+class _Shape(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="kind",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
+    name: str
+    metadata: dict[str, Scalar] = {}
+    codec: str | None = None
+
+
+class Root(_Shape, tag="root", frozen=True, kw_only=True):
+    """A stream that inherits nothing."""
+
+    @property
+    def start(self) -> int:
+        """Offset of the stream's first own record."""
+        return 0
+
+
+class Branch(_Shape, tag="branch", frozen=True, kw_only=True):
+    """A stream that inherits `parent` up to and including offset `fork` (-1: nothing)."""
+
+    parent: int
+    fork: int
+
+    @property
+    def start(self) -> int:
+        """Offset of the stream's first own record."""
+        return self.fork + 1
+
+
+class Merge(_Shape, tag="merge", frozen=True, kw_only=True):
+    """A stream whose inherited history is `plan`, made from `parents` under `policy`.
+
+    `parents` are (stream id, head offset); `plan` is flat triples of origin stream id, first
+    origin offset and count, in order.
+    """
+
+    merge_id: str
+    parents: tuple[tuple[int, int], ...]
+    base: tuple[int, int] | None
+    policy: str
+    version: int
+    params: dict[str, Scalar]
+    plan: tuple[int, ...]
+
+    @property
+    def start(self) -> int:
+        """Offset of the stream's first own record: the number of records merged."""
+        return sum(self.plan[2::3])
+
+
+LineageRecord = Root | Branch | Merge
+
+LINEAGE_RECORD: Final = Root(name=LINEAGE_NAME)
+"""The first record of stream 0: the one that says what stream 0 is."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder: msgspec.json.Decoder[LineageRecord] = msgspec.json.Decoder(LineageRecord)
+
+
+def kind_of(record: LineageRecord) -> Kind:
+    """ "root", "branch" or "merge"."""
+    if isinstance(record, Branch):
+        return "branch"
+    return "merge" if isinstance(record, Merge) else "root"
+
+
+def encode_lineage(record: LineageRecord) -> bytes:
+    """The record's canonical bytes; `InvalidInputError` when a string is not Unicode text."""
+    try:
+        return _encoder.encode(record)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"stream {record.name!r}: not encodable: {error}") from None
+
+
+def decode_lineage(payload: bytes, stream_id: int) -> LineageRecord:
+    """The record at offset `stream_id` of stream 0; `CorruptError` when it is not valid."""
+    place = f"{LINEAGE_NAME}@{stream_id}"
+    try:
+        record = _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptError(place, expected="a lineage record", found=str(error)) from None
+    if _encoder.encode(record) != payload:
+        raise CorruptError(place, expected="canonical JSON", found="another spelling of it")
+    problem = _problem(record, stream_id)
+    if problem:
+        raise CorruptError(place, expected="a lineage record that fits", found=problem)
+    return record
+
+
+def _problem(record: LineageRecord, stream_id: int) -> str:
+    if isinstance(record, Branch):
+        return "" if _fits((record.parent, record.fork), stream_id) else "a parent out of range"
+    if not isinstance(record, Merge):
+        return ""
+    ids = [parent for parent, _ in record.parents]
+    if len(ids) < 2 or len(set(ids)) != len(ids):
+        return f"{len(ids)} parents, {len(set(ids))} of them distinct"
+    if not all(_fits(parent, stream_id) for parent in record.parents):
+        return "a parent out of range"
+    if record.base is not None and not _fits(record.base, stream_id):
+        return "a base out of range"
+    if len(record.plan) % 3 or not all(
+        0 <= origin < stream_id and offset >= 0 and count >= 1
+        for origin, offset, count in triples(record.plan)
+    ):
+        return "a plan out of range"
+    return ""
+
+
+def _fits(position: tuple[int, int], stream_id: int) -> bool:
+    return 0 < position[0] < stream_id and position[1] >= -1
+
+
+def triples(flat: tuple[int, ...]) -> zip[tuple[int, int, int]]:
+    """The (stream id, offset, count) triples of a flat plan."""
+    return zip(flat[0::3], flat[1::3], flat[2::3], strict=False)
+
+
+def check_metadata(metadata: Mapping[str, Scalar] | None, place: str) -> dict[str, Scalar]:
+    """A plain copy of `metadata`; `InvalidInputError` unless text keys with scalar values."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(
+            f"{place}: metadata must be a mapping, not {type(metadata).__name__}"
+        )
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str | int | float | bool | None):
+            raise InvalidInputError(f"{place}: metadata {key!r} must be text with a scalar value")
+        if isinstance(value, float) and not (value - value == 0.0):
+            raise InvalidInputError(f"{place}: metadata {key!r} is not a finite number")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InvalidInputError(f"{place}: metadata {key!r} is beyond 64 bits")
+    return dict(metadata)

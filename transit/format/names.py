@@ -1,0 +1,95 @@
+"""Names: of streams and cursors, and of the files a store is made of.
+
+Stream names are text chosen by the user: 1 to 512 bytes of UTF-8, no control, format, surrogate or
+unassigned characters (Unicode category C*), no white space at either end, and no leading `$`,
+which is kept for the store's own streams. They are compared code point by code point.
+
+File names come only from digests and numbers, never from user text:
+
+    wal/<first LSN, 20 digits>.wal
+    segments/<BLAKE3, 64 hex digits>.seg
+    commits/<number, 20 digits>.json
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from transit.errors import InvalidInputError
+from transit.format.checksum import checksum
+
+NAME_BYTES_MAX: Final = 512
+WAL_DIR: Final = "wal"
+SEGMENT_DIR: Final = "segments"
+COMMIT_DIR: Final = "commits"
+FORMAT_FILE: Final = "FORMAT"
+
+_WAL_NAME: Final = re.compile(r"(\d{20})\.wal")
+_COMMIT_NAME: Final = re.compile(r"(\d{20})\.json")
+
+
+def check_name(name: object, what: str = "stream name") -> str:
+    """`name` when it may name something of the user's; otherwise `InvalidInputError`."""
+    if not isinstance(name, str):
+        raise InvalidInputError(f"{what} must be str, not {type(name).__name__}")
+    if not name:
+        raise InvalidInputError(f"{what} is empty")
+    if not name.isascii() or not name.isprintable():
+        _check_characters(name, what)
+    if len(name) > NAME_BYTES_MAX or len(name.encode()) > NAME_BYTES_MAX:
+        raise InvalidInputError(f"{what} is longer than {NAME_BYTES_MAX} bytes of UTF-8")
+    if name[0] == "$":
+        raise InvalidInputError(f"{what} {name!r}: a leading '$' is kept for the store itself")
+    if name[0].isspace() or name[-1].isspace():
+        raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
+    return name
+
+
+def _check_characters(name: str, what: str) -> None:
+    for character in name[: NAME_BYTES_MAX + 1]:
+        if unicodedata.category(character)[0] == "C":
+            raise InvalidInputError(f"{what} {name[:64]!r} contains {character!r}")
+
+
+def cursor_stream_name(stream_id: int, cursor: str) -> str:
+    """The reserved stream that holds the positions of `cursor` on one stream."""
+    return f"$cursors/{stream_id}/{cursor}"
+
+
+def name_key(name: str) -> int:
+    """The 64-bit key under which a segment's index lists a stream name."""
+    return checksum(name.encode())
+
+
+def merge_key(merge_id: str) -> int:
+    """The 64-bit key under which a segment's index lists a merge id, apart from every name."""
+    return checksum(b"$merge/" + merge_id.encode())
+
+
+def wal_name(first_lsn: int) -> str:
+    """File name of the WAL whose first record has log sequence number `first_lsn`."""
+    return f"{first_lsn:020d}.wal"
+
+
+def parse_wal_name(name: str) -> int | None:
+    """The first log sequence number a WAL file name states; None for any other name."""
+    match = _WAL_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def commit_name(number: int) -> str:
+    """File name of commit `number`."""
+    return f"{number:020d}.json"
+
+
+def parse_commit_name(name: str) -> int | None:
+    """The number a commit file name states; None for any other name."""
+    match = _COMMIT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def segment_name(digest: bytes) -> str:
+    """File name of the segment whose bytes have this BLAKE3 digest."""
+    return f"{digest.hex()}.seg"

@@ -1,0 +1,359 @@
+"""A chunk: consecutive records of one stream, as columns.
+
+Frames of the WAL and blocks of a segment are made of chunks. All numbers are little-endian.
+
+    offset  size  field
+         0     8  stream id
+         8     8  offset of the first record
+        16     4  count of records, at least 1
+        20     1  timestamp width: 0, 1, 2, 4 or 8
+        21     1  length width: 0, 1, 2 or 4
+        22     1  header width: 0, 1, 2 or 4
+        23     1  reserved, 0
+        24     8  timestamp of the first record, signed nanoseconds UTC
+        32     4  payload size of every record when the length width is 0, else 0
+        36     4  size of the header table
+        40     8  size of all payloads
+        48     .  timestamps of the other records: width 0, all equal the first; 1, 2, 4, signed
+                  differences to the record before; 8, signed absolute values
+         .     .  payload sizes, one a record, unless the length width is 0
+         .     .  header table entries, one a record, unless the header width is 0
+         .     .  header table: JSON array of objects with text values, empty when no record has
+                  headers; with header width 0 it has one entry, which holds for every record
+         .     .  payloads, back to back
+
+Valid if and only if: every width is one of those named, the reserved byte is 0, the parts add up to
+the bytes there are, the payload sizes add up to the size of all payloads, and every header entry
+exists. There is no version field: the file that holds a chunk has one.
+
+Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, repeat
+from operator import sub
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import msgspec
+
+from transit.errors import CorruptError, InvalidInputError
+
+CHUNK: Final = struct.Struct("<QQIBBBBqIIQ")
+COUNT_MAX: Final = 2**32 - 1
+HEADER_BYTES_MAX: Final = 64 * 1024
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+_SIGNED: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
+_UNSIGNED: Final = {1: "B", 2: "H", 4: "I"}
+_TIMESTAMP_WIDTHS: Final = (0, 1, 2, 4, 8)
+_SIZE_WIDTHS: Final = (0, 1, 2, 4)
+
+HeaderMap = Mapping[str, str]
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_table_decoder = msgspec.json.Decoder(list[dict[str, str]])
+
+
+def encode_headers(headers: HeaderMap) -> bytes:
+    """One record's headers as a JSON object; `InvalidInputError` unless text keys and values."""
+    if not isinstance(headers, Mapping):
+        raise InvalidInputError(f"headers must be a mapping, not {type(headers).__name__}")
+    for key, value in headers.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidInputError(f"header {key!r}: {value!r} must be text with a text value")
+    try:
+        data = _encoder.encode(dict(headers))
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"headers are not Unicode text: {error}") from None
+    if len(data) > HEADER_BYTES_MAX:
+        raise InvalidInputError(f"headers take {len(data)} bytes; the limit is {HEADER_BYTES_MAX}")
+    return data
+
+
+class Columns(NamedTuple):
+    """Records to encode: payloads with their sizes in bytes, timestamps and encoded headers.
+
+    `timestamps` and `headers` are one value for all records or one a record.
+    """
+
+    payloads: Sequence[bytes]
+    sizes: Sequence[int]
+    timestamps: int | Sequence[int]
+    headers: bytes | Sequence[bytes] | None
+
+
+def encode_one(stream: int, offset: int, size: int, timestamp: int, headers: bytes) -> bytes:
+    """Everything of a chunk of one record but its payload of `size` bytes, which comes after."""
+    if not headers:
+        return CHUNK.pack(stream, offset, 1, 0, 0, 0, 0, timestamp, size, 0, size)
+    table = b"[" + headers + b"]"
+    return CHUNK.pack(stream, offset, 1, 0, 0, 0, 0, timestamp, size, len(table), size) + table
+
+
+def encode_chunk(stream: int, first: int, columns: Columns) -> list[bytes]:
+    """The parts of one chunk, to be joined by the caller together with what surrounds it."""
+    payloads, sizes = columns.payloads, columns.sizes
+    count = len(sizes)
+    time_first, time_width, times = _encode_timestamps(columns.timestamps)
+    size, size_width, size_column = _encode_sizes(sizes)
+    header_width, entries, table = _encode_headers(columns.headers)
+    head = CHUNK.pack(
+        stream, first, count, time_width, size_width, header_width, 0,
+        time_first, size, len(table), sum(sizes),
+    )  # fmt: skip
+    return [head, times, size_column, entries, table, *payloads]
+
+
+def _encode_timestamps(timestamps: int | Sequence[int]) -> tuple[int, int, bytes]:
+    if isinstance(timestamps, int):
+        return timestamps, 0, b""
+    first = timestamps[0]
+    deltas = list(map(sub, timestamps[1:], timestamps))
+    low, high = min(deltas, default=0), max(deltas, default=0)
+    if low == high == 0:
+        return first, 0, b""
+    for width in (1, 2, 4):
+        half = 1 << (8 * width - 1)
+        if -half <= low and high < half:
+            return first, width, array(_SIGNED[width], deltas).tobytes()
+    return first, 8, array("q", timestamps[1:]).tobytes()
+
+
+def _encode_sizes(sizes: Sequence[int]) -> tuple[int, int, bytes]:
+    if sizes.count(sizes[0]) == len(sizes):
+        return sizes[0], 0, b""
+    width = _unsigned_width(max(sizes))
+    return 0, width, array(_UNSIGNED[width], sizes).tobytes()
+
+
+def _encode_headers(headers: bytes | Sequence[bytes] | None) -> tuple[int, bytes, bytes]:
+    if headers is None or isinstance(headers, bytes):
+        return 0, b"", b"[" + headers + b"]" if headers else b""
+    table = list(dict.fromkeys(headers))
+    if table == [b"{}"]:
+        return 0, b"", b""
+    joined = b"[" + b",".join(table) + b"]"
+    if len(table) == 1:
+        return 0, b"", joined
+    width = _unsigned_width(len(table) - 1)
+    places = {entry: place for place, entry in enumerate(table)}
+    return width, array(_UNSIGNED[width], map(places.__getitem__, headers)).tobytes(), joined
+
+
+def _unsigned_width(value: int) -> int:
+    return 1 if value < 1 << 8 else 2 if value < 1 << 16 else 4
+
+
+class Chunk:
+    """A decoded chunk: columns over bytes that stay where they are.
+
+    `stream`, `first` and `count` are read at once; columns when asked for, then kept. `data` holds
+    the chunk at `position`; `end` is where it ends. Not safe against concurrent mutation of `data`.
+    """
+
+    __slots__ = (
+        "_ends", "_entries", "_entries_at", "_size", "_sizes", "_sizes_at", "_table", "_time_first",
+        "_times", "_times_at", "count", "data", "end", "first", "payload_bytes", "payloads_at",
+        "stream",
+    )  # fmt: skip
+
+    def __init__(self, data: bytes, position: int, place: str, limit: int | None = None) -> None:
+        """Read the header of the chunk at `position` of `data`, which ends before `limit`."""
+        limit = len(data) if limit is None else limit
+        if position + CHUNK.size > limit:
+            raise _damage(place, position, "a chunk header", f"{limit - position} bytes")
+        (
+            self.stream, self.first, self.count, time_width, size_width, header_width, reserved,
+            self._time_first, self._size, table_bytes, self.payload_bytes,
+        ) = CHUNK.unpack_from(data, position)  # fmt: skip
+        count = self.count
+        if (
+            time_width not in _TIMESTAMP_WIDTHS
+            or size_width not in _SIZE_WIDTHS
+            or header_width not in _SIZE_WIDTHS
+            or reserved
+            or not count
+        ):
+            raise _damage(place, position, "known column widths and a count", "others")
+        self._times_at = (position + CHUNK.size, time_width)
+        self._sizes_at = (self._times_at[0] + (count - 1) * time_width, size_width)
+        entries = self._sizes_at[0] + count * size_width
+        table = entries + count * header_width
+        self._entries_at = (entries, header_width)
+        self._table: bytes | tuple[HeaderMap, ...] = b""
+        self.payloads_at = table + table_bytes
+        self.end = self.payloads_at + self.payload_bytes
+        if self.end > limit:
+            raise _damage(place, position, f"{self.end - position} bytes", f"{limit - position}")
+        if not size_width and self._size * count != self.payload_bytes:
+            raise _damage(place, position, "payload sizes that add up", "others")
+        if table_bytes:
+            self._table = data[table : self.payloads_at]
+        elif header_width:
+            raise _damage(place, position, "a header table", "none")
+        self.data = data
+        self._times: Sequence[int] | None = None
+        self._sizes: Sequence[int] | None = None
+        self._ends: Sequence[int] | None = None
+        self._entries: Sequence[int] | None = None
+
+    @property
+    def stop(self) -> int:
+        """One past the last record's offset."""
+        return self.first + self.count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the encoded chunk."""
+        return self.end - self._times_at[0] + CHUNK.size
+
+    def check(self, place: str) -> None:
+        """Decode every column; `CorruptError` naming `place` when one is not valid."""
+        if sum(self.sizes(place)) != self.payload_bytes:
+            raise _damage(place, 0, "payload sizes that add up", "others")
+        table, entries = self._header_table(place), self._header_entries()
+        if entries is not None and (not table or max(entries) >= len(table)):
+            raise _damage(place, 0, "header entries of the table", "others")
+        if entries is None and len(table) > 1:
+            raise _damage(place, 0, "one header entry", f"{len(table)}")
+
+    @property
+    def timestamps(self) -> Sequence[int]:
+        """UTC nanoseconds, one a record."""
+        if self._times is None:
+            at, width = self._times_at
+            if not width:
+                self._times = [self._time_first] * self.count
+            else:
+                column = array(_SIGNED[width], self.data[at : at + (self.count - 1) * width])
+                if width == 8:
+                    column.insert(0, self._time_first)
+                    self._times = column
+                else:
+                    self._times = list(accumulate(column, initial=self._time_first))
+        return self._times
+
+    @property
+    def last_timestamp(self) -> int:
+        """The last record's timestamp."""
+        return self.timestamp(self.count - 1)
+
+    def sizes(self, place: str = "chunk") -> Sequence[int]:
+        """Payload sizes in bytes, one a record."""
+        if self._sizes is None:
+            at, width = self._sizes_at
+            if width:
+                column = array(_UNSIGNED[width], self.data[at : at + self.count * width])
+                if sum(column) != self.payload_bytes:
+                    raise _damage(place, at, "payload sizes that add up", "others")
+                self._sizes = column
+            else:
+                self._sizes = [self._size] * self.count
+        return self._sizes
+
+    def payloads(self, start: int = 0, stop: int | None = None) -> list[bytes]:
+        """Payloads of the records `start` to `stop`, counted within the chunk."""
+        # BytesIO shares the bytes object; its read() then cuts each payload in C.
+        stream = io.BytesIO(self.data)
+        stop = self.count if stop is None else stop
+        if not self._sizes_at[1]:
+            stream.seek(self.payloads_at + start * self._size)
+            return list(map(stream.read, repeat(self._size, stop - start)))
+        sizes = self.sizes()
+        if start == 0:
+            stream.seek(self.payloads_at)
+            return list(map(stream.read, sizes if stop == self.count else sizes[:stop]))
+        stream.seek(self.payloads_at + self.ends[start - 1])
+        return list(map(stream.read, sizes[start:stop]))
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """Where each payload ends, counted from the first payload byte."""
+        if self._ends is None:
+            self._ends = array("Q", accumulate(self.sizes()))
+        return self._ends
+
+    def payload(self, place: int) -> bytes:
+        """The payload of record `place`, counted within the chunk."""
+        at, size = self.payloads_at, self._size
+        if not self._sizes_at[1]:
+            at += place * size
+            return self.data[at : at + size]
+        ends = self._ends or self.ends
+        return self.data[at + (ends[place - 1] if place else 0) : at + ends[place]]
+
+    def timestamp(self, place: int) -> int:
+        """The timestamp of record `place`, counted within the chunk."""
+        return (self._times or self.timestamps)[place] if self._times_at[1] else self._time_first
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether any record has headers."""
+        return bool(self._table)
+
+    def header(self, place: int) -> HeaderMap:
+        """The headers of record `place`, counted within the chunk; read-only."""
+        if not self._table:
+            return NO_HEADERS
+        entries = self._header_entries()
+        return self._header_table("chunk")[entries[place] if entries is not None else 0]
+
+    def headers(self, start: int = 0, stop: int | None = None) -> Iterable[HeaderMap]:
+        """The headers of the records `start` to `stop`; read-only mappings, shared when equal."""
+        stop = self.count if stop is None else stop
+        if not self._table:
+            return repeat(NO_HEADERS, stop - start)
+        entries, table = self._header_entries(), self._header_table("chunk")
+        if entries is None:
+            return repeat(table[0], stop - start)
+        return map(table.__getitem__, entries[start:stop])
+
+    def encoded_headers(self) -> bytes | list[bytes] | None:
+        """The headers as `encode_chunk` takes them."""
+        if not self._table:
+            return None
+        table = [_encoder.encode(dict(entry)) for entry in self._header_table("chunk")]
+        entries = self._header_entries()
+        return table[0] if entries is None else [table[entry] for entry in entries]
+
+    def _header_entries(self) -> Sequence[int] | None:
+        at, width = self._entries_at
+        if not width:
+            return None
+        if self._entries is None:
+            self._entries = array(_UNSIGNED[width], self.data[at : at + self.count * width])
+        return self._entries
+
+    def _header_table(self, place: str) -> tuple[HeaderMap, ...]:
+        if isinstance(self._table, bytes):
+            if not self._table:
+                return ()
+            try:
+                decoded = _table_decoder.decode(self._table)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise CorruptError(place, expected="a header table", found=str(error)) from None
+            if not decoded:
+                raise CorruptError(place, expected="a header table", found="an empty one")
+            self._table = tuple(MappingProxyType(entry) for entry in decoded)
+        return self._table
+
+
+def chunks_of(data: bytes, place: str, start: int = 0, stop: int | None = None) -> list[Chunk]:
+    """Every chunk of `data` from `start` to `stop`, which they must fill exactly."""
+    stop = len(data) if stop is None else stop
+    chunks = []
+    while start < stop:
+        chunk = Chunk(data, start, place, stop)
+        chunks.append(chunk)
+        start = chunk.end
+    return chunks
+
+
+def _damage(place: str, position: int, expected: str, found: str) -> CorruptError:
+    return CorruptError(f"{place}, byte {position}", expected=expected, found=found)

@@ -1,0 +1,391 @@
+"""What the store holds: its WALs and segments, its streams by name and id, their chunks by offset.
+
+Owns the in-memory view that everything else reads. It is derived: opening builds it from the commit
+chain, the segments' indexes and the WAL files, and nothing of it is written anywhere.
+
+Invariants: `view` is replaced as a whole, so a reader that took it keeps a consistent picture; the
+log sequence numbers of segments and WALs follow one another without a gap; a stream's chunks
+in an earlier file come before those in a later one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from transit.config import Settings
+from transit.disk import list_folder
+from transit.errors import CorruptError, NotFoundError
+from transit.format.commit import SegmentRef
+from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
+from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name
+from transit.format.record import Chunk
+from transit.lineage.graph import Graph
+from transit.lineage.spans import Span
+from transit.log.commits import CommitChain
+from transit.log.recover import ScannedFrame, scan
+from transit.log.segments import BlockCache, Segment
+from transit.log.wal import Wal
+
+_STATES_KEPT: Final = 4096
+_RECORDS_KEPT: Final = 65_536
+_TRIES: Final = 20
+
+
+class View(NamedTuple):
+    """The files of the log, oldest first."""
+
+    segments: tuple[Segment, ...]
+    wals: tuple[Wal, ...]
+
+
+class StreamState:
+    """What is known of one stream while somebody uses it; guarded by the writer's lock.
+
+    `last_timestamp` is None until somebody needs it; `waiting` holds records accepted but not yet
+    framed, as (payload, timestamp, encoded headers).
+    """
+
+    __slots__ = (
+        "__weakref__", "id", "inherited", "last_timestamp", "next_offset", "record", "sealed",
+        "waiting",
+    )  # fmt: skip
+
+    def __init__(self, stream_id: int, record: LineageRecord) -> None:
+        self.id = stream_id
+        self.record = record
+        self.next_offset = record.start
+        self.last_timestamp: int | None = None
+        self.inherited: tuple[Span, ...] | None = None
+        self.waiting: list[tuple[bytes, int, bytes]] = []
+        self.sealed = SealedRows()
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.record.name
+
+
+class SealedRows:
+    """In which segments a stream has chunks, as far as they were looked at."""
+
+    __slots__ = ("firsts", "places", "seen")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.firsts: list[int] = []
+        self.places: list[tuple[Segment, range]] = []
+
+
+class Catalog:
+    """The streams and files of one open store; `changing` is held while the view changes."""
+
+    def __init__(self, root: str, store_id: bytes, settings: Settings) -> None:
+        self.root = root
+        self._wal_folder = os.path.join(root, WAL_DIR)
+        self.store_id = store_id
+        self.commits = CommitChain(root, store_id)
+        self.view = View((), ())
+        self.graph = Graph(self.record)
+        self._cache = BlockCache(settings.cache_bytes_max)
+        self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
+        # The streams used last stay known even when nobody holds a handle of theirs.
+        self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
+        self._records: dict[int, LineageRecord] = {}
+        self.changing = threading.RLock()
+
+    # Files
+
+    def follow(self, *, write: bool) -> Wal | None:
+        """Take up what is on disk and was not read yet; the newest WAL, None when there is none.
+
+        Safe beside a writer: a WAL that was sealed and dropped while it was looked for is found as
+        a commit at the next try.
+        """
+        with self.changing:
+            for attempt in range(_TRIES):
+                wal = self.view.wals[-1] if self.view.wals else None
+                if wal is not None:
+                    self.read_frames(wal)
+                    if not wal.ended:
+                        return wal
+                self.load_commits()
+                reached = wal.next_lsn if wal is not None else 0
+                expected = max(reached, self.commits.next_lsn)
+                numbers = [number for number in self.wal_numbers() if number >= expected]
+                if not numbers:
+                    return wal
+                if numbers[0] == expected:
+                    try:
+                        found = Wal.open(self._wal_folder, self.store_id, expected, write=write)
+                    except NotFoundError:
+                        continue
+                    if found is None:
+                        return wal
+                    self.view = View(self.view.segments, (*self.view.wals, found))
+                else:
+                    time.sleep(0.001 * attempt)
+        raise CorruptError(
+            self._wal_folder, expected=f"a WAL from LSN {expected}", found=str(numbers[0])
+        )
+
+    def load_commits(self) -> None:
+        """Take up commits made since the last time, and let go of the WALs they cover."""
+        with self.changing:
+            wals = self.view.wals
+            reached = wals[-1].next_lsn if wals else self.commits.next_lsn
+            segments = [
+                self.segment(ref) for commit in self.commits.load() for ref in commit.segments
+            ]
+            for segment in segments:
+                segment.check_present()
+            self.take_segments(segments)
+            if self.commits.next_lsn > reached:
+                self._reload_states()
+
+    def _reload_states(self) -> None:
+        # Others wrote and sealed records whose frames were never seen here.
+        for state in list(self._states.values()):
+            stop, last_timestamp = self._tail(state.id)
+            if stop > state.next_offset:
+                state.next_offset, state.last_timestamp = stop, last_timestamp
+
+    def take_segments(self, segments: list[Segment]) -> None:
+        """Add segments the chain has committed, in place of the WALs they were made from."""
+        with self.changing:
+            wals = tuple(w for w in self.view.wals if w.first_lsn >= self.commits.next_lsn)
+            self.view = View((*self.view.segments, *segments), wals)
+
+    def segment(self, ref: SegmentRef) -> Segment:
+        """A segment of this store, read through its cache."""
+        return Segment(self.root, ref, self.store_id, self._cache)
+
+    def add_wal(self, wal: Wal) -> None:
+        """Add the newest WAL file."""
+        with self.changing:
+            self.view = View(self.view.segments, (*self.view.wals, wal))
+
+    def wal_numbers(self) -> list[int]:
+        """First log sequence numbers of the WAL files no commit covers, in order."""
+        names = map(parse_wal_name, list_folder(self._wal_folder))
+        return [lsn for lsn in names if lsn is not None and lsn >= self.commits.next_lsn]
+
+    def read_frames(self, wal: Wal) -> int:
+        """Take up the frames after a WAL's tail; their count."""
+        count = 0
+        with self.changing:
+            for frame in scan(wal):
+                self._apply(wal, frame)
+                count += 1
+        return count
+
+    def _apply(self, wal: Wal, frame: ScannedFrame) -> None:
+        for chunk in frame.chunks:
+            wal.note(chunk.stream, chunk.first, frame.header.position)
+            state = self._states.get(chunk.stream)
+            if state is not None:
+                state.next_offset = chunk.stop
+                state.last_timestamp = chunk.last_timestamp
+            if chunk.stream == LINEAGE_ID:
+                for place, payload in enumerate(chunk.payloads()):
+                    stream_id = chunk.first + place
+                    self.note_stream(wal, stream_id, decode_lineage(payload, stream_id))
+
+    def note_stream(self, wal: Wal, stream_id: int, record: LineageRecord) -> None:
+        """Index the name, and the merge id, of a stream whose lineage record is in `wal`."""
+        wal.names[record.name] = stream_id
+        if isinstance(record, Merge):
+            wal.merges[record.merge_id] = stream_id
+
+    # Streams
+
+    def find(self, name: str) -> int | None:
+        """The id of the stream with this name."""
+        view = self.view
+        for wal in view.wals:
+            if (found := wal.names.get(name)) is not None:
+                return found
+        key = name_key(name)
+        return next((i for i in self._ids(view, key) if self.record(i).name == name), None)
+
+    def find_merge(self, merge_id: str) -> int | None:
+        """The id of the stream made by the merge with this id."""
+        view = self.view
+        for wal in view.wals:
+            if (found := wal.merges.get(merge_id)) is not None:
+                return found
+        for stream_id in self._ids(view, merge_key(merge_id)):
+            record = self.record(stream_id)
+            if isinstance(record, Merge) and record.merge_id == merge_id:
+                return stream_id
+        return None
+
+    def _ids(self, view: View, key: int) -> Iterator[int]:
+        for segment in reversed(view.segments):
+            yield from segment.index.ids_of(key)
+
+    def record(self, stream_id: int) -> LineageRecord:
+        """The lineage record of a stream; `NotFoundError` for an id that was never given."""
+        record = self._records.get(stream_id)
+        if record is None:
+            try:
+                chunk = self._own_chunk(LINEAGE_ID, SealedRows(), stream_id)
+            except CorruptError:
+                if stream_id < self.stream_count():
+                    raise
+                raise NotFoundError(f"there is no stream with id {stream_id}") from None
+            record = decode_lineage(chunk.payload(stream_id - chunk.first), stream_id)
+            if len(self._records) >= _RECORDS_KEPT:
+                self._records.clear()
+            self._records[stream_id] = record
+        return record
+
+    def stream_count(self) -> int:
+        """Number of streams ever made, the store's own among them."""
+        return self._tail(LINEAGE_ID)[0]
+
+    def state(self, stream_id: int) -> StreamState:
+        """The state of a stream, shared by all who ask."""
+        state = self._states.get(stream_id)
+        if state is None:
+            with self.changing:
+                state = self._states.get(stream_id)
+                if state is None:
+                    state = StreamState(stream_id, self.record(stream_id))
+                    stop, last_timestamp = self._tail(stream_id)
+                    if stop:
+                        state.next_offset, state.last_timestamp = stop, last_timestamp
+                    self._states[stream_id] = state
+                    self._recent.append(state)
+        return state
+
+    def adopt(self, state: StreamState) -> None:
+        """Know the state of a stream just made."""
+        self._records[state.id] = state.record
+        self._states[state.id] = state
+        self._recent.append(state)
+
+    def lineage_state(self) -> StreamState:
+        """The state of stream 0, which may not have its own lineage record yet."""
+        found = self._states.get(LINEAGE_ID)
+        if found is not None:
+            return found
+        with self.changing:
+            from_disk = self.stream_count()
+            record = self.record(LINEAGE_ID) if from_disk else LINEAGE_RECORD
+            state = StreamState(LINEAGE_ID, record)
+            state.next_offset = from_disk
+            self.adopt(state)
+            return state
+
+    def _tail(self, stream_id: int) -> tuple[int, int]:
+        """(next offset, last timestamp) of a stream's own records; (0, 0) when it has none."""
+        view = self.view
+        for wal in reversed(view.wals):
+            chunks = wal.index.get(stream_id)
+            if chunks is not None:
+                chunk = wal.chunk(stream_id, len(chunks.firsts) - 1)
+                return chunk.stop, chunk.last_timestamp
+        for segment in reversed(view.segments):
+            index = segment.index
+            rows = index.rows(stream_id)
+            if rows:
+                return index.stop(rows[-1]), index.last_times[rows[-1]]
+        return 0, 0
+
+    def last_timestamp(self, state: StreamState) -> int:
+        """The timestamp of a stream's last record, inherited ones included; the lowest without."""
+        if state.last_timestamp is None:
+            last = -(2**63)
+            if state.next_offset:
+                stream, offset = self.graph.origin(state.id, state.next_offset - 1)
+                chunk = self.chunk(stream, offset)
+                last = chunk.timestamp(offset - chunk.first)
+            state.last_timestamp = last
+        return state.last_timestamp
+
+    # Chunks
+
+    def chunk(self, stream_id: int, offset: int) -> Chunk:
+        """The chunk that holds a stream's own record at `offset`."""
+        state = self._states.get(stream_id)
+        return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
+
+    def _own_chunk(self, stream_id: int, sealed: SealedRows, offset: int) -> Chunk:
+        view = self.view
+        for wal in reversed(view.wals):
+            row = wal.row_of(stream_id, offset)
+            if row >= 0:
+                return _holding(wal.chunk(stream_id, row), offset, wal.path)
+        self._look(view, stream_id, sealed)
+        place = bisect_right(sealed.firsts, offset) - 1
+        if place < 0:
+            raise _missing(self.root, stream_id, offset)
+        segment, rows = sealed.places[place]
+        return _holding(segment.chunk(segment.index.row_of(rows, offset)), offset, segment.path)
+
+    def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
+        """The chunks that hold a stream's own records from `start` to before `stop`, in order."""
+        view = self.view
+        state = self._states.get(stream_id)
+        sealed = state.sealed if state else SealedRows()
+        for chunk in self._chunks_from(view, stream_id, sealed, start):
+            if chunk.stop <= start:
+                # Sealed since the view was taken: met once more in the WAL it came from.
+                continue
+            if chunk.first > start:
+                break
+            yield chunk
+            start = chunk.stop
+            if start >= stop:
+                return
+        raise _missing(self.root, stream_id, start)
+
+    def _chunks_from(
+        self, view: View, stream_id: int, sealed: SealedRows, start: int
+    ) -> Iterator[Chunk]:
+        first_wal = 0
+        for place in reversed(range(len(view.wals))):
+            if view.wals[place].row_of(stream_id, start) >= 0:
+                first_wal = place
+                break
+        else:
+            self._look(view, stream_id, sealed)
+            place = max(bisect_right(sealed.firsts, start) - 1, 0)
+            for segment, rows in sealed.places[place:]:
+                row = max(segment.index.row_of(rows, start), rows.start)
+                yield from map(segment.chunk, range(row, rows.stop))
+        for wal in view.wals[first_wal:]:
+            if stream_id in wal.index:
+                yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
+
+    def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
+        if sealed.seen == len(view.segments):
+            return
+        with self.changing:
+            for segment in view.segments[sealed.seen :]:
+                rows = segment.index.rows(stream_id)
+                if rows:
+                    sealed.places.append((segment, rows))
+                    sealed.firsts.append(segment.index.firsts[rows.start])
+            sealed.seen = max(sealed.seen, len(view.segments))
+
+
+def _holding(chunk: Chunk, offset: int, path: str) -> Chunk:
+    if chunk.first <= offset < chunk.stop:
+        return chunk
+    raise CorruptError(
+        path,
+        expected=f"offset {offset} of stream {chunk.stream}",
+        found=f"offsets {chunk.first} to {chunk.stop - 1}",
+    )
+
+
+def _missing(root: str, stream_id: int, offset: int) -> CorruptError:
+    return CorruptError(root, expected=f"offset {offset} of stream {stream_id}", found="no chunk")

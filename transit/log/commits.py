@@ -1,0 +1,109 @@
+"""The local commit chain: `commits/<number>.json`, made by put-if-absent.
+
+Owns the commit files and the head. A number is the fence: whoever links commit n first has made it,
+and nothing ever frees its name. `load` verifies every link, so a head it returns is a whole chain.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from transit.disk import list_folder, put_if_absent, read_file
+from transit.errors import CorruptError
+from transit.format.commit import (
+    COMMIT_BYTES_MAX,
+    FORMAT_VERSION,
+    Commit,
+    SegmentRef,
+    TreeState,
+    check_link,
+    decode_commit,
+    encode_commit,
+    root_of,
+)
+from transit.format.names import COMMIT_DIR, commit_name, parse_commit_name
+from transit.proof.tree import CompactRange, leaf_hash
+
+
+class CommitChain:
+    """The commits of one store, in order; `head` is the last, None before the first."""
+
+    def __init__(self, root: str, store_id: bytes) -> None:
+        self._folder = os.path.join(root, COMMIT_DIR)
+        self._store = store_id.hex()
+        self.head: Commit | None = None
+        self.root = ""
+        self._tree = CompactRange(0, ())
+
+    @property
+    def count(self) -> int:
+        """Number of commits, which is the number of the next."""
+        return self.head.number + 1 if self.head else 0
+
+    @property
+    def next_lsn(self) -> int:
+        """The first log sequence number no commit covers."""
+        return self.head.next_lsn if self.head else 0
+
+    def load(self) -> list[Commit]:
+        """The commits after the head, which moves to the last; every link is verified."""
+        found: list[Commit] = []
+        while True:
+            place = os.path.join(self._folder, commit_name(self.count))
+            data = read_file(place, COMMIT_BYTES_MAX)
+            if data is None:
+                return found
+            commit = decode_commit(data, place)
+            if commit.store != self._store:
+                raise CorruptError(place, expected=f"store {self._store}", found=commit.store)
+            check_link(commit, self.head, self.root, place)
+            if commit.tree != self._state():
+                raise CorruptError(
+                    place, expected="the tree of the commits before", found="another"
+                )
+            self._take(commit, data)
+            found.append(commit)
+
+    def check_no_gap(self) -> None:
+        """`CorruptError` when commit files exist beyond the head: one between them is missing."""
+        for name in list_folder(self._folder):
+            number = parse_commit_name(name)
+            if number is not None and number >= self.count and self._missing():
+                raise CorruptError(
+                    os.path.join(self._folder, commit_name(self.count)),
+                    expected=f"a commit, because there is commit {number}",
+                    found="no file",
+                )
+
+    def _missing(self) -> bool:
+        # A writer may have made the commit since it was looked for.
+        path = os.path.join(self._folder, commit_name(self.count))
+        return read_file(path, COMMIT_BYTES_MAX) is None
+
+    def add(self, segments: tuple[SegmentRef, ...], epoch: int) -> Commit | None:
+        """Commit `segments`; None when another process made this commit number first."""
+        commit = Commit(
+            format=FORMAT_VERSION,
+            store=self._store,
+            number=self.count,
+            epoch=max(epoch, self.head.epoch if self.head else 0),
+            write_id=secrets.token_hex(16),
+            previous=self.root,
+            segments=segments,
+            tree=self._state(),
+        )
+        data = encode_commit(commit)
+        if not put_if_absent(self._folder, commit_name(commit.number), data):
+            return None
+        self._take(commit, data)
+        return commit
+
+    def _state(self) -> TreeState:
+        return TreeState(
+            size=self._tree.size, range=tuple(node.hex() for node in self._tree.hashes)
+        )
+
+    def _take(self, commit: Commit, data: bytes) -> None:
+        self.head, self.root = commit, root_of(data)
+        self._tree = self._tree.append(leaf_hash(data))

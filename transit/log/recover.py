@@ -1,0 +1,184 @@
+"""What the bytes of a WAL file mean: the one place that tells torn from corrupt.
+
+A scan walks the frames of a file and stops at the first bytes that are no valid frame. Then:
+
+    what is there                                              verdict
+    ---------------------------------------------------------  ------------------------------------
+    end of the file, or zeros to its end                       clean: the log ends here
+    a later valid frame whose `durable` lies beyond the place  corrupt: these bytes were synced once
+    a header whose checksum fails although its magic or        rotten: a write that is cut short, or
+      position are right and its last byte is not zero           whose sectors are missing, does not
+    a valid header, its whole body in the file, padding in       look like this: corrupt
+      place, no 512-byte sector of it all zeros, wrong sum
+    anything else                                              torn: never acknowledged as durable
+
+A torn tail of the last file is cut by whoever opens the store for writing, and reported. In any
+other file it is corrupt, because a file ends with an end frame before the next one is made. Corrupt
+bytes are never cut: opening raises `CorruptError` with the place.
+
+What this cannot see: damage to the last synced frames of a process that was killed, when it zeroes
+whole sectors or cuts the file, looks like a write that never finished. A clean close ends with a
+mark that says all before it is durable, so a closed store has no such blind spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from transit.errors import CorruptError
+from transit.format.frame import (
+    ALIGNMENT,
+    DATA,
+    FRAME_BYTES,
+    FRAME_MAGIC,
+    PADDING,
+    FrameHeader,
+    body_is_valid,
+    decode_frame_header,
+    frame_chunks,
+)
+from transit.format.record import Chunk
+from transit.log.wal import READ_BYTES, Wal
+
+SECTOR_BYTES: Final = 512
+SCAN_BYTES: Final = 1024 * 1024
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A torn tail that opening cut off: `bytes` at `position` of WAL file `path`."""
+
+    path: str
+    position: int
+    bytes: int
+
+
+class ScannedFrame(msgspec.Struct, frozen=True, gc=False):
+    """A valid frame and its chunks."""
+
+    header: FrameHeader
+    chunks: list[Chunk]
+
+
+def scan(wal: Wal) -> Iterator[ScannedFrame]:
+    """The frames from the tail on; advances the tail past each; ends at the first invalid bytes.
+
+    Raises `CorruptError` when a frame's checksums pass and its contents do not.
+    """
+    window = _Window(wal)
+    while not wal.ended:
+        position = wal.tail
+        header, slab, at = window.frame(position)
+        if header is None or not body_is_valid(header, slab, at, wal.seed):
+            return
+        place = f"{wal.path}, frame at {position}"
+        chunks = frame_chunks(header, slab, at, place)
+        if header.lsn != wal.next_lsn:
+            raise CorruptError(place, expected=f"LSN {wal.next_lsn}", found=str(header.lsn))
+        for chunk in chunks:
+            chunk.check(place)
+        wal.advance(header.stop, header.records, header.kind)
+        wal.durable = max(wal.durable, min(header.durable, position))
+        if header.kind != DATA:
+            # A mark or an end says that all before it is durable.
+            wal.durable = position
+        yield ScannedFrame(header, chunks)
+
+
+class _Window:
+    """A stretch of a WAL file, read ahead: a little first, in case there is nothing new."""
+
+    def __init__(self, wal: Wal) -> None:
+        self._wal = wal
+        self._slab = b""
+        self._start = 0
+        self._next_bytes = READ_BYTES
+
+    def frame(self, position: int) -> tuple[FrameHeader | None, bytes, int]:
+        """The header at `position`, or None, the bytes around it, and where in them it starts."""
+        at = position - self._start
+        if not self._slab or at + FRAME_BYTES > len(self._slab):
+            self._read(position, 0)
+            at = 0
+        header = decode_frame_header(self._slab, at, position, self._wal.seed)
+        if header is not None and header.stop - self._start > len(self._slab):
+            self._read(position, header.stop - position)
+            at = 0
+        return header, self._slab, at
+
+    def _read(self, position: int, size: int) -> None:
+        self._slab = self._wal.file.read_at(position, max(size, self._next_bytes))
+        self._start = position
+        self._next_bytes = SCAN_BYTES
+
+
+def judge_tail(wal: Wal) -> Cut | None:
+    """Judge the bytes after the tail of the last WAL file; a `Cut` to make, or None when clean.
+
+    Raises `CorruptError` when they were durable once.
+    """
+    position, size = wal.tail, wal.file.size
+    rest = wal.file.read_at(position, size - position)
+    if not rest.strip(b"\0"):
+        return None
+    place = f"{wal.path}, byte {position}"
+    later = _later_durable(wal, rest)
+    if later is not None:
+        raise CorruptError(
+            place, expected="frames that were durable once", found=f"damage before byte {later}"
+        )
+    if wal.ended:
+        raise CorruptError(place, expected="nothing after the end frame", found="more bytes")
+    problem = _rotten(wal, rest)
+    if problem:
+        raise CorruptError(place, expected="a whole frame or a torn one", found=problem)
+    return Cut(wal.path, position, size - position)
+
+
+def judge_end(wal: Wal) -> None:
+    """Raise `CorruptError` unless the file, which is not the last one, ends with an end frame."""
+    if not wal.ended:
+        raise CorruptError(
+            f"{wal.path}, byte {wal.tail}",
+            expected="frames up to the end frame",
+            found="bytes that are no valid frame, and a later WAL file",
+        )
+
+
+def _later_durable(wal: Wal, rest: bytes) -> int | None:
+    """Position of a valid frame in `rest` which says that its start was durable; None without."""
+    at = rest.find(FRAME_MAGIC, 1)
+    while at >= 0:
+        position = wal.tail + at
+        if position % ALIGNMENT == 0:
+            header = decode_frame_header(rest, at, position, wal.seed)
+            if header is not None and (header.durable > wal.tail or header.kind != DATA):
+                return position
+        at = rest.find(FRAME_MAGIC, at + 1)
+    return None
+
+
+def _rotten(wal: Wal, rest: bytes) -> str:
+    """What says that the frame at the start of `rest` was whole once; empty when nothing does."""
+    head = rest[:FRAME_BYTES]
+    header = decode_frame_header(rest, 0, wal.tail, wal.seed)
+    if header is None:
+        known = head[:4] == FRAME_MAGIC or head[8:16] == wal.tail.to_bytes(8, "little")
+        return "a damaged frame header" if known and head[-1:] not in (b"", b"\0") else ""
+    padding = PADDING[header.body_bytes % ALIGNMENT]
+    frame = rest[: header.stop - header.position]
+    if len(frame) < header.stop - header.position or not frame.endswith(padding):
+        return ""
+    return "" if _has_hole(frame, wal.tail) else "a damaged frame body"
+
+
+def _has_hole(frame: bytes, position: int) -> bool:
+    """Whether a sector of the file within the frame at `position` is all zeros."""
+    start = -position % SECTOR_BYTES
+    zeros = bytes(SECTOR_BYTES)
+    return any(
+        frame[at : at + SECTOR_BYTES] == zeros
+        for at in range(start, len(frame) - SECTOR_BYTES + 1, SECTOR_BYTES)
+    )

@@ -1,0 +1,233 @@
+"""Sealing: a WAL file that has ended becomes one segment and one commit, then it is dropped.
+
+Owns segments and commits being made. Runs beside appends and reads: it touches neither the current
+WAL file nor the writer's lock.
+
+The order, and what a crash right after leaves:
+
+    segment written under a temporary name     the WAL; the next opening removes the other
+    segment synced and linked to its digest    the WAL, and a segment nobody names: harmless
+    commit linked to its number                the WAL and the segment: opening ignores the WAL
+    WAL removed                                the segment
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+from transit.config import Settings
+from transit.disk import Lock, NewFile, remove, sync_folder
+from transit.errors import TransitError
+from transit.format.commit import Commit, SegmentRef
+from transit.format.digest import Digester, digest
+from transit.format.names import SEGMENT_DIR, merge_key, name_key, segment_name
+from transit.format.record import Chunk, Columns, encode_chunk
+from transit.format.segment import (
+    TAIL,
+    Block,
+    Extent,
+    Footer,
+    encode_block,
+    encode_footer,
+    encode_header,
+    encode_index,
+)
+from transit.log.catalog import Catalog
+from transit.log.wal import Wal
+
+Piece = tuple[Chunk, int, int]
+"""Some records of a chunk, from a place in it to before another."""
+
+
+class Sealer:
+    """Turns ended WAL files into segments; `turns` orders the sealers of a shared store.
+
+    Nothing is sealed while `paused` is held.
+    """
+
+    def __init__(
+        self, catalog: Catalog, settings: Settings, epoch: int, turns: Lock | None
+    ) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._epoch = epoch
+        self._turns = turns
+        self.paused = threading.Lock()
+        self.error: TransitError | None = None
+
+    def seal_ended(self) -> None:
+        """Seal every WAL file that has ended, oldest first; the WAL stays when anything fails."""
+        with self.paused:
+            try:
+                if self._turns is not None:
+                    self._turns.acquire(timeout_s=self._settings.lock_timeout_s)
+                    self._catalog.load_commits()
+                while (wal := self._oldest()) is not None:
+                    self._seal(wal)
+                self.error = None
+            except TransitError as error:
+                self.error = error
+                raise
+            finally:
+                if self._turns is not None:
+                    self._turns.release()
+
+    def _oldest(self) -> Wal | None:
+        wals = self._catalog.view.wals
+        return wals[0] if wals and wals[0].ended else None
+
+    def _seal(self, wal: Wal) -> None:
+        folder = os.path.join(self._catalog.root, SEGMENT_DIR)
+        ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
+        self._commit(ref)
+        remove(wal.path)
+
+    def _commit(self, ref: SegmentRef) -> Commit | None:
+        catalog = self._catalog
+        with catalog.changing:
+            commit = catalog.commits.add((ref,), self._epoch)
+            if commit is None:
+                # Another process sealed this file; its commit holds the same records.
+                catalog.load_commits()
+            else:
+                catalog.take_segments([catalog.segment(ref)])
+        return commit
+
+
+class SegmentWriter:
+    """Writes one segment."""
+
+    def __init__(self, folder: str, store_id: bytes, settings: Settings) -> None:
+        self._folder = folder
+        self._store_id = store_id
+        self._block_bytes = settings.block_bytes
+        self._level = settings.compression_level if settings.compression == "zstd" else None
+        self._digester = Digester()
+        self._parts: list[bytes] = []
+        self._raw_bytes = 0
+        self._blocks: list[Block] = []
+        self._extents: list[Extent] = []
+        self._times = (2**63 - 1, -(2**63))
+
+    def write(self, wal: Wal) -> SegmentRef:
+        """The segment of all records in `wal`, synced and linked, as a commit names it."""
+        self._file = NewFile(self._folder)
+        try:
+            self._put(encode_header(self._store_id))
+            for stream_id in sorted(wal.index):
+                for pieces in _fill(wal.chunks(stream_id, 0), self._block_bytes):
+                    self._add(pieces)
+            self._end_block()
+            self._parts = [encode_index(self._extents, _keys(wal))]
+            self._end_block()
+            footer = self._footer(wal)
+            self._put(footer)
+            name = self._digester.digest()
+            if not self._file.publish(segment_name(name)):
+                # Sealed before a crash, down to the same bytes; the name may not be synced yet.
+                sync_folder(self._folder)
+        finally:
+            self._file.discard()
+        return SegmentRef(
+            digest=name.hex(),
+            footer=digest(footer[: -TAIL.size]).hex(),
+            bytes=self._file.size,
+            records=wal.next_lsn - wal.first_lsn,
+            streams=len(wal.index),
+            lsn=(wal.first_lsn, wal.next_lsn - 1),
+            time=self._times,
+        )
+
+    def _put(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digester.update(data)
+
+    def _add(self, pieces: Sequence[Piece]) -> None:
+        """One chunk of `pieces`, which are records of one stream that follow one another."""
+        chunk, start, _ = pieces[0]
+        columns = _columns(pieces)
+        encoded = b"".join(encode_chunk(chunk.stream, chunk.first + start, columns))
+        if self._raw_bytes and self._raw_bytes + len(encoded) > self._block_bytes:
+            self._end_block()
+        times = columns.timestamps
+        low, high, last = (
+            (times, times, times) if isinstance(times, int) else (min(times), max(times), times[-1])
+        )
+        self._times = (min(self._times[0], low), max(self._times[1], high))
+        self._extents.append(
+            Extent(
+                chunk.stream, chunk.first + start, last, len(columns.sizes), len(self._blocks),
+                self._raw_bytes,
+            )
+        )  # fmt: skip
+        self._parts.append(encoded)
+        self._raw_bytes += len(encoded)
+
+    def _end_block(self) -> None:
+        if self._parts:
+            block, stored = encode_block(b"".join(self._parts), self._file.size, self._level)
+            self._put(stored)
+            self._blocks.append(block)
+        self._parts = []
+        self._raw_bytes = 0
+
+    def _footer(self, wal: Wal) -> bytes:
+        return encode_footer(
+            Footer(
+                store_id=self._store_id,
+                first_lsn=wal.first_lsn,
+                last_lsn=wal.next_lsn - 1,
+                records=wal.next_lsn - wal.first_lsn,
+                time_first=self._times[0],
+                time_last=self._times[1],
+                streams=len(wal.index),
+                blocks=tuple(self._blocks),
+            )
+        )
+
+
+def _keys(wal: Wal) -> list[tuple[int, int]]:
+    names = [(name_key(name), stream_id) for name, stream_id in wal.names.items()]
+    merges = [(merge_key(merge_id), stream_id) for merge_id, stream_id in wal.merges.items()]
+    return sorted(names + merges)
+
+
+def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:
+    """Records of `chunks`, in order, in groups of about `block_bytes` of payload."""
+    pieces: list[Piece] = []
+    room = block_bytes
+    for chunk in chunks:
+        start = 0
+        while start < chunk.count:
+            before = chunk.ends[start - 1] if start else 0
+            stop = bisect_right(chunk.ends, before + room, start)
+            if stop == start and not pieces:
+                # A record larger than a block has a block to itself.
+                stop = start + 1
+            if stop > start:
+                pieces.append((chunk, start, stop))
+                room -= chunk.ends[stop - 1] - before
+                start = stop
+            if start < chunk.count or room <= 0:
+                yield pieces
+                pieces, room = [], block_bytes
+    if pieces:
+        yield pieces
+
+
+def _columns(pieces: Sequence[Piece]) -> Columns:
+    payloads: list[bytes] = []
+    timestamps: list[int] = []
+    headers: list[bytes] = []
+    for chunk, start, stop in pieces:
+        payloads += chunk.payloads(start, stop)
+        timestamps.extend(chunk.timestamps[start:stop])
+        encoded = chunk.encoded_headers()
+        if isinstance(encoded, list):
+            headers += encoded[start:stop]
+        else:
+            headers += [encoded or b"{}"] * (stop - start)
+    return Columns(payloads, list(map(len, payloads)), timestamps, headers)

@@ -1,0 +1,165 @@
+"""Sealed segments, read block by block, and the cache of their decoded blocks.
+
+Owns open segment files and decoded blocks. Everything read is checked: the footer against the
+digest the commit names, each block against its checksum. A segment's index is loaded
+when first needed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+from transit.disk import File, file_size
+from transit.errors import CorruptError
+from transit.format.commit import SegmentRef
+from transit.format.names import SEGMENT_DIR, segment_name
+from transit.format.record import Chunk
+from transit.format.segment import (
+    HEADER,
+    TAIL,
+    Footer,
+    SegmentIndex,
+    check_header,
+    decode_block,
+    decode_footer,
+    decode_tail,
+)
+
+
+class DecodedBlock:
+    """The raw bytes of one block and the chunks of it that were asked for."""
+
+    __slots__ = ("chunks", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.chunks: dict[int, Chunk] = {}
+
+
+class BlockCache:
+    """Decoded blocks, least recently used out first, within `bytes_max`. Safe for threads."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._blocks: OrderedDict[tuple[str, int], DecodedBlock] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> DecodedBlock | None:
+        """The block under `key`, now the most recently used; None when it is not here."""
+        block = self._blocks.get(key)
+        if block is not None:
+            try:
+                self._blocks.move_to_end(key)
+            except KeyError:
+                # Another thread evicted it meanwhile; the block itself is as good as before.
+                return block
+        return block
+
+    def put(self, key: tuple[str, int], block: DecodedBlock) -> None:
+        """Keep `block`, and let the oldest go."""
+        # Decoded columns come on top of the raw bytes: twice the raw size covers them.
+        cost = 2 * len(block.raw)
+        if cost > self._bytes_max:
+            return
+        with self._lock:
+            if key not in self._blocks:
+                self._blocks[key] = block
+                self._bytes += cost
+            while self._bytes > self._bytes_max:
+                _, old = self._blocks.popitem(last=False)
+                self._bytes -= 2 * len(old.raw)
+
+
+class Segment:
+    """One sealed segment of the local store."""
+
+    def __init__(self, root: str, ref: SegmentRef, store_id: bytes, cache: BlockCache) -> None:
+        self.ref = ref
+        self.path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
+        self._store_id = store_id
+        self._cache = cache
+        self._loaded: tuple[File, Footer, SegmentIndex] | None = None
+        self._lock = threading.Lock()
+
+    def check_present(self) -> None:
+        """`CorruptError` unless the file is there with the size the commit names."""
+        size = file_size(self.path)
+        if size != self.ref.bytes:
+            found = "no file" if size is None else f"{size} bytes"
+            raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=found)
+
+    def _load(self) -> tuple[File, Footer, SegmentIndex]:
+        with self._lock:
+            if self._loaded is None:
+                self.check_present()
+                file = File.open(self.path)
+                footer = self._read_footer(file)
+                raw = self._read_block(file, footer, len(footer.blocks) - 1)
+                self._loaded = (file, footer, SegmentIndex(raw, f"{self.path}, index"))
+        return self._loaded
+
+    def _read_footer(self, file: File) -> Footer:
+        check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
+        tail_at = self.ref.bytes - TAIL.size
+        stated, size = decode_tail(file.read_at(tail_at, TAIL.size), self.path)
+        if stated.hex() != self.ref.footer:
+            raise CorruptError(f"{self.path}, footer", expected=self.ref.footer, found=stated.hex())
+        footer = decode_footer(file.read_at(tail_at - size, size), stated, self.path)
+        last = footer.blocks[-1]
+        if footer.store_id != self._store_id or last.position + last.stored_bytes != tail_at - size:
+            raise CorruptError(
+                f"{self.path}, footer", expected="blocks up to the footer", found="others"
+            )
+        return footer
+
+    def _read_block(self, file: File, footer: Footer, number: int) -> bytes:
+        entry = footer.blocks[number]
+        return decode_block(entry, file.read_at(entry.position, entry.stored_bytes), self.path)
+
+    def read_stored(self, number: int) -> bytes:
+        """The stored bytes of block `number`, unchecked."""
+        file, footer, _ = self._loaded or self._load()
+        entry = footer.blocks[number]
+        return file.read_at(entry.position, entry.stored_bytes)
+
+    @property
+    def index(self) -> SegmentIndex:
+        """Where the segment's chunks are, and which names it introduces."""
+        return (self._loaded or self._load())[2]
+
+    @property
+    def footer(self) -> Footer:
+        """The segment's blocks."""
+        return (self._loaded or self._load())[1]
+
+    def block(self, number: int) -> DecodedBlock:
+        """Block `number`, from the cache or the file."""
+        key = (self.ref.digest, number)
+        block = self._cache.get(key)
+        if block is None:
+            file, footer, _ = self._loaded or self._load()
+            block = DecodedBlock(self._read_block(file, footer, number))
+            self._cache.put(key, block)
+        return block
+
+    def chunk(self, row: int) -> Chunk:
+        """The chunk in `row` of the index."""
+        index = self.index
+        position = index.positions[row]
+        block = self.block(index.blocks[row])
+        chunk = block.chunks.get(position)
+        if chunk is None:
+            chunk = Chunk(block.raw, position, f"{self.path}, block {index.blocks[row]}")
+            if (chunk.stream, chunk.first, chunk.count) != (
+                index.streams[row], index.firsts[row], index.counts[row],
+            ):  # fmt: skip
+                raise CorruptError(
+                    f"{self.path}, block {index.blocks[row]}, byte {position}",
+                    expected=f"{index.counts[row]} records of stream {index.streams[row]}",
+                    found=f"{chunk.count} of stream {chunk.stream}",
+                )
+            block.chunks[position] = chunk
+        return chunk

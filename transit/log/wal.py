@@ -1,0 +1,234 @@
+"""One WAL file: frames appended at its tail, read back by position, and indexed by stream.
+
+Owns the file, its tail, how much of it is durable, and the positions of each stream's chunks.
+Leaves locking to the writer, and judging damaged bytes to `transit.log.recover`.
+
+Invariants: bytes before `tail` are valid frames; bytes before `durable` are synced; `durable` is
+never more than `tail`. After an end frame nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Final
+
+from transit.disk import File, sync_folder
+from transit.errors import CorruptError, InvalidInputError
+from transit.format.checksum import checksum, wal_seed
+from transit.format.frame import (
+    ALIGNMENT,
+    CHECKSUM,
+    DATA,
+    END,
+    FRAME,
+    FRAME_BYTES,
+    FRAME_MAGIC,
+    PADDING,
+    WAL_HEADER,
+    FrameHeader,
+    body_is_valid,
+    decode_frame_header,
+    decode_wal_header,
+    encode_wal_header,
+    frame_chunks,
+)
+from transit.format.names import wal_name
+from transit.format.record import Chunk
+
+READ_BYTES: Final = 4 * 1024
+SLAB_BYTES: Final = 256 * 1024
+ALLOCATE_BYTES: Final = 1024 * 1024
+_UINT64: Final = 2**64 - 1
+
+
+class StreamChunks:
+    """Where one stream's chunks are in one WAL file: first offsets and frame positions."""
+
+    __slots__ = ("firsts", "positions")
+
+    def __init__(self) -> None:
+        self.firsts = array("Q")
+        self.positions = array("Q")
+
+    def add(self, first: int, position: int) -> None:
+        """Note the chunk that starts at offset `first`, in the frame at `position`."""
+        # Readers look at firsts without a lock: by then the position must be there.
+        self.positions.append(position)
+        self.firsts.append(first)
+
+
+class Wal:
+    """An open WAL file.
+
+    `index` maps stream id to its chunks; `names` and `merges` map to stream ids.
+    """
+
+    def __init__(self, file: File, store_id: bytes, first_lsn: int) -> None:
+        self.file = file
+        self.first_lsn = first_lsn
+        self.seed = wal_seed(store_id, first_lsn)
+        self.tail = WAL_HEADER.size
+        self.durable = WAL_HEADER.size
+        self.next_lsn = first_lsn
+        self.ended = False
+        self.marked = True
+        self.index: dict[int, StreamChunks] = {}
+        self.names: dict[str, int] = {}
+        self.merges: dict[str, int] = {}
+        self.born = time.monotonic()
+        self._allocated = 0
+
+    @classmethod
+    def create(cls, folder: str, store_id: bytes, first_lsn: int) -> Wal:
+        """Make a WAL file whose header and name are synced."""
+        path = os.path.join(folder, wal_name(first_lsn))
+        file = File.create(path)
+        file.write_at(0, encode_wal_header(store_id, first_lsn))
+        file.sync_data()
+        sync_folder(folder)
+        return cls(file, store_id, first_lsn)
+
+    @classmethod
+    def open(cls, folder: str, store_id: bytes, first_lsn: int, *, write: bool) -> Wal | None:
+        """Open a WAL file; None when its creation was cut short, so that it never held a frame."""
+        path = os.path.join(folder, wal_name(first_lsn))
+        file = File.open(path, write=write)
+        head = file.read_at(0, WAL_HEADER.size)
+        # The header is synced before any frame is written: without it there are no frames.
+        if not any(head.ljust(WAL_HEADER.size, b"\0")[-8:]) and not any(
+            file.read_at(WAL_HEADER.size, READ_BYTES)
+        ):
+            return None
+        found = decode_wal_header(head, path)
+        if found != (store_id, first_lsn):
+            raise CorruptError(
+                path,
+                expected=f"store {store_id.hex()}, LSN {first_lsn}",
+                found=f"store {found[0].hex()}, LSN {found[1]}",
+            )
+        return cls(file, store_id, first_lsn)
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self.file.path
+
+    def append(self, parts: list[bytes], records: int, kind: int = DATA) -> int:
+        """Write one frame around the joined `parts`; its position. Nothing is synced.
+
+        On an error the tail has not moved, and what was half written lies beyond it.
+        """
+        position = self.tail
+        try:
+            frame = bytearray().join((bytes(FRAME_BYTES), *parts))
+        except TypeError as error:
+            raise InvalidInputError(f"payloads must be bytes: {error}") from None
+        size = len(frame) - FRAME_BYTES
+        body = checksum(memoryview(frame)[FRAME_BYTES:], self.seed + position & _UINT64)
+        FRAME.pack_into(
+            frame, 0, FRAME_MAGIC, size, position, self.next_lsn, self.durable, records, kind, body
+        )
+        CHECKSUM.pack_into(frame, FRAME.size, checksum(memoryview(frame)[: FRAME.size], self.seed))
+        frame += PADDING[size % ALIGNMENT]
+        self.file.write_at(position, frame)
+        self.advance(position + len(frame), records, kind)
+        return position
+
+    def append_one(self, head: bytes, payload: bytes) -> int:
+        """`append` of one record in one chunk, with fewer steps: most frames are of this kind."""
+        position = self.tail
+        seed = self.seed
+        body = head + payload
+        size = len(body)
+        frame = FRAME.pack(
+            FRAME_MAGIC, size, position, self.next_lsn, self.durable, 1, DATA,
+            checksum(body, seed + position & _UINT64),
+        )  # fmt: skip
+        data = frame + CHECKSUM.pack(checksum(frame, seed)) + body + PADDING[size % ALIGNMENT]
+        self.file.write_at(position, data)
+        self.tail = position + len(data)
+        self.next_lsn += 1
+        self.marked = False
+        return position
+
+    def advance(self, tail: int, records: int, kind: int) -> None:
+        """Take note of a frame that ends at `tail`."""
+        self.tail = tail
+        self.next_lsn += records
+        self.marked = kind != DATA
+        self.ended = kind == END
+
+    def note(self, stream: int, first: int, position: int) -> None:
+        """Index the chunk of `stream` that starts at offset `first` in the frame at `position`."""
+        chunks = self.index.get(stream)
+        if chunks is None:
+            chunks = self.index[stream] = StreamChunks()
+        chunks.add(first, position)
+
+    def sync(self) -> None:
+        """Make everything before the tail of this moment durable."""
+        target = self.tail
+        self.file.sync_data()
+        self.durable = max(self.durable, target)
+
+    def allocate(self) -> None:
+        """Keep the file's size ahead of its tail, so that a sync need not write the size."""
+        if self._allocated >= 0 and self.tail + ALLOCATE_BYTES // 4 > self._allocated:
+            start = max(self._allocated, self.tail)
+            done = self.file.allocate(start, ALLOCATE_BYTES)
+            self._allocated = start + ALLOCATE_BYTES if done else -1
+
+    def cut(self) -> None:
+        """Drop every byte after the tail; only recovery, and a failed write of our own, may."""
+        self.file.truncate(self.tail)
+        self._allocated = 0
+
+    def frame_at(self, position: int, size: int = READ_BYTES) -> tuple[FrameHeader, bytes]:
+        """The valid frame at `position`, which the index names; reads `size` bytes at first."""
+        data = self.file.read_at(position, size)
+        header = decode_frame_header(data, 0, position, self.seed)
+        if header is not None and len(data) < header.stop - position:
+            data = self.file.read_at(position, header.stop - position)
+        if header is None or not body_is_valid(header, data, 0, self.seed):
+            raise CorruptError(
+                f"{self.path}, byte {position}", expected="a valid frame", found="damaged bytes"
+            )
+        return header, data
+
+    def chunk(self, stream: int, row: int) -> Chunk:
+        """The chunk in `row` of the stream's index."""
+        return self._chunk_in(stream, *self.frame_at(self.index[stream].positions[row]))
+
+    def row_of(self, stream: int, offset: int) -> int:
+        """The row whose chunk holds `offset` of `stream`; -1 when this file starts after it."""
+        chunks = self.index.get(stream)
+        return bisect_right(chunks.firsts, offset) - 1 if chunks is not None else -1
+
+    def chunks(self, stream: int, row: int) -> Iterator[Chunk]:
+        """The chunks of `stream` from `row` on, read in slabs."""
+        positions = self.index[stream].positions
+        slab, start = b"", 0
+        while row < len(positions):
+            position = positions[row]
+            at = position - start
+            header = None
+            if 0 <= at < len(slab):
+                header = decode_frame_header(slab, at, position, self.seed)
+            if header is None or header.stop - start > len(slab):
+                header, slab = self.frame_at(position, SLAB_BYTES)
+                start, at = position, 0
+            elif not body_is_valid(header, slab, at, self.seed):
+                self.frame_at(position)
+            yield self._chunk_in(stream, header, slab, at)
+            row += 1
+
+    def _chunk_in(self, stream: int, header: FrameHeader, data: bytes, at: int = 0) -> Chunk:
+        place = f"{self.path}, frame at {header.position}"
+        for chunk in frame_chunks(header, data, at, place):
+            if chunk.stream == stream:
+                return chunk
+        raise CorruptError(place, expected=f"records of stream {stream}", found="none")

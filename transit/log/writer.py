@@ -1,0 +1,475 @@
+"""Writing: offsets and timestamps are given, frames written, synced and acknowledged.
+
+Owns the current WAL file, the writer's lock, group commit and rotation. No other module writes
+frames. Leaves to the engine what records mean, and to `transit.log.seal` what becomes of a WAL file
+that has ended.
+
+Invariants:
+- A stream's next offset moves only under the lock, after its frame was written, or, for "memory",
+  after the record was accepted; accepted records are framed before any later record.
+- Nothing is acknowledged as "local" before a sync that started after its frame was written.
+- After a failed sync, or a write that failed for any reason but lack of space, the writer is
+  poisoned: it writes and acknowledges nothing more. The disk decides, at the next opening.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, NamedTuple
+
+from transit.config import MIB, Settings
+from transit.disk import Lock, remove
+from transit.errors import (
+    ConflictError,
+    InvalidInputError,
+    OutcomeUnknownError,
+    PoisonedError,
+    StorageFullError,
+    TransitError,
+)
+from transit.format.frame import END, MARK
+from transit.format.lineage import LineageRecord
+from transit.format.names import WAL_DIR, wal_name
+from transit.format.record import Columns, encode_chunk, encode_one
+from transit.log.catalog import Catalog, StreamState
+from transit.log.recover import Cut, judge_end, judge_tail
+from transit.log.wal import Wal
+
+# Records accepted as "memory" are framed when they reach this size, at the latest.
+WAITING_BYTES_MAX: Final = MIB
+Refusal = Callable[[], TransitError]
+
+
+class Group(NamedTuple):
+    """Records for one stream in a frame to be."""
+
+    state: StreamState
+    columns: Columns
+
+
+class Writer:
+    """The one writer of an open store; safe for threads.
+
+    `turns`, for a store shared by processes, is the lock that orders their writes; None when the
+    store is this process's alone.
+    """
+
+    def __init__(self, catalog: Catalog, settings: Settings, turns: Lock | None) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._folder = os.path.join(catalog.root, WAL_DIR)
+        self._lock = threading.RLock()
+        self._turn: AbstractContextManager[object] = (
+            self._lock if turns is None else _SharedTurn(self, self._lock, turns, settings)
+        )
+        self._shared = turns is not None
+        self._refusal: Refusal | None = None
+        self._waiting: list[StreamState] = []
+        self._waiting_bytes = 0
+        self._synced = threading.Condition(threading.Lock())
+        self._syncing = False
+        self._dirty = False
+        self.cuts: list[Cut] = []
+        # Called without the lock's protection of their own state: they only set flags.
+        self.on_dirty: Callable[[], None] = _nothing
+        self.on_ended: Callable[[], None] = _nothing
+        self.on_append: Callable[[], None] | None = None
+
+    # Opening and closing
+
+    def recover(self) -> None:
+        """Take up the WAL files on disk, cut a torn tail, and have a file to write to.
+
+        A store shared by processes is recovered by one at a time: the caller holds the turn.
+        """
+        with self._lock:
+            wal = self._catalog.follow(write=True)
+            if wal is not None and not wal.ended:
+                if self._catalog.wal_numbers()[-1] > wal.first_lsn:
+                    judge_end(wal)
+                self._settle_tail(wal)
+            self._ensure_wal()
+
+    def _settle_tail(self, wal: Wal) -> None:
+        cut = judge_tail(wal)
+        if cut is not None:
+            self.cuts.append(cut)
+            wal.cut()
+        # What a killed process left in the page cache is read as history: make it durable first.
+        wal.sync()
+
+    @property
+    def wal(self) -> Wal:
+        """The file being written."""
+        wals = self._catalog.view.wals
+        return wals[-1] if wals else self._ensure_wal()
+
+    def _ensure_wal(self) -> Wal:
+        wals = self._catalog.view.wals
+        if wals and not wals[-1].ended:
+            return wals[-1]
+        first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
+        # A file of that name was never finished, or it would have been taken up.
+        remove(os.path.join(self._folder, wal_name(first_lsn)))
+        wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
+        self._catalog.add_wal(wal)
+        return wal
+
+    def catch_up(self) -> None:
+        """Take up what other processes wrote; the caller holds the turn."""
+        wal = self._catalog.follow(write=True)
+        if wal is None or wal.ended:
+            self._ensure_wal()
+        elif any(wal.file.read_at(wal.tail, 8)):
+            # Its writer died within a write: whoever holds the turn settles it.
+            self._settle_tail(wal)
+
+    def look(self) -> None:
+        """Take up what other processes wrote, without keeping them from writing more."""
+        with self._lock:
+            wal = self.wal
+            self._catalog.read_frames(wal)
+            if wal.ended:
+                with self._turn:
+                    pass
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Accept nothing more; every further call raises what `refusal` makes."""
+        self._refusal = refusal
+        with self._synced:
+            self._synced.notify_all()
+
+    def abandon(self, refusal: Refusal) -> None:
+        """Give up in a child made by fork(): whatever held the locks is not here to let them go."""
+        self._lock = threading.RLock()
+        self._turn = self._lock
+        self._synced = threading.Condition(threading.Lock())
+        self._syncing = False
+        self._refusal = refusal
+
+    def close(self) -> None:
+        """Make everything durable and mark it so."""
+        with self._turn:
+            self.check()
+            self._frame_waiting()
+            wal = self.wal
+            self._sync_now(wal)
+            if not wal.marked:
+                try:
+                    wal.append([], 0, MARK)
+                except StorageFullError:
+                    # All records are durable without it.
+                    wal.cut()
+                self._sync_now(wal)
+
+    def check(self) -> None:
+        """Raise what stands against using this writer."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+    # Appending
+
+    def append_one(
+        self,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+        level: int,
+    ) -> tuple[int, int, Wal, int]:
+        """Append one record: its offset, its timestamp, its file and where it ends there.
+
+        Nothing is synced.
+
+        At level 0 ("memory") the record is only accepted, and framed with others later.
+        """
+        with self._turn:
+            if self._refusal is not None:
+                raise self._refusal()
+            offset = state.next_offset
+            if expect is not None and expect != offset:
+                raise conflict(state, expect, offset)
+            if timestamp is None:
+                timestamp = time.time_ns()
+                last = state.last_timestamp
+                if last is None:
+                    last = self._catalog.last_timestamp(state)
+                timestamp = max(timestamp, last)
+            wal = self.wal
+            if level == 0 and not self._shared:
+                self._accept(state, payload, timestamp, headers)
+            else:
+                if self._waiting:
+                    self._frame_waiting()
+                if wal.ended or wal.tail >= self._settings.seal_bytes:
+                    wal = self._next_wal()
+                try:
+                    head = encode_one(state.id, offset, len(payload), timestamp, headers)
+                    wal.note(state.id, offset, wal.append_one(head, payload))
+                except BaseException as error:
+                    self._write_failed(wal, error)
+                    raise
+            state.last_timestamp = timestamp
+            state.next_offset = offset + 1
+            stop = wal.tail
+        if not self._dirty:
+            self._dirty = True
+            self.on_dirty()
+        if self.on_append is not None:
+            self.on_append()
+        return offset, timestamp, wal, stop
+
+    def _accept(self, state: StreamState, payload: bytes, timestamp: int, headers: bytes) -> None:
+        if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
+            self._frame_waiting()
+        if not state.waiting:
+            self._waiting.append(state)
+        state.waiting.append((payload, timestamp, headers))
+        self._waiting_bytes += len(payload) + 64
+
+    def settle(self) -> None:
+        """Frame what was accepted as "memory", so that it can be read."""
+        if self._waiting:
+            with self._turn:
+                self._frame_waiting()
+
+    def _frame_waiting(self) -> None:
+        if not self._waiting:
+            return
+        groups = []
+        for state in self._waiting:
+            payloads, timestamps, headers = zip(*state.waiting, strict=True)
+            encoded = [entry or b"{}" for entry in headers] if any(headers) else None
+            columns = Columns(payloads, list(map(len, payloads)), timestamps, encoded)
+            groups.append((state.next_offset - len(payloads), Group(state, columns)))
+        self._write(groups, self._next_wal_if_full())
+        for state in self._waiting:
+            state.waiting.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A turn to look at streams' tails and `commit` on what was seen."""
+        with self._turn:
+            self.check()
+            self._frame_waiting()
+            self._next_wal_if_full()
+            yield
+        if not self._dirty:
+            self._dirty = True
+            self.on_dirty()
+        if self.on_append is not None:
+            self.on_append()
+
+    def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Wal:
+        """Write `groups` as one frame, within a `transaction`; the file it is in.
+
+        `created` are the lineage records among them, which come first, for stream 0.
+        """
+        wal = self.wal
+        first_id = groups[0].state.next_offset if created else 0
+        self._write([(group.state.next_offset, group) for group in groups], wal)
+        for group in groups:
+            columns = group.columns
+            times = columns.timestamps
+            group.state.last_timestamp = times if isinstance(times, int) else times[-1]
+            group.state.next_offset += len(columns.sizes)
+        for stream_id, record in enumerate(created, first_id):
+            self._catalog.note_stream(wal, stream_id, record)
+        return wal
+
+    def _write(self, groups: Sequence[tuple[int, Group]], wal: Wal) -> None:
+        parts: list[bytes] = []
+        records = size = 0
+        for first, group in groups:
+            parts += encode_chunk(group.state.id, first, group.columns)
+            records += len(group.columns.sizes)
+            size += sum(group.columns.sizes)
+        if size > self._settings.frame_bytes_max:
+            raise InvalidInputError(
+                f"{size} bytes in one atomic commit; frame_bytes_max is "
+                f"{self._settings.frame_bytes_max}"
+            )
+        try:
+            position = wal.append(parts, records)
+            for first, group in groups:
+                wal.note(group.state.id, first, position)
+        except BaseException as error:
+            self._write_failed(wal, error)
+            raise
+
+    def engine_timestamp(self, state: StreamState) -> int:
+        """Now, or the stream's last timestamp where that is later."""
+        return max(self.now(), self._catalog.last_timestamp(state))
+
+    def now(self) -> int:
+        """The clock, UTC nanoseconds; it may step back."""
+        return time.time_ns()
+
+    def _write_failed(self, wal: Wal, error: BaseException) -> None:
+        if isinstance(error, InvalidInputError):
+            return
+        if isinstance(error, StorageFullError):
+            try:
+                wal.cut()
+            except TransitError as second:
+                self._poison(f"{error}; then {second}")
+            return
+        self._poison(f"a write failed: {_say(error)}")
+
+    def _poison(self, reason: str) -> None:
+        message = f"{self._catalog.root}: {reason}; open the store again"
+        self.refuse(lambda: PoisonedError(message))
+
+    # Rotation
+
+    def _next_wal_if_full(self) -> Wal:
+        wal = self.wal
+        if wal.ended or wal.tail >= self._settings.seal_bytes:
+            return self._next_wal()
+        return wal
+
+    def _next_wal(self) -> Wal:
+        wal = self.wal
+        if not wal.ended:
+            try:
+                wal.append([], 0, END)
+            except BaseException as error:
+                self._write_failed(wal, error)
+                raise
+            self._sync_now(wal)
+        wal = self._ensure_wal()
+        self.on_ended()
+        return wal
+
+    def rotate(self) -> None:
+        """End the current WAL file, if it has records, so that it can be sealed."""
+        with self._turn:
+            self.check()
+            self._frame_waiting()
+            if self.wal.next_lsn > self.wal.first_lsn:
+                self._next_wal()
+
+    # Durability
+
+    def sync(self) -> None:
+        """Make everything written or accepted so far durable."""
+        with self._turn:
+            self.check()
+            self._frame_waiting()
+            wal = self.wal
+        self.sync_to(wal, wal.tail)
+
+    def sync_to(self, wal: Wal, stop: int) -> None:
+        """Return when `wal` is durable up to `stop`; concurrent callers share one sync.
+
+        The first caller becomes the leader and syncs; those who come meanwhile wait, and one of
+        them leads the next sync, which covers all that was written until then.
+        """
+        while True:
+            with self._synced:
+                while self._syncing and wal.durable < stop:
+                    self._synced.wait()
+                if wal.durable >= stop:
+                    return
+                self.check()
+                self._syncing = True
+            try:
+                self._sync_now(wal)
+            finally:
+                with self._synced:
+                    self._syncing = False
+                    self._synced.notify_all()
+
+    def _sync_now(self, wal: Wal) -> None:
+        if wal.durable >= wal.tail:
+            return
+        self._dirty = False
+        try:
+            wal.allocate()
+            wal.sync()
+        except BaseException as error:
+            in_doubt = self._in_doubt(wal)
+            self._poison(f"a sync failed: {_say(error)}")
+            if not isinstance(error, TransitError):
+                raise
+            raise OutcomeUnknownError(
+                f"{error}; in doubt: {_list(in_doubt)}", in_doubt=in_doubt
+            ) from error
+
+    def _in_doubt(self, wal: Wal) -> tuple[tuple[str, int, int], ...]:
+        doubt = []
+        for stream_id, chunks in list(wal.index.items()):
+            rows = [row for row, at in enumerate(chunks.positions) if at >= wal.durable]
+            if rows:
+                state = self._catalog.state(stream_id)
+                last = state.next_offset - len(state.waiting) - 1
+                doubt.append((state.name, chunks.firsts[rows[0]], last))
+        return tuple(doubt)
+
+    def flush(self) -> None:
+        """What the background flusher does: frame what waits, sync what was written."""
+        if self._refusal is None:
+            self.sync()
+
+
+class _SharedTurn:
+    """The writer's lock, then the lock between processes, then what those wrote meanwhile."""
+
+    def __init__(
+        self, writer: Writer, lock: threading.RLock, turns: Lock, settings: Settings
+    ) -> None:
+        self._writer = writer
+        self._lock = lock
+        self._turns = turns
+        self._timeout_s = settings.lock_timeout_s
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            if self._depth == 0:
+                self._turns.acquire(timeout_s=self._timeout_s)
+                try:
+                    self._writer.catch_up()
+                except BaseException:
+                    self._turns.release()
+                    raise
+            self._depth += 1
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._turns.release()
+        self._lock.release()
+
+
+def conflict(state: StreamState, expect: int, found: int) -> ConflictError:
+    """The error for an append that expected another next offset."""
+    return ConflictError(
+        f"{state.name}: expected next offset {expect}, found {found}",
+        stream=state.name,
+        expected=expect,
+        found=found,
+    )
+
+
+def _list(in_doubt: tuple[tuple[str, int, int], ...]) -> str:
+    return ", ".join(f"{name}@{first}…{last}" for name, first, last in in_doubt) or "no records"
+
+
+def _say(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,212 @@
+"""Replay: a stream's history in order, across forks and merges, as records or as columns.
+
+Owns what a reader gets: `Record`, `Batch`, `Position`. A history is spans over immutable records
+(`transit.lineage.spans`); each span is read chunk by chunk, wherever its chunks are. Memory is
+bounded by the chunks being read, whatever the length of the history.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from transit.format.record import Chunk
+from transit.lineage.spans import Span
+from transit.log.catalog import Catalog, StreamState
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Position(NamedTuple):
+    """A record: the name of a stream and the record's offset in it."""
+
+    stream: str
+    offset: int
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """Where the records of a span come from: their stream, and what to add to an offset there."""
+
+    stream: str
+    shift: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as a stream shows it.
+
+    offset: place in the stream it was read from. timestamp: UTC nanoseconds. payload: its bytes.
+    headers: read-only mapping of text to text, empty when it has none.
+    origin: the stream it was appended to, and its offset there.
+    """
+
+    offset: int
+    timestamp: int
+    payload: bytes
+    headers: Mapping[str, str]
+    source: Source
+
+    @property
+    def origin(self) -> Position:
+        """The stream the record was appended to, and its offset there."""
+        return Position(self.source.stream, self.offset + self.source.shift)
+
+
+class Batch:
+    """Consecutive records as columns. Nothing is copied or cut up before it is asked for."""
+
+    __slots__ = ("_chunk", "_payloads", "_start", "_stop", "offsets", "source")
+
+    def __init__(self, chunk: Chunk, start: int, stop: int, first: int, source: Source) -> None:
+        self._chunk = chunk
+        self._start = start
+        self._stop = stop
+        self._payloads: list[bytes] | None = None
+        self.offsets = range(first, first + stop - start)
+        self.source = source
+
+    def __len__(self) -> int:
+        """Count of records."""
+        return self._stop - self._start
+
+    @property
+    def timestamps(self) -> Sequence[int]:
+        """UTC nanoseconds, one a record."""
+        return self._chunk.timestamps[self._start : self._stop]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """Payloads, one bytes object a record."""
+        if self._payloads is None:
+            self._payloads = self._chunk.payloads(self._start, self._stop)
+        return self._payloads
+
+    @property
+    def headers(self) -> list[Mapping[str, str]]:
+        """Headers, one read-only mapping a record; equal ones are the same object."""
+        return list(self._chunk.headers(self._start, self._stop))
+
+    @property
+    def origins(self) -> range:
+        """Offsets in the stream `source.stream`, where the records were appended."""
+        return range(self._chunk.first + self._start, self._chunk.first + self._stop)
+
+    @property
+    def data(self) -> memoryview:
+        """All payloads back to back, without a copy."""
+        chunk = self._chunk
+        start = chunk.payloads_at + (chunk.ends[self._start - 1] if self._start else 0)
+        size = chunk.payload_bytes
+        if self._stop < chunk.count:
+            size = chunk.ends[self._stop - 1]
+        return memoryview(chunk.data)[start : chunk.payloads_at + size]
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """Where each payload ends in `data`, bytes."""
+        ends = self._chunk.ends[self._start : self._stop]
+        if not self._start:
+            return ends
+        skipped = self._chunk.ends[self._start - 1]
+        return [end - skipped for end in ends]
+
+    def records(self) -> Iterator[Record]:
+        """The same records, one object each."""
+        chunk, start, stop = self._chunk, self._start, self._stop
+        return map(
+            Record,
+            self.offsets,
+            chunk.timestamps if stop - start == chunk.count else self.timestamps,
+            self.payloads,
+            chunk.headers(start, stop),
+            repeat(self.source),
+        )
+
+    def to_arrow(self) -> pyarrow.RecordBatch:
+        """An Arrow record batch over the same payload bytes; needs pyarrow.
+
+        Columns: offset int64, timestamp (ns, UTC), payload large_binary, headers map, origin_stream
+        dictionary, origin_offset int64.
+        """
+        # Loaded here because pyarrow is an extra and slow to load.
+        import pyarrow as pa
+
+        count = len(self)
+        ends = pa.array([0, *self.ends], pa.int64()).buffers()[1]
+        payload = pa.Array.from_buffers(
+            pa.large_binary(), count, [None, ends, pa.py_buffer(self.data)]
+        )
+        headers = [list(entry.items()) for entry in self.headers]
+        stream = pa.DictionaryArray.from_arrays(
+            pa.array([0] * count, pa.int32()), pa.array([self.source.stream])
+        )
+        return pa.record_batch(
+            {
+                "offset": pa.array(self.offsets, pa.int64()),
+                "timestamp": pa.array(self.timestamps, pa.timestamp("ns", tz="UTC")),
+                "payload": payload,
+                "headers": pa.array(headers, pa.map_(pa.string(), pa.string())),
+                "origin_stream": stream,
+                "origin_offset": pa.array(self.origins, pa.int64()),
+            }
+        )
+
+
+def inherited(catalog: Catalog, state: StreamState) -> tuple[Span, ...]:
+    """The spans of a stream before its own records."""
+    spans = state.inherited
+    if spans is None:
+        spans = state.inherited = catalog.graph.history(state.id, state.record.start)
+    return spans
+
+
+def spans_between(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Span]:
+    """The spans of a stream's history from offset `start` to before `stop`, cut to fit."""
+    own = state.record.start
+    if start < own:
+        spans = inherited(catalog, state)
+        place = bisect_right(spans, start, key=lambda span: span.first) - 1
+        for span in spans[max(place, 0) :]:
+            if span.first >= stop:
+                return
+            low, high = max(start, span.first), min(stop, span.stop)
+            yield Span(low, span.stream, span.origin + low - span.first, high - low)
+    if stop > own:
+        first = max(start, own)
+        yield Span(first, state.id, first, stop - first)
+
+
+def batches(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Batch]:
+    """The records from offset `start` to before `stop`, one batch a chunk."""
+    for span in spans_between(catalog, state, start, stop):
+        source = Source(catalog.record(span.stream).name, span.origin - span.first)
+        end = span.origin + span.count
+        for chunk in catalog.chunks(span.stream, span.origin, end):
+            low = max(span.origin, chunk.first)
+            high = min(end, chunk.stop)
+            yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, source)
+
+
+def records(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Record]:
+    """The records from offset `start` to before `stop`."""
+    # No Python code runs for each record: C iterators all the way.
+    return chain.from_iterable(batch.records() for batch in batches(catalog, state, start, stop))
+
+
+def locate(catalog: Catalog, state: StreamState, offset: int) -> tuple[Chunk, Source]:
+    """The chunk that holds the record at `offset`, and where its records come from."""
+    if offset >= state.record.start:
+        return catalog.chunk(state.id, offset), Source(state.name, 0)
+    (span,) = spans_between(catalog, state, offset, offset + 1)
+    source = Source(catalog.record(span.stream).name, span.origin - span.first)
+    return catalog.chunk(span.stream, span.origin), source
+
+
+def record_in(chunk: Chunk, source: Source, offset: int) -> Record:
+    """The record at a stream's `offset`, which `locate` found in `chunk`."""
+    place = offset + source.shift - chunk.first
+    return Record(offset, chunk.timestamp(place), chunk.payload(place), chunk.header(place), source)

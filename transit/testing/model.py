@@ -1,0 +1,496 @@
+"""The store as plain dicts and lists: the answer the engine is held to.
+
+Every stream keeps its whole history as a list of records, the inherited ones copied, and lineage
+is recursion over parents. Streams are named, never held. A node of lineage is a `ModelPosition`:
+a stream's name with the offset of its last record counted, -1 when none is.
+
+The model owns what a store answers. It knows nothing of bytes, files, durability, processes or
+clocks: every timestamp is given by the caller. It imports nothing from transit but the errors,
+raises them where the engine should, and leaves no trace of an operation that raised.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from transit.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidInputError,
+    MergeBaseError,
+    NotFastForwardError,
+    NotFoundError,
+    OffsetError,
+)
+
+Scalar = str | int | float | bool | None
+
+
+class ModelPosition(NamedTuple):
+    """One record of one stream, or with offset -1 nothing of it."""
+
+    stream: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A record as one stream shows it; `origin` is where it was appended."""
+
+    offset: int
+    timestamp: int
+    payload: bytes
+    headers: Mapping[str, str]
+    origin: ModelPosition
+
+
+@dataclass
+class ModelStream:
+    """A stream and its whole history; `start` is the offset of its first own record."""
+
+    name: str
+    number: int
+    kind: str = "root"
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    parents: tuple[ModelPosition, ...] = ()
+    fork: int | None = None
+    start: int = 0
+    records: list[ModelRecord] = field(default_factory=list)
+
+    @property
+    def head(self) -> ModelPosition:
+        """The stream up to its last record."""
+        return ModelPosition(self.name, len(self.records) - 1)
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What a merge would make: its base, and the origin of every record in order."""
+
+    base: ModelPosition | None
+    origins: tuple[ModelPosition, ...]
+
+
+@dataclass(frozen=True)
+class Create:
+    """Operation of a batch: a new root stream."""
+
+    name: str
+    metadata: Mapping[str, Scalar] | None = None
+
+
+@dataclass(frozen=True)
+class Append:
+    """Operation of a batch: one record."""
+
+    stream: str
+    payload: bytes
+    timestamp: int
+    headers: Mapping[str, str] | None = None
+    expect: int | None = None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Operation of a batch: a new branch of `parent`."""
+
+    parent: str
+    name: str
+    at: int | None = None
+    metadata: Mapping[str, Scalar] | None = None
+
+
+Operation = Create | Append | Branch
+Suffixes = tuple[tuple[ModelRecord, ...], ...]
+Policy = Callable[[Suffixes, Mapping[str, Scalar]], Iterable[ModelRecord]]
+
+
+class ModelLog:
+    """All streams of one store, in the order they were created."""
+
+    def __init__(self, policies: Mapping[str, Policy] | None = None) -> None:
+        self.streams: dict[str, ModelStream] = {}
+        self.cursors: dict[tuple[str, str], int] = {}
+        self.merges: dict[str, str] = {}
+        self.policies = dict(policies or {})
+        # A node's vector never changes, so it is worked out once: merges of merges reach the
+        # same ancestors along exponentially many paths.
+        self._vectors: dict[ModelPosition, dict[str, int]] = {}
+
+    # Writing
+
+    def create(self, name: str, metadata: Mapping[str, Scalar] | None = None) -> None:
+        """A new root stream."""
+        self._check_new(name)
+        self._add(ModelStream(name, 0, metadata=dict(metadata or {})))
+
+    def append(
+        self,
+        name: str,
+        payload: bytes,
+        timestamp: int,
+        headers: Mapping[str, str] | None = None,
+        expect: int | None = None,
+    ) -> int:
+        """One record at the end of a stream; its offset."""
+        stream = self.stream(name)
+        offset = len(stream.records)
+        if expect is not None and expect != offset:
+            raise ConflictError(f"{name}: next offset is {offset}, not {expect}")
+        origin = ModelPosition(name, offset)
+        record = ModelRecord(offset, timestamp, payload, dict(headers or {}), origin)
+        stream.records.append(record)
+        return offset
+
+    def append_many(
+        self,
+        name: str,
+        payloads: Sequence[bytes],
+        timestamps: Sequence[int],
+        headers: Sequence[Mapping[str, str] | None] | None = None,
+        expect: int | None = None,
+    ) -> tuple[int, int]:
+        """Several records at the end of a stream; the first and the last offset."""
+        if not payloads:
+            raise InvalidInputError(f"{name}: nothing to append")
+        each = headers if headers is not None else [None] * len(payloads)
+        if not len(payloads) == len(timestamps) == len(each):
+            raise InvalidInputError(f"{name}: columns differ in length")
+        first = self.append(name, payloads[0], timestamps[0], each[0], expect)
+        for payload, timestamp, header in list(zip(payloads, timestamps, each, strict=True))[1:]:
+            self.append(name, payload, timestamp, header)
+        return first, first + len(payloads) - 1
+
+    def batch(self, operations: Sequence[Operation]) -> list[ModelPosition]:
+        """All operations in order, or none; the position of every record appended."""
+        trial = self._copy()
+        receipts = []
+        for operation in operations:
+            match operation:
+                case Create(name, metadata):
+                    trial.create(name, metadata)
+                case Append(name, payload, timestamp, headers, expect):
+                    offset = trial.append(name, payload, timestamp, headers, expect)
+                    receipts.append(ModelPosition(name, offset))
+                case Branch(parent, name, at, metadata):
+                    trial.branch(parent, name, at, metadata)
+        self.streams = trial.streams
+        return receipts
+
+    def branch(
+        self,
+        parent: str,
+        name: str,
+        at: int | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """A stream that inherits `parent` up to and including offset `at`."""
+        inherited = self.stream(parent).records
+        fork = len(inherited) - 1 if at is None else at
+        if at is not None and not 0 <= at < len(inherited):
+            raise OffsetError(f"{parent}: no offset {at} to fork at")
+        self._check_new(name)
+        self._add(
+            ModelStream(
+                name,
+                0,
+                kind="branch",
+                metadata=dict(metadata or {}),
+                parents=(ModelPosition(parent, fork),),
+                fork=fork,
+                start=fork + 1,
+                records=inherited[: fork + 1],
+            )
+        )
+
+    def merge(
+        self,
+        name: str,
+        parents: Sequence[str | ModelPosition],
+        policy: str,
+        base: ModelPosition | None = None,
+        params: Mapping[str, Scalar] | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        merge_id: str | None = None,
+    ) -> str:
+        """A stream made from several heads; the name of the one that has this merge id."""
+        if merge_id in self.merges:
+            return self.merges[merge_id]
+        heads = self._heads(parents)
+        plan = self.plan(heads, policy, base, params)
+        merge_id = merge_id or repr(
+            (name, heads, plan.base, policy, sorted((params or {}).items()))
+        )
+        if merge_id in self.merges:
+            return self.merges[merge_id]
+        self._check_new(name)
+        records = [
+            replace(self._record(origin), offset=offset)
+            for offset, origin in enumerate(plan.origins)
+        ]
+        self._add(
+            ModelStream(
+                name,
+                0,
+                kind="merge",
+                metadata=dict(metadata or {}),
+                parents=heads,
+                start=len(records),
+                records=records,
+            )
+        )
+        self.merges[merge_id] = name
+        return name
+
+    def advance(self, name: str, cursor: str, offset: int) -> None:
+        """Move a cursor forward."""
+        if not self.position(name, cursor) <= offset <= len(self.stream(name).records):
+            raise OffsetError(f"{name}: cursor {cursor} cannot move to {offset}")
+        self.cursors[name, cursor] = offset
+
+    # Reading
+
+    def stream(self, name: str) -> ModelStream:
+        """The stream of this name."""
+        if name not in self.streams:
+            raise NotFoundError(f"no stream {name!r}")
+        return self.streams[name]
+
+    def record(self, name: str, offset: int) -> ModelRecord:
+        """One record; a negative offset counts from the end."""
+        records = self.stream(name).records
+        if not -len(records) <= offset < len(records):
+            raise OffsetError(f"{name}: no offset {offset}")
+        return records[offset]
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> list[ModelRecord]:
+        """The records from `start` to before `stop`."""
+        records = self.stream(name).records
+        if not 0 <= start <= len(records) or (stop is not None and stop < 0):
+            raise OffsetError(f"{name}: no offsets {start} to {stop}")
+        return records[start:stop]
+
+    def position(self, name: str, cursor: str) -> int:
+        """The next offset a cursor will read."""
+        self.stream(name)
+        return self.cursors.get((name, cursor), 0)
+
+    # Lineage
+
+    def vector(self, node: ModelPosition) -> dict[str, int]:
+        """The highest offset of every stream that lies in the node's ancestry, itself included."""
+        if node not in self._vectors:
+            found = {node.stream: node.offset}
+            for nearer in self._reached(node):
+                for name, offset in self.vector(nearer).items():
+                    found[name] = max(offset, found.get(name, -1))
+            self._vectors[node] = found
+        return dict(self._vectors[node])
+
+    def origin(self, node: ModelPosition) -> ModelPosition:
+        """Where the node's last record was appended."""
+        return self._record(node).origin
+
+    def canonical(self, node: ModelPosition) -> ModelPosition:
+        """The first name of the node's history: the origin of its last record, when that fits.
+
+        Inside a merge it may not: the origin's stream need not hold the records merged before.
+        """
+        stream = self.streams[node.stream]
+        if stream.kind == "branch" and node.offset < stream.start:
+            return self.canonical(ModelPosition(stream.parents[0].stream, node.offset))
+        same = self._origins(self.origin(node)) == self._origins(node)
+        return self.origin(node) if same else node
+
+    def is_ancestor(self, a: ModelPosition, b: ModelPosition) -> bool:
+        """Whether a's last record lies in the ancestry of b; nothing lies in every one."""
+        return a.offset < 0 or self._within(self.origin(a), b)
+
+    def merge_bases(self, *heads: ModelPosition) -> list[ModelPosition]:
+        """The nearest common ancestors of all heads, the latest created stream first."""
+        vectors = [self.vector(head) for head in heads]
+        shared = []
+        for name, stream in self.streams.items():
+            offset = min(vector.get(name, -2) for vector in vectors)
+            # Up to its fork offset a branch is only another name of its parent.
+            if offset >= -1 and (stream.fork is None or offset > stream.fork):
+                shared.append(ModelPosition(name, offset))
+        # A shared merge that is empty stands before its parents: nothing is common then.
+        named = {self.canonical(node) for node in self._nearest(shared) if node.offset >= 0}
+        nearest = self._nearest(named)
+        return sorted(nearest, key=lambda p: (self.streams[p.stream].number, p.offset))[::-1]
+
+    def ancestors(self, node: ModelPosition) -> set[str]:
+        """Names of the streams in the node's ancestry, its own left out."""
+        return set(self.vector(node)) - {node.stream}
+
+    def children(self, name: str) -> list[str]:
+        """Names of the streams that were branched or merged from this one."""
+        return [s.name for s in self.streams.values() if name in [p.stream for p in s.parents]]
+
+    def plan(
+        self,
+        parents: Sequence[str | ModelPosition],
+        policy: str,
+        base: ModelPosition | None = None,
+        params: Mapping[str, Scalar] | None = None,
+    ) -> ModelPlan:
+        """What a merge of these heads would make."""
+        heads = self._heads(parents)
+        chosen = self._base(heads, base)
+        records = self._merged(heads, chosen, policy, dict(params or {}))
+        return ModelPlan(chosen, tuple(record.origin for record in records))
+
+    # What the above is made of
+
+    def _check_new(self, name: str) -> None:
+        if not 1 <= len(name.encode(errors="replace")) <= 512:
+            raise InvalidInputError("a name is 1 to 512 bytes of UTF-8")
+        if any(unicodedata.category(character).startswith("C") for character in name):
+            raise InvalidInputError("a name has no control characters")
+        if name.startswith("$") or name != name.strip():
+            raise InvalidInputError("a name begins with no $ and has no white space at its ends")
+        if name in self.streams:
+            raise AlreadyExistsError(f"{name!r} is taken")
+
+    def _add(self, stream: ModelStream) -> None:
+        self.streams[stream.name] = replace(stream, number=len(self.streams) + 1)
+
+    def _copy(self) -> ModelLog:
+        copy = ModelLog(self.policies)
+        copy.streams = {
+            name: replace(stream, records=list(stream.records))
+            for name, stream in self.streams.items()
+        }
+        return copy
+
+    def _record(self, position: ModelPosition) -> ModelRecord:
+        return self.streams[position.stream].records[position.offset]
+
+    def _origins(self, node: ModelPosition) -> list[ModelPosition]:
+        return [record.origin for record in self._history(node)]
+
+    def _within(self, a: ModelPosition, b: ModelPosition) -> bool:
+        return a.offset <= self.vector(b).get(a.stream, -1)
+
+    def _nearest(self, nodes: Iterable[ModelPosition]) -> list[ModelPosition]:
+        every = list(nodes)
+        return [a for a in every if not any(a != b and self._within(a, b) for b in every)]
+
+    def _history(self, node: ModelPosition | None) -> list[ModelRecord]:
+        return [] if node is None else self.streams[node.stream].records[: node.offset + 1]
+
+    def _reached(self, node: ModelPosition) -> list[ModelPosition]:
+        stream = self.streams[node.stream]
+        if stream.kind == "branch":
+            parent, fork = stream.parents[0]
+            return [ModelPosition(parent, min(node.offset, fork))]
+        if stream.kind == "merge" and node.offset >= stream.start - 1:
+            return list(stream.parents)
+        if stream.kind == "merge":
+            highest: dict[str, int] = {}
+            for record in stream.records[: node.offset + 1]:
+                name, offset = record.origin
+                highest[name] = max(offset, highest.get(name, -1))
+            return [ModelPosition(name, offset) for name, offset in highest.items()]
+        return []
+
+    def _contained(self, node: ModelPosition) -> set[ModelPosition]:
+        return {
+            ModelPosition(name, offset)
+            for name, highest in self.vector(node).items()
+            for offset in range(self.streams[name].start, highest + 1)
+        }
+
+    def _heads(self, parents: Sequence[str | ModelPosition]) -> tuple[ModelPosition, ...]:
+        heads = []
+        for parent in parents:
+            head = self.stream(parent).head if isinstance(parent, str) else parent
+            if not -1 <= head.offset < len(self.stream(head.stream).records):
+                raise OffsetError(f"{head.stream}: no offset {head.offset}")
+            heads.append(head)
+        names = [head.stream for head in heads]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise InvalidInputError("a merge has two or more distinct parents")
+        return tuple(heads)
+
+    def _base(
+        self, heads: Sequence[ModelPosition], base: ModelPosition | None
+    ) -> ModelPosition | None:
+        if base is None:
+            bases = self.merge_bases(*heads)
+            return bases[0] if bases else None
+        for name in (self.canonical(base), self.origin(base)):
+            if all(self._within(name, head) for head in heads):
+                return name
+        raise MergeBaseError(f"{base} is not an ancestor of every head")
+
+    def _suffixes(self, heads: Sequence[ModelPosition], base: ModelPosition | None) -> Suffixes:
+        taken = {record.origin for record in self._history(base)}
+        suffixes = []
+        for head in heads:
+            suffix = [record for record in self._history(head) if record.origin not in taken]
+            taken.update(record.origin for record in suffix)
+            suffixes.append(tuple(suffix))
+        return tuple(suffixes)
+
+    def _merged(
+        self,
+        heads: Sequence[ModelPosition],
+        base: ModelPosition | None,
+        policy: str,
+        params: Mapping[str, Scalar],
+    ) -> list[ModelRecord]:
+        prefix = self._history(base)
+        suffixes = self._suffixes(heads, base)
+        if policy == "fast-forward":
+            return self._history(self._winner(heads))
+        if policy == "select":
+            return self._history(_selected(heads, params))
+        if policy == "append":
+            return prefix + [record for suffix in suffixes for record in suffix]
+        if policy == "interleave":
+            return prefix + _interleaved(suffixes)
+        if policy == "base":
+            return prefix
+        kind, _, custom = policy.partition(":")
+        if kind != "custom" or custom not in self.policies:
+            raise NotFoundError(f"no merge policy {policy!r}")
+        return prefix + _checked(suffixes, self.policies[custom](suffixes, params))
+
+    def _winner(self, heads: Sequence[ModelPosition]) -> ModelPosition:
+        everything = [self._contained(head) for head in heads]
+        for head, contained in zip(heads, everything, strict=True):
+            if all(contained >= other for other in everything):
+                return head
+        raise NotFastForwardError("no head contains all the others")
+
+
+def _selected(heads: Sequence[ModelPosition], params: Mapping[str, Scalar]) -> ModelPosition:
+    for head in heads:
+        if head.stream == params.get("selected"):
+            return head
+    raise InvalidInputError("params name no parent as selected")
+
+
+def _interleaved(suffixes: Suffixes) -> list[ModelRecord]:
+    keyed = []
+    for order, suffix in enumerate(suffixes):
+        for place, record in enumerate(suffix):
+            latest = max(earlier.timestamp for earlier in suffix[: place + 1])
+            keyed.append((latest, order, place, record))
+    keyed.sort(key=lambda key: key[:3])
+    return [record for _, _, _, record in keyed]
+
+
+def _checked(suffixes: Suffixes, returned: Iterable[ModelRecord]) -> list[ModelRecord]:
+    records = list(returned)
+    left = {record.origin for suffix in suffixes for record in suffix}
+    for record in records:
+        if record.origin not in left:
+            raise InvalidInputError("a policy returns each record of the suffixes at most once")
+        left.remove(record.origin)
+    return records
