@@ -167,7 +167,7 @@ def inherited(catalog: Catalog, state: StreamState) -> tuple[Span, ...]:
 def spans_between(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Span]:
     """The spans of a stream's history from offset `start` to before `stop`, cut to fit."""
     own = state.record.start
-    if start < own:
+    if start < min(own, stop):
         spans = inherited(catalog, state)
         place = bisect_right(spans, start, key=lambda span: span.first) - 1
         for span in spans[max(place, 0) :]:
@@ -175,8 +175,8 @@ def spans_between(catalog: Catalog, state: StreamState, start: int, stop: int) -
                 return
             low, high = max(start, span.first), min(stop, span.stop)
             yield Span(low, span.stream, span.origin + low - span.first, high - low)
-    if stop > own:
-        first = max(start, own)
+    first = max(start, own)
+    if stop > first:
         yield Span(first, state.id, first, stop - first)
 
 

@@ -41,7 +41,7 @@ from transit.format.segment import Extent, Footer, decode_block, encode_index
 from transit.lineage.policy import Request
 from transit.lineage.spans import Span, to_plan
 from transit.log.catalog import Catalog
-from transit.log.recover import judge_end, judge_tail, scan
+from transit.log.recover import judge_end, judge_live, scan
 from transit.log.segments import Segment
 from transit.log.wal import Wal
 
@@ -253,17 +253,20 @@ class _Verifier:
 
     def _wal(self, wal: Wal, *, last: bool) -> None:
         self._counts["wal_files"] += 1
+        self._frames(wal)
+        if not last:
+            judge_end(wal)
+        cut = judge_live(wal, lambda: self._frames(wal))
+        self._counts["bytes"] += wal.tail
+        if cut is not None:
+            # Never acknowledged as durable: the next writer cuts it. Counted, so that it is seen.
+            self._counts["torn_bytes"] += cut.bytes
+
+    def _frames(self, wal: Wal) -> None:
         for frame in scan(wal):
             self._counts["frames"] += 1
             for chunk in frame.chunks:
                 self._chunk(chunk, f"{wal.path}, byte {frame.header.position}")
-        self._counts["bytes"] += wal.tail
-        if not last:
-            judge_end(wal)
-        cut = judge_tail(wal)
-        if cut is not None:
-            # Never acknowledged as durable: the next writer cuts it. Counted, so that it is seen.
-            self._counts["torn_bytes"] += cut.bytes
 
     # Lineage
 

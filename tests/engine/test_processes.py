@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,16 @@ SMALL = transit.Settings(seal_bytes=65536, block_bytes=4096)
 
 
 def read_line(child: subprocess.Popen[str]) -> str:
-    """The next line a child prints."""
+    """The next line a child prints; later ones stay unread, for `communicate`."""
     assert child.stdout is not None
-    line = child.stdout.readline().strip()
-    if not line:
-        _, complaint = child.communicate(timeout=10)
-        raise AssertionError(f"the child ended: {complaint}")
-    return line
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(child.stdout.fileno(), 1)
+        if not byte:
+            _, complaint = child.communicate(timeout=10)
+            raise AssertionError(f"the child ended: {complaint}")
+        line += byte
+    return line.decode().strip()
 
 
 def finish(child: subprocess.Popen[str], timeout: float = 60) -> str:
@@ -98,20 +102,19 @@ def test_four_processes_share_a_stream_and_a_follower_sees_all_in_order(
     follower = start(FOLLOW, path, writers * count)
     for child in (*children, follower):
         assert read_line(child) == "ready"
-    followed: list[str] = []
-    reading = threading.Thread(target=lambda: followed.extend(finish(follower).splitlines()))
-    reading.start()
     for child in children:
         let_go(child)
-    offsets = [[int(each) for each in finish(child).split()] for child in children]
-    reading.join(timeout=60)
+    with ThreadPoolExecutor() as waiting:
+        # All at once, or one of them would wait for another with its pipe full.
+        *printed, followed = waiting.map(finish, (*children, follower))
+    offsets = [[int(each) for each in line.split()] for line in printed]
     assert sorted(offset for own in offsets for offset in own) == list(range(writers * count))
     with transit.open(path) as log:
         stored = [record.payload.decode() for record in log.stream("s").read()]
         assert log.verify().ok
     for writer, own in enumerate(offsets):
         assert [stored[offset] for offset in own] == [f"{writer} {n}" for n in range(count)]
-    assert followed == stored
+    assert followed.splitlines() == stored
 
 
 CREATE_SHARED = """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transit.errors import NotFoundError, OffsetError
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
+
+# Rare shapes matter here, and a world costs a few milliseconds.
+MANY = settings(max_examples=300, deadline=None)
 
 
 def well_formed(spans):
@@ -62,6 +65,27 @@ def test_a_merge_that_drops_a_parent_still_descends_from_it(world):
     assert not world.graph.is_ancestor((lost, 0), (merged, 0))
 
 
+def test_of_two_ways_to_a_stream_the_one_that_reaches_further_counts(world):
+    root = world.root(4)
+    far, near = world.branch(root, 3), world.branch(root, 1)
+    merged = world.merge([(far, 3), (near, 1)], world.history((root, 3)))
+    assert world.graph.ancestry(merged, 3) == {merged: 3, near: 1, far: 3, root: 3}
+
+
+def test_a_short_way_to_a_stream_does_not_hide_what_the_longer_way_brings(world):
+    root = world.root(3)
+    parent = world.branch(root, 2, own=4)
+    child = world.branch(parent, 5, own=1)
+    merged = world.merge([(parent, 1), (child, 6)], world.history((child, 6)))
+    assert world.graph.ancestry(merged, 6) == {merged: 6, child: 6, parent: 5, root: 2}
+
+
+def test_part_of_a_merge_that_turned_records_around_descends_from_the_highest(world):
+    a, b = world.root(2), world.root(1)
+    merged = world.merge([(a, 1), (b, 0)], [(a, 1), (a, 0), (b, 0)])
+    assert world.graph.ancestry(merged, 1) == {merged: 1, a: 1}
+
+
 def test_streams_that_share_nothing_have_no_merge_base(world):
     a, b = world.root(2), world.root(2)
     assert world.graph.merge_bases([(a, 1), (b, 1)]) == ()
@@ -88,6 +112,21 @@ def test_branches_without_own_records_meet_at_one_record_not_at_each_of_its_name
     child = world.branch(parent, 3)
     a, b = world.branch(child, 3, own=1), world.branch(child, 2, own=1)
     assert world.graph.merge_bases([(a, 4), (b, 3)]) == ((parent, 2),)
+
+
+def test_a_branch_without_own_records_between_two_others_is_no_merge_base(world):
+    root = world.root(1)
+    child = world.branch(world.branch(root, 0), 0, own=1)
+    a, b = world.branch(child, 1, own=1), world.branch(child, 1, own=1)
+    assert world.graph.merge_bases([(a, 2), (b, 2)]) == ((child, 1),)
+
+
+def test_a_second_name_of_a_lower_record_of_the_parent_is_no_merge_base(world):
+    parent = world.root(4)
+    child = world.branch(parent, 1)
+    history = world.history((parent, 3))
+    a, b = (world.merge([(child, 1), (parent, 3)], history, own=1) for _ in range(2))
+    assert world.graph.merge_bases([(a, 4), (b, 4)]) == ((parent, 3),)
 
 
 def test_a_criss_cross_has_both_crossed_heads_as_merge_bases_latest_first(world):
@@ -161,6 +200,7 @@ def test_a_merge_of_100_parents_has_them_all_as_ancestors(world):
     assert world.graph.merge_bases(heads) == ((root, 0),)
 
 
+@MANY
 @given(data=st.data())
 def test_histories_and_origins_equal_the_model(data, worlds):
     world = data.draw(worlds)
@@ -170,6 +210,7 @@ def test_histories_and_origins_equal_the_model(data, worlds):
         assert [world.graph.origin(stream, i) for i in range(len(records))] == records
 
 
+@MANY
 @given(data=st.data())
 def test_ancestors_equal_the_model(data, worlds, heads_of):
     world = data.draw(worlds)
@@ -182,6 +223,7 @@ def test_ancestors_equal_the_model(data, worlds, heads_of):
     assert world.graph.is_ancestor(a, b) == world.is_ancestor(a, b)
 
 
+@MANY
 @given(data=st.data())
 def test_merge_bases_equal_the_model_and_are_ancestors_of_every_head(data, worlds, heads_of):
     world = data.draw(worlds)
@@ -194,6 +236,7 @@ def test_merge_bases_equal_the_model_and_are_ancestors_of_every_head(data, world
     assert all(world.is_ancestor(base, head) for base in bases for head in heads)
 
 
+@MANY
 @given(data=st.data())
 def test_the_canonical_name_has_the_same_history(data, worlds):
     world = data.draw(worlds)

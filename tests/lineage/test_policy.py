@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, repeat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transit.errors import (
@@ -15,6 +15,9 @@ from transit.errors import (
     NotFoundError,
 )
 from transit.lineage.policy import POLICIES, check_params, check_policy, resolve_base
+
+# Rare shapes matter here, and a world costs a few milliseconds.
+MANY = settings(max_examples=300, deadline=None)
 
 
 @pytest.fixture
@@ -251,6 +254,7 @@ def expected_bases(world, heads, given):
     return [choice for choice in choices if all(choice in each for each in names)]
 
 
+@MANY
 @given(data=st.data())
 def test_given_bases_equal_the_model(data, worlds, heads_of):
     world = data.draw(worlds)
@@ -268,6 +272,7 @@ def test_given_bases_equal_the_model(data, worlds, heads_of):
             resolve_base(world.graph, heads, asked)
 
 
+@MANY
 @given(data=st.data())
 def test_every_policy_equals_the_model(data, worlds, heads_of):
     world = data.draw(worlds)
@@ -298,6 +303,7 @@ def test_every_policy_equals_the_model(data, worlds, heads_of):
     assert custom == before + chosen
 
 
+@MANY
 @given(data=st.data())
 def test_fast_forward_equals_the_model(data, worlds, heads_of):
     world = data.draw(worlds)

@@ -96,6 +96,7 @@ def test_windows_prefixes_and_places_equal_those_of_a_list(records, start, stop,
     inside = window(spans, start, stop)
     assert records_of(inside) == records[max(start, 0) : max(stop, 0)]
     assert not inside or inside[0].first == max(start, 0)
+    assert all(span.count >= 1 for span in inside)
     assert records_of(prefix(spans, count)) == records[: max(count, 0)]
     for offset, record in enumerate(records):
         span = spans[locate(spans, offset)]

@@ -1,8 +1,10 @@
 """One open store as its user holds it: logs, streams, batches, merges, cursors.
 
 opening     finding, making and locking a store's folder
-handle      an open store: its parts, threads and state of use; everything else takes it
+handle      an open store and its state of use; everything else takes it
+writing     what a handle that writes has: locks, writer, sealer, threads
 background  the threads that sync and seal
+waiting     how a reader waits for more
 creation    new streams, batches and merges worked out and written as one frame
 stream      Stream and Cursor
 batch       Batch writes: several streams, one frame

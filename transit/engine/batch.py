@@ -147,6 +147,7 @@ class WriteBatch:
     def _check(self) -> None:
         if not self._entered or self._finished:
             raise InvalidInputError("a batch is used inside its with block")
+        self._handle.check()
 
     def _check_target(self, stream: object) -> None:
         if isinstance(stream, StagedStream):
@@ -154,7 +155,7 @@ class WriteBatch:
                 raise InvalidInputError(f"{stream.name} is staged in another batch")
         elif not isinstance(stream, Stream):
             raise InvalidInputError(f"not a stream: {type(stream).__name__}")
-        elif stream._handle is not self._handle:
+        elif not stream.is_of(self._handle):
             raise InvalidInputError(f"{stream.name} is a stream of another open store")
 
     def _state_of(self, stream: Target) -> StreamState:
@@ -169,12 +170,12 @@ class WriteBatch:
             staging = Staging(handle)
             for step in self._steps:
                 step(staging)
-            wal = staging.commit()
-        if wal is None:
+            written = staging.commit()
+        if written is None:
             return
         for staged in self._staged:
             staged._stream = Stream(handle, self._state_of(staged))
-        reached = handle.acknowledge(wal, self._level)
+        reached = handle.acknowledge(written, self._level)
         self.receipts = [
             Receipt(name, offset, given, reached) for name, offset, given in self._appended
         ]

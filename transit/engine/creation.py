@@ -7,6 +7,7 @@ or nothing. Creating a stream, a branch or a merge is one record in stream 0.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,8 +25,7 @@ from transit.format.lineage import (
 from transit.format.names import check_name
 from transit.format.record import Columns
 from transit.log.catalog import StreamState
-from transit.log.wal import Wal
-from transit.log.writer import Group, conflict
+from transit.log.writer import Group, Written, conflict
 
 CODECS: Final = ("json",)
 
@@ -103,7 +103,7 @@ class Staging:
         if expect is not None and expect != offset:
             raise conflict(state, expect, offset)
         if timestamp is None:
-            timestamp = max(self._handle.writer.now(), pending.last_timestamp)
+            timestamp = max(time.time_ns(), pending.last_timestamp)
         pending.payloads.append(payload)
         pending.timestamps.append(timestamp)
         pending.headers.append(headers or b"{}")
@@ -128,16 +128,14 @@ class Staging:
         chunk = self._catalog.chunk(*source)
         return chunk.timestamp(source[1] - chunk.first)
 
-    def commit(self) -> Wal | None:
-        """Write the frame; the file it is in, None when there was nothing to write."""
+    def commit(self) -> Written | None:
+        """Write the frame; where it ends, None when there was nothing to write."""
         groups = []
         writer = self._handle.writer
         if self._created:
             payloads = [encode_lineage(record) for record in self._created]
             state = self._catalog.lineage_state()
-            columns = Columns(
-                payloads, list(map(len, payloads)), writer.engine_timestamp(state), None
-            )
+            columns = Columns(payloads, list(map(len, payloads)), writer.timestamp(state), None)
             groups.append(Group(state, columns))
         for pending in self._pending.values():
             sizes = list(map(len, pending.payloads))
@@ -145,10 +143,10 @@ class Staging:
             groups.append(Group(pending.state, columns))
         if not groups:
             return None
-        wal = writer.commit(groups, self._created)
+        written = writer.commit(groups, self._created)
         for state in self._states:
             self._catalog.adopt(state)
-        return wal
+        return written
 
 
 def create_stream(
@@ -164,8 +162,8 @@ def create_stream(
     with handle.writer.transaction():
         staging = Staging(handle)
         state = staging.create(record)
-        wal = staging.commit()
-    _acknowledge(handle, wal, level)
+        written = staging.commit()
+    acknowledge(handle, written, level)
     return state
 
 
@@ -184,14 +182,15 @@ def create_branch(
     with handle.writer.transaction():
         staging = Staging(handle)
         state = staging.branch(parent, name, at, metadata)
-        wal = staging.commit()
-    _acknowledge(handle, wal, level)
+        written = staging.commit()
+    acknowledge(handle, written, level)
     return state
 
 
-def _acknowledge(handle: Handle, wal: Wal | None, level: int) -> None:
-    if wal is not None:
-        handle.acknowledge(wal, level)
+def acknowledge(handle: Handle, written: Written | None, level: int) -> None:
+    """Make what a staging wrote, if anything, as durable as asked."""
+    if written is not None:
+        handle.acknowledge(written, level)
 
 
 def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -59,6 +60,7 @@ class Lineage:
         self._handle = handle
         self._children: dict[int, list[int]] = defaultdict(list)
         self._seen = 0
+        self._looking = threading.Lock()
 
     def parents(self, x: Stream | Position) -> tuple[Stream, ...]:
         """The streams that the stream of `x` was made from, in declared order."""
@@ -128,6 +130,8 @@ class Lineage:
         self._handle.refresh()
         catalog = self._handle.catalog
         if isinstance(x, Stream):
+            if not x.is_of(self._handle):
+                raise InvalidInputError(f"{x.name} is a stream of another open store")
             state = catalog.state(x.id)
             return state, (state.id, state.next_offset - 1)
         if not isinstance(x, tuple) or len(x) != 2:
@@ -142,10 +146,11 @@ class Lineage:
         return _heads_of(self._handle.catalog.record(stream_id))
 
     def _look(self) -> None:
-        for stream_id, record in self._records(self._seen):
-            for parent in _parent_ids(record):
-                self._children[parent].append(stream_id)
-            self._seen = stream_id + 1
+        with self._looking:
+            for stream_id, record in self._records(self._seen):
+                for parent in _parent_ids(record):
+                    self._children[parent].append(stream_id)
+                self._seen = stream_id + 1
 
     def _records(self, start: int) -> Iterator[tuple[int, LineageRecord]]:
         self._handle.refresh()

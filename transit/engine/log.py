@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
@@ -28,7 +26,7 @@ from transit.engine.merging import (
 )
 from transit.engine.opening import check_mode, folder_of
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError
+from transit.errors import InvalidInputError, TransitError
 from transit.format.lineage import Scalar
 from transit.format.names import check_name
 from transit.log.recover import Cut
@@ -89,14 +87,13 @@ def open(
 class Log:
     """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
 
-    A store that is not closed loses nothing it acknowledged; it is closed when it is collected or
-    the interpreter ends, with a `ResourceWarning`.
+    A store that is not closed loses nothing it acknowledged; it is closed when the last
+    handle on it, of a stream's too, is collected or the interpreter ends, with a `ResourceWarning`.
     """
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._lineage = Lineage(handle)
-        self._finalizer = weakref.finalize(self, _close_forgotten, handle)
 
     def __repr__(self) -> str:
         return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
@@ -111,7 +108,13 @@ class Log:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except TransitError as second:
+            error.add_note(f"closing the store failed too: {second}")
 
     @property
     def path(self) -> str:
@@ -253,7 +256,7 @@ class Log:
 
     def _head(self, parent: Stream | Position) -> Head:
         if isinstance(parent, Stream):
-            if parent._handle is not self._handle:
+            if not parent.is_of(self._handle):
                 raise InvalidInputError(f"{parent.name} is a stream of another open store")
             return parent.id, parent._state.next_offset - 1
         if not isinstance(parent, tuple) or len(parent) != 2:
@@ -306,11 +309,4 @@ class Log:
 
     def close(self) -> None:
         """Make everything durable and let the store go; closing again does nothing."""
-        self._finalizer.detach()
         self._handle.close()
-
-
-def _close_forgotten(handle: Handle) -> None:
-    if handle.refusal is None:
-        warnings.warn(f"store {handle.root} was not closed", ResourceWarning, stacklevel=2)
-        handle.close()

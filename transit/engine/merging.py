@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from transit.engine.creation import Staging
+from transit.engine.creation import Staging, acknowledge
 from transit.engine.handle import Handle
 from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
 from transit.format.digest import digest
@@ -102,7 +102,10 @@ def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
         def order(parts: policies.Suffixes) -> Iterator[Head]:
             suffixes = tuple(tuple(_records(catalog, part)) for part in parts)
             ids = {catalog.record(span.stream).name: span.stream for part in parts for span in part}
-            for record in call(suffixes, request.params):
+            ordered = call(suffixes, request.params)
+            if not isinstance(ordered, Iterable):
+                raise InvalidInputError(f"{request.policy}: returned {ordered!r}, not records")
+            for record in ordered:
                 if not isinstance(record, Record) or record.origin.stream not in ids:
                     raise InvalidInputError(
                         f"{request.policy}: returned {record!r}, which is in none of the suffixes"
@@ -231,9 +234,8 @@ def create_merge(
             return state
         staging = Staging(handle)
         state = staging.create(record)
-        wal = staging.commit()
-    if wal is not None:
-        handle.acknowledge(wal, level)
+        written = staging.commit()
+    acknowledge(handle, written, level)
     return state
 
 

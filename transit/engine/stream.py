@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 
-from transit.config import DURABILITIES, Durability, durability_level
-from transit.engine.creation import Staging, create_branch
+from transit.config import Durability, durability_level
+from transit.engine.creation import Staging, acknowledge, create_branch
 from transit.engine.handle import Handle
 from transit.errors import InvalidInputError, OffsetError
 from transit.format.lineage import Branch, Kind, Merge, Root, Scalar, kind_of
@@ -77,6 +78,10 @@ class Stream:
 
     def __hash__(self) -> int:
         return hash((self._handle.root, self._state.id))
+
+    def is_of(self, handle: Handle) -> bool:
+        """Whether the stream was got from this open store."""
+        return self._handle is handle
 
     # What it is
 
@@ -153,24 +158,28 @@ class Stream:
         durability: "memory", "os" or "local"; None: the store's.
         Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`.
         """
-        if type(payload) is not bytes:
-            payload = as_bytes(payload)
-        if len(payload) > self._record_bytes_max:
-            raise too_large(len(payload), self._record_bytes_max)
-        if timestamp is not None or expect is not None:
-            check_numbers(timestamp, expect)
+        data = self._checked(payload, timestamp, expect)
         handle = self._handle
         level = handle.level if durability is None else durability_level(durability)
         writer = self._writer or handle.writer
         state = self._state
-        offset, time_given, wal, stop = writer.append_one(
-            state, payload, encode_headers(headers) if headers else b"", timestamp, expect, level
-        )
-        if level == 2:
-            writer.sync_to(wal, stop)
-        elif level == 0 and handle.mode == "shared":
-            level = 1
-        return Receipt(state.record.name, offset, time_given, DURABILITIES[level])
+        encoded = encode_headers(headers) if headers else b""
+        if level == 0 and not handle.shared:
+            offset, given = writer.accept_one(state, data, encoded, timestamp, expect)
+            return Receipt(state.record.name, offset, given, "memory")
+        offset, given, written = writer.append_one(state, data, encoded, timestamp, expect)
+        if level < 2:
+            return Receipt(state.record.name, offset, given, "os")
+        writer.sync_to(*written)
+        return Receipt(state.record.name, offset, given, "local")
+
+    def _checked(self, payload: Payload, timestamp: int | None, expect: int | None) -> bytes:
+        data = payload if type(payload) is bytes else as_bytes(payload)
+        if len(data) > self._record_bytes_max:
+            raise too_large(len(data), self._record_bytes_max)
+        if timestamp is not None or expect is not None:
+            check_numbers(timestamp, expect)
+        return data
 
     def append_many(
         self,
@@ -197,11 +206,11 @@ class Stream:
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
             if timestamps is None:
-                columns = columns._replace(timestamps=writer.engine_timestamp(state))
-            wal = writer.commit([Group(state, columns)])
+                columns = columns._replace(timestamps=writer.timestamp(state))
+            written = writer.commit([Group(state, columns)])
         times = columns.timestamps
         last = times if isinstance(times, int) else times[-1]
-        reached = handle.acknowledge(wal, level)
+        reached = handle.acknowledge(written, level)
         return Receipt(state.name, offset, last, reached, len(columns.sizes))
 
     def _columns(
@@ -226,6 +235,8 @@ class Stream:
             raise too_large(max(sizes), self._record_bytes_max)
         times: int | list[int] = 0
         if timestamps is not None:
+            if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
+                raise InvalidInputError("timestamps must be a sequence of one a record")
             times = list(timestamps)
             if len(times) != len(taken):
                 raise InvalidInputError(f"{len(times)} timestamps for {len(taken)} payloads")
@@ -246,16 +257,19 @@ class Stream:
         The record has its offset, and readers see it, when this returns; the future resolves to its
         receipt when it is durable, together with all others submitted meanwhile.
         """
-        level = self._handle.level_of(durability)
-        receipt = self.append(
-            payload, headers=headers, timestamp=timestamp, durability=DURABILITIES[min(level, 1)]
+        handle = self._handle
+        if handle.level_of(durability) < 2:
+            receipt = self.append(
+                payload, headers=headers, timestamp=timestamp, durability=durability
+            )
+            return _resolved(receipt)
+        data = self._checked(payload, timestamp, None)
+        encoded = encode_headers(headers) if headers else b""
+        offset, given, written = handle.writer.append_one(
+            self._state, data, encoded, timestamp, None
         )
         future: Future[Receipt] = Future()
-        if level < 2:
-            future.set_result(receipt)
-        else:
-            done = msgspec.structs.replace(receipt, durability="local")
-            self._handle.submit(done, future)
+        handle.submit(written, Receipt(self.name, offset, given, "local"), future)
         return future
 
     def append_value(
@@ -269,10 +283,7 @@ class Stream:
     ) -> Receipt:
         """Append `value`, encoded by the stream's codec; otherwise as `append`."""
         self._need_codec()
-        try:
-            payload = msgspec.json.encode(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidInputError(f"{self.name}: not encodable as JSON: {error}") from None
+        payload = _encode(value)
         return self.append(
             payload, headers=headers, timestamp=timestamp, expect=expect, durability=durability
         )
@@ -356,7 +367,7 @@ class Stream:
         return self._tail(first, timeout)
 
     def _tail_start(self, start: int | None, timeout: float | None) -> int:
-        if timeout is not None and (isinstance(timeout, bool) or not timeout >= 0):
+        if timeout is not None and (type(timeout) not in (int, float) or not timeout >= 0):
             raise InvalidInputError(f"timeout must be seconds, not {timeout!r}")
         if start is None:
             return self.next_offset
@@ -490,9 +501,8 @@ class Cursor:
             else:
                 places = catalog.state(stream_id)
             staging.append(places, str(position).encode(), b"", None, None)
-            wal = staging.commit()
-        if wal is not None:
-            handle.acknowledge(wal, level)
+            written = staging.commit()
+        acknowledge(handle, written, level)
 
 
 def as_bytes(payload: object) -> bytes:
@@ -529,6 +539,23 @@ def _encode_all(
     if len(headers) != count:
         raise InvalidInputError(f"{len(headers)} headers for {count} payloads")
     return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]
+
+
+def _resolved(receipt: Receipt) -> Future[Receipt]:
+    future: Future[Receipt] = Future()
+    future.set_result(receipt)
+    return future
+
+
+def _encode(value: object) -> bytes:
+    try:
+        payload = msgspec.json.encode(value)
+        if b"null" in payload:
+            # The encoder writes NaN and infinities as null; the standard library refuses them.
+            json.dumps(msgspec.to_builtins(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"not encodable as JSON: {error}") from None
+    return payload
 
 
 def _decode(record: Record) -> object:

@@ -163,6 +163,13 @@ class Chunk:
         "stream",
     )  # fmt: skip
 
+    stream: int
+    first: int
+    count: int
+    payload_bytes: int
+    _time_first: int
+    _size: int
+
     def __init__(self, data: bytes, position: int, place: str, limit: int | None = None) -> None:
         """Read the header of the chunk at `position` of `data`, which ends before `limit`."""
         limit = len(data) if limit is None else limit
@@ -207,11 +214,6 @@ class Chunk:
     def stop(self) -> int:
         """One past the last record's offset."""
         return self.first + self.count
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the encoded chunk."""
-        return self.end - self._times_at[0] + CHUNK.size
 
     def check(self, place: str) -> None:
         """Decode every column; `CorruptError` naming `place` when one is not valid."""

@@ -138,7 +138,9 @@ class Graph:
                 if second_name:
                     continue  # The parent's own name for this position is shared as well.
                 nearest.append((stream, offset))
-            passed.update(p for p, head in self._parents(stream, offset) if head >= shared[p])
+            for parent, head in self._parents(stream, offset):
+                if parent in shared and head >= shared[parent]:
+                    passed.add(parent)
         names = {self.canonical(*base) for base in nearest if base[1] >= 0}
         return tuple(sorted(names, reverse=True))
 

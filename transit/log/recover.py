@@ -23,7 +23,8 @@ mark that says all before it is durable, so a closed store has no such blind spo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -45,6 +46,7 @@ from transit.log.wal import READ_BYTES, Wal
 
 SECTOR_BYTES: Final = 512
 SCAN_BYTES: Final = 1024 * 1024
+LOOK_AGAIN_S: Final = (0.001, 0.004, 0.016, 0.064)
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -135,6 +137,24 @@ def judge_tail(wal: Wal) -> Cut | None:
     if problem:
         raise CorruptError(place, expected="a whole frame or a torn one", found=problem)
     return Cut(wal.path, position, size - position)
+
+
+def judge_live(wal: Wal, read_on: Callable[[], object]) -> Cut | None:
+    """`judge_tail` beside a living writer, whose frame may be half there when it is looked at.
+
+    A copy of bytes into a file is seen in no particular order, so only what stays as it is, over
+    several looks with `read_on` between them, is judged.
+    """
+    for pause_s in LOOK_AGAIN_S:
+        tail = wal.tail
+        try:
+            return judge_tail(wal)
+        except CorruptError:
+            time.sleep(pause_s)
+        read_on()
+        if wal.ended or wal.tail != tail:
+            return None
+    return judge_tail(wal)
 
 
 def judge_end(wal: Wal) -> None:

@@ -41,7 +41,16 @@ from transit.log.wal import Wal
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
 WAITING_BYTES_MAX: Final = MIB
+# About what a waiting record takes in memory beside its payload.
+_WAITING_COST: Final = 200
 Refusal = Callable[[], TransitError]
+
+
+class Written(NamedTuple):
+    """Where a frame ends: its file, and the position there that must be durable."""
+
+    wal: Wal
+    stop: int
 
 
 class Group(NamedTuple):
@@ -105,26 +114,28 @@ class Writer:
     @property
     def wal(self) -> Wal:
         """The file being written."""
-        wals = self._catalog.view.wals
-        return wals[-1] if wals else self._ensure_wal()
+        return self._wal
 
     def _ensure_wal(self) -> Wal:
         wals = self._catalog.view.wals
         if wals and not wals[-1].ended:
-            return wals[-1]
+            self._wal = wals[-1]
+            return self._wal
         first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
         # A file of that name was never finished, or it would have been taken up.
         remove(os.path.join(self._folder, wal_name(first_lsn)))
-        wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
-        self._catalog.add_wal(wal)
-        return wal
+        self._wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
+        self._catalog.add_wal(self._wal)
+        return self._wal
 
     def catch_up(self) -> None:
         """Take up what other processes wrote; the caller holds the turn."""
         wal = self._catalog.follow(write=True)
         if wal is None or wal.ended:
             self._ensure_wal()
-        elif any(wal.file.read_at(wal.tail, 8)):
+            return
+        self._wal = wal
+        if any(wal.file.read_at(wal.tail, 8)):
             # Its writer died within a write: whoever holds the turn settles it.
             self._settle_tail(wal)
 
@@ -180,57 +191,80 @@ class Writer:
         headers: bytes,
         timestamp: int | None,
         expect: int | None,
-        level: int,
-    ) -> tuple[int, int, Wal, int]:
-        """Append one record: its offset, its timestamp, its file and where it ends there.
-
-        Nothing is synced.
-
-        At level 0 ("memory") the record is only accepted, and framed with others later.
-        """
+    ) -> tuple[int, int, Written]:
+        """Append one record: its offset, its timestamp and where it ends. Nothing is synced."""
         with self._turn:
             if self._refusal is not None:
                 raise self._refusal()
+            if self._waiting:
+                self._frame_waiting()
+            wal = self._wal
+            if wal.ended or wal.tail >= self._settings.seal_bytes:
+                wal = self._next_wal()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
             if timestamp is None:
-                timestamp = time.time_ns()
-                last = state.last_timestamp
-                if last is None:
-                    last = self._catalog.last_timestamp(state)
-                timestamp = max(timestamp, last)
-            wal = self.wal
-            if level == 0 and not self._shared:
-                self._accept(state, payload, timestamp, headers)
-            else:
-                if self._waiting:
-                    self._frame_waiting()
-                if wal.ended or wal.tail >= self._settings.seal_bytes:
-                    wal = self._next_wal()
-                try:
-                    head = encode_one(state.id, offset, len(payload), timestamp, headers)
-                    wal.note(state.id, offset, wal.append_one(head, payload))
-                except BaseException as error:
-                    self._write_failed(wal, error)
-                    raise
+                timestamp = self.timestamp(state)
+            try:
+                head = encode_one(state.id, offset, len(payload), timestamp, headers)
+                wal.note(state.id, offset, wal.append_one(head, payload))
+            except BaseException as error:
+                self._write_failed(wal, error)
+                raise
             state.last_timestamp = timestamp
             state.next_offset = offset + 1
-            stop = wal.tail
+            written = Written(wal, wal.tail)
         if not self._dirty:
             self._dirty = True
             self.on_dirty()
         if self.on_append is not None:
             self.on_append()
-        return offset, timestamp, wal, stop
+        return offset, timestamp, written
 
-    def _accept(self, state: StreamState, payload: bytes, timestamp: int, headers: bytes) -> None:
-        if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
-            self._frame_waiting()
-        if not state.waiting:
-            self._waiting.append(state)
-        state.waiting.append((payload, timestamp, headers))
-        self._waiting_bytes += len(payload) + 64
+    def accept_one(
+        self,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+    ) -> tuple[int, int]:
+        """Take one record, to be framed with others later: its offset and timestamp.
+
+        Only for a store of this process alone: others could give its offset away meanwhile.
+        """
+        with self._turn:
+            if self._refusal is not None:
+                raise self._refusal()
+            if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
+                self._frame_waiting()
+            offset = state.next_offset
+            if expect is not None and expect != offset:
+                raise conflict(state, expect, offset)
+            if timestamp is None:
+                timestamp = self.timestamp(state)
+            waiting = state.waiting
+            if not waiting:
+                self._waiting.append(state)
+            waiting.append((payload, timestamp, headers))
+            self._waiting_bytes += len(payload) + _WAITING_COST
+            state.last_timestamp = timestamp
+            state.next_offset = offset + 1
+        if not self._dirty:
+            self._dirty = True
+            self.on_dirty()
+        if self.on_append is not None:
+            self.on_append()
+        return offset, timestamp
+
+    def timestamp(self, state: StreamState) -> int:
+        """Now, or the stream's last timestamp where that is later: the clock may step back."""
+        now = time.time_ns()
+        last = state.last_timestamp
+        if last is None:
+            last = self._catalog.last_timestamp(state)
+        return now if now > last else last
 
     def settle(self) -> None:
         """Frame what was accepted as "memory", so that it can be read."""
@@ -267,8 +301,8 @@ class Writer:
         if self.on_append is not None:
             self.on_append()
 
-    def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Wal:
-        """Write `groups` as one frame, within a `transaction`; the file it is in.
+    def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Written:
+        """Write `groups` as one frame, within a `transaction`; where it ends.
 
         `created` are the lineage records among them, which come first, for stream 0.
         """
@@ -282,7 +316,7 @@ class Writer:
             group.state.next_offset += len(columns.sizes)
         for stream_id, record in enumerate(created, first_id):
             self._catalog.note_stream(wal, stream_id, record)
-        return wal
+        return Written(wal, wal.tail)
 
     def _write(self, groups: Sequence[tuple[int, Group]], wal: Wal) -> None:
         parts: list[bytes] = []
@@ -303,14 +337,6 @@ class Writer:
         except BaseException as error:
             self._write_failed(wal, error)
             raise
-
-    def engine_timestamp(self, state: StreamState) -> int:
-        """Now, or the stream's last timestamp where that is later."""
-        return max(self.now(), self._catalog.last_timestamp(state))
-
-    def now(self) -> int:
-        """The clock, UTC nanoseconds; it may step back."""
-        return time.time_ns()
 
     def _write_failed(self, wal: Wal, error: BaseException) -> None:
         if isinstance(error, InvalidInputError):
@@ -412,11 +438,6 @@ class Writer:
                 last = state.next_offset - len(state.waiting) - 1
                 doubt.append((state.name, chunks.firsts[rows[0]], last))
         return tuple(doubt)
-
-    def flush(self) -> None:
-        """What the background flusher does: frame what waits, sync what was written."""
-        if self._refusal is None:
-            self.sync()
 
 
 class _SharedTurn:
