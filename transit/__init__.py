@@ -33,10 +33,12 @@ from transit.errors import (
     StorageFullError,
     StorePermissionError,
     StoreUnavailableError,
+    SyncFailedError,
     TransitError,
     UnsupportedPlatformError,
     UnsupportedVersionError,
 )
+from transit.format.lineage import Metadata, Scalar
 from transit.log.recover import Cut
 from transit.replay import Batch, Position, Record
 from transit.verify import Finding, Report
@@ -63,6 +65,7 @@ __all__ = [
     "Log",
     "MergeBaseError",
     "MergePlan",
+    "Metadata",
     "Mode",
     "Node",
     "NotFastForwardError",
@@ -75,6 +78,7 @@ __all__ = [
     "Receipt",
     "Record",
     "Report",
+    "Scalar",
     "Settings",
     "StagedStream",
     "Status",
@@ -82,6 +86,7 @@ __all__ = [
     "StorePermissionError",
     "StoreUnavailableError",
     "Stream",
+    "SyncFailedError",
     "TransitError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",

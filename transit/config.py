@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Limits and sizes of one store handle; checked when made (`InvalidInputError`).
 
     record_bytes_max: largest payload of one record, bytes.
-    frame_bytes_max: largest atomic commit (one append_many, one batch), bytes.
+    frame_bytes_max: largest atomic commit (one append_many, one batch), with headers, bytes.
     seal_bytes: WAL size at which it is sealed into a segment, bytes.
     seal_interval_s: age of a WAL's first record at which it is sealed, seconds; None: never.
     flush_interval_ms: longest time "os" and "memory" records wait for a sync, milliseconds.

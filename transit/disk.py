@@ -33,6 +33,7 @@ from transit.errors import (
     StorageFullError,
     StorePermissionError,
     StoreUnavailableError,
+    SyncFailedError,
     TransitError,
     UnsupportedPlatformError,
 )
@@ -140,7 +141,7 @@ class File:
             else:
                 os.fdatasync(self._fd)
         except OSError as error:
-            raise translate(error, self.path) from error
+            raise SyncFailedError(f"{self.path}: {error.strerror}") from error
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""
@@ -150,7 +151,9 @@ class File:
     def allocate(self, position: int, size: int) -> bool:
         """Reserve zeros from `position` on; False where the file system cannot or is full.
 
-        A sync of bytes inside the file's size need not write the size: it is faster.
+        A sync of bytes inside the file's size need not write the size: it is faster. Nobody may
+        write there meanwhile: where the file system has no fallocate(2), the C library writes
+        zeros instead.
         """
         if sys.platform != "linux":
             return False
@@ -257,10 +260,12 @@ def sync_folder(path: str) -> None:
     """Make the names in folder `path` survive a loss of power."""
     with translated(path):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise SyncFailedError(f"{path}: {error.strerror}") from error
+    finally:
+        os.close(fd)
 
 
 def list_folder(path: str) -> list[str]:

@@ -19,7 +19,8 @@ a caller would act differently. Errors of the operating system are translated in
     ├── OutcomeUnknownError          a sync failed: named appends may or may not survive
     ├── StoreUnavailableError        the disk answered with an error
     │   ├── StorageFullError         no space, quota or file size left
-    │   └── StorePermissionError     the operating system refused access
+    │   ├── StorePermissionError     the operating system refused access
+    │   └── SyncFailedError          what was written may not survive: open the store again
     ├── UnsupportedPlatformError     not Linux or macOS
     └── FormatError                  bytes that are not what they should be
         ├── CorruptError             damage, with place, expected and found
@@ -47,6 +48,7 @@ __all__ = [
     "StorageFullError",
     "StorePermissionError",
     "StoreUnavailableError",
+    "SyncFailedError",
     "TransitError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
@@ -166,6 +168,10 @@ class StorePermissionError(StoreUnavailableError, PermissionError):
     """The operating system refused access to the store's files."""
 
     exit_code = 6
+
+
+class SyncFailedError(StoreUnavailableError):
+    """A sync failed, so what was written may or may not survive; it is never tried again."""
 
 
 class UnsupportedPlatformError(TransitError):

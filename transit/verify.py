@@ -75,19 +75,19 @@ class Report(msgspec.Struct, frozen=True):
         return not self.findings
 
 
-def verify_store(root: str, store_id: bytes, settings: Settings, run_policy: RunPolicy) -> Report:
-    """Check every byte of the store at `root`; raises only when it cannot be read at all."""
-    return _Verifier(root, store_id, settings, run_policy).run()
+def verify_store(known: Catalog, settings: Settings, run_policy: RunPolicy, reached: int) -> Report:
+    """Check every byte of the store that `known` is open on, which reached LSN `reached`.
+
+    Raises only when the store cannot be read at all.
+    """
+    verifier = _Verifier(Catalog(known.root, known.store_id, settings), run_policy)
+    return verifier.run(reached)
 
 
 class _Verifier:
-    def __init__(
-        self, root: str, store_id: bytes, settings: Settings, run_policy: RunPolicy
-    ) -> None:
-        self._root = root
-        self._store_id = store_id
-        self._settings = settings
-        self._catalog = Catalog(root, store_id, settings)
+    def __init__(self, catalog: Catalog, run_policy: RunPolicy) -> None:
+        self._root = catalog.root
+        self._catalog = catalog
         self._run_policy = run_policy
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
@@ -96,7 +96,7 @@ class _Verifier:
         self._names: set[str] = set()
         self._merge_ids: set[str] = set()
 
-    def run(self) -> Report:
+    def run(self, reached: int) -> Report:
         with self._finding():
             self._catalog.load_commits()
         with self._finding():
@@ -109,7 +109,12 @@ class _Verifier:
         self._counts["unnamed_segments"] = sum(
             name.endswith(".seg") and name not in named for name in on_disk
         )
-        self._wals()
+        found = self._wals()
+        if found < reached:
+            # What was written is not there any more: zeroed or cut off, it looks like an end.
+            self._find(
+                os.path.join(self._root, WAL_DIR), f"records to LSN {reached}", f"to {found}"
+            )
         self._lineage()
         return Report("bodies", dict(self._counts), tuple(self._findings))
 
@@ -240,16 +245,19 @@ class _Verifier:
 
     # WAL files
 
-    def _wals(self) -> None:
+    def _wals(self) -> int:
+        reached = self._catalog.commits.next_lsn
         with self._finding():
             self._catalog.follow(write=False)
         folder = os.path.join(self._root, WAL_DIR)
         numbers = self._catalog.wal_numbers()
         for number in numbers:
             with self._finding():
-                wal = Wal.open(folder, self._store_id, number, write=False)
+                wal = Wal.open(folder, self._catalog.store_id, number, write=False)
                 if wal is not None:
                     self._wal(wal, last=number == numbers[-1])
+                    reached = wal.next_lsn
+        return reached
 
     def _wal(self, wal: Wal, *, last: bool) -> None:
         self._counts["wal_files"] += 1

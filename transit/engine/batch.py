@@ -6,7 +6,7 @@ and conditions are those of that moment. If anything does not hold then, nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from transit.engine.creation import Staging, check_offset, root_record
@@ -121,6 +121,17 @@ class WriteBatch:
             self._appended.append((state.name, offset, given))
 
         self._steps.append(step)
+
+    def append_many(
+        self,
+        stream: Target,
+        payloads: Iterable[Payload],
+        *,
+        headers: HeaderMap | None = None,
+    ) -> None:
+        """Several records for `stream`, with the same headers; a receipt each."""
+        for payload in payloads:
+            self.append(stream, payload, headers=headers)
 
     def branch(
         self,

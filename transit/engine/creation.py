@@ -23,7 +23,7 @@ from transit.format.lineage import (
     encode_lineage,
 )
 from transit.format.names import check_name
-from transit.format.record import Columns
+from transit.format.record import COUNT_MAX, Columns
 from transit.log.catalog import StreamState
 from transit.log.writer import Group, Written, conflict
 
@@ -104,6 +104,8 @@ class Staging:
             raise conflict(state, expect, offset)
         if timestamp is None:
             timestamp = max(time.time_ns(), pending.last_timestamp)
+        if len(pending.payloads) == COUNT_MAX:
+            raise InvalidInputError(f"{state.name}: more than {COUNT_MAX} records in one frame")
         pending.payloads.append(payload)
         pending.timestamps.append(timestamp)
         pending.headers.append(headers or b"{}")

@@ -22,6 +22,7 @@ from transit.errors import ClosedError, ForkedError, ReadOnlyError, TransitError
 from transit.log.catalog import Catalog
 from transit.log.recover import Cut, judge_end, judge_live
 from transit.log.seal import Sealer
+from transit.log.wal import Wal
 from transit.log.writer import Writer, Written
 
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
@@ -43,7 +44,9 @@ class Handle:
         self._bell: Bell | None = None
         if mode == "read":
             self.catalog = Catalog(root, existing_store_id(root), settings)
-            self._follow()
+            wal = self.catalog.follow(write=False)
+            if wal is not None and not wal.ended:
+                self._judge(wal)
             self.catalog.commits.check_no_gap()
         else:
             self._writing = Writing(root, mode, settings)
@@ -104,10 +107,12 @@ class Handle:
 
     def _follow(self) -> None:
         """Read on in the WAL files; `CorruptError` for damage, which stays as it is."""
+        wal = self.catalog.follow(write=False)
+        if wal is not None and not wal.ended and any(wal.file.read_at(wal.tail, 8)):
+            self._judge(wal)
+
+    def _judge(self, wal: Wal) -> None:
         catalog = self.catalog
-        wal = catalog.follow(write=False)
-        if wal is None or wal.ended or not any(wal.file.read_at(wal.tail, 8)):
-            return
         judge_live(wal, lambda: catalog.follow(write=False))
         if catalog.wal_numbers()[-1:] > [wal.first_lsn]:
             catalog.follow(write=False)

@@ -88,6 +88,7 @@ class Lineage:
         state, head = self._resolve(x)
         graph = self._handle.catalog.graph
         within = graph.ancestry(*head)
+        del within[state.id]
         found: list[int] = []
         level = [state.id]
         while level:
@@ -98,6 +99,8 @@ class Lineage:
                 if parent in within and parent not in found
             )
             found += level
+        # A position inside a merge descends from the records there, not from the merge's parents.
+        found += sorted(within.keys() - set(found), reverse=True)
         return self._streams(found)
 
     def is_ancestor(self, a: Stream | Position, b: Stream | Position) -> bool:
@@ -137,7 +140,7 @@ class Lineage:
         if not isinstance(x, tuple) or len(x) != 2:
             raise InvalidInputError(f"not a stream or a position: {x!r}")
         state = find_state(self._handle, x[0])
-        return state, head_at(state, x[1], "position")
+        return state, head_at(state, x[1])
 
     def _streams(self, ids: Iterable[int]) -> tuple[Stream, ...]:
         return tuple(Stream(self._handle, self._handle.catalog.state(i)) for i in ids)

@@ -250,18 +250,19 @@ class Log:
         handle.refresh()
         if isinstance(parents, str | bytes) or not isinstance(parents, Sequence):
             raise InvalidInputError("parents must be a sequence of streams or positions")
-        heads = check_heads([self._head(parent) for parent in parents], handle.catalog)
-        given = None if base is None else self._head(base)
+        # A parent may be the empty beginning of a stream, as `Stream.parents` shows it; a base not.
+        heads = check_heads([self._head(parent, -1) for parent in parents], handle.catalog)
+        given = None if base is None else self._head(base, 0)
         return work_out(handle, heads, policy, given, params)
 
-    def _head(self, parent: Stream | Position) -> Head:
+    def _head(self, parent: Stream | Position, lowest: int) -> Head:
         if isinstance(parent, Stream):
             if not parent.is_of(self._handle):
                 raise InvalidInputError(f"{parent.name} is a stream of another open store")
             return parent.id, parent._state.next_offset - 1
         if not isinstance(parent, tuple) or len(parent) != 2:
             raise InvalidInputError(f"not a stream or a position: {parent!r}")
-        return head_at(find_state(self._handle, parent[0]), parent[1], "position")
+        return head_at(find_state(self._handle, parent[0]), parent[1], lowest)
 
     # The store
 
@@ -279,8 +280,10 @@ class Log:
         """Check every byte of the store, read afresh from disk; the report lists what is wrong."""
         handle = self._handle
         handle.refresh()
+        wals = handle.catalog.view.wals
+        reached = wals[-1].next_lsn if wals else 0
         with handle.sealing_paused():
-            return verify_store(handle.root, handle.catalog.store_id, handle.settings, run_policy)
+            return verify_store(handle.catalog, handle.settings, run_policy, reached)
 
     def status(self) -> Status:
         """What the store holds now."""

@@ -18,7 +18,7 @@ from transit.format.digest import digest
 from transit.format.lineage import Merge, Scalar, check_metadata
 from transit.format.names import check_name
 from transit.lineage import policy as policies
-from transit.lineage.spans import Span, to_plan
+from transit.lineage.spans import Span, from_plan, to_plan
 from transit.log.catalog import Catalog, StreamState
 from transit.replay import Position, Record, Source, batches
 
@@ -174,6 +174,21 @@ def describe(catalog: Catalog, worked: Worked) -> MergePlan:
     )
 
 
+def recorded_plan(catalog: Catalog, record: Merge) -> MergePlan:
+    """The plan a merge was made by."""
+    return describe(
+        catalog,
+        Worked(
+            heads=record.parents,
+            base=record.base,
+            policy=record.policy,
+            version=record.version,
+            params=record.params,
+            spans=from_plan(record.plan),
+        ),
+    )
+
+
 def _named_params(catalog: Catalog, worked: Worked) -> dict[str, Scalar]:
     if worked.policy != "select":
         return worked.params
@@ -191,12 +206,14 @@ def check_heads(heads: Sequence[Head], catalog: Catalog) -> tuple[Head, ...]:
     return tuple(heads)
 
 
-def head_at(state: StreamState, offset: int, what: str) -> Head:
-    """The position as (id, offset), when the stream has a record there."""
+def head_at(state: StreamState, offset: int, lowest: int = 0) -> Head:
+    """The position as (id, offset), when the stream has a record there; -1 if `lowest` allows."""
     if type(offset) is not int:
-        raise InvalidInputError(f"{what}: offset must be int, not {type(offset).__name__}")
-    if not 0 <= offset < state.next_offset:
-        raise OffsetError(f"{what}: {state.name} has no offset {offset}")
+        raise InvalidInputError(f"{state.name}: offset must be int, not {type(offset).__name__}")
+    if not lowest <= offset < state.next_offset:
+        raise OffsetError(
+            f"{state.name} has no offset {offset}; it has {state.next_offset} records"
+        )
     return state.id, offset
 
 

@@ -22,6 +22,7 @@ from transit.disk import (
     put_if_absent,
     read_file,
     remove_temporary,
+    sync_folder,
 )
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
@@ -121,6 +122,12 @@ def tidy_up(root: str) -> None:
     """Drop what interrupted writers left; only while no other process writes."""
     for folder in (root, *(os.path.join(root, name) for name in _FOLDERS)):
         remove_temporary(folder)
+
+
+def sync_names(root: str) -> None:
+    """Make the names that are seen durable: a killed writer may have linked and not yet synced."""
+    for name in _FOLDERS:
+        sync_folder(os.path.join(root, name))
 
 
 def _is_left(name: str) -> bool:

@@ -13,10 +13,11 @@ import msgspec
 from transit.config import Durability, durability_level
 from transit.engine.creation import Staging, acknowledge, create_branch
 from transit.engine.handle import Handle
+from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
 from transit.format.lineage import Branch, Kind, Merge, Root, Scalar, kind_of
 from transit.format.names import check_name, cursor_stream_name
-from transit.format.record import Columns, HeaderMap, encode_headers
+from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers
 from transit.log.catalog import StreamState
 from transit.log.writer import Group, conflict
 from transit.replay import Batch, Position, Record, batches, locate, record_in, records
@@ -127,6 +128,12 @@ class Stream:
         return record.fork if isinstance(record, Branch) and record.fork >= 0 else None
 
     @property
+    def merge_plan(self) -> MergePlan | None:
+        """How a merged stream was made: policy, base, parameters, spans; None for other streams."""
+        record = self._state.record
+        return recorded_plan(self._handle.catalog, record) if isinstance(record, Merge) else None
+
+    @property
     def next_offset(self) -> int:
         """The offset the next record will have; also the number of records."""
         self._handle.refresh()
@@ -139,6 +146,10 @@ class Stream:
 
     def __len__(self) -> int:
         return self.next_offset
+
+    def __bool__(self) -> bool:
+        """True, for an empty stream too: it is there."""
+        return True
 
     # Appending
 
@@ -230,6 +241,8 @@ class Stream:
         # One look at the types is cheaper than one call a payload.
         plain = set(map(type, given)) == {bytes}
         taken: list[bytes] = given if plain else list(map(as_bytes, given))  # type: ignore[assignment]
+        if len(taken) > COUNT_MAX:
+            raise InvalidInputError(f"{len(taken)} records in one frame; the limit is {COUNT_MAX}")
         sizes = list(map(len, taken))
         if max(sizes) > self._record_bytes_max:
             raise too_large(max(sizes), self._record_bytes_max)

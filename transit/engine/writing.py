@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from transit.config import Mode, Settings
 from transit.disk import make_folder
 from transit.engine.background import Worker
-from transit.engine.opening import Locks, make_store, read_store_id, tidy_up
+from transit.engine.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.errors import ClosedError, ForkedError, TransitError
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
 from transit.format.record import Columns
@@ -45,6 +45,7 @@ class Writing:
             store_id = read_store_id(root) or make_store(root)
             if mode == "exclusive":
                 tidy_up(root)
+            sync_names(root)
             self.catalog = Catalog(root, store_id, settings)
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()

@@ -2,6 +2,7 @@
 
 A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
 
+    checksum   XXH3-64 of these bytes with 16 zeros in its place, 16 hex digits: against accidents
     format     1
     store      store id, 32 hex digits
     number     0, 1, 2, …
@@ -18,8 +19,8 @@ A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
 The root of a commit is the BLAKE3 of its bytes. No path, ETag, host name or local clock is in it:
 the same commit has the same bytes everywhere.
 
-Valid if and only if: the bytes decode to this shape, encode to the same bytes again, numbers and
-digests are in range, segments are contiguous in log sequence number, and the tree's size is the
+Valid if and only if: the bytes decode to this shape, encode to the same bytes again, the checksum
+fits, numbers and digests are in range, segments are contiguous in log sequence number, and the tree's size is the
 commit's number. `check_link` says whether a commit follows another.
 
 FORMAT, written once when a store is made, is canonical JSON too: kind "transit", format, store.
@@ -34,9 +35,11 @@ import msgspec
 from msgspec import Meta
 
 from transit.errors import CorruptError, UnsupportedVersionError
+from transit.format.checksum import checksum
 from transit.format.digest import digest
 
-FORMAT_VERSION: Final = 1
+FORMAT_NO_CHECKSUM: Final = "0" * 16
+_VERSION: Final = 1
 COMMIT_BYTES_MAX: Final = 64 * 1024
 FORMAT_BYTES_MAX: Final = 4 * 1024
 
@@ -45,6 +48,7 @@ Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Timestamp = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
+_NO_CHECKSUM: Final = "0" * 16
 _VERSION: Final = re.compile(rb'"format":\s*(\d{1,9})[,}]')
 
 
@@ -81,6 +85,7 @@ class TreeState(_Strict, frozen=True, kw_only=True):
 class Commit(_Strict, frozen=True, kw_only=True, omit_defaults=True):
     """One link of the manifest chain."""
 
+    checksum: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", max_length=16)] = ""
     format: Literal[1]
     store: Hex32
     number: Count
@@ -112,8 +117,9 @@ _Shape = TypeVar("_Shape", Commit, StoreFormat)
 
 
 def encode_commit(commit: Commit) -> bytes:
-    """The commit's canonical bytes."""
-    return _encoder.encode(commit)
+    """The commit's canonical bytes, whatever checksum it states."""
+    data = _encoder.encode(msgspec.structs.replace(commit, checksum=_NO_CHECKSUM))
+    return data.replace(_NO_CHECKSUM.encode(), f"{checksum(data):016x}".encode(), 1)
 
 
 def root_of(data: bytes) -> str:
@@ -124,6 +130,8 @@ def root_of(data: bytes) -> str:
 def decode_commit(data: bytes, place: str) -> Commit:
     """The commit in `data`."""
     commit = _decode(_commit_decoder, data, COMMIT_BYTES_MAX, place)
+    if encode_commit(commit) != data:
+        raise CorruptError(place, expected="the commit's checksum", found=commit.checksum)
     expected = commit.segments[0].lsn[0] if commit.segments else 0
     for segment in commit.segments:
         first, last = segment.lsn

@@ -27,8 +27,10 @@ from transit.errors import CorruptError, InvalidInputError
 
 LINEAGE_ID: Final = 0
 LINEAGE_NAME: Final = "$lineage"
+METADATA_BYTES_MAX: Final = 64 * 1024
 
 Scalar = str | int | float | bool | None
+Metadata = Mapping[str, Scalar]
 Kind = Literal["root", "branch", "merge"]
 
 
@@ -155,7 +157,7 @@ def triples(flat: tuple[int, ...]) -> zip[tuple[int, int, int]]:
     return zip(flat[0::3], flat[1::3], flat[2::3], strict=False)
 
 
-def check_metadata(metadata: Mapping[str, Scalar] | None, place: str) -> dict[str, Scalar]:
+def check_metadata(metadata: Metadata | None, place: str) -> dict[str, Scalar]:
     """A plain copy of `metadata`; `InvalidInputError` unless text keys with scalar values."""
     if metadata is None:
         return {}
@@ -170,4 +172,7 @@ def check_metadata(metadata: Mapping[str, Scalar] | None, place: str) -> dict[st
             raise InvalidInputError(f"{place}: metadata {key!r} is not a finite number")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InvalidInputError(f"{place}: metadata {key!r} is beyond 64 bits")
+    size = len(_encoder.encode(dict(metadata)))
+    if size > METADATA_BYTES_MAX:
+        raise InvalidInputError(f"{place}: metadata takes {size} of {METADATA_BYTES_MAX} bytes")
     return dict(metadata)

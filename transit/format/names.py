@@ -26,8 +26,8 @@ SEGMENT_DIR: Final = "segments"
 COMMIT_DIR: Final = "commits"
 FORMAT_FILE: Final = "FORMAT"
 
-_WAL_NAME: Final = re.compile(r"(\d{20})\.wal")
-_COMMIT_NAME: Final = re.compile(r"(\d{20})\.json")
+_WAL_NAME: Final = re.compile(r"([0-9]{20})\.wal")
+_COMMIT_NAME: Final = re.compile(r"([0-9]{20})\.json")
 
 
 def check_name(name: object, what: str = "stream name") -> str:

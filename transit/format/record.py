@@ -5,7 +5,7 @@ Frames of the WAL and blocks of a segment are made of chunks. All numbers are li
     offset  size  field
          0     8  stream id
          8     8  offset of the first record
-        16     4  count of records, at least 1
+        16     4  count of records, 1 to 4,194,304
         20     1  timestamp width: 0, 1, 2, 4 or 8
         21     1  length width: 0, 1, 2 or 4
         22     1  header width: 0, 1, 2 or 4
@@ -45,7 +45,8 @@ import msgspec
 from transit.errors import CorruptError, InvalidInputError
 
 CHUNK: Final = struct.Struct("<QQIBBBBqIIQ")
-COUNT_MAX: Final = 2**32 - 1
+COUNT_MAX: Final = 2**22
+COLUMN_PARTS: Final = 5
 HEADER_BYTES_MAX: Final = 64 * 1024
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -97,7 +98,10 @@ def encode_one(stream: int, offset: int, size: int, timestamp: int, headers: byt
 
 
 def encode_chunk(stream: int, first: int, columns: Columns) -> list[bytes]:
-    """The parts of one chunk, to be joined by the caller together with what surrounds it."""
+    """The parts of one chunk, to be joined by the caller together with what surrounds it.
+
+    The first `COLUMN_PARTS` are everything but the payloads.
+    """
     payloads, sizes = columns.payloads, columns.sizes
     count = len(sizes)
     time_first, time_width, times = _encode_timestamps(columns.timestamps)
@@ -185,7 +189,7 @@ class Chunk:
             or size_width not in _SIZE_WIDTHS
             or header_width not in _SIZE_WIDTHS
             or reserved
-            or not count
+            or not 0 < count <= COUNT_MAX
         ):
             raise _damage(place, position, "known column widths and a count", "others")
         self._times_at = (position + CHUNK.size, time_width)

@@ -24,7 +24,7 @@ from transit.disk import list_folder
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
-from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name
+from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name, wal_name
 from transit.format.record import Chunk
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
@@ -126,6 +126,12 @@ class Catalog:
                         found = Wal.open(self._wal_folder, self.store_id, expected, write=write)
                     except NotFoundError:
                         continue
+                    if found is None and len(numbers) > 1:
+                        raise CorruptError(
+                            os.path.join(self._wal_folder, wal_name(expected)),
+                            expected="a WAL header, because there is a later WAL",
+                            found="none",
+                        )
                     if found is None:
                         return wal
                     self.view = View(self.view.segments, (*self.view.wals, found))

@@ -7,8 +7,9 @@ A scan walks the frames of a file and stops at the first bytes that are no valid
     end of the file, or zeros to its end                       clean: the log ends here
     a later valid frame whose `durable` lies beyond the place  corrupt: these bytes were synced once
     a header whose checksum fails although its magic or        rotten: a write that is cut short, or
-      position are right and its last byte is not zero           whose sectors are missing, does not
-    a valid header, its whole body in the file, padding in       look like this: corrupt
+      position are right, its last byte is not zero and          whose sectors are missing, does not
+      no sector's part of it is all zeros                        look like this: corrupt
+    a valid header, its whole body in the file, padding in     rotten, as above: corrupt
       place, no 512-byte sector of it all zeros, wrong sum
     anything else                                              torn: never acknowledged as durable
 
@@ -106,6 +107,9 @@ class _Window:
             at = 0
         header = decode_frame_header(self._slab, at, position, self._wal.seed)
         if header is not None and header.stop - self._start > len(self._slab):
+            # A size is believed no further than the file goes.
+            if header.stop > self._wal.file.size:
+                return None, self._slab, at
             self._read(position, header.stop - position)
             at = 0
         return header, self._slab, at
@@ -186,7 +190,10 @@ def _rotten(wal: Wal, rest: bytes) -> str:
     header = decode_frame_header(rest, 0, wal.tail, wal.seed)
     if header is None:
         known = head[:4] == FRAME_MAGIC or head[8:16] == wal.tail.to_bytes(8, "little")
-        return "a damaged frame header" if known and head[-1:] not in (b"", b"\0") else ""
+        # A header that lies in two sectors may have reached the disk in part.
+        first_part = head[: -wal.tail % SECTOR_BYTES or SECTOR_BYTES]
+        whole = any(first_part) and head[-1:] not in (b"", b"\0")
+        return "a damaged frame header" if known and whole else ""
     padding = PADDING[header.body_bytes % ALIGNMENT]
     frame = rest[: header.stop - header.position]
     if len(frame) < header.stop - header.position or not frame.endswith(padding):

@@ -17,10 +17,13 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import add
+from typing import Final
 
 from transit.config import Settings
 from transit.disk import Lock, NewFile, remove, sync_folder
-from transit.errors import TransitError
+from transit.errors import PoisonedError, SyncFailedError, TransitError
 from transit.format.commit import Commit, SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.names import SEGMENT_DIR, merge_key, name_key, segment_name
@@ -37,6 +40,8 @@ from transit.format.segment import (
 )
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
+
+CHUNK_RECORDS_MAX: Final = 65_536
 
 Piece = tuple[Chunk, int, int]
 """Some records of a chunk, from a place in it to before another."""
@@ -61,6 +66,9 @@ class Sealer:
     def seal_ended(self) -> None:
         """Seal every WAL file that has ended, oldest first; the WAL stays when anything fails."""
         with self.paused:
+            if isinstance(self.error, SyncFailedError):
+                # Whatever the disk says the next time, it may have dropped what it could not write.
+                raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
             try:
                 if self._turns is not None:
                     self._turns.acquire(timeout_s=self._settings.lock_timeout_s)
@@ -196,26 +204,38 @@ def _keys(wal: Wal) -> list[tuple[int, int]]:
 
 
 def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:
-    """Records of `chunks`, in order, in groups of about `block_bytes` of payload."""
+    """Records of `chunks`, in order, in groups of about `block_bytes` of payload and headers."""
     pieces: list[Piece] = []
-    room = block_bytes
+    room, places = block_bytes, CHUNK_RECORDS_MAX
     for chunk in chunks:
+        ends = _ends(chunk)
         start = 0
         while start < chunk.count:
-            before = chunk.ends[start - 1] if start else 0
-            stop = bisect_right(chunk.ends, before + room, start)
+            before = ends[start - 1] if start else 0
+            stop = min(bisect_right(ends, before + room, start), start + places)
             if stop == start and not pieces:
                 # A record larger than a block has a block to itself.
                 stop = start + 1
             if stop > start:
                 pieces.append((chunk, start, stop))
-                room -= chunk.ends[stop - 1] - before
+                room -= ends[stop - 1] - before
+                places -= stop - start
                 start = stop
-            if start < chunk.count or room <= 0:
+            if start < chunk.count or room <= 0 or not places:
                 yield pieces
-                pieces, room = [], block_bytes
+                pieces, room, places = [], block_bytes, CHUNK_RECORDS_MAX
     if pieces:
         yield pieces
+
+
+def _ends(chunk: Chunk) -> Sequence[int]:
+    """Where each record would end if payloads and headers were laid back to back."""
+    headers = chunk.encoded_headers()
+    if headers is None:
+        return chunk.ends
+    if isinstance(headers, bytes):
+        headers = [headers] * chunk.count
+    return list(accumulate(map(add, chunk.sizes(), map(len, headers))))
 
 
 def _columns(pieces: Sequence[Piece]) -> Columns:

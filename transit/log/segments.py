@@ -105,6 +105,8 @@ class Segment:
         check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
         tail_at = self.ref.bytes - TAIL.size
         stated, size = decode_tail(file.read_at(tail_at, TAIL.size), self.path)
+        if size > tail_at - HEADER.size:
+            raise CorruptError(f"{self.path}, tail", expected="a footer size", found=str(size))
         if stated.hex() != self.ref.footer:
             raise CorruptError(f"{self.path}, footer", expected=self.ref.footer, found=stated.hex())
         footer = decode_footer(file.read_at(tail_at - size, size), stated, self.path)

@@ -174,12 +174,19 @@ class Wal:
         self.file.sync_data()
         self.durable = max(self.durable, target)
 
+    @property
+    def wants_space(self) -> bool:
+        """Whether the file's size is so near the tail that it should be extended."""
+        return self._allocated >= 0 and self.tail + ALLOCATE_BYTES // 4 > self._allocated
+
     def allocate(self) -> None:
-        """Keep the file's size ahead of its tail, so that a sync need not write the size."""
-        if self._allocated >= 0 and self.tail + ALLOCATE_BYTES // 4 > self._allocated:
-            start = max(self._allocated, self.tail)
-            done = self.file.allocate(start, ALLOCATE_BYTES)
-            self._allocated = start + ALLOCATE_BYTES if done else -1
+        """Extend the file beyond its tail, so that a sync need not write the size.
+
+        For the one writer, and not while it appends.
+        """
+        start = max(self._allocated, self.tail)
+        done = self.file.allocate(start, ALLOCATE_BYTES)
+        self._allocated = start + ALLOCATE_BYTES if done else -1
 
     def cut(self) -> None:
         """Drop every byte after the tail; only recovery, and a failed write of our own, may."""
@@ -190,7 +197,7 @@ class Wal:
         """The valid frame at `position`, which the index names; reads `size` bytes at first."""
         data = self.file.read_at(position, size)
         header = decode_frame_header(data, 0, position, self.seed)
-        if header is not None and len(data) < header.stop - position:
+        if header is not None and len(data) < header.stop - position <= self.file.size - position:
             data = self.file.read_at(position, header.stop - position)
         if header is None or not body_is_valid(header, data, 0, self.seed):
             raise CorruptError(

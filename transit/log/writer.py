@@ -29,12 +29,13 @@ from transit.errors import (
     OutcomeUnknownError,
     PoisonedError,
     StorageFullError,
+    SyncFailedError,
     TransitError,
 )
 from transit.format.frame import END, MARK
 from transit.format.lineage import LineageRecord
 from transit.format.names import WAL_DIR, wal_name
-from transit.format.record import Columns, encode_chunk, encode_one
+from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
 from transit.log.wal import Wal
@@ -97,6 +98,9 @@ class Writer:
         """
         with self._lock:
             wal = self._catalog.follow(write=True)
+            # What a killed process left in the page cache is read as history: make it durable.
+            for older in self._catalog.view.wals:
+                older.file.sync_data()
             if wal is not None and not wal.ended:
                 if self._catalog.wal_numbers()[-1] > wal.first_lsn:
                     judge_end(wal)
@@ -108,7 +112,6 @@ class Writer:
         if cut is not None:
             self.cuts.append(cut)
             wal.cut()
-        # What a killed process left in the page cache is read as history: make it durable first.
         wal.sync()
 
     @property
@@ -124,7 +127,11 @@ class Writer:
         first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
         # A file of that name was never finished, or it would have been taken up.
         remove(os.path.join(self._folder, wal_name(first_lsn)))
-        self._wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
+        try:
+            self._wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
+        except SyncFailedError as error:
+            self._poison(f"a sync failed: {error}")
+            raise
         self._catalog.add_wal(self._wal)
         return self._wal
 
@@ -322,9 +329,10 @@ class Writer:
         parts: list[bytes] = []
         records = size = 0
         for first, group in groups:
-            parts += encode_chunk(group.state.id, first, group.columns)
+            chunk = encode_chunk(group.state.id, first, group.columns)
+            parts += chunk
             records += len(group.columns.sizes)
-            size += sum(group.columns.sizes)
+            size += sum(group.columns.sizes) + sum(map(len, chunk[:COLUMN_PARTS]))
         if size > self._settings.frame_bytes_max:
             raise InvalidInputError(
                 f"{size} bytes in one atomic commit; frame_bytes_max is "
@@ -418,7 +426,9 @@ class Writer:
             return
         self._dirty = False
         try:
-            wal.allocate()
+            if wal.wants_space and not self._shared:
+                with self._lock:
+                    wal.allocate()
             wal.sync()
         except BaseException as error:
             in_doubt = self._in_doubt(wal)
