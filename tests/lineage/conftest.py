@@ -164,7 +164,7 @@ def well_formed(spans: tuple[Span, ...]) -> list[Position]:
 
 @st.composite
 def draw_worlds(draw: Callable[..., int]) -> World:
-    """Up to nine streams: roots, branches at any offset, merges that keep, mix and lose records."""
+    """Some streams: roots, branches at any offset, merges and twin merges that lose and mix."""
     world = World(draw(st.lists(st.integers(0, 5), min_size=1, max_size=9).map(tuple)))
     world.root(draw(st.integers(0, 4)))
     for _ in range(draw(st.integers(0, 8))):
@@ -180,7 +180,8 @@ def draw_worlds(draw: Callable[..., int]) -> World:
             world.branch(parent, draw(st.integers(-1, world.head(parent)[1])), own)
         elif len(streams) > 1:
             heads = draw(draw_heads(world, distinct=True))
-            world.merge(heads, draw(draw_merged(world, heads)), own)
+            for _ in range(draw(st.integers(1, 2))):
+                world.merge(heads, draw(draw_merged(world, heads)), own)
     return world
 
 

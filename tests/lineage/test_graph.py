@@ -11,7 +11,7 @@ from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 
 # Rare shapes matter here, and a world costs a few milliseconds.
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=200, deadline=None)
 
 
 def well_formed(spans):
@@ -127,6 +127,14 @@ def test_a_second_name_of_a_lower_record_of_the_parent_is_no_merge_base(world):
     history = world.history((parent, 3))
     a, b = (world.merge([(child, 1), (parent, 3)], history, own=1) for _ in range(2))
     assert world.graph.merge_bases([(a, 4), (b, 4)]) == ((parent, 3),)
+
+
+def test_a_parent_past_the_fork_of_a_shared_child_is_a_merge_base_beside_the_child(world):
+    parent = world.root(4)
+    child = world.branch(parent, 1, own=1)
+    history = world.history((parent, 3))
+    a, b = (world.merge([(child, 2), (parent, 3)], history, own=1) for _ in range(2))
+    assert world.graph.merge_bases([(a, 4), (b, 4)]) == ((child, 2), (parent, 3))
 
 
 def test_a_criss_cross_has_both_crossed_heads_as_merge_bases_latest_first(world):

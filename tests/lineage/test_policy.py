@@ -17,7 +17,7 @@ from transit.errors import (
 from transit.lineage.policy import POLICIES, check_params, check_policy, resolve_base
 
 # Rare shapes matter here, and a world costs a few milliseconds.
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=200, deadline=None)
 
 
 @pytest.fixture
@@ -162,6 +162,12 @@ def test_a_custom_order_with_a_record_twice_is_refused(fork):
         fork.plan("custom:mine", fork.heads, fork.base, order=lambda parts: twice)
 
 
+def test_a_custom_order_that_starts_over_after_the_last_record_is_refused(fork):
+    again = [(fork.a, 2), (fork.a, 3), (fork.b, 2), (fork.b, 3), (fork.a, 2)]
+    with pytest.raises(InvalidInputError, match="more than once"):
+        fork.plan("custom:mine", fork.heads, fork.base, order=lambda parts: again)
+
+
 def test_an_endless_custom_order_is_refused(fork):
     with pytest.raises(InvalidInputError, match="more than once"):
         fork.plan(
@@ -235,6 +241,13 @@ def test_a_given_base_that_not_every_head_has_is_refused(fork, offset):
 def test_a_given_base_of_an_unrelated_stream_is_refused(fork):
     with pytest.raises(MergeBaseError):
         resolve_base(fork.graph, fork.heads, (fork.root(3), 1))
+
+
+def test_a_given_base_inside_a_merge_that_every_head_has_keeps_the_merge_s_history(world):
+    a, b = world.root(1), world.root(1)
+    merged = world.merge([(a, 0), (b, 0)], [(a, 0), (b, 0)], own=1)
+    one, two = world.branch(merged, 2, own=1), world.branch(merged, 1, own=1)
+    assert resolve_base(world.graph, [(one, 3), (two, 2)], (one, 1)) == (merged, 1)
 
 
 def test_a_given_base_inside_a_merge_that_not_every_head_has_stands_for_its_record(world):

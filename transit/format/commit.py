@@ -20,8 +20,8 @@ The root of a commit is the BLAKE3 of its bytes. No path, ETag, host name or loc
 the same commit has the same bytes everywhere.
 
 Valid if and only if: the bytes decode to this shape, encode to the same bytes again, the checksum
-fits, numbers and digests are in range, segments are contiguous in log sequence number, and the tree's size is the
-commit's number. `check_link` says whether a commit follows another.
+fits, numbers and digests are in range, segments are contiguous in log sequence number, and the
+tree's size is the commit's number. `check_link` says whether a commit follows another.
 
 FORMAT, written once when a store is made, is canonical JSON too: kind "transit", format, store.
 """
@@ -38,8 +38,7 @@ from transit.errors import CorruptError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.digest import digest
 
-FORMAT_NO_CHECKSUM: Final = "0" * 16
-_VERSION: Final = 1
+FORMAT_VERSION: Final = 1
 COMMIT_BYTES_MAX: Final = 64 * 1024
 FORMAT_BYTES_MAX: Final = 4 * 1024
 
