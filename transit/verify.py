@@ -249,11 +249,10 @@ class _Verifier:
         reached = self._catalog.commits.next_lsn
         with self._finding():
             self._catalog.follow(write=False)
-        folder = os.path.join(self._root, WAL_DIR)
         numbers = self._catalog.wal_numbers()
         for number in numbers:
             with self._finding():
-                wal = Wal.open(folder, self._catalog.store_id, number, write=False)
+                wal = self._catalog.open_wal(number, write=False)
                 if wal is not None:
                     self._wal(wal, last=number == numbers[-1])
                     reached = wal.next_lsn

@@ -147,6 +147,8 @@ def frame_chunks(header: FrameHeader, data: bytes, at: int, place: str) -> list[
     """The chunks of the valid frame at `data[at:]`; `CorruptError` when they do not fit it."""
     start = at + FRAME_BYTES
     chunks = chunks_of(data, place, start, start + header.body_bytes)
+    if len({chunk.stream for chunk in chunks}) != len(chunks):
+        raise CorruptError(place, expected="one chunk a stream", found="two of one stream")
     if sum(chunk.count for chunk in chunks) != header.records:
         raise CorruptError(place, expected=f"{header.records} records", found="another count")
     if header.kind not in (DATA, MARK, END) or (header.kind == DATA) != bool(chunks):

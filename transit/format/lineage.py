@@ -12,16 +12,18 @@ each with an optional "metadata" object of scalars and an optional "codec" name.
 
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
 the same bytes; every offset is at least -1, every count at least 1, every id smaller than the
-record's own offset; a merge has two or more distinct parents. Unknown fields or kinds are refused:
+record's own offset; a merge has two or more distinct parents; numbers
+fit in 64 bits, and what a stream inherits in 63. Unknown fields or kinds are refused:
 they can only come from a newer format version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from transit.errors import CorruptError, InvalidInputError
 
@@ -34,6 +36,11 @@ Metadata = Mapping[str, Scalar]
 Kind = Literal["root", "branch", "merge"]
 
 
+# What a record may hold: as `Scalar`, with numbers of 64 bits.
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Stored = str | Int64 | float | bool | None
+
+
 class _Shape(
     msgspec.Struct,
     frozen=True,
@@ -43,7 +50,7 @@ class _Shape(
     omit_defaults=True,
 ):
     name: str
-    metadata: dict[str, Scalar] = {}
+    metadata: dict[str, Stored] = {}
     codec: str | None = None
 
 
@@ -59,8 +66,8 @@ class Root(_Shape, tag="root", frozen=True, kw_only=True):
 class Branch(_Shape, tag="branch", frozen=True, kw_only=True):
     """A stream that inherits `parent` up to and including offset `fork` (-1: nothing)."""
 
-    parent: int
-    fork: int
+    parent: Int64
+    fork: Int64
 
     @property
     def start(self) -> int:
@@ -76,12 +83,12 @@ class Merge(_Shape, tag="merge", frozen=True, kw_only=True):
     """
 
     merge_id: str
-    parents: tuple[tuple[int, int], ...]
-    base: tuple[int, int] | None
+    parents: tuple[tuple[Int64, Int64], ...]
+    base: tuple[Int64, Int64] | None
     policy: str
-    version: int
-    params: dict[str, Scalar]
-    plan: tuple[int, ...]
+    version: Int64
+    params: dict[str, Stored]
+    plan: tuple[Int64, ...]
 
     @property
     def start(self) -> int:
@@ -145,11 +152,11 @@ def _problem(record: LineageRecord, stream_id: int) -> str:
         for origin, offset, count in triples(record.plan)
     ):
         return "a plan out of range"
-    return ""
+    return "" if record.start < 2**63 else "a plan of too many records"
 
 
 def _fits(position: tuple[int, int], stream_id: int) -> bool:
-    return 0 < position[0] < stream_id and position[1] >= -1
+    return 0 < position[0] < stream_id and -1 <= position[1] < 2**63 - 1
 
 
 def triples(flat: tuple[int, ...]) -> zip[tuple[int, int, int]]:
@@ -172,7 +179,10 @@ def check_metadata(metadata: Metadata | None, place: str) -> dict[str, Scalar]:
             raise InvalidInputError(f"{place}: metadata {key!r} is not a finite number")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InvalidInputError(f"{place}: metadata {key!r} is beyond 64 bits")
-    size = len(_encoder.encode(dict(metadata)))
+    try:
+        size = len(_encoder.encode(dict(metadata)))
+    except ValueError as error:
+        raise InvalidInputError(f"{place}: metadata is not Unicode text: {error}") from None
     if size > METADATA_BYTES_MAX:
         raise InvalidInputError(f"{place}: metadata takes {size} of {METADATA_BYTES_MAX} bytes")
     return dict(metadata)

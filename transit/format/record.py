@@ -23,8 +23,9 @@ Frames of the WAL and blocks of a segment are made of chunks. All numbers are li
          .     .  payloads, back to back
 
 Valid if and only if: every width is one of those named, the reserved byte is 0, the parts add up to
-the bytes there are, the payload sizes add up to the size of all payloads, and every header entry
-exists. There is no version field: the file that holds a chunk has one.
+the bytes there are, the payload sizes add up to the size of all payloads, every header entry
+exists, and every timestamp fits in 64 bits. There is no version field: the file that holds a chunk
+has one.
 
 Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
 """
@@ -162,6 +163,7 @@ class Chunk:
     """
 
     __slots__ = (
+        "__weakref__",
         "_ends", "_entries", "_entries_at", "_size", "_sizes", "_sizes_at", "_table", "_time_first",
         "_times", "_times_at", "count", "data", "end", "first", "payload_bytes", "payloads_at",
         "stream",
@@ -223,6 +225,9 @@ class Chunk:
         """Decode every column; `CorruptError` naming `place` when one is not valid."""
         if sum(self.sizes(place)) != self.payload_bytes:
             raise _damage(place, 0, "payload sizes that add up", "others")
+        times = self.timestamps
+        if not -(2**63) <= min(times) <= max(times) < 2**63:
+            raise _damage(place, 0, "timestamps of 64 bits", "larger ones")
         table, entries = self._header_table(place), self._header_entries()
         if entries is not None and (not table or max(entries) >= len(table)):
             raise _damage(place, 0, "header entries of the table", "others")

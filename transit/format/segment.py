@@ -188,6 +188,8 @@ def decode_footer(data: bytes, expected: bytes, place: str) -> Footer:
     """The footer whose BLAKE3 is `expected`."""
     if digest(data) != expected:
         raise CorruptError(f"{place}, footer", expected=expected.hex(), found=digest(data).hex())
+    if len(data) < FOOTER.size + ENTRY.size:
+        raise CorruptError(f"{place}, footer", expected="an entry", found=f"{len(data)} bytes")
     store_id, first, last, records, early, late, streams, count = FOOTER.unpack_from(data)
     if len(data) != FOOTER.size + count * ENTRY.size:
         raise CorruptError(f"{place}, footer", expected=f"{count} entries", found="another size")

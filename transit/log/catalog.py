@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from transit.config import Settings
 from transit.disk import list_folder
@@ -28,9 +28,10 @@ from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name, w
 from transit.format.record import Chunk
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
+from transit.log.blocks import BlockCache
 from transit.log.commits import CommitChain
 from transit.log.recover import ScannedFrame, scan
-from transit.log.segments import BlockCache, Segment
+from transit.log.segments import Segment
 from transit.log.wal import Wal
 
 _STATES_KEPT: Final = 4096
@@ -73,14 +74,38 @@ class StreamState:
 
 
 class SealedRows:
-    """In which segments a stream has chunks, as far as they were looked at."""
+    """Where a stream's chunks are in the segments looked at so far: one entry a chunk.
 
-    __slots__ = ("firsts", "places", "seen")
+    Decoded chunks are remembered for as long as the block cache keeps them.
+    """
+
+    __slots__ = ("_decoded", "_rows", "firsts", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
         self.firsts: list[int] = []
-        self.places: list[tuple[Segment, range]] = []
+        self._rows: list[tuple[Segment, int]] = []
+        self._decoded: list[ref[Chunk] | None] = []
+
+    def add(self, segment: Segment, stream_id: int) -> None:
+        """Take up the stream's rows in the next segment."""
+        index = segment.index
+        rows = index.rows(stream_id)
+        self._rows += [(segment, row) for row in rows]
+        self._decoded += [None] * len(rows)
+        # Readers without a lock search the first offsets: the rest must be there by then.
+        self.firsts += index.firsts[rows.start : rows.stop]
+        self.seen += 1
+
+    def chunk(self, place: int) -> Chunk:
+        """The chunk at `place`."""
+        known = self._decoded[place]
+        chunk = known() if known is not None else None
+        if chunk is None:
+            segment, row = self._rows[place]
+            chunk = segment.chunk(row)
+            self._decoded[place] = ref(chunk)
+        return chunk
 
 
 class Catalog:
@@ -123,7 +148,7 @@ class Catalog:
                     return wal
                 if numbers[0] == expected:
                     try:
-                        found = Wal.open(self._wal_folder, self.store_id, expected, write=write)
+                        found = self.open_wal(expected, write=write)
                     except NotFoundError:
                         continue
                     if found is None and len(numbers) > 1:
@@ -134,7 +159,7 @@ class Catalog:
                         )
                     if found is None:
                         return wal
-                    self.view = View(self.view.segments, (*self.view.wals, found))
+                    self.add_wal(found)
                 else:
                     time.sleep(0.001 * attempt)
         raise CorruptError(
@@ -171,6 +196,16 @@ class Catalog:
     def segment(self, ref: SegmentRef) -> Segment:
         """A segment of this store, read through its cache."""
         return Segment(self.root, ref, self.store_id, self._cache)
+
+    def open_wal(self, first_lsn: int, *, write: bool) -> Wal | None:
+        """As `Wal.open`, read through this store's cache."""
+        return Wal.open(self._wal_folder, self.store_id, first_lsn, self._cache, write=write)
+
+    def create_wal(self, first_lsn: int) -> Wal:
+        """As `Wal.create`; the newest file from then on."""
+        wal = Wal.create(self._wal_folder, self.store_id, first_lsn, self._cache)
+        self.add_wal(wal)
+        return wal
 
     def add_wal(self, wal: Wal) -> None:
         """Add the newest WAL file."""
@@ -326,15 +361,17 @@ class Catalog:
     def _own_chunk(self, stream_id: int, sealed: SealedRows, offset: int) -> Chunk:
         view = self.view
         for wal in reversed(view.wals):
-            row = wal.row_of(stream_id, offset)
-            if row >= 0:
-                return _holding(wal.chunk(stream_id, row), offset, wal.path)
-        self._look(view, stream_id, sealed)
+            if stream_id in wal.index:
+                row = wal.row_of(stream_id, offset)
+                if row >= 0:
+                    return _holding(wal.chunk(stream_id, row), offset, wal.path)
+        if sealed.seen < len(view.segments):
+            self._look(view, stream_id, sealed)
         place = bisect_right(sealed.firsts, offset) - 1
         if place < 0:
             raise _missing(self.root, stream_id, offset)
-        segment, rows = sealed.places[place]
-        return _holding(segment.chunk(segment.index.row_of(rows, offset)), offset, segment.path)
+        chunk = sealed.chunk(place)
+        return chunk if offset - chunk.first < chunk.count else _holding(chunk, offset, self.root)
 
     def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
         """The chunks that hold a stream's own records from `start` to before `stop`, in order."""
@@ -362,25 +399,18 @@ class Catalog:
                 first_wal = place
                 break
         else:
-            self._look(view, stream_id, sealed)
+            if sealed.seen < len(view.segments):
+                self._look(view, stream_id, sealed)
             place = max(bisect_right(sealed.firsts, start) - 1, 0)
-            for segment, rows in sealed.places[place:]:
-                row = max(segment.index.row_of(rows, start), rows.start)
-                yield from map(segment.chunk, range(row, rows.stop))
+            yield from map(sealed.chunk, range(place, len(sealed.firsts)))
         for wal in view.wals[first_wal:]:
             if stream_id in wal.index:
                 yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
 
     def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
-        if sealed.seen == len(view.segments):
-            return
         with self.changing:
             for segment in view.segments[sealed.seen :]:
-                rows = segment.index.rows(stream_id)
-                if rows:
-                    sealed.places.append((segment, rows))
-                    sealed.firsts.append(segment.index.firsts[rows.start])
-            sealed.seen = max(sealed.seen, len(view.segments))
+                sealed.add(segment, stream_id)
 
 
 def _holding(chunk: Chunk, offset: int, path: str) -> Chunk:

@@ -1,6 +1,6 @@
-"""Sealed segments, read block by block, and the cache of their decoded blocks.
+"""Sealed segments, read block by block.
 
-Owns open segment files and decoded blocks. Everything read is checked: the footer against the
+Owns open segment files. Everything read is checked: the footer against the
 digest the commit names, each block against its checksum. A segment's index is loaded
 when first needed.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 
 from transit.disk import File, file_size
 from transit.errors import CorruptError
@@ -26,51 +25,7 @@ from transit.format.segment import (
     decode_footer,
     decode_tail,
 )
-
-
-class DecodedBlock:
-    """The raw bytes of one block and the chunks of it that were asked for."""
-
-    __slots__ = ("chunks", "raw")
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.chunks: dict[int, Chunk] = {}
-
-
-class BlockCache:
-    """Decoded blocks, least recently used out first, within `bytes_max`. Safe for threads."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._blocks: OrderedDict[tuple[str, int], DecodedBlock] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, int]) -> DecodedBlock | None:
-        """The block under `key`, now the most recently used; None when it is not here."""
-        block = self._blocks.get(key)
-        if block is not None:
-            try:
-                self._blocks.move_to_end(key)
-            except KeyError:
-                # Another thread evicted it meanwhile; the block itself is as good as before.
-                return block
-        return block
-
-    def put(self, key: tuple[str, int], block: DecodedBlock) -> None:
-        """Keep `block`, and let the oldest go."""
-        # Decoded columns come on top of the raw bytes: twice the raw size covers them.
-        cost = 2 * len(block.raw)
-        if cost > self._bytes_max:
-            return
-        with self._lock:
-            if key not in self._blocks:
-                self._blocks[key] = block
-                self._bytes += cost
-            while self._bytes > self._bytes_max:
-                _, old = self._blocks.popitem(last=False)
-                self._bytes -= 2 * len(old.raw)
+from transit.log.blocks import BlockCache, DecodedBlock
 
 
 class Segment:

@@ -38,6 +38,7 @@ from transit.format.frame import (
 )
 from transit.format.names import wal_name
 from transit.format.record import Chunk
+from transit.log.blocks import BlockCache, DecodedBlock
 
 READ_BYTES: Final = 4 * 1024
 SLAB_BYTES: Final = 256 * 1024
@@ -67,8 +68,9 @@ class Wal:
     `index` maps stream id to its chunks; `names` and `merges` map to stream ids.
     """
 
-    def __init__(self, file: File, store_id: bytes, first_lsn: int) -> None:
+    def __init__(self, file: File, store_id: bytes, first_lsn: int, cache: BlockCache) -> None:
         self.file = file
+        self._cache = cache
         self.first_lsn = first_lsn
         self.seed = wal_seed(store_id, first_lsn)
         self.tail = WAL_HEADER.size
@@ -83,17 +85,19 @@ class Wal:
         self._allocated = 0
 
     @classmethod
-    def create(cls, folder: str, store_id: bytes, first_lsn: int) -> Wal:
+    def create(cls, folder: str, store_id: bytes, first_lsn: int, cache: BlockCache) -> Wal:
         """Make a WAL file whose header and name are synced."""
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.create(path)
         file.write_at(0, encode_wal_header(store_id, first_lsn))
         file.sync_data()
         sync_folder(folder)
-        return cls(file, store_id, first_lsn)
+        return cls(file, store_id, first_lsn, cache)
 
     @classmethod
-    def open(cls, folder: str, store_id: bytes, first_lsn: int, *, write: bool) -> Wal | None:
+    def open(
+        cls, folder: str, store_id: bytes, first_lsn: int, cache: BlockCache, *, write: bool
+    ) -> Wal | None:
         """Open a WAL file; None when its creation was cut short, so that it never held a frame."""
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.open(path, write=write)
@@ -109,7 +113,7 @@ class Wal:
                 expected=f"store {store_id.hex()}, LSN {first_lsn}",
                 found=f"store {found[0].hex()}, LSN {found[1]}",
             )
-        return cls(file, store_id, first_lsn)
+        return cls(file, store_id, first_lsn, cache)
 
     @property
     def path(self) -> str:
@@ -207,7 +211,20 @@ class Wal:
 
     def chunk(self, stream: int, row: int) -> Chunk:
         """The chunk in `row` of the stream's index."""
-        return self._chunk_in(stream, *self.frame_at(self.index[stream].positions[row]))
+        position = self.index[stream].positions[row]
+        key = (self.path, position)
+        block = self._cache.get(key)
+        chunk = block.chunks.get(stream) if block is not None else None
+        if chunk is None:
+            header, data = self.frame_at(position)
+            chunk = self._chunk_in(stream, header, data)
+            if block is None and header.body_bytes > READ_BYTES:
+                # Reading a large frame again for each of its records would cost more than all.
+                block = DecodedBlock(data)
+                self._cache.put(key, block)
+            if block is not None:
+                block.chunks[stream] = chunk
+        return chunk
 
     def row_of(self, stream: int, offset: int) -> int:
         """The row whose chunk holds `offset` of `stream`; -1 when this file starts after it."""

@@ -128,11 +128,10 @@ class Writer:
         # A file of that name was never finished, or it would have been taken up.
         remove(os.path.join(self._folder, wal_name(first_lsn)))
         try:
-            self._wal = Wal.create(self._folder, self._catalog.store_id, first_lsn)
+            self._wal = self._catalog.create_wal(first_lsn)
         except SyncFailedError as error:
             self._poison(f"a sync failed: {error}")
             raise
-        self._catalog.add_wal(self._wal)
         return self._wal
 
     def catch_up(self) -> None:
