@@ -10,10 +10,11 @@ See README.md for a first example and ARCHITECTURE.md for how it works.
 
 from transit.config import Durability, Mode, Settings
 from transit.engine.batch import StagedStream, WriteBatch
+from transit.engine.cursor import Cursor
 from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
 from transit.engine.log import Log, Status, open
 from transit.engine.merging import MergePlan, register_policy
-from transit.engine.stream import Cursor, Receipt, Stream
+from transit.engine.stream import Receipt, Stream
 from transit.errors import (
     AlreadyExistsError,
     ClosedError,

@@ -54,7 +54,8 @@ def test_names_are_unique_and_chosen_by_their_start() -> None:
     assert len(set(names())) == len(names())
     assert len(chosen([])) == len(names())
     replays = [make().facts.name for make in chosen(["replay-payloads"])]
-    assert replays == ["replay-payloads-sealed", "replay-payloads-wal"]
+    wheres = ["sealed", "sealed-uncompressed", "wal"]
+    assert replays == [f"replay-payloads-{where}" for where in wheres]
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

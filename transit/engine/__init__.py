@@ -6,7 +6,10 @@ writing     what a handle that writes has: locks, writer, sealer, threads
 background  the threads that sync and seal
 waiting     how a reader waits for more
 creation    new streams, batches and merges worked out and written as one frame
-stream      Stream and Cursor
+checks      what users give, checked
+codec       typed values
+stream      Stream
+cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan
 lineage     questions about how streams descend from one another

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
+from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
 from transit.engine.creation import Staging, check_offset, root_record
 from transit.engine.handle import Handle
-from transit.engine.stream import (
-    Payload,
-    Receipt,
-    Stream,
-    as_bytes,
-    check_numbers,
-    too_large,
-)
+from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
 from transit.format.names import check_name

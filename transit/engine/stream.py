@@ -1,8 +1,7 @@
-"""Stream and Cursor: what a user holds to append, to read, and to remember a place."""
+"""Stream: what a user holds to append and to read."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,12 +10,15 @@ from typing import TYPE_CHECKING, overload
 import msgspec
 
 from transit.config import Durability, durability_level
-from transit.engine.creation import Staging, acknowledge, create_branch
+from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
+from transit.engine.codec import decode_value, encode_value
+from transit.engine.creation import create_branch
+from transit.engine.cursor import Cursor
 from transit.engine.handle import Handle
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
-from transit.format.lineage import Branch, Kind, Merge, Root, Scalar, kind_of
-from transit.format.names import check_name, cursor_stream_name
+from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
+from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers
 from transit.log.catalog import StreamState
 from transit.log.writer import Group, conflict
@@ -24,10 +26,6 @@ from transit.replay import Batch, Position, Record, batches, locate, record_in, 
 
 if TYPE_CHECKING:
     from transit.log.writer import Writer
-
-Payload = bytes | bytearray | memoryview
-
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -255,7 +253,7 @@ class Stream:
                 raise InvalidInputError(f"{len(times)} timestamps for {len(taken)} payloads")
             for timestamp in times:
                 check_numbers(timestamp, None)
-        return Columns(taken, sizes, times, _encode_all(headers, len(taken)))
+        return Columns(taken, sizes, times, encode_all(headers, len(taken)))
 
     def submit(
         self,
@@ -296,7 +294,7 @@ class Stream:
     ) -> Receipt:
         """Append `value`, encoded by the stream's codec; otherwise as `append`."""
         self._need_codec()
-        payload = _encode(value)
+        payload = encode_value(value)
         return self.append(
             payload, headers=headers, timestamp=timestamp, expect=expect, durability=durability
         )
@@ -360,12 +358,12 @@ class Stream:
     def value(self, offset: int) -> object:
         """The value at `offset`, decoded by the stream's codec."""
         self._need_codec()
-        return _decode(self[offset])
+        return decode_value(self[offset])
 
     def values(self, start: int = 0, stop: int | None = None) -> Iterator[object]:
         """The values from `start` to before `stop`, decoded by the stream's codec."""
         self._need_codec()
-        return map(_decode, self.read(start, stop))
+        return map(decode_value, self.read(start, stop))
 
     def _need_codec(self) -> None:
         if self.codec is None:
@@ -458,125 +456,10 @@ class Stream:
         return Cursor(self._handle, self._state, check_name(name, "cursor name"))
 
 
-class Cursor:
-    """A durable place in a stream: the next offset its owner will read. It only moves forward."""
-
-    __slots__ = ("_handle", "_state", "_stream_name", "name")
-
-    def __init__(self, handle: Handle, state: StreamState, name: str) -> None:
-        self._handle = handle
-        self._state = state
-        self._stream_name = cursor_stream_name(state.id, name)
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<transit.Cursor {self.name!r} on {self._state.name!r}>"
-
-    @property
-    def position(self) -> int:
-        """The next offset to read."""
-        self._handle.refresh()
-        stream_id = self._handle.catalog.find(self._stream_name)
-        return 0 if stream_id is None else self._position_in(stream_id)
-
-    def _position_in(self, stream_id: int) -> int:
-        catalog = self._handle.catalog
-        places = catalog.state(stream_id)
-        if not places.next_offset:
-            return 0
-        last = places.next_offset - 1
-        return int(record_in(*locate(catalog, places, last), last).payload)
-
-    def advance(self, position: int, *, durability: str | None = None) -> None:
-        """Move to `position`; staying is allowed and writes nothing.
-
-        `OffsetError` for a position behind the cursor or past the stream's next offset.
-        """
-        handle = self._handle
-        level = handle.level_of(durability)
-        if type(position) is not int:
-            raise InvalidInputError(f"position must be int, not {type(position).__name__}")
-        with handle.writer.transaction():
-            catalog = handle.catalog
-            stream_id = catalog.find(self._stream_name)
-            now = 0 if stream_id is None else self._position_in(stream_id)
-            stop = self._state.next_offset
-            if not now <= position <= stop:
-                raise OffsetError(
-                    f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
-                    f"it cannot move to {position}"
-                )
-            if position == now:
-                return
-            staging = Staging(handle)
-            if stream_id is None:
-                places = staging.create(Root(name=self._stream_name))
-            else:
-                places = catalog.state(stream_id)
-            staging.append(places, str(position).encode(), b"", None, None)
-            written = staging.commit()
-        acknowledge(handle, written, level)
-
-
-def as_bytes(payload: object) -> bytes:
-    """A payload as bytes of its own; `InvalidInputError` for anything that is not bytes."""
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
-    raise InvalidInputError(f"payload must be bytes, not {type(payload).__name__}")
-
-
-def too_large(size: int, limit: int) -> InvalidInputError:
-    """The error for a record over the limit."""
-    return InvalidInputError(f"a record of {size} bytes; record_bytes_max is {limit}")
-
-
-def check_numbers(timestamp: object, expect: object) -> None:
-    """`InvalidInputError` unless both are None or plain ints in range."""
-    if timestamp is not None and (
-        type(timestamp) is not int or not _INT64_MIN <= timestamp <= _INT64_MAX
-    ):
-        raise InvalidInputError(f"timestamp must be a signed 64-bit int, not {timestamp!r}")
-    if expect is not None and (type(expect) is not int or expect < 0):
-        raise InvalidInputError(f"expect must be an offset, not {expect!r}")
-
-
-def _encode_all(
-    headers: HeaderMap | Sequence[HeaderMap | None] | None, count: int
-) -> bytes | list[bytes] | None:
-    if headers is None:
-        return None
-    if isinstance(headers, Mapping):
-        return encode_headers(headers) if headers else None
-    if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
-        raise InvalidInputError("headers must be one mapping, or a sequence of one a record")
-    if len(headers) != count:
-        raise InvalidInputError(f"{len(headers)} headers for {count} payloads")
-    return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]
-
-
 def _resolved(receipt: Receipt) -> Future[Receipt]:
     future: Future[Receipt] = Future()
     future.set_result(receipt)
     return future
-
-
-def _encode(value: object) -> bytes:
-    try:
-        payload = msgspec.json.encode(value)
-        if b"null" in payload:
-            # The encoder writes NaN and infinities as null; the standard library refuses them.
-            json.dumps(msgspec.to_builtins(value), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"not encodable as JSON: {error}") from None
-    return payload
-
-
-def _decode(record: Record) -> object:
-    try:
-        value: object = msgspec.json.decode(record.payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"{record.origin}: not JSON: {error}") from None
-    return value
 
 
 def _deadline(timeout: float | None) -> float:

@@ -18,8 +18,8 @@ later than that. A name inside a branch stands for the same history as the paren
 inside a merge may not, since a merge puts records of several streams in one order.
 
 Invariants: parents have smaller ids than their children, so every walk ends; a higher offset of
-the same stream never has fewer ancestors; no walk recurses, so depth is bounded by memory only,
-and no call visits a stream more than once for each position it was given.
+the same stream never has fewer ancestors; no walk recurses, so depth is bounded by memory only; the
+work of a call grows with the streams its positions descend from, never with their square.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 wal        one WAL file: frames written and read, and where each stream's chunks are in it
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
-segments   sealed files read block by block, and the cache of their decoded blocks
+blocks     the cache of decoded blocks
+segments   sealed files read block by block
 commits    the local commit chain
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
+turns      who of several processes may write now
 writer     offsets, frames, group commit, rotation: the only module that writes frames
 seal       WAL files become segments and commits
 """

@@ -6,7 +6,7 @@ A scan walks the frames of a file and stops at the first bytes that are no valid
     ---------------------------------------------------------  ------------------------------------
     end of the file, or zeros to its end                       clean: the log ends here
     a later valid frame whose `durable` lies beyond the place  corrupt: these bytes were synced once
-    a header whose checksum fails although its magic or        rotten: a write that is cut short, or
+    a whole header whose checksum fails although its magic or  rotten: a write that is cut short, or
       position are right, its last byte is not zero and          whose sectors are missing, does not
       no sector's part of it is all zeros                        look like this: corrupt
     a valid header, its whole body in the file, padding in     rotten, as above: corrupt
@@ -187,12 +187,14 @@ def _later_durable(wal: Wal, rest: bytes) -> int | None:
 def _rotten(wal: Wal, rest: bytes) -> str:
     """What says that the frame at the start of `rest` was whole once; empty when nothing does."""
     head = rest[:FRAME_BYTES]
+    if len(head) < FRAME_BYTES:
+        return ""
     header = decode_frame_header(rest, 0, wal.tail, wal.seed)
     if header is None:
         known = head[:4] == FRAME_MAGIC or head[8:16] == wal.tail.to_bytes(8, "little")
         # A header that lies in two sectors may have reached the disk in part.
         first_part = head[: -wal.tail % SECTOR_BYTES or SECTOR_BYTES]
-        whole = any(first_part) and head[-1:] not in (b"", b"\0")
+        whole = any(first_part) and head[-1] != 0
         return "a damaged frame header" if known and whole else ""
     padding = PADDING[header.body_bytes % ALIGNMENT]
     frame = rest[: header.stop - header.position]

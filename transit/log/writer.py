@@ -38,6 +38,7 @@ from transit.format.names import WAL_DIR, wal_name
 from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
+from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
@@ -74,7 +75,9 @@ class Writer:
         self._folder = os.path.join(catalog.root, WAL_DIR)
         self._lock = threading.RLock()
         self._turn: AbstractContextManager[object] = (
-            self._lock if turns is None else _SharedTurn(self, self._lock, turns, settings)
+            self._lock
+            if turns is None
+            else SharedTurn(self._lock, turns, settings.lock_timeout_s, self.catch_up)
         )
         self._shared = turns is not None
         self._refusal: Refusal | None = None
@@ -447,40 +450,6 @@ class Writer:
                 last = state.next_offset - len(state.waiting) - 1
                 doubt.append((state.name, chunks.firsts[rows[0]], last))
         return tuple(doubt)
-
-
-class _SharedTurn:
-    """The writer's lock, then the lock between processes, then what those wrote meanwhile."""
-
-    def __init__(
-        self, writer: Writer, lock: threading.RLock, turns: Lock, settings: Settings
-    ) -> None:
-        self._writer = writer
-        self._lock = lock
-        self._turns = turns
-        self._timeout_s = settings.lock_timeout_s
-        self._depth = 0
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        try:
-            if self._depth == 0:
-                self._turns.acquire(timeout_s=self._timeout_s)
-                try:
-                    self._writer.catch_up()
-                except BaseException:
-                    self._turns.release()
-                    raise
-            self._depth += 1
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self._turns.release()
-        self._lock.release()
 
 
 def conflict(state: StreamState, expect: int, found: int) -> ConflictError:

@@ -1,0 +1,165 @@
+"""The report: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+import transit
+from benchmarks.processes import ROOT
+from benchmarks.runner import Figures, Result
+
+DEPENDENCIES = ("msgspec", "blake3", "xxhash", "backports.zstd")
+HEAD = ("workload", "raw median (low … high)", "transit median (low … high)", "unit", "ratio",
+        "aim", "is", "reached")  # fmt: skip
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where and with what the figures were made."""
+
+    system: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    file_system: str
+    python: str
+    transit: str
+    dependencies: dict[str, str]
+    revision: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that is written as JSON."""
+
+    machine: Machine
+    quick: bool
+    runs: int
+    results: list[Result]
+
+
+def machine(folder: str) -> Machine:
+    """This machine, with the file system that holds `folder`."""
+    return Machine(
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        file_system=_file_system(folder),
+        python=platform.python_version(),
+        transit=transit.__version__,
+        dependencies={name: _version(name) for name in DEPENDENCIES},
+        revision=_revision(),
+    )
+
+
+def table(results: Sequence[Result]) -> str:
+    """One aligned line a result, then what was remarked."""
+    rows = [HEAD, *map(_row, results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines += [f"{r.facts.name}: {r.remark}" for r in results if r.remark]
+    return "\n".join(lines)
+
+
+def explain(results: Sequence[Result]) -> str:
+    """What each row measured, against what."""
+    return "\n".join(
+        f"{r.facts.name}: {r.facts.work}; {r.records:,} × {r.facts.payload_bytes} B\n"
+        f"    raw: {r.facts.raw}"
+        for r in results
+    )
+
+
+def to_json(report: Report) -> bytes:
+    """The report as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    facts = result.facts
+    sign = "≥" if facts.better == "more" else "≤"
+    times = "×" if facts.aim.of == "ratio" else ""
+    ratio = "–" if math.isinf(result.ratio.median) else f"{result.ratio.median:.2f}"
+    return (
+        facts.name,
+        _spread(result.figures["raw"]),
+        _spread(result.figures["transit"]),
+        facts.unit,
+        ratio,
+        f"{sign} {_number(facts.aim.bound)}{times}",
+        f"{_number(result.measured)}{times}",
+        "yes" if result.reached else "NO",
+    )
+
+
+def _spread(figures: Figures) -> str:
+    low, high = _number(figures.low), _number(figures.high)
+    return f"{_number(figures.median)} ({low} … {high})"
+
+
+def _number(value: float) -> str:
+    if not value or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 2) if abs(value) >= 0.01 else digits}f}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = (line.partition(":")[2].strip() for line in file if "model name" in line)
+            return next(names, platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _file_system(folder: str) -> str:
+    folder = os.path.realpath(folder)
+    best, kind = "", "unknown"
+    try:
+        with open("/proc/mounts", encoding="utf-8") as file:
+            for line in file:
+                _, place, name, *_ = line.split()
+                inside = os.path.commonpath((folder, place)) == place
+                if inside and len(place) >= len(best):
+                    best, kind = place, name
+    except OSError:
+        pass
+    return kind
+
+
+def _revision() -> str:
+    """The revision of the source, with a "+" when files differ from it; empty outside git."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "--no-optional-locks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,79 @@
+"""All workloads, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from benchmarks.workload import Aim, Workload
+from benchmarks.workloads.append_many import AppendMany
+from benchmarks.workloads.append_one import AppendOne
+from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
+from benchmarks.workloads.columns import Columns
+from benchmarks.workloads.durable_batches import DurableBatches
+from benchmarks.workloads.durable_one import DurableOne
+from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
+from benchmarks.workloads.open_many import OpenMany
+from benchmarks.workloads.random_read import RandomRead
+from benchmarks.workloads.replay import Replay
+from benchmarks.workloads.replay_memory import ReplayMemory
+from benchmarks.workloads.size_on_disk import SizeOnDisk
+from benchmarks.workloads.tail import Tail
+
+Maker = Callable[[], Workload]
+
+ALL: tuple[Maker, ...] = (
+    AppendMany,
+    DurableBatches,
+    partial(DurableOne, threads=1, aim=1.0, records=400),
+    partial(DurableOne, threads=8, aim=1.6, records=3_200),
+    partial(AppendOne, "os", 0.35),
+    partial(AppendOne, "memory", 0.8),
+    partial(Replay, "payloads", 2.5, "sealed"),
+    partial(Replay, "payloads", 2.5, "sealed-uncompressed"),
+    partial(Replay, "payloads", 2.5, "wal"),
+    partial(Replay, "records", 1.0, "sealed"),
+    partial(Replay, "records", 1.0, "sealed-uncompressed"),
+    partial(Replay, "records", 1.0, "wal"),
+    partial(ReplayMemory, "sealed"),
+    partial(ReplayMemory, "wal"),
+    partial(Columns, "sealed"),
+    partial(Columns, "sealed-uncompressed"),
+    partial(Columns, "wal"),
+    partial(RandomRead, "sealed"),
+    partial(RandomRead, "wal"),
+    partial(Branches, "branch-10-time", TIME, Aim("value", 50), parent=SHORT),
+    partial(Branches, "branch-1m-time", TIME, Aim("value", 50), parent=LONG),
+    partial(Branches, "branch-10-bytes", BYTES, Aim("value", 300), parent=SHORT),
+    partial(Branches, "branch-1m-bytes", BYTES, Aim("value", 300), parent=LONG),
+    partial(
+        Branches, "branch-1m-to-10", TIME, Aim("ratio", 1.2), parent=LONG, against=SHORT,
+    ),
+    partial(
+        Branches, "branch-batch", RATE, Aim("value", 20_000), parent=SHORT, batched=True,
+        made=20_000,
+    ),
+    partial(Tail, 50, "inotify", 100),
+    partial(Tail, 99, "inotify", 400),
+    partial(Tail, 50, "polling", 100),
+    partial(Tail, 99, "polling", 400),
+    SizeOnDisk,
+    partial(OpenMany, "seconds", sealed=True),
+    partial(OpenMany, "seconds", sealed=False),
+    partial(OpenMany, "megabytes", sealed=True),
+    partial(OpenMany, "megabytes", sealed=False),
+    ImportWall,
+    ImportTotal,
+    ImportUnwanted,
+)  # fmt: skip
+
+
+def names() -> list[str]:
+    """The names of all workloads."""
+    return [make().facts.name for make in ALL]
+
+
+def chosen(starts: Sequence[str]) -> list[Maker]:
+    """The workloads whose names start with one of `starts`; all when there are none."""
+    wanted = tuple(starts) or ("",)
+    return [make for make in ALL if make().facts.name.startswith(wanted)]

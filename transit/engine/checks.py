@@ -1,0 +1,51 @@
+"""What users give, checked before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from transit.errors import InvalidInputError
+from transit.format.record import HeaderMap, encode_headers
+
+Payload = bytes | bytearray | memoryview
+
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+
+
+def as_bytes(payload: object) -> bytes:
+    """A payload as bytes of its own; `InvalidInputError` for anything that is not bytes."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise InvalidInputError(f"payload must be bytes, not {type(payload).__name__}")
+
+
+def too_large(size: int, limit: int) -> InvalidInputError:
+    """The error for a record over the limit."""
+    return InvalidInputError(f"a record of {size} bytes; record_bytes_max is {limit}")
+
+
+def check_numbers(timestamp: object, expect: object) -> None:
+    """`InvalidInputError` unless both are None or plain ints in range."""
+    if timestamp is not None and (
+        type(timestamp) is not int or not _INT64_MIN <= timestamp <= _INT64_MAX
+    ):
+        raise InvalidInputError(f"timestamp must be a signed 64-bit int, not {timestamp!r}")
+    if expect is not None and (type(expect) is not int or expect < 0):
+        raise InvalidInputError(f"expect must be an offset, not {expect!r}")
+
+
+def encode_all(
+    headers: HeaderMap | Sequence[HeaderMap | None] | None, count: int
+) -> bytes | list[bytes] | None:
+    """Headers of `count` records as `Columns` takes them."""
+    if headers is None:
+        return None
+    if isinstance(headers, Mapping):
+        return encode_headers(headers) if headers else None
+    if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
+        raise InvalidInputError("headers must be one mapping, or a sequence of one a record")
+    if len(headers) != count:
+        raise InvalidInputError(f"{len(headers)} headers for {count} payloads")
+    return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]

@@ -1,0 +1,75 @@
+"""Cursor: a durable place in a stream.
+
+A cursor is a reserved stream of its own, `$cursors/<stream id>/<name>`; its last record is its
+position, as decimal text.
+"""
+
+from __future__ import annotations
+
+from transit.engine.creation import Staging, acknowledge
+from transit.engine.handle import Handle
+from transit.errors import InvalidInputError, OffsetError
+from transit.format.lineage import Root
+from transit.format.names import cursor_stream_name
+from transit.log.catalog import StreamState
+from transit.replay import locate, record_in
+
+
+class Cursor:
+    """A durable place in a stream: the next offset its owner will read. It only moves forward."""
+
+    __slots__ = ("_handle", "_state", "_stream_name", "name")
+
+    def __init__(self, handle: Handle, state: StreamState, name: str) -> None:
+        self._handle = handle
+        self._state = state
+        self._stream_name = cursor_stream_name(state.id, name)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<transit.Cursor {self.name!r} on {self._state.name!r}>"
+
+    @property
+    def position(self) -> int:
+        """The next offset to read."""
+        self._handle.refresh()
+        stream_id = self._handle.catalog.find(self._stream_name)
+        return 0 if stream_id is None else self._position_in(stream_id)
+
+    def _position_in(self, stream_id: int) -> int:
+        catalog = self._handle.catalog
+        places = catalog.state(stream_id)
+        if not places.next_offset:
+            return 0
+        last = places.next_offset - 1
+        return int(record_in(*locate(catalog, places, last), last).payload)
+
+    def advance(self, position: int, *, durability: str | None = None) -> None:
+        """Move to `position`; staying is allowed and writes nothing.
+
+        `OffsetError` for a position behind the cursor or past the stream's next offset.
+        """
+        handle = self._handle
+        level = handle.level_of(durability)
+        if type(position) is not int:
+            raise InvalidInputError(f"position must be int, not {type(position).__name__}")
+        with handle.writer.transaction():
+            catalog = handle.catalog
+            stream_id = catalog.find(self._stream_name)
+            now = 0 if stream_id is None else self._position_in(stream_id)
+            stop = self._state.next_offset
+            if not now <= position <= stop:
+                raise OffsetError(
+                    f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
+                    f"it cannot move to {position}"
+                )
+            if position == now:
+                return
+            staging = Staging(handle)
+            if stream_id is None:
+                places = staging.create(Root(name=self._stream_name))
+            else:
+                places = catalog.state(stream_id)
+            staging.append(places, str(position).encode(), b"", None, None)
+            written = staging.commit()
+        acknowledge(handle, written, level)
