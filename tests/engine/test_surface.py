@@ -1015,6 +1015,16 @@ def test_a_merge_under_a_taken_name_is_refused(log: Log, forked: tuple[Stream, S
     assert len(list(log.streams())) == 3
 
 
+def test_a_merge_id_never_names_a_second_stream(
+    log: Log, forked: tuple[Stream, Stream], contents: Contents
+) -> None:
+    log.merge("merged", list(forked), policy="append", merge_id="merge-1")
+    before = contents(log)
+    with pytest.raises(transit.AlreadyExistsError):
+        log.merge("other", list(forked), policy="append", merge_id="merge-1")
+    assert contents(log) == before
+
+
 def test_provenance_is_kept_through_three_levels_of_merges(path: Path) -> None:
     with transit.open(path) as log:
         a = filled(log, "a", b"a0", first_timestamp=0)
@@ -1073,6 +1083,23 @@ def test_ancestors_come_nearest_first(log: Log) -> None:
         stream = stream.branch(str(number))
         stream.append(b"")
     assert [s.name for s in log.lineage.ancestors(stream)] == ["3", "2", "1", "0"]
+
+
+def test_no_merge_base_is_an_ancestor_of_another(log: Log) -> None:
+    a, b = filled(log, "a", b"a0"), filled(log, "b", b"b0")
+    selected = log.merge("selected", [a, b], policy="select", params={"selected": "a"})
+    a.append(b"a1")
+    left = log.merge("left", [selected, a], policy="append")
+    right = log.merge("right", [a, selected], policy="append")
+    assert log.lineage.merge_bases(left, right) == (Position("a", 1),)
+
+
+def test_ancestors_of_a_place_inside_a_merge_are_those_of_the_records_before_it(log: Log) -> None:
+    a, b = filled(log, "a", b"a0"), filled(log, "b", b"b0")
+    merged = log.merge("merged", [a.branch("child"), b], policy="append")
+    inside, whole = Position("merged", 0), merged
+    assert {stream.name for stream in log.lineage.ancestors(inside)} == {"a"}
+    assert {stream.name for stream in log.lineage.ancestors(whole)} == {"a", "b", "child"}
 
 
 def test_the_graph_has_every_stream_and_every_parent(
