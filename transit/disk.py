@@ -18,7 +18,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import select
 import sys
 import time
@@ -320,7 +319,7 @@ class NewFile:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._path = os.path.join(folder, secrets.token_hex(8) + _TEMPORARY)
+        self._path = os.path.join(folder, os.urandom(8).hex() + _TEMPORARY)
         self._file = File.create(self._path)
         self.size = 0
 

@@ -487,6 +487,40 @@ def test_a_batch_of_a_killed_writer_is_there_whole_or_not_at_all(
                 assert [r.payload for r in log.stream(second)] == [b"b" * 3000]
 
 
+def test_a_reader_far_behind_the_writer_reads_every_wal_file_on_its_way(path: Path) -> None:
+    settings = transit.Settings(seal_bytes=4096)
+    with transit.open(path, durability="os", settings=settings) as log:
+        stream = log.create("s")
+        with transit.open(path, mode="read") as early:
+            seen = early.stream("s")
+            for _ in range(2000):
+                stream.append(b"x" * 1000)
+            assert len(seen) == 2000
+            with transit.open(path, mode="read") as late:
+                assert len(late.stream("s")) == len(list(seen.read())) == 2000
+
+
+DIE_WITH_MANY_FILES = """
+import os, signal, sys, transit
+settings = transit.Settings(seal_bytes=4096)
+log = transit.open(sys.argv[1], durability="os", settings=settings)
+stream = log.create("s")
+for _ in range(2000):
+    stream.append(b"x" * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared", "read"])
+def test_a_store_killed_with_many_wal_files_opens_in_every_mode(
+    start: Start, path: Path, mode: str
+) -> None:
+    start(DIE_WITH_MANY_FILES, path).communicate(timeout=30)
+    with transit.open(path, mode=mode) as log:
+        assert len(list(log.stream("s").read())) == 2000
+        assert log.verify().ok
+
+
 def test_a_reader_survives_the_death_of_the_writer_and_follows_the_next(
     start: Start, path: Path
 ) -> None:

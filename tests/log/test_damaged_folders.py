@@ -32,6 +32,12 @@ class Store(NamedTuple):
         """The folder's files of one kind, in order."""
         return sorted(name for name in self.folder.files if name.startswith(kind))
 
+    @property
+    def segments(self) -> list[str]:
+        """The folder's segments, in the order of the log."""
+        commits = [json.loads(self.folder.files[name]) for name in self.names("commits/")]
+        return [f"segments/{commit['segments'][0]['digest']}.seg" for commit in commits]
+
 
 def fill(log: transit.Log, rounds: int, size: int = 20) -> None:
     stream = log.stream("s") if "s" in log else log.create("s")
@@ -256,7 +262,7 @@ def test_a_commit_in_the_place_of_another_is_refused(sealed: Store) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_missing_or_shorter_or_longer_segment_is_refused(mode: str, sealed: Store) -> None:
-    for name in sealed.names("segments/"):
+    for name in sealed.segments:
         data = sealed.folder.files[name]
         for damaged in (None, b"", data[:-1], data[: len(data) // 2], data + b"\0"):
             error = refuses(sealed, {name: damaged}, mode)
@@ -268,7 +274,8 @@ def test_every_flipped_bit_of_a_segment_is_found_and_never_read(
     sealed: Store, contents: Read
 ) -> None:
     """`verify` finds each; reading either gives what was written or says what is damaged."""
-    name = sealed.names("segments/")[1]
+    sealed.folder.restore()
+    name = sealed.segments[1]
     data = sealed.folder.files[name]
     refused = 0
     for bit in range(len(data) * 8):
@@ -281,16 +288,17 @@ def test_every_flipped_bit_of_a_segment_is_found_and_never_read(
                 assert not report.ok, bit
                 assert any(name in finding.place for finding in report.findings), bit
             try:
-                assert contents(log) == sealed.shown, bit
-            except transit.FormatError as error:
-                assert isinstance(error, transit.CorruptError | transit.UnsupportedVersionError)
+                shown = contents(log)
+            except (transit.CorruptError, transit.UnsupportedVersionError):
                 refused += 1
+            else:
+                assert shown == sealed.shown, bit
     sealed.folder.restore()
     assert refused >= (len(data) - 200) * 8
 
 
 def test_a_segment_in_the_place_of_another_is_never_read(sealed: Store, contents: Read) -> None:
-    names = sealed.names("segments/")
+    names = sealed.segments
     files = sealed.folder.files
     for name in names:
         for other in names:
@@ -309,7 +317,7 @@ def test_a_segment_that_no_commit_names_is_counted_and_ignored(
     sealed: Store, contents: Read
 ) -> None:
     spare = f"segments/{'ab' * 32}.seg"
-    sealed.folder.restore({spare: sealed.folder.files[sealed.names("segments/")[0]]})
+    sealed.folder.restore({spare: sealed.folder.files[sealed.segments[0]]})
     with transit.open(sealed.folder.path) as log:
         report = log.verify()
         assert report.ok
@@ -319,7 +327,7 @@ def test_a_segment_that_no_commit_names_is_counted_and_ignored(
 
 
 def test_reading_an_undamaged_segment_goes_on_beside_a_damaged_one(sealed: Store) -> None:
-    name = sealed.names("segments/")[2]
+    name = sealed.segments[2]
     data = bytearray(sealed.folder.files[name])
     data[40] ^= 1
     sealed.folder.restore({name: bytes(data)})

@@ -5,8 +5,6 @@ A value is compact UTF-8 JSON; NaN and infinities are refused, because JSON has 
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 
 from transit.errors import InvalidInputError
@@ -19,6 +17,8 @@ def encode_value(value: object) -> bytes:
         payload = msgspec.json.encode(value)
         if b"null" in payload:
             # The encoder writes NaN and infinities as null; the standard library refuses them.
+            import json
+
             json.dumps(msgspec.to_builtins(value), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"not encodable as JSON: {error}") from None

@@ -23,9 +23,9 @@ from transit.format.lineage import (
     encode_lineage,
 )
 from transit.format.names import check_name
-from transit.format.record import COUNT_MAX, Columns
+from transit.format.record import COUNT_MAX, Columns, measure
 from transit.log.catalog import StreamState
-from transit.log.writer import Group, Written, conflict
+from transit.log.writes import Group, Written, conflict
 
 CODECS: Final = ("json",)
 
@@ -137,11 +137,12 @@ class Staging:
         if self._created:
             payloads = [encode_lineage(record) for record in self._created]
             state = self._catalog.lineage_state()
-            columns = Columns(payloads, list(map(len, payloads)), writer.timestamp(state), None)
+            columns = Columns(payloads, measure(payloads), writer.timestamp(state), None)
             groups.append(Group(state, columns))
         for pending in self._pending.values():
-            sizes = list(map(len, pending.payloads))
-            columns = Columns(pending.payloads, sizes, pending.timestamps, pending.headers)
+            columns = Columns(
+                pending.payloads, measure(pending.payloads), pending.timestamps, pending.headers
+            )
             groups.append(Group(pending.state, columns))
         if not groups:
             return None

@@ -10,9 +10,8 @@ import os
 import threading
 import warnings
 import weakref
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transit.config import Durability, Mode, Settings, durability_level
 from transit.engine.opening import existing_store_id
@@ -23,7 +22,11 @@ from transit.log.catalog import Catalog
 from transit.log.recover import Cut, judge_end, judge_live
 from transit.log.seal import Sealer
 from transit.log.wal import Wal
-from transit.log.writer import Writer, Written
+from transit.log.writer import Writer
+from transit.log.writes import Written
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
@@ -108,7 +111,7 @@ class Handle:
     def _follow(self) -> None:
         """Read on in the WAL files; `CorruptError` for damage, which stays as it is."""
         wal = self.catalog.follow(write=False)
-        if wal is not None and not wal.ended and any(wal.file.read_at(wal.tail, 8)):
+        if wal is not None and not wal.ended and wal.stopped:
             self._judge(wal)
 
     def _judge(self, wal: Wal) -> None:

@@ -9,7 +9,6 @@ LOCK.seal     in mode "shared": held while sealing
 from __future__ import annotations
 
 import os
-import secrets
 from typing import Final
 
 from transit.config import MODES, Mode, Settings
@@ -112,7 +111,7 @@ def make_store(root: str) -> bytes:
     """Make an empty store in folder `root`, unless another process just did; its id."""
     for name in _FOLDERS:
         make_folder(os.path.join(root, name))
-    store_id = secrets.token_bytes(16)
+    store_id = os.urandom(16)
     if put_if_absent(root, FORMAT_FILE, encode_format(store_id)):
         return store_id
     return existing_store_id(root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, overload
 
 import msgspec
@@ -19,12 +18,14 @@ from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
 from transit.format.names import check_name
-from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers
+from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
 from transit.log.catalog import StreamState
-from transit.log.writer import Group, conflict
-from transit.replay import Batch, Position, Record, batches, locate, record_in, records
+from transit.log.writes import Group, Written, conflict
+from transit.replay import Batch, Position, Record, Source, batches, locate, record_in, records
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from transit.log.writer import Writer
 
 
@@ -59,12 +60,13 @@ class Stream:
     Handles are cheap, safe for threads, and equal when they name the same stream.
     """
 
-    __slots__ = ("_handle", "_record_bytes_max", "_state", "_writer")
+    __slots__ = ("_handle", "_record_bytes_max", "_source", "_state", "_writer")
 
     def __init__(self, handle: Handle, state: StreamState) -> None:
         self._handle = handle
         self._state = state
         self._writer: Writer | None = handle.writer if handle.mode != "read" else None
+        self._source = Source(state.name, 0)
         self._record_bytes_max = handle.settings.record_bytes_max
 
     def __repr__(self) -> str:
@@ -167,19 +169,25 @@ class Stream:
         durability: "memory", "os" or "local"; None: the store's.
         Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`.
         """
-        data = self._checked(payload, timestamp, expect)
+        if (
+            type(payload) is not bytes
+            or len(payload) > self._record_bytes_max
+            or timestamp is not None
+            or expect is not None
+        ):
+            payload = self._checked(payload, timestamp, expect)
         handle = self._handle
         level = handle.level if durability is None else durability_level(durability)
         writer = self._writer or handle.writer
         state = self._state
         encoded = encode_headers(headers) if headers else b""
         if level == 0 and not handle.shared:
-            offset, given = writer.accept_one(state, data, encoded, timestamp, expect)
+            offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
             return Receipt(state.record.name, offset, given, "memory")
-        offset, given, written = writer.append_one(state, data, encoded, timestamp, expect)
+        offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
         if level < 2:
             return Receipt(state.record.name, offset, given, "os")
-        writer.sync_to(*written)
+        writer.sync_to(wal, stop)
         return Receipt(state.record.name, offset, given, "local")
 
     def _checked(self, payload: Payload, timestamp: int | None, expect: int | None) -> bytes:
@@ -220,7 +228,7 @@ class Stream:
         times = columns.timestamps
         last = times if isinstance(times, int) else times[-1]
         reached = handle.acknowledge(written, level)
-        return Receipt(state.name, offset, last, reached, len(columns.sizes))
+        return Receipt(state.name, offset, last, reached, len(columns.payloads))
 
     def _columns(
         self,
@@ -231,6 +239,7 @@ class Stream:
         if isinstance(payloads, str | bytes | bytearray | memoryview):
             raise InvalidInputError("payloads must be several; append() takes one")
         try:
+            # A copy: what the caller does to its list meanwhile must not reach the frame.
             given = list(payloads)
         except TypeError:
             raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
@@ -241,9 +250,10 @@ class Stream:
         taken: list[bytes] = given if plain else list(map(as_bytes, given))  # type: ignore[assignment]
         if len(taken) > COUNT_MAX:
             raise InvalidInputError(f"{len(taken)} records in one frame; the limit is {COUNT_MAX}")
-        sizes = list(map(len, taken))
-        if max(sizes) > self._record_bytes_max:
-            raise too_large(max(sizes), self._record_bytes_max)
+        sizes = measure(taken)
+        largest = sizes if isinstance(sizes, int) else max(sizes)
+        if largest > self._record_bytes_max:
+            raise too_large(largest, self._record_bytes_max)
         times: int | list[int] = 0
         if timestamps is not None:
             if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
@@ -276,11 +286,11 @@ class Stream:
             return _resolved(receipt)
         data = self._checked(payload, timestamp, None)
         encoded = encode_headers(headers) if headers else b""
-        offset, given, written = handle.writer.append_one(
+        offset, given, wal, stop = handle.writer.append_one(
             self._state, data, encoded, timestamp, None
         )
-        future: Future[Receipt] = Future()
-        handle.submit(written, Receipt(self.name, offset, given, "local"), future)
+        future = _new_future()
+        handle.submit(Written(wal, stop), Receipt(self.name, offset, given, "local"), future)
         return future
 
     def append_value(
@@ -315,7 +325,10 @@ class Stream:
         place = offset + count if offset < 0 else offset
         if not 0 <= place < count:
             raise OffsetError(f"{self.name} has no offset {offset}; it has {count} records")
-        chunk, source = locate(self._handle.catalog, state, place)
+        if place >= state.record.start:
+            chunk, source = self._handle.catalog.own_chunk(state, place), self._source
+        else:
+            chunk, source = locate(self._handle.catalog, state, place)
         return record_in(chunk, source, place)
 
     def _slice(self, wanted: object, count: int) -> list[Record]:
@@ -457,9 +470,16 @@ class Stream:
 
 
 def _resolved(receipt: Receipt) -> Future[Receipt]:
-    future: Future[Receipt] = Future()
+    future = _new_future()
     future.set_result(receipt)
     return future
+
+
+def _new_future() -> Future[Receipt]:
+    # Loaded here: it brings logging along, which takes longer to load than the rest of transit.
+    from concurrent.futures import Future
+
+    return Future()
 
 
 def _deadline(timeout: float | None) -> float:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transit.config import Mode, Settings
 from transit.disk import make_folder
@@ -22,7 +21,11 @@ from transit.format.lineage import LINEAGE_RECORD, encode_lineage
 from transit.format.record import Columns
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
-from transit.log.writer import Group, Writer, Written
+from transit.log.writer import Writer
+from transit.log.writes import Group, Written
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 class _Submitted(NamedTuple):
@@ -78,6 +81,7 @@ class Writing:
         )  # fmt: skip
         self._seal_worker = Worker("transit-sealer", self.sealer.seal_ended)
         self.writer.on_dirty = self._flusher.wake
+        self.writer.on_nearly_full = self._flusher.hurry
         self.writer.on_ended = self._seal_worker.wake
         if any(wal.ended for wal in self.catalog.view.wals):
             self._seal_worker.wake()
@@ -87,7 +91,7 @@ class Writing:
             state = self.catalog.lineage_state()
             if state.next_offset == 0:
                 payload = encode_lineage(LINEAGE_RECORD)
-                columns = Columns([payload], [len(payload)], time.time_ns(), None)
+                columns = Columns([payload], len(payload), time.time_ns(), None)
                 self.writer.commit([Group(state, columns)], [LINEAGE_RECORD])
         self.writer.sync()
 

@@ -139,7 +139,8 @@ def body_is_valid(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
     padding = PADDING[header.body_bytes % ALIGNMENT]
     return (
         data[stop : stop + len(padding)] == padding
-        and checksum(data[start:stop], seed + header.position & _UINT64) == header.body_checksum
+        and checksum(memoryview(data)[start:stop], seed + header.position & _UINT64)
+        == header.body_checksum
     )
 
 

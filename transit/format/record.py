@@ -36,6 +36,7 @@ import io
 import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate, repeat
 from operator import sub
 from types import MappingProxyType
@@ -48,6 +49,7 @@ from transit.errors import CorruptError, InvalidInputError
 CHUNK: Final = struct.Struct("<QQIBBBBqIIQ")
 COUNT_MAX: Final = 2**22
 COLUMN_PARTS: Final = 5
+SPLIT_MAX: Final = 4096
 HEADER_BYTES_MAX: Final = 64 * 1024
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -81,13 +83,25 @@ def encode_headers(headers: HeaderMap) -> bytes:
 class Columns(NamedTuple):
     """Records to encode: payloads with their sizes in bytes, timestamps and encoded headers.
 
-    `timestamps` and `headers` are one value for all records or one a record.
+    `sizes`, `timestamps` and `headers` are one value for all records or one a record.
     """
 
     payloads: Sequence[bytes]
-    sizes: Sequence[int]
+    sizes: int | Sequence[int]
     timestamps: int | Sequence[int]
     headers: bytes | Sequence[bytes] | None
+
+    @property
+    def payload_bytes(self) -> int:
+        """Size of all payloads."""
+        sizes = self.sizes
+        return sizes * len(self.payloads) if isinstance(sizes, int) else sum(sizes)
+
+
+def measure(payloads: Sequence[bytes]) -> int | list[int]:
+    """The sizes of `payloads` as `Columns` takes them: one number when they are all equal."""
+    sizes = list(map(len, payloads))
+    return sizes[0] if sizes.count(sizes[0]) == len(sizes) else sizes
 
 
 def encode_one(stream: int, offset: int, size: int, timestamp: int, headers: bytes) -> bytes:
@@ -103,14 +117,14 @@ def encode_chunk(stream: int, first: int, columns: Columns) -> list[bytes]:
 
     The first `COLUMN_PARTS` are everything but the payloads.
     """
-    payloads, sizes = columns.payloads, columns.sizes
-    count = len(sizes)
+    payloads = columns.payloads
+    count = len(payloads)
     time_first, time_width, times = _encode_timestamps(columns.timestamps)
-    size, size_width, size_column = _encode_sizes(sizes)
+    size, size_width, size_column = _encode_sizes(columns.sizes)
     header_width, entries, table = _encode_headers(columns.headers)
     head = CHUNK.pack(
         stream, first, count, time_width, size_width, header_width, 0,
-        time_first, size, len(table), sum(sizes),
+        time_first, size, len(table), columns.payload_bytes,
     )  # fmt: skip
     return [head, times, size_column, entries, table, *payloads]
 
@@ -130,9 +144,9 @@ def _encode_timestamps(timestamps: int | Sequence[int]) -> tuple[int, int, bytes
     return first, 8, array("q", timestamps[1:]).tobytes()
 
 
-def _encode_sizes(sizes: Sequence[int]) -> tuple[int, int, bytes]:
-    if sizes.count(sizes[0]) == len(sizes):
-        return sizes[0], 0, b""
+def _encode_sizes(sizes: int | Sequence[int]) -> tuple[int, int, bytes]:
+    if isinstance(sizes, int):
+        return sizes, 0, b""
     width = _unsigned_width(max(sizes))
     return 0, width, array(_UNSIGNED[width], sizes).tobytes()
 
@@ -149,6 +163,12 @@ def _encode_headers(headers: bytes | Sequence[bytes] | None) -> tuple[int, bytes
     width = _unsigned_width(len(table) - 1)
     places = {entry: place for place, entry in enumerate(table)}
     return width, array(_UNSIGNED[width], map(places.__getitem__, headers)).tobytes(), joined
+
+
+@lru_cache(maxsize=32)
+def _splitter(size: int, count: int) -> struct.Struct:
+    """Cuts `count` payloads of equal size in one C call, at twice the speed of reading each."""
+    return struct.Struct(f"{size}s" * count)
 
 
 def _unsigned_width(value: int) -> int:
@@ -270,18 +290,28 @@ class Chunk:
 
     def payloads(self, start: int = 0, stop: int | None = None) -> list[bytes]:
         """Payloads of the records `start` to `stop`, counted within the chunk."""
-        # BytesIO shares the bytes object; its read() then cuts each payload in C.
-        stream = io.BytesIO(self.data)
         stop = self.count if stop is None else stop
         if not self._sizes_at[1]:
-            stream.seek(self.payloads_at + start * self._size)
-            return list(map(stream.read, repeat(self._size, stop - start)))
+            return self._equal_payloads(start, stop)
+        # BytesIO shares the bytes object; its read() then cuts each payload in C.
+        stream = io.BytesIO(self.data)
         sizes = self.sizes()
         if start == 0:
             stream.seek(self.payloads_at)
             return list(map(stream.read, sizes if stop == self.count else sizes[:stop]))
         stream.seek(self.payloads_at + self.ends[start - 1])
         return list(map(stream.read, sizes[start:stop]))
+
+    def _equal_payloads(self, start: int, stop: int) -> list[bytes]:
+        payloads: list[bytes] = []
+        size = self._size
+        while start < stop:
+            count = min(stop - start, SPLIT_MAX)
+            payloads += _splitter(size, count).unpack_from(
+                self.data, self.payloads_at + start * size
+            )
+            start += count
+        return payloads
 
     @property
     def ends(self) -> Sequence[int]:

@@ -142,7 +142,23 @@ class Graph:
                 if parent in shared and head >= shared[parent]:
                     passed.add(parent)
         names = {self.canonical(*base) for base in nearest if base[1] >= 0}
-        return tuple(sorted(names, reverse=True))
+        return tuple(sorted(self._without_ancestors(names), reverse=True))
+
+    def _without_ancestors(self, names: set[Position]) -> set[Position]:
+        # A merge may stand for the same history as one of its parents at an earlier record, and so
+        # come after no other base by its own name, but before one by the name it got.
+        if len(names) < 2:
+            return names
+        reached = {name: self.ancestry(*name) for name in names}
+        return {
+            (stream, offset)
+            for stream, offset in names
+            if not any(
+                other.get(stream, -1) >= offset
+                for name, other in reached.items()
+                if name != (stream, offset)
+            )
+        }
 
     def merge_base(self, heads: Sequence[Position]) -> Position | None:
         """The first of the merge bases, or None when the heads share no record."""

@@ -6,6 +6,7 @@ blocks     the cache of decoded blocks
 segments   sealed files read block by block
 commits    the local commit chain
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
+writes     records to write, where they ended, why they were not
 turns      who of several processes may write now
 writer     offsets, frames, group commit, rotation: the only module that writes frames
 seal       WAL files become segments and commits

@@ -354,9 +354,13 @@ class Catalog:
     # Chunks
 
     def chunk(self, stream_id: int, offset: int) -> Chunk:
-        """The chunk that holds a stream's own record at `offset`."""
+        """The chunk that holds the own record at `offset` of stream `stream_id`."""
         state = self._states.get(stream_id)
         return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
+
+    def own_chunk(self, state: StreamState, offset: int) -> Chunk:
+        """The chunk that holds a stream's own record at `offset`."""
+        return self._own_chunk(state.id, state.sealed, offset)
 
     def _own_chunk(self, stream_id: int, sealed: SealedRows, offset: int) -> Chunk:
         view = self.view

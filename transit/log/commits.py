@@ -7,7 +7,6 @@ and nothing ever frees its name. `load` verifies every link, so a head it return
 from __future__ import annotations
 
 import os
-import secrets
 
 from transit.disk import list_folder, put_if_absent, read_file
 from transit.errors import CorruptError
@@ -88,7 +87,7 @@ class CommitChain:
             store=self._store,
             number=self.count,
             epoch=max(epoch, self.head.epoch if self.head else 0),
-            write_id=secrets.token_hex(16),
+            write_id=os.urandom(16).hex(),
             previous=self.root,
             segments=segments,
             tree=self._state(),

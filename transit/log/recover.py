@@ -75,6 +75,7 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
         position = wal.tail
         header, slab, at = window.frame(position)
         if header is None or not body_is_valid(header, slab, at, wal.seed):
+            wal.stopped = any(slab[at : at + ALIGNMENT])
             return
         place = f"{wal.path}, frame at {position}"
         chunks = frame_chunks(header, slab, at, place)
@@ -87,6 +88,7 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
         if header.kind != DATA:
             # A mark or an end says that all before it is durable.
             wal.durable = position
+        wal.recent = (position, chunks)
         yield ScannedFrame(header, chunks)
 
 

@@ -27,7 +27,7 @@ from transit.errors import PoisonedError, SyncFailedError, TransitError
 from transit.format.commit import Commit, SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.names import SEGMENT_DIR, merge_key, name_key, segment_name
-from transit.format.record import Chunk, Columns, encode_chunk
+from transit.format.record import Chunk, Columns, encode_chunk, measure
 from transit.format.segment import (
     TAIL,
     Block,
@@ -167,7 +167,7 @@ class SegmentWriter:
         self._times = (min(self._times[0], low), max(self._times[1], high))
         self._extents.append(
             Extent(
-                chunk.stream, chunk.first + start, last, len(columns.sizes), len(self._blocks),
+                chunk.stream, chunk.first + start, last, len(columns.payloads), len(self._blocks),
                 self._raw_bytes,
             )
         )  # fmt: skip
@@ -250,4 +250,4 @@ def _columns(pieces: Sequence[Piece]) -> Columns:
             headers += encoded[start:stop]
         else:
             headers += [encoded or b"{}"] * (stop - start)
-    return Columns(payloads, list(map(len, payloads)), timestamps, headers)
+    return Columns(payloads, measure(payloads), timestamps, headers)

@@ -41,7 +41,7 @@ from transit.format.record import Chunk
 from transit.log.blocks import BlockCache, DecodedBlock
 
 READ_BYTES: Final = 4 * 1024
-SLAB_BYTES: Final = 256 * 1024
+SLAB_BYTES: Final = 1024 * 1024
 ALLOCATE_BYTES: Final = 1024 * 1024
 _UINT64: Final = 2**64 - 1
 
@@ -54,12 +54,6 @@ class StreamChunks:
     def __init__(self) -> None:
         self.firsts = array("Q")
         self.positions = array("Q")
-
-    def add(self, first: int, position: int) -> None:
-        """Note the chunk that starts at offset `first`, in the frame at `position`."""
-        # Readers look at firsts without a lock: by then the position must be there.
-        self.positions.append(position)
-        self.firsts.append(first)
 
 
 class Wal:
@@ -82,6 +76,10 @@ class Wal:
         self.names: dict[str, int] = {}
         self.merges: dict[str, int] = {}
         self.born = time.monotonic()
+        # The last frame a scan decoded, which is the one a follower reads next.
+        self.recent: tuple[int, list[Chunk]] = (-1, [])
+        # Whether a scan stopped at bytes that are not zeros.
+        self.stopped = False
         self._allocated = 0
 
     @classmethod
@@ -151,7 +149,9 @@ class Wal:
             FRAME_MAGIC, size, position, self.next_lsn, self.durable, 1, DATA,
             checksum(body, seed + position & _UINT64),
         )  # fmt: skip
-        data = frame + CHECKSUM.pack(checksum(frame, seed)) + body + PADDING[size % ALIGNMENT]
+        data = b"".join(
+            (frame, CHECKSUM.pack(checksum(frame, seed)), body, PADDING[size % ALIGNMENT])
+        )
         self.file.write_at(position, data)
         self.tail = position + len(data)
         self.next_lsn += 1
@@ -170,7 +170,9 @@ class Wal:
         chunks = self.index.get(stream)
         if chunks is None:
             chunks = self.index[stream] = StreamChunks()
-        chunks.add(first, position)
+        # Readers look at firsts without a lock: by then the position must be there.
+        chunks.positions.append(position)
+        chunks.firsts.append(first)
 
     def sync(self) -> None:
         """Make everything before the tail of this moment durable."""
@@ -232,17 +234,24 @@ class Wal:
         return bisect_right(chunks.firsts, offset) - 1 if chunks is not None else -1
 
     def chunks(self, stream: int, row: int) -> Iterator[Chunk]:
-        """The chunks of `stream` from `row` on, read in slabs."""
+        """The chunks of `stream` from `row` on, read in slabs of whole frames."""
         positions = self.index[stream].positions
         slab, start = b"", 0
         while row < len(positions):
             position = positions[row]
+            recent, known = self.recent
+            if recent == position:
+                yield from (chunk for chunk in known if chunk.stream == stream)
+                row += 1
+                continue
             at = position - start
             header = None
             if 0 <= at < len(slab):
                 header = decode_frame_header(slab, at, position, self.seed)
             if header is None or header.stop - start > len(slab):
-                header, slab = self.frame_at(position, SLAB_BYTES)
+                # Up to where some later frame starts, so that no frame is read in part.
+                end = bisect_right(positions, position + SLAB_BYTES, row + 1) - 1
+                header, slab = self.frame_at(position, max(positions[end] - position, READ_BYTES))
                 start, at = position, 0
             elif not body_is_valid(header, slab, at, self.seed):
                 self.frame_at(position)

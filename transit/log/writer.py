@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from time import time_ns
+from typing import Final
 
 from transit.config import MIB, Settings
 from transit.disk import Lock, remove
 from transit.errors import (
-    ConflictError,
     InvalidInputError,
     OutcomeUnknownError,
     PoisonedError,
@@ -35,11 +34,12 @@ from transit.errors import (
 from transit.format.frame import END, MARK
 from transit.format.lineage import LineageRecord
 from transit.format.names import WAL_DIR, wal_name
-from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one
+from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
 from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
+from transit.log.writes import Group, Written, conflict
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
 WAITING_BYTES_MAX: Final = MIB
@@ -48,18 +48,19 @@ _WAITING_COST: Final = 200
 Refusal = Callable[[], TransitError]
 
 
-class Written(NamedTuple):
-    """Where a frame ends: its file, and the position there that must be durable."""
+class Transaction:
+    """The writer's turn as a context; see `Writer.transaction`."""
 
-    wal: Wal
-    stop: int
+    __slots__ = ("_writer",)
 
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
-class Group(NamedTuple):
-    """Records for one stream in a frame to be."""
+    def __enter__(self) -> None:
+        self._writer.begin()
 
-    state: StreamState
-    columns: Columns
+    def __exit__(self, *error: object) -> None:
+        self._writer.end()
 
 
 class Writer:
@@ -86,9 +87,12 @@ class Writer:
         self._synced = threading.Condition(threading.Lock())
         self._syncing = False
         self._dirty = False
+        # The tail from which on an append has more to do than to append.
+        self._limit = 0
         self.cuts: list[Cut] = []
         # Called without the lock's protection of their own state: they only set flags.
         self.on_dirty: Callable[[], None] = _nothing
+        self.on_nearly_full: Callable[[], None] = _nothing
         self.on_ended: Callable[[], None] = _nothing
         self.on_append: Callable[[], None] | None = None
 
@@ -125,17 +129,20 @@ class Writer:
     def _ensure_wal(self) -> Wal:
         wals = self._catalog.view.wals
         if wals and not wals[-1].ended:
-            self._wal = wals[-1]
-            return self._wal
+            return self._take(wals[-1])
         first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
         # A file of that name was never finished, or it would have been taken up.
         remove(os.path.join(self._folder, wal_name(first_lsn)))
         try:
-            self._wal = self._catalog.create_wal(first_lsn)
+            return self._take(self._catalog.create_wal(first_lsn))
         except SyncFailedError as error:
             self._poison(f"a sync failed: {error}")
             raise
-        return self._wal
+
+    def _take(self, wal: Wal) -> Wal:
+        self._wal = wal
+        self._limit = self._settings.seal_bytes - self._settings.seal_bytes // 8
+        return wal
 
     def catch_up(self) -> None:
         """Take up what other processes wrote; the caller holds the turn."""
@@ -143,8 +150,9 @@ class Writer:
         if wal is None or wal.ended:
             self._ensure_wal()
             return
-        self._wal = wal
-        if any(wal.file.read_at(wal.tail, 8)):
+        if wal is not self._wal:
+            self._take(wal)
+        if wal.stopped:
             # Its writer died within a write: whoever holds the turn settles it.
             self._settle_tail(wal)
 
@@ -200,36 +208,36 @@ class Writer:
         headers: bytes,
         timestamp: int | None,
         expect: int | None,
-    ) -> tuple[int, int, Written]:
-        """Append one record: its offset, its timestamp and where it ends. Nothing is synced."""
+    ) -> tuple[int, int, Wal, int]:
+        """Append one record: its offset and timestamp, its file and where it ends there.
+
+        Nothing is synced.
+        """
         with self._turn:
-            if self._refusal is not None:
-                raise self._refusal()
-            if self._waiting:
-                self._frame_waiting()
             wal = self._wal
-            if wal.ended or wal.tail >= self._settings.seal_bytes:
-                wal = self._next_wal()
+            if self._waiting or self._refusal is not None or wal.tail >= self._limit:
+                wal = self._prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
             if timestamp is None:
-                timestamp = self.timestamp(state)
+                timestamp = time_ns()
+                last = state.last_timestamp
+                if last is None or timestamp < last:
+                    timestamp = self.timestamp(state)
+            stream = state.id
             try:
-                head = encode_one(state.id, offset, len(payload), timestamp, headers)
-                wal.note(state.id, offset, wal.append_one(head, payload))
+                head = encode_one(stream, offset, len(payload), timestamp, headers)
+                wal.note(stream, offset, wal.append_one(head, payload))
             except BaseException as error:
                 self._write_failed(wal, error)
                 raise
             state.last_timestamp = timestamp
             state.next_offset = offset + 1
-            written = Written(wal, wal.tail)
-        if not self._dirty:
-            self._dirty = True
-            self.on_dirty()
-        if self.on_append is not None:
-            self.on_append()
-        return offset, timestamp, written
+            stop = wal.tail
+        if not self._dirty or self.on_append is not None:
+            self._announce()
+        return offset, timestamp, wal, stop
 
     def accept_one(
         self,
@@ -244,15 +252,16 @@ class Writer:
         Only for a store of this process alone: others could give its offset away meanwhile.
         """
         with self._turn:
-            if self._refusal is not None:
-                raise self._refusal()
-            if self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
-                self._frame_waiting()
+            if self._waiting_bytes > WAITING_BYTES_MAX or self._refusal is not None:
+                self._prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
             if timestamp is None:
-                timestamp = self.timestamp(state)
+                timestamp = time_ns()
+                last = state.last_timestamp
+                if last is None or timestamp < last:
+                    timestamp = self.timestamp(state)
             waiting = state.waiting
             if not waiting:
                 self._waiting.append(state)
@@ -260,16 +269,27 @@ class Writer:
             self._waiting_bytes += len(payload) + _WAITING_COST
             state.last_timestamp = timestamp
             state.next_offset = offset + 1
+        if not self._dirty or self.on_append is not None:
+            self._announce()
+        return offset, timestamp
+
+    def _announce(self) -> None:
+        """Tell the flusher that there is something to sync, and listeners that there is more."""
         if not self._dirty:
             self._dirty = True
             self.on_dirty()
         if self.on_append is not None:
             self.on_append()
-        return offset, timestamp
+
+    def _prepare(self) -> Wal:
+        """Whatever must come before a frame; the file to write it to."""
+        self.check()
+        self._frame_waiting()
+        return self._next_wal_if_full()
 
     def timestamp(self, state: StreamState) -> int:
         """Now, or the stream's last timestamp where that is later: the clock may step back."""
-        now = time.time_ns()
+        now = time_ns()
         last = state.last_timestamp
         if last is None:
             last = self._catalog.last_timestamp(state)
@@ -288,7 +308,7 @@ class Writer:
         for state in self._waiting:
             payloads, timestamps, headers = zip(*state.waiting, strict=True)
             encoded = [entry or b"{}" for entry in headers] if any(headers) else None
-            columns = Columns(payloads, list(map(len, payloads)), timestamps, encoded)
+            columns = Columns(payloads, measure(payloads), timestamps, encoded)
             groups.append((state.next_offset - len(payloads), Group(state, columns)))
         self._write(groups, self._next_wal_if_full())
         for state in self._waiting:
@@ -296,19 +316,23 @@ class Writer:
         self._waiting.clear()
         self._waiting_bytes = 0
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """A turn to look at streams' tails and `commit` on what was seen."""
-        with self._turn:
-            self.check()
-            self._frame_waiting()
-            self._next_wal_if_full()
-            yield
-        if not self._dirty:
-            self._dirty = True
-            self.on_dirty()
-        if self.on_append is not None:
-            self.on_append()
+    def transaction(self) -> Transaction:
+        """The turn as a context: look at streams' tails, and `commit` on what was seen."""
+        return Transaction(self)
+
+    def begin(self) -> None:
+        """Take the turn, with everything accepted so far framed."""
+        self._turn.__enter__()
+        try:
+            self._prepare()
+        except BaseException:
+            self._turn.__exit__(None, None, None)
+            raise
+
+    def end(self) -> None:
+        """Give the turn back."""
+        self._turn.__exit__(None, None, None)
+        self._announce()
 
     def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Written:
         """Write `groups` as one frame, within a `transaction`; where it ends.
@@ -322,7 +346,7 @@ class Writer:
             columns = group.columns
             times = columns.timestamps
             group.state.last_timestamp = times if isinstance(times, int) else times[-1]
-            group.state.next_offset += len(columns.sizes)
+            group.state.next_offset += len(columns.payloads)
         for stream_id, record in enumerate(created, first_id):
             self._catalog.note_stream(wal, stream_id, record)
         return Written(wal, wal.tail)
@@ -333,8 +357,8 @@ class Writer:
         for first, group in groups:
             chunk = encode_chunk(group.state.id, first, group.columns)
             parts += chunk
-            records += len(group.columns.sizes)
-            size += sum(group.columns.sizes) + sum(map(len, chunk[:COLUMN_PARTS]))
+            records += len(group.columns.payloads)
+            size += group.columns.payload_bytes + sum(map(len, chunk[:COLUMN_PARTS]))
         if size > self._settings.frame_bytes_max:
             raise InvalidInputError(
                 f"{size} bytes in one atomic commit; frame_bytes_max is "
@@ -366,9 +390,13 @@ class Writer:
     # Rotation
 
     def _next_wal_if_full(self) -> Wal:
-        wal = self.wal
+        wal = self._wal
         if wal.ended or wal.tail >= self._settings.seal_bytes:
             return self._next_wal()
+        if wal.tail >= self._limit:
+            # Nearly full: synced now, beside the appends, it can soon be ended without a long wait.
+            self._limit = self._settings.seal_bytes
+            self.on_nearly_full()
         return wal
 
     def _next_wal(self) -> Wal:
@@ -379,6 +407,8 @@ class Writer:
             except BaseException as error:
                 self._write_failed(wal, error)
                 raise
+            # Until there is a next file, every append has to come by here.
+            self._limit = 0
             self._sync_now(wal)
         wal = self._ensure_wal()
         self.on_ended()
@@ -450,16 +480,6 @@ class Writer:
                 last = state.next_offset - len(state.waiting) - 1
                 doubt.append((state.name, chunks.firsts[rows[0]], last))
         return tuple(doubt)
-
-
-def conflict(state: StreamState, expect: int, found: int) -> ConflictError:
-    """The error for an append that expected another next offset."""
-    return ConflictError(
-        f"{state.name}: expected next offset {expect}, found {found}",
-        stream=state.name,
-        expected=expect,
-        found=found,
-    )
 
 
 def _list(in_doubt: tuple[tuple[str, int, int], ...]) -> str:

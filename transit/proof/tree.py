@@ -16,9 +16,8 @@ and each hash has 32 bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from transit.errors import InvalidInputError
 
@@ -36,8 +35,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class CompactRange:
+class CompactRange(NamedTuple):
     """A tree of `size` leaves, as the roots of its perfect subtrees, largest first.
 
     `CompactRange()` is the empty tree. A range read from outside may be invalid: ask `valid`.
