@@ -29,9 +29,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Limits and sizes of one store handle; checked when made (`InvalidInputError`).
 
     record_bytes_max: largest payload of one record, bytes.
-    frame_bytes_max: largest atomic commit (one append_many, one batch), with headers, bytes.
+    frame_bytes_max: largest atomic commit of several records, with their headers, bytes.
     seal_bytes: WAL size at which it is sealed into a segment, bytes.
-    seal_interval_s: age of a WAL's first record at which it is sealed, seconds; None: never.
+    seal_interval_s: seconds after which a WAL with records is sealed, from when this process opened
+        or made it; None: never by age.
     flush_interval_ms: longest time "os" and "memory" records wait for a sync, milliseconds.
     block_bytes: size of a segment's blocks before compression, bytes.
     compression: "zstd" or "none"; a block that does not shrink is always stored as it is.

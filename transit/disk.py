@@ -128,7 +128,10 @@ class File:
             written = os.pwrite(self._fd, data, position)
             while written < len(data):
                 # A short write is no error, but it says that the next one will be.
-                written += os.pwrite(self._fd, memoryview(data)[written:], position + written)
+                more = os.pwrite(self._fd, memoryview(data)[written:], position + written)
+                if not more:
+                    raise StoreUnavailableError(f"{self.path}: writes do not go on")
+                written += more
         except OSError as error:
             raise translate(error, self.path) from error
 

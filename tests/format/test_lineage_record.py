@@ -26,7 +26,7 @@ from transit.format.lineage import (
 ID = 50
 TEXT = st.text(max_size=12)
 IDS = st.integers(1, ID - 1)
-OFFSETS = st.integers(-1, 2**63 - 1)
+OFFSETS = st.integers(-1, 2**63 - 2)
 SCALARS = (
     st.none()
     | st.booleans()
@@ -51,7 +51,7 @@ MERGES = st.builds(
     policy=TEXT,
     version=st.integers(0, 9),
     params=st.dictionaries(TEXT, SCALARS, max_size=3),
-    plan=st.lists(st.tuples(IDS, st.integers(0, 2**62), st.integers(1, 2**62)), max_size=3).map(
+    plan=st.lists(st.tuples(IDS, st.integers(0, 2**62), st.integers(1, 2**60)), max_size=3).map(
         lambda plan: tuple(number for triple in plan for number in triple)
     ),
     **SHARED,
@@ -183,6 +183,8 @@ def test_other_bytes_are_refused(payload: bytes) -> None:
         {"plan": (1, -1, 1)},
         {"plan": (ID, 0, 1)},
         {"plan": (-1, 0, 1)},
+        {"plan": (1, 0, 2**62, 2, 0, 2**62)},
+        {"parents": ((1, 0), (2, 2**63 - 1))},
     ],
     ids=repr,
 )

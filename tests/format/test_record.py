@@ -14,6 +14,7 @@ import transit.format.record as module
 from transit.errors import CorruptError, InvalidInputError, TransitError
 from transit.format.record import (
     CHUNK,
+    COUNT_MAX,
     HEADER_BYTES_MAX,
     Chunk,
     Columns,
@@ -21,6 +22,7 @@ from transit.format.record import (
     encode_chunk,
     encode_headers,
     encode_one,
+    measure,
 )
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -32,7 +34,7 @@ EXAMPLE = Columns(
     [1_700_000_000_000_000_000, 1_700_000_000_000_000_500, 1_700_000_000_000_000_400],
     [b"{}", b'{"kind":"a"}', b'{"kind":"b"}'],
 )
-PLAIN = Columns([b"abcdefgh"] * 3, [8] * 3, -5, b'{"k":"v"}')
+PLAIN = Columns([b"abcdefgh"] * 3, 8, -5, b'{"k":"v"}')
 
 
 def encode(columns: Columns, stream: int = 7, first: int = 11) -> bytes:
@@ -42,7 +44,7 @@ def encode(columns: Columns, stream: int = 7, first: int = 11) -> bytes:
 def columns_of(
     payloads: list[bytes], timestamps: int | list[int] = 0, headers: list[bytes] | None = None
 ) -> Columns:
-    return Columns(payloads, list(map(len, payloads)), timestamps, headers)
+    return Columns(payloads, measure(payloads), timestamps, headers)
 
 
 def only(data: bytes) -> Chunk:
@@ -75,7 +77,7 @@ def columns(draw: st.DrawFn) -> Columns:
         encoded = [encode_headers(entry) for entry in headers]
     else:
         encoded = encode_headers(headers) if headers else None
-    return Columns(payloads, list(map(len, payloads)), timestamps, encoded)
+    return Columns(payloads, measure(payloads), timestamps, encoded)
 
 
 # Round trips
@@ -97,8 +99,10 @@ def test_columns_come_back_as_they_were(given: Columns, stream: int, first: int)
     assert list(chunk.timestamps) == expected_times
     assert chunk.last_timestamp == expected_times[-1]
     assert chunk.payloads() == list(given.payloads)
-    assert list(chunk.sizes()) == list(given.sizes)
-    assert list(chunk.ends) == list(accumulate(given.sizes))
+    sizes = list(map(len, given.payloads))
+    assert list(chunk.sizes()) == sizes
+    assert list(chunk.ends) == list(accumulate(sizes))
+    assert given.payload_bytes == chunk.payload_bytes == sum(sizes)
     assert [dict(entry) for entry in chunk.headers()] == [json.loads(entry) for entry in per_record]
     assert chunk.has_headers == any(entry != b"{}" for entry in per_record)
 
@@ -125,7 +129,7 @@ def test_any_part_of_a_chunk_is_the_same_as_that_part_of_the_whole(
 def test_a_chunk_encoded_again_from_what_it_says_is_the_same_chunk(given: Columns) -> None:
     chunk = only(encode(given))
     again = Columns(
-        chunk.payloads(), list(chunk.sizes()), list(chunk.timestamps), chunk.encoded_headers()
+        chunk.payloads(), measure(chunk.payloads()), list(chunk.timestamps), chunk.encoded_headers()
     )
     assert values(only(encode(again))) == values(chunk)
 
@@ -136,7 +140,7 @@ def test_one_record_encodes_like_a_chunk_of_one(
 ) -> None:
     encoded = encode_headers(headers) if headers else b""
     short = encode_one(3, 9, len(payload), timestamp, encoded) + payload
-    assert short == encode(Columns([payload], [len(payload)], timestamp, encoded), 3, 9)
+    assert short == encode(Columns([payload], len(payload), timestamp, encoded), 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +223,23 @@ def test_equal_headers_are_stored_once() -> None:
 
 def test_empty_headers_take_no_bytes() -> None:
     assert encode(columns_of([b"x"] * 9, 0, [b"{}"] * 9)) == encode(columns_of([b"x"] * 9))
+
+
+def test_payloads_of_equal_size_come_back_from_chunks_of_any_count() -> None:
+    for size, count in ((0, 5000), (1, 4099), (3, 8192), (7, 10_000)):
+        payloads = [(b"%d" % n).ljust(size)[:size] for n in range(count)]
+        chunk = only(encode(columns_of(payloads)))
+        assert chunk.payloads() == payloads
+        assert chunk.payloads(4095, 4099) == payloads[4095:4099]
+
+
+def test_a_chunk_of_more_records_than_allowed_is_refused() -> None:
+    def empty(count: int) -> bytes:
+        return CHUNK.pack(1, 0, count, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    assert chunks_of(empty(COUNT_MAX), "here")[0].count == COUNT_MAX
+    with pytest.raises(CorruptError):
+        chunks_of(empty(COUNT_MAX + 1), "here")
 
 
 def test_headers_read_are_read_only() -> None:

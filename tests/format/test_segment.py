@@ -260,8 +260,6 @@ def test_an_index_comes_back(extents: list[Extent], keys: list[tuple[int, int]])
     assert list(index.blocks) == [extent.block for extent in extents]
     assert list(index.positions) == [extent.position for extent in extents]
     assert list(zip(index.keys, index.ids, strict=True)) == keys
-    for key, _ in keys:
-        assert index.ids_of(key) == [stream for other, stream in keys if other == key]
     for extent in extents:
         assert [index.streams[row] for row in index.rows(extent.stream)] == [extent.stream] * sum(
             other.stream == extent.stream for other in extents
@@ -275,7 +273,6 @@ def test_an_index_finds_the_chunk_that_holds_an_offset() -> None:
     assert [index.row_of(rows, offset) for offset in (0, 2, 3, 99)] == [1, 1, 2, 2]
     assert index.stop(1) == 3
     assert list(index.rows(2)) == []
-    assert index.ids_of(4) == []
 
 
 def test_every_truncated_index_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]

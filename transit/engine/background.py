@@ -21,15 +21,22 @@ _JOIN_S: Final = 60.0
 class Worker:
     """A thread that does `work` some time after it is woken, and on a beat when it has one.
 
+    on_failure: told of an error that is not transit's, which ends the thread.
     delay_s: pause between being woken and working, which lets more work gather.
     beat_s: longest time between two rounds; None: only when woken.
     """
 
     def __init__(
-        self, name: str, work: Callable[[], None], delay_s: float = 0.0, beat_s: float | None = None
+        self,
+        name: str,
+        work: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        delay_s: float = 0.0,
+        beat_s: float | None = None,
     ) -> None:
         self._name = name
         self._work = work
+        self._on_failure = on_failure
         self._delay_s = delay_s
         self._beat_s = beat_s
         self._woken = threading.Event()
@@ -71,6 +78,9 @@ class Worker:
             except TransitError:
                 # The part that failed keeps its error and shows it to the next caller.
                 time.sleep(self._delay_s)
+            except BaseException as error:
+                self._on_failure(error)
+                raise
 
     def stop(self) -> None:
         """End the thread after the round it is in."""

@@ -173,8 +173,11 @@ class Log:
         return Stream(self._handle, find_state(self._handle, name))
 
     def __contains__(self, name: object) -> bool:
+        """Whether there is a stream of the user's with this name."""
+        if not isinstance(name, str):
+            raise InvalidInputError(f"stream name must be str, not {type(name).__name__}")
         self._handle.refresh()
-        return self._handle.catalog.find(check_name(name)) is not None
+        return not name.startswith("$") and self._handle.catalog.find(name) is not None
 
     def streams(self, prefix: str = "") -> Iterator[Stream]:
         """The streams whose names start with `prefix`, in order of creation."""

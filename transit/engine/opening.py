@@ -125,8 +125,8 @@ def tidy_up(root: str) -> None:
 
 def sync_names(root: str) -> None:
     """Make the names that are seen durable: a killed writer may have linked and not yet synced."""
-    for name in _FOLDERS:
-        sync_folder(os.path.join(root, name))
+    for folder in (os.path.dirname(root), root, *(os.path.join(root, name) for name in _FOLDERS)):
+        sync_folder(folder)
 
 
 def _is_left(name: str) -> bool:

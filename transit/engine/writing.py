@@ -55,7 +55,7 @@ class Writing:
             head = self.catalog.commits.head
             epoch = head.epoch + 1 if head else 0
             self.sealer = Sealer(self.catalog, settings, epoch, self._locks.seal)
-            self._start()
+            self._start(mode)
             self._make_lineage_stream()
         except BaseException:
             self._locks.close()
@@ -73,16 +73,18 @@ class Writing:
             if turns is not None:
                 turns.release()
 
-    def _start(self) -> None:
+    def _start(self, mode: Mode) -> None:
         settings = self._settings
         self._flusher = Worker(
-            "transit-flusher", self.flush, settings.flush_interval_ms / 1000,
+            "transit-flusher", self.flush, self.writer.fail, settings.flush_interval_ms / 1000,
             settings.seal_interval_s,
         )  # fmt: skip
-        self._seal_worker = Worker("transit-sealer", self.sealer.seal_ended)
+        self._seal_worker = Worker("transit-sealer", self.sealer.seal_ended, self.sealer.fail)
         self.writer.on_dirty = self._flusher.wake
         self.writer.on_nearly_full = self._flusher.hurry
         self.writer.on_ended = self._seal_worker.wake
+        if mode == "exclusive":
+            self.sealer.drop_covered()
         if any(wal.ended for wal in self.catalog.view.wals):
             self._seal_worker.wake()
 

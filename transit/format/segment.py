@@ -272,8 +272,3 @@ class SegmentIndex:
     def stop(self, row: int) -> int:
         """One past the last offset of a row's chunk."""
         return self.firsts[row] + self.counts[row]
-
-    def ids_of(self, key: int) -> list[int]:
-        """The stream ids listed under `key`."""
-        start = bisect_left(self.keys, key)
-        return list(self.ids[start : bisect_right(self.keys, key, start)])

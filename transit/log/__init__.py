@@ -4,9 +4,11 @@ wal        one WAL file: frames written and read, and where each stream's chunks
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
 segments   sealed files read block by block
+keys       streams by the key of their name, over all segments
 commits    the local commit chain
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
 writes     records to write, where they ended, why they were not
+syncs      group commit: threads that wait share one sync
 turns      who of several processes may write now
 writer     offsets, frames, group commit, rotation: the only module that writes frames
 seal       WAL files become segments and commits

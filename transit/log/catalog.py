@@ -30,6 +30,7 @@ from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.log.blocks import BlockCache
 from transit.log.commits import CommitChain
+from transit.log.keys import KeyIndex
 from transit.log.recover import ScannedFrame, scan
 from transit.log.segments import Segment
 from transit.log.wal import Wal
@@ -119,6 +120,8 @@ class Catalog:
         self.view = View((), ())
         self.graph = Graph(self.record)
         self._cache = BlockCache(settings.cache_bytes_max)
+        self._keys = KeyIndex()
+        self._keyed = 0
         self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
         # The streams used last stay known even when nobody holds a handle of theirs.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
@@ -133,8 +136,9 @@ class Catalog:
         Safe beside a writer: a WAL that was sealed and dropped while it was looked for is found as
         a commit at the next try.
         """
+        missed = 0
         with self.changing:
-            for attempt in range(_TRIES):
+            while True:
                 wal = self.view.wals[-1] if self.view.wals else None
                 if wal is not None:
                     self.read_frames(wal)
@@ -146,37 +150,48 @@ class Catalog:
                 numbers = [number for number in self.wal_numbers() if number >= expected]
                 if not numbers:
                     return wal
-                if numbers[0] == expected:
-                    try:
-                        found = self.open_wal(expected, write=write)
-                    except NotFoundError:
-                        continue
-                    if found is None and len(numbers) > 1:
+                try:
+                    found = self._open_next(expected, numbers, write=write)
+                except NotFoundError:
+                    missed += 1
+                    if missed == _TRIES:
                         raise CorruptError(
-                            os.path.join(self._wal_folder, wal_name(expected)),
-                            expected="a WAL header, because there is a later WAL",
-                            found="none",
-                        )
-                    if found is None:
-                        return wal
-                    self.add_wal(found)
-                else:
-                    time.sleep(0.001 * attempt)
-        raise CorruptError(
-            self._wal_folder, expected=f"a WAL from LSN {expected}", found=str(numbers[0])
-        )
+                            self._wal_folder, expected=f"a WAL from LSN {expected}", found="none"
+                        ) from None
+                    time.sleep(0.001 * missed)
+                    continue
+                if found is None:
+                    return wal
+                missed = 0
+                self.add_wal(found)
+
+    def _open_next(self, expected: int, numbers: list[int], *, write: bool) -> Wal | None:
+        """The WAL from LSN `expected` on, when it is there; None when it was never finished."""
+        if numbers[0] != expected:
+            raise NotFoundError(f"{self._wal_folder}: no WAL from LSN {expected}")
+        found = self.open_wal(expected, write=write)
+        if found is None and len(numbers) > 1:
+            raise CorruptError(
+                os.path.join(self._wal_folder, wal_name(expected)),
+                expected="a WAL header, because there is a later WAL",
+                found="none",
+            )
+        return found
 
     def load_commits(self) -> None:
         """Take up commits made since the last time, and let go of the WALs they cover."""
         with self.changing:
             wals = self.view.wals
             reached = wals[-1].next_lsn if wals else self.commits.next_lsn
-            segments = [
-                self.segment(ref) for commit in self.commits.load() for ref in commit.segments
-            ]
+            segments: list[Segment] = []
+            try:
+                for commit in self.commits.load():
+                    segments += map(self.segment, commit.segments)
+            finally:
+                # Whatever is wrong with a later commit, these are the store's.
+                self.take_segments(segments)
             for segment in segments:
                 segment.check_present()
-            self.take_segments(segments)
             if self.commits.next_lsn > reached:
                 self._reload_states()
 
@@ -267,9 +282,13 @@ class Catalog:
                 return stream_id
         return None
 
-    def _ids(self, view: View, key: int) -> Iterator[int]:
-        for segment in reversed(view.segments):
-            yield from segment.index.ids_of(key)
+    def _ids(self, view: View, key: int) -> list[int]:
+        if self._keyed < len(view.segments):
+            with self.changing:
+                for segment in view.segments[self._keyed :]:
+                    self._keys.add(segment.index.keys, segment.index.ids)
+                    self._keyed += 1
+        return self._keys.find(key)
 
     def record(self, stream_id: int) -> LineageRecord:
         """The lineage record of a stream; `NotFoundError` for an id that was never given."""

@@ -7,6 +7,7 @@ and nothing ever frees its name. `load` verifies every link, so a head it return
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from transit.disk import list_folder, put_if_absent, read_file
 from transit.errors import CorruptError
@@ -45,14 +46,13 @@ class CommitChain:
         """The first log sequence number no commit covers."""
         return self.head.next_lsn if self.head else 0
 
-    def load(self) -> list[Commit]:
-        """The commits after the head, which moves to the last; every link is verified."""
-        found: list[Commit] = []
+    def load(self) -> Iterator[Commit]:
+        """The commits after the head, which moves to each in turn; every link is verified."""
         while True:
             place = os.path.join(self._folder, commit_name(self.count))
             data = read_file(place, COMMIT_BYTES_MAX)
             if data is None:
-                return found
+                return
             commit = decode_commit(data, place)
             if commit.store != self._store:
                 raise CorruptError(place, expected=f"store {self._store}", found=commit.store)
@@ -62,7 +62,7 @@ class CommitChain:
                     place, expected="the tree of the commits before", found="another"
                 )
             self._take(commit, data)
-            found.append(commit)
+            yield commit
 
     def check_no_gap(self) -> None:
         """`CorruptError` when commit files exist beyond the head: one between them is missing."""

@@ -22,11 +22,18 @@ from operator import add
 from typing import Final
 
 from transit.config import Settings
-from transit.disk import Lock, NewFile, remove, sync_folder
-from transit.errors import PoisonedError, SyncFailedError, TransitError
+from transit.disk import Lock, NewFile, list_folder, remove, sync_folder
+from transit.errors import CorruptError, PoisonedError, SyncFailedError, TransitError
 from transit.format.commit import Commit, SegmentRef
 from transit.format.digest import Digester, digest
-from transit.format.names import SEGMENT_DIR, merge_key, name_key, segment_name
+from transit.format.names import (
+    SEGMENT_DIR,
+    WAL_DIR,
+    merge_key,
+    name_key,
+    parse_wal_name,
+    segment_name,
+)
 from transit.format.record import Chunk, Columns, encode_chunk, measure
 from transit.format.segment import (
     TAIL,
@@ -75,6 +82,7 @@ class Sealer:
                     self._catalog.load_commits()
                 while (wal := self._oldest()) is not None:
                     self._seal(wal)
+                self.drop_covered()
                 self.error = None
             except TransitError as error:
                 self.error = error
@@ -82,6 +90,18 @@ class Sealer:
             finally:
                 if self._turns is not None:
                     self._turns.release()
+
+    def drop_covered(self) -> None:
+        """Remove the WAL files whose records commits cover, a killed sealer's too."""
+        folder = os.path.join(self._catalog.root, WAL_DIR)
+        for name in list_folder(folder):
+            first_lsn = parse_wal_name(name)
+            if first_lsn is not None and first_lsn < self._catalog.commits.next_lsn:
+                remove(os.path.join(folder, name))
+
+    def fail(self, error: BaseException) -> None:
+        """Remember an error nobody foresaw; the next explicit seal tries again."""
+        self.error = TransitError(f"sealing failed: {str(error) or type(error).__name__}")
 
     def _oldest(self) -> Wal | None:
         wals = self._catalog.view.wals
@@ -91,7 +111,6 @@ class Sealer:
         folder = os.path.join(self._catalog.root, SEGMENT_DIR)
         ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
         self._commit(ref)
-        remove(wal.path)
 
     def _commit(self, ref: SegmentRef) -> Commit | None:
         catalog = self._catalog
@@ -100,6 +119,12 @@ class Sealer:
             if commit is None:
                 # Another process sealed this file; its commit holds the same records.
                 catalog.load_commits()
+                if catalog.commits.next_lsn <= ref.lsn[1]:
+                    raise CorruptError(
+                        catalog.root,
+                        expected=f"a commit up to LSN {ref.lsn[1]}",
+                        found=f"one up to {catalog.commits.next_lsn - 1}",
+                    )
             else:
                 catalog.take_segments([catalog.segment(ref)])
         return commit

@@ -1,6 +1,6 @@
 """Sealed segments, read block by block.
 
-Owns open segment files. Everything read is checked: the footer against the
+Owns segments' footers and indexes in memory. Everything read is checked: the footer against the
 digest the commit names, each block against its checksum. A segment's index is loaded
 when first needed.
 """
@@ -11,7 +11,7 @@ import os
 import threading
 
 from transit.disk import File, file_size
-from transit.errors import CorruptError
+from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.names import SEGMENT_DIR, segment_name
 from transit.format.record import Chunk
@@ -36,7 +36,7 @@ class Segment:
         self.path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
         self._store_id = store_id
         self._cache = cache
-        self._loaded: tuple[File, Footer, SegmentIndex] | None = None
+        self._loaded: tuple[Footer, SegmentIndex] | None = None
         self._lock = threading.Lock()
 
     def check_present(self) -> None:
@@ -46,14 +46,22 @@ class Segment:
             found = "no file" if size is None else f"{size} bytes"
             raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=found)
 
-    def _load(self) -> tuple[File, Footer, SegmentIndex]:
+    def _open(self) -> File:
+        # Opened for each read: a store has more segments than a process may have open files.
+        try:
+            return File.open(self.path)
+        except NotFoundError:
+            raise CorruptError(self.path, expected="a segment", found="no file") from None
+
+    def _load(self) -> tuple[Footer, SegmentIndex]:
         with self._lock:
             if self._loaded is None:
                 self.check_present()
-                file = File.open(self.path)
+                file = self._open()
                 footer = self._read_footer(file)
                 raw = self._read_block(file, footer, len(footer.blocks) - 1)
-                self._loaded = (file, footer, SegmentIndex(raw, f"{self.path}, index"))
+                self._loaded = (footer, SegmentIndex(raw, f"{self.path}, index"))
+                file.close()
         return self._loaded
 
     def _read_footer(self, file: File) -> Footer:
@@ -78,27 +86,30 @@ class Segment:
 
     def read_stored(self, number: int) -> bytes:
         """The stored bytes of block `number`, unchecked."""
-        file, footer, _ = self._loaded or self._load()
-        entry = footer.blocks[number]
-        return file.read_at(entry.position, entry.stored_bytes)
+        entry = self.footer.blocks[number]
+        file = self._open()
+        stored = file.read_at(entry.position, entry.stored_bytes)
+        file.close()
+        return stored
 
     @property
     def index(self) -> SegmentIndex:
         """Where the segment's chunks are, and which names it introduces."""
-        return (self._loaded or self._load())[2]
+        return (self._loaded or self._load())[1]
 
     @property
     def footer(self) -> Footer:
         """The segment's blocks."""
-        return (self._loaded or self._load())[1]
+        return (self._loaded or self._load())[0]
 
     def block(self, number: int) -> DecodedBlock:
         """Block `number`, from the cache or the file."""
         key = (self.ref.digest, number)
         block = self._cache.get(key)
         if block is None:
-            file, footer, _ = self._loaded or self._load()
-            block = DecodedBlock(self._read_block(file, footer, number))
+            footer = self.footer
+            stored = self.read_stored(number)
+            block = DecodedBlock(decode_block(footer.blocks[number], stored, self.path))
             self._cache.put(key, block)
         return block
 

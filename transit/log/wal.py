@@ -101,8 +101,9 @@ class Wal:
         file = File.open(path, write=write)
         head = file.read_at(0, WAL_HEADER.size)
         # The header is synced before any frame is written: without it there are no frames.
-        checksum_missing = not any(head.ljust(WAL_HEADER.size, b"\0")[-CHECKSUM.size :])
-        if checksum_missing and file.size <= WAL_HEADER.size:
+        if len(head) < WAL_HEADER.size:
+            return None
+        if file.size == WAL_HEADER.size and not any(head[-CHECKSUM.size :]):
             return None
         found = decode_wal_header(head, path)
         if found != (store_id, first_lsn):

@@ -25,7 +25,6 @@ from transit.config import MIB, Settings
 from transit.disk import Lock, remove
 from transit.errors import (
     InvalidInputError,
-    OutcomeUnknownError,
     PoisonedError,
     StorageFullError,
     SyncFailedError,
@@ -37,9 +36,10 @@ from transit.format.names import WAL_DIR, wal_name
 from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
+from transit.log.syncs import GroupSync
 from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
-from transit.log.writes import Group, Written, conflict
+from transit.log.writes import Frame, Group, Written, conflict, in_doubt, outcome_unknown
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
 WAITING_BYTES_MAX: Final = MIB
@@ -84,8 +84,8 @@ class Writer:
         self._refusal: Refusal | None = None
         self._waiting: list[StreamState] = []
         self._waiting_bytes = 0
-        self._synced = threading.Condition(threading.Lock())
-        self._syncing = False
+        self._waiting_max = min(WAITING_BYTES_MAX, settings.frame_bytes_max)
+        self._syncs = GroupSync(self._sync_now, self.check)
         self._dirty = False
         # The tail from which on an append has more to do than to append.
         self._limit = 0
@@ -119,7 +119,11 @@ class Writer:
         if cut is not None:
             self.cuts.append(cut)
             wal.cut()
-        wal.sync()
+        try:
+            wal.sync()
+        except SyncFailedError as error:
+            self._poison(f"a sync failed: {error}")
+            raise
 
     @property
     def wal(self) -> Wal:
@@ -168,15 +172,12 @@ class Writer:
     def refuse(self, refusal: Refusal) -> None:
         """Accept nothing more; every further call raises what `refusal` makes."""
         self._refusal = refusal
-        with self._synced:
-            self._synced.notify_all()
 
     def abandon(self, refusal: Refusal) -> None:
         """Give up in a child made by fork(): whatever held the locks is not here to let them go."""
         self._lock = threading.RLock()
         self._turn = self._lock
-        self._synced = threading.Condition(threading.Lock())
-        self._syncing = False
+        self._syncs = GroupSync(self._sync_now, self.check)
         self._refusal = refusal
 
     def close(self) -> None:
@@ -229,11 +230,11 @@ class Writer:
             try:
                 head = encode_one(stream, offset, len(payload), timestamp, headers)
                 wal.note(stream, offset, wal.append_one(head, payload))
+                state.last_timestamp = timestamp
+                state.next_offset = offset + 1
             except BaseException as error:
                 self._write_failed(wal, error)
                 raise
-            state.last_timestamp = timestamp
-            state.next_offset = offset + 1
             stop = wal.tail
         if not self._dirty or self.on_append is not None:
             self._announce()
@@ -252,7 +253,8 @@ class Writer:
         Only for a store of this process alone: others could give its offset away meanwhile.
         """
         with self._turn:
-            if self._waiting_bytes > WAITING_BYTES_MAX or self._refusal is not None:
+            size = len(payload) + len(headers) + _WAITING_COST
+            if self._waiting_bytes + size > self._waiting_max or self._refusal is not None:
                 self._prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
@@ -263,12 +265,17 @@ class Writer:
                 if last is None or timestamp < last:
                     timestamp = self.timestamp(state)
             waiting = state.waiting
-            if not waiting:
-                self._waiting.append(state)
-            waiting.append((payload, timestamp, headers))
-            self._waiting_bytes += len(payload) + _WAITING_COST
-            state.last_timestamp = timestamp
-            state.next_offset = offset + 1
+            try:
+                if not waiting:
+                    self._waiting.append(state)
+                waiting.append((payload, timestamp, headers))
+                self._waiting_bytes += size
+                state.last_timestamp = timestamp
+                state.next_offset = offset + 1
+            except BaseException as error:
+                # Only an interrupt gets here, and leaves the record half accepted.
+                self.fail(error)
+                raise
         if not self._dirty or self.on_append is not None:
             self._announce()
         return offset, timestamp
@@ -310,11 +317,17 @@ class Writer:
             encoded = [entry or b"{}" for entry in headers] if any(headers) else None
             columns = Columns(payloads, measure(payloads), timestamps, encoded)
             groups.append((state.next_offset - len(payloads), Group(state, columns)))
-        self._write(groups, self._next_wal_if_full())
-        for state in self._waiting:
-            state.waiting.clear()
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        wal = self._next_wal_if_full()
+        frame = self._encode(groups)
+        try:
+            self._write(frame, wal)
+            for state in self._waiting:
+                state.waiting.clear()
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        except BaseException as error:
+            self._write_failed(wal, error)
+            raise
 
     def transaction(self) -> Transaction:
         """The turn as a context: look at streams' tails, and `commit` on what was seen."""
@@ -341,17 +354,22 @@ class Writer:
         """
         wal = self.wal
         first_id = groups[0].state.next_offset if created else 0
-        self._write([(group.state.next_offset, group) for group in groups], wal)
-        for group in groups:
-            columns = group.columns
-            times = columns.timestamps
-            group.state.last_timestamp = times if isinstance(times, int) else times[-1]
-            group.state.next_offset += len(columns.payloads)
-        for stream_id, record in enumerate(created, first_id):
-            self._catalog.note_stream(wal, stream_id, record)
+        frame = self._encode([(group.state.next_offset, group) for group in groups])
+        try:
+            self._write(frame, wal)
+            for group in groups:
+                columns = group.columns
+                times = columns.timestamps
+                group.state.last_timestamp = times if isinstance(times, int) else times[-1]
+                group.state.next_offset += len(columns.payloads)
+            for stream_id, record in enumerate(created, first_id):
+                self._catalog.note_stream(wal, stream_id, record)
+        except BaseException as error:
+            self._write_failed(wal, error)
+            raise
         return Written(wal, wal.tail)
 
-    def _write(self, groups: Sequence[tuple[int, Group]], wal: Wal) -> None:
+    def _encode(self, groups: Sequence[tuple[int, Group]]) -> Frame:
         parts: list[bytes] = []
         records = size = 0
         for first, group in groups:
@@ -359,18 +377,17 @@ class Writer:
             parts += chunk
             records += len(group.columns.payloads)
             size += group.columns.payload_bytes + sum(map(len, chunk[:COLUMN_PARTS]))
-        if size > self._settings.frame_bytes_max:
+        if size > self._settings.frame_bytes_max and records > 1:
             raise InvalidInputError(
                 f"{size} bytes in one atomic commit; frame_bytes_max is "
                 f"{self._settings.frame_bytes_max}"
             )
-        try:
-            position = wal.append(parts, records)
-            for first, group in groups:
-                wal.note(group.state.id, first, position)
-        except BaseException as error:
-            self._write_failed(wal, error)
-            raise
+        return Frame(parts, records, [(group.state.id, first) for first, group in groups])
+
+    def _write(self, frame: Frame, wal: Wal) -> None:
+        position = wal.append(frame.parts, frame.records)
+        for stream_id, first in frame.chunks:
+            wal.note(stream_id, first, position)
 
     def _write_failed(self, wal: Wal, error: BaseException) -> None:
         if isinstance(error, InvalidInputError):
@@ -382,6 +399,10 @@ class Writer:
                 self._poison(f"{error}; then {second}")
             return
         self._poison(f"a write failed: {_say(error)}")
+
+    def fail(self, error: BaseException) -> None:
+        """Be poisoned by an error nobody foresaw."""
+        self._poison(f"an unexpected error: {_say(error)}")
 
     def _poison(self, reason: str) -> None:
         message = f"{self._catalog.root}: {reason}; open the store again"
@@ -402,6 +423,8 @@ class Writer:
     def _next_wal(self) -> Wal:
         wal = self.wal
         if not wal.ended:
+            # An end frame says that all before it is durable, so that comes first.
+            self._sync_now(wal)
             try:
                 wal.append([], 0, END)
             except BaseException as error:
@@ -428,62 +451,32 @@ class Writer:
         """Make everything written or accepted so far durable."""
         with self._turn:
             self.check()
+            # Whatever is written from here on has to announce itself again.
+            self._dirty = False
             self._frame_waiting()
             wal = self.wal
         self.sync_to(wal, wal.tail)
 
     def sync_to(self, wal: Wal, stop: int) -> None:
-        """Return when `wal` is durable up to `stop`; concurrent callers share one sync.
+        """Return when `wal`, which was written up to `stop`, is durable so far.
 
-        The first caller becomes the leader and syncs; those who come meanwhile wait, and one of
-        them leads the next sync, which covers all that was written until then.
+        `OutcomeUnknownError` when that cannot be told any more.
         """
-        while True:
-            with self._synced:
-                while self._syncing and wal.durable < stop:
-                    self._synced.wait()
-                if wal.durable >= stop:
-                    return
-                self.check()
-                self._syncing = True
-            try:
-                self._sync_now(wal)
-            finally:
-                with self._synced:
-                    self._syncing = False
-                    self._synced.notify_all()
+        self._syncs.reach(wal, stop)
 
     def _sync_now(self, wal: Wal) -> None:
         if wal.durable >= wal.tail:
             return
-        self._dirty = False
         try:
             if wal.wants_space and not self._shared:
                 with self._lock:
                     wal.allocate()
             wal.sync()
-        except BaseException as error:
-            in_doubt = self._in_doubt(wal)
-            self._poison(f"a sync failed: {_say(error)}")
-            if not isinstance(error, TransitError):
-                raise
-            raise OutcomeUnknownError(
-                f"{error}; in doubt: {_list(in_doubt)}", in_doubt=in_doubt
-            ) from error
-
-    def _in_doubt(self, wal: Wal) -> tuple[tuple[str, int, int], ...]:
-        doubt = []
-        for stream_id, chunks in list(wal.index.items()):
-            rows = [row for row, at in enumerate(chunks.positions) if at >= wal.durable]
-            if rows:
-                state = self._catalog.state(stream_id)
-                last = state.next_offset - len(state.waiting) - 1
-                doubt.append((state.name, chunks.firsts[rows[0]], last))
-        return tuple(doubt)
-
-
-def _list(in_doubt: tuple[tuple[str, int, int], ...]) -> str:
-    return ", ".join(f"{name}@{first}…{last}" for name, first, last in in_doubt) or "no records"
+        except TransitError as error:
+            # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
+            unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
+            self._poison(f"a sync failed: {unknown}")
+            raise unknown from error
 
 
 def _say(error: BaseException) -> str:

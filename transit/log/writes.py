@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from transit.errors import ConflictError
+from transit.errors import ConflictError, OutcomeUnknownError
 from transit.format.record import Columns
-from transit.log.catalog import StreamState
+from transit.log.catalog import Catalog, StreamState
 from transit.log.wal import Wal
 
 
@@ -24,6 +24,14 @@ class Group(NamedTuple):
     columns: Columns
 
 
+class Frame(NamedTuple):
+    """A frame to be: parts to join, count of records, (stream id, first offset) of each chunk."""
+
+    parts: list[bytes]
+    records: int
+    chunks: list[tuple[int, int]]
+
+
 def conflict(state: StreamState, expect: int, found: int) -> ConflictError:
     """The error for an append that expected another next offset."""
     return ConflictError(
@@ -32,3 +40,25 @@ def conflict(state: StreamState, expect: int, found: int) -> ConflictError:
         expected=expect,
         found=found,
     )
+
+
+InDoubt = tuple[tuple[str, int, int], ...]
+"""(stream name, first offset, last offset) of records that may or may not survive."""
+
+
+def in_doubt(catalog: Catalog, wal: Wal) -> InDoubt:
+    """The records of `wal` that are written and not known to be durable."""
+    doubt = []
+    for stream_id, chunks in list(wal.index.items()):
+        rows = [row for row, at in enumerate(chunks.positions) if at >= wal.durable]
+        if rows:
+            state = catalog.state(stream_id)
+            last = state.next_offset - len(state.waiting) - 1
+            doubt.append((state.name, chunks.firsts[rows[0]], last))
+    return tuple(doubt)
+
+
+def outcome_unknown(reason: str, doubt: InDoubt) -> OutcomeUnknownError:
+    """The error for records whose sync failed."""
+    named = ", ".join(f"{name}@{first}…{last}" for name, first, last in doubt) or "no records"
+    return OutcomeUnknownError(f"{reason}; in doubt: {named}", in_doubt=doubt)

@@ -1,0 +1,364 @@
+"""A second reader of stores, written from the byte tables alone.
+
+It imports nothing from `transit`: what it reads, the tables in the format modules' docstrings say.
+It is simple and slow, and raises `ValueError` at whatever is not as the tables say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import blake3
+import xxhash
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+class Record(NamedTuple):
+    """One record as it was appended."""
+
+    stream: int
+    offset: int
+    timestamp: int
+    payload: bytes
+    headers: dict[str, str]
+
+
+class Wal(NamedTuple):
+    """One WAL file; `frames` are (position, lsn, durable, kind, records)."""
+
+    store_id: bytes
+    first_lsn: int
+    frames: list[tuple[int, int, int, int, list[Record]]]
+    stop: int
+
+    @property
+    def records(self) -> list[Record]:
+        """The records in the order of the log."""
+        return [record for frame in self.frames for record in frame[4]]
+
+
+class Segment(NamedTuple):
+    """One segment; `index` holds (stream, first offset, last timestamp, count, block, position)."""
+
+    store_id: bytes
+    lsns: tuple[int, int]
+    times: tuple[int, int]
+    streams: int
+    records: list[Record]
+    index: list[tuple[int, ...]]
+    keys: list[tuple[int, int]]
+    footer_digest: str
+
+
+def need(condition: object, what: str) -> None:
+    """Raise `ValueError` naming `what` unless `condition` holds."""
+    if not condition:
+        raise ValueError(what)
+
+
+def numbers(data: bytes, at: int, count: int, width: int, signed: bool = False) -> list[int]:
+    """`count` little-endian numbers from `at` on."""
+    pieces = (data[at + n * width : at + (n + 1) * width] for n in range(count))
+    return [int.from_bytes(piece, "little", signed=signed) for piece in pieces]
+
+
+# Chunks
+
+
+def read_chunk(data: bytes, at: int) -> tuple[list[Record], int]:
+    """The records of the chunk at `at`, and where it ends."""
+    need(len(data) >= at + 48, "chunk header")
+    stream, first = struct.unpack_from("<QQ", data, at)
+    (count,) = struct.unpack_from("<I", data, at + 16)
+    time_width, size_width, header_width, zero = data[at + 20 : at + 24]
+    time_first, size, table_bytes, payload_bytes = struct.unpack_from("<qIIQ", data, at + 24)
+    need(1 <= count <= 4_194_304 and zero == 0, "count and reserved byte")
+    need(time_width in (0, 1, 2, 4, 8), "timestamp width")
+    need(size_width in (0, 1, 2, 4) and header_width in (0, 1, 2, 4), "widths")
+    at += 48
+    times = [time_first]
+    for number in numbers(data, at, count - 1 if time_width else 0, time_width, signed=True):
+        times.append(number if time_width == 8 else times[-1] + number)
+    times = times if time_width else times * count
+    at += (count - 1) * time_width
+    sizes = numbers(data, at, count, size_width) if size_width else [size] * count
+    need(size_width == 0 or size == 0, "no common size beside a column of sizes")
+    at += count * size_width
+    entries = numbers(data, at, count, header_width) if header_width else [0] * count
+    at += count * header_width
+    table = json.loads(data[at : at + table_bytes]) if table_bytes else [{}]
+    need(header_width or len(table) == 1, "one header entry")
+    at += table_bytes
+    need(sum(sizes) == payload_bytes and at + payload_bytes <= len(data), "payload sizes")
+    records = []
+    for place in range(count):
+        payload = data[at : at + sizes[place]]
+        at += sizes[place]
+        headers = table[entries[place]]
+        records.append(Record(stream, first + place, times[place], payload, headers))
+    return records, at
+
+
+def read_chunks(data: bytes) -> list[list[Record]]:
+    """The records of chunks that fill `data`, chunk by chunk."""
+    chunks, at = [], 0
+    while at < len(data):
+        records, at = read_chunk(data, at)
+        chunks.append(records)
+    return chunks
+
+
+# WAL files
+
+
+def read_wal(data: bytes) -> Wal:
+    """A WAL file up to its end frame, or to the first bytes that are no frame."""
+    need(data[:8] == b"TRANSWAL", "magic")
+    version, zero = struct.unpack_from("<II", data, 8)
+    store_id, first_lsn = data[16:32], int.from_bytes(data[32:40], "little")
+    need(xxhash.xxh3_64_intdigest(data[:56]) == int.from_bytes(data[56:64], "little"), "checksum")
+    need(version == 1 and zero == 0 and data[40:56] == bytes(16), "version and reserved bytes")
+    seed = xxhash.xxh3_64_intdigest(store_id + data[32:40])
+    frames: list[tuple[int, int, int, int, list[Record]]] = []
+    at, kind = 64, 0
+    while kind != 2 and (body := frame_body(data, at, seed)) is not None:
+        lsn, durable, records, kind = struct.unpack_from("<QQII", data, at + 16)
+        expected = first_lsn + sum(len(frame[4]) for frame in frames)
+        found = [record for chunk in read_chunks(body) for record in chunk]
+        need(lsn == expected and len(found) == records, "LSN and count")
+        need(kind in (0, 1, 2) and (kind == 0) == bool(body), "kind")
+        frames.append((at, lsn, durable, kind, found))
+        at += 56 + len(body) + 8 - len(body) % 8
+    return Wal(store_id, first_lsn, frames, at)
+
+
+def frame_body(data: bytes, at: int, seed: int) -> bytes | None:
+    """The body of the valid frame at `at`; None when there is none."""
+    head = data[at : at + 56]
+    if len(head) < 56 or head[:4] != b"TrFm" or int.from_bytes(head[8:16], "little") != at:
+        return None
+    stated = int.from_bytes(head[48:], "little")
+    if xxhash.xxh3_64_intdigest(head[:48], seed) != stated:
+        return None
+    size = int.from_bytes(head[4:8], "little")
+    body = data[at + 56 : at + 56 + size]
+    padding_size = 8 - size % 8
+    padding = data[at + 56 + size : at + 56 + size + padding_size]
+    if padding != bytes(padding_size - 1) + b"\xa5":
+        return None
+    body_seed = (seed + at) % 2**64
+    if xxhash.xxh3_64_intdigest(body, body_seed) != int.from_bytes(head[40:48], "little"):
+        return None
+    return body
+
+
+# Segments
+
+
+def read_segment(data: bytes) -> Segment:
+    """A segment, with every digest and checksum in it held."""
+    need(data[:8] == b"TRANSSEG" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
+    store_id = data[16:32]
+    digest, size, version, magic = struct.unpack("<32sII8s", data[-48:])
+    need(magic == b"TRANSEND" and version == 1, "tail")
+    footer_at = len(data) - 48 - size
+    footer = data[footer_at:-48]
+    need(blake3.blake3(footer).digest() == digest, "the footer's digest")
+    owner, first, last, count, early, late, streams, entries = struct.unpack_from(
+        "<16sQQQqqII", footer
+    )
+    need(owner == store_id and size == 64 + 64 * entries, "footer")
+    raws, position = [], 32
+    for place in range(entries):
+        at, stored, raw, codec, zero, fast, strong = struct.unpack_from(
+            "<QIIIIQ32s", footer, 64 + 64 * place
+        )
+        need(at == position and zero == 0, "blocks back to back")
+        bytes_stored = data[at : at + stored]
+        need(xxhash.xxh3_64_intdigest(bytes_stored) == fast, "a block's checksum")
+        need(blake3.blake3(bytes_stored).digest() == strong, "a block's digest")
+        raws.append(zstd.decompress(bytes_stored) if codec == 1 else bytes_stored)
+        need(codec in (0, 1) and len(raws[-1]) == raw, "a block's codec and size")
+        position += stored
+    need(position == footer_at, "blocks up to the footer")
+    blocks = [read_chunks(raw) for raw in raws[:-1]]
+    records = [record for chunks in blocks for chunk in chunks for record in chunk]
+    need(len(records) == count == last - first + 1, "count of records")
+    need(len({record.stream for record in records}) == streams, "count of streams")
+    times = [record.timestamp for record in records]
+    need((min(times), max(times)) == (early, late), "times")
+    index, keys = read_index(raws[-1])
+    check_index(index, blocks, raws)
+    return Segment(
+        store_id, (first, last), (early, late), streams, records, index, keys, digest.hex()
+    )
+
+
+def read_index(raw: bytes) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
+    """The extents and keys of an index."""
+    extents, keys = struct.unpack_from("<II", raw)
+    at, columns = 8, []
+    for width, signed, count in (
+        *((8, False, extents), (8, False, extents), (8, True, extents)),
+        *((4, False, extents), (4, False, extents), (4, False, extents)),
+        *((8, False, keys), (8, False, keys)),
+    ):
+        columns.append(numbers(raw, at, count, width, signed))
+        at += width * count
+    need(at == len(raw), "the index's size")
+    rows = list(zip(*columns[:6], strict=True))
+    pairs = list(zip(columns[6], columns[7], strict=True))
+    need(rows == sorted(rows, key=lambda row: row[:2]) and pairs == sorted(pairs), "order")
+    return rows, pairs
+
+
+def check_index(
+    index: list[tuple[int, ...]], blocks: list[list[list[Record]]], raws: list[bytes]
+) -> None:
+    """Hold an index to the chunks that the blocks hold."""
+    found = []
+    for number, raw in enumerate(raws[:-1]):
+        at = 0
+        while at < len(raw):
+            records, stop = read_chunk(raw, at)
+            head, tail = records[0], records[-1]
+            found.append((head.stream, head.offset, tail.timestamp, len(records), number, at))
+            at = stop
+    need(sorted(found) == sorted(index), "an index of the chunks there are")
+    need(len(found) == sum(map(len, blocks)), "chunks")
+
+
+# Commits
+
+
+def read_commit(data: bytes) -> dict[str, Any]:
+    """A commit, held to its canonical form and its checksum."""
+    plain: dict[str, Any] = json.loads(data)
+    need(canonical(plain) == data, "canonical JSON")
+    stated = plain["checksum"]
+    blank = canonical({**plain, "checksum": "0" * 16})
+    need(xxhash.xxh3_64_hexdigest(blank) == stated, "the commit's checksum")
+    need(plain["format"] == 1 and plain["tree"]["size"] == plain["number"], "version and tree")
+    return plain
+
+
+def canonical(plain: object) -> bytes:
+    """Canonical JSON: keys sorted, no white space, UTF-8."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def compact_range(leaves: list[bytes]) -> list[str]:
+    """The roots of the perfect subtrees of the RFC 6962 tree over `leaves`, largest first."""
+    roots = []
+    while leaves:
+        size = 1 << (len(leaves).bit_length() - 1)
+        level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves[:size]]
+        while len(level) > 1:
+            pairs = zip(level[::2], level[1::2], strict=True)
+            level = [hashlib.sha256(b"\1" + left + right).digest() for left, right in pairs]
+        roots.append(level[0].hex())
+        leaves = leaves[size:]
+    return roots
+
+
+# Whole stores
+
+Shown = list[tuple[int, int, bytes, dict[str, str], tuple[str, int]]]
+
+
+class Store:
+    """A store's folder, read as a whole."""
+
+    def __init__(self, folder: Path) -> None:
+        plain = json.loads((folder / "FORMAT").read_bytes())
+        need(plain["kind"] == "transit" and plain["format"] == 1, "FORMAT")
+        self.store_id = bytes.fromhex(plain["store"])
+        self.own: dict[int, list[Record]] = {}
+        self._next_lsn = 0
+        self._read_commits(folder)
+        self._read_wals(folder)
+        self.lineage = [json.loads(record.payload) for record in self.own[0]]
+        for record, plain in zip(self.own[0], self.lineage, strict=True):
+            need(canonical(plain) == record.payload, "canonical lineage")
+
+    def _read_commits(self, folder: Path) -> None:
+        leaves: list[bytes] = []
+        previous, epoch = "", 0
+        for number, path in enumerate(sorted((folder / "commits").glob("*.json"))):
+            data = path.read_bytes()
+            plain = read_commit(data)
+            need(path.name == f"{number:020d}.json" and plain["number"] == number, "number")
+            need(plain["previous"] == previous and plain["epoch"] >= epoch, "chain")
+            need(bytes.fromhex(plain["store"]) == self.store_id, "store")
+            need(plain["tree"]["range"] == compact_range(leaves), "tree")
+            for ref in plain["segments"]:
+                self._read_segment(folder / "segments" / f"{ref['digest']}.seg", ref)
+            leaves.append(data)
+            previous, epoch = blake3.blake3(data).hexdigest(), plain["epoch"]
+
+    def _read_segment(self, path: Path, ref: dict[str, Any]) -> None:
+        data = path.read_bytes()
+        need(blake3.blake3(data).hexdigest() == ref["digest"], "the segment's digest")
+        segment = read_segment(data)
+        need(segment.store_id == self.store_id, "store")
+        stated = (ref["bytes"], ref["records"], ref["streams"], ref["lsn"], ref["time"])
+        lsns, times = list(segment.lsns), list(segment.times)
+        need(stated == (len(data), len(segment.records), segment.streams, lsns, times), "ref")
+        need(segment.footer_digest == ref["footer"] and lsns[0] == self._next_lsn, "ref")
+        self._take(segment.records)
+
+    def _read_wals(self, folder: Path) -> None:
+        while (path := folder / "wal" / f"{self._next_lsn:020d}.wal").exists():
+            wal = read_wal(path.read_bytes())
+            need((wal.store_id, wal.first_lsn) == (self.store_id, self._next_lsn), "WAL header")
+            self._take(wal.records)
+            if not wal.frames or wal.frames[-1][3] != 2:
+                return
+
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            self.own.setdefault(record.stream, []).append(record)
+        self._next_lsn += len(records)
+
+    def origins(self, stream: int) -> list[tuple[int, int]]:
+        """Where each record of a stream was appended: (stream, offset), in order."""
+        plain = self.lineage[stream]
+        inherited: list[tuple[int, int]] = []
+        if plain["kind"] == "branch":
+            inherited = self.origins(plain["parent"])[: plain["fork"] + 1]
+        elif plain["kind"] == "merge":
+            plan = plain["plan"]
+            for origin, first, count in zip(plan[::3], plan[1::3], plan[2::3], strict=True):
+                inherited += [(origin, first + n) for n in range(count)]
+        own = self.own.get(stream, [])
+        offsets = [record.offset for record in own]
+        need(offsets == list(range(len(inherited), len(inherited) + len(own))), "offsets")
+        return inherited + [(stream, offset) for offset in offsets]
+
+    def streams(self) -> dict[str, Shown]:
+        """What every stream of the user's shows: offset, timestamp, payload, headers, origin."""
+        shown: dict[str, Shown] = {}
+        for stream, plain in enumerate(self.lineage):
+            if not plain["name"].startswith("$"):
+                shown[plain["name"]] = [
+                    self._show(offset, *origin)
+                    for offset, origin in enumerate(self.origins(stream))
+                ]
+        return shown
+
+    def _show(
+        self, offset: int, stream: int, place: int
+    ) -> tuple[int, int, bytes, dict[str, str], tuple[str, int]]:
+        own = self.own[stream]
+        record = own[place - own[0].offset]
+        name = self.lineage[stream]["name"]
+        return offset, record.timestamp, record.payload, record.headers, (name, place)
