@@ -177,7 +177,11 @@ class Log:
         if not isinstance(name, str):
             raise InvalidInputError(f"stream name must be str, not {type(name).__name__}")
         self._handle.refresh()
-        return not name.startswith("$") and self._handle.catalog.find(name) is not None
+        try:
+            return self._handle.catalog.find(check_name(name)) is not None
+        except InvalidInputError:
+            # What cannot be a name names nothing.
+            return False
 
     def streams(self, prefix: str = "") -> Iterator[Stream]:
         """The streams whose names start with `prefix`, in order of creation."""

@@ -196,7 +196,7 @@ class Wal:
         self._allocated = start + ALLOCATE_BYTES if done else -1
 
     def cut(self) -> None:
-        """Drop every byte after the tail; only recovery, and a failed write of our own, may."""
+        """Drop every byte after the tail: torn ones, or space that was reserved and not used."""
         self.file.truncate(self.tail)
         self._allocated = 0
 

@@ -433,6 +433,8 @@ class Writer:
             # Until there is a next file, every append has to come by here.
             self._limit = 0
             self._sync_now(wal)
+            # The space reserved beyond it is of more use to the files that come next.
+            wal.cut()
         wal = self._ensure_wal()
         self.on_ended()
         return wal
