@@ -24,7 +24,14 @@ import msgspec
 
 from transit.config import Settings
 from transit.disk import File, list_folder
-from transit.errors import CorruptError, FormatError, NotFoundError, TransitError
+from transit.errors import (
+    ConflictError,
+    CorruptError,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    TransitError,
+)
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.lineage import (
@@ -313,6 +320,10 @@ class _Verifier:
             # A custom policy this process does not know: its plan is all there is.
             self._counts["merges_not_rerun"] += 1
             return
+        except (InvalidInputError, ConflictError) as error:
+            raise CorruptError(
+                place, expected=f"a merge by {record.policy}", found=str(error)
+            ) from None
         if to_plan(spans) != record.plan:
             raise CorruptError(place, expected=f"the plan of {record.policy}", found="another plan")
 

@@ -101,11 +101,12 @@ class Wal:
         file = File.open(path, write=write)
         head = file.read_at(0, WAL_HEADER.size)
         # The header is synced before any frame is written: without it there are no frames.
-        if len(head) < WAL_HEADER.size:
-            return None
-        if file.size == WAL_HEADER.size and not any(head[-CHECKSUM.size :]):
-            return None
-        found = decode_wal_header(head, path)
+        try:
+            found = decode_wal_header(head, path)
+        except CorruptError:
+            if file.size <= WAL_HEADER.size:
+                return None
+            raise
         if found != (store_id, first_lsn):
             raise CorruptError(
                 path,
