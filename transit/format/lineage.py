@@ -8,8 +8,8 @@ sorted, no white space, UTF-8) of one of three shapes, told apart by "kind":
     merge   {"kind": "merge", "name", "merge_id", "parents": [[id, head], …], "base": [id, offset]
              or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
 
-each with an optional "metadata" object of scalars and an optional "codec" name. The params of policy
-"select" are {"selected": place in "parents", counted from 0}.
+each with an optional "metadata" object of scalars and an optional "codec" name. The params of
+policy "select" are {"selected": place in "parents", counted from 0}.
 
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
 the same bytes; every offset is at least -1, every count at least 1, every id smaller than the
