@@ -120,19 +120,19 @@ def test_the_root_is_the_digest_of_the_bytes() -> None:
     assert root_of(EXAMPLE) != root_of(EXAMPLE + b" ")
 
 
-def test_every_truncated_commit_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_commit_is_refused(cuts) -> None:
     for data in cuts(EXAMPLE):
         with pytest.raises(CorruptError):
             decode_commit(data, "here")
 
 
-def test_every_flipped_bit_of_a_commit_is_refused(flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_commit_is_refused(flips) -> None:
     for _, data in flips(EXAMPLE):
         with pytest.raises(FormatError):
             decode_commit(data, "here")
 
 
-def test_a_commit_changed_together_with_its_checksum_has_another_root(flips) -> None:  # type: ignore[no-untyped-def]
+def test_a_commit_changed_together_with_its_checksum_has_another_root(flips) -> None:
     good = decode_commit(EXAMPLE, "here")
     following = commit(4, 40, previous=root_of(EXAMPLE))
     check_link(following, good, root_of(EXAMPLE), "here")
@@ -281,13 +281,13 @@ def test_a_format_file_comes_back(store_id: bytes) -> None:
     assert json.loads(data) == {"kind": "transit", "format": 1, "store": store_id.hex()}
 
 
-def test_every_truncated_format_file_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_format_file_is_refused(cuts) -> None:
     for data in (*cuts(FORMAT), FORMAT + b"\n"):
         with pytest.raises(CorruptError):
             decode_format(data, "here")
 
 
-def test_every_flipped_bit_of_a_format_file_is_refused_or_another_store_id(flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_format_file_is_refused_or_another_store_id(flips) -> None:
     for _, data in flips(FORMAT):
         try:
             found = decode_format(data, "here")

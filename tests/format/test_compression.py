@@ -68,13 +68,13 @@ def test_the_frame_states_its_size() -> None:
     assert zstd.get_frame_info(compress(RAW, 3)).decompressed_size == len(RAW)
 
 
-def test_every_truncated_frame_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_frame_is_refused(cuts) -> None:
     for data in cuts(compress(RAW, 3)):
         with pytest.raises(CorruptError):
             decompress(data, len(RAW), "here")
 
 
-def test_every_flipped_bit_is_refused_or_gives_as_many_bytes(flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_is_refused_or_gives_as_many_bytes(flips) -> None:
     for _, data in flips(compress(RAW, 3)):
         try:
             raw = decompress(data, len(RAW), "here")
@@ -152,7 +152,7 @@ def test_a_bomb_that_does_not_state_its_size_is_refused_before_memory_is_taken()
     assert memory_taken(data, 256 * 1024) < MIB
 
 
-def test_a_frame_that_states_more_than_it_holds_takes_no_more_than_it_holds(poor) -> None:  # type: ignore[no-untyped-def]
+def test_a_frame_that_states_more_than_it_holds_takes_no_more_than_it_holds(poor) -> None:
     data = with_stated_size(compress(bytes(128 * 1024), 3), 2**30)
     script = """
 import sys, tracemalloc

@@ -56,13 +56,13 @@ def test_a_wal_header_comes_back(store_id: bytes, first_lsn: int) -> None:
     assert decode_wal_header(data, "here") == (store_id, first_lsn)
 
 
-def test_every_truncated_wal_header_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_wal_header_is_refused(cuts) -> None:
     for data in (*cuts(WAL), WAL + b"\0"):
         with pytest.raises(CorruptError):
             decode_wal_header(data, "here")
 
 
-def test_every_flipped_bit_of_a_wal_header_is_refused(flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_wal_header_is_refused(flips) -> None:
     for _, data in flips(WAL):
         with pytest.raises(CorruptError):
             decode_wal_header(data, "here")
@@ -118,7 +118,7 @@ def test_a_frame_is_padded_to_a_multiple_of_8_and_ends_in_a5(size: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", BODY], ids=["empty", "chunk"])
-def test_every_truncated_frame_is_no_frame(body: bytes, cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_frame_is_no_frame(body: bytes, cuts) -> None:
     good = frame(body)
     assert is_whole(good)
     for data in cuts(good):
@@ -127,7 +127,7 @@ def test_every_truncated_frame_is_no_frame(body: bytes, cuts) -> None:  # type: 
 
 
 @pytest.mark.parametrize("body", [b"", BODY], ids=["empty", "chunk"])
-def test_every_flipped_bit_of_a_frame_makes_it_no_frame(body: bytes, flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_frame_makes_it_no_frame(body: bytes, flips) -> None:
     for place, data in flips(frame(body)):
         assert not is_whole(data)
         header_is_good = decode_frame_header(data, 0, 64, SEED) is not None
@@ -217,7 +217,7 @@ def test_a_valid_checksum_around_wrong_contents_is_corrupt(
         chunks_in(frame(body, records=records, kind=kind))
 
 
-def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:  # type: ignore[no-untyped-def]
+def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:
     wal, frames = tables(module)
     assert wal == fields(WAL_HEADER)
     assert frames == [*fields(FRAME), (FRAME.size, CHECKSUM.size)]

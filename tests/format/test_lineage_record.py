@@ -102,7 +102,7 @@ def test_the_first_lineage_record_names_the_lineage_stream() -> None:
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=kind_of)
-def test_every_truncated_lineage_record_is_refused(record, cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_lineage_record_is_refused(record, cuts) -> None:
     payload = encode_lineage(record)
     for data in (*cuts(payload), payload + b" ", payload + payload):
         with pytest.raises(CorruptError):
@@ -110,7 +110,7 @@ def test_every_truncated_lineage_record_is_refused(record, cuts) -> None:  # typ
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=kind_of)
-def test_every_flipped_bit_is_refused_or_another_canonical_record(record, flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_is_refused_or_another_canonical_record(record, flips) -> None:
     for _, data in flips(encode_lineage(record)):
         try:
             other = decode(data)

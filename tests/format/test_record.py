@@ -245,7 +245,7 @@ def test_a_chunk_of_more_records_than_allowed_is_refused() -> None:
 def test_headers_read_are_read_only() -> None:
     chunk = only(encode(PLAIN))
     with pytest.raises(TypeError):
-        chunk.header(0)["k"] = "other"  # type: ignore[index]
+        chunk.header(0)["k"] = "other"
 
 
 def test_chunks_back_to_back_are_all_found() -> None:
@@ -276,7 +276,7 @@ def test_chunks_back_to_back_are_all_found() -> None:
 )
 def test_headers_that_are_not_text_to_text_are_refused(headers: object) -> None:
     with pytest.raises(InvalidInputError):
-        encode_headers(headers)  # type: ignore[arg-type]
+        encode_headers(headers)
 
 
 def test_headers_over_the_limit_are_refused() -> None:
@@ -294,7 +294,7 @@ def test_equal_headers_have_equal_bytes_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("columns", [EXAMPLE, PLAIN], ids=["columns", "plain"])
-def test_every_truncated_chunk_is_refused(columns, cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_chunk_is_refused(columns, cuts) -> None:
     for data in cuts(encode(columns)):
         if data:
             with pytest.raises(CorruptError):
@@ -302,15 +302,15 @@ def test_every_truncated_chunk_is_refused(columns, cuts) -> None:  # type: ignor
 
 
 @pytest.mark.parametrize("columns", [EXAMPLE, PLAIN], ids=["columns", "plain"])
-def test_every_flipped_bit_ends_in_a_typed_error_or_a_chunk(columns, flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_ends_in_a_typed_error_or_a_chunk(columns, flips) -> None:
     good = encode(columns)
     for _, data in flips(good):
         try:
             said = values(only(data))
         except TransitError:
             continue
-        assert len(said[4]) == len(said[5]) == said[2]  # type: ignore[arg-type]
-        assert sum(map(len, said[4])) <= len(data)  # type: ignore[arg-type]
+        assert len(said[4]) == len(said[5]) == said[2]
+        assert sum(map(len, said[4])) <= len(data)
 
 
 def test_timestamps_beyond_64_bits_are_refused() -> None:
@@ -383,7 +383,7 @@ ABSURD = {
 
 
 @pytest.mark.parametrize("head", ABSURD.values(), ids=ABSURD)
-def test_absurd_lengths_are_refused_before_memory_is_taken(head: bytes, poor) -> None:  # type: ignore[no-untyped-def]
+def test_absurd_lengths_are_refused_before_memory_is_taken(head: bytes, poor) -> None:
     script = """
 import sys
 from transit.errors import CorruptError
@@ -398,7 +398,7 @@ except CorruptError:
     assert poor(script, (head + bytes(64)).hex()) == "refused"
 
 
-def test_the_table_in_the_docstring_is_the_struct(tables, fields) -> None:  # type: ignore[no-untyped-def]
+def test_the_table_in_the_docstring_is_the_struct(tables, fields) -> None:
     (table,) = tables(module)
     assert table == fields(CHUNK)
     assert "\n        48     .  timestamps" in (module.__doc__ or "")

@@ -89,14 +89,14 @@ def test_a_segment_comes_back(level: int | None) -> None:
 
 
 @pytest.mark.parametrize("level", [None, 3], ids=["stored", "zstd"])
-def test_every_truncated_segment_is_refused(level, cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_segment_is_refused(level, cuts) -> None:
     for data in cuts(segment(level)):
         with pytest.raises(FormatError):
             read(data)
 
 
 @pytest.mark.parametrize("level", [None, 3], ids=["stored", "zstd"])
-def test_every_flipped_bit_of_a_segment_is_refused(level, flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_segment_is_refused(level, flips) -> None:
     for _, data in flips(segment(level)):
         with pytest.raises(FormatError):
             read(data)
@@ -150,7 +150,7 @@ def test_a_block_that_hardly_shrinks_is_stored_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("level", [None, 3], ids=["stored", "zstd"])
-def test_every_flipped_bit_of_a_block_is_refused(level, flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_a_block_is_refused(level, flips) -> None:
     entry, stored = encode_block(b"payload" * 50, 32, level)
     for _, data in flips(stored):
         with pytest.raises(CorruptError):
@@ -275,14 +275,14 @@ def test_an_index_finds_the_chunk_that_holds_an_offset() -> None:
     assert list(index.rows(2)) == []
 
 
-def test_every_truncated_index_is_refused(cuts) -> None:  # type: ignore[no-untyped-def]
+def test_every_truncated_index_is_refused(cuts) -> None:
     good = encode_index(EXTENTS, KEYS)
     for data in (*cuts(good), good + b"\0"):
         with pytest.raises(CorruptError):
             SegmentIndex(data, "here")
 
 
-def test_every_flipped_bit_of_an_index_ends_in_a_typed_error_or_an_index(flips) -> None:  # type: ignore[no-untyped-def]
+def test_every_flipped_bit_of_an_index_ends_in_a_typed_error_or_an_index(flips) -> None:
     for place, data in flips(encode_index(EXTENTS, KEYS)):
         try:
             index = SegmentIndex(data, "here")
@@ -298,7 +298,7 @@ def test_every_flipped_bit_of_an_index_ends_in_a_typed_error_or_an_index(flips) 
 @pytest.mark.parametrize(("extents", "keys"), [(2**32 - 1, 0), (0, 2**32 - 1), (2**31, 2**31)])
 def test_absurd_index_counts_are_refused_before_memory_is_taken(
     extents: int, keys: int, poor
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     script = """
 import sys
 from transit.errors import CorruptError
@@ -311,7 +311,7 @@ except CorruptError:
     assert poor(script, (INDEX.pack(extents, keys) + bytes(64)).hex()) == "refused"
 
 
-def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:  # type: ignore[no-untyped-def]
+def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:
     header, entry, footer, index = tables(module)
     assert header == fields(HEADER)
     assert entry == fields(ENTRY)

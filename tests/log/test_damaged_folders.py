@@ -46,7 +46,7 @@ def fill(log: transit.Log, rounds: int, size: int = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def several(quick_folder, copied, contents: Read) -> Store:  # type: ignore[no-untyped-def]
+def several(quick_folder, copied, contents: Read) -> Store:
     path = quick_folder("several")
     with transit.open(path / "open", settings=SMALL_FILES) as log:
         fill(log, 5)
@@ -63,7 +63,7 @@ def several(quick_folder, copied, contents: Read) -> Store:  # type: ignore[no-u
 
 
 @pytest.fixture(scope="module")
-def sealed(quick_folder, folder_at, contents: Read) -> Store:  # type: ignore[no-untyped-def]
+def sealed(quick_folder, folder_at, contents: Read) -> Store:
     path = quick_folder("sealed") / "store"
     with transit.open(path, settings=transit.Settings(block_bytes=4096)) as log:
         for n in range(3):
@@ -179,7 +179,7 @@ def test_a_newest_wal_without_a_whole_header_is_made_again(
 
 def test_a_wal_whose_records_a_commit_covers_is_ignored(
     quick_folder, copied, folder_at, contents: Read
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """A crash between a commit and the removal of the WAL leaves exactly this."""
     path = quick_folder("leftover")
     with transit.open(path / "open") as log:

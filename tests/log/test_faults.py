@@ -252,7 +252,7 @@ def test_a_sync_that_fails_for_several_threads_names_every_append_that_was_writt
     fault = f"fdatasync:error=EIO:delay_enter=20000:when={nth}"
     run = faulty("threads:abab", fault, only=WAL)
     assert {error for _, error in run.errors} == {"OutcomeUnknownError", "PoisonedError"}
-    named = [triple for words in run.said for triple in words.get("in_doubt", ())]  # type: ignore[attr-defined]
+    named = [triple for words in run.said for triple in words.get("in_doubt", ())]
     kept = {(name, offset) for name, offset, _ in run.acknowledged} | {("a", 0), ("b", 0)}
     with transit.open(path) as log:
         found = {(name, offset) for name in "ab" for offset in range(len(log.stream(name)))}

@@ -91,7 +91,7 @@ def fill(log: transit.Log, size: int = 9) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed(quick_folder, folder_at) -> Scene:  # type: ignore[no-untyped-def]
+def closed(quick_folder, folder_at) -> Scene:
     path = quick_folder("closed") / "store"
     with transit.open(path) as log:
         fill(log)
@@ -101,7 +101,7 @@ def closed(quick_folder, folder_at) -> Scene:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
-def killed(quick_folder, copied) -> Scene:  # type: ignore[no-untyped-def]
+def killed(quick_folder, copied) -> Scene:
     path = quick_folder("killed")
     with transit.open(path / "open") as log:
         fill(log)
@@ -109,7 +109,7 @@ def killed(quick_folder, copied) -> Scene:  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
-def large(quick_folder, folder_at, copied) -> dict[str, Scene]:  # type: ignore[no-untyped-def]
+def large(quick_folder, folder_at, copied) -> dict[str, Scene]:
     """Closed and killed folders with frames of several sectors."""
     path = quick_folder("large")
     with transit.open(path / "open") as log:
@@ -119,7 +119,7 @@ def large(quick_folder, folder_at, copied) -> dict[str, Scene]:  # type: ignore[
 
 
 @pytest.fixture(scope="module")
-def unsynced(quick_folder, copied) -> Scene:  # type: ignore[no-untyped-def]
+def unsynced(quick_folder, copied) -> Scene:
     path = quick_folder("unsynced")
     with transit.open(path / "open", settings=SLOW_FLUSH) as log:
         stream = log.create("s")
@@ -444,7 +444,7 @@ def test_a_torn_frame_is_cut_whatever_sectors_are_missing(unsynced: Scene, opene
 @pytest.mark.parametrize("gap", range(0, 64, 8))
 def test_a_torn_header_across_two_sectors_is_cut_whichever_is_missing(
     gap: int, tmp_path: Path, copied, opened: Opened, contents: Read
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """The last frame starts `gap` bytes before a sector ends."""
     with transit.open(tmp_path / "open", settings=SLOW_FLUSH) as log:
         stream = log.create("s")
@@ -503,7 +503,7 @@ def test_an_unsynced_frame_missing_before_others_is_cut_together_with_them(
 
 def test_a_frame_missing_before_one_that_says_it_was_durable_is_refused(
     tmp_path: Path, copied, opened: Opened
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     with transit.open(tmp_path / "open", settings=SLOW_FLUSH) as log:
         stream = log.create("s")
         for n in range(3):
@@ -608,7 +608,7 @@ def test_a_frame_with_fitting_checksums_and_impossible_contents_is_refused(
     assert isinstance(opened(closed, data).error, transit.CorruptError)
 
 
-def test_a_frame_that_states_an_absurd_size_takes_no_memory(closed: Scene, poor) -> None:  # type: ignore[no-untyped-def]
+def test_a_frame_that_states_an_absurd_size_takes_no_memory(closed: Scene, poor) -> None:
     position = closed.frames[-2].position
     frame = bytearray(
         encode_frame(b"", position, 0, 64, 1, DATA, wal_seed(closed.folder.store_id, 0))

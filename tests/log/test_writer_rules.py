@@ -1,0 +1,140 @@
+"""Rules of the writer and its neighbours that only a look behind the public surface can show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+import transit
+from transit.format.frame import END
+from transit.log.blocks import BlockCache
+from transit.log.recover import scan
+from transit.log.wal import Wal
+
+PATIENT = transit.Settings(flush_interval_ms=60_000)
+
+
+def wal_files(store: Path) -> list[Path]:
+    return sorted((store / "wal").glob("*.wal"))
+
+
+def test_an_end_frame_is_written_when_all_before_it_is_durable(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s", durability="os", settings=PATIENT) as log:
+        stream = log.create("s")
+        for number in range(10):
+            stream.append(b"%d" % number)
+        with log._handle.sealing_paused():
+            log._handle.writer.rotate()
+            copy = shutil.copytree(tmp_path / "s", tmp_path / "copy")
+    store_id = bytes.fromhex(log.store_id)
+    wal = Wal.open(str(copy / "wal"), store_id, 0, BlockCache(0), write=False)
+    assert wal is not None
+    last = [frame.header for frame in scan(wal)][-1]
+    assert last.kind == END
+    assert last.durable == last.position
+
+
+@pytest.mark.parametrize("idle", ["cursor", "merge", "refused"])
+def test_a_transaction_that_writes_nothing_does_not_stop_the_flusher(
+    tmp_path: Path, idle: str
+) -> None:
+    with transit.open(tmp_path / "s", durability="os") as log:
+        stream = log.create("s")
+        other = stream.branch("other")
+        log.merge("m", [stream, other], policy="append", merge_id="once")
+        cursor = stream.cursor("c")
+        log.sync()
+        for _ in range(3):
+            time.sleep(0.1)
+            if idle == "cursor":
+                cursor.advance(0)
+            elif idle == "merge":
+                log.merge("m", [stream, other], policy="append", merge_id="once")
+            else:
+                with pytest.raises(transit.AlreadyExistsError):
+                    log.create("s")
+            stream.append(b"x")
+            deadline = time.monotonic() + 10
+            while log.status().unsynced_bytes and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert log.status().unsynced_bytes == 0
+
+
+def test_a_waiting_record_as_large_as_a_frame_may_be_is_framed(tmp_path: Path) -> None:
+    settings = transit.Settings(
+        record_bytes_max=4096, frame_bytes_max=4096, flush_interval_ms=60_000
+    )
+    with transit.open(tmp_path / "s", durability="memory", settings=settings) as log:
+        stream = log.create("s")
+        payloads = [bytes([number]) * 4096 for number in range(5)]
+        for payload in payloads:
+            stream.append(payload)
+        log.sync()
+        assert [record.payload for record in stream] == payloads
+
+
+def test_waiting_records_with_large_headers_are_framed_in_time(tmp_path: Path) -> None:
+    settings = transit.Settings(
+        record_bytes_max=1000, frame_bytes_max=100_000, flush_interval_ms=60_000
+    )
+    with transit.open(tmp_path / "s", durability="memory", settings=settings) as log:
+        stream = log.create("s")
+        for number in range(20):
+            stream.append(b"x", headers={"h": str(number) * 10_000})
+        log.sync()
+        assert [record.headers["h"][0] for record in stream] == [str(n)[0] for n in range(20)]
+
+
+def test_verify_reads_the_other_segments_when_one_is_missing(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s") as log:
+        stream = log.create("s")
+        for number in range(3):
+            stream.append(b"%d" % number)
+            log.seal()
+        damaged = sorted((tmp_path / "s" / "segments").glob("*.seg"))[1]
+        damaged.unlink()
+        report = log.verify()
+        assert not report.ok
+        assert report.counts["segments"] == 3
+        assert report.counts["blocks"] == 2
+        assert any(damaged.name in finding.place for finding in report.findings)
+
+
+def test_a_wal_that_outlived_its_commit_is_dropped_by_the_next_writer(tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    with transit.open(store) as log:
+        log.create("s").append(b"x")
+        kept = wal_files(store)[0].read_bytes()
+        log.seal()
+    (store / "wal" / f"{0:020d}.wal").write_bytes(kept)
+    assert len(wal_files(store)) == 2
+    with transit.open(store) as log:
+        assert [record.payload for record in log.stream("s")] == [b"x"]
+        assert len(wal_files(store)) == 1
+        assert log.verify().ok
+
+
+def test_a_store_with_more_segments_than_open_files_is_read(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s") as log:
+        stream = log.create("s")
+        for number in range(40):
+            stream.append(b"%d" % number)
+            log.seal()
+    with transit.open(tmp_path / "s", mode="read") as log:
+        before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        assert len(list(log.stream("s"))) == 40
+        after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        assert after - before <= 2
+
+
+def test_a_list_changed_by_another_thread_does_not_reach_the_frame(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s", durability="os") as log:
+        stream = log.create("s")
+        payloads = [b"a", bytearray(b"b"), memoryview(b"c")]
+        stream.append_many(payloads)
+        payloads[1][:] = b"z"
+        assert [record.payload for record in stream] == [b"a", b"b", b"c"]
