@@ -94,6 +94,8 @@ class Log:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._lineage = Lineage(handle)
+        # Ids looked at so far, and how many of them are streams of the user's.
+        self._counted = (0, 0)
 
     def __repr__(self) -> str:
         return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
@@ -304,7 +306,7 @@ class Log:
             store_id=self.store_id,
             mode=handle.mode,
             durability=handle.durability,
-            streams=sum(not r.name.startswith("$") for _, r in lineage_records(handle)),
+            streams=self._count_streams(),
             records=view.wals[-1].next_lsn if view.wals else catalog.commits.next_lsn,
             commits=catalog.commits.count,
             head=catalog.commits.root,
@@ -316,6 +318,14 @@ class Log:
             unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
             seal_error=str(error) if error is not None else "",
         )
+
+    def _count_streams(self) -> int:
+        seen, count = self._counted
+        for stream_id, record in lineage_records(self._handle, seen):
+            seen = stream_id + 1
+            count += not record.name.startswith("$")
+        self._counted = (seen, count)
+        return count
 
     def close(self) -> None:
         """Make everything durable and let the store go; closing again does nothing."""
