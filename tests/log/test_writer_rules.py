@@ -138,3 +138,57 @@ def test_a_list_changed_by_another_thread_does_not_reach_the_frame(tmp_path: Pat
         stream.append_many(payloads)
         payloads[1][:] = b"z"
         assert [record.payload for record in stream] == [b"a", b"b", b"c"]
+
+
+def test_records_appended_one_by_one_are_read_as_they_were_written(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s", durability="os", settings=PATIENT) as log:
+        streams = [log.create(name) for name in "abc"]
+        expected: dict[str, list[tuple[bytes, int, dict[str, str]]]] = {"a": [], "b": [], "c": []}
+
+        def wrote(stream: transit.Stream, payload: bytes, time: int, kind: str | None) -> None:
+            expected[stream.name].append((payload, time, {"kind": kind} if kind else {}))
+
+        for number in range(600):
+            stream = streams[number % 3]
+            kind = [None, "x", "y" * number][number % 5 % 3]
+            headers = {"kind": kind} if kind else None
+            stream.append(b"%d" % number * (number % 7), headers=headers, timestamp=-number)
+            wrote(stream, b"%d" % number * (number % 7), -number, kind)
+            if number % 50 == 0:
+                with log.batch() as batch:
+                    for one in streams:
+                        batch.append(one, b"batch", timestamp=number)
+                        wrote(one, b"batch", number, None)
+                streams[0].append_many([b"m", b"", b"n" * 5000], timestamps=[1, 2, 3])
+                for payload, time in ((b"m", 1), (b"", 2), (b"n" * 5000, 3)):
+                    wrote(streams[0], payload, time, None)
+        for sealed in (False, True):
+            if sealed:
+                log.seal()
+            for stream in streams:
+                want = expected[stream.name]
+                assert [(r.payload, r.timestamp, dict(r.headers)) for r in stream] == want
+                for start in (0, 1, 57, len(want) - 1):
+                    assert [r.payload for r in stream.read(start)] == [w[0] for w in want[start:]]
+
+
+@pytest.mark.parametrize("part", [0, 20, 50, 60, 90, 120])
+def test_a_frame_damaged_among_many_is_named_and_not_skipped(tmp_path: Path, part: int) -> None:
+    with transit.open(tmp_path / "s", durability="os", settings=PATIENT) as log:
+        stream = log.create("s")
+        for number in range(50):
+            stream.append(b"%040d" % number)
+        position = log._handle.writer.wal.index[stream.id].positions[20]
+        path = wal_files(tmp_path / "s")[0]
+        with path.open("r+b") as file:
+            file.seek(position + part)
+            byte = file.read(1)[0]
+            file.seek(position + part)
+            file.write(bytes([byte ^ 4]))
+        with pytest.raises(transit.CorruptError, match=f"byte {position}"):
+            list(stream.read())
+        assert len(list(stream.read(0, 20))) == 20
+        with path.open("r+b") as file:
+            file.seek(position + part)
+            file.write(bytes([byte]))
+        assert len(list(stream.read())) == 50

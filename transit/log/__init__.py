@@ -1,6 +1,7 @@
 """The log on local disk: append, recover, seal, read.
 
 wal        one WAL file: frames written and read, and where each stream's chunks are in it
+gather     many frames of one record each, read as one chunk
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
 segments   sealed files read block by block

@@ -39,6 +39,7 @@ from transit.format.frame import (
 from transit.format.names import wal_name
 from transit.format.record import Chunk
 from transit.log.blocks import BlockCache, DecodedBlock
+from transit.log.gather import gather
 
 READ_BYTES: Final = 4 * 1024
 SLAB_BYTES: Final = 1024 * 1024
@@ -236,29 +237,43 @@ class Wal:
         return bisect_right(chunks.firsts, offset) - 1 if chunks is not None else -1
 
     def chunks(self, stream: int, row: int) -> Iterator[Chunk]:
-        """The chunks of `stream` from `row` on, read in slabs of whole frames."""
-        positions = self.index[stream].positions
-        slab, start = b"", 0
-        while row < len(positions):
-            position = positions[row]
-            recent, known = self.recent
-            if recent == position:
-                yield from (chunk for chunk in known if chunk.stream == stream)
+        """The chunks of `stream` from `row` on; runs of frames of one record come as one chunk."""
+        index = self.index[stream]
+        while row < len(index.positions):
+            stop = self._run(index, row)
+            if stop - row > 1:
+                run = index.positions[row : stop + 1]
+                chunk = gather(self.file, self.seed, stream, index.firsts[row], run)
+                if chunk is not None:
+                    yield chunk
+                    row = stop
+                    continue
+            while row < stop:
+                yield self._next_chunk(stream, index, row)
                 row += 1
-                continue
-            at = position - start
-            header = None
-            if 0 <= at < len(slab):
-                header = decode_frame_header(slab, at, position, self.seed)
-            if header is None or header.stop - start > len(slab):
-                # Up to where some later frame starts, so that no frame is read in part.
-                end = bisect_right(positions, position + SLAB_BYTES, row + 1) - 1
-                header, slab = self.frame_at(position, max(positions[end] - position, READ_BYTES))
-                start, at = position, 0
-            elif not body_is_valid(header, slab, at, self.seed):
-                self.frame_at(position)
-            yield self._chunk_in(stream, header, slab, at)
-            row += 1
+
+    def _next_chunk(self, stream: int, index: StreamChunks, row: int) -> Chunk:
+        position = index.positions[row]
+        recent, known = self.recent
+        if recent == position:
+            return next(chunk for chunk in known if chunk.stream == stream)
+        # Where the stream's next frame starts is often where this one ends.
+        following = index.positions[row + 1 : row + 2]
+        size = following[0] - position if following else READ_BYTES
+        return self._chunk_in(
+            stream, *self.frame_at(position, min(max(size, READ_BYTES), SLAB_BYTES))
+        )
+
+    def _run(self, index: StreamChunks, row: int) -> int:
+        """One past the last of the rows from `row` on that are of one record each, or `row + 1`.
+
+        The row after a run is never part of it: where it starts tells how far to read.
+        """
+        firsts, positions = index.firsts, index.positions
+        stop = bisect_right(positions, positions[row] + SLAB_BYTES, row, len(firsts)) - 1
+        while stop > row + 1 and firsts[stop] - firsts[row] != stop - row:
+            stop = (row + stop) // 2
+        return max(stop, row + 1)
 
     def _chunk_in(self, stream: int, header: FrameHeader, data: bytes, at: int = 0) -> Chunk:
         place = f"{self.path}, frame at {header.position}"
