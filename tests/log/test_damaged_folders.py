@@ -233,6 +233,15 @@ def test_a_missing_commit_is_refused(mode: str, sealed: Store) -> None:
         assert isinstance(refuses(sealed, {name: None}, mode), transit.CorruptError), name
 
 
+def test_a_missing_commit_is_refused_where_no_wal_tells_of_it_either(sealed: Store) -> None:
+    no_wal: dict[str, bytes | None] = dict.fromkeys(sealed.folder.wals)
+    for name in sealed.names("commits/")[:-1]:
+        for mode in MODES:
+            error = refuses(sealed, {**no_wal, name: None}, mode)
+            assert isinstance(error, transit.CorruptError)
+            assert name in error.place
+
+
 def test_every_flipped_bit_of_a_commit_is_refused(sealed: Store) -> None:
     for name in sealed.names("commits/")[1:]:
         data = sealed.folder.files[name]

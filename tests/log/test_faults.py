@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pytest
 
 import transit
+from transit.format.frame import END
 
 TRACER = shutil.which("strace")
 SOURCE = str(Path(transit.__file__).parents[1])
@@ -477,11 +478,13 @@ def test_a_process_killed_while_it_cuts_a_torn_tail_leaves_it_to_the_next(
     check_kept(path)
 
 
-def test_a_process_killed_after_an_end_frame_leaves_a_wal_that_is_synced_before_it_is_built_on(
-    faulty: Faulty, opening: Opening, path: Path
+def test_a_wal_whose_end_frame_was_not_synced_is_synced_before_it_is_built_on(
+    faulty: Faulty, opening: Opening, path: Path, folder_at
 ) -> None:
-    nth = opening("fdatasync") + 1
+    """Rotation syncs before the end frame and after it: the process dies at the second."""
+    nth = opening("fdatasync") + 2
     assert faulty("os:a os:b seal", f"fdatasync:signal=KILL:when={nth}", only=WAL).killed
+    assert folder_at(path).frames(WAL)[-1].kind == END
     run = faulty("append:a", "fdatasync:delay_exit=1")
     first = next(call for call in run.calls if "fdatasync" in call and "/wal/" in call)
     assert WAL in first

@@ -16,7 +16,6 @@ and each hash has 32 bytes.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from transit.errors import InvalidInputError
@@ -27,12 +26,19 @@ TREE_SIZE_MAX: Final = 2**63 - 1
 
 def leaf_hash(data: bytes) -> bytes:
     """The hash of one leaf (RFC 6962, section 2.1): 32 bytes."""
-    return sha256(b"\x00" + data).digest()
+    return _sha256(b"\x00" + data)
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of the node over two subtrees (RFC 6962, section 2.1): 32 bytes."""
-    return sha256(b"\x01" + left + right).digest()
+    return _sha256(b"\x01" + left + right)
+
+
+def _sha256(data: bytes = b"") -> bytes:
+    # Loaded here: opening OpenSSL takes longer than all of this package, and only commits need it.
+    from hashlib import sha256
+
+    return sha256(data).digest()
 
 
 class CompactRange(NamedTuple):
@@ -78,7 +84,7 @@ class CompactRange(NamedTuple):
         """
         self._require_valid()
         if not self.hashes:
-            return sha256().digest()
+            return _sha256()
         *larger, result = self.hashes
         for subtree in reversed(larger):
             result = node_hash(subtree, result)
