@@ -407,7 +407,7 @@ class Stream:
                 handle.refresh()
                 stop = state.next_offset
                 if stop > position:
-                    yield from records(handle.catalog, state, position, stop)
+                    yield from self._new_records(position, stop)
                     position, deadline = stop, _deadline(timeout)
                 elif waiter is None:
                     # Listen first, then look once more: nothing falls between the two.
@@ -419,6 +419,14 @@ class Stream:
         finally:
             if waiter is not None:
                 waiter.close()
+
+    def _new_records(self, start: int, stop: int) -> Iterator[Record]:
+        catalog, state = self._handle.catalog, self._state
+        chunk = catalog.recent_chunk(state.id)
+        if chunk is not None and (chunk.first, chunk.stop) == (start, stop):
+            # Just taken up, and all there is: no need to look for it.
+            return Batch(chunk, 0, chunk.count, start, self._source).records()
+        return records(catalog, state, start, stop)
 
     async def follow(
         self, start: int | None = None, timeout: float | None = None
@@ -436,7 +444,7 @@ class Stream:
                 handle.refresh()
                 stop = state.next_offset
                 if stop > position:
-                    for record in records(handle.catalog, state, position, stop):
+                    for record in self._new_records(position, stop):
                         yield record
                     position, deadline = stop, _deadline(timeout)
                 elif (left := deadline - time.monotonic()) > 0:

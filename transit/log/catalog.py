@@ -377,6 +377,12 @@ class Catalog:
         state = self._states.get(stream_id)
         return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
 
+    def recent_chunk(self, stream_id: int) -> Chunk | None:
+        """The stream's chunk in the frame that was taken up last, if it has one there."""
+        wals = self.view.wals
+        chunks = wals[-1].recent[1] if wals else []
+        return next((chunk for chunk in chunks if chunk.stream == stream_id), None)
+
     def own_chunk(self, state: StreamState, offset: int) -> Chunk:
         """The chunk that holds a stream's own record at `offset`."""
         return self._own_chunk(state.id, state.sealed, offset)
