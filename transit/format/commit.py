@@ -2,7 +2,8 @@
 
 A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
 
-    checksum   XXH3-64 of these bytes with 16 zeros in its place, 16 hex digits: against accidents
+    checksum   XXH3-64 of these bytes with 16 zeros in its place, 16 hex digits: against accidents;
+               it sorts first, so its place is always the same
     format     1
     store      store id, 32 hex digits
     number     0, 1, 2, …

@@ -31,10 +31,11 @@ A data frame commits its records, all or none. A mark has no body and says that 
 is durable; closing a store writes one. An end frame has no body either and is the file's last: the
 next WAL file starts at its LSN.
 
-A frame is valid if and only if: magic, position and both checksums fit, the body lies in the
-file, and the padding is as above. Because the padding ends in a byte that is not zero, a frame
-whose last bytes never reached the disk is told from one that was damaged later
-(`transit.log.recover`).
+A frame is valid if and only if: magic, position and both checksums fit, the body lies in the file,
+and the padding is as above. Its contents must fit too: chunks of distinct streams that fill the
+body and hold as many records as stated, in a data frame and in no other. Because the padding ends
+in a byte that is not zero, a frame whose last bytes never reached the disk is told from one that
+was damaged later (`transit.log.recover`).
 Zeros where a frame would start, to the end of the file, are the unused rest of a preallocated file.
 A reader refuses a file of another format version.
 """

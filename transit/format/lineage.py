@@ -9,7 +9,8 @@ sorted, no white space, UTF-8) of one of three shapes, told apart by "kind":
              or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
 
 each with an optional "metadata" object of scalars and an optional "codec" name. The params of
-policy "select" are {"selected": place in "parents", counted from 0}.
+policy "select" are {"selected": place in "parents", counted from 0}. A merge id is any name; one
+that was not given is the BLAKE3 of the JSON array [name, parents, base, policy, version, params].
 
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
 the same bytes; every offset is at least -1, every count at least 1, every id smaller than the

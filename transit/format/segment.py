@@ -12,8 +12,9 @@ All numbers are little-endian. The parts of the file, in order:
          .     .  footer
        -48    48  tail
 
-Each block is chunks (`transit.format.record`), stored as they are or as one zstd frame that states
-its content size. A block's entry in the footer, 64 bytes:
+Chunks lie in order of (stream id, first offset), through all blocks. Each block is chunks
+(`transit.format.record`), stored as they are or as one zstd frame that states its content size. A
+block's entry in the footer, 64 bytes:
 
          0     8  position in the file
          8     4  stored size
@@ -46,9 +47,9 @@ The index, sorted, says where chunks are and which names the segment introduces:
          .     .  keys by (key, stream id), as columns: key 8 (`transit.format.names`), stream id 8
 
 Valid if and only if: the tail's digest fits the footer; every block lies between header and index
-without a gap or an overlap; sizes are within limits; checksums and digests fit; the
-decompressed size is the one stated; the index lists exactly the chunks of the blocks and the keys
-of the lineage records in them. A reader refuses another format version.
+without a gap or an overlap; a block's chunks are at most 1 GiB, the footer 64 MiB; checksums and
+digests fit; the decompressed size is the one stated; the index lists exactly the chunks of the
+blocks and the keys of the lineage records in them. A reader refuses another format version.
 """
 
 from __future__ import annotations
