@@ -9,6 +9,7 @@ from benchmarks.workload import Aim, Workload
 from benchmarks.workloads.append_many import AppendMany
 from benchmarks.workloads.append_one import AppendOne
 from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
+from benchmarks.workloads.chain import Chain
 from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
@@ -35,6 +36,7 @@ ALL: tuple[Maker, ...] = (
     partial(Replay, "records", 1.0, "sealed"),
     partial(Replay, "records", 1.0, "sealed-uncompressed"),
     partial(Replay, "records", 1.0, "wal"),
+    Chain,
     partial(ReplayMemory, "sealed"),
     partial(ReplayMemory, "wal"),
     partial(Columns, "sealed"),

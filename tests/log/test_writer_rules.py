@@ -192,3 +192,23 @@ def test_a_frame_damaged_among_many_is_named_and_not_skipped(tmp_path: Path, par
             file.seek(position + part)
             file.write(bytes([byte]))
         assert len(list(stream.read())) == 50
+
+
+def test_a_wal_old_enough_is_sealed_in_the_background(tmp_path: Path) -> None:
+    settings = transit.Settings(seal_interval_s=0.1)
+    with transit.open(tmp_path / "s", settings=settings) as log:
+        log.create("s").append(b"x")
+        deadline = time.monotonic() + 20
+        while not log.status().commits and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert log.status().commits >= 1
+        assert [record.payload for record in log.stream("s")] == [b"x"]
+
+
+def test_another_platform_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(transit.UnsupportedPlatformError, match="win32"):
+        transit.open(tmp_path / "s")
+    assert not (tmp_path / "s").exists()
