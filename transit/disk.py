@@ -103,12 +103,6 @@ class File:
         with translated(self.path):
             return os.fstat(self._fd).st_size
 
-    @property
-    def unlinked(self) -> bool:
-        """Whether the file has lost its name."""
-        with translated(self.path):
-            return os.fstat(self._fd).st_nlink == 0
-
     def read_at(self, position: int, size: int) -> bytes:
         """Up to `size` bytes from `position`; fewer only at the end of the file."""
         try:

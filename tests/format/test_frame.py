@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import transit.format.frame as module
-from transit.errors import CorruptError, UnsupportedVersionError
+from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum, wal_seed
 from transit.format.frame import (
     CHECKSUM,
@@ -26,6 +26,7 @@ from transit.format.frame import (
     encode_wal_header,
     frame_bytes,
     frame_chunks,
+    join_frame,
 )
 from transit.format.record import Columns, encode_chunk
 
@@ -223,3 +224,14 @@ def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:
     assert frames == [*fields(FRAME), (FRAME.size, CHECKSUM.size)]
     assert "\n        56     .  body" in (module.__doc__ or "")
     assert (WAL_HEADER.size, FRAME_BYTES) == (64, 56)
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b"one"], [b"a" * 48, b"", b"bc" * 5000]])
+def test_a_frame_joined_from_parts_is_the_frame_of_the_whole(parts: list[bytes]) -> None:
+    fields = (4096, 40, 64, 3, DATA, SEED)
+    assert join_frame(parts, *fields) == encode_frame(b"".join(parts), *fields)
+
+
+def test_a_part_that_is_not_bytes_is_refused() -> None:
+    with pytest.raises(InvalidInputError):
+        join_frame([b"a", "b"], 64, 0, 64, 1, DATA, SEED)  # type: ignore[list-item]

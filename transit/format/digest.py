@@ -5,11 +5,7 @@ Source: "BLAKE3: one function, fast everywhere", O'Connor, Aumasson, Neves, Wilc
 
 from __future__ import annotations
 
-from typing import Final
-
 import blake3
-
-DIGEST_BYTES: Final = 32
 
 
 def digest(data: bytes | bytearray | memoryview) -> bytes:

@@ -43,9 +43,10 @@ A reader refuses a file of another format version.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from transit.errors import CorruptError, UnsupportedVersionError
+from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.record import Chunk, chunks_of
 
@@ -121,6 +122,33 @@ def encode_frame(
         checksum(body, seed + position & _UINT64),
     )  # fmt: skip
     return b"".join((head, CHECKSUM.pack(checksum(head, seed)), body, PADDING[size % ALIGNMENT]))
+
+
+def join_frame(
+    parts: Sequence[bytes],
+    position: int,
+    lsn: int,
+    durable: int,
+    records: int,
+    kind: int,
+    seed: int,
+) -> bytearray:
+    """`encode_frame` of the joined `parts`, with one copy less of a large body.
+
+    `InvalidInputError` when a part is not bytes, or the body is larger than a frame can say.
+    """
+    try:
+        frame = bytearray().join((bytes(FRAME_BYTES), *parts))
+    except TypeError as error:
+        raise InvalidInputError(f"payloads must be bytes: {error}") from None
+    size = len(frame) - FRAME_BYTES
+    if size > BODY_BYTES_MAX:
+        raise InvalidInputError(f"{size} bytes in one frame; it holds {BODY_BYTES_MAX}")
+    body = checksum(memoryview(frame)[FRAME_BYTES:], seed + position & _UINT64)
+    FRAME.pack_into(frame, 0, FRAME_MAGIC, size, position, lsn, durable, records, kind, body)
+    CHECKSUM.pack_into(frame, FRAME.size, checksum(memoryview(frame)[: FRAME.size], seed))
+    frame += PADDING[size % ALIGNMENT]
+    return frame
 
 
 def decode_frame_header(data: bytes, at: int, position: int, seed: int) -> FrameHeader | None:

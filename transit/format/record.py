@@ -333,11 +333,6 @@ class Chunk:
         """The timestamp of record `place`, counted within the chunk."""
         return (self._times or self.timestamps)[place] if self._times_at[1] else self._time_first
 
-    @property
-    def has_headers(self) -> bool:
-        """Whether any record has headers."""
-        return bool(self._table)
-
     def header(self, place: int) -> HeaderMap:
         """The headers of record `place`, counted within the chunk; read-only."""
         if not self._table:

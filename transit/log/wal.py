@@ -17,24 +17,20 @@ from collections.abc import Iterator
 from typing import Final
 
 from transit.disk import File, sync_folder
-from transit.errors import CorruptError, InvalidInputError
-from transit.format.checksum import checksum, wal_seed
+from transit.errors import CorruptError
+from transit.format.checksum import wal_seed
 from transit.format.frame import (
-    ALIGNMENT,
-    CHECKSUM,
     DATA,
     END,
-    FRAME,
-    FRAME_BYTES,
-    FRAME_MAGIC,
-    PADDING,
     WAL_HEADER,
     FrameHeader,
     body_is_valid,
     decode_frame_header,
     decode_wal_header,
+    encode_frame,
     encode_wal_header,
     frame_chunks,
+    join_frame,
 )
 from transit.format.names import wal_name
 from transit.format.record import Chunk
@@ -127,17 +123,7 @@ class Wal:
         On an error the tail has not moved, and what was half written lies beyond it.
         """
         position = self.tail
-        try:
-            frame = bytearray().join((bytes(FRAME_BYTES), *parts))
-        except TypeError as error:
-            raise InvalidInputError(f"payloads must be bytes: {error}") from None
-        size = len(frame) - FRAME_BYTES
-        body = checksum(memoryview(frame)[FRAME_BYTES:], self.seed + position & _UINT64)
-        FRAME.pack_into(
-            frame, 0, FRAME_MAGIC, size, position, self.next_lsn, self.durable, records, kind, body
-        )
-        CHECKSUM.pack_into(frame, FRAME.size, checksum(memoryview(frame)[: FRAME.size], self.seed))
-        frame += PADDING[size % ALIGNMENT]
+        frame = join_frame(parts, position, self.next_lsn, self.durable, records, kind, self.seed)
         self.file.write_at(position, frame)
         self.advance(position + len(frame), records, kind)
         return position
@@ -145,18 +131,11 @@ class Wal:
     def append_one(self, head: bytes, payload: bytes) -> int:
         """`append` of one record in one chunk, with fewer steps: most frames are of this kind."""
         position = self.tail
-        seed = self.seed
-        body = head + payload
-        size = len(body)
-        frame = FRAME.pack(
-            FRAME_MAGIC, size, position, self.next_lsn, self.durable, 1, DATA,
-            checksum(body, seed + position & _UINT64),
-        )  # fmt: skip
-        data = b"".join(
-            (frame, CHECKSUM.pack(checksum(frame, seed)), body, PADDING[size % ALIGNMENT])
+        frame = encode_frame(
+            head + payload, position, self.next_lsn, self.durable, 1, DATA, self.seed
         )
-        self.file.write_at(position, data)
-        self.tail = position + len(data)
+        self.file.write_at(position, frame)
+        self.tail = position + len(frame)
         self.next_lsn += 1
         self.marked = False
         return position
