@@ -212,3 +212,14 @@ def test_another_platform_is_refused_before_anything_is_made(
     with pytest.raises(transit.UnsupportedPlatformError, match="win32"):
         transit.open(tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_futures_are_resolved_once_when_the_store_closes_beside_the_flusher(
+    tmp_path: Path,
+) -> None:
+    for number in range(60):
+        log = transit.open(tmp_path / str(number), durability="os")
+        stream = log.create("s")
+        futures = [stream.submit(b"x", durability="local") for _ in range(20)]
+        log.close()
+        assert [future.result(timeout=10).offset for future in futures] == list(range(20))

@@ -8,6 +8,7 @@ Closing, in order: everything is made durable; the writer refuses; the threads e
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +42,7 @@ class Writing:
         self._root = root
         self._settings = settings
         self._submitted: deque[_Submitted] = deque()
+        self._flushing = threading.Lock()
         if read_store_id(root) is None:
             make_folder(root)
         self._locks = Locks(root, mode, settings)
@@ -104,6 +106,10 @@ class Writing:
 
     def flush(self) -> None:
         """What the flusher does: end a WAL that is old enough, sync, resolve futures."""
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
         # Whatever is submitted from here on waits for the next round.
         count = len(self._submitted)
         error: TransitError | None = None
