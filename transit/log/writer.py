@@ -425,13 +425,13 @@ class Writer:
         if not wal.ended:
             # An end frame says that all before it is durable, so that comes first.
             self._sync_now(wal)
+            # From here on, until there is a next file, every append has to come by here.
+            self._limit = 0
             try:
                 wal.append([], 0, END)
             except BaseException as error:
                 self._write_failed(wal, error)
                 raise
-            # Until there is a next file, every append has to come by here.
-            self._limit = 0
             self._sync_now(wal)
             # The space reserved beyond it is of more use to the files that come next.
             wal.cut()
