@@ -8,7 +8,7 @@ from types import TracebackType
 
 import msgspec
 
-from transit.config import Durability, Mode, Settings, durability_level
+from transit.config import DURABILITIES, Durability, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.creation import create_stream
 from transit.engine.handle import Handle
@@ -80,8 +80,7 @@ def open(
     level = durability_level(durability)
     if settings is not None and not isinstance(settings, Settings):
         raise InvalidInputError(f"settings must be Settings, not {type(settings).__name__}")
-    names: tuple[Durability, ...] = ("memory", "os", "local")
-    return Log(Handle(root, checked_mode, names[level], settings or Settings()))
+    return Log(Handle(root, checked_mode, DURABILITIES[level], settings or Settings()))
 
 
 class Log:

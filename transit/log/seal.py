@@ -24,7 +24,7 @@ from typing import Final
 from transit.config import Settings
 from transit.disk import Lock, NewFile, list_folder, remove, sync_folder
 from transit.errors import CorruptError, PoisonedError, SyncFailedError, TransitError
-from transit.format.commit import Commit, SegmentRef
+from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.names import (
     SEGMENT_DIR,
@@ -112,7 +112,7 @@ class Sealer:
         ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
         self._commit(ref)
 
-    def _commit(self, ref: SegmentRef) -> Commit | None:
+    def _commit(self, ref: SegmentRef) -> None:
         catalog = self._catalog
         with catalog.changing:
             commit = catalog.commits.add((ref,), self._epoch)
@@ -127,7 +127,6 @@ class Sealer:
                     )
             else:
                 catalog.take_segments([catalog.segment(ref)])
-        return commit
 
 
 class SegmentWriter:
