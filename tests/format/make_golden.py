@@ -30,7 +30,7 @@ from transit.format.lineage import (
     Root,
     encode_lineage,
 )
-from transit.format.names import merge_key, name_key
+from transit.format.names import index_name, merge_key, name_key
 from transit.format.record import (
     Chunk,
     Columns,
@@ -44,11 +44,14 @@ from transit.format.segment import (
     Block,
     Extent,
     Footer,
+    decode_footer,
+    decode_tail,
     encode_block,
     encode_footer,
     encode_header,
     encode_index,
 )
+from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
 from transit.proof.tree import CompactRange, leaf_hash
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -212,6 +215,26 @@ def commit(number: int, ref: SegmentRef, before: list[bytes]) -> bytes:
     )
 
 
+def snapshot_segment(number: int, ref: SegmentRef, data: bytes) -> SnapshotSegment:
+    """What an index snapshot has of the segment in `data`, which commit `number` added."""
+    stated, size = decode_tail(data[-TAIL.size :], "golden")
+    footer = data[-TAIL.size - size : -TAIL.size]
+    index = decode_footer(footer, stated, "golden").blocks[-1]
+    return SnapshotSegment(number, ref, footer, data[index.position :][: index.stored_bytes])
+
+
+def snapshots(segments: list[tuple[SegmentRef, bytes]]) -> dict[str, bytes]:
+    """A snapshot for each of these segments, of commit 0 and on; no commit names them."""
+    made: dict[str, bytes] = {}
+    layers: tuple[Layer, ...] = ()
+    for number, (ref, data) in enumerate(segments):
+        entry = snapshot_segment(number, ref, data)
+        encoded = encode_snapshot(Snapshot(STORE, number, number, layers, (entry,)))
+        made[f"index/{index_name(digest(encoded))}"] = encoded
+        layers += (Layer(digest(encoded), len(encoded), number, number),)
+    return made
+
+
 def files() -> dict[str, bytes]:
     """Every golden file: a store with a stored segment, a zstd segment and a WAL after them."""
     stored, first = segment(0, BODIES[:2], None)
@@ -228,6 +251,7 @@ def files() -> dict[str, bytes]:
         f"wal/{tail:020d}.wal": wal(tail, BODIES[4:], MARK),
         "ended.wal": wal(0, BODIES[:2], END),
         "open.wal": wal(0, BODIES[:4], None) + bytes(64),
+        **snapshots([(first, stored), (second, packed)]),
     }
 
 

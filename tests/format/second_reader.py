@@ -59,6 +59,24 @@ class Segment(NamedTuple):
     footer_digest: str
 
 
+class SnapshotRow(NamedTuple):
+    """A segment in an index snapshot; `ref` is what a commit says of it."""
+
+    commit: int
+    ref: dict[str, Any]
+    index: list[tuple[int, ...]]
+    keys: list[tuple[int, int]]
+
+
+class Snapshot(NamedTuple):
+    """An index snapshot; `layers` are (digest, bytes, first commit, last commit)."""
+
+    store_id: bytes
+    commits: tuple[int, int]
+    layers: list[tuple[str, int, int, int]]
+    segments: list[SnapshotRow]
+
+
 def need(condition: object, what: str) -> None:
     """Raise `ValueError` naming `what` unless `condition` holds."""
     if not condition:
@@ -235,6 +253,61 @@ def check_index(
             at = stop
     need(sorted(found) == sorted(index), "an index of the chunks there are")
     need(len(found) == sum(map(len, blocks)), "chunks")
+
+
+# Index snapshots
+
+
+def read_snapshot(data: bytes) -> Snapshot:
+    """An index snapshot, with every digest and checksum in it held."""
+    need(data[:8] == b"TRANSIDX" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
+    store_id = data[16:32]
+    first, last, lsn, next_lsn = numbers(data, 32, 4, 8)
+    layer_count, count = numbers(data, 64, 2, 4)
+    rows_at = 72 + 56 * layer_count
+    at = rows_at + 136 * count
+    stated = int.from_bytes(data[at : at + 8], "little")
+    need(xxhash.xxh3_64_intdigest(data[:at]) == stated, "the checksum of the tables")
+    at += 8
+    layers, commit = [], 0
+    for place in range(72, rows_at, 56):
+        size, start, stop = numbers(data, place + 32, 3, 8)
+        need(start == commit <= stop < first, "layers one after the other")
+        layers.append((data[place : place + 32].hex(), size, start, stop))
+        commit = stop + 1
+    need(commit == first <= last and layer_count <= 64, "layers of all commits before")
+    need((first == 0) == (lsn == 0), "LSN 0 in commit 0")
+    segments = []
+    for place in range(rows_at, rows_at + 136 * count, 136):
+        footer_bytes, index_bytes = numbers(data, place + 128, 2, 4)
+        footer, index = data[at : at + footer_bytes], data[at + footer_bytes :][:index_bytes]
+        segments.append(snapshot_row(data[place : place + 136], footer, index, store_id))
+        need(segments[-1].ref["lsn"][0] == lsn, "LSNs without a gap")
+        lsn = segments[-1].ref["lsn"][1] + 1
+        at += footer_bytes + index_bytes
+    need(at == len(data) and lsn == next_lsn, "the file's end")
+    found = [row.commit for row in segments]
+    need(found == sorted(found) and set(found) == set(range(first, last + 1)), "commits")
+    return Snapshot(store_id, (first, last), layers, segments)
+
+
+def snapshot_row(row: bytes, footer: bytes, index: bytes, store_id: bytes) -> SnapshotRow:
+    """One segment of an index snapshot from its row, its footer and its stored index."""
+    size, records, streams, *lsn = numbers(row, 72, 5, 8)
+    times = numbers(row, 112, 2, 8, signed=True)
+    ref = {"digest": row[8:40].hex(), "footer": row[40:72].hex(), "bytes": size}
+    ref |= {"records": records, "streams": streams, "lsn": lsn, "time": times}
+    need(blake3.blake3(footer).digest() == row[40:72], "the footer's digest")
+    owner, *stated, entries = struct.unpack_from("<16sQQQqqII", footer)
+    need(owner == store_id and len(footer) == 64 + 64 * entries, "footer")
+    need(stated == [*lsn, records, *times, streams], "the footer of this segment")
+    at, stored, raw, codec, zero, fast, strong = struct.unpack("<QIIIIQ32s", footer[-64:])
+    need(at + stored + len(footer) + 48 == size and zero == 0, "the segment's size")
+    need(stored == len(index) and xxhash.xxh3_64_intdigest(index) == fast, "index checksum")
+    need(blake3.blake3(index).digest() == strong, "the index's digest")
+    plain = zstd.decompress(index) if codec == 1 else index
+    need(codec in (0, 1) and len(plain) == raw, "the index's codec and size")
+    return SnapshotRow(int.from_bytes(row[:8], "little"), ref, *read_index(plain))
 
 
 # Commits

@@ -36,6 +36,7 @@ from transit.format.segment import (
     decode_footer,
     decode_tail,
 )
+from transit.format.snapshot import Snapshot, covered_by, decode_snapshot, encode_snapshot
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
@@ -135,6 +136,17 @@ def segments_in_order() -> list[bytes]:
     return [(GOLDEN / "segments" / f"{ref['digest']}.seg").read_bytes() for ref in refs]
 
 
+def snapshots_in_order() -> list[tuple[str, bytes, Snapshot]]:
+    """Path, bytes and content of each golden index snapshot, oldest first."""
+    found = []
+    for path in golden("index/*.idx"):
+        data = path.read_bytes()
+        assert path.name == f"{digest(data).hex()}.idx"
+        snapshot = decode_snapshot(data, make_golden.STORE, "golden")
+        found.append((f"index/{path.name}", data, snapshot))
+    return sorted(found, key=lambda row: row[2].first)
+
+
 # Reading
 
 
@@ -180,6 +192,32 @@ def test_both_readers_read_the_golden_commits() -> None:
         leaves.append(data)
 
 
+def test_both_readers_read_the_golden_snapshots_as_the_commits_and_segments_are() -> None:
+    older: list[tuple[str, int, int, int]] = []
+    rows = []
+    for _, data, snapshot in snapshots_in_order():
+        second = second_reader.read_snapshot(data)
+        assert (second.store_id, second.commits) == (make_golden.STORE, (snapshot.first,) * 2)
+        assert second.layers == older
+        assert [
+            (layer.digest.hex(), layer.bytes, layer.first, layer.last) for layer in snapshot.layers
+        ] == older
+        older.append((digest(data).hex(), len(data), snapshot.first, snapshot.last))
+        rows += list(zip(snapshot.segments, second.segments, strict=True))
+    refs = [
+        second_reader.read_commit(path.read_bytes())["segments"] for path in golden("commits/*")
+    ]
+    assert [[row.ref] for _, row in rows] == refs
+    for number, ((entry, row), data) in enumerate(zip(rows, segments_in_order(), strict=True)):
+        footer, index = covered_by(entry, "golden")
+        last = footer.blocks[-1]
+        assert data[last.position :] == entry.index + entry.footer + data[-TAIL.size :]
+        whole = second_reader.read_segment(data)
+        assert (row.commit, row.index, row.keys) == (number, whole.index, whole.keys)
+        assert entry.commit == number
+        assert [extent[0] for extent in row.index] == list(index.streams)
+
+
 def test_both_readers_read_the_golden_store_alike(tmp_path: Path, expected: Rows) -> None:
     shutil.copytree(GOLDEN, tmp_path / "store")
     for name in ("ended.wal", "open.wal", "expected.json"):
@@ -207,19 +245,24 @@ def test_todays_encoders_still_make_the_golden_bytes(expected: Rows) -> None:
     """But for zstd, whose blocks may be packed otherwise: those decode to the same."""
     files = make_golden.files()
     packed = segments_in_order()[1]
+    refs = [decode_commit(path.read_bytes(), "golden").segments[0] for path in golden("commits/*")]
+    made = make_golden.snapshots(list(zip(refs, segments_in_order(), strict=True)))
+    assert list(made.items()) == [(name, data) for name, data, _ in snapshots_in_order()]
     for name, data in files.items():
         if name.startswith(("segments/", "commits/")) and not (GOLDEN / name).exists():
             assert name.startswith("segments/")
             assert read_segment(data)[0] == read_segment(packed)[0]
-        elif name != "commits/00000000000000000001.json":
+        elif name != "commits/00000000000000000001.json" and not name.startswith("index/"):
             assert data == (GOLDEN / name).read_bytes(), name
     assert make_golden.expected() == expected
 
 
-def test_a_golden_commit_encodes_to_its_own_bytes_again() -> None:
+def test_golden_commits_and_snapshots_encode_to_their_own_bytes_again() -> None:
     for path in golden("commits/*.json"):
         data = path.read_bytes()
         assert encode_commit(decode_commit(data, "golden")) == data
+    for _, data, snapshot in snapshots_in_order():
+        assert encode_snapshot(snapshot) == data
     assert decode_format((GOLDEN / "FORMAT").read_bytes(), "golden") == make_golden.STORE
 
 

@@ -13,9 +13,12 @@ from transit.format.names import (
     check_name,
     commit_name,
     cursor_stream_name,
+    index_name,
     merge_key,
     name_key,
     parse_commit_name,
+    parse_index_name,
+    parse_segment_name,
     parse_wal_name,
     segment_name,
     wal_name,
@@ -132,5 +135,30 @@ def test_other_endings_are_not_ours(name: str) -> None:
     assert parse_commit_name(name) is None
 
 
-def test_a_segment_is_named_by_its_digest() -> None:
+def test_segments_and_snapshots_are_named_by_their_digests() -> None:
     assert segment_name(b"\xab" * 32) == "ab" * 32 + ".seg"
+    assert index_name(b"\xab" * 32) == "ab" * 32 + ".idx"
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_digests_in_file_names_come_back(digest: bytes) -> None:
+    assert parse_segment_name(segment_name(digest)) == digest
+    assert parse_index_name(index_name(digest)) == digest
+    assert parse_segment_name(index_name(digest)) is None
+    assert parse_index_name(segment_name(digest)) is None
+
+
+HEX_SIZES = ["", "ab", "a" * 63, "a" * 65, "a" * 64 + "\n"]
+HEX_DIGITS = ["A" * 64, "g" * 64, "\uff41" * 64, "\u0660" * 64, " " + "a" * 63, "0x" + "a" * 62]
+
+
+@pytest.mark.parametrize("stem", [*HEX_SIZES, *HEX_DIGITS], ids=ascii)
+def test_other_digests_in_file_names_are_not_ours(stem: str) -> None:
+    assert parse_segment_name(f"{stem}.seg") is None
+    assert parse_index_name(f"{stem}.idx") is None
+
+
+@pytest.mark.parametrize("ending", ["", "xseg", ".SEG", ".seg\n", ".idx\n", ".seg.temporary"])
+def test_other_endings_after_a_digest_are_not_ours(ending: str) -> None:
+    assert parse_segment_name("ab" * 32 + ending) is None
+    assert parse_index_name("ab" * 32 + ending) is None

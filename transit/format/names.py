@@ -9,6 +9,7 @@ File names come only from digests and numbers, never from user text:
     wal/<first LSN, 20 digits>.wal
     segments/<BLAKE3, 64 hex digits>.seg
     commits/<number, 20 digits>.json
+    index/<BLAKE3, 64 hex digits>.idx
 """
 
 from __future__ import annotations
@@ -24,10 +25,16 @@ NAME_BYTES_MAX: Final = 512
 WAL_DIR: Final = "wal"
 SEGMENT_DIR: Final = "segments"
 COMMIT_DIR: Final = "commits"
+INDEX_DIR: Final = "index"
+CACHE_DIR: Final = "cache"
+HEAD_FILE: Final = "HEAD"
 FORMAT_FILE: Final = "FORMAT"
+REMOTE_FILE: Final = "REMOTE"
 
 _WAL_NAME: Final = re.compile(r"([0-9]{20})\.wal")
 _COMMIT_NAME: Final = re.compile(r"([0-9]{20})\.json")
+_SEGMENT_NAME: Final = re.compile(r"([0-9a-f]{64})\.seg")
+_INDEX_NAME: Final = re.compile(r"([0-9a-f]{64})\.idx")
 
 
 def check_name(name: object, what: str = "stream name") -> str:
@@ -93,3 +100,20 @@ def parse_commit_name(name: str) -> int | None:
 def segment_name(digest: bytes) -> str:
     """File name of the segment whose bytes have this BLAKE3 digest."""
     return f"{digest.hex()}.seg"
+
+
+def parse_segment_name(name: str) -> bytes | None:
+    """The digest, 32 bytes, a segment's file name states; None for any other name."""
+    match = _SEGMENT_NAME.fullmatch(name)
+    return bytes.fromhex(match[1]) if match else None
+
+
+def index_name(digest: bytes) -> str:
+    """File name of the index snapshot whose bytes have this BLAKE3 digest."""
+    return f"{digest.hex()}.idx"
+
+
+def parse_index_name(name: str) -> bytes | None:
+    """The digest, 32 bytes, an index snapshot's file name states; None for any other name."""
+    match = _INDEX_NAME.fullmatch(name)
+    return bytes.fromhex(match[1]) if match else None
