@@ -33,3 +33,11 @@ bench *arguments:
 # Record a few agent runs and read them back.
 example:
     python examples/record_agent_runs.py
+
+# Start an S3 server for the tests: Ceph, from Debian's packages.
+s3-up *arguments:
+    scripts/s3_up.sh {{ arguments }}
+
+# Stop it; what was stored stays.
+s3-down *arguments:
+    scripts/s3_down.sh {{ arguments }}

@@ -13,12 +13,12 @@ import msgspec
 
 from transit.errors import InvalidInputError
 
-Durability = Literal["memory", "os", "local"]
+Durability = Literal["memory", "os", "local", "tiered"]
 Mode = Literal["exclusive", "shared", "read"]
 Compression = Literal["zstd", "none"]
 
 # Weakest first; a level's index is its strength.
-DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local")
+DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local", "tiered")
 MODES: Final[tuple[Mode, ...]] = ("exclusive", "shared", "read")
 
 KIB: Final = 1024
@@ -39,6 +39,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compression_level: zstd level, 1 to 19.
     cache_bytes_max: decoded blocks kept in memory for reads, bytes.
     lock_timeout_s: how long a shared writer waits for the others, seconds.
+    publish_interval_s: seconds after which unpublished records are published in the background;
+        None: never by age.
+    publish_bytes: bytes of unpublished WAL and segments at which they are published in the
+        background; None: never by size.
+    remote_timeout_s: longest time one call to the remote may take, retries included, seconds.
+    transfers_max: objects uploaded or downloaded at once.
+    transfer_bytes_max: bytes of objects being uploaded or downloaded kept in memory; one object of
+        any size always fits.
+    disk_cache_bytes_max: blocks fetched from the remote kept in the store's cache folder, bytes.
+    refresh_interval_s: how often a reader that waits on a remote looks for new commits, seconds.
     """
 
     record_bytes_max: int = 16 * MIB
@@ -51,11 +61,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compression_level: int = 3
     cache_bytes_max: int = 64 * MIB
     lock_timeout_s: float = 10.0
+    publish_interval_s: float | None = None
+    publish_bytes: int | None = None
+    remote_timeout_s: float = 60.0
+    transfers_max: int = 8
+    transfer_bytes_max: int = 256 * MIB
+    disk_cache_bytes_max: int = 256 * MIB
+    refresh_interval_s: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
-            if value is None and name == "seal_interval_s":
+            if value is None and name in _OPTIONAL:
                 continue
             whole = not name.endswith(("_s", "_ms"))
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
@@ -82,11 +99,19 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
     ("compression_level", 1, 19),
     ("cache_bytes_max", 0, 1 << 40),
     ("lock_timeout_s", 0.001, 3_600),
+    ("publish_interval_s", 0.001, 366 * 86_400),
+    ("publish_bytes", 1, 1 << 40),
+    ("remote_timeout_s", 0.01, 3_600),
+    ("transfers_max", 1, 256),
+    ("transfer_bytes_max", 1 * MIB, 1 << 40),
+    ("disk_cache_bytes_max", 0, 1 << 40),
+    ("refresh_interval_s", 0.001, 86_400),
 )
+_OPTIONAL: Final = ("seal_interval_s", "publish_interval_s", "publish_bytes")
 
 
 def durability_level(value: str) -> int:
-    """The strength of a durability mode: 0 "memory", 1 "os", 2 "local"."""
+    """The strength of a durability mode: 0 "memory", 1 "os", 2 "local", 3 "tiered"."""
     try:
         return DURABILITIES.index(value)
     except ValueError:

@@ -245,10 +245,11 @@ def make_folder(path: str) -> None:
     if parent != path:
         make_folder(parent)
     with translated(path):
-        if os.path.lexists(path):
-            raise InvalidInputError(f"{path}: exists and is not a folder")
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise InvalidInputError(f"{path}: exists and is not a folder") from None
     sync_folder(parent)
 
 
@@ -280,7 +281,7 @@ def read_file(path: str, size_max: int) -> bytes | None:
         file = File.open(path)
     except NotFoundError:
         return None
-    data = file.read_at(0, size_max + 1)
+    data = file.read_at(0, min(size_max, file.size) + 1)
     file.close()
     return data
 
@@ -311,6 +312,28 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
+def remove_tree(path: str) -> None:
+    """Remove folder `path` and all in it, if it is there; its own name goes last, synced."""
+    if not is_folder(path):
+        return
+    with translated(path):
+        for folder, folders, files in os.walk(path, topdown=False):
+            for name in files:
+                os.unlink(os.path.join(folder, name))
+            for name in folders:
+                os.rmdir(os.path.join(folder, name))
+        os.rmdir(path)
+    sync_folder(os.path.dirname(path))
+
+
+def move(source: str, target: str) -> None:
+    """Rename `source` to `target`; the names are synced, where it is before where it was."""
+    with translated(source):
+        os.rename(source, target)
+    sync_folder(os.path.dirname(target))
+    sync_folder(os.path.dirname(source))
+
+
 class NewFile:
     """A file written under a temporary name, then given its own name once, whole and synced."""
 
@@ -338,10 +361,32 @@ class NewFile:
         sync_folder(self._folder)
         return True
 
+    def put_in_place(self, name: str) -> None:
+        """Give the file its name, unsynced, in place of whatever has it."""
+        path = os.path.join(self._folder, name)
+        with translated(path):
+            os.replace(self._path, path)
+
+    def replace(self, name: str) -> None:
+        """Sync the bytes and rename them to `name`, in place of the file that has it, if any."""
+        self._file.sync_data()
+        self.put_in_place(name)
+        sync_folder(self._folder)
+
     def discard(self) -> None:
         """Close the file and drop the temporary name."""
         self._file.close()
         remove(self._path)
+
+
+def put(folder: str, name: str, data: bytes) -> None:
+    """Make file `name` with `data`, whole and synced, in place of the one that is there, if any."""
+    file = NewFile(folder)
+    try:
+        file.write(data)
+        file.replace(name)
+    finally:
+        file.discard()
 
 
 def put_if_absent(folder: str, name: str, data: bytes) -> bool:
@@ -353,6 +398,16 @@ def put_if_absent(folder: str, name: str, data: bytes) -> bool:
     try:
         file.write(data)
         return file.publish(name)
+    finally:
+        file.discard()
+
+
+def put_unsynced(folder: str, name: str, data: bytes) -> None:
+    """Make file `name` with `data`, for a cache: after a loss of power anything may be there."""
+    file = NewFile(folder)
+    try:
+        file.write(data)
+        file.put_in_place(name)
     finally:
         file.discard()
 

@@ -6,18 +6,21 @@ a caller would act differently. Errors of the operating system are translated in
     TransitError
     ├── InvalidInputError            what the caller gave cannot be used (ValueError)
     │   ├── OffsetError              an offset outside the stream (IndexError)
-    │   └── MergeBaseError           the given base is not an ancestor of every head
+    │   ├── MergeBaseError           the given base is not an ancestor of every head
+    │   └── UnsuitableRemoteError    the remote cannot do what publishing needs
     ├── NotFoundError                no such stream, store or merge policy (LookupError)
     ├── AlreadyExistsError           the name is taken
     ├── ConflictError                the store moved on: read again, decide again
     │   └── NotFastForwardError      no head contains all the others
+    ├── FencedError                  another writer published at our commit's number
     ├── LockedError                  another process holds the store
     ├── ClosedError                  this handle can no longer be used
     │   ├── ForkedError              it belongs to the parent process
     │   └── PoisonedError            an earlier write or sync failed: open the store again
     ├── ReadOnlyError                a write on a store opened in mode "read"
-    ├── OutcomeUnknownError          a sync failed: named appends may or may not survive
-    ├── StoreUnavailableError        the disk answered with an error
+    ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
+    ├── StoreUnavailableError        the storage answered with an error
+    │   ├── RemoteUnavailableError   the remote did not answer, or not for now
     │   ├── StorageFullError         no space, quota or file size left
     │   ├── StorePermissionError     the operating system refused access
     │   └── SyncFailedError          what was written may not survive: open the store again
@@ -34,6 +37,7 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptError",
+    "FencedError",
     "ForkedError",
     "FormatError",
     "InvalidInputError",
@@ -45,11 +49,13 @@ __all__ = [
     "OutcomeUnknownError",
     "PoisonedError",
     "ReadOnlyError",
+    "RemoteUnavailableError",
     "StorageFullError",
     "StorePermissionError",
     "StoreUnavailableError",
     "SyncFailedError",
     "TransitError",
+    "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
 ]
@@ -73,6 +79,10 @@ class OffsetError(InvalidInputError, IndexError):
 
 class MergeBaseError(InvalidInputError):
     """The base given to a merge is not a common ancestor of every head."""
+
+
+class UnsuitableRemoteError(InvalidInputError):
+    """The given remote cannot do what publishing to it needs; the message says what is missing."""
 
 
 class NotFoundError(TransitError, LookupError):
@@ -106,6 +116,22 @@ class ConflictError(TransitError):
 
 class NotFastForwardError(ConflictError):
     """A fast-forward merge was asked for, and no head contains all the others."""
+
+
+class FencedError(TransitError):
+    """Another writer published a commit at the number of ours; nothing was overwritten.
+
+    `store` is the remote's address, `number` the first commit that differs, `epoch` the winner's.
+    What was appended here stays here; `Log.rebase_onto_remote` brings it along as branches.
+    """
+
+    exit_code = 11
+
+    def __init__(self, message: str, *, store: str = "", number: int = -1, epoch: int = -1) -> None:
+        super().__init__(message)
+        self.store = store
+        self.number = number
+        self.epoch = epoch
 
 
 class LockedError(TransitError):
@@ -142,7 +168,11 @@ class ReadOnlyError(TransitError):
 
 
 class OutcomeUnknownError(TransitError):
-    """A sync failed: the appends named in `in_doubt` may or may not be on disk.
+    """What was asked may or may not have happened.
+
+    After a failed sync the appends named in `in_doubt` may or may not be on disk. After a
+    conditional write to the remote got no answer, its commit may or may not be there: publishing
+    again finds out.
 
     `in_doubt` holds (stream name, first offset, last offset) triples.
     """
@@ -155,9 +185,15 @@ class OutcomeUnknownError(TransitError):
 
 
 class StoreUnavailableError(TransitError):
-    """The storage under the store answered with an error."""
+    """The storage under the store, disk or remote, answered with an error."""
 
     exit_code = 8
+
+
+class RemoteUnavailableError(StoreUnavailableError):
+    """The remote did not answer within the deadline, or said that it cannot for now: try again."""
+
+    exit_code = 12
 
 
 class StorageFullError(StoreUnavailableError):
