@@ -4,7 +4,9 @@ wal        one WAL file: frames written and read, and where each stream's chunks
 gather     many frames of one record each, read as one chunk
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
-segments   sealed files read block by block
+segments   sealed files read block by block, here or elsewhere
+guides     what leads through segments that are not here
+snapshots  the guides of many segments in one file, for openers of a remote
 keys       streams by the key of their name, over all segments
 commits    the local commit chain
 catalog    which WALs and segments there are; streams by name and id; chunks by offset

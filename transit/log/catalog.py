@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary, ref
 from transit.config import Settings
 from transit.disk import list_folder
 from transit.errors import CorruptError, NotFoundError
-from transit.format.commit import SegmentRef
+from transit.format.commit import Commit, SegmentRef
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
 from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name, wal_name
 from transit.format.record import Chunk
@@ -32,7 +32,7 @@ from transit.log.blocks import BlockCache
 from transit.log.commits import CommitChain
 from transit.log.keys import KeyIndex
 from transit.log.recover import ScannedFrame, scan
-from transit.log.segments import Segment
+from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
 
 _STATES_KEPT: Final = 4096
@@ -112,8 +112,15 @@ class SealedRows:
 class Catalog:
     """The streams and files of one open store; `changing` is held while the view changes."""
 
-    def __init__(self, root: str, store_id: bytes, settings: Settings) -> None:
+    def __init__(
+        self,
+        root: str,
+        store_id: bytes,
+        settings: Settings,
+        elsewhere: Elsewhere,
+    ) -> None:
         self.root = root
+        self.elsewhere = elsewhere
         self._wal_folder = os.path.join(root, WAL_DIR)
         self.store_id = store_id
         self.commits = CommitChain(root, store_id)
@@ -127,6 +134,8 @@ class Catalog:
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
         self.changing = threading.RLock()
+        # Whether streams in use may reach further than their states say.
+        self._stale = False
 
     # Files
 
@@ -186,21 +195,33 @@ class Catalog:
             segments: list[Segment] = []
             try:
                 for commit in self.commits.load():
-                    segments += map(self.segment, commit.segments)
+                    segments += self.segments_of(commit)
             finally:
                 # Whatever is wrong with a later commit, these are the store's.
                 self.take_segments(segments)
             for segment in segments:
                 segment.check_present()
             if self.commits.next_lsn > reached:
-                self._reload_states()
+                self._stale = True
+            self.reload_states()
 
-    def _reload_states(self) -> None:
+    def take_others(self, segments: list[Segment]) -> None:
+        """`take_segments` of records that others wrote, whose frames were never seen here."""
+        with self.changing:
+            self._stale = self._stale or bool(segments)
+            self.take_segments(segments)
+
+    def reload_states(self) -> None:
+        """Move the streams in use to where others brought them, unless that was done before."""
+        if not self._stale:
+            return
         # Others wrote and sealed records whose frames were never seen here.
         for state in list(self._states.values()):
             stop, last_timestamp = self._tail(state.id)
             if stop > state.next_offset:
                 state.next_offset, state.last_timestamp = stop, last_timestamp
+        # Only now: what is looked at may be out of reach for a while.
+        self._stale = False
 
     def take_segments(self, segments: list[Segment]) -> None:
         """Add segments the chain has committed, in place of the WALs they were made from."""
@@ -208,9 +229,13 @@ class Catalog:
             wals = tuple(w for w in self.view.wals if w.first_lsn >= self.commits.next_lsn)
             self.view = View((*self.view.segments, *segments), wals)
 
-    def segment(self, ref: SegmentRef) -> Segment:
-        """A segment of this store, read through its cache."""
-        return Segment(self.root, ref, self.store_id, self._cache)
+    def segment(self, ref: SegmentRef, commit: int) -> Segment:
+        """The segment that commit number `commit` added, read through this store's cache."""
+        return Segment(self.root, ref, commit, self.store_id, self._cache, self.elsewhere)
+
+    def segments_of(self, commit: Commit) -> list[Segment]:
+        """The segments that a commit added."""
+        return [self.segment(ref, commit.number) for ref in commit.segments]
 
     def open_wal(self, first_lsn: int, *, write: bool) -> Wal | None:
         """As `Wal.open`, read through this store's cache."""
@@ -337,10 +362,11 @@ class Catalog:
         if found is not None:
             return found
         with self.changing:
-            from_disk = self.stream_count()
-            record = self.record(LINEAGE_ID) if from_disk else LINEAGE_RECORD
-            state = StreamState(LINEAGE_ID, record)
-            state.next_offset = from_disk
+            # Always the same record, so that it need not be read: it may be far away.
+            state = StreamState(LINEAGE_ID, LINEAGE_RECORD)
+            stop, last_timestamp = self._tail(LINEAGE_ID)
+            if stop:
+                state.next_offset, state.last_timestamp = stop, last_timestamp
             self.adopt(state)
             return state
 

@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator
 
 from transit.disk import list_folder, put_if_absent, read_file
-from transit.errors import CorruptError
+from transit.errors import ConflictError, CorruptError
 from transit.format.commit import (
     COMMIT_BYTES_MAX,
     FORMAT_VERSION,
     Commit,
+    IndexRef,
     SegmentRef,
     TreeState,
     check_link,
@@ -33,6 +34,8 @@ class CommitChain:
         self._folder = os.path.join(root, COMMIT_DIR)
         self._store = store_id.hex()
         self.head: Commit | None = None
+        # The last commit that names a snapshot of the index.
+        self.indexed: Commit | None = None
         self.root = ""
         self._tree = CompactRange(0, ())
 
@@ -53,16 +56,41 @@ class CommitChain:
             data = read_file(place, COMMIT_BYTES_MAX)
             if data is None:
                 return
-            commit = decode_commit(data, place)
-            if commit.store != self._store:
-                raise CorruptError(place, expected=f"store {self._store}", found=commit.store)
-            check_link(commit, self.head, self.root, place)
-            if commit.tree != self._state():
-                raise CorruptError(
-                    place, expected="the tree of the commits before", found="another"
-                )
-            self._take(commit, data)
-            yield commit
+            yield self.follow(data, place)
+
+    def follow(self, data: bytes, place: str) -> Commit:
+        """Take the commit in `data`, found at `place`, as the new head once it proves to follow."""
+        commit = self._decode(data, place)
+        check_link(commit, self.head, self.root, place)
+        if commit.tree != self._state():
+            raise CorruptError(place, expected="the tree of the commits before", found="another")
+        self._take(commit, data)
+        return commit
+
+    def begin_at(self, data: bytes, place: str) -> Commit:
+        """Take the commit in `data` as the head without the commits before it, on its own word."""
+        commit = self._decode(data, place)
+        self._tree = CompactRange(commit.tree.size, tuple(map(bytes.fromhex, commit.tree.range)))
+        self._take(commit, data)
+        return commit
+
+    def _decode(self, data: bytes, place: str) -> Commit:
+        commit = decode_commit(data, place)
+        if commit.store != self._store:
+            raise CorruptError(place, expected=f"store {self._store}", found=commit.store)
+        return commit
+
+    def read(self, number: int) -> bytes | None:
+        """The bytes of a commit in this folder; None when it is not here."""
+        return read_file(os.path.join(self._folder, commit_name(number)), COMMIT_BYTES_MAX)
+
+    def adopt(self, data: bytes, place: str) -> Commit:
+        """Follow a commit found elsewhere, and keep it here; `ConflictError` when another is."""
+        commit = self.follow(data, place)
+        made = put_if_absent(self._folder, commit_name(commit.number), data)
+        if not made and self.read(commit.number) != data:
+            raise ConflictError(f"{self._folder}: there is another commit {commit.number}")
+        return commit
 
     def check_no_gap(self) -> None:
         """`CorruptError` when commit files exist beyond the head: one between them is missing."""
@@ -80,8 +108,13 @@ class CommitChain:
         path = os.path.join(self._folder, commit_name(self.count))
         return read_file(path, COMMIT_BYTES_MAX) is None
 
-    def add(self, segments: tuple[SegmentRef, ...], epoch: int) -> Commit | None:
-        """Commit `segments`; None when another process made this commit number first."""
+    def add(
+        self, segments: tuple[SegmentRef, ...], epoch: int, index: IndexRef | None
+    ) -> Commit | None:
+        """Commit `segments`, and name the snapshot `index` of all commits before.
+
+        None when another process made this commit number first.
+        """
         commit = Commit(
             format=FORMAT_VERSION,
             store=self._store,
@@ -91,6 +124,7 @@ class CommitChain:
             previous=self.root,
             segments=segments,
             tree=self._state(),
+            index=index,
         )
         data = encode_commit(commit)
         if not put_if_absent(self._folder, commit_name(commit.number), data):
@@ -105,4 +139,6 @@ class CommitChain:
 
     def _take(self, commit: Commit, data: bytes) -> None:
         self.head, self.root = commit, root_of(data)
+        if commit.index is not None:
+            self.indexed = commit
         self._tree = self._tree.append(leaf_hash(data))

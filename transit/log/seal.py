@@ -23,7 +23,13 @@ from typing import Final
 
 from transit.config import Settings
 from transit.disk import Lock, NewFile, list_folder, remove, sync_folder
-from transit.errors import CorruptError, PoisonedError, SyncFailedError, TransitError
+from transit.errors import (
+    ClosedError,
+    CorruptError,
+    PoisonedError,
+    SyncFailedError,
+    TransitError,
+)
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.names import (
@@ -46,6 +52,7 @@ from transit.format.segment import (
     encode_index,
 )
 from transit.log.catalog import Catalog
+from transit.log.snapshots import Snapshots
 from transit.log.wal import Wal
 
 CHUNK_RECORDS_MAX: Final = 65_536
@@ -67,12 +74,16 @@ class Sealer:
         self._settings = settings
         self._epoch = epoch
         self._turns = turns
+        self._snapshots = Snapshots(catalog)
         self.paused = threading.Lock()
+        self._stopped = False
         self.error: TransitError | None = None
 
     def seal_ended(self) -> None:
         """Seal every WAL file that has ended, oldest first; the WAL stays when anything fails."""
         with self.paused:
+            if self._stopped:
+                raise ClosedError(f"{self._catalog.root}: this store handle is closed")
             if isinstance(self.error, SyncFailedError):
                 # Whatever the disk says the next time, it may have dropped what it could not write.
                 raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
@@ -90,6 +101,11 @@ class Sealer:
             finally:
                 if self._turns is not None:
                     self._turns.release()
+
+    def stop(self) -> None:
+        """Seal nothing more: whoever asks is told that the handle is closed."""
+        with self.paused:
+            self._stopped = True
 
     def drop_covered(self) -> None:
         """Remove the WAL files whose records commits cover, a killed sealer's too."""
@@ -115,7 +131,8 @@ class Sealer:
     def _commit(self, ref: SegmentRef) -> None:
         catalog = self._catalog
         with catalog.changing:
-            commit = catalog.commits.add((ref,), self._epoch)
+            index = self._snapshots.take()
+            commit = catalog.commits.add((ref,), self._epoch, index)
             if commit is None:
                 # Another process sealed this file; its commit holds the same records.
                 catalog.load_commits()
@@ -126,7 +143,7 @@ class Sealer:
                         found=f"one up to {catalog.commits.next_lsn - 1}",
                     )
             else:
-                catalog.take_segments([catalog.segment(ref)])
+                catalog.take_segments(catalog.segments_of(commit))
 
 
 class SegmentWriter:
@@ -180,7 +197,7 @@ class SegmentWriter:
     def _add(self, pieces: Sequence[Piece]) -> None:
         """One chunk of `pieces`, which are records of one stream that follow one another."""
         chunk, start, _ = pieces[0]
-        columns = _columns(pieces)
+        columns = columns_of(pieces)
         encoded = b"".join(encode_chunk(chunk.stream, chunk.first + start, columns))
         if self._raw_bytes and self._raw_bytes + len(encoded) > self._block_bytes:
             self._end_block()
@@ -262,7 +279,8 @@ def _ends(chunk: Chunk) -> Sequence[int]:
     return list(accumulate(map(add, chunk.sizes(), map(len, headers))))
 
 
-def _columns(pieces: Sequence[Piece]) -> Columns:
+def columns_of(pieces: Sequence[Piece]) -> Columns:
+    """The records of `pieces`, one after another, as they are written."""
     payloads: list[bytes] = []
     timestamps: list[int] = []
     headers: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Sealed segments, read block by block.
+"""Sealed segments, read block by block, from this folder or from where else they are.
 
 Owns segments' footers and indexes in memory. Everything read is checked: the footer against the
 digest the commit names, each block against its checksum. A segment's index is loaded
@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Protocol
+
+import msgspec
 
 from transit.disk import File, file_size
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
+from transit.format.digest import digest
 from transit.format.names import SEGMENT_DIR, segment_name
 from transit.format.record import Chunk
 from transit.format.segment import (
+    FOOTER_BYTES_MAX,
     HEADER,
     TAIL,
     Footer,
@@ -28,66 +33,111 @@ from transit.format.segment import (
 from transit.log.blocks import BlockCache, DecodedBlock
 
 
-class Segment:
-    """One sealed segment of the local store."""
+class Guide(msgspec.Struct, frozen=True):
+    """What leads through a segment, as stored: its footer, and the block that is its index."""
 
-    def __init__(self, root: str, ref: SegmentRef, store_id: bytes, cache: BlockCache) -> None:
+    footer: bytes
+    index: bytes
+
+
+class Elsewhere(Protocol):
+    """Where the segments are that are not in the store's own folder. Safe for threads.
+
+    Each call raises `StoreUnavailableError` when it cannot tell now, `CorruptError` when the
+    segment cannot be anywhere else or is not what the commit says.
+    """
+
+    def check(self, ref: SegmentRef) -> None:
+        """Raise unless the segment may be there."""
+
+    def guide(self, ref: SegmentRef) -> Guide:
+        """The segment's footer and index; the footer's digest is checked by the caller."""
+
+    def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
+        """The stored bytes of block `number`, whose BLAKE3 is the one the footer states."""
+
+    def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
+        """Bytes of the segment's file, unchecked; fewer only at its end."""
+
+
+class Segment:
+    """One sealed segment of a store, which commit number `commit` added."""
+
+    def __init__(
+        self,
+        root: str,
+        ref: SegmentRef,
+        commit: int,
+        store_id: bytes,
+        cache: BlockCache,
+        elsewhere: Elsewhere,
+    ) -> None:
         self.ref = ref
+        self.commit = commit
         self.path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
         self._store_id = store_id
         self._cache = cache
+        self._elsewhere = elsewhere
         self._loaded: tuple[Footer, SegmentIndex] | None = None
         self._lock = threading.Lock()
 
     def check_present(self) -> None:
-        """`CorruptError` unless the file is there with the size the commit names."""
+        """Raise unless the file is here with the size the commit names, or elsewhere."""
         size = file_size(self.path)
-        if size != self.ref.bytes:
-            found = "no file" if size is None else f"{size} bytes"
-            raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=found)
+        if size is None:
+            self._elsewhere.check(self.ref)
+        elif size != self.ref.bytes:
+            raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=f"{size} bytes")
 
-    def _open(self) -> File:
+    @property
+    def is_local(self) -> bool:
+        """Whether the file is in the store's folder."""
+        return file_size(self.path) is not None
+
+    def _open(self) -> File | None:
         # Opened for each read: a store has more segments than a process may have open files.
         try:
             return File.open(self.path)
         except NotFoundError:
-            raise CorruptError(self.path, expected="a segment", found="no file") from None
+            return None
 
-    def _load(self) -> tuple[Footer, SegmentIndex]:
+    def load(self) -> tuple[Footer, SegmentIndex]:
+        """The segment's blocks and index, read and checked the first time."""
         with self._lock:
             if self._loaded is None:
-                self.check_present()
-                file = self._open()
-                footer = self._read_footer(file)
-                raw = self._read_block(file, footer, len(footer.blocks) - 1)
-                self._loaded = (footer, SegmentIndex(raw, f"{self.path}, index"))
-                file.close()
+                self._loaded = decode_guide(self.guide(), self.ref, self._store_id, self.path)
         return self._loaded
 
-    def _read_footer(self, file: File) -> Footer:
+    def guide(self) -> Guide:
+        """The segment's footer and index as they are stored; only the footer's place is checked."""
+        self.check_present()
+        file = self._open()
+        if file is None:
+            return self._elsewhere.guide(self.ref)
         check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
         tail_at = self.ref.bytes - TAIL.size
-        stated, size = decode_tail(file.read_at(tail_at, TAIL.size), self.path)
-        if size > tail_at - HEADER.size:
-            raise CorruptError(f"{self.path}, tail", expected="a footer size", found=str(size))
-        if stated.hex() != self.ref.footer:
-            raise CorruptError(f"{self.path}, footer", expected=self.ref.footer, found=stated.hex())
-        footer = decode_footer(file.read_at(tail_at - size, size), stated, self.path)
-        last = footer.blocks[-1]
-        if footer.store_id != self._store_id or last.position + last.stored_bytes != tail_at - size:
-            raise CorruptError(
-                f"{self.path}, footer", expected="blocks up to the footer", found="others"
-            )
-        return footer
+        size = footer_bytes(file.read_at(tail_at, TAIL.size), self.ref, self.path)
+        footer = file.read_at(tail_at - size, size)
+        last = decode_footer(footer, bytes.fromhex(self.ref.footer), self.path).blocks[-1]
+        index = file.read_at(last.position, last.stored_bytes)
+        file.close()
+        return Guide(footer, index)
 
-    def _read_block(self, file: File, footer: Footer, number: int) -> bytes:
-        entry = footer.blocks[number]
-        return decode_block(entry, file.read_at(entry.position, entry.stored_bytes), self.path)
+    def read(self, position: int, size: int) -> bytes:
+        """Bytes of the segment's file, unchecked; fewer only at its end."""
+        file = self._open()
+        if file is None:
+            return self._elsewhere.read(self.ref, position, size)
+        data = file.read_at(position, size)
+        file.close()
+        return data
 
-    def read_stored(self, number: int) -> bytes:
-        """The stored bytes of block `number`, unchecked."""
+    def _stored(self, number: int) -> bytes:
+        """The stored bytes of block `number`, checked when they come from elsewhere."""
         entry = self.footer.blocks[number]
         file = self._open()
+        if file is None:
+            return self._elsewhere.stored(self.ref, self.footer, number)
         stored = file.read_at(entry.position, entry.stored_bytes)
         file.close()
         return stored
@@ -95,12 +145,12 @@ class Segment:
     @property
     def index(self) -> SegmentIndex:
         """Where the segment's chunks are, and which names it introduces."""
-        return (self._loaded or self._load())[1]
+        return (self._loaded or self.load())[1]
 
     @property
     def footer(self) -> Footer:
         """The segment's blocks."""
-        return (self._loaded or self._load())[0]
+        return (self._loaded or self.load())[0]
 
     def block(self, number: int) -> DecodedBlock:
         """Block `number`, from the cache or the file."""
@@ -108,7 +158,7 @@ class Segment:
         block = self._cache.get(key)
         if block is None:
             footer = self.footer
-            stored = self.read_stored(number)
+            stored = self._stored(number)
             block = DecodedBlock(decode_block(footer.blocks[number], stored, self.path))
             self._cache.put(key, block)
         return block
@@ -131,3 +181,31 @@ class Segment:
                 )
             block.chunks[position] = chunk
         return chunk
+
+
+def footer_bytes(tail: bytes, ref: SegmentRef, place: str) -> int:
+    """The footer's size from a segment's last bytes, which must name the footer of `ref`."""
+    stated, size = decode_tail(tail, place)
+    if size > ref.bytes - TAIL.size - HEADER.size:
+        raise CorruptError(f"{place}, tail", expected="a footer size", found=str(size))
+    if stated.hex() != ref.footer:
+        raise CorruptError(f"{place}, footer", expected=ref.footer, found=stated.hex())
+    return size
+
+
+def decode_guide(
+    guide: Guide, ref: SegmentRef, store_id: bytes, place: str
+) -> tuple[Footer, SegmentIndex]:
+    """The footer, checked against the digest in `ref`, and the index, against the footer's."""
+    if len(guide.footer) > FOOTER_BYTES_MAX:
+        raise CorruptError(f"{place}, footer", expected="a footer size", found="a larger one")
+    footer = decode_footer(guide.footer, bytes.fromhex(ref.footer), place)
+    last = footer.blocks[-1]
+    end = ref.bytes - TAIL.size - len(guide.footer)
+    if footer.store_id != store_id or last.position + last.stored_bytes != end:
+        raise CorruptError(f"{place}, footer", expected="blocks up to the footer", found="others")
+    if digest(guide.index) != last.digest:
+        raise CorruptError(
+            f"{place}, byte {last.position}", expected=last.digest.hex(), found="another digest"
+        )
+    return footer, SegmentIndex(decode_block(last, guide.index, place), f"{place}, index")

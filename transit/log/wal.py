@@ -41,6 +41,9 @@ READ_BYTES: Final = 4 * 1024
 SLAB_BYTES: Final = 1024 * 1024
 ALLOCATE_BYTES: Final = 1024 * 1024
 _UINT64: Final = 2**64 - 1
+# Frames of more streams than this are kept: who reads one stream of them soon reads the next.
+CACHED_CHUNKS: Final = 8
+_NEVER: Final = 2**63
 
 
 class StreamChunks:
@@ -195,20 +198,29 @@ class Wal:
 
     def chunk(self, stream: int, row: int) -> Chunk:
         """The chunk in `row` of the stream's index."""
-        position = self.index[stream].positions[row]
+        # Reading a large frame again for each of its records would cost more than all.
+        return self._chunk_at(stream, self.index[stream].positions[row], READ_BYTES, READ_BYTES)
+
+    def _chunk_at(self, stream: int, position: int, size: int, cached_from: int) -> Chunk:
+        """The stream's chunk in the frame at `position`; reads `size` bytes at first.
+
+        Frames of many streams, and those larger than `cached_from` bytes, are kept in the cache.
+        """
         key = (self.path, position)
         block = self._cache.get(key)
         chunk = block.chunks.get(stream) if block is not None else None
-        if chunk is None:
-            header, data = self.frame_at(position)
-            chunk = self._chunk_in(stream, header, data)
-            if block is None and header.body_bytes > READ_BYTES:
-                # Reading a large frame again for each of its records would cost more than all.
-                block = DecodedBlock(data)
-                self._cache.put(key, block)
-            if block is not None:
-                block.chunks[stream] = chunk
-        return chunk
+        if chunk is not None:
+            return chunk
+        header, data = self.frame_at(position, size)
+        place = f"{self.path}, frame at {position}"
+        chunks = {chunk.stream: chunk for chunk in frame_chunks(header, data, 0, place)}
+        if len(chunks) > CACHED_CHUNKS or header.body_bytes > cached_from:
+            block = DecodedBlock(data)
+            block.chunks = chunks
+            self._cache.put(key, block)
+        if stream not in chunks:
+            raise CorruptError(place, expected=f"records of stream {stream}", found="none")
+        return chunks[stream]
 
     def row_of(self, stream: int, offset: int) -> int:
         """The row whose chunk holds `offset` of `stream`; -1 when this file starts after it."""
@@ -239,9 +251,8 @@ class Wal:
         # Where the stream's next frame starts is often where this one ends.
         following = index.positions[row + 1 : row + 2]
         size = following[0] - position if following else READ_BYTES
-        return self._chunk_in(
-            stream, *self.frame_at(position, min(max(size, READ_BYTES), SLAB_BYTES))
-        )
+        size = min(max(size, READ_BYTES), SLAB_BYTES)
+        return self._chunk_at(stream, position, size, _NEVER)
 
     def _run(self, index: StreamChunks, row: int) -> int:
         """One past the last of the rows from `row` on that are of one record each, or `row + 1`.
@@ -253,10 +264,3 @@ class Wal:
         while stop > row + 1 and firsts[stop] - firsts[row] != stop - row:
             stop = (row + stop) // 2
         return max(stop, row + 1)
-
-    def _chunk_in(self, stream: int, header: FrameHeader, data: bytes, at: int = 0) -> Chunk:
-        place = f"{self.path}, frame at {header.position}"
-        for chunk in frame_chunks(header, data, at, place):
-            if chunk.stream == stream:
-                return chunk
-        raise CorruptError(place, expected=f"records of stream {stream}", found="none")

@@ -447,6 +447,12 @@ class Writer:
             if self.wal.next_lsn > self.wal.first_lsn:
                 self._next_wal()
 
+    def finish(self, refusal: Refusal) -> None:
+        """`rotate`, and accept nothing more: both at once for whoever appends."""
+        with self._turn:
+            self.rotate()
+            self.refuse(refusal)
+
     # Durability
 
     def sync(self) -> None:

@@ -1,0 +1,101 @@
+"""Snapshots of the index: the guides of many segments in one file, named by a commit.
+
+Owns when the next `index/<digest>.idx` file is due and what goes into it. A snapshot holds nothing
+that the segments do not hold: without it, opening a bucket costs more requests and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import takewhile
+from typing import Final
+
+from transit.disk import make_folder, put_if_absent, read_file
+from transit.errors import TransitError
+from transit.format.commit import IndexRef
+from transit.format.digest import digest
+from transit.format.names import INDEX_DIR, index_name
+from transit.format.snapshot import (
+    SNAPSHOT_BYTES_MAX,
+    Layer,
+    Snapshot,
+    SnapshotSegment,
+    absorb,
+    decode_snapshot,
+    encode_snapshot,
+)
+from transit.log.catalog import Catalog
+from transit.log.segments import Segment
+
+# Commits from one snapshot to the next: what an opener reads one by one.
+SNAPSHOT_COMMITS: Final = 8
+# Layers that would make a larger snapshot stay apart.
+LAYER_BYTES_MAX: Final = SNAPSHOT_BYTES_MAX // 2
+
+
+class Snapshots:
+    """Writes the snapshots of one store, for the one that seals."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._folder = os.path.join(catalog.root, INDEX_DIR)
+
+    def take(self) -> IndexRef | None:
+        """The snapshot of all commits so far, which the next is to name; None while none is due."""
+        commits = self._catalog.commits
+        start = commits.indexed.number if commits.indexed else 0
+        if commits.count - start < SNAPSHOT_COMMITS:
+            return None
+        try:
+            return self.keep()
+        except TransitError:
+            # What it is made of may be out of reach now. Nothing depends on it: later, then.
+            return None
+
+    def keep(self) -> IndexRef:
+        """Keep a snapshot of all commits so far, of which there is one at least, in the folder."""
+        commits = self._catalog.commits
+        start = commits.indexed.number if commits.indexed else 0
+        return _write(self._catalog, self._snapshot(start, commits.count))
+
+    def _snapshot(self, start: int, stop: int) -> Snapshot:
+        layers = self._layers()
+        if layers is None:
+            layers, start = [], 0
+        taken = absorb([layer.last - layer.first + 1 for layer in layers], stop - start)
+        while sum(layer.bytes for layer in layers[len(layers) - taken :]) > LAYER_BYTES_MAX:
+            taken -= 1
+        if taken:
+            start = layers[-taken].first
+        kept = tuple(layers[: len(layers) - taken])
+        newest_first = reversed(self._catalog.view.segments)
+        segments = list(takewhile(lambda segment: segment.commit >= start, newest_first))
+        entries = map(_entry, reversed(segments))
+        return Snapshot(self._catalog.store_id, start, stop - 1, kept, tuple(entries))
+
+    def _layers(self) -> list[Layer] | None:
+        """The snapshots that cover all commits before the last that names one; None: not here."""
+        indexed = self._catalog.commits.indexed
+        if indexed is None or indexed.index is None:
+            return []
+        place = os.path.join(self._folder, index_name(bytes.fromhex(indexed.index.digest)))
+        data = read_file(place, SNAPSHOT_BYTES_MAX)
+        if data is None:
+            return None
+        last = decode_snapshot(data, self._catalog.store_id, place)
+        layer = Layer(digest(data), len(data), last.first, last.last)
+        return [*last.layers, layer]
+
+
+def _write(catalog: Catalog, snapshot: Snapshot) -> IndexRef:
+    data = encode_snapshot(snapshot)
+    name = digest(data)
+    folder = os.path.join(catalog.root, INDEX_DIR)
+    make_folder(folder)
+    put_if_absent(folder, index_name(name), data)
+    return IndexRef(digest=name.hex(), bytes=len(data))
+
+
+def _entry(segment: Segment) -> SnapshotSegment:
+    guide = segment.guide()
+    return SnapshotSegment(segment.commit, segment.ref, guide.footer, guide.index)
