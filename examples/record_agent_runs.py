@@ -1,6 +1,7 @@
 """Record several attempts of an agent at one task as one history, and prove that nothing is lost.
 
     python examples/record_agent_runs.py [--store DIR] [--runs FILE.traj … | --made-up]
+                                         [--remote URL [--endpoint URL]]
 
 The first attempt is a root stream: the task statement, then for each step its action, its
 observation and its details (all else it holds: thought, response, …), then the outcome.
@@ -12,7 +13,12 @@ two records with the same kind and step the later one counts. A merge selects th
 that was submitted.
 
 Then the store is sealed, closed and opened again, and each record is compared with the source
-files. A store that holds the task already is only proven. Exit status 1: something is not proven.
+files. A store that holds the task already is only proven.
+
+Last, all of it is published to the remote, by default a folder; a store that --store did not name
+is deleted; it is restored from the remote alone at another place, audited, and proven once more. A
+lazy restore then reads one retry with a few ranged requests. Exit status 1: something is not
+proven.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -248,10 +255,61 @@ def run(store: Path, attempts: list[Attempt]) -> list[str]:
     return wrong
 
 
+# Only the remote is left
+
+
+def publish(store: Path, remote: transit.ObjectStore) -> None:
+    with transit.open(store, remote=remote, durability="os") as log:
+        published = log.publish()
+    print(
+        f"published: {published.commits} commits, {published.bytes:,} bytes, "
+        f"{published.requests} requests to {remote.url}"
+    )
+
+
+def prove_remote(remote: transit.ObjectStore, attempts: list[Attempt]) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        restored = transit.restore(remote, Path(scratch, "restored"))
+        with transit.open(restored.path, mode="read") as log:
+            yield from prove(log, attempts)
+        print(
+            f"restored: {restored.records} records in {restored.segments} segments, "
+            f"{restored.bytes:,} bytes, each record proven again; root {restored.root[:16]}…"
+        )
+        report = transit.audit(remote)
+        for finding in report.findings:
+            yield f"{finding.place}: expected {finding.expected}, found {finding.found}"
+        checked = ", ".join(f"{report.counts[k]} {k}" for k in ("commits", "segments", "records"))
+        print(f"audited, level {report.level}: {checked}, {len(report.findings)} findings")
+        yield from read_lazily(Path(scratch, "lazy"), remote, attempts)
+
+
+def read_lazily(
+    folder: Path, remote: transit.ObjectStore, attempts: list[Attempt]
+) -> Iterator[str]:
+    """Read one retry, and nothing else, from a store whose segments stay in the remote."""
+    restored = transit.restore(remote, folder, lazy=True)
+    name = attempts[-1].stream
+    sources = {attempt.stream: source_of(attempt.path) for attempt in attempts}
+    with transit.open(folder, remote=remote, mode="read") as log:
+        requests, received = remote.traffic.requests, remote.traffic.bytes_in
+        yield from prove_bytes(log.stream(name), sources, name)
+        requests, received = (
+            remote.traffic.requests - requests, remote.traffic.bytes_in - received,
+        )  # fmt: skip
+        held = log.status().segment_bytes
+        print(
+            f"lazily: {len(log.stream(name))} records of {name} in {requests} ranged requests, "
+            f"{received:,} of {held:,} bytes; {restored.segments_remote} segments stay away"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Record agent runs and prove every byte.")
     parser.add_argument("--store", type=Path, metavar="DIR", help="none: a temporary folder")
     parser.add_argument("--runs", type=Path, nargs="+", metavar="FILE", help="attempts, in order")
+    parser.add_argument("--remote", metavar="URL", help="where to publish; none: a folder")
+    parser.add_argument("--endpoint", metavar="URL", help="of the S3 server, if it is not Amazon's")
     parser.add_argument("--made-up", action="store_true", help="make runs, the same every time")
     options = parser.parse_args()
     real = [] if options.made_up else sorted(RUNS_DIR.glob("marshmallow-1867.attempt-*.traj"))
@@ -261,7 +319,18 @@ def main() -> int:
         except (OSError, LookupError, TypeError, ValueError) as error:
             parser.error(f"not a trajectory file: {error!r}")
         try:
-            wrong = run(options.store or Path(scratch, "store"), attempts)
+            remote = transit.open_store(
+                options.remote or Path(scratch, "remote"),
+                {"endpoint_url": options.endpoint} if options.endpoint else None,
+            )
+            store = options.store or Path(scratch, "store")
+            wrong = run(store, attempts)
+            if not wrong:
+                publish(store, remote)
+                if options.store is None:
+                    shutil.rmtree(store)
+                wrong = list(prove_remote(remote, attempts))
+            remote.close()
         except transit.TransitError as error:
             wrong = [f"{type(error).__name__}: {error}"]
     for line in wrong:

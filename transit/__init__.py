@@ -9,17 +9,22 @@ See README.md for a first example and ARCHITECTURE.md for how it works.
 """
 
 from transit.config import Durability, Mode, Settings
+from transit.engine.auditing import audit
 from transit.engine.batch import StagedStream, WriteBatch
 from transit.engine.cursor import Cursor
 from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
 from transit.engine.log import Log, Status, open
 from transit.engine.merging import MergePlan, register_policy
+from transit.engine.rebasing import Rebased
+from transit.engine.restoring import Restored, restore
 from transit.engine.stream import Receipt, Stream
+from transit.engine.tiering import Published
 from transit.errors import (
     AlreadyExistsError,
     ClosedError,
     ConflictError,
     CorruptError,
+    FencedError,
     ForkedError,
     FormatError,
     InvalidInputError,
@@ -31,17 +36,22 @@ from transit.errors import (
     OutcomeUnknownError,
     PoisonedError,
     ReadOnlyError,
+    RemoteUnavailableError,
     StorageFullError,
     StorePermissionError,
     StoreUnavailableError,
     SyncFailedError,
     TransitError,
+    UnsuitableRemoteError,
     UnsupportedPlatformError,
     UnsupportedVersionError,
 )
 from transit.format.lineage import Metadata, Scalar
 from transit.log.recover import Cut
 from transit.replay import Batch, Position, Record
+from transit.store import ObjectStore, Traffic, open_store
+from transit.tier.progress import Progress
+from transit.tier.retain import Evicted
 from transit.verify import Finding, Report
 
 __version__ = "0.1.0"
@@ -56,6 +66,8 @@ __all__ = [
     "Cut",
     "Durability",
     "Edge",
+    "Evicted",
+    "FencedError",
     "Finding",
     "ForkedError",
     "FormatError",
@@ -71,14 +83,20 @@ __all__ = [
     "Node",
     "NotFastForwardError",
     "NotFoundError",
+    "ObjectStore",
     "OffsetError",
     "OutcomeUnknownError",
     "PoisonedError",
     "Position",
+    "Progress",
+    "Published",
     "ReadOnlyError",
+    "Rebased",
     "Receipt",
     "Record",
+    "RemoteUnavailableError",
     "Report",
+    "Restored",
     "Scalar",
     "Settings",
     "StagedStream",
@@ -88,10 +106,15 @@ __all__ = [
     "StoreUnavailableError",
     "Stream",
     "SyncFailedError",
+    "Traffic",
     "TransitError",
+    "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
     "WriteBatch",
+    "audit",
     "open",
+    "open_store",
     "register_policy",
+    "restore",
 ]

@@ -198,13 +198,29 @@ def test_nothing_of_the_attempts_is_recorded_twice(task: Task) -> None:
         assert len(origins) == own
 
 
+def without_remote(printed: str) -> list[str]:
+    """What was printed, without the address of the remote, which is another each time."""
+    return [line for line in printed.splitlines() if not line.startswith("published:")]
+
+
+def test_the_runs_are_published_restored_audited_and_read_lazily(task: Task) -> None:
+    assert re.search(r"published: 1 commits, [\d,]+ bytes, \d+ requests to file://", task.printed)
+    assert "each record proven again" in task.printed
+    assert re.search(r"audited, level bodies: 1 commits, .* 0 findings", task.printed)
+    lazily = re.search(r"lazily: (\d+) records of .* in (\d+) ranged requests", task.printed)
+    assert lazily
+    assert int(lazily[1]) == len(expected_streams(task.files)[-1].history)
+    assert int(lazily[2]) <= 4
+
+
 def test_store_that_holds_the_task_is_proven_again_and_not_written(task: Task) -> None:
     def contents() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in task.store.glob("segments/*")}
 
     before = contents()
     again = run("--store", task.store, *task.arguments)
-    assert (again.returncode, again.stdout) == (0, task.printed)
+    assert again.returncode == 0
+    assert without_remote(again.stdout) == without_remote(task.printed)
     assert contents() == before
 
 

@@ -26,10 +26,13 @@ LEVELS: list[set[str]] = [
     {"errors"},
     {"config"},
     {"format"},
-    {"proof", "lineage", "disk", "store"},
-    {"log", "tier"},
+    {"proof", "lineage", "disk"},
+    {"store"},
+    {"log"},
+    {"tier"},
     {"replay"},
     {"verify"},
+    {"audit"},
     {"engine"},
     {PACKAGE},
     {"trace", "cli"},
@@ -55,6 +58,8 @@ EXIT_CODES = {
     7: "damaged or unknown bytes",
     8: "the storage failed",
     10: "the store moved on",
+    11: "another writer fenced this one off",
+    12: "the remote does not answer",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

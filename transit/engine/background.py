@@ -82,12 +82,12 @@ class Worker:
                 self._on_failure(error)
                 raise
 
-    def stop(self) -> None:
-        """End the thread after the round it is in."""
+    def stop(self, join_s: float = _JOIN_S) -> None:
+        """End the thread after the round it is in; waits for that, `join_s` seconds at most."""
         self._stopped = True
         self._hurried.set()
         self._woken.set()
         with self._lock:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_S)
+            thread.join(join_s)

@@ -10,18 +10,25 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from transit.config import Durability, Mode, Settings, durability_level
-from transit.engine.opening import existing_store_id
+from transit.engine.attaching import Attached
+from transit.engine.reading import Reading
+from transit.engine.tiering import Tiering
 from transit.engine.waiting import Bell, BellWaiter, FolderWaiter, Waiter
 from transit.engine.writing import Writing
-from transit.errors import ClosedError, ForkedError, ReadOnlyError, TransitError
-from transit.log.catalog import Catalog
-from transit.log.recover import Cut, judge_end, judge_live
+from transit.errors import (
+    ClosedError,
+    ForkedError,
+    InvalidInputError,
+    ReadOnlyError,
+    TransitError,
+)
+from transit.log.recover import Cut
 from transit.log.seal import Sealer
-from transit.log.wal import Wal
 from transit.log.writer import Writer
 from transit.log.writes import Written
 
@@ -34,7 +41,14 @@ _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 class Handle:
     """One open store of this process."""
 
-    def __init__(self, root: str, mode: Mode, durability: Durability, settings: Settings) -> None:
+    def __init__(
+        self,
+        root: str,
+        mode: Mode,
+        durability: Durability,
+        settings: Settings,
+        attached: Attached | None = None,
+    ) -> None:
         self.root = root
         self.mode: Mode = mode
         self.shared = mode == "shared"
@@ -45,17 +59,19 @@ class Handle:
         self._closing = threading.Lock()
         self._writing: Writing | None = None
         self._bell: Bell | None = None
+        self._reading: Reading | None = None
+        store = attached.store if attached is not None else None
+        self._release = attached.release if attached is not None else None
         if mode == "read":
-            self.catalog = Catalog(root, existing_store_id(root), settings)
-            wal = self.catalog.follow(write=False)
-            if wal is not None and not wal.ended:
-                self._judge(wal)
-            self.catalog.commits.check_no_gap()
+            self._reading = Reading(root, settings, store)
+            self.catalog = self._reading.catalog
         else:
-            self._writing = Writing(root, mode, settings)
+            self._writing = Writing(root, mode, settings, store)
             self._bell = Bell(self._writing.writer)
             self.catalog = self._writing.catalog
-        self._finalizer = weakref.finalize(self, _close_forgotten, root, self._writing)
+        self._finalizer = weakref.finalize(
+            self, _close_forgotten, root, self._writing, self._release
+        )
         _open_handles.add(self)
 
     def check(self) -> None:
@@ -91,6 +107,35 @@ class Handle:
         """Why sealing does not go on; None while it does."""
         return self._writing.sealer.error if self._writing is not None else None
 
+    @property
+    def tiering(self) -> Tiering:
+        """The remote side; `InvalidInputError` for a store opened without a remote."""
+        tiering = self.writing.tiering
+        if tiering is None:
+            raise InvalidInputError(f"{self.root}: opened without remote=")
+        return tiering
+
+    @property
+    def remote_url(self) -> str:
+        """The remote's address; empty without one."""
+        if self._writing is not None and self._writing.tiering is not None:
+            return self._writing.tiering.remote.url
+        return self._reading.remote_url if self._reading is not None else ""
+
+    @property
+    def published(self) -> int:
+        """Count of commits known to be in the remote."""
+        if self._writing is not None and self._writing.tiering is not None:
+            return self._writing.tiering.publisher.published
+        return self._reading.published if self._reading is not None else 0
+
+    @property
+    def remote_error(self) -> str:
+        """Why publishing did not go on the last time; empty when it did."""
+        tiering = self._writing.tiering if self._writing is not None else None
+        error = tiering and (tiering.publisher.fenced or tiering.error)
+        return str(error) if error else ""
+
     def sealing_paused(self) -> AbstractContextManager[object]:
         """A block in which this process seals nothing."""
         return self._writing.sealer.paused if self._writing is not None else nullcontext()
@@ -101,30 +146,25 @@ class Handle:
         """See what there is to read now: what waits here, what other processes wrote."""
         if self.refusal is not None:
             self.check()
-        if self._writing is None:
-            self._follow()
+        if self._reading is not None:
+            self._reading.follow()
+        elif self._writing is None:
+            return
         elif self.shared:
             self._writing.writer.look()
         else:
             self._writing.writer.settle()
 
-    def _follow(self) -> None:
-        """Read on in the WAL files; `CorruptError` for damage, which stays as it is."""
-        wal = self.catalog.follow(write=False)
-        if wal is not None and not wal.ended and wal.stopped:
-            self._judge(wal)
-
-    def _judge(self, wal: Wal) -> None:
-        catalog = self.catalog
-        judge_live(wal, lambda: catalog.follow(write=False))
-        if catalog.wal_numbers()[-1:] > [wal.first_lsn]:
-            catalog.follow(write=False)
-            if not wal.ended:
-                judge_end(wal)
+    def refresh_remote(self) -> int:
+        """Take up the commits others published since the last time; their count."""
+        self.check()
+        return self._reading.refresh() if self._reading is not None else 0
 
     def listen(self) -> Waiter:
         """Something to wait on for new records."""
         self.check()
+        if self._reading is not None:
+            return self._reading.listen()
         if self._bell is not None and not self.shared:
             return BellWaiter(self._bell)
         return FolderWaiter(self.root)
@@ -132,19 +172,29 @@ class Handle:
     # Writing
 
     def level_of(self, durability: str | None) -> int:
-        """The strength asked for, or the store's own."""
-        return self.level if durability is None else durability_level(durability)
+        """The strength asked for, or the store's own; "tiered" needs a remote."""
+        level = self.level if durability is None else durability_level(durability)
+        if level == 3 and self._writing is not None:
+            # Asked for before anything is written.
+            self.tiering.publisher.check()
+        return level
 
     def acknowledge(self, written: Written, level: int) -> Durability:
         """Make what was written as durable as asked; what was reached."""
         if level < 2:
             return "os"
+        if level == 3:
+            self.tiering.reach(written.wal.next_lsn)
+            return "tiered"
         self.writer.sync_to(*written)
         return "local"
 
-    def submit(self, written: Written, result: object, future: Future[Any]) -> None:
-        """Resolve `future` with `result` once what was written is durable."""
-        self.writing.submit(written, result, future)
+    def submit(self, written: Written, result: object, future: Future[Any], level: int) -> None:
+        """Resolve `future` with `result` once what was written is as durable as asked."""
+        if level == 3:
+            self.tiering.submit(written.wal.next_lsn, result, future)
+        else:
+            self.writing.submit(written, result, future)
 
     # Closing
 
@@ -160,6 +210,8 @@ class Handle:
                 if self._writing is not None:
                     self._writing.close()
             finally:
+                if self._release is not None:
+                    self._release()
                 if self._bell is not None:
                     self._bell.close()
 
@@ -173,11 +225,16 @@ class Handle:
             self._writing.abandon(message)
 
 
-def _close_forgotten(root: str, writing: Writing | None) -> None:
-    if writing is not None:
-        try:
+def _close_forgotten(
+    root: str, writing: Writing | None, release: Callable[[], None] | None
+) -> None:
+    try:
+        if writing is not None:
             writing.close()
-        finally:
+    finally:
+        if release is not None:
+            release()
+        if writing is not None:
             warnings.warn(f"store {root} was not closed", ResourceWarning, stacklevel=2)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 import msgspec
 
 from transit.config import DURABILITIES, Durability, Mode, Settings, durability_level
+from transit.engine.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.engine.batch import WriteBatch
 from transit.engine.creation import create_stream
 from transit.engine.handle import Handle
@@ -24,13 +25,17 @@ from transit.engine.merging import (
     run_policy,
     work_out,
 )
-from transit.engine.opening import check_mode, folder_of
+from transit.engine.opening import check_mode, folder_of, is_url
+from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
+from transit.engine.tiering import Published
 from transit.errors import InvalidInputError, TransitError
 from transit.format.lineage import Scalar
 from transit.format.names import check_name
 from transit.log.recover import Cut
 from transit.replay import Position
+from transit.tier.progress import Progress
+from transit.tier.retain import Evicted, evict
 from transit.verify import Report, verify_store
 
 
@@ -41,6 +46,8 @@ class Status(msgspec.Struct, frozen=True):
     commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
     head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
     seal_error: why sealing does not go on, "" while it does.
+    remote: address of the remote, "" without one. published: commits that are there.
+    remote_error: why publishing did not go on the last time, "" when it did.
     """
 
     path: str
@@ -58,29 +65,54 @@ class Status(msgspec.Struct, frozen=True):
     wal_bytes: int
     unsynced_bytes: int
     seal_error: str
+    remote: str
+    published: int
+    remote_error: str
 
 
 def open(
     path: str | os.PathLike[str],
     *,
+    remote: RemoteAddress | None = None,
     durability: str = "local",
     mode: str = "exclusive",
+    storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
 ) -> Log:
     """Open the store in folder `path`, and make it when there is none (not in mode "read").
 
-    durability: what appends wait for unless they say otherwise: "memory", "os" or "local".
+    path: a folder; in mode "read" also the address of a remote, which needs no folder then.
+    remote: where the store is published: any fsspec URL, a folder, or an `ObjectStore`. An empty
+    `path` continues the store that is there.
+    durability: what appends wait for unless they say otherwise: "memory", "os", "local", "tiered".
     mode: "exclusive" (one writing process), "shared" (several), "read" (no lock, never writes).
+    storage_options: passed to the remote's fsspec file system: endpoint, profile, keys, ...
     Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
     at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
-    `UnsupportedPlatformError`.
+    `UnsupportedPlatformError`; with a remote `RemoteUnavailableError`, `UnsuitableRemoteError`.
     """
-    root = folder_of(path)
     checked_mode = check_mode(mode)
     level = durability_level(durability)
-    if settings is not None and not isinstance(settings, Settings):
-        raise InvalidInputError(f"settings must be Settings, not {type(settings).__name__}")
-    return Log(Handle(root, checked_mode, DURABILITIES[level], settings or Settings()))
+    chosen = check_settings(settings)
+    if level == 3 and remote is None and checked_mode != "read":
+        raise InvalidInputError('durability "tiered" needs remote=')
+    if is_url(path):
+        if checked_mode != "read" or remote is not None:
+            raise InvalidInputError(
+                f'{path}: is a remote: open it with mode="read" alone, or a folder with remote='
+            )
+        remote = str(path)
+    if remote is None:
+        if storage_options is not None:
+            raise InvalidInputError("storage_options without a remote")
+        return Log(Handle(folder_of(path), checked_mode, DURABILITIES[level], chosen))
+    attached = attach(remote, storage_options, chosen)
+    try:
+        root = attached.store.url if is_url(path) else folder_of(path)
+        return Log(Handle(root, checked_mode, DURABILITIES[level], chosen, attached))
+    except BaseException:
+        attached.release()
+        raise
 
 
 class Log:
@@ -274,15 +306,79 @@ class Log:
 
     # The store
 
-    def sync(self) -> None:
-        """Make everything written so far durable; returns at level "local"."""
-        self._handle.writer.sync()
+    def sync(self, level: str = "local") -> None:
+        """Make everything written so far durable; returns at `level`, "local" or "tiered"."""
+        if durability_level(level) < 2:
+            raise InvalidInputError(f'level must be "local" or "tiered", not {level!r}')
+        writer = self._handle.writer
+        writer.sync()
+        if level == "tiered":
+            self._handle.tiering.reach(writer.wal.next_lsn)
 
     def seal(self) -> None:
         """Turn everything written so far into a segment and a commit, now."""
         handle = self._handle
         handle.writer.rotate()
         handle.sealer.seal_ended()
+
+    # The remote
+
+    def publish(self, progress: Callable[[Progress], None] | None = None) -> Published:
+        """Seal, and bring what the remote lacks there; returns once all of it is "tiered".
+
+        Interrupted and called again, it goes on where it stopped. `progress` is called now and then
+        from several threads, one at a time.
+        Raises `FencedError` when another writer went on in the remote, `OutcomeUnknownError` when a
+        commit may or may not be there, `RemoteUnavailableError`, `StorePermissionError`.
+        """
+        return self._handle.tiering.publish(progress)
+
+    def release(self) -> None:
+        """Publish everything and close: the next writer, anywhere, goes on from there."""
+        self.publish()
+        self.close()
+
+    def rebase_onto_remote(self) -> Rebased:
+        """After `FencedError`: adopt the remote's history, and bring our own along as branches.
+
+        Each stream with unpublished records becomes a branch, `<name>@rebased-<8 hex digits>`, at
+        the offset where the histories part; streams, branches and merges made here are made again.
+        The history as it was stays in the folder `diverged/`. Closes this handle: open the store
+        again, and publish. Only in mode "exclusive".
+        """
+        handle = self._handle
+        if handle.mode != "exclusive":
+            raise InvalidInputError('rebase_onto_remote() needs mode "exclusive"')
+        publisher = handle.tiering.publisher
+        if publisher.fenced is None:
+            publisher.locate()
+        if publisher.fenced is None:
+            raise InvalidInputError(f"{handle.root}: not fenced off: publish() goes on")
+        try:
+            return rebase(handle, publisher.fenced.number)
+        finally:
+            handle.close()
+
+    def refresh(self) -> int:
+        """In mode "read" with a remote: see what was published since; the count of new commits.
+
+        `ConflictError` when the folder has another history than the remote.
+        """
+        return self._handle.refresh_remote()
+
+    def evict(self, *, bytes_max: int | None = None, older_than: float | None = None) -> Evicted:
+        """Drop local segments that are published; they are read from the remote from then on.
+
+        bytes_max: drop the oldest until the local segments take no more, bytes. older_than: drop
+        those whose records are all older, seconds. At least one of the two.
+        """
+        check_eviction(bytes_max, older_than)
+        handle = self._handle
+        tiering = handle.tiering
+        with handle.sealing_paused():
+            return evict(
+                handle.catalog, tiering.remote, tiering.publisher.published, bytes_max, older_than
+            )
 
     def verify(self) -> Report:
         """Check every byte of the store, read afresh from disk; the report lists what is wrong."""
@@ -316,6 +412,9 @@ class Log:
             wal_bytes=sum(wal.tail for wal in view.wals),
             unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
             seal_error=str(error) if error is not None else "",
+            remote=handle.remote_url,
+            published=handle.published,
+            remote_error=handle.remote_error,
         )
 
     def _count_streams(self) -> int:

@@ -25,12 +25,20 @@ from transit.disk import (
 )
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
-from transit.format.names import COMMIT_DIR, FORMAT_FILE, SEGMENT_DIR, WAL_DIR
+from transit.format.names import (
+    CACHE_DIR,
+    COMMIT_DIR,
+    FORMAT_FILE,
+    INDEX_DIR,
+    SEGMENT_DIR,
+    WAL_DIR,
+)
 
 LOCK_FILE: Final = "LOCK"
 APPEND_LOCK_FILE: Final = "LOCK.append"
 SEAL_LOCK_FILE: Final = "LOCK.seal"
 _FOLDERS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR)
+_DERIVED: Final = (INDEX_DIR, CACHE_DIR)
 _OURS: Final = (*_FOLDERS, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
 
 
@@ -65,6 +73,11 @@ def check_mode(mode: str) -> Mode:
     if mode not in MODES:
         raise InvalidInputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     return mode
+
+
+def is_url(path: object) -> bool:
+    """Whether `path` is the address of a remote, not a folder."""
+    return isinstance(path, str) and "://" in path
 
 
 def folder_of(path: str | os.PathLike[str]) -> str:
@@ -107,19 +120,27 @@ def existing_store_id(root: str) -> bytes:
     return store_id
 
 
-def make_store(root: str) -> bytes:
-    """Make an empty store in folder `root`, unless another process just did; its id."""
-    for name in _FOLDERS:
-        make_folder(os.path.join(root, name))
-    store_id = os.urandom(16)
+def make_store(root: str, store_id: bytes | None = None) -> bytes:
+    """Make folder `root` a store, unless another process just did; its id.
+
+    store_id: None for a new one.
+    """
+    make_folders(root)
+    store_id = store_id or os.urandom(16)
     if put_if_absent(root, FORMAT_FILE, encode_format(store_id)):
         return store_id
     return existing_store_id(root)
 
 
+def make_folders(root: str) -> None:
+    """Make the folders a store has."""
+    for name in _FOLDERS:
+        make_folder(os.path.join(root, name))
+
+
 def tidy_up(root: str) -> None:
     """Drop what interrupted writers left; only while no other process writes."""
-    for folder in (root, *(os.path.join(root, name) for name in _FOLDERS)):
+    for folder in (root, *(os.path.join(root, name) for name in (*_FOLDERS, *_DERIVED))):
         remove_temporary(folder)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 
-from transit.config import Durability, durability_level
+from transit.config import DURABILITIES, Durability
 from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
 from transit.engine.codec import decode_value, encode_value
 from transit.engine.creation import create_branch
@@ -33,7 +33,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What an append reached.
 
     stream: name. offset: of the first record. timestamp: of the last record, UTC nanoseconds.
-    durability: what was reached when the receipt was made: "memory", "os" or "local".
+    durability: what was reached when the receipt was made: "memory", "os", "local" or "tiered".
     count: number of records.
     """
 
@@ -166,8 +166,10 @@ class Stream:
 
         headers: text to text. timestamp: UTC nanoseconds; None: now, or the last record's if later.
         expect: the next offset the caller believes in; `ConflictError` when it is another.
-        durability: "memory", "os" or "local"; None: the store's.
-        Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`.
+        durability: "memory", "os", "local" or "tiered"; None: the store's.
+        Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`. When
+        "tiered" is not reached (`FencedError`, `RemoteUnavailableError`, ...), the record is in the
+        local log all the same, and published with the next.
         """
         if (
             type(payload) is not bytes
@@ -177,7 +179,7 @@ class Stream:
         ):
             payload = self._checked(payload, timestamp, expect)
         handle = self._handle
-        level = handle.level if durability is None else durability_level(durability)
+        level = handle.level_of(durability)
         writer = self._writer or handle.writer
         state = self._state
         encoded = encode_headers(headers) if headers else b""
@@ -187,8 +189,8 @@ class Stream:
         offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
         if level < 2:
             return Receipt(state.record.name, offset, given, "os")
-        writer.sync_to(wal, stop)
-        return Receipt(state.record.name, offset, given, "local")
+        reached = handle.acknowledge(Written(wal, stop), level)
+        return Receipt(state.record.name, offset, given, reached)
 
     def _checked(self, payload: Payload, timestamp: int | None, expect: int | None) -> bytes:
         data = payload if type(payload) is bytes else as_bytes(payload)
@@ -279,7 +281,8 @@ class Stream:
         receipt when it is durable, together with all others submitted meanwhile.
         """
         handle = self._handle
-        if handle.level_of(durability) < 2:
+        level = handle.level_of(durability)
+        if level < 2:
             receipt = self.append(
                 payload, headers=headers, timestamp=timestamp, durability=durability
             )
@@ -290,7 +293,8 @@ class Stream:
             self._state, data, encoded, timestamp, None
         )
         future = _new_future()
-        handle.submit(Written(wal, stop), Receipt(self.name, offset, given, "local"), future)
+        receipt = Receipt(self.name, offset, given, DURABILITIES[level])
+        handle.submit(Written(wal, stop), receipt, future, level)
         return future
 
     def append_value(

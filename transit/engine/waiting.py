@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from transit.disk import Watcher
@@ -83,3 +85,33 @@ class FolderWaiter:
     def close(self) -> None:
         """As `Waiter`."""
         self._watcher.close()
+
+
+class RemoteWaiter:
+    """Waits for what others publish, and for what comes to a folder if `folder` watches one."""
+
+    def __init__(
+        self, refresh: Callable[[], int], interval_s: float, folder: Waiter | None
+    ) -> None:
+        self._refresh = refresh
+        self._interval_s = interval_s
+        self._folder = folder
+        self._next = 0.0
+
+    def wait(self, timeout_s: float, state: StreamState, offset: int) -> None:
+        """As `Waiter`; asks the remote once an interval."""
+        left = self._next - time.monotonic()
+        if left > 0:
+            pause_s = min(left, timeout_s)
+            if self._folder is None:
+                time.sleep(pause_s)
+            else:
+                self._folder.wait(pause_s, state, offset)
+        if time.monotonic() >= self._next:
+            self._refresh()
+            self._next = time.monotonic() + self._interval_s
+
+    def close(self) -> None:
+        """As `Waiter`."""
+        if self._folder is not None:
+            self._folder.close()

@@ -8,6 +8,7 @@ Closing, in order: everything is made durable; the writer refuses; the threads e
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -17,13 +18,23 @@ from transit.config import Mode, Settings
 from transit.disk import make_folder
 from transit.engine.background import Worker
 from transit.engine.opening import Locks, make_store, read_store_id, sync_names, tidy_up
-from transit.errors import ClosedError, ForkedError, TransitError
+from transit.engine.switching import check_not_rebasing, finish_rebase
+from transit.engine.tiering import Tiering
+from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitError
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
+from transit.format.names import CACHE_DIR
 from transit.format.record import Columns
 from transit.log.catalog import Catalog
+from transit.log.guides import GuideShelf, NotHere
 from transit.log.seal import Sealer
+from transit.log.segments import Elsewhere
+from transit.log.snapshots import Snapshots
 from transit.log.writer import Writer
 from transit.log.writes import Group, Written
+from transit.store import ObjectStore
+from transit.tier.adopt import adopt_commits
+from transit.tier.fetch import Fetcher
+from transit.tier.remote import Remote
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -38,30 +49,76 @@ class _Submitted(NamedTuple):
 class Writing:
     """The writing side of one open store."""
 
-    def __init__(self, root: str, mode: Mode, settings: Settings) -> None:
+    def __init__(
+        self, root: str, mode: Mode, settings: Settings, store: ObjectStore | None
+    ) -> None:
         self._root = root
         self._settings = settings
         self._submitted: deque[_Submitted] = deque()
         self._flushing = threading.Lock()
+        self.tiering: Tiering | None = None
+        self._adopted = 0
+        self._flusher: Worker | None = None
+        self._seal_worker: Worker | None = None
+        self._frozen = False
         if read_store_id(root) is None:
             make_folder(root)
         self._locks = Locks(root, mode, settings)
         try:
-            store_id = read_store_id(root) or make_store(root)
+            remote = None if store is None else Remote(store, settings)
+            if mode == "exclusive":
+                finish_rebase(root)
+            else:
+                check_not_rebasing(root)
+            store_id = read_store_id(root)
+            if store_id is None:
+                store_id = make_store(root, self._continued(mode, remote))
             if mode == "exclusive":
                 tidy_up(root)
             sync_names(root)
-            self.catalog = Catalog(root, store_id, settings)
+            elsewhere = self._attach(store_id, mode, remote)
+            self.catalog = Catalog(root, store_id, settings, elsewhere)
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()
+            if self._adopted:
+                # What leads through the segments that are not here: names are known without them.
+                Snapshots(self.catalog).keep()
             head = self.catalog.commits.head
             epoch = head.epoch + 1 if head else 0
             self.sealer = Sealer(self.catalog, settings, epoch, self._locks.seal)
-            self._start(mode)
             self._make_lineage_stream()
+            self.tiering = None if remote is None else self._tiering(remote)
+            # Last: whatever fails before must leave no thread behind that goes on writing.
+            self._start(mode)
         except BaseException:
+            self._stop()
             self._locks.close()
             raise
+
+    def _continued(self, mode: Mode, remote: Remote | None) -> bytes | None:
+        """The id of the store in the remote, which an empty folder continues; None without one."""
+        found = None if remote is None else remote.store_id()
+        if found is not None and mode == "shared":
+            raise InvalidInputError(
+                f'{self._root}: continue the remote once in mode "exclusive", or restore it, '
+                'before it is opened "shared"'
+            )
+        return found
+
+    def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
+        """Agree with the remote, if there is one; where segments are that are not in the folder."""
+        if remote is None:
+            return NotHere(self._root, store_id)
+        remote.claim(store_id)
+        if mode == "exclusive":
+            self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
+        cache = os.path.join(self._root, CACHE_DIR)
+        return Fetcher(remote, GuideShelf(self._root, store_id), cache)
+
+    def _tiering(self, remote: Remote) -> Tiering:
+        tiering = Tiering(remote, self.catalog, self.writer, self.sealer, self._settings)
+        tiering.publisher.locate()
+        return tiering
 
     def _recover(self) -> None:
         turns = self._locks.append
@@ -82,6 +139,8 @@ class Writing:
             settings.seal_interval_s,
         )  # fmt: skip
         self._seal_worker = Worker("transit-sealer", self.sealer.seal_ended, self.sealer.fail)
+        if self.tiering is not None:
+            self.tiering.start()
         self.writer.on_dirty = self._flusher.wake
         self.writer.on_nearly_full = self._flusher.hurry
         self.writer.on_ended = self._seal_worker.wake
@@ -102,7 +161,8 @@ class Writing:
     def submit(self, written: Written, result: object, future: Future[Any]) -> None:
         """Resolve `future` with `result` once what was written is durable."""
         self._submitted.append(_Submitted(written, future, result))
-        self._flusher.hurry()
+        if self._flusher is not None:
+            self._flusher.hurry()
 
     def flush(self) -> None:
         """What the flusher does: end a WAL that is old enough, sync, resolve futures."""
@@ -118,6 +178,8 @@ class Writing:
             if interval is not None and time.monotonic() - self.writer.wal.born >= interval:
                 self.writer.rotate()
             self.writer.sync()
+            if self.tiering is not None:
+                self.tiering.consider()
         except TransitError as failure:
             error = failure
         for _ in range(count):
@@ -137,15 +199,33 @@ class Writing:
     def _closed(self) -> ClosedError:
         return ClosedError(f"{self._root}: this store handle is closed")
 
+    def freeze(self, message: str) -> None:
+        """Seal everything and write nothing more, from whatever thread; only `close` is left."""
+        self._frozen = True
+        self.writer.finish(lambda: ClosedError(message))
+        self._stop()
+        self.sealer.seal_ended()
+        self.sealer.stop()
+
+    def _stop(self) -> None:
+        """End the threads that were started."""
+        for worker in (self._flusher, self._seal_worker, self.tiering):
+            if isinstance(worker, Tiering):
+                worker.close()
+            elif worker is not None:
+                worker.stop()
+
     def close(self) -> None:
         """Make everything durable and let go; an error is raised after letting go."""
         try:
-            self.flush()
-            self.writer.close()
+            if not self._frozen:
+                self.flush()
+                self.writer.close()
         finally:
             self.writer.refuse(self._closed)
-            self._flusher.stop()
-            self._seal_worker.stop()
+            self._stop()
+            # From here on nobody seals, whoever still wants to: the locks go.
+            self.sealer.stop()
             while self._submitted:
                 self._resolve(self._submitted.popleft(), None)
             self._locks.close()

@@ -1,0 +1,131 @@
+"""Durability "tiered": acknowledged only when the covering commit is in the remote."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import transit
+from transit.testing.doors import ProcessDiedError, fail_at
+
+from .conftest import Place, contents, objects
+
+
+def test_tiered_receipts_say_what_was_reached_and_the_remote_has_it(place: Place) -> None:
+    with place.open(durability="tiered") as log:
+        stream = log.create("s")
+        receipt = stream.append(b"one")
+        assert receipt.durability == "tiered"
+        assert stream.append_many([b"two", b"three"]).durability == "tiered"
+        assert stream.submit(b"four").result(30).durability == "tiered"
+        with log.batch() as batch:
+            batch.append(stream, b"five")
+        stream.append(b"six", durability="os")
+        log.sync(level="tiered")
+    assert [r[1] for r in place.restored()["s"]] == [
+        b"one",
+        b"two",
+        b"three",
+        b"four",
+        b"five",
+        b"six",
+    ]
+
+
+def test_a_tiered_append_takes_two_requests(place: Place) -> None:
+    door = place.door()
+    with place.open(remote=door) as log:
+        stream = log.create("s")
+        log.publish()
+        counts = []
+        for _ in range(5):
+            before = len(door.requests)
+            stream.append(b"x", durability="tiered")
+            counts.append(len(door.requests) - before)
+    assert counts[:4] == [2, 2, 2, 2]
+
+
+def test_concurrent_tiered_appends_share_commits(place: Place) -> None:
+    with place.open() as log:
+        streams = [log.create(f"s{n}") for n in range(16)]
+        log.publish()
+        before = log.status().commits
+        barrier = threading.Barrier(16)
+
+        def work(stream: transit.Stream) -> None:
+            barrier.wait()
+            for _ in range(5):
+                assert stream.append(b"x", durability="tiered").durability == "tiered"
+
+        threads = [threading.Thread(target=work, args=(stream,)) for stream in streams]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert log.status().commits - before < 80 // 2
+        wanted = contents(log)
+    assert place.restored() == wanted
+
+
+def test_unanswered_commit_is_an_unknown_outcome_and_found_out_later(place: Place) -> None:
+    door = place.door()
+    with place.open(remote=door) as log:
+        stream = log.create("s")
+        log.publish()
+        door.rule = lambda n, kind, key: "lost_after" if key.startswith("commits/") else None
+        with pytest.raises(transit.OutcomeUnknownError, match="commits/"):
+            stream.append(b"x", durability="tiered")
+        door.rule = None
+        assert log.publish().commits == 1
+        assert len(stream) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["lost_before", "lost_after", "exists_after", "die_before", "die_after"]
+)
+def test_no_fault_at_any_request_loses_or_doubles_an_acknowledged_record(
+    place: Place, fault: str
+) -> None:
+    acknowledged: list[bytes] = []
+    settings = transit.Settings(remote_timeout_s=0.01)
+    for number in range(8):
+        door = place.door()
+        log = place.open(remote=door, settings=settings)
+        if "s" not in log:
+            log.create("s")
+        stream = log.stream("s")
+        door.rule = fail_at(len(door.requests) + number, fault)  # type: ignore[arg-type]
+        for n in range(3):
+            payload = f"{fault} {number} {n}".encode()
+            try:
+                stream.append(payload, durability="tiered")
+            except (transit.RemoteUnavailableError, transit.OutcomeUnknownError, ProcessDiedError):
+                door.rule = None
+                continue
+            acknowledged.append(payload)
+            remote = b"".join(objects(place.store).values())
+            assert remote  # the commit is there; what it holds is compared at the end
+        log.close()
+        restored = [r[1] for r in place.restored(f"check-{number}").get("s", [])]
+        assert [p for p in acknowledged if p not in restored] == []
+        assert len(restored) == len(set(restored))
+
+
+def test_fenced_writer_acknowledges_nothing_as_tiered(place: Place) -> None:
+    with place.open("a") as log:
+        log.create("s")
+        log.release()
+    transit.restore(place.door(), place.path / "b")
+    a, b = place.open("a"), place.open("b")
+    a.stream("s").append(b"a", durability="tiered")
+    with pytest.raises(transit.FencedError):
+        b.stream("s").append(b"b", durability="tiered")
+    # What raised is in the local log; the next is refused before it is written.
+    count = len(b.stream("s"))
+    with pytest.raises(transit.FencedError):
+        b.stream("s").append(b"b2", durability="tiered")
+    assert len(b.stream("s")) == count
+    assert b.stream("s").append(b"local", durability="local").durability == "local"
+    a.close()
+    b.close()

@@ -1,0 +1,207 @@
+"""The audit of one remote, step by step; see `transit.audit`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from transit.audit.bodies import Bodies, Body, RemoteSegment
+from transit.audit.chain import PASSES, ChainAudit, Named, listed
+from transit.audit.levels import Level, choose
+from transit.audit.reruns import RerunCatalog
+from transit.audit.snapshots import SnapshotAudit
+from transit.errors import CorruptError, TransitError
+from transit.format.lineage import LINEAGE_ID
+from transit.format.names import (
+    INDEX_DIR,
+    SEGMENT_DIR,
+    WAL_DIR,
+    parse_index_name,
+    parse_segment_name,
+    parse_wal_name,
+)
+from transit.format.record import Chunk
+from transit.tier.bucket import at_once
+from transit.tier.progress import Meter
+from transit.tier.progress import Report as Reporter
+from transit.tier.remote import Remote, commit_key, index_key, segment_key
+from transit.verify.findings import Ledger, Report
+from transit.verify.segments import SegmentCheck, whole_file
+from transit.verify.streams import RunPolicy, StreamCheck, keys_of, lineage_of
+
+_SIZES_AT_ONCE: Final = 256
+# More than a few wait for each other: decompression runs beside the rest, the rest does not.
+_THREADS: Final = min(4, os.cpu_count() or 1)
+# Always in a report of a level that reads bodies, also when there are none.
+_KINDS: Final = ("index_snapshots", "blocks", "chunks", "records", "bytes")
+_KINDS_WHOLE: Final = ("streams", "merges", "merges_not_rerun")
+
+
+class Audit:
+    """One audit of one remote; used once."""
+
+    def __init__(self, remote: Remote, level: Level, trusted_root: str | None, seed: int) -> None:
+        self._remote = remote
+        self._level = level
+        self._seed = seed
+        self._ledger = Ledger(remote.url, PASSES)
+        self._chain = ChainAudit(remote, self._ledger, trusted_root)
+        self._streams = StreamCheck(self._ledger)
+        self._sound: list[Named] = []
+
+    def run(self, run_policy: RunPolicy, reporter: Reporter | None) -> Report:
+        """Check all that the level says."""
+        chain, ledger = self._chain, self._ledger
+        kinds = _KINDS if self._level.share else ()
+        ledger.counts.update(dict.fromkeys(kinds + _KINDS_WHOLE * self._level.whole, 0))
+        chain.read()
+        segments = self._distinct(chain.segments)
+        ledger.counts["segments"] = len(segments)
+        wanted = self._wanted(segments)
+        self._sizes(segments, wanted)
+        if self._level.whole:
+            snapshots = SnapshotAudit(self._remote, ledger, chain.store_id, chain.segments)
+            for commit in chain.indexed:
+                if commit.index is not None:
+                    snapshots.check(commit, commit.index)
+        self._streams.holes = not chain.whole
+        bodies = Bodies(self._remote, chain.store_id)
+        self._bodies(bodies, wanted, Meter("audit", reporter))
+        if self._level.whole:
+            self._lineage(bodies, run_policy)
+        self._unnamed(segments)
+        return ledger.report(self._level.name, chain.head)
+
+    def _distinct(self, segments: Sequence[Named]) -> list[Named]:
+        """Each segment once; one that is named twice would be read as often."""
+        names: set[str] = set()
+        distinct = []
+        for named in segments:
+            if named.ref.digest in names:
+                self._ledger.find(
+                    self._remote.place(commit_key(named.commit)),
+                    "segments that no other commit names",
+                    named.ref.digest,
+                )
+            else:
+                names.add(named.ref.digest)
+                distinct.append(named)
+        return distinct
+
+    def _wanted(self, segments: list[Named]) -> list[Named]:
+        """The segments whose bodies are read."""
+        if self._level.whole or not segments or not self._level.share:
+            return segments if self._level.whole else []
+        chosen = choose(len(segments), self._level.share, self._seed)
+        self._ledger.counts["segments_sampled"] = len(chosen)
+        self._ledger.counts["sample_seed"] = self._seed
+        return [segments[place] for place in chosen]
+
+    # Sizes
+
+    def _sizes(self, segments: list[Named], read: list[Named]) -> None:
+        """Ask for the size of each object that is named and will not be read."""
+        names = {named.ref.digest for named in read}
+        sizes = {
+            segment_key(named.ref.digest): named.ref.bytes
+            for named in segments
+            if named.ref.digest not in names
+        }
+        if not self._level.whole:
+            for commit in self._chain.indexed:
+                if commit.index is not None:
+                    sizes[index_key(commit.index.digest)] = commit.index.bytes
+        keys = list(sizes)
+        for start in range(0, len(keys), _SIZES_AT_ONCE):
+            part = keys[start : start + _SIZES_AT_ONCE]
+            found = at_once(self._size, part, self._remote.settings.transfers_max)
+            for key, size in zip(part, found, strict=True):
+                self._check_size(key, sizes[key], size)
+
+    def _size(self, key: str) -> int | TransitError | None:
+        try:
+            return self._remote.store.size(key)
+        except TransitError as error:
+            if isinstance(error, PASSES):
+                raise
+            return error
+
+    def _check_size(self, key: str, expected: int, found: int | TransitError | None) -> None:
+        self._ledger.counts["sizes"] += 1
+        if isinstance(found, TransitError):
+            self._ledger.take(found)
+        elif found != expected:
+            self._ledger.find(
+                self._remote.place(key),
+                f"{expected} bytes",
+                "no object" if found is None else f"{found} bytes",
+            )
+
+    # Bodies
+
+    def _bodies(self, bodies: Bodies, wanted: list[Named], meter: Meter) -> None:
+        meter.expect(len(wanted), sum(named.ref.bytes for named in wanted))
+        for named, body in bodies.ahead(wanted):
+            if isinstance(body, TransitError):
+                self._ledger.take(body)
+                self._streams.holes = True
+            elif self._segment(bodies, named, body):
+                self._sound.append(named)
+            else:
+                self._streams.holes = True
+            meter.add(1, named.ref.bytes)
+
+    def _segment(self, bodies: Bodies, named: Named, body: Body) -> bool:
+        """Check one segment; whether every chunk of it could be read."""
+        segment = RemoteSegment(named, self._remote.url, self._chain.store_id, bodies)
+        on_chunk = self._streams.chunk if self._level.whole else self._lone_chunk
+        threads = _THREADS if body.data is not None else 1
+        check = SegmentCheck(segment, self._ledger, on_chunk, bodies.limits.block_bytes, threads)
+        try:
+            check.digest(body.digest if body.data is not None else whole_file(segment))
+        except CorruptError as error:
+            # Not there, or shorter than it is said to be: each further range would say so again.
+            self._ledger.take(error)
+            return False
+        if not check.contents():
+            return False
+        if self._level.whole:
+            bodies.keep_guide(named.ref)
+        return True
+
+    def _lone_chunk(self, chunk: Chunk, place: str) -> list[tuple[int, int]]:
+        """Of a sample: what a chunk says by itself; the index keys it introduces."""
+        self._ledger.counts["chunks"] += 1
+        self._ledger.counts["records"] += chunk.count
+        if chunk.stream != LINEAGE_ID:
+            return []
+        records = lineage_of(chunk, self._ledger, place)
+        return [key for stream_id, record in records for key in keys_of(stream_id, record)]
+
+    def _lineage(self, bodies: Bodies, run_policy: RunPolicy) -> None:
+        if self._streams.holes:
+            # Lineage needs all lineage records, and each finding above may have taken some.
+            self._ledger.counts["lineage_not_checked"] = 1
+            return
+        catalog = RerunCatalog(
+            self._remote, self._chain.store_id, bodies, self._streams.records,
+            self._ledger.counts["bytes"],
+        )  # fmt: skip
+        catalog.take_segments([catalog.segment(named.ref, named.commit) for named in self._sound])
+        self._streams.lineage(catalog, catalog.run_with(run_policy))
+
+    # What nobody names
+
+    def _unnamed(self, segments: list[Named]) -> None:
+        named = {bytes.fromhex(segment.ref.digest) for segment in segments}
+        for name in listed(self._remote, self._ledger, f"{SEGMENT_DIR}/"):
+            self._ledger.counts["unnamed_objects"] += parse_segment_name(name) not in named
+        indexed = {
+            bytes.fromhex(commit.index.digest) for commit in self._chain.indexed if commit.index
+        }
+        for name in listed(self._remote, self._ledger, f"{INDEX_DIR}/"):
+            self._ledger.counts["unnamed_objects"] += parse_index_name(name) not in indexed
+        for name in listed(self._remote, self._ledger, f"{WAL_DIR}/"):
+            if parse_wal_name(name) is not None:
+                self._ledger.counts["wal_files_not_audited"] += 1

@@ -1,0 +1,55 @@
+"""`audit`: a store in a remote checked from its bytes alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from transit.audit import Audit, check_seed, parse_level
+from transit.config import Settings
+from transit.engine.attaching import RemoteAddress, attach, check_settings
+from transit.engine.merging import run_policy
+from transit.errors import InvalidInputError
+from transit.tier.progress import Progress
+from transit.tier.remote import Remote
+from transit.verify import Report
+
+_ROOT: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def audit(
+    remote: RemoteAddress,
+    level: str = "bodies",
+    *,
+    trusted_root: str | None = None,
+    seed: int | None = None,
+    storage_options: Mapping[str, object] | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Check the store in `remote`, trusting nothing that is there; writes nothing anywhere.
+
+    remote: as for `open`; also a local store's folder, whose sealed part is checked.
+    level: "roots": commits, and sizes of what they name; "bodies": and every byte; "sample:p": and
+    the bytes of a random share p of the segments. trusted_root: a root (64 hex digits) that was
+    written down earlier, `Report.head` of an earlier audit: a history without it is a finding.
+    seed: of the sample; None: a random one, in `counts["sample_seed"]`.
+    settings: a store that was written with larger limits than these needs an audit with those.
+    What is wrong is in the report. Raises `NotFoundError` when there is no store,
+    `RemoteUnavailableError`, `StorePermissionError`, `InvalidInputError`.
+    """
+    chosen_level = parse_level(level)
+    chosen_seed = check_seed(seed)
+    if trusted_root is not None and not (
+        isinstance(trusted_root, str) and _ROOT.fullmatch(trusted_root)
+    ):
+        raise InvalidInputError(f"trusted_root must be 64 hex digits, not {trusted_root!r:.100}")
+    chosen = check_settings(settings)
+    store, release = attach(remote, storage_options, chosen)
+    try:
+        return Audit(Remote(store, chosen), chosen_level, trusted_root, chosen_seed).run(
+            run_policy, progress
+        )
+    finally:
+        release()

@@ -1,0 +1,201 @@
+"""Going on after being fenced off: the remote's history is adopted, ours comes along as branches.
+
+Owns what becomes of the records that only this folder has: a new store is made beside the old one
+from the remote's commits and those records, and takes its place when it is whole
+(`transit.engine.switching`).
+
+What was acknowledged here is in the new store under the names the report gives, and, as it was, in
+`diverged/<tag>/` with the segments it names. Offsets stay: a branch starts where the two histories
+part, so the record at offset n of a stream is the record at offset n of its branch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from transit.config import MIB
+from transit.disk import put_if_absent, remove_tree
+from transit.engine.attaching import Attached
+from transit.engine.creation import Staging
+from transit.engine.cursor import Cursor
+from transit.engine.handle import Handle
+from transit.engine.switching import DIVERGED_DIR, READY_FILE, REBASE_DIR, finish_rebase
+from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
+from transit.lineage.spans import lay, to_plan
+from transit.log.catalog import Catalog, StreamState
+from transit.log.seal import columns_of
+from transit.log.writes import Group
+
+FRAME_BYTES_MAX: Final = 64 * MIB
+CURSOR_PREFIX: Final = "$cursors/"
+
+
+class Rebased(msgspec.Struct, frozen=True):
+    """What a rebase made: for each stream with unpublished records the stream that has them now.
+
+    records: copied. kept: the folder, in the store's, that holds the history as it was.
+    """
+
+    streams: Mapping[str, str]
+    records: int
+    kept: str
+
+
+def rebase(handle: Handle, common: int) -> Rebased:
+    """Make the store of `handle` continue the remote, which shares its first `common` commits.
+
+    The handle writes nothing more from the start, and must be closed right after.
+    """
+    handle.writing.freeze(f"{handle.root}: rebased onto its remote; open it again")
+    tag = f"rebased-{handle.catalog.commits.root[:8]}"
+    place = os.path.join(handle.root, REBASE_DIR)
+    remove_tree(place)
+    borrowed = Attached(handle.tiering.remote.store, lambda: None)
+    # In the background nothing may be sealed or published before it is whole; and what was one
+    # block is written as one frame.
+    settings = msgspec.structs.replace(
+        handle.settings,
+        publish_interval_s=None,
+        publish_bytes=None,
+        seal_interval_s=None,
+        frame_bytes_max=max(handle.settings.frame_bytes_max, FRAME_BYTES_MAX),
+    )
+    new = Handle(place, "exclusive", "local", settings, borrowed)
+    try:
+        copier = _Copier(handle.catalog, new, common, tag)
+        copier.run()
+    finally:
+        new.close()
+    put_if_absent(place, READY_FILE, tag.encode())
+    finish_rebase(handle.root)
+    return Rebased(copier.names, copier.records, os.path.join(DIVERGED_DIR, tag))
+
+
+class _Copier:
+    """Copies what only the old store has to the new one."""
+
+    def __init__(self, old: Catalog, new: Handle, common: int, tag: str) -> None:
+        self._old = old
+        self._new = new
+        self._tag = tag
+        self.names: dict[str, str] = {}
+        self.records = 0
+        shared = [segment for segment in old.view.segments if segment.commit < common]
+        own = [segment for segment in old.view.segments if segment.commit >= common]
+        # Streams up to here are in both histories, under the same ids.
+        self._known = 0
+        for segment in shared:
+            rows = segment.index.rows(LINEAGE_ID)
+            if rows:
+                self._known = segment.index.stop(rows[-1])
+        # For each stream with records only we have: the offset of the first, and its new stream.
+        self._parted: dict[int, int] = {}
+        for segment in own:
+            index = segment.index
+            for row, stream in enumerate(index.streams):
+                self._parted.setdefault(stream, index.firsts[row])
+        self._moved: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Copy streams in order of their ids: what a stream descends from comes before it."""
+        made = range(self._known, self._old.stream_count())
+        for stream in sorted({*self._parted, *made} - {LINEAGE_ID}):
+            record = self._old.record(stream)
+            if record.name.startswith(CURSOR_PREFIX):
+                continue
+            state = self._create(stream, record)
+            self._moved[stream] = state.id
+            self.names[record.name] = state.name
+            if stream in self._parted:
+                self._copy(stream, state)
+        for stream in self._parted:
+            self._move_cursor(stream)
+        self._new.writer.sync()
+
+    def _create(self, stream: int, record: LineageRecord) -> StreamState:
+        with self._new.writer.transaction():
+            staging = Staging(self._new)
+            state = staging.create(self._translated(stream, record))
+            staging.commit()
+        return state
+
+    def _translated(self, stream: int, record: LineageRecord) -> LineageRecord:
+        if stream < self._known:
+            return Branch(
+                name=self._free(f"{record.name}@{self._tag}"),
+                parent=stream,
+                fork=self._parted[stream] - 1,
+                metadata={"rebased": True},
+                codec=record.codec,
+            )
+        name = self._free(record.name)
+        if isinstance(record, Branch):
+            parent, fork = self._position(record.parent, record.fork)
+            return msgspec.structs.replace(record, name=name, parent=parent, fork=fork)
+        if isinstance(record, Merge):
+            merge_id = record.merge_id
+            if self._new.catalog.find_merge(merge_id) is not None:
+                merge_id = f"{merge_id}@{self._tag}"
+            return msgspec.structs.replace(
+                record,
+                name=name,
+                merge_id=merge_id,
+                parents=tuple(self._position(*head) for head in record.parents),
+                base=None if record.base is None else self._position(*record.base),
+                plan=to_plan(lay(self._runs(record.plan))),
+            )
+        return msgspec.structs.replace(record, name=name)
+
+    def _free(self, name: str) -> str:
+        """`name`, or with the tag and a number when the remote's history has taken it."""
+        find = self._new.catalog.find
+        if find(name) is None:
+            return name
+        tagged = name if name.endswith(self._tag) else f"{name}@{self._tag}"
+        number, free = 1, tagged
+        while find(free) is not None:
+            number += 1
+            free = f"{tagged}-{number}"
+        return free
+
+    def _position(self, stream: int, offset: int) -> tuple[int, int]:
+        """Where the record at a position is in the new store."""
+        if stream >= self._known or offset >= self._parted.get(stream, offset + 1):
+            return self._moved.get(stream, stream), offset
+        return stream, offset
+
+    def _runs(self, plan: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+        for stream, first, count in triples(plan):
+            parts_at = self._parted.get(stream, first + count)
+            shared = 0 if stream >= self._known else max(0, min(count, parts_at - first))
+            if shared:
+                yield stream, first, shared
+            if shared < count:
+                yield self._moved.get(stream, stream), first + shared, count - shared
+
+    def _copy(self, stream: int, state: StreamState) -> None:
+        start, stop = self._parted[stream], self._old.state(stream).next_offset
+        writer = self._new.writer
+        for chunk in self._old.chunks(stream, start, stop):
+            columns = columns_of([(chunk, max(start - chunk.first, 0), chunk.count)])
+            with writer.transaction():
+                writer.commit([Group(state, columns)])
+            self.records += len(columns.payloads)
+
+    def _move_cursor(self, stream: int) -> None:
+        """Bring a cursor that moved here to where its stream is now, unless it is further there."""
+        name = self._old.record(stream).name
+        if not name.startswith(CURSOR_PREFIX):
+            return
+        _, owner, cursor_name = name.split("/", 2)
+        last = self._old.state(stream).next_offset - 1
+        chunk = self._old.chunk(stream, last)
+        position = int(chunk.payload(last - chunk.first))
+        owner_state = self._new.catalog.state(self._moved.get(int(owner), int(owner)))
+        cursor = Cursor(self._new, owner_state, cursor_name)
+        if cursor.position < position <= owner_state.next_offset:
+            cursor.advance(position, durability="os")

@@ -1,0 +1,13 @@
+"""The second home of a store: a remote with the same segments, commits and index snapshots.
+
+progress     how far a transfer is
+conditional  put-if-absent with its three outcomes: won, lost, unknown
+remote       the objects of one store in a remote, and finding its head
+probe        whether a remote really excludes the second of two writers
+publish      segments, then commits, to the remote
+fetch        segments read from the remote, block by block, through a cache
+bucket       the view of a store that is only in a remote
+adopt        commits that others published, taken up by the one writer
+restore      a store's folder from the remote alone
+retain       local segments that the remote has are let go
+"""

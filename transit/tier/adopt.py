@@ -1,0 +1,54 @@
+"""Commits that others published, taken up by the one writer of a folder before it writes.
+
+A controlled handover: the writer before published everything and let go; the next one goes on where
+it stopped. A folder that has records of its own which are not in the remote is left as it is: the
+publisher is fenced then, and says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from transit.config import Settings
+from transit.disk import make_folder, put_if_absent
+from transit.errors import FormatError
+from transit.format.names import INDEX_DIR, index_name
+from transit.log.catalog import Catalog
+from transit.log.guides import NotHere, put_marker
+from transit.tier.remote import Remote, commit_key
+
+
+def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote) -> int:
+    """Take up the remote's commits after the last local one, if all else is published; their count.
+
+    Only for the one process that may write to the folder, before it opens the log.
+    """
+    catalog = Catalog(root, store_id, settings, NotHere(root, store_id))
+    catalog.follow(write=False)
+    commits, wals = catalog.commits, catalog.view.wals
+    start = commits.count
+    if wals and wals[-1].next_lsn > commits.next_lsn:
+        return 0
+    if start and not remote.has_commit(start - 1, commits.read(start - 1)):
+        return 0
+    while (found := remote.checked_commit(commits.count)) is not None:
+        if commits.count == start:
+            put_marker(root, remote.url)
+        commits.adopt(found[0], remote.place(commit_key(commits.count)))
+    if commits.count > start and commits.indexed is not None:
+        index = commits.indexed.index
+        if index is not None:
+            # Without it the next snapshot starts from the beginning.
+            with contextlib.suppress(FormatError):
+                fetch_snapshot(root, index.digest, index.bytes, remote)
+    return commits.count - start
+
+
+def fetch_snapshot(root: str, name: str, size: int, remote: Remote) -> bytes:
+    """Keep the index snapshot `name` in the folder; its bytes."""
+    data = remote.snapshot(name, size)
+    folder = os.path.join(root, INDEX_DIR)
+    make_folder(folder)
+    put_if_absent(folder, index_name(bytes.fromhex(name)), data)
+    return data

@@ -1,0 +1,72 @@
+"""Whether a remote really lets only one of several writers create an object.
+
+Two writers are kept apart by nothing but that. Some servers ignore the condition and say yes to
+both, some refuse it altogether: they are found out before anything is published, by a create that
+must win and creates, one after another and at once, that must not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from transit.errors import (
+    AlreadyExistsError,
+    RemoteUnavailableError,
+    TransitError,
+    UnsuitableRemoteError,
+)
+from transit.store import ObjectStore
+from transit.tier.conditional import put_if_absent, read_twice
+
+_RIVALS: Final = 4
+_BYTES_MAX: Final = 1024
+_PAUSE_S: Final = 0.05
+
+
+def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
+    """`UnsuitableRemoteError` unless a second create of one name leaves the first in place."""
+    # Loaded here: it brings logging along, and only a store with a remote needs it.
+    from concurrent.futures import ThreadPoolExecutor
+
+    key = f"probes/{os.urandom(16).hex()}"
+    first = os.urandom(32).hex().encode()
+    if put_if_absent(store, key, first, _BYTES_MAX, timeout_s) is not None:
+        raise UnsuitableRemoteError(f"{store.url}: a new name is taken: writes cannot be told")
+
+    deadline = time.monotonic() + timeout_s
+
+    def try_again(rival: int) -> bool:
+        """Whether the store says yes to another writer; asked until it says anything."""
+        while True:
+            try:
+                store.create(key, f"{rival} {os.urandom(16).hex()}".encode())
+            except AlreadyExistsError:
+                return False
+            except RemoteUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return True
+
+    won = try_again(0)
+    if not won:
+        with ThreadPoolExecutor(_RIVALS) as pool:
+            won = any(pool.map(try_again, range(1, _RIVALS + 1)))
+    kept = read_twice(store, key, _BYTES_MAX, first) == first
+    _remove(store, key)
+    if won or not kept:
+        raise UnsuitableRemoteError(
+            f"{store.url}: ignores the condition of put-if-absent, so two writers could publish "
+            "different commits under one number; it can be read, not written"
+        )
+
+
+def _remove(store: ObjectStore, key: str) -> None:
+    try:
+        store.delete(key)
+    except TransitError:
+        # Who may create may perhaps not delete; a probe left behind harms nobody.
+        return

@@ -1,0 +1,48 @@
+"""Progress of a transfer, told to whoever asked for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a transfer is: objects and bytes, done and in all."""
+
+    step: str
+    objects: int
+    objects_total: int
+    bytes: int
+    bytes_total: int
+
+
+Report = Callable[[Progress], None]
+
+
+class Meter:
+    """Counts what was transferred. Safe for threads; `report` is called by one at a time."""
+
+    def __init__(self, step: str, report: Report | None) -> None:
+        self._step = step
+        self._report = report
+        self._lock = threading.Lock()
+        self._done = (0, 0)
+        self._total = (0, 0)
+
+    def expect(self, objects: int, size: int) -> None:
+        """There is more to do."""
+        with self._lock:
+            self._total = (self._total[0] + objects, self._total[1] + size)
+
+    def add(self, objects: int, size: int) -> None:
+        """Some of it is done."""
+        with self._lock:
+            self._done = (self._done[0] + objects, self._done[1] + size)
+            if self._report is not None:
+                self._report(
+                    Progress(
+                        self._step, self._done[0], self._total[0], self._done[1], self._total[1]
+                    )
+                )

@@ -1,0 +1,246 @@
+"""Publishing: what local commits name goes to the remote, then the commits, in order.
+
+Owns how far the remote has the local chain, and the upload. A commit is created only after each
+object it names is there, verified, so the remote never names what it lacks:
+
+    order                          a stop right after leaves
+    segments, index snapshots      objects nobody names: harmless, found again and checked
+    commit n, put-if-absent        commits 0 to n, whole
+    HEAD                           a better hint
+
+Invariants: the first `published` commits of the local chain are in the remote, byte for byte; when
+a remote commit differs from ours the publisher is fenced for good and publishes nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from transit.disk import read_file
+from transit.errors import CorruptError, FencedError, TransitError
+from transit.format.commit import Commit, decode_commit
+from transit.format.digest import Digester, digest
+from transit.format.names import INDEX_DIR, SEGMENT_DIR, index_name, segment_name
+from transit.log.catalog import Catalog
+from transit.tier.progress import Meter, Report
+from transit.tier.remote import TRIES, Remote, index_key, segment_key
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+# Commits published before the hint is brought up to date, which costs a request of its own.
+HINT_COMMITS: Final = 16
+_READ_BYTES: Final = 8 * 1024 * 1024
+
+
+class _Item(NamedTuple):
+    """An object to upload: its key, file, digest (64 hex digits) and size in bytes.
+
+    derived: whether a store is whole without it.
+    """
+
+    key: str
+    path: str
+    digest: str
+    bytes: int
+    derived: bool
+
+
+class _Pending(NamedTuple):
+    number: int
+    data: bytes
+    commit: Commit
+    bytes: int
+    uploads: list[Future[None]]
+
+
+class Publisher:
+    """Brings one store's commits to its remote. Safe for threads; one publishes at a time."""
+
+    def __init__(self, remote: Remote, catalog: Catalog) -> None:
+        self.remote = remote
+        self.published = 0
+        self.published_lsn = 0
+        self.fenced: FencedError | None = None
+        self._catalog = catalog
+        self._chain = catalog.commits
+        # Commits made before this process attached may be in the remote in part.
+        self._attached = self._chain.count
+        self._hinted = -1
+        self._lock = threading.Lock()
+
+    # Where the two chains stand
+
+    def locate(self) -> None:
+        """Find how many of our commits the remote has, and whether it went another way.
+
+        Commits form a chain, so the first that is missing or differs is found by halving.
+        """
+        count = self._chain.count
+        low, high = 0, count
+        head = self.remote.head(self._catalog.store_id)
+        hint = min(head.number, count - 1) if head is not None else 0
+        for number in (count - 1, hint, hint + 1):
+            if low <= number < high:
+                low, high = self._narrow(number, low, high)
+        while low < high:
+            low, high = self._narrow((low + high) // 2, low, high)
+        self._reached(low)
+        other = self.remote.checked_commit(low)
+        if other is not None:
+            self._fence(low, other[1])
+
+    def _narrow(self, number: int, low: int, high: int) -> tuple[int, int]:
+        same = self.remote.has_commit(number, self._chain.read(number))
+        return (number + 1, high) if same else (low, number)
+
+    def _reached(self, published: int) -> None:
+        self.published = published
+        self.published_lsn = self._ours(published - 1)[1].next_lsn if published else 0
+
+    def _ours(self, number: int) -> tuple[bytes, Commit]:
+        data = self._chain.read(number)
+        place = f"commit {number} of {self._catalog.root}"
+        if data is None:
+            raise CorruptError(place, expected="a commit", found="no file")
+        return data, decode_commit(data, place)
+
+    def _fence(self, number: int, winner: Commit) -> FencedError:
+        self.fenced = FencedError(
+            f"{self.remote.url}: commit {number} there is another writer's, of epoch "
+            f"{winner.epoch}; nothing was overwritten, and nothing is lost here: "
+            "rebase_onto_remote() brings what is not published along as branches",
+            store=self.remote.url,
+            number=number,
+            epoch=winner.epoch,
+        )
+        return self.fenced
+
+    def check(self) -> None:
+        """Raise `FencedError` when another writer went on in the remote."""
+        if self.fenced is not None:
+            error = self.fenced
+            raise FencedError(str(error), store=error.store, number=error.number, epoch=error.epoch)
+
+    # Publishing
+
+    def publish(self, report: Report | None = None) -> None:
+        """Upload what the remote lacks and create the commits it lacks, in order.
+
+        Raises `FencedError`, `OutcomeUnknownError`, `RemoteUnavailableError`,
+        `StorePermissionError`; published again, it goes on where it stopped.
+        """
+        with self._lock:
+            self.check()
+            if self.published < self._chain.count:
+                self._publish(Meter("publish", report))
+            self._hint(HINT_COMMITS)
+
+    def hint(self) -> None:
+        """Bring HEAD up to date, if it is not."""
+        with self._lock:
+            self._hint(1)
+
+    def _hint(self, commits: int) -> None:
+        if self.published - 1 < self._hinted + commits or not self.published:
+            return
+        indexed = self._chain.indexed
+        known = indexed is not None and indexed.number < self.published
+        try:
+            self.remote.put_head(
+                self._catalog.store_id,
+                self.published - 1,
+                indexed.number if indexed is not None and known else None,
+            )
+        except TransitError:
+            # Only a hint: whoever reads it would have looked further in any case.
+            return
+        self._hinted = self.published - 1
+
+    def _publish(self, meter: Meter) -> None:
+        # Loaded here: it brings logging along, and only a store with a remote needs it.
+        from concurrent.futures import ThreadPoolExecutor
+
+        numbers = deque(range(self.published, self._chain.count))
+        pending: deque[_Pending] = deque()
+        room = self.remote.settings.transfer_bytes_max
+        pool = ThreadPoolExecutor(self.remote.settings.transfers_max, "transit-upload")
+        try:
+            while numbers or pending:
+                while numbers and (not pending or sum(p.bytes for p in pending) < room):
+                    pending.append(self._start(pool, numbers.popleft(), meter))
+                self._finish(pending.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self, pool: ThreadPoolExecutor, number: int, meter: Meter) -> _Pending:
+        data, commit = self._ours(number)
+        items = self._items(commit)
+        size = sum(item.bytes for item in items)
+        meter.expect(len(items), size)
+        fresh = number >= self._attached
+        uploads = [pool.submit(self._upload, item, fresh, meter) for item in items]
+        return _Pending(number, data, commit, size, uploads)
+
+    def _items(self, commit: Commit) -> list[_Item]:
+        root = self._catalog.root
+        items = []
+        for ref in commit.segments:
+            path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
+            items.append(_Item(segment_key(ref.digest), path, ref.digest, ref.bytes, False))
+        if commit.index is not None:
+            name = commit.index.digest
+            path = os.path.join(root, INDEX_DIR, index_name(bytes.fromhex(name)))
+            items.append(_Item(index_key(name), path, name, commit.index.bytes, True))
+        return items
+
+    def _finish(self, pending: _Pending) -> None:
+        for upload in pending.uploads:
+            upload.result()
+        found = self.remote.create_commit(pending.number, pending.data)
+        if found is not None:
+            winner = decode_commit(found, f"{self.remote.url}, commit {pending.number}")
+            self._fence(pending.number, winner)
+            self.check()
+        self.published = pending.number + 1
+        self.published_lsn = pending.commit.next_lsn
+
+    def _upload(self, item: _Item, fresh: bool, meter: Meter) -> None:
+        if fresh or not self._is_there(item):
+            data = read_file(item.path, item.bytes)
+            if data is not None and digest(data).hex() == item.digest:
+                self._put(item, data)
+            elif item.derived:
+                # Nothing depends on an index snapshot, so that it may be deleted at any time.
+                return
+            elif data is not None or not fresh or not self._is_there(item):
+                # Damage must not spread. A file that is not here may have been let go by another
+                # process, which published it.
+                raise CorruptError(
+                    item.path,
+                    expected=item.digest,
+                    found="no file" if data is None else "another digest",
+                )
+        meter.add(1, item.bytes)
+
+    def _put(self, item: _Item, data: bytes) -> None:
+        for _ in range(TRIES):
+            self.remote.store.put(item.key, data)
+            if self.remote.store.refuses_damage or self._is_there(item):
+                return
+        raise CorruptError(self.remote.place(item.key), expected=item.digest, found="other bytes")
+
+    def _is_there(self, item: _Item) -> bool:
+        """Whether the remote has the object, read back and compared by digest."""
+        store = self.remote.store
+        if store.size(item.key) != item.bytes:
+            return False
+        digester = Digester()
+        for position in range(0, item.bytes, _READ_BYTES):
+            digester.update(
+                store.get_range(item.key, position, min(_READ_BYTES, item.bytes - position))
+            )
+        return digester.digest().hex() == item.digest

@@ -1,0 +1,186 @@
+"""The objects of one store in a remote: FORMAT, commits, the HEAD hint.
+
+    FORMAT                       what is there, and the store's id
+    HEAD                         a hint where the last commit is; never believed
+    commits/<20 digits>.json     created with put-if-absent, never replaced
+    segments/<BLAKE3>.seg        named by their own bytes
+    index/<BLAKE3>.idx           snapshots of the index, the same
+
+Owns their keys and finding the head: commits are asked for by number until one is absent. A listing
+decides nothing, and HEAD only where the search starts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from transit.config import Settings
+from transit.errors import CorruptError, InvalidInputError, NotFoundError, TransitError
+from transit.format.commit import (
+    COMMIT_BYTES_MAX,
+    FORMAT_BYTES_MAX,
+    Commit,
+    decode_commit,
+    decode_format,
+    encode_format,
+)
+from transit.format.digest import digest
+from transit.format.head import HEAD_BYTES_MAX, Head, decode_head, encode_head
+from transit.format.names import (
+    COMMIT_DIR,
+    FORMAT_FILE,
+    HEAD_FILE,
+    INDEX_DIR,
+    SEGMENT_DIR,
+    commit_name,
+    index_name,
+    segment_name,
+)
+from transit.store import ObjectStore
+from transit.tier.conditional import put_if_absent, read_twice
+from transit.tier.probe import probe_exclusion
+
+# What was damaged on its way is whole the next time; damage in the remote stays what it is.
+TRIES: Final = 3
+
+
+def commit_key(number: int) -> str:
+    """The key of commit `number`."""
+    return f"{COMMIT_DIR}/{commit_name(number)}"
+
+
+def segment_key(name: str) -> str:
+    """The key of the segment whose digest is `name`, 64 hex digits."""
+    return f"{SEGMENT_DIR}/{segment_name(bytes.fromhex(name))}"
+
+
+def index_key(name: str) -> str:
+    """The key of the index snapshot whose digest is `name`, 64 hex digits."""
+    return f"{INDEX_DIR}/{index_name(bytes.fromhex(name))}"
+
+
+class Remote:
+    """One store in a remote. Safe for threads."""
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+
+    @property
+    def url(self) -> str:
+        """The remote's address, without credentials."""
+        return self.store.url
+
+    def place(self, key: str) -> str:
+        """What names an object in errors and findings."""
+        return f"{self.store.url}/{key}"
+
+    def store_id(self, expected: bytes = b"") -> bytes | None:
+        """The id of the store that is there; None when there is none.
+
+        Read twice unless it is `expected`: nothing in FORMAT tells an id from a damaged one.
+        """
+        ours = encode_format(expected) if expected else b""
+        data = read_twice(self.store, FORMAT_FILE, FORMAT_BYTES_MAX, ours)
+        return None if data is None else decode_format(data, self.place(FORMAT_FILE))
+
+    def existing_store_id(self, expected: bytes = b"") -> bytes:
+        """As `store_id`; `NotFoundError` when there is none."""
+        found = self.store_id(expected)
+        if found is None:
+            raise NotFoundError(f"{self.url}: there is no store here")
+        return found
+
+    def claim(self, store_id: bytes) -> None:
+        """Make sure that the remote may be written and is this store's, and mark it so.
+
+        Raises `UnsuitableRemoteError` for a store that does not exclude a second writer,
+        `InvalidInputError` when another store is there.
+        """
+        found = self.store_id(store_id)
+        probe_exclusion(self.store, self.settings.remote_timeout_s)
+        if found is None:
+            data = encode_format(store_id)
+            other = put_if_absent(
+                self.store, FORMAT_FILE, data, FORMAT_BYTES_MAX, self.settings.remote_timeout_s
+            )
+            found = store_id if other is None else decode_format(other, self.place(FORMAT_FILE))
+        if found != store_id:
+            raise InvalidInputError(f"{self.url}: holds store {found.hex()}, not {store_id.hex()}")
+
+    def has_commit(self, number: int, ours: bytes | None) -> bool:
+        """Whether commit `number` is there with just these bytes."""
+        found = read_twice(self.store, commit_key(number), COMMIT_BYTES_MAX, ours or b"")
+        return found is not None and found == ours
+
+    def checked_commit(self, number: int) -> tuple[bytes, Commit] | None:
+        """A commit's bytes, of the right shape and number; None when it is not there.
+
+        What does not fit its own checksum is read again before it is called corrupt: it may have
+        been damaged on its way.
+        """
+        key = commit_key(number)
+        data = self.store.get(key, COMMIT_BYTES_MAX)
+        if data is None:
+            return None
+        try:
+            commit = decode_commit(data, self.place(key))
+        except TransitError:
+            data = read_twice(self.store, key, COMMIT_BYTES_MAX, b"")
+            if data is None:
+                return None
+            commit = decode_commit(data, self.place(key))
+        if commit.number != number:
+            raise CorruptError(
+                self.place(key), expected=f"number {number}", found=str(commit.number)
+            )
+        return data, commit
+
+    def create_commit(self, number: int, data: bytes) -> bytes | None:
+        """As `put_if_absent`: None when commit `number` is ours, otherwise the bytes there."""
+        return put_if_absent(
+            self.store, commit_key(number), data, COMMIT_BYTES_MAX, self.settings.remote_timeout_s
+        )
+
+    def head(self, store_id: bytes) -> Head | None:
+        """Where the last commit was, once."""
+        try:
+            data = self.store.get(HEAD_FILE, HEAD_BYTES_MAX)
+        except CorruptError:
+            # Larger than any hint.
+            return None
+        return None if data is None else decode_head(data, store_id, self.place(HEAD_FILE))
+
+    def check_no_gap(self, count: int, head: Head | None) -> None:
+        """`CorruptError` when the remote has the commit `head` names, but not number `count`.
+
+        HEAD alone proves nothing; a commit that is there after one that is not does.
+        """
+        if head is not None and head.number > count:
+            key = commit_key(count)
+            later = self.store.get(commit_key(head.number), COMMIT_BYTES_MAX)
+            if later is not None and self.store.get(key, COMMIT_BYTES_MAX) is None:
+                raise CorruptError(
+                    self.place(key),
+                    expected=f"a commit, because there is commit {head.number}",
+                    found="no object",
+                )
+
+    def put_head(self, store_id: bytes, number: int, index: int | None) -> None:
+        """Leave a hint where the last commit is."""
+        self.store.put(HEAD_FILE, encode_head(store_id, number, index))
+
+    def snapshot(self, name: str, size: int) -> bytes:
+        """The index snapshot with this digest and size, checked against it."""
+        return self.whole(index_key(name), name, size)
+
+    def whole(self, key: str, name: str, size: int) -> bytes:
+        """The object whose BLAKE3 is `name`, `size` bytes; read again when it is not."""
+        found = "no object"
+        for _ in range(TRIES):
+            data = self.store.get(key, size)
+            if data is not None:
+                found = digest(data).hex()
+                if found == name:
+                    return data
+        raise CorruptError(self.place(key), expected=name, found=found)

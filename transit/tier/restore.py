@@ -1,0 +1,235 @@
+"""Restoring: a folder that a store can be opened in, from the remote alone.
+
+Owns what is fetched and in which order; the caller owns the folder and its lock, and writes FORMAT
+when all is there, so that a restore cut short leaves no store but something to go on from:
+
+    commits            the whole chain up to the cut, each link verified
+    index snapshots    checked against their digests
+    segments           each checked against its digest, then linked; those that are there are kept
+    FORMAT             now it is a store
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from transit.disk import (
+    File,
+    NewFile,
+    file_size,
+    list_folder,
+    make_folder,
+    remove,
+)
+from transit.errors import CorruptError, FormatError, NotFoundError
+from transit.format.commit import SegmentRef
+from transit.format.digest import Digester
+from transit.format.lineage import LINEAGE_ID, Branch, Merge, triples
+from transit.format.names import CACHE_DIR, COMMIT_DIR, SEGMENT_DIR, segment_name
+from transit.format.snapshot import Layer, decode_snapshot
+from transit.log.catalog import Catalog
+from transit.log.commits import CommitChain
+from transit.log.guides import GuideShelf, put_marker
+from transit.log.segments import Segment
+from transit.log.snapshots import Snapshots
+from transit.tier.adopt import fetch_snapshot
+from transit.tier.bucket import STEP, at_once
+from transit.tier.fetch import Fetcher
+from transit.tier.progress import Meter, Report
+from transit.tier.remote import TRIES, Remote, commit_key, segment_key
+
+READ_BYTES: Final = 8 * 1024 * 1024
+_COMMITS_AT_ONCE: Final = 8 * STEP
+
+
+class Restorer:
+    """Fills one folder from a remote."""
+
+    def __init__(self, remote: Remote, root: str, store_id: bytes, report: Report | None) -> None:
+        self._remote = remote
+        self._root = root
+        self._store_id = store_id
+        self._report = report
+        self._refs: list[SegmentRef] = []
+        self.chain = CommitChain(root, store_id)
+
+    # Commits
+
+    def fetch_commits(self, at: int | str | None) -> list[SegmentRef]:
+        """Keep the chain up to commit number `at`, or to the commit with that root; None: all.
+
+        The segments it names. `NotFoundError` when the remote has no such commit.
+        """
+        folder = os.path.join(self._root, COMMIT_DIR)
+        # Of an earlier try, and perhaps of another cut.
+        for name in reversed(list_folder(folder)):
+            remove(os.path.join(folder, name))
+        limit = at + 1 if isinstance(at, int) else None
+        step = 1
+        while not self._is_at(at):
+            start = self.chain.count
+            stop = start + step if limit is None else min(start + step, limit)
+            if not self._fetch_commits(range(start, stop), at):
+                break
+            step = min(2 * step, _COMMITS_AT_ONCE)
+        if not self._is_at(at):
+            self._remote.check_no_gap(self.chain.count, self._remote.head(self._store_id))
+        if at is not None and not self._is_at(at):
+            raise NotFoundError(f"{self._remote.url}: there is no commit {at}")
+        return self._refs
+
+    def _is_at(self, at: int | str | None) -> bool:
+        if at is None or not self.chain.count:
+            return False
+        return at in (self.chain.root, self.chain.count - 1)
+
+    def _fetch_commits(self, numbers: Sequence[int], at: int | str | None) -> bool:
+        """Keep these commits, as far as they are there and before the cut; whether all were."""
+        found = at_once(self._remote.checked_commit, numbers, self._remote.settings.transfers_max)
+        for number, entry in zip(numbers, found, strict=True):
+            if entry is None:
+                return False
+            place = self._remote.place(commit_key(number))
+            self._refs += self.chain.adopt(entry[0], place).segments
+            if self._is_at(at):
+                return False
+        return True
+
+    # What leads through the segments
+
+    def fetch_snapshots(self) -> None:
+        """Keep the index snapshots that the last commit to name one stands on."""
+        indexed = self.chain.indexed
+        if indexed is None or indexed.index is None:
+            return
+        name = indexed.index.digest
+        # Snapshots hold nothing that is not elsewhere: a damaged one is done without.
+        with contextlib.suppress(FormatError):
+            data = fetch_snapshot(self._root, name, indexed.index.bytes, self._remote)
+            layers = decode_snapshot(data, self._store_id, name).layers
+            at_once(self._fetch_layer, layers, self._remote.settings.transfers_max)
+
+    def _fetch_layer(self, layer: Layer) -> None:
+        fetch_snapshot(self._root, layer.digest.hex(), layer.bytes, self._remote)
+
+    def catalog(self) -> Catalog:
+        """A view of the store whose blocks come from the remote; the guides of all are here then.
+
+        The folder says from then on that segments may live in the remote only.
+        """
+        put_marker(self._root, self._remote.url)
+        shelf = GuideShelf(self._root, self._store_id)
+        cache = os.path.join(self._root, CACHE_DIR)
+        fetcher = Fetcher(self._remote, shelf, cache)
+        catalog = Catalog(self._root, self._store_id, self._remote.settings, fetcher)
+        catalog.load_commits()
+        segments = catalog.view.segments
+        new = [segment for segment in segments if shelf.find(segment.ref) is None]
+        at_once(Segment.load, new, self._remote.settings.transfers_max)
+        Snapshots(catalog).keep()
+        return catalog
+
+    # Segments
+
+    def fetch_segments(self, refs: Iterable[SegmentRef]) -> int:
+        """Keep these segments; their bytes in all."""
+        wanted = list(refs)
+        make_folder(os.path.join(self._root, SEGMENT_DIR))
+        meter = Meter("restore", self._report)
+        meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
+
+        def fetch(ref: SegmentRef) -> None:
+            self._fetch_segment(ref)
+            meter.add(1, ref.bytes)
+
+        at_once(fetch, wanted, self._remote.settings.transfers_max)
+        return sum(ref.bytes for ref in wanted)
+
+    def _fetch_segment(self, ref: SegmentRef) -> None:
+        folder = os.path.join(self._root, SEGMENT_DIR)
+        name = segment_name(bytes.fromhex(ref.digest))
+        path = os.path.join(folder, name)
+        if file_size(path) is not None:
+            if _digest_of(path, ref.bytes) == ref.digest:
+                return
+            remove(path)
+        found = ""
+        for _ in range(TRIES):
+            file = NewFile(folder)
+            try:
+                found = self._copy(ref, file)
+                if found == ref.digest:
+                    file.publish(name)
+                    return
+            finally:
+                file.discard()
+        raise CorruptError(
+            self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
+        )
+
+    def _copy(self, ref: SegmentRef, file: NewFile) -> str:
+        """Write the object's bytes to `file`; their digest, or what is wrong with them."""
+        digester = Digester()
+        key = segment_key(ref.digest)
+        for position in range(0, ref.bytes, READ_BYTES):
+            size = min(READ_BYTES, ref.bytes - position)
+            try:
+                data = self._remote.store.get_range(key, position, size)
+            except NotFoundError:
+                return "no object"
+            if len(data) != size:
+                return f"{position + len(data)} bytes"
+            digester.update(data)
+            file.write(data)
+        return digester.digest().hex()
+
+
+def _digest_of(path: str, size: int) -> str:
+    file = File.open(path)
+    digester = Digester()
+    for position in range(0, size + 1, READ_BYTES):
+        digester.update(file.read_at(position, READ_BYTES))
+    file.close()
+    return digester.digest().hex()
+
+
+def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
+    """The segments that hold the history of these streams, and the lineage it hangs on.
+
+    `NotFoundError` for a name that no stream has.
+    """
+    needed: dict[int, int] = {}
+    ancestors = {LINEAGE_ID}
+    waiting: list[tuple[int, int]] = []
+    for name in names:
+        found = catalog.find(name)
+        if found is None:
+            raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
+        waiting.append((found, catalog.state(found).next_offset))
+    while waiting:
+        stream, stop = waiting.pop()
+        if stream in ancestors and needed.get(stream, 0) >= stop:
+            continue
+        needed[stream] = max(needed.get(stream, 0), stop)
+        ancestors.add(stream)
+        record = catalog.record(stream)
+        if isinstance(record, Branch):
+            waiting.append((record.parent, min(record.fork + 1, stop)))
+        elif isinstance(record, Merge):
+            waiting += [(source, first + count) for source, first, count in triples(record.plan)]
+            # The parents are part of its lineage, whether or not their records are in it.
+            waiting += [(parent, 0) for parent, _ in record.parents]
+    return [segment.ref for segment in catalog.view.segments if _holds(segment, needed, ancestors)]
+
+
+def _holds(segment: Segment, needed: dict[int, int], ancestors: set[int]) -> bool:
+    index = segment.index
+    for row in index.rows(LINEAGE_ID):
+        if any(index.firsts[row] <= stream < index.stop(row) for stream in ancestors):
+            return True
+    return any(
+        index.firsts[row] < stop for stream, stop in needed.items() for row in index.rows(stream)
+    )

@@ -1,0 +1,80 @@
+"""Retention of local segments: those the remote has may go, history stays what it is.
+
+Owns which local files are dropped. Each is asked for in the remote once more, by size, right before
+its file goes; the note that segments live in the remote is made first.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from transit.disk import file_size, remove
+from transit.errors import CorruptError
+from transit.log.catalog import Catalog
+from transit.log.guides import put_marker
+from transit.log.segments import Segment
+from transit.log.snapshots import Snapshots
+from transit.tier.bucket import at_once
+from transit.tier.remote import Remote, segment_key
+
+
+class Evicted(msgspec.Struct, frozen=True):
+    """What was dropped: count of segments, and their size in bytes."""
+
+    segments: int
+    bytes: int
+
+
+def evict(
+    catalog: Catalog,
+    remote: Remote,
+    published: int,
+    bytes_max: int | None,
+    older_than_s: float | None,
+) -> Evicted:
+    """Drop local segments of the first `published` commits, oldest first.
+
+    bytes_max: until the local segments take no more than this. older_than_s: those whose records
+    are all older, seconds. Raises before anything is dropped when the remote lacks one of them.
+    """
+    local = [segment for segment in catalog.view.segments if file_size(segment.path) is not None]
+    chosen = _choose(local, published, bytes_max, older_than_s)
+
+    def check(segment: Segment) -> None:
+        key = segment_key(segment.ref.digest)
+        found = remote.store.size(key)
+        if found != segment.ref.bytes:
+            raise CorruptError(
+                remote.place(key),
+                expected=f"{segment.ref.bytes} bytes",
+                found="no object" if found is None else f"{found} bytes",
+            )
+
+    at_once(check, chosen, remote.settings.transfers_max)
+    if chosen:
+        put_marker(catalog.root, remote.url)
+        # What leads through the segments stays: names and offsets are known without the remote.
+        Snapshots(catalog).keep()
+    for segment in chosen:
+        segment.load()
+        remove(segment.path)
+    return Evicted(len(chosen), sum(segment.ref.bytes for segment in chosen))
+
+
+def _choose(
+    local: list[Segment], published: int, bytes_max: int | None, older_than_s: float | None
+) -> list[Segment]:
+    total = sum(segment.ref.bytes for segment in local)
+    latest = None if older_than_s is None else time.time_ns() - int(older_than_s * 1e9)
+    chosen = []
+    for segment in local:
+        if segment.commit >= published:
+            break
+        if bytes_max is not None and total > bytes_max:
+            total -= segment.ref.bytes
+        elif latest is None or segment.ref.time[1] >= latest:
+            continue
+        chosen.append(segment)
+    return chosen

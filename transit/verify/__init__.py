@@ -1,0 +1,12 @@
+"""Verification: everything derived again from bytes, and a report of what is wrong.
+
+findings  what was found, and the report
+segments  the bytes of one segment; also for audits of a remote
+streams   offsets and lineage; also for audits of a remote
+local     a store's own folder
+"""
+
+from transit.verify.findings import Finding, Report
+from transit.verify.local import verify_store
+
+__all__ = ["Finding", "Report", "verify_store"]

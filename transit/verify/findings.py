@@ -1,0 +1,90 @@
+"""Findings and counts, as a check comes by them, and the report they end in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from transit.errors import CorruptError, FormatError, TransitError, UnsupportedVersionError
+
+FINDINGS_MAX: Final = 1000
+# What is shown of one finding: damaged bytes may hold texts of any length.
+_TEXT_SIZE_MAX: Final = 500
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is not as it should be: where, what was expected, what was found."""
+
+    place: str
+    expected: str
+    found: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was checked (`counts`, by kind) and what was found wrong; `ok` when nothing was.
+
+    head: root of the last commit that follows from the first, "" when there is none.
+    Findings past the first 1,000 are counted, not listed.
+    """
+
+    level: str
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    head: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.findings
+
+
+class Ledger:
+    """Takes findings and counts for one report.
+
+    place: named where an error names none. passes: errors that end the check and are no finding.
+    """
+
+    def __init__(self, place: str, passes: tuple[type[TransitError], ...] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self._findings: list[Finding] = []
+        self._place = place
+        self._passes = passes
+
+    def find(self, place: str, expected: str, found: str) -> None:
+        """Note one thing that is wrong."""
+        self.counts["findings"] += 1
+        if len(self._findings) < FINDINGS_MAX:
+            self._findings.append(Finding(*map(_shown, (place, expected, found))))
+
+    def take(self, error: TransitError) -> None:
+        """Note what `error` says, or raise it when it is one that ends the check."""
+        if isinstance(error, self._passes):
+            raise error
+        if isinstance(error, CorruptError):
+            self.find(error.place, error.expected, error.found)
+        elif isinstance(error, UnsupportedVersionError):
+            self.find(error.place, "a format this transit reads", str(error))
+        elif isinstance(error, FormatError):
+            self.find(self._place, "a format this transit reads", str(error))
+        else:
+            self.find(self._place, "a readable file", str(error))
+
+    @contextlib.contextmanager
+    def catching(self) -> Iterator[None]:
+        """Errors raised inside become findings."""
+        try:
+            yield
+        except TransitError as error:
+            self.take(error)
+
+    def report(self, level: str, head: str) -> Report:
+        """All that was noted."""
+        return Report(level, dict(self.counts), tuple(self._findings), head)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _TEXT_SIZE_MAX else f"{text[:_TEXT_SIZE_MAX]}…"

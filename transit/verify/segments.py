@@ -1,0 +1,243 @@
+"""The bytes of one segment, checked: name, footer, blocks, chunks, index, totals.
+
+What the records mean, and whether their streams go on, is for the caller, who gets each chunk.
+
+Memory and time are bounded by the bytes there are, not by counts that they state: a chunk of 48
+bytes may hold four million records, and one with nothing in its columns is not unfolded.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from transit.errors import CorruptError, TransitError
+from transit.format.digest import Digester, digest
+from transit.format.record import CHUNK, Chunk
+from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
+from transit.log.segments import Segment
+from transit.tier.bucket import at_once
+from transit.verify.findings import Ledger
+
+READ_BYTES: Final = 1024 * 1024
+# Of decoded blocks in memory.
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+WINDOW_BLOCKS: Final = 64
+# Blocks of one segment, before the rest of it is given up.
+DAMAGED_MAX: Final = 1000
+# Where a chunk states the widths of its three columns (`transit.format.record`).
+_WIDTHS: Final = slice(20, 23)
+
+Keys = list[tuple[int, int]]
+OnChunk = Callable[[Chunk, str], Keys]
+"""Told of each chunk, in order, and its place; returns the index keys it introduces."""
+
+_table_decoder = msgspec.json.Decoder(list[dict[str, str]])
+
+
+def whole_file(segment: Segment) -> str:
+    """The BLAKE3 of the segment's bytes as they are, 64 hex digits."""
+    segment.check_present()
+    digester = Digester()
+    size = segment.ref.bytes
+    for position in range(0, size, READ_BYTES):
+        digester.update(segment.read(position, min(READ_BYTES, size - position)))
+    return digester.digest().hex()
+
+
+class SegmentCheck:
+    """Checks the parts of one segment; what is wrong goes to the ledger.
+
+    block_bytes_max: larger blocks are refused before memory is taken, bytes.
+    threads: blocks decoded at once; more than 1 only where `Segment.read` is safe for threads.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        ledger: Ledger,
+        on_chunk: OnChunk,
+        block_bytes_max: int = BLOCK_BYTES_MAX,
+        threads: int = 1,
+    ) -> None:
+        self._segment = segment
+        self._ledger = ledger
+        self._on_chunk = on_chunk
+        self._block_bytes_max = block_bytes_max
+        self._threads = threads
+        self._path = segment.path
+        self._keys: Keys = []
+        self._row = 0
+        self._records = 0
+        self._streams = 0
+        self._times = (2**63 - 1, -(2**63))
+        self._last = (-1, -1)
+        self._whole = True
+        self._damaged = 0
+
+    def digest(self, found: str) -> None:
+        """Note when `found`, the BLAKE3 of the bytes, is not the segment's name."""
+        if found != self._segment.ref.digest:
+            self._ledger.find(self._path, self._segment.ref.digest, found)
+        self._ledger.counts["bytes"] += self._segment.ref.bytes
+
+    def contents(self) -> bool:
+        """Check footer, blocks and index; whether every chunk could be read."""
+        self._whole = False
+        with self._ledger.catching():
+            footer, index = self._segment.load()
+            self._whole = True
+            for numbers in self._windows(footer):
+                if self._damaged >= DAMAGED_MAX:
+                    raise CorruptError(
+                        self._path,
+                        expected="blocks",
+                        found=f"{self._damaged} damaged; no more read",
+                    )
+                decoded = at_once(self._decoded, numbers, self._threads)
+                for number, raw in zip(numbers, decoded, strict=True):
+                    self._block(number, raw, index)
+            if self._whole:
+                self._end(index)
+                self._totals()
+        return self._whole
+
+    def _windows(self, footer: Footer) -> Iterator[range]:
+        """The numbers of all blocks but the index, in runs that are decoded together."""
+        start, size = 0, 0
+        last = len(footer.blocks) - 1
+        blocks_max = WINDOW_BLOCKS if self._threads > 1 else 1
+        for number in range(last):
+            raw = footer.blocks[number].raw_bytes
+            if number - start == blocks_max or (number > start and size + raw > WINDOW_BYTES):
+                yield range(start, number)
+                start, size = number, 0
+            size += raw
+        if start < last:
+            yield range(start, last)
+
+    def _decoded(self, number: int) -> bytes | TransitError:
+        entry = self._segment.footer.blocks[number]
+        try:
+            return self._raw(entry, f"{self._path}, byte {entry.position}")
+        except TransitError as error:
+            return error
+
+    def _block(self, number: int, raw: bytes | TransitError, index: SegmentIndex) -> None:
+        fits = False
+        with self._ledger.catching():
+            if isinstance(raw, TransitError):
+                raise raw
+            place = f"{self._path}, byte {self._segment.footer.blocks[number].position}"
+            self._extents(raw, number, index, place)
+            self._ledger.counts["blocks"] += 1
+            fits = True
+        self._whole = self._whole and fits
+        self._damaged += not fits
+
+    def _raw(self, entry: Block, place: str) -> bytes:
+        if entry.raw_bytes > self._block_bytes_max:
+            raise CorruptError(
+                place,
+                expected=f"a block of at most {self._block_bytes_max} bytes, with these settings",
+                found=str(entry.raw_bytes),
+            )
+        stored = self._segment.read(entry.position, entry.stored_bytes)
+        found = digest(stored)
+        if found != entry.digest:
+            raise CorruptError(place, expected=entry.digest.hex(), found=found.hex())
+        return decode_block(entry, stored, self._path)
+
+    def _extents(self, raw: bytes, number: int, index: SegmentIndex, place: str) -> None:
+        """Check each chunk of a block, and that the index has exactly these."""
+        rows = tuple(array(code) for code in "QQqII")
+        streams, firsts, times, counts, positions = rows
+        for chunk, position in _chunks(raw, place):
+            _check_columns(chunk, position, place)
+            streams.append(chunk.stream)
+            firsts.append(chunk.first)
+            times.append(chunk.last_timestamp)
+            counts.append(chunk.count)
+            positions.append(position)
+            self._count(chunk, position, place)
+            self._keys += self._on_chunk(chunk, f"{self._path}, block {number}")
+        # After a block that could not be read, the index says where the next one's rows are.
+        start = self._row if self._whole else bisect_left(index.blocks, number)
+        self._row = start + len(streams)
+        stated = (index.streams, index.firsts, index.last_times, index.counts, index.positions)
+        same = all(
+            part.tobytes() == column[start : self._row].tobytes()
+            for part, column in zip(rows, stated, strict=True)
+        )
+        blocks = array("I", [number]) * len(streams)
+        if not same or blocks.tobytes() != index.blocks[start : self._row].tobytes():
+            raise self._wrong_index()
+
+    def _count(self, chunk: Chunk, position: int, place: str) -> None:
+        here = (chunk.stream, chunk.first)
+        if here <= self._last:
+            raise CorruptError(
+                place, expected=f"a chunk after {self._last}", found=f"one of {here}"
+            )
+        self._streams += chunk.stream != self._last[0]
+        self._last = here
+        self._records += chunk.count
+        same_time = not chunk.data[position + _WIDTHS.start]
+        times = (chunk.last_timestamp,) if same_time else chunk.timestamps
+        low, high = min(times), max(times)
+        self._times = (min(self._times[0], low), max(self._times[1], high))
+
+    def _end(self, index: SegmentIndex) -> None:
+        stated = sorted(self._keys)
+        found = list(zip(index.keys.tolist(), index.ids.tolist(), strict=True))
+        if self._row != len(index.streams) or stated != found:
+            raise self._wrong_index()
+
+    def _wrong_index(self) -> CorruptError:
+        self._whole = False
+        return CorruptError(
+            f"{self._path}, index", expected="what the blocks hold", found="another index"
+        )
+
+    def _totals(self) -> None:
+        ref, footer = self._segment.ref, self._segment.footer
+        derived = (self._records, self._streams, ref.lsn, self._times)
+        in_footer = (
+            footer.records, footer.streams, (footer.first_lsn, footer.last_lsn),
+            (footer.time_first, footer.time_last),
+        )  # fmt: skip
+        in_commit = (ref.records, ref.streams, ref.lsn, ref.time)
+        if not derived == in_footer == in_commit:
+            raise CorruptError(
+                f"{self._path}, footer", expected=f"{derived}", found=f"{in_footer}, {in_commit}"
+            )
+
+
+def _chunks(raw: bytes, place: str) -> Iterator[tuple[Chunk, int]]:
+    """The chunks of a block with their positions, one at a time."""
+    position = 0
+    while position < len(raw):
+        chunk = Chunk(raw, position, place)
+        yield chunk, position
+        position = chunk.end
+
+
+def _check_columns(chunk: Chunk, position: int, place: str) -> None:
+    """As `Chunk.check`, in a time that grows with the chunk's bytes and not with its count."""
+    widths = slice(position + _WIDTHS.start, position + _WIDTHS.stop)
+    if any(chunk.data[widths]):
+        chunk.check(place)
+        return
+    table = chunk.data[position + CHUNK.size : chunk.payloads_at]
+    if not table:
+        return
+    try:
+        count = len(_table_decoder.decode(table))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptError(place, expected="a header table", found=str(error)) from None
+    if count != 1:
+        raise CorruptError(place, expected="one header entry", found=str(count))

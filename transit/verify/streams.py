@@ -1,0 +1,166 @@
+"""What the records say: streams that go on where they were, and a lineage that can be.
+
+streams    offsets contiguous from each stream's start, in the order of the log
+lineage    records canonical; names and merge ids unique; forks and heads exist; every merge run
+           again gives the plan that was recorded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from transit.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
+from transit.format.lineage import (
+    LINEAGE_ID,
+    Branch,
+    LineageRecord,
+    Merge,
+    decode_lineage,
+    triples,
+)
+from transit.format.names import merge_key, name_key
+from transit.format.record import Chunk
+from transit.lineage.policy import CUSTOM_PREFIX, Request
+from transit.lineage.spans import Span, to_plan
+from transit.log.catalog import Catalog
+from transit.verify.findings import Ledger
+
+RunPolicy = Callable[[Catalog, Request], tuple[Span, ...]]
+
+# No lineage record is shorter: {"kind":"root","name":"a"}.
+_LINEAGE_BYTES_MIN: Final = 24
+
+
+def lineage_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, LineageRecord]]:
+    """The lineage records in a chunk of stream 0, by stream id; those that are none are found."""
+    found: list[tuple[int, LineageRecord]] = []
+    if False:
+        # Not unfolded: a chunk of a few bytes may state millions of empty records.
+        ledger.find(place, f"{chunk.count} lineage records", f"{chunk.payload_bytes} bytes")
+        return found
+    for stream_id, payload in enumerate(chunk.payloads(), chunk.first):
+        with ledger.catching():
+            found.append((stream_id, decode_lineage(payload, stream_id)))
+    return found
+
+
+def keys_of(stream_id: int, record: LineageRecord) -> list[tuple[int, int]]:
+    """The keys under which a segment's index lists a stream."""
+    keys = [(name_key(record.name), stream_id)]
+    if isinstance(record, Merge):
+        keys.append((merge_key(record.merge_id), stream_id))
+    return keys
+
+
+class StreamCheck:
+    """Follows all streams of a log, chunk by chunk; `lineage` then looks at the whole."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._next: dict[int, int] = {}
+        self.records: dict[int, LineageRecord] = {}
+        # `Merge.start` adds up a plan each time it is asked for.
+        self._starts: dict[int, int] = {}
+        self._names: set[str] = set()
+        self._merge_ids: set[str] = set()
+        # Whether some segments are out of reach, and so some lineage is not known.
+        self.partial = False
+        # Whether some chunks are missing, so that streams may go on further ahead.
+        self.holes = False
+
+    def reach(self, stream: int, stop: int) -> None:
+        """A stream goes on at `stop`, as an index says."""
+        self._next[stream] = stop
+
+    def chunk(self, chunk: Chunk, place: str) -> list[tuple[int, int]]:
+        """Check that a chunk goes on where its stream was; the index keys it introduces."""
+        self._ledger.counts["chunks"] += 1
+        self._ledger.counts["records"] += chunk.count
+        keys = []
+        if chunk.stream == LINEAGE_ID:
+            for stream_id, record in lineage_of(chunk, self._ledger, place):
+                self._add(stream_id, record)
+                keys += keys_of(stream_id, record)
+        expected = self._next.get(chunk.stream)
+        if expected is None:
+            expected = self._starts.get(chunk.stream, -1)
+        if chunk.first != expected and not self._excused(chunk.first, expected):
+            self._ledger.find(
+                place,
+                f"offset {expected} of stream {chunk.stream}"
+                if expected >= 0
+                else "a known stream",
+                f"offset {chunk.first} of stream {chunk.stream}",
+            )
+        self._next[chunk.stream] = chunk.stop
+        return keys
+
+    def _excused(self, first: int, expected: int) -> bool:
+        if expected < 0:
+            return self.partial or self.holes
+        return self.holes and first > expected
+
+    def _add(self, stream_id: int, record: LineageRecord) -> None:
+        self._ledger.counts["streams"] += 1
+        self.records[stream_id] = record
+        self._starts[stream_id] = record.start
+        place = f"$lineage@{stream_id}"
+        if record.name in self._names:
+            self._ledger.find(place, "a new name", repr(record.name))
+        self._names.add(record.name)
+        if isinstance(record, Merge):
+            if record.merge_id in self._merge_ids:
+                self._ledger.find(place, "a new merge id", record.merge_id)
+            self._merge_ids.add(record.merge_id)
+
+    # Lineage
+
+    def lineage(self, catalog: Catalog, run_policy: RunPolicy) -> None:
+        """Check what lineage records refer to, and run every merge again, in order of creation."""
+        for stream_id, record in self.records.items():
+            place = f"$lineage@{stream_id} ({record.name!r})"
+            with self._ledger.catching():
+                if isinstance(record, Branch):
+                    self._head(place, record.parent, record.fork)
+                elif isinstance(record, Merge):
+                    self._merge(place, record, catalog, run_policy)
+
+    def _head(self, place: str, stream_id: int, offset: int) -> None:
+        start = self._starts.get(stream_id)
+        if start is None or offset >= max(self._next.get(stream_id, 0), start):
+            raise CorruptError(
+                place, expected=f"offset {offset} of stream {stream_id}", found="none"
+            )
+
+    def _merge(self, place: str, record: Merge, catalog: Catalog, run_policy: RunPolicy) -> None:
+        for parent, head in record.parents:
+            self._head(place, parent, head)
+        if record.base is not None:
+            self._head(place, *record.base)
+        for stream_id, first, count in triples(record.plan):
+            self._head(place, stream_id, first + count - 1)
+            if first < self._starts[stream_id]:
+                raise CorruptError(
+                    place, expected=f"own records of stream {stream_id}", found=f"offset {first}"
+                )
+        self._ledger.counts["merges"] += 1
+        request = Request(
+            policy=record.policy, heads=record.parents, base=record.base, params=record.params
+        )
+        try:
+            spans = run_policy(catalog, request)
+        except NotFoundError as error:
+            if not record.policy.startswith(CUSTOM_PREFIX):
+                raise CorruptError(
+                    place, expected="a merge policy", found=f"{record.policy!r}: {error}"
+                ) from None
+            # A custom policy this process does not know: its plan is all there is.
+            self._ledger.counts["merges_not_rerun"] += 1
+            return
+        except (InvalidInputError, ConflictError) as error:
+            raise CorruptError(
+                place, expected=f"a merge by {record.policy}", found=str(error)
+            ) from None
+        if to_plan(spans) != record.plan:
+            raise CorruptError(place, expected=f"the plan of {record.policy}", found="another plan")
