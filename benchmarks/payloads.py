@@ -88,3 +88,9 @@ def _event(rng: random.Random, step: int, time_ns: int) -> dict[str, object]:
         "cost": round(rng.random() / 10, 6),
         "text": _text(rng, rng.randrange(30, 68)),
     }
+
+
+def random_payloads(count: int, size: int) -> Iterator[bytes]:
+    """`count` payloads of `size` bytes that no compression makes smaller."""
+    rng = random.Random("random")
+    return (rng.randbytes(size) for _ in range(count))

@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from typing import Final, Literal
 
 import transit
-from benchmarks.payloads import payloads
+from benchmarks.payloads import event_blocks, payloads, random_payloads
 
 STREAM = "records"
 BATCH_COUNT = 1_000
@@ -20,6 +21,12 @@ SAY: Final[dict[Where, str]] = {
     "sealed-uncompressed": 'sealed, compression "none"',
     "wal": "WAL, frames of 1,000",
 }
+What = Literal["random", "traces"]
+"""What segments are made of: bytes that do not shrink, or an agent's events."""
+RANDOM_BYTES = 64 * 1024
+RANDOM_BATCH = 16
+# Compressed block by block, so that repeating many blocks makes no block smaller.
+_EVENTS_DIFFERENT = 20_000
 # The largest there is, so that nothing is sealed while a workload is about the WAL.
 SEAL_BYTES_MAX = 1024 * 1024 * 1024
 
@@ -58,6 +65,27 @@ def filled_store(folder: str, records: int, where: Where) -> transit.Log:
         stream.append_many(batch)
     log.sync() if where == "wal" else log.seal()
     return log
+
+
+def sealed_store(folder: str, records: int, what: What) -> str:
+    """A closed store of default segments: `records` of 64 KiB, or of events; its path."""
+    path = os.path.join(folder, "store")
+    with transit.open(path, durability="os") as log:
+        stream = log.create(STREAM)
+        for batch in _random(records) if what == "random" else _events(records):
+            stream.append_many(batch)
+        log.seal()
+    return path
+
+
+def _random(records: int) -> Iterator[list[bytes]]:
+    given = random_payloads(records, RANDOM_BYTES)
+    return iter(lambda: list(islice(given, RANDOM_BATCH)), [])
+
+
+def _events(records: int) -> Iterator[list[bytes]]:
+    different = list(event_blocks(min(records, _EVENTS_DIFFERENT)))
+    return islice(cycle(different), -(-records // BATCH_COUNT))
 
 
 def filled_file(folder: str, records: int) -> str:

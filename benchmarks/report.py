@@ -15,7 +15,7 @@ import transit
 from benchmarks.processes import ROOT
 from benchmarks.runner import Figures, Result
 
-DEPENDENCIES = ("msgspec", "blake3", "xxhash", "backports.zstd")
+DEPENDENCIES = ("msgspec", "blake3", "xxhash", "backports.zstd", "s3fs", "aiobotocore")
 HEAD = ("workload", "raw median (low … high)", "transit median (low … high)", "unit", "ratio",
         "aim", "is", "reached")  # fmt: skip
 
@@ -35,12 +35,13 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything that is written as JSON."""
+    """Everything that is written as JSON; `left_out`: why, by the name of the workload."""
 
     machine: Machine
     quick: bool
     runs: int
     results: list[Result]
+    left_out: dict[str, str]
 
 
 def machine(folder: str) -> Machine:

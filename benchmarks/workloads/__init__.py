@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from benchmarks.prices import Prices
+from benchmarks.remote import Rig, server_of
 from benchmarks.workload import Aim, Workload
 from benchmarks.workloads.append_many import AppendMany
 from benchmarks.workloads.append_one import AppendOne
+from benchmarks.workloads.audit_bodies import AuditBodies
 from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
 from benchmarks.workloads.chain import Chain
 from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
+from benchmarks.workloads.lazy_first_record import LazyFirstRecord, OpenBucket
 from benchmarks.workloads.open_many import OpenMany
+from benchmarks.workloads.publish import Publish
 from benchmarks.workloads.random_read import RandomRead
 from benchmarks.workloads.replay import Replay
 from benchmarks.workloads.replay_memory import ReplayMemory
+from benchmarks.workloads.restore import Restore
 from benchmarks.workloads.size_on_disk import SizeOnDisk
 from benchmarks.workloads.tail import Tail
+from benchmarks.workloads.tiered_append import TieredLatency, TieredRequests
+from benchmarks.workloads.transfer_memory import TransferMemory
 
 Maker = Callable[[], Workload]
+RemoteMaker = Callable[[Rig], Workload]
 
 ALL: tuple[Maker, ...] = (
     AppendMany,
@@ -70,12 +79,43 @@ ALL: tuple[Maker, ...] = (
 )  # fmt: skip
 
 
+REMOTE: tuple[RemoteMaker, ...] = (
+    partial(Publish, what="random"),
+    partial(Publish, what="traces"),
+    partial(Restore, what="random"),
+    partial(Restore, what="traces"),
+    partial(LazyFirstRecord, figure="requests"),
+    partial(LazyFirstRecord, figure="ms"),
+    partial(OpenBucket, where="folder"),
+    partial(OpenBucket, where="s3"),
+    partial(AuditBodies, what="random"),
+    partial(AuditBodies, what="traces"),
+    partial(TieredLatency, percentile=50, aim=1.5),
+    partial(TieredLatency, percentile=99, aim=1.5),
+    partial(TieredRequests, threads=1, aim=2.25),
+    partial(TieredRequests, threads=16, aim=0.5),
+    partial(TransferMemory, way="publish"),
+    partial(TransferMemory, way="restore"),
+)
+"""Those that need an S3 server."""
+
+
 def names() -> list[str]:
     """The names of all workloads."""
-    return [make().facts.name for make in ALL]
+    rig = Rig(server_of({}), Prices())
+    return [make().facts.name for make in (*chosen([]), *chosen_remote([], rig))]
 
 
 def chosen(starts: Sequence[str]) -> list[Maker]:
-    """The workloads whose names start with one of `starts`; all when there are none."""
+    """The workloads of this machine alone whose names start with one of `starts`; all with none."""
+    return _chosen(ALL, starts)
+
+
+def chosen_remote(starts: Sequence[str], rig: Rig) -> list[Maker]:
+    """The same of those that need an S3 server."""
+    return _chosen([partial(make, rig) for make in REMOTE], starts)
+
+
+def _chosen(makers: Sequence[Maker], starts: Sequence[str]) -> list[Maker]:
     wanted = tuple(starts) or ("",)
-    return [make for make in ALL if make().facts.name.startswith(wanted)]
+    return [make for make in makers if make().facts.name.startswith(wanted)]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.prices import Prices
+from benchmarks.remote import Rig, server_of
 from benchmarks.runner import summary
 from benchmarks.workload import Aim
-from benchmarks.workloads import chosen, names
+from benchmarks.workloads import chosen, chosen_remote, names
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ["append-os", "random-read-wal"]
@@ -34,7 +36,7 @@ def test_quick_run_of_two_workloads_prints_a_table_and_writes_json(tmp_path: Pat
     assert sorted(tmp_path.iterdir()) == [target], "working folders are left behind"
 
     report = json.loads(target.read_bytes())
-    assert set(report) == {"machine", "quick", "runs", "results"}
+    assert set(report) == {"machine", "quick", "runs", "results", "left_out"}
     assert report["quick"] is True
     assert report["runs"] == 3
     machine = report["machine"]
@@ -52,7 +54,8 @@ def test_quick_run_of_two_workloads_prints_a_table_and_writes_json(tmp_path: Pat
 
 def test_names_are_unique_and_chosen_by_their_start() -> None:
     assert len(set(names())) == len(names())
-    assert len(chosen([])) == len(names())
+    makers = [*chosen([]), *chosen_remote([], Rig(server_of({}), Prices()))]
+    assert [make().facts.name for make in makers] == names()
     replays = [make().facts.name for make in chosen(["replay-payloads"])]
     wheres = ["sealed", "sealed-uncompressed", "wal"]
     assert replays == [f"replay-payloads-{where}" for where in wheres]
