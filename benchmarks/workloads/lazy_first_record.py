@@ -134,12 +134,13 @@ class OpenBucket:
             opened = perf_counter() - start
             log.stream(stream_name(self._streams - 1))
             seconds = perf_counter() - start
+            asked, said = counter.requests, _say(counter)
+            # Counts all streams, which takes requests of its own.
             commits = log.status().commits
         self.remark = (
-            f"{commits} commits; open() {opened:.2f} s, stream() {seconds - opened:.2f} s; "
-            f"{_say(counter)}"
+            f"{commits} commits; open() {opened:.2f} s, stream() {seconds - opened:.2f} s; {said}"
         )
-        return counter.requests if self._where == "s3" else seconds
+        return asked if self._where == "s3" else seconds
 
     def close(self) -> None:
         self._open.close()

@@ -259,11 +259,6 @@ class Bucket:
             self.add([(1, start, [b"%d" % n for n in range(start, start + 3)])])
         return self
 
-    def grow_after(self) -> Bucket:
-        """One more commit, of a stream that nothing before says anything of."""
-        self.add([(1, 8, [b"after"])])
-        return self
-
     @staticmethod
     def own() -> LineageRecord:
         """The record of stream 0."""

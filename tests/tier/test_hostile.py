@@ -61,7 +61,7 @@ def changed(change: Callable[[Parts], None], place: str) -> None:
     def build() -> Bucket:
         bucket = Bucket().begin()
         bucket.add([(1, 3, [b"x" * 100] * 5)], change=change)
-        return bucket.grow_after()
+        return bucket
 
     CASES[name] = (place, build)
 
@@ -489,6 +489,20 @@ def chunks_of_billions_of_empty_records() -> Bucket:
     return bucket
 
 
+@case("segments/")
+def streams_out_of_order() -> Bucket:
+    bucket = Bucket().begin(branch("b", 1, 0))
+
+    def change(parts: Parts) -> None:
+        first, second = chunk_of(2, 1, [b"b"]), chunk_of(1, 3, [b"a"])
+        parts.raws = [first + second]
+        parts.extents = [Extent(2, 1, TIME, 1, 0, 0), Extent(1, 3, TIME, 1, 0, len(first))]
+        parts.records = parts.streams = 2
+
+    bucket.add([(1, 3, [b""])], change=change)
+    return bucket
+
+
 # Lineage
 
 
@@ -508,7 +522,6 @@ def raw_lineage(*payloads: bytes) -> Bucket:
     return bucket
 
 
-UNKNOWN = {"policy": "base", "base": (9, 0)}
 for _name, _records in {
     "branch_of_an_unknown_stream": (branch("b", 1, 2), branch("c", 2, 900)),
     "branch_beyond_its_parent": (branch("b", 1, 3),),
@@ -532,6 +545,10 @@ for _name, _records in {
     "merge_with_an_unknown_base": (
         branch("b", 1, 0),
         merge("c", [(1, 2), (2, 0)], [1, 0, 3], policy="base", base=(1, 900)),
+    ),
+    "merge_by_nobodys_policy_with_an_unknown_base": (
+        branch("b", 1, 0),
+        merge("c", [(1, 2), (2, 0)], [1, 0, 3], policy="custom:nobody's", base=(1, 900)),
     ),
     "merge_with_foreign_parameters": (
         branch("b", 1, 0),

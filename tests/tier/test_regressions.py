@@ -635,8 +635,40 @@ def test_future_is_not_resolved_before_the_commit_is_there(place: Place) -> None
 def test_fenced_writer_seals_nothing_for_a_remote_that_will_not_take_it(place: Place) -> None:
     # transit.engine.tiering, `_round`
     log = two_writers(place)
+    log.stream("task-0").append(b"one more")
     before = log.status().commits
     with pytest.raises(transit.FencedError):
         log.publish()
     assert log.status().commits == before
     log.close()
+
+
+def test_size_that_is_published_counts_sealed_records_and_not_what_is_there(place: Place) -> None:
+    # transit.engine.tiering, `_unpublished_bytes`
+    settings = transit.Settings(publish_bytes=100_000, compression="none", flush_interval_ms=5)
+    with place.open(settings=settings) as log:
+        stream = log.create("s")
+        stream.append(os.urandom(90_000))
+        log.publish()
+        published = log.status().published
+        stream.append(os.urandom(50_000))
+        time.sleep(0.1)
+        assert log.status().published == published
+        log.seal()
+        stream.append(os.urandom(60_000))
+        deadline = time.monotonic() + 30
+        while log.status().published == published and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert log.status().published > published
+
+
+def test_damaged_index_snapshot_in_the_folder_costs_requests_and_nothing_else(place: Place) -> None:
+    # transit.log.guides, `_load`
+    wanted = published(place, 12)
+    with place.open() as log:
+        log.evict(bytes_max=0)
+    shutil.rmtree(place.path / "a" / "cache", ignore_errors=True)
+    for path in (place.path / "a" / "index").iterdir():
+        path.write_bytes(flipped(path.read_bytes()))
+    with place.open(mode="read") as log:
+        assert contents(log) == wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import re
 from typing import Final, NamedTuple
 
@@ -38,7 +38,7 @@ def parse_level(level: object) -> Level:
 def check_seed(seed: object) -> int:
     """The given seed, or one that nobody could foresee."""
     if seed is None:
-        return random.SystemRandom().randrange(_SEEDS)
+        return int.from_bytes(os.urandom(8), "little") % _SEEDS
     if type(seed) is not int or not 0 <= seed < _SEEDS:
         raise InvalidInputError(
             f"seed must be a whole number from 0 to 2^63 - 1, not {seed!r:.100}"
@@ -48,5 +48,8 @@ def check_seed(seed: object) -> int:
 
 def choose(count: int, share: float, seed: int) -> list[int]:
     """Which of `count` segments a sample reads, in order: about `share` of them, at least one."""
+    # Loaded here: it brings OpenSSL along, and only a sample needs it.
+    import random
+
     size = min(count, max(1, round(count * share)))
     return sorted(random.Random(seed).sample(range(count), size))

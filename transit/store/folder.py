@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from transit import disk
 from transit.errors import (
@@ -39,6 +38,9 @@ class FolderStore:
     @property
     def url(self) -> str:
         """The folder as a file:// URL."""
+        # Loaded here: only a store with a remote needs it.
+        from pathlib import Path
+
         return Path(self._path).as_uri()
 
     @property

@@ -9,7 +9,6 @@ caller says so (`put`). Nothing here keeps what was read, and nothing is decided
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import time
@@ -168,6 +167,9 @@ def persist(attempt: Callable[[float], T], timeout_s: float) -> T:
     Pauses double from 0.1 to 5 seconds, each shortened by chance, so that many clients do not come
     back at the same moment. After `timeout_s` seconds the last error is raised.
     """
+    # Loaded here: it brings OpenSSL along, and only a store with a remote needs it.
+    import random
+
     deadline = time.monotonic() + timeout_s
     pause = _PAUSE_FIRST_S
     while True:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from transit.errors import InvalidInputError, UnsuitableRemoteError
 from transit.store.filesystem import FilesystemStore
@@ -96,6 +95,9 @@ def _missing(address: str, error: ImportError) -> str:
 
 
 def _file_path(address: str) -> str:
+    # Loaded here: only a store with a remote needs it.
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
         raise InvalidInputError(f"{address}: not a file:// URL of this machine")

@@ -12,7 +12,6 @@ standard refuses damaged ones. Digests made by transit decide about what comes b
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 import threading
@@ -317,6 +316,9 @@ class S3Store:
 
 def _md5(data: bytes) -> str:
     """The Content-MD5 of `data`: against accidents on the way, so its weakness does not matter."""
+    # Loaded here: opening OpenSSL takes longer than all of this package.
+    import hashlib
+
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 

@@ -8,6 +8,7 @@ of the commit that names it: an audit reads them all.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -60,6 +61,7 @@ class Follower:
             self._start_at(indexed, head.number)
         self.refresh()
         self._remote.check_no_gap(self._catalog.commits.count, head)
+        self._load_guides()
 
     def _start_at(self, indexed: int, number: int) -> None:
         data = self._remote.checked_commit(indexed)
@@ -156,7 +158,16 @@ class Follower:
             self._catalog.take_others(segments)
         return len(found) > 0
 
-    def load_guides(self) -> None:
-        """Fetch the guides of the segments that no snapshot has, several at once."""
+    def _load_guides(self) -> None:
+        """Fetch the guides of the segments that no snapshot has, now and several at once.
+
+        They are needed to look up the first name, and would then be fetched one after another.
+        """
         new = [s for s in self._catalog.view.segments if self._shelf.find(s.ref) is None]
-        at_once(Segment.load, new, self._remote.settings.transfers_max)
+        at_once(_load, new, self._remote.settings.transfers_max)
+
+
+def _load(segment: Segment) -> None:
+    # What is damaged is told to whoever needs it.
+    with contextlib.suppress(FormatError):
+        segment.load()

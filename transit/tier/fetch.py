@@ -18,7 +18,7 @@ from typing import Final
 
 from transit.config import KIB, MIB
 from transit.disk import file_size, list_folder, make_folder, put_unsynced, read_file, remove
-from transit.errors import CorruptError, NotFoundError, TransitError
+from transit.errors import CorruptError, FormatError, NotFoundError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.segment import TAIL, Block, Footer, decode_footer
@@ -85,7 +85,7 @@ class Fetcher:
         for _ in range(TRIES - 1):
             try:
                 return self._fetch_guide(ref)
-            except CorruptError:
+            except FormatError:
                 continue
         return self._fetch_guide(ref)
 

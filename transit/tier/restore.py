@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from transit.disk import (
     File,
@@ -40,6 +41,9 @@ from transit.tier.bucket import STEP, at_once
 from transit.tier.fetch import Fetcher
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, commit_key, segment_key
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 READ_BYTES: Final = 8 * 1024 * 1024
 _COMMITS_AT_ONCE: Final = 8 * STEP
@@ -141,14 +145,19 @@ class Restorer:
         meter = Meter("restore", self._report)
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
+        # Loaded here: it brings logging along, and only a store with a remote needs it.
+        from concurrent.futures import ThreadPoolExecutor
+
         def fetch(ref: SegmentRef) -> None:
-            self._fetch_segment(ref)
+            self._fetch_segment(ref, ahead)
             meter.add(1, ref.bytes)
 
-        at_once(fetch, wanted, self._remote.settings.transfers_max)
+        threads = self._remote.settings.transfers_max
+        with ThreadPoolExecutor(threads, "transit-ahead") as ahead:
+            at_once(fetch, wanted, threads)
         return sum(ref.bytes for ref in wanted)
 
-    def _fetch_segment(self, ref: SegmentRef) -> None:
+    def _fetch_segment(self, ref: SegmentRef, ahead: Executor) -> None:
         folder = os.path.join(self._root, SEGMENT_DIR)
         name = segment_name(bytes.fromhex(ref.digest))
         path = os.path.join(folder, name)
@@ -160,7 +169,7 @@ class Restorer:
         for _ in range(TRIES):
             file = NewFile(folder)
             try:
-                found = self._copy(ref, file)
+                found = self._copy(ref, file, ahead)
                 if found == ref.digest:
                     file.publish(name)
                     return
@@ -170,14 +179,22 @@ class Restorer:
             self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
         )
 
-    def _copy(self, ref: SegmentRef, file: NewFile) -> str:
-        """Write the object's bytes to `file`; their digest, or what is wrong with them."""
+    def _copy(self, ref: SegmentRef, file: NewFile, ahead: Executor) -> str:
+        """Write the object's bytes to `file`; their digest, or what is wrong with them.
+
+        While a piece is digested and written, `ahead` already fetches the next.
+        """
         digester = Digester()
         key = segment_key(ref.digest)
-        for position in range(0, ref.bytes, READ_BYTES):
-            size = min(READ_BYTES, ref.bytes - position)
+        sizes = [READ_BYTES] * (ref.bytes // READ_BYTES) + [ref.bytes % READ_BYTES]
+        pieces = [(n * READ_BYTES, size) for n, size in enumerate(sizes) if size]
+        get = self._remote.store.get_range
+        coming = deque([ahead.submit(get, key, *pieces[0])])
+        for place, (position, size) in enumerate(pieces, 1):
+            if place < len(pieces):
+                coming.append(ahead.submit(get, key, *pieces[place]))
             try:
-                data = self._remote.store.get_range(key, position, size)
+                data = coming.popleft().result()
             except NotFoundError:
                 return "no object"
             if len(data) != size:

@@ -55,7 +55,7 @@ def evict(
     at_once(check, chosen, remote.settings.transfers_max)
     if chosen:
         put_marker(catalog.root, remote.url)
-        # What leads through the segments stays: names and offsets are known without the remote.
+        # What leads through the segments stays here, so that only blocks need the remote.
         Snapshots(catalog).keep()
     for segment in chosen:
         segment.load()

@@ -35,7 +35,7 @@ _LINEAGE_BYTES_MIN: Final = 24
 def lineage_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, LineageRecord]]:
     """The lineage records in a chunk of stream 0, by stream id; those that are none are found."""
     found: list[tuple[int, LineageRecord]] = []
-    if False:
+    if chunk.payload_bytes < chunk.count * _LINEAGE_BYTES_MIN:
         # Not unfolded: a chunk of a few bytes may state millions of empty records.
         ledger.find(place, f"{chunk.count} lineage records", f"{chunk.payload_bytes} bytes")
         return found
