@@ -64,7 +64,10 @@ def show(report: transit.Report, url: str) -> None:
         print(
             f"{finding.place}: expected {finding.expected}, found {finding.found}", file=sys.stderr
         )
-    checked = ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items() if count)
+    counts = {kind: count for kind, count in report.counts.items() if count}
+    seed = counts.pop("sample_seed", None)
+    checked = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    checked += f", seed {seed}" if seed is not None else ""
     print(f"{url}: level {report.level}: {checked}")
     print(f"{'sound' if report.ok else 'NOT SOUND'}; head root {report.head or 'none'}")
 

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+import transit
 from transit.log.keys import KeyIndex
 
 segments = st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=30)
@@ -31,3 +34,22 @@ def test_layers_stay_few_as_segments_come() -> None:
         index.add([number], [number])
     assert len(index._layers) <= 10
     assert index.find(999) == [999]
+
+
+def test_names_are_found_before_and_after_the_keys_are_sorted_into_one_index(
+    tmp_path: Path,
+) -> None:
+    with transit.open(tmp_path / "s", durability="os") as log:
+        for number in range(8):
+            for n in range(5):
+                log.create(f"{number}-{n}")
+            log.seal()
+    with transit.open(tmp_path / "s", mode="read") as log:
+        catalog = log._handle.catalog
+        seen = set()
+        for _ in range(4):
+            for number in range(8):
+                assert f"{number}-3" in log
+                assert f"{number}-5" not in log
+                seen.add(catalog._keyed)
+        assert seen == {0, 8}

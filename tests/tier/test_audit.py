@@ -320,6 +320,15 @@ def test_one_missing_segment_is_one_finding(objects: Objects) -> None:
     assert [finding.place.endswith(key) for finding in report.findings] == [True]
 
 
+def test_a_damaged_commit_is_not_told_again_by_each_stream(objects: Objects) -> None:
+    key = keys(objects, "commits/")[9]
+    report = audit({**objects, key: flipped(objects[key], 40)})
+    told = [finding.place.split("bucket/")[1] for finding in report.findings]
+    assert told[0] == key
+    # The snapshot that covers it has segments that no commit is known to name.
+    assert [place.partition("/")[0] for place in told] == ["commits", "index"]
+
+
 def test_a_commit_missing_between_others_is_found(objects: Objects) -> None:
     key = keys(objects, "commits/")[4]
     report = audit({name: data for name, data in objects.items() if name != key})

@@ -625,10 +625,11 @@ def plans_in_the_worst_order() -> Bucket:
 
 
 @case("$lineage")
-def interleaving_of_billions_of_records() -> Bucket:
-    count = 200 * 2**22
+def interleaving_of_records_that_take_no_bytes() -> Bucket:
+    # Few enough steps, and gigabytes of timestamps.
+    count = 5 * 2**22
     bucket = Bucket().begin(Bucket.named("two"))
-    bucket.add([(1, 3, [b""])], change=lambda parts: bare(parts, 200))
+    bucket.add([(1, 3, [b""])], change=lambda parts: bare(parts, 5))
     heads = [(1, count + 2), (2, -1)]
     bucket.add([], [merge("m", heads, [1, 0, count + 3], policy="interleave")], 3)
     return bucket
@@ -729,11 +730,11 @@ def snapshot_of_four_billion_layers() -> Bucket:
 
 
 @case("index/")
-def one_snapshot_for_two_commits() -> Bucket:
+def one_snapshot_for_many_commits() -> Bucket:
     bucket = Bucket().begin().grow(2)
     index = bucket.snapshot(0)
-    bucket.add([(1, 9, [b"x"])], index=index)
-    bucket.add([(1, 10, [b"x"])], index=index)
+    for n in range(20):
+        bucket.add([(1, 9 + n, [b"x"])], index=index)
     return bucket
 
 
@@ -843,6 +844,19 @@ def test_a_segment_that_is_named_often_is_read_once() -> None:
     gets = store.traffic.get
     transit.audit(store)
     assert store.traffic.get - gets < 10
+
+
+def test_a_snapshot_that_is_named_often_is_read_once() -> None:
+    class Counting(Shelf):
+        snapshots = 0
+
+        def get(self, key: str, bytes_max: int) -> bytes | None:
+            self.snapshots += key.startswith("index/")
+            return super().get(key, bytes_max)
+
+    store = Counting(one_snapshot_for_many_commits().objects)
+    transit.audit(store)
+    assert store.snapshots == 1
 
 
 def test_steps_in_the_worst_order_cost_more_than_those_that_go_on() -> None:

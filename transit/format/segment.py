@@ -266,6 +266,11 @@ class SegmentIndex:
         start = bisect_left(self.streams, stream)
         return range(start, bisect_right(self.streams, stream, start))
 
+    def find(self, key: int) -> list[int]:
+        """The stream ids under `key`."""
+        start = bisect_left(self.keys, key)
+        return list(self.ids[start : bisect_right(self.keys, key, start)])
+
     def row_of(self, rows: range, offset: int) -> int:
         """The row among `rows` whose chunk holds `offset`, or the one before it."""
         return bisect_right(self.firsts, offset, rows.start, rows.stop) - 1

@@ -129,6 +129,7 @@ class Catalog:
         self._cache = BlockCache(settings.cache_bytes_max)
         self._keys = KeyIndex()
         self._keyed = 0
+        self._searched = 0
         self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
         # The streams used last stay known even when nobody holds a handle of theirs.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
@@ -308,12 +309,24 @@ class Catalog:
         return None
 
     def _ids(self, view: View, key: int) -> list[int]:
-        if self._keyed < len(view.segments):
-            with self.changing:
-                for segment in view.segments[self._keyed :]:
-                    self._keys.add(segment.index.keys, segment.index.ids)
-                    self._keyed += 1
-        return self._keys.find(key)
+        # Read before the index of keys: what is taken up meanwhile is found twice, never missed.
+        new = view.segments[self._keyed :]
+        if new and self._searched > sum(len(segment.index.keys) for segment in new):
+            self._take_keys(view)
+            new = ()
+        self._searched += len(new)
+        found = self._keys.find(key)
+        for segment in new:
+            found += segment.index.find(key)
+        return found
+
+    def _take_keys(self, view: View) -> None:
+        """Sort the segments' keys into one index, once searching each has cost as much as that."""
+        with self.changing:
+            for segment in view.segments[self._keyed :]:
+                self._keys.add(segment.index.keys, segment.index.ids)
+                self._keyed += 1
+            self._searched = 0
 
     def record(self, stream_id: int) -> LineageRecord:
         """The lineage record of a stream; `NotFoundError` for an id that was never given."""
