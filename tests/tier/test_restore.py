@@ -52,9 +52,10 @@ def test_lazy_restore_fetches_no_segment_and_reads_through_the_remote(place: Pla
 def test_lazy_store_without_its_remote_says_so_and_never_ends_early(place: Place) -> None:
     published(place)
     transit.restore(place.door(), place.path / "r", lazy=True)
-    with transit.open(place.path / "r", mode="read") as log:
-        with pytest.raises(transit.StoreUnavailableError, match="remote="):
-            log.stream("task-0")
+    log = transit.open(place.path / "r", mode="read")
+    with pytest.raises(transit.StoreUnavailableError, match="remote="):
+        log.stream("task-0")
+    log.close()
     with transit.open(place.path / "r") as log:
         with pytest.raises(transit.StoreUnavailableError, match="remote="):
             list(log.streams())
