@@ -26,8 +26,8 @@ FAULTS: tuple[Fault, ...] = (
     "lost_before", "lost_after", "half_request", "truncate", "status_500", "status_409", "flip",
 )  # fmt: skip
 # The fast server, which checks nothing it is sent, is asked for the rest of the paths only.
-FEWER: tuple[Fault, ...] = ("lost_after", "flip")
-RANDOM_RUNS = 80
+FEWER: tuple[Fault, ...] = ("lost_before", "lost_after", "flip")
+RANDOM_RUNS = 120
 SETTINGS = transit.Settings(remote_timeout_s=20)
 
 
