@@ -46,7 +46,7 @@ def test_publish_uploads_only_what_the_remote_lacks(place: Place, fill: Fill) ->
     with place.open(remote=door) as log:
         before = len(door.requests)
         assert log.publish().commits == 0
-        assert door.requests[before:] in ([], [("put", "HEAD")])
+        assert door.requests[before:] == []
         log.stream("task-0").append(b"more")
         before = len(door.requests)
         log.publish()

@@ -89,6 +89,8 @@ class Publisher:
         while low < high:
             low, high = self._narrow((low + high) // 2, low, high)
         self._reached(low)
+        if head is not None and head.number == low - 1:
+            self._hinted = head.number
         other = self.remote.checked_commit(low)
         if other is not None:
             self._fence(low, other[1])
