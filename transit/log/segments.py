@@ -89,11 +89,6 @@ class Segment:
         elif size != self.ref.bytes:
             raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=f"{size} bytes")
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the file is in the store's folder."""
-        return file_size(self.path) is not None
-
     def _open(self) -> File | None:
         # Opened for each read: a store has more segments than a process may have open files.
         try:
