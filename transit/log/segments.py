@@ -16,11 +16,9 @@ import msgspec
 from transit.disk import File, file_size
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
-from transit.format.digest import digest
 from transit.format.names import SEGMENT_DIR, segment_name
 from transit.format.record import Chunk
 from transit.format.segment import (
-    FOOTER_BYTES_MAX,
     HEADER,
     TAIL,
     Footer,
@@ -30,6 +28,7 @@ from transit.format.segment import (
     decode_footer,
     decode_tail,
 )
+from transit.format.snapshot import SnapshotSegment, covered_by
 from transit.log.blocks import BlockCache, DecodedBlock
 
 
@@ -192,15 +191,10 @@ def decode_guide(
     guide: Guide, ref: SegmentRef, store_id: bytes, place: str
 ) -> tuple[Footer, SegmentIndex]:
     """The footer, checked against the digest in `ref`, and the index, against the footer's."""
-    if len(guide.footer) > FOOTER_BYTES_MAX:
-        raise CorruptError(f"{place}, footer", expected="a footer size", found="a larger one")
-    footer = decode_footer(guide.footer, bytes.fromhex(ref.footer), place)
-    last = footer.blocks[-1]
-    end = ref.bytes - TAIL.size - len(guide.footer)
-    if footer.store_id != store_id or last.position + last.stored_bytes != end:
-        raise CorruptError(f"{place}, footer", expected="blocks up to the footer", found="others")
-    if digest(guide.index) != last.digest:
+    entry = SnapshotSegment(0, ref, guide.footer, guide.index)
+    footer, index = covered_by(entry, place)
+    if footer.store_id != store_id:
         raise CorruptError(
-            f"{place}, byte {last.position}", expected=last.digest.hex(), found="another digest"
+            f"{place}, footer", expected=f"store {store_id.hex()}", found=footer.store_id.hex()
         )
-    return footer, SegmentIndex(decode_block(last, guide.index, place), f"{place}, index")
+    return footer, index

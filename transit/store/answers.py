@@ -81,7 +81,7 @@ _BY_NAME: Final = {
     "ParamValidationError": Meaning.INVALID,
     "ProfileNotFound": Meaning.INVALID,
 }
-# For file systems that raise Python's own errors; what one does not offer at all says so by the last.
+# For file systems that raise Python's own errors; the last says that one does not offer a request.
 _BY_CLASS: Final = (
     (FileNotFoundError, Meaning.ABSENT),
     (FileExistsError, Meaning.TAKEN),
