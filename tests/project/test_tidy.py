@@ -312,3 +312,8 @@ def test_exit_codes_are_documented_ones() -> None:
         assert type(kind.exit_code) is int, kind
         assert kind.exit_code in EXIT_CODES, kind
     assert {kind.exit_code for kind in error_classes()} == set(EXIT_CODES)
+
+
+def test_no_store_lies_in_the_checkout() -> None:
+    """Examples run by hand leave some, and a commit takes them along."""
+    assert [str(path) for path in ROOT.glob("*/FORMAT")] == []
