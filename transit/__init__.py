@@ -15,6 +15,15 @@ from transit.engine.cursor import Cursor
 from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
 from transit.engine.log import Log, Status, open
 from transit.engine.merging import MergePlan, register_policy
+from transit.engine.provenance import (
+    CommitRef,
+    Difference,
+    HistorySpan,
+    MergeFacts,
+    Provenance,
+    ProvenanceStep,
+    RecordPlace,
+)
 from transit.engine.rebasing import Rebased
 from transit.engine.restoring import Restored, restore
 from transit.engine.stream import Receipt, Stream
@@ -37,6 +46,7 @@ from transit.errors import (
     PoisonedError,
     ReadOnlyError,
     RemoteUnavailableError,
+    RetentionGapError,
     StorageFullError,
     StorePermissionError,
     StoreUnavailableError,
@@ -47,6 +57,7 @@ from transit.errors import (
     UnsupportedVersionError,
 )
 from transit.format.lineage import Metadata, Scalar
+from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
 from transit.log.recover import Cut
 from transit.replay import Batch, Position, Record
 from transit.store import ObjectStore, Traffic, open_store
@@ -60,23 +71,30 @@ __all__ = [
     "AlreadyExistsError",
     "Batch",
     "ClosedError",
+    "CommitRef",
     "ConflictError",
     "CorruptError",
     "Cursor",
     "Cut",
+    "Difference",
     "Durability",
     "Edge",
     "Evicted",
     "FencedError",
+    "FieldValue",
+    "FilePart",
+    "FileReport",
     "Finding",
     "ForkedError",
     "FormatError",
+    "HistorySpan",
     "InvalidInputError",
     "Lineage",
     "LineageGraph",
     "LockedError",
     "Log",
     "MergeBaseError",
+    "MergeFacts",
     "MergePlan",
     "Metadata",
     "Mode",
@@ -89,14 +107,18 @@ __all__ = [
     "PoisonedError",
     "Position",
     "Progress",
+    "Provenance",
+    "ProvenanceStep",
     "Published",
     "ReadOnlyError",
     "Rebased",
     "Receipt",
     "Record",
+    "RecordPlace",
     "RemoteUnavailableError",
     "Report",
     "Restored",
+    "RetentionGapError",
     "Scalar",
     "Settings",
     "StagedStream",
@@ -113,6 +135,7 @@ __all__ = [
     "UnsupportedVersionError",
     "WriteBatch",
     "audit",
+    "inspect_file",
     "open",
     "open_store",
     "register_policy",

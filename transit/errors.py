@@ -21,6 +21,7 @@ a caller would act differently. Errors of the operating system are translated in
     ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
     ├── StoreUnavailableError        the storage answered with an error
     │   ├── RemoteUnavailableError   the remote did not answer, or not for now
+    │   ├── RetentionGapError        what was asked for is only in a remote, and none is attached
     │   ├── StorageFullError         no space, quota or file size left
     │   ├── StorePermissionError     the operating system refused access
     │   └── SyncFailedError          what was written may not survive: open the store again
@@ -50,6 +51,7 @@ __all__ = [
     "PoisonedError",
     "ReadOnlyError",
     "RemoteUnavailableError",
+    "RetentionGapError",
     "StorageFullError",
     "StorePermissionError",
     "StoreUnavailableError",
@@ -194,6 +196,15 @@ class RemoteUnavailableError(StoreUnavailableError):
     """The remote did not answer within the deadline, or said that it cannot for now: try again."""
 
     exit_code = 12
+
+
+class RetentionGapError(StoreUnavailableError):
+    """A segment is not in the store's folder, and no remote is attached to read it from.
+
+    It was let go, or never restored. Open the store with the `remote=` that the message names.
+    """
+
+    exit_code = 9
 
 
 class StorageFullError(StoreUnavailableError):

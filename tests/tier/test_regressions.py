@@ -176,7 +176,7 @@ def test_eviction_cut_short_leaves_a_store_that_says_where_the_rest_is(
     log.close()
     with (
         transit.open(place.path / "a", mode="read") as reader,
-        pytest.raises(transit.StoreUnavailableError, match="only in the remote"),
+        pytest.raises(transit.RetentionGapError, match="only in the remote"),
     ):
         list(reader.streams())
 

@@ -129,6 +129,20 @@ class Handle:
             return self._writing.tiering.publisher.published
         return self._reading.published if self._reading is not None else 0
 
+    def is_published(self, number: int | None) -> bool | None:
+        """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""
+        if self._reading is not None:
+            return self._reading.is_published(number)
+        if self._writing is None or self._writing.tiering is None:
+            return None
+        return number is not None and number < self._writing.tiering.publisher.published
+
+    def commit_data(self, number: int) -> bytes | None:
+        """The bytes of commit `number`, from the folder or the remote; None when in neither."""
+        if self._reading is not None:
+            return self._reading.commit_data(number)
+        return self.catalog.commits.read(number)
+
     @property
     def remote_error(self) -> str:
         """Why publishing did not go on the last time; empty when it did."""

@@ -11,6 +11,14 @@ import msgspec
 
 from transit.engine.handle import Handle
 from transit.engine.merging import head_at
+from transit.engine.provenance import (
+    Difference,
+    HistorySpan,
+    Provenance,
+    difference,
+    history_spans,
+    trace,
+)
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.lineage import (
@@ -116,6 +124,30 @@ class Lineage:
         catalog = self._handle.catalog
         bases = catalog.graph.merge_bases([self._resolve(a)[1], self._resolve(b)[1]])
         return tuple(Position(catalog.record(i).name, offset) for i, offset in bases)
+
+    def spans(self, x: Stream | Position) -> tuple[HistorySpan, ...]:
+        """Where the records of `x` were appended, in order; up to and including a position."""
+        _, head = self._resolve(x)
+        return history_spans(self._handle.catalog, head)
+
+    def diff(self, a: Stream | Position, b: Stream | Position) -> Difference:
+        """Which records only `a` has, which only `b`, and how many both have.
+
+        Records are compared by where they were appended; a position stands for all up to it.
+        """
+        left, right = self._resolve(a)[1], self._resolve(b)[1]
+        return difference(self._handle.catalog, left, right)
+
+    def why(self, position: Position) -> Provenance:
+        """How the record at `position` got there: its way, its file, its commit.
+
+        `OffsetError` when there is no such record, `NotFoundError` without the stream,
+        `RetentionGapError` when what names the streams is out of reach.
+        """
+        if isinstance(position, Stream):
+            raise InvalidInputError(f"not a position but a stream: {position!r}")
+        _, head = self._resolve(position)
+        return trace(self._handle, head)
 
     def graph(self) -> LineageGraph:
         """All streams of the user's and their edges."""

@@ -31,6 +31,7 @@ class Reading:
         self._root = root
         self._settings = settings
         self._store = store
+        self._remote: Remote | None = None
         self._follower: Follower | None = None
         self._has_folder = not is_url(root)
         self._compared = not self._has_folder
@@ -50,7 +51,7 @@ class Reading:
             self._follower.start()
 
     def _open_remote(self, store: ObjectStore) -> None:
-        remote = Remote(store, self._settings)
+        remote = self._remote = Remote(store, self._settings)
         cache = None
         found = existing_store_id(self._root) if self._has_folder else b""
         store_id = remote.existing_store_id(found)
@@ -109,6 +110,22 @@ class Reading:
     def published(self) -> int:
         """Count of commits taken from the remote, or known from the folder, so far."""
         return self.catalog.commits.count if self._follower is not None else 0
+
+    def is_published(self, number: int | None) -> bool | None:
+        """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""
+        if self._remote is None or number is None:
+            return None if self._remote is None else False
+        ours = self.catalog.commits.read(number) if self._has_folder else None
+        # A commit that is not in the folder can only be from the remote.
+        return ours is None or self._remote.has_commit(number, ours)
+
+    def commit_data(self, number: int) -> bytes | None:
+        """The bytes of commit `number`, from the folder or the remote; None when in neither."""
+        ours = self.catalog.commits.read(number) if self._has_folder else None
+        if ours is not None or self._remote is None:
+            return ours
+        found = self._remote.checked_commit(number)
+        return None if found is None else found[0]
 
     def listen(self) -> Waiter:
         """Something to wait on for new records."""

@@ -11,7 +11,7 @@ import threading
 from typing import Final
 
 from transit.disk import list_folder, put_if_absent, read_file
-from transit.errors import CorruptError, StoreUnavailableError, TransitError
+from transit.errors import CorruptError, RetentionGapError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.names import (
@@ -80,7 +80,7 @@ class NotHere:
         url = read_marker(self._root)
         if url is None:
             return CorruptError(path, expected=f"{ref.bytes} bytes", found="no file")
-        return StoreUnavailableError(f"{path}: only in the remote; open with remote={url!r}")
+        return RetentionGapError(f"{path}: only in the remote; open with remote={url!r}")
 
     def check(self, ref: SegmentRef) -> None:
         """As `Elsewhere`."""

@@ -42,8 +42,9 @@ class Guide(msgspec.Struct, frozen=True):
 class Elsewhere(Protocol):
     """Where the segments are that are not in the store's own folder. Safe for threads.
 
-    Each call raises `StoreUnavailableError` when it cannot tell now, `CorruptError` when the
-    segment cannot be anywhere else or is not what the commit says.
+    Each call raises `StoreUnavailableError` when it cannot tell now, `RetentionGapError` when no
+    remote is attached that could, `CorruptError` when the segment cannot be anywhere else or is not
+    what the commit says.
     """
 
     def check(self, ref: SegmentRef) -> None:

@@ -1,0 +1,15 @@
+"""What one file of a store holds, told from its bytes alone.
+
+report     what the caller gets
+kinds      which kind of file it is, by content
+wal, segment, snapshot, document
+           the parts of each kind, and what is wrong with them
+
+The formats are read by `transit.format`, and judged as recovery and verification judge them. The
+store around the file is not needed, and nothing is written.
+"""
+
+from transit.inspection.inspect import inspect_file
+from transit.inspection.report import FieldValue, FilePart, FileReport
+
+__all__ = ["FieldValue", "FilePart", "FileReport", "inspect_file"]

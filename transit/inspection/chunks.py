@@ -1,0 +1,60 @@
+"""Chunks and their records as parts, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from transit.format.record import Chunk
+from transit.inspection.report import FieldValue, FilePart
+
+
+class Where(NamedTuple):
+    """Where a chunk is: byte `place` of the file.
+
+    inside: whether the chunk is in the block that starts there; otherwise it starts there itself.
+    lsn: of its first record; None where records are not in the order of the log.
+    """
+
+    place: int
+    inside: bool
+    lsn: int | None
+
+
+def chunk_parts(chunk: Chunk, start: int, where: Where, records: bool) -> Iterator[FilePart]:
+    """The chunk that starts at `chunk.data[start:]`, and each of its records if asked for."""
+    fields: dict[str, FieldValue] = {
+        "stream": chunk.stream,
+        "first": chunk.first,
+        "count": chunk.count,
+        "payload_bytes": chunk.payload_bytes,
+        "time_first": chunk.timestamp(0),
+        "time_last": chunk.last_timestamp,
+    }
+    if where.inside:
+        fields["within"] = start
+    if where.lsn is not None:
+        fields["lsn"] = where.lsn
+    yield FilePart(where.place, chunk.end - start, "chunk", fields)
+    if records:
+        yield from _records(chunk, start, where)
+
+
+def _records(chunk: Chunk, start: int, where: Where) -> Iterator[FilePart]:
+    position = chunk.payloads_at
+    for number in range(chunk.count):
+        payload = chunk.payload(number)
+        fields: dict[str, FieldValue] = {
+            "stream": chunk.stream,
+            "offset": chunk.first + number,
+            "timestamp": chunk.timestamp(number),
+            "headers": chunk.header(number),
+            "payload": payload,
+        }
+        if where.inside:
+            fields["within"] = position
+        if where.lsn is not None:
+            fields["lsn"] = where.lsn + number
+        place = where.place if where.inside else where.place + position - start
+        yield FilePart(place, len(payload), "record", fields)
+        position += len(payload)
