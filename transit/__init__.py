@@ -8,64 +8,146 @@
 See README.md for a first example and ARCHITECTURE.md for how it works.
 """
 
-from transit.config import Durability, Mode, Settings
-from transit.engine.auditing import audit
-from transit.engine.batch import StagedStream, WriteBatch
-from transit.engine.cursor import Cursor
-from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
-from transit.engine.log import Log, Status, open
-from transit.engine.merging import MergePlan, register_policy
-from transit.engine.provenance import (
-    CommitRef,
-    Difference,
-    HistorySpan,
-    MergeFacts,
-    Provenance,
-    ProvenanceStep,
-    RecordPlace,
-)
-from transit.engine.rebasing import Rebased
-from transit.engine.restoring import Restored, restore
-from transit.engine.stream import Receipt, Stream
-from transit.engine.tiering import Published
-from transit.errors import (
-    AlreadyExistsError,
-    ClosedError,
-    ConflictError,
-    CorruptError,
-    FencedError,
-    ForkedError,
-    FormatError,
-    InvalidInputError,
-    LockedError,
-    MergeBaseError,
-    NotFastForwardError,
-    NotFoundError,
-    OffsetError,
-    OutcomeUnknownError,
-    PoisonedError,
-    ReadOnlyError,
-    RemoteUnavailableError,
-    RetentionGapError,
-    StorageFullError,
-    StorePermissionError,
-    StoreUnavailableError,
-    SyncFailedError,
-    TransitError,
-    UnsuitableRemoteError,
-    UnsupportedPlatformError,
-    UnsupportedVersionError,
-)
-from transit.format.lineage import Metadata, Scalar
-from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
-from transit.log.recover import Cut
-from transit.replay import Batch, Position, Record
-from transit.store import ObjectStore, Traffic, open_store
-from transit.tier.progress import Progress
-from transit.tier.retain import Evicted
-from transit.verify import Finding, Report
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transit.config import Durability, Mode, Settings
+    from transit.engine.auditing import audit
+    from transit.engine.batch import StagedStream, WriteBatch
+    from transit.engine.cursor import Cursor
+    from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
+    from transit.engine.log import Log, Status, open
+    from transit.engine.merging import MergePlan, register_policy
+    from transit.engine.provenance import (
+        CommitRef,
+        Difference,
+        HistorySpan,
+        MergeFacts,
+        Provenance,
+        ProvenanceStep,
+        RecordPlace,
+    )
+    from transit.engine.rebasing import Rebased
+    from transit.engine.restoring import Restored, restore
+    from transit.engine.stream import Receipt, Stream
+    from transit.engine.tiering import Published
+    from transit.errors import (
+        AlreadyExistsError,
+        ClosedError,
+        ConflictError,
+        CorruptError,
+        FencedError,
+        ForkedError,
+        FormatError,
+        InvalidInputError,
+        LockedError,
+        MergeBaseError,
+        NotFastForwardError,
+        NotFoundError,
+        OffsetError,
+        OutcomeUnknownError,
+        PoisonedError,
+        ReadOnlyError,
+        RemoteUnavailableError,
+        RetentionGapError,
+        StorageFullError,
+        StorePermissionError,
+        StoreUnavailableError,
+        SyncFailedError,
+        TransitError,
+        UnsuitableRemoteError,
+        UnsupportedPlatformError,
+        UnsupportedVersionError,
+    )
+    from transit.format.lineage import Metadata, Scalar
+    from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
+    from transit.log.recover import Cut
+    from transit.replay import Batch, Position, Record
+    from transit.store import ObjectStore, Traffic, open_store
+    from transit.tier.progress import Progress
+    from transit.tier.retain import Evicted
+    from transit.verify import Finding, Report
 
 __version__ = "0.1.0"
+
+# Loaded when first used: whoever asks for help, or for one thing, does not wait for the engine.
+_HOMES = {
+    "transit.config": ("Durability", "Mode", "Settings"),
+    "transit.engine.auditing": ("audit",),
+    "transit.engine.batch": ("StagedStream", "WriteBatch"),
+    "transit.engine.cursor": ("Cursor",),
+    "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
+    "transit.engine.log": ("Log", "Status", "open"),
+    "transit.engine.merging": ("MergePlan", "register_policy"),
+    "transit.engine.provenance": (
+        "CommitRef",
+        "Difference",
+        "HistorySpan",
+        "MergeFacts",
+        "Provenance",
+        "ProvenanceStep",
+        "RecordPlace",
+    ),
+    "transit.engine.rebasing": ("Rebased",),
+    "transit.engine.restoring": ("Restored", "restore"),
+    "transit.engine.stream": ("Receipt", "Stream"),
+    "transit.engine.tiering": ("Published",),
+    "transit.errors": (
+        "AlreadyExistsError",
+        "ClosedError",
+        "ConflictError",
+        "CorruptError",
+        "FencedError",
+        "ForkedError",
+        "FormatError",
+        "InvalidInputError",
+        "LockedError",
+        "MergeBaseError",
+        "NotFastForwardError",
+        "NotFoundError",
+        "OffsetError",
+        "OutcomeUnknownError",
+        "PoisonedError",
+        "ReadOnlyError",
+        "RemoteUnavailableError",
+        "RetentionGapError",
+        "StorageFullError",
+        "StorePermissionError",
+        "StoreUnavailableError",
+        "SyncFailedError",
+        "TransitError",
+        "UnsuitableRemoteError",
+        "UnsupportedPlatformError",
+        "UnsupportedVersionError",
+    ),
+    "transit.format.lineage": ("Metadata", "Scalar"),
+    "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
+    "transit.log.recover": ("Cut",),
+    "transit.replay": ("Batch", "Position", "Record"),
+    "transit.store": ("ObjectStore", "Traffic", "open_store"),
+    "transit.tier.progress": ("Progress",),
+    "transit.tier.retain": ("Evicted",),
+    "transit.verify": ("Finding", "Report"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """The public name `name`, from the module that has it."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
 
 __all__ = [
     "AlreadyExistsError",

@@ -741,6 +741,7 @@ def test_a_damaged_format_file_is_refused_with_its_place(path: Path, stated: byt
 NO_PERMISSION = """
 import os, sys, asyncio, threading, transit
 path, mode = sys.argv[1:]
+transit.open  # loaded now: the new user may not be able to read the modules
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

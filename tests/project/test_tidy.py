@@ -32,7 +32,7 @@ LEVELS: list[set[str]] = [
     {"tier"},
     {"replay"},
     {"verify"},
-    {"audit"},
+    {"auditor"},
     {"inspection"},
     {"engine"},
     {PACKAGE},

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import transit
-from transit.audit import reruns
+from transit.auditor import reruns
 from transit.format.commit import IndexRef
 from transit.format.digest import digest
 from transit.format.names import commit_name, index_name, merge_key, name_key, segment_name

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from transit.audit import Audit, check_seed, parse_level
+from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
 from transit.engine.attaching import RemoteAddress, attach, check_settings
 from transit.engine.merging import run_policy

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from transit.audit.chain import PASSES, Named
+from transit.auditor.chain import PASSES, Named
 from transit.config import MIB, Settings
 from transit.errors import CorruptError, TransitError
 from transit.format.commit import SegmentRef

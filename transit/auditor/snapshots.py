@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from transit.audit.chain import Named
+from transit.auditor.chain import Named
 from transit.errors import CorruptError
 from transit.format.commit import Commit, IndexRef
 from transit.format.digest import digest

@@ -1,4 +1,4 @@
-"""The audit of one remote, step by step; see `transit.audit`."""
+"""The audit of one remote, step by step; see `transit.auditor`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from transit.audit.bodies import Bodies, Body, RemoteSegment
-from transit.audit.chain import PASSES, ChainAudit, Named, listed
-from transit.audit.levels import Level, choose
-from transit.audit.reruns import RerunCatalog
-from transit.audit.snapshots import SnapshotAudit
+from transit.auditor.bodies import Bodies, Body, RemoteSegment
+from transit.auditor.chain import PASSES, ChainAudit, Named, listed
+from transit.auditor.levels import Level, choose
+from transit.auditor.reruns import RerunCatalog
+from transit.auditor.snapshots import SnapshotAudit
 from transit.errors import CorruptError, TransitError
 from transit.format.lineage import LINEAGE_ID
 from transit.format.names import (

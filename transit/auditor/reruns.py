@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from transit.audit.bodies import Bodies
+from transit.auditor.bodies import Bodies
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.lineage import LineageRecord, Merge
 from transit.format.record import Chunk

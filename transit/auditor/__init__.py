@@ -18,7 +18,7 @@ reruns     merges run again within bounds
 run        all of it in order
 """
 
-from transit.audit.levels import check_seed, parse_level
-from transit.audit.run import Audit
+from transit.auditor.levels import check_seed, parse_level
+from transit.auditor.run import Audit
 
 __all__ = ["Audit", "check_seed", "parse_level"]

@@ -1,0 +1,353 @@
+"""`transit export` and `transit import`: round trips, chains, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+import transit as engine
+
+from .conftest import Command
+from .shell import Done, transit
+
+Stream = tuple[str, Any, Any, Any, list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Roots, branches (of branches, of empty beginnings) and merges (of merges), all bytes."""
+    with engine.open(tmp_path / "store") as log:
+        a = log.create(
+            "a", metadata={"s": "é", "i": -3, "f": 0.5, "b": True, "n": None}, codec="json"
+        )
+        early = a.branch("early", metadata={"why": "nothing yet"})
+        early.branch("earlier").append(b"e")
+        moment = 1_700_000_000_000_000_000
+        for number in range(6):
+            a.append(
+                bytes([number, 255 - number]) if number % 2 else b'{"n":%d}' % number,
+                headers={"kind": f"k{number}", "é": "\n"} if number % 3 else None,
+                timestamp=moment + number,
+            )
+        b = a.branch("b", at=2, metadata={"reason": "retry"})
+        b.append(b"b", timestamp=moment + 3)
+        c = b.branch("c", at=3)
+        c.append(b"c", timestamp=moment + 100)
+        m = log.merge("m", [a, c], policy="interleave", metadata={"m": 1})
+        m.append(b"after")
+        log.merge("s", [b, m], policy="select", params={"selected": "m"})
+        log.merge("over", [engine.Position("a", 1), early], policy="append")
+        log.merge("based", [a, b], policy="append", base=engine.Position("a", 1))
+        m.branch("inside", at=1).append(b"i")
+        log.create("aempty")
+        early.append(b"late")
+    return tmp_path / "store"
+
+
+def content(path: Path, prefix: str = "") -> dict[str, Stream]:
+    """Everything a user sees of a store, but ids and merge ids."""
+    with engine.open(path, mode="read") as log:
+        return {
+            stream.name.removeprefix(prefix): (
+                stream.kind,
+                dict(stream.metadata),
+                stream.codec,
+                [(parent.stream.removeprefix(prefix), parent.offset) for parent in stream.parents],
+                [
+                    (
+                        r.offset,
+                        r.timestamp,
+                        r.payload,
+                        dict(r.headers),
+                        r.origin.stream.removeprefix(prefix),
+                        r.origin.offset,
+                    )
+                    for r in stream.read()
+                ],
+            )
+            for stream in log.streams(prefix)
+        }
+
+
+def plans(path: Path) -> dict[str, engine.MergePlan | None]:
+    with engine.open(path, mode="read") as log:
+        return {stream.name: stream.merge_plan for stream in log.streams()}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+def test_a_whole_store_comes_back_with_its_lineage(
+    form: str, command: Command, store: Path, tmp_path: Path
+) -> None:
+    exported = command("export", "--all", "--as", form)
+    assert exported.code == 0
+    done = command("import", "--store", tmp_path / "copy", stdin=exported.out)
+    assert done.code == 0, done.err
+    assert content(tmp_path / "copy") == content(store)
+    assert plans(tmp_path / "copy") == plans(store)
+    again = command("export", "--all", "--as", form, "--store", tmp_path / "copy")
+    assert again.out == exported.out
+    with engine.open(tmp_path / "copy", mode="read") as log:
+        assert log.verify().ok
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+def test_a_stream_alone_comes_back_whole_as_a_root(
+    form: str, command: Command, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(command("export", "m", "c", "--as", form).out)
+    assert command("import", "file", "--store", tmp_path / "copy").code == 0
+    original, copy = content(store), content(tmp_path / "copy")
+    assert list(copy) == ["m", "c"]
+    for name, stream in copy.items():
+        kind, metadata, codec, _, records = original[name]
+        assert stream[:4] == ("root", metadata, codec, [])
+        assert [record[:4] for record in stream[4]] == [record[:4] for record in records]
+        assert kind != "root"
+
+
+def test_lineage_takes_the_ancestors_along(command: Command, store: Path, tmp_path: Path) -> None:
+    exported = command("export", "s", "--lineage").out
+    assert command("import", "--store", tmp_path / "copy", stdin=exported).code == 0
+    original = content(store)
+    assert content(tmp_path / "copy") == {
+        name: original[name] for name in ("a", "b", "c", "m", "s")
+    }
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+def test_into_a_prefix_everything_is_there_twice(form: str, command: Command, store: Path) -> None:
+    exported = command("export", "--all", "--as", form).out
+    before = content(store)
+    assert command("import", "--into", "copy/", stdin=exported).code == 0
+    assert content(store, "copy/") == before
+    again = command("import", "--into", "copy/", stdin=exported)
+    assert (again.code, again.error["kind"]) == (4, "already_exists")
+
+
+def test_a_stream_that_is_there_stops_everything(command: Command, store: Path) -> None:
+    exported = command("export", "a", "b").out.replace(b'"a"', b'"new"')
+    assert command("import", stdin=exported).code == 4
+    assert command("show", "new").code == 3
+
+
+def test_each_stream_is_one_frame_where_it_fits(
+    command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = command("export", "--all").out
+    rows = command("import", "--store", tmp_path / "one", stdin=exported).rows
+    assert {row["frames"] for row in rows} == {1}
+    monkeypatch.setenv("TRANSIT_LIMITS_RECORD_BYTES_MAX", "64")
+    monkeypatch.setenv("TRANSIT_LIMITS_FRAME_BYTES_MAX", "512")
+    rows = command("import", "--store", tmp_path / "many", stdin=exported).rows
+    assert rows[0]["frames"] > 1
+    assert content(tmp_path / "many") == content(store)
+
+
+def test_several_files_are_imported_together(command: Command, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(command("export", "a", "--as", "chain").out)
+    (tmp_path / "y").write_bytes(command("export", "b").out)
+    rows = command("import", "x", "y", "--store", tmp_path / "copy").rows
+    assert [row["stream"] for row in rows] == ["a", "b"]
+
+
+def test_a_hand_written_import_needs_little(command: Command, tmp_path: Path) -> None:
+    lines = b'{"type":"stream","name":"h","kind":"root"}\n{"stream":"h","payload":"x"}\n'
+    assert command("import", stdin=lines).rows[0]["records"] == 1
+    assert command("read", "h", "--raw").out == b"x\n"
+
+
+# The chain
+
+
+def canonical(line: dict[str, Any]) -> bytes:
+    """As the documentation says it, with the standard library."""
+    return json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_a_chain_is_what_the_documentation_says(command: Command, store: Path) -> None:
+    rows = command("export", "a", "b", "--as", "chain").rows
+    last: str | None = None
+    for row in rows:
+        if row["event_type"] == "transit.stream":
+            last = None
+            assert (row["timestamp"], row["offset"], row["headers"]) == (None, None, {})
+            assert json.loads(row["data"])["name"] == row["stream"]
+        assert row["parent_hash"] == last
+        last = row.pop("hash")
+        assert blake3(canonical(row)).hexdigest() == last
+    kinds = [row["event_type"] for row in rows[:7]]
+    assert kinds == ["transit.stream", "record", "k1", "k2", "record", "k4", "k5"]
+    assert {row["encoding"] for row in rows} == {"utf-8", "base64"}
+
+
+def chain(command: Command, *streams: str) -> bytes:
+    return command("export", *streams, "--as", "chain").out
+
+
+def refuse(command: Command, data: bytes, tmp_path: Path, *words: object) -> Done:
+    done = command("import", *words, "--store", tmp_path / "refused", stdin=data)
+    assert not (tmp_path / "refused").exists(), "something was appended"
+    return done
+
+
+def test_every_flipped_bit_of_a_chain_is_found(
+    command: Command, store: Path, tmp_path: Path
+) -> None:
+    whole = chain(command, "b")
+    choice = random.Random(5)
+    for place in [*range(120), *choice.sample(range(len(whole)), 200)]:
+        data = bytearray(whole)
+        data[place] ^= 1 << choice.randrange(8)
+        if json_equal(bytes(data), whole):
+            continue
+        done = refuse(command, bytes(data), tmp_path)
+        assert done.code == 7, (place, done)
+
+
+def json_equal(a: bytes, b: bytes) -> bool:
+    try:
+        return [json.loads(x) for x in a.splitlines()] == [json.loads(x) for x in b.splitlines()]
+    except ValueError:
+        return False
+
+
+def test_a_changed_line_is_named_with_both_hashes(
+    command: Command, store: Path, tmp_path: Path
+) -> None:
+    whole = chain(command, "b")
+    changed = whole.replace(b'"data":"b"', b'"data":"B"')
+    error = refuse(command, changed, tmp_path).error
+    assert error["place"] == "standard input, line 5"
+    assert json.loads(whole.splitlines()[4])["hash"] in error["expected"]
+    row = json.loads(changed.splitlines()[4])
+    del row["hash"]
+    assert blake3(canonical(row)).hexdigest() in error["found"]
+
+
+def lines_without(number: int) -> Callable[[list[bytes]], list[bytes]]:
+    return lambda lines: lines[:number] + lines[number + 1 :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lines_without(0), lines_without(2), lines_without(-1),
+        lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]],
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: lines[:3],
+        lambda lines: [*lines, b"\n"],
+    ],
+    ids=["first", "middle", "last", "swapped", "twice", "cut", "empty line"],
+)  # fmt: skip
+def test_lines_that_are_missing_or_moved_are_found(
+    change: Callable[[list[bytes]], list[bytes]], command: Command, store: Path, tmp_path: Path
+) -> None:
+    lines = chain(command, "b").splitlines(keepends=True)
+    assert refuse(command, b"".join(change(lines)), tmp_path).code == 7
+
+
+def test_a_chain_may_be_spelled_otherwise(command: Command, store: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in chain(command, "b").splitlines()]
+    spelled = "\n".join(json.dumps(row, indent=None) for row in rows).encode()
+    assert command("import", "--store", tmp_path / "copy", stdin=spelled).code == 0
+
+
+def test_text_that_looks_like_base64_stays_text(command: Command, tmp_path: Path) -> None:
+    with engine.open(tmp_path / "store") as log:
+        log.create("a").append_many([b"aGVsbG8=", b"\xff\xfe\xfd", b""])
+    for form in ("jsonl", "chain"):
+        exported = command("export", "a", "--as", form).out
+        assert command("import", "--into", form, stdin=exported).code == 0
+        with engine.open(tmp_path / "store", mode="read") as log:
+            copied = [record.payload for record in log.stream(f"{form}a").read()]
+        assert copied == [b"aGVsbG8=", b"\xff\xfe\xfd", b""]
+
+
+# What is refused
+
+
+STREAM = '{"type":"stream","name":"r","kind":"root"}'
+BRANCH = '{"type":"stream","name":"x","kind":"branch","parents":[{"stream":"r","offset":%d}]%s}'
+MERGE = (
+    '{"type":"stream","name":"x","kind":"merge","policy":"%s","version":1,"inherited":%d,'
+    '"parents":[{"stream":"r","offset":0},{"stream":"q","offset":0}]}'
+)
+RECORD = '{"stream":"r","payload":"x"}'
+OTHER = STREAM.replace('"r"', '"q"') + "\n" + RECORD.replace('"r"', '"q"')
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "message"),
+    [
+        ([], 2, "no stream"),
+        (["{}"], 2, "line 1: neither a stream nor a record"),
+        (["no"], 2, "line 1: neither"),
+        ([RECORD], 2, "does not follow"),
+        ([STREAM, RECORD.replace('"r"', '"q"')], 2, "line 2: a record of 'q' does not follow"),
+        ([STREAM, STREAM], 2, "is there twice"),
+        ([STREAM, '{"stream":"r","payload":"x","offset":1}'], 7, "expected offset 0"),
+        ([STREAM, '{"stream":"r","payload":"?","encoding":"base64"}'], 2, "line 2: "),
+        ([STREAM, '{"stream":"r","payload":"x","encoding":"hex"}'], 2, "line 2: neither"),
+        ([STREAM, '{"stream":"r","payload":"x","timestamp":"soon"}'], 2, "not a time"),
+        ([STREAM.replace("}", ',"own":2}'), RECORD], 7, "expected 2 records"),
+        ([STREAM.replace("root", "odd")], 2, "line 1: neither"),
+        ([STREAM.replace('"r"', '"$r"')], 2, "leading '$'"),
+        ([BRANCH % (0, ',"inherited":1')], 3, "not in the import"),
+        ([STREAM, BRANCH % (0, ',"inherited":1')], 7, "expected an offset of 0 records"),
+        ([STREAM, RECORD, BRANCH % (0, "")], 7, "parents of a branch"),
+        ([STREAM, RECORD, OTHER, MERGE % ("custom:mine", 2)], 2, "custom:mine"),
+        ([STREAM, RECORD, OTHER, (MERGE % ("append", 2)).replace('"policy":"append",', "")], 7, ""),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_before_anything_is_appended(
+    lines: list[str], code: int, message: str, command: Command, tmp_path: Path
+) -> None:
+    done = command("import", stdin="\n".join(lines).encode())
+    assert done.code == code, done
+    assert message in done.error["message"]
+    assert done.out == b""
+    assert not (tmp_path / "store").exists() or command("streams").out == b""
+
+
+@pytest.mark.parametrize(
+    ("policy", "inherited", "code"), [("append", 2, 0), ("append", 3, 7), ("odd", 2, 3)]
+)
+def test_a_merge_that_would_come_out_otherwise_is_not_made(
+    policy: str, inherited: int, code: int, command: Command
+) -> None:
+    lines = "\n".join([STREAM, RECORD, OTHER, MERGE % (policy, inherited)])
+    done = command("import", stdin=lines.encode())
+    assert done.code == code, done
+    # What came before it is there, and told.
+    assert [row["stream"] for row in done.rows][:2] == ["r", "q"]
+    assert command("show", "x").code == (3 if code else 0)
+
+
+def test_a_record_over_the_limit_is_refused(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRANSIT_LIMITS_RECORD_BYTES_MAX", "3")
+    lines = f'{STREAM}\n{{"stream":"r","payload":"1234"}}\n'.encode()
+    assert "record_bytes_max is 3" in command("import", stdin=lines).error["message"]
+    endless = STREAM.encode() + b"\n" + b"x" * (2 << 20)
+    assert "longer than" in command("import", stdin=endless).error["message"]
+
+
+def test_export_takes_streams_or_all(command: Command, store: Path) -> None:
+    assert command("export").code == 2
+    assert command("export", "a", "--all").code == 2
+    assert command("export", "none").code == 3
+    assert command("export", "a", "a").rows == command("export", "a").rows
+
+
+def test_one_process_exports_and_another_imports(store: Path, tmp_path: Path) -> None:
+    exported = transit(store, "export", "--all", "--as", "chain").out
+    done = transit(tmp_path / "copy", "import", "-", stdin=exported)
+    assert done.code == 0
+    assert content(tmp_path / "copy") == content(store)

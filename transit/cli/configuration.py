@@ -1,0 +1,266 @@
+"""The configuration in effect: defaults < transit.toml < environment < command line.
+
+Owns the keys, where each value comes from, and the refusal of secrets in files. A file is the
+nearest `transit.toml` from the working directory upwards, or the one that is named.
+
+    store = "runs"                  # a folder, relative to the file
+    remote = "s3://bucket/runs"
+    durability = "local"            # memory, os, local, tiered
+    mode = "exclusive"              # exclusive, shared
+
+    [limits]                        # the fields of transit.Settings
+    seal_bytes = 33554432
+
+    [remote_options]                # what fsspec takes, but no secrets
+    endpoint_url = "http://127.0.0.1:9000"
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final, NamedTuple, get_args
+
+import msgspec
+
+from transit import Durability, InvalidInputError, Settings
+from transit.cli.failures import CommandError
+from transit.cli.flags import Flags
+from transit.cli.values import parse_size
+
+FILE_NAME: Final = "transit.toml"
+FILE_BYTES_MAX: Final = 1024 * 1024
+MODES: Final = ("exclusive", "shared")
+DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
+LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
+
+_TOP: Final = ("store", "remote", "durability", "mode")
+_TABLES: Final = ("limits", "remote_options")
+_LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
+_ENVIRONMENT: Final = {
+    "TRANSIT_STORE": "store",
+    "TRANSIT_REMOTE": "remote",
+    "TRANSIT_DURABILITY": "durability",
+    "TRANSIT_MODE": "mode",
+    "TRANSIT_ENDPOINT_URL": "remote_options.endpoint_url",
+}
+_SECRET: Final = re.compile(
+    r"(?:^|_)(?:key|keys|secret|secrets|token|tokens|password|passwd|credential|credentials|sas)"
+    r"(?:$|_)|connection_string|access_?key|secretkey|authorization",
+    re.IGNORECASE,
+)
+_DEFAULT: Final = "default"
+
+
+class Setting(NamedTuple):
+    """One value and where it comes from: "default", a file, a variable or an option."""
+
+    value: object
+    source: str
+
+
+class Effective:
+    """The values in effect.
+
+    store, remote: addresses, None when not given. settings: limits of the handle.
+    remote_options: what fsspec takes. file: the configuration file that was read, or None.
+    """
+
+    def __init__(self, given: Mapping[str, Setting], file: str | None) -> None:
+        self._given = given
+        self.file = file
+        self.store = self._text("store")
+        self.remote = self._text("remote")
+        self.durability = self._one_of("durability", DURABILITIES, "local")
+        self.mode = self._one_of("mode", MODES, "exclusive")
+        self.settings = self._settings()
+        self.remote_options = self._below("remote_options")
+
+    def source(self, key: str) -> str:
+        """Where the value of `key` comes from: "default", a file, a variable or an option."""
+        return self._given[key].source if key in self._given else _DEFAULT
+
+    def rows(self) -> list[dict[str, object]]:
+        """Every key with its value and source; addresses without user information."""
+        values: dict[str, object] = {key: getattr(self, key) for key in _TOP}
+        values |= {f"limits.{name}": getattr(self.settings, name) for name in _LIMITS}
+        values |= {f"remote_options.{key}": each for key, each in self.remote_options.items()}
+        return [
+            {"key": key, "value": shown_address(value), "source": self.source(key)}
+            for key, value in values.items()
+        ]
+
+    def _below(self, table: str) -> dict[str, object]:
+        start = f"{table}."
+        return {
+            key.removeprefix(start): setting.value
+            for key, setting in self._given.items()
+            if key.startswith(start)
+        }
+
+    def _text(self, key: str) -> str | None:
+        if key not in self._given:
+            return None
+        value, source = self._given[key]
+        if not isinstance(value, str) or not value:
+            raise CommandError(f"{source}: {key} must be text, not {value!r}")
+        return value
+
+    def _one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        value = self._text(key) or default
+        if value not in choices:
+            raise CommandError(
+                f"{self.source(key)}: {key} must be one of {', '.join(choices)}, not {value!r}"
+            )
+        return value
+
+    def _settings(self) -> Settings:
+        limits = self._below("limits")
+        try:
+            return Settings(**limits)  # type: ignore[arg-type]
+        except InvalidInputError as error:
+            named = [self.source(f"limits.{name}") for name in limits if name in str(error)]
+            raise CommandError(f"{', '.join(dict.fromkeys(named))}: {error}") from None
+
+
+def effective(flags: Flags, environment: Mapping[str, str], folder: str) -> Effective:
+    """The configuration for a command run in `folder`; `CommandError` for what it cannot mean."""
+    given: dict[str, Setting] = {}
+    path = find_file(flags, environment, folder)
+    if path is not None:
+        given |= from_file(path)
+    given |= from_environment(environment)
+    if flags.store is not None:
+        given["store"] = Setting(flags.store, "--store")
+    if flags.remote is not None:
+        given["remote"] = Setting(flags.remote, "--remote")
+    return Effective(given, path)
+
+
+def find_file(flags: Flags, environment: Mapping[str, str], folder: str) -> str | None:
+    """The configuration file to read: the named one, or the nearest; None when there is none."""
+    named = flags.config or environment.get("TRANSIT_CONFIG")
+    if named:
+        return os.path.join(folder, named)
+    for place in (Path(folder), *Path(folder).parents):
+        path = place / FILE_NAME
+        if path.is_file():
+            _check_owner(path)
+            return str(path)
+    return None
+
+
+def _check_owner(path: Path) -> None:
+    # Whoever can write to a folder above could otherwise send the user's credentials elsewhere.
+    if path.stat().st_uid not in (os.geteuid(), 0):
+        raise CommandError(
+            f"{path}: belongs to another user",
+            kind="permission",
+            exit_code=6,
+            hint=f"name it if you trust it: --config {path}",
+        )
+
+
+def from_file(path: str) -> dict[str, Setting]:
+    """The settings of a configuration file, each named by its dotted key."""
+    with open(path, "rb") as file:
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise CommandError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
+    try:
+        document = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CommandError(f"{path}: not TOML: {error}") from None
+    given: dict[str, Setting] = {}
+    for key, value in document.items():
+        if key not in (*_TOP, *_TABLES):
+            raise _unknown(path, key, (*_TOP, *_TABLES))
+        if key in _TOP:
+            given[key] = Setting(_from_folder(path, value) if key in _TOP[:2] else value, path)
+        elif isinstance(value, dict):
+            given |= _table(path, key, value)
+        else:
+            raise CommandError(f"{path}: {key} must be a table")
+    return given
+
+
+def _table(path: str, table: str, entries: Mapping[str, object]) -> dict[str, Setting]:
+    for name, value in entries.items():
+        if table == "limits" and name not in _LIMITS:
+            raise _unknown(path, name, tuple(_LIMITS), "limits.")
+        if table == "remote_options":
+            _refuse_secrets(path, f"{table}.{name}", name, value)
+    return {f"{table}.{name}": Setting(value, path) for name, value in entries.items()}
+
+
+def _refuse_secrets(path: str, place: str, name: str, value: object) -> None:
+    if _SECRET.search(name):
+        raise CommandError(
+            f"{path}: {place}: secrets do not belong into a file like this",
+            hint="use the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+            " of the AWS tools (remote_options.profile)",
+        )
+    if isinstance(value, Mapping):
+        for inner, each in value.items():
+            _refuse_secrets(path, f"{place}.{inner}", str(inner), each)
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Setting]:
+    """The settings of the environment; an empty variable is none."""
+    given = {
+        key: Setting(environment[name], name)
+        for name, key in _ENVIRONMENT.items()
+        if environment.get(name)
+    }
+    for name, text in environment.items():
+        if name.startswith(LIMITS_PREFIX) and text:
+            limit = name.removeprefix(LIMITS_PREFIX).lower()
+            if limit not in _LIMITS:
+                raise _unknown(name, limit, tuple(_LIMITS), "limits.")
+            given[f"limits.{limit}"] = Setting(_limit(name, limit, text), name)
+    return given
+
+
+def _limit(name: str, limit: str, text: str) -> object:
+    """A limit from text, by its type; sizes may have a unit."""
+    try:
+        if "bytes" in limit:
+            return parse_size(text)
+        wanted = _LIMITS[limit].type
+        return text if wanted not in (int, float, float | None) else _number(text)
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}") from None
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _from_folder(path: str, value: object) -> object:
+    """An address in a file: a folder is meant from where the file is."""
+    if not isinstance(value, str) or not value or "://" in value:
+        return value
+    return os.path.join(os.path.dirname(os.path.abspath(path)), value)
+
+
+def _unknown(source: str, name: str, known: tuple[str, ...], prefix: str = "") -> CommandError:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(known)}"
+    return CommandError(f"{source}: unknown key {prefix}{name}", hint=hint)
+
+
+def shown_address(value: object) -> object:
+    """A value without what an address may hold of credentials."""
+    if isinstance(value, str) and "://" in value:
+        scheme, _, rest = value.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    if isinstance(value, Mapping):
+        return {key: shown_address(each) for key, each in value.items()}
+    return value

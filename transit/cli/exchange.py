@@ -1,0 +1,79 @@
+"""What an export holds: for each stream a line that says what it is, then a line for each record.
+
+Two spellings of the same entries: "jsonl" writes them as they are, "chain" links them by their
+digests (`transit.cli.chain`). Exported whole, a stream is a root with all it inherits. With its
+lineage it has its own records only; branches and merges are made again when it is imported.
+
+A stream's line:
+
+    type            "stream"
+    name, kind      kind is "root", "branch" or "merge"
+    codec, metadata as they were given
+    parents         [{"stream", "offset"}, …]: where it descends from; -1: from an empty beginning
+    inherited, own  how many records it has from elsewhere, and how many lines follow
+    policy, version, params, base    of a merge
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from transit.cli.failures import CORRUPT, CommandError
+from transit.cli.records import Encoding
+
+STREAM_TYPE: Final = "stream"
+CUSTOM_PREFIX: Final = "custom:"
+
+Scalar = str | int | float | bool | None
+
+
+class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A position: a stream's name and an offset, -1 for its empty beginning."""
+
+    stream: str
+    offset: int
+
+
+class StreamEntry(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What a stream is; `type` is always "stream"."""
+
+    type: Literal["stream"]
+    name: str
+    kind: Literal["root", "branch", "merge"]
+    codec: str | None = None
+    metadata: Mapping[str, Scalar] = {}
+    parents: tuple[At, ...] = ()
+    inherited: int = 0
+    own: int | None = None
+    policy: str | None = None
+    version: int | None = None
+    params: Mapping[str, Scalar] = {}
+    base: At | None = None
+
+
+class RecordEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One record: as `read` prints it. Without a timestamp it gets that of its import."""
+
+    stream: str
+    offset: int | None = None
+    timestamp: str | None = None
+    payload: str
+    encoding: Encoding = "utf-8"
+    headers: Mapping[str, str] = {}
+    origin: At | None = None
+
+
+def damaged(place: str, expected: str, found: str) -> CommandError:
+    """The error for an export that is not as it was written."""
+    return CommandError(
+        f"{place}: expected {expected}, found {found}",
+        kind="corrupt",
+        exit_code=CORRUPT,
+        hint="the export was changed or cut short: take another copy of it",
+        fields={"place": place, "expected": expected, "found": found},
+    )

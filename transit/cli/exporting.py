@@ -1,0 +1,90 @@
+"""Streams of an open store as the lines of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from transit import Batch, Log, Stream
+from transit.cli.chain import ChainWriter
+from transit.cli.exchange import STREAM_TYPE, At, StreamEntry
+from transit.cli.records import RECORDS_AT_ONCE, RecordLine, batch_lines
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def export_streams(streams: Iterable[Stream], form: str, lineage: bool) -> Iterator[bytes]:
+    """Lines, many at a time. `form`: "jsonl" or "chain". `lineage`: own records only."""
+    for stream in streams:
+        count = stream.next_offset
+        entry = described(stream, count) if lineage else _whole(stream, count)
+        first = entry.inherited
+        batches = stream.batches(first, count)
+        yield from _chained(entry, batches) if form == "chain" else _plain(entry, batches)
+
+
+def described(stream: Stream, count: int) -> StreamEntry:
+    """What a stream with `count` records is, with its place in the lineage."""
+    plan = stream.merge_plan
+    fork = stream.fork_offset
+    inherited = plan.count if plan else 0 if fork is None else fork + 1
+    return StreamEntry(
+        type=STREAM_TYPE,
+        name=stream.name,
+        kind=stream.kind,
+        codec=stream.codec,
+        metadata=stream.metadata,
+        parents=tuple(At(*parent) for parent in stream.parents),
+        inherited=inherited,
+        own=count - inherited,
+        policy=plan.policy if plan else None,
+        version=plan.version if plan else None,
+        params=plan.params if plan else {},
+        base=At(*plan.base) if plan and plan.base else None,
+    )
+
+
+def _whole(stream: Stream, count: int) -> StreamEntry:
+    return StreamEntry(
+        type=STREAM_TYPE,
+        name=stream.name,
+        kind="root",
+        codec=stream.codec,
+        metadata=stream.metadata,
+        own=count,
+    )
+
+
+def with_ancestors(log: Log, streams: Iterable[Stream]) -> list[Stream]:
+    """The streams and all that was needed to make them, in order of creation."""
+    found: dict[int, Stream] = {}
+    waiting = list(streams)
+    while waiting:
+        stream = waiting.pop()
+        if stream.id not in found:
+            found[stream.id] = stream
+            waiting += log.lineage.parents(stream)
+    return [found[stream_id] for stream_id in sorted(found)]
+
+
+def _plain(entry: StreamEntry, batches: Iterable[Batch]) -> Iterator[bytes]:
+    yield _encoder.encode(entry) + b"\n"
+    for lines in _runs(entry.name, batches):
+        yield _encoder.encode_lines(lines)
+
+
+def _chained(entry: StreamEntry, batches: Iterable[Batch]) -> Iterator[bytes]:
+    writer = ChainWriter()
+    yield writer.stream(entry)
+    for lines in _runs(entry.name, batches):
+        yield b"".join(map(writer.record, lines))
+
+
+def _runs(name: str, batches: Iterable[Batch]) -> Iterator[list[RecordLine]]:
+    """Records as lines, without where they came from: an import appends them."""
+    for batch in batches:
+        lines = batch_lines(name, batch, origins=False)
+        for start in range(0, len(lines), RECORDS_AT_ONCE):
+            yield lines[start : start + RECORDS_AT_ONCE]

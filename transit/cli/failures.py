@@ -1,0 +1,186 @@
+"""From an exception to what the caller of a command sees: exit code, message, hint, JSON.
+
+At a terminal two lines, elsewhere one line of JSON, always on the standard error output.
+
+    0    done                              8    input or output failed
+    1    unexpected, or partly failed      9    history that is out of reach
+    2    usage                             10   the store moved on
+    3    not found                         11   another writer went on in the remote
+    4    it exists already                 12   the remote does not answer
+    5    busy or locked                    124  the time given ran out
+    6    not allowed                       130  interrupted
+    7    damaged                           141  nobody reads the output
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import click
+import msgspec
+
+INTERNAL: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+EXISTS: Final = 4
+PERMISSION: Final = 6
+CORRUPT: Final = 7
+IO: Final = 8
+TIMEOUT: Final = 124
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+_HINTS: Final = {
+    "OffsetError": "`transit show STREAM` says how many records there are",
+    "MergeBaseError": "leave --base away: the nearest common ancestor is found",
+    "UnsuitableRemoteError": "",
+    "NotFoundError": "`transit streams` lists the streams, `transit config` says which store",
+    "AlreadyExistsError": "choose another name",
+    "NotFastForwardError": "choose another policy: append, interleave, select",
+    "ConflictError": "read again what is there, then decide again",
+    "FencedError": "another writer went on in the remote: keep this folder, and bring its records"
+    " along from Python: log.rebase_onto_remote()",
+    "LockedError": 'wait for the other process, or let all writers use mode = "shared"',
+    "ReadOnlyError": "give a folder of your own as --store",
+    "OutcomeUnknownError": "run it again: what has happened already is not done twice",
+    "RetentionGapError": "give --remote: the records are there",
+    "RemoteUnavailableError": "try again later; `transit config` shows the address in use",
+    "StorageFullError": "make room; nothing of it was acknowledged",
+    "SyncFailedError": "`transit verify` shows what survived",
+    "CorruptError": "`transit verify` lists all damage; restore a good copy from the remote",
+    "UnsupportedVersionError": "use a newer transit",
+}
+
+
+class CommandError(Exception):
+    """A failure that is the command's own; `fields` are added to its JSON."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "usage",
+        exit_code: int = USAGE,
+        hint: str = "",
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.exit_code = exit_code
+        self.hint = hint
+        self.fields = dict(fields or {})
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A failure as it is shown."""
+
+    kind: str
+    type: str
+    message: str
+    hint: str
+    exit_code: int
+    fields: Mapping[str, object]
+
+    def as_json(self) -> bytes:
+        """One line: {"error": {…}}."""
+        shown: dict[str, object] = {
+            "kind": self.kind,
+            "type": self.type,
+            "message": _unicode(self.message),
+            "hint": _unicode(self.hint),
+            "exit_code": self.exit_code,
+        }
+        for key, value in self.fields.items():
+            shown.setdefault(key, _plain(value))
+        return msgspec.json.encode({"error": shown}) + b"\n"
+
+    def as_text(self, color: bool) -> str:
+        """`error: …` and, where there is one, `hint: …`, each with its line end."""
+        lines = [("error", "red", self.message), ("hint", "cyan", self.hint)]
+        shown = []
+        for label, tone, text in lines:
+            if text:
+                word = click.style(f"{label}:", fg=tone, bold=True) if color else f"{label}:"
+                shown.append(f"{word} {_unicode(text)}\n")
+        return "".join(shown)
+
+
+def describe(error: BaseException) -> Failure:
+    """What to tell about `error`."""
+    # Imported here: `--help` needs no error of the engine's.
+    from transit import TransitError
+
+    name = type(error).__name__
+    if isinstance(error, CommandError):
+        return Failure(error.kind, name, str(error), error.hint, error.exit_code, error.fields)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, TransitError):
+        fields = {key: value for key, value in vars(error).items() if not key.startswith("_")}
+        message = str(error) or name
+        return Failure(_kind(name), name, message, _hint(error), error.exit_code, fields)
+    if isinstance(error, OSError):
+        return _of_system(error)
+    hint = "run it again with --debug to see where it came from"
+    return Failure("internal", name, f"{name}: {error}", hint, INTERNAL, {})
+
+
+def _usage(error: click.ClickException) -> Failure:
+    ctx = getattr(error, "ctx", None)
+    if isinstance(error, click.FileError):
+        return Failure("io", type(error).__name__, error.format_message(), "", IO, {})
+    path = ctx.command_path if isinstance(ctx, click.Context) else "transit"
+    hint = f"`{path} --help` shows what there is"
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        message = f"{path}: a verb is wanted"
+    return Failure("usage", type(error).__name__, message, hint, USAGE, {})
+
+
+def _of_system(error: OSError) -> Failure:
+    name = type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        kind, exit_code = "not_found", NOT_FOUND
+    elif isinstance(error, PermissionError):
+        kind, exit_code = "permission", PERMISSION
+    else:
+        kind, exit_code = "io", IO
+    text = error.strerror or str(error) or name
+    message = text if error.filename is None else f"{_shown_path(error.filename)}: {text}"
+    return Failure(kind, name, message, "", exit_code, {})
+
+
+def _shown_path(path: object) -> str:
+    return path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else str(path)
+
+
+def _hint(error: BaseException) -> str:
+    """The hint of the nearest class that has one."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _HINTS:
+            return _HINTS[kind.__name__]
+    return ""
+
+
+def _kind(name: str) -> str:
+    """ "NotFoundError" as "not_found"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Error")).lower()
+
+
+def _unicode(text: str) -> str:
+    # What came from the command line or a file name may not be Unicode text.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return _unicode(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {_unicode(str(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return _unicode(str(value))

@@ -1,0 +1,34 @@
+"""How the report of a check is printed, and how the command ends after it."""
+
+from __future__ import annotations
+
+import click
+
+from transit import Report
+from transit.cli.failures import CORRUPT
+from transit.cli.output import Output
+
+COLUMNS = ("place", "expected", "found")
+
+
+def tell(output: Output, place: str, report: Report) -> None:
+    """Print `report` on what is at `place`; ends the command with 7 when something is wrong.
+
+    As JSON it is one object with its findings; otherwise these are a table of their own.
+    """
+    facts: dict[str, object] = {
+        "place": place,
+        "ok": report.ok,
+        "level": report.level,
+        "head": report.head,
+        "counts": report.counts,
+    }
+    if not output.tables:
+        output.row({**facts, "findings": report.findings})
+    else:
+        counts = " ".join(f"{name}={count}" for name, count in report.counts.items())
+        output.document("", {**facts, "counts": counts})
+        if report.findings:
+            output.rows("findings", COLUMNS, report.findings)
+    if not report.ok:
+        raise click.exceptions.Exit(CORRUPT)

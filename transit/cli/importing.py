@@ -1,0 +1,411 @@
+"""Streams from the lines of an export.
+
+The input is read twice: first everything is checked that can be checked without writing (links of
+chains, names, offsets, counts, policies), then the streams are made, each in one atomic frame where
+it fits. So a bad line at the end of a large file appends nothing.
+"""
+
+from __future__ import annotations
+
+import binascii
+import shutil
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Final, NamedTuple
+
+import msgspec
+
+from transit import (
+    AlreadyExistsError,
+    Log,
+    NotFoundError,
+    Position,
+    StagedStream,
+    Stream,
+    WriteBatch,
+)
+from transit.cli.chain import ChainReader
+from transit.cli.exchange import (
+    CUSTOM_PREFIX,
+    STREAM_TYPE,
+    RecordEntry,
+    StreamEntry,
+    damaged,
+)
+from transit.cli.failures import CommandError
+from transit.cli.records import Encoding
+from transit.cli.values import parse_moment
+
+STDIN: Final = "-"
+# A byte of a payload takes at most six of JSON; the rest is for everything else in a line.
+_LINE_FACTOR: Final = 6
+_LINE_REST: Final = 1024 * 1024
+# What a frame has room for besides payloads is left free.
+_FRAME_PART: Final = 2
+_RECORD_REST: Final = 64
+_RECORDS_MAX: Final = 1_000_000
+
+Entry = StreamEntry | RecordEntry
+_record_decoder: Final = msgspec.json.Decoder(RecordEntry)
+_stream_decoder: Final = msgspec.json.Decoder(StreamEntry)
+_any_decoder: Final = msgspec.json.Decoder()
+
+
+class Source:
+    """An input that is read more than once; see `opened`."""
+
+    def __init__(self, name: str, file: IO[bytes]) -> None:
+        self.name = name
+        self._file = file
+
+    def entries(self, record_bytes_max: int) -> Iterator[tuple[str, Entry]]:
+        """Each line's place and entry; `CommandError` for one that is none."""
+        size_max = record_bytes_max * _LINE_FACTOR + _LINE_REST
+        self._file.seek(0)
+        chain: ChainReader | None = None
+        number = 0
+        while line := self._file.readline(size_max + 1):
+            number += 1
+            place = f"{self.name}, line {number}"
+            if len(line) > size_max:
+                raise CommandError(f"{place}: longer than {size_max} bytes")
+            if number == 1 and _is_chain(line):
+                chain = ChainReader()
+            yield (
+                place,
+                _plain_entry(line, place) if chain is None else _chained(chain, line, place),
+            )
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Source]:
+    """The file at `path`, or the standard input; what cannot be read twice is copied first."""
+    if path == STDIN:
+        with _copied(sys.stdin.buffer) as file:
+            yield Source("standard input", file)
+        return
+    with open(path, "rb") as file:
+        if file.seekable():
+            yield Source(path, file)
+            return
+        with _copied(file) as copy:
+            yield Source(path, copy)
+
+
+@contextmanager
+def _copied(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy)
+        yield copy
+
+
+def _is_chain(line: bytes) -> bool:
+    """Whether the first line is one of a chain, even a damaged one."""
+    try:
+        _stream_decoder.decode(line)
+    except (ValueError, RecursionError):
+        return any(mark in line for mark in (b'"hash"', b'"parent_hash"', b'"event_type"'))
+    return False
+
+
+def _chained(chain: ChainReader, line: bytes, place: str) -> Entry:
+    try:
+        return chain.entry(line, place)
+    except (ValueError, RecursionError) as error:
+        raise damaged(place, expected="a line of a chain", found=str(error)) from None
+
+
+def _plain_entry(line: bytes, place: str) -> Entry:
+    try:
+        return _record_decoder.decode(line)
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
+    try:
+        known = _any_decoder.decode(line)
+        if isinstance(known, dict) and known.get("type") == STREAM_TYPE:
+            return _stream_decoder.decode(line)
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
+    raise CommandError(
+        f"{place}: neither a stream nor a record: {problem}",
+        hint="`transit export` writes what can be imported",
+    )
+
+
+class Plan:
+    """What an import will make, from a first reading of it; `names` in the order of the input."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.entries: dict[str, StreamEntry] = {}
+        self.counts: dict[str, int] = {}
+        # Branches of an empty beginning: only possible before the parent has records.
+        self.early: dict[str, list[str]] = defaultdict(list)
+
+    def name(self, name: str) -> str:
+        """A stream's name in the store."""
+        return self._prefix + name
+
+    def read(self, sources: Sequence[Source], record_bytes_max: int) -> None:
+        """Check every line; what is wrong is raised with its place."""
+        self._read(sources, record_bytes_max)
+        if not self.entries:
+            raise CommandError("there is no stream to import")
+
+    def _read(self, sources: Sequence[Source], record_bytes_max: int) -> None:
+        for source in sources:
+            current: StreamEntry | None = None
+            place = source.name
+            for place, entry in source.entries(record_bytes_max):
+                if isinstance(entry, StreamEntry):
+                    self._end(current, place)
+                    current = entry
+                    self._add(entry, place)
+                else:
+                    self._count(entry, current, place, record_bytes_max)
+            self._end(current, f"{place}, at the end")
+
+    def _add(self, entry: StreamEntry, place: str) -> None:
+        if entry.name in self.entries:
+            raise CommandError(f"{place}: stream {entry.name!r} is there twice")
+        _check_kind(entry, place)
+        for parent in entry.parents:
+            if parent.stream not in self.entries:
+                raise NotFoundError(
+                    f"{place}: {entry.name!r} descends from {parent.stream!r}, which is not in the"
+                    " import: export with --lineage"
+                )
+            if not -1 <= parent.offset < self.counts[parent.stream]:
+                count = self.counts[parent.stream]
+                found = f"offset {parent.offset}"
+                raise damaged(place, expected=f"an offset of {count} records", found=found)
+        self.entries[entry.name] = entry
+        self.counts[entry.name] = entry.inherited
+        if entry.kind == "branch" and entry.parents[0].offset < 0:
+            self.early[entry.parents[0].stream].append(entry.name)
+
+    def _count(
+        self, entry: RecordEntry, current: StreamEntry | None, place: str, bytes_max: int
+    ) -> None:
+        if current is None or entry.stream != current.name:
+            raise CommandError(
+                f"{place}: a record of {entry.stream!r} does not follow the line of that stream",
+                hint="`transit export` writes what can be imported",
+            )
+        expected = self.counts[current.name]
+        if entry.offset is not None and entry.offset != expected:
+            raise damaged(place, expected=f"offset {expected}", found=f"offset {entry.offset}")
+        size = len(appendable(entry, place).payload)
+        if size > bytes_max:
+            raise CommandError(f"{place}: {size} bytes; record_bytes_max is {bytes_max}")
+        self.counts[current.name] += 1
+
+    def _end(self, entry: StreamEntry | None, place: str) -> None:
+        if entry is None or entry.own is None:
+            return
+        count = self.counts[entry.name] - entry.inherited
+        if count != entry.own:
+            raise damaged(
+                place, expected=f"{entry.own} records of {entry.name!r}", found=str(count)
+            )
+
+    def check_against(self, log: Log) -> None:
+        """Raise for a name that is taken, and for what could not be made, before anything is."""
+        for name in self.entries:
+            if self.name(name) in log:
+                raise AlreadyExistsError(f"stream {self.name(name)!r} exists")
+        with suppress(_NotWritten), log.batch() as batch:
+            for name, entry in self.entries.items():
+                batch.create(self.name(name), entry.metadata, entry.codec)
+            # A batch that ends with an exception writes nothing.
+            raise _NotWritten
+
+
+class _NotWritten(Exception):
+    """Ends a batch that only checks."""
+
+
+def _check_kind(entry: StreamEntry, place: str) -> None:
+    if entry.kind == "merge":
+        policy = entry.policy or ""
+        if policy.startswith(CUSTOM_PREFIX):
+            raise CommandError(
+                f"{place}: {entry.name!r} was merged by {policy}, which is not registered here",
+                hint="export that stream whole: name it without --lineage",
+            )
+        good = len(entry.parents) > 1 and bool(policy)
+    else:
+        good = len(entry.parents) == (entry.kind == "branch")
+        at = entry.parents[0].offset if entry.parents else -1
+        good = good and entry.inherited == at + 1
+    if not good:
+        raise damaged(
+            place, expected=f"parents of a {entry.kind}", found=f"those of {entry.name!r}"
+        )
+
+
+class Appendable(NamedTuple):
+    """A record as `append` takes it."""
+
+    payload: bytes
+    timestamp: int
+    headers: Mapping[str, str]
+
+
+def appendable(entry: RecordEntry, place: str) -> Appendable:
+    """The record of an entry; one without a timestamp gets the present time."""
+    try:
+        timestamp = time.time_ns() if entry.timestamp is None else parse_moment(entry.timestamp)
+        return Appendable(_payload(entry.payload, entry.encoding), timestamp, entry.headers)
+    except (ValueError, binascii.Error) as error:
+        raise CommandError(f"{place}: {error}") from None
+
+
+def _payload(text: str, encoding: Encoding) -> bytes:
+    return text.encode() if encoding == "utf-8" else b64decode(text, validate=True)
+
+
+class Importer:
+    """Makes the streams of a plan in a store."""
+
+    def __init__(self, log: Log, plan: Plan) -> None:
+        self._log = log
+        self._plan = plan
+        self._frame_bytes = log.settings.frame_bytes_max // _FRAME_PART
+        self._made: set[str] = set()
+
+    def run(self, sources: Sequence[Source]) -> Iterator[dict[str, object]]:
+        """Make all streams; a row for each once it is whole. Nothing is synced yet."""
+        record_bytes_max = self._log.settings.record_bytes_max
+        for source in sources:
+            entries = source.entries(record_bytes_max)
+            ahead = next(entries, None)
+            while ahead is not None:
+                _, entry = ahead
+                assert isinstance(entry, StreamEntry)
+                rest = _Records(entries)
+                yield self._make(entry, rest)
+                ahead = rest.after
+
+    def _make(self, entry: StreamEntry, records: Iterable[Appendable]) -> dict[str, object]:
+        name, frames = self._plan.name(entry.name), 0
+        for part in self._parts(records):
+            if frames == 0:
+                self._first_frame(entry, part)
+            elif part:
+                _append_all(self._log.stream(name), part)
+            frames += 1
+        stream = self._log.stream(name)
+        wanted, count = self._plan.counts[entry.name], stream.next_offset
+        if count != wanted:
+            raise damaged(name, expected=f"{wanted} records", found=str(count))
+        return {
+            "stream": name,
+            "kind": stream.kind,
+            "records": count,
+            "own": count - entry.inherited,
+            "frames": frames,
+        }
+
+    def _parts(self, records: Iterable[Appendable]) -> Iterator[list[Appendable]]:
+        """Runs that fit into a frame; the first is there even without records."""
+        part: list[Appendable] = []
+        size = 0
+        for record in records:
+            cost = (
+                len(record.payload)
+                + _RECORD_REST
+                + sum(len(key) + len(value) for key, value in record.headers.items()) * _LINE_FACTOR
+            )
+            if part and (size + cost > self._frame_bytes or len(part) == _RECORDS_MAX):
+                yield part
+                part, size = [], 0
+            part.append(record)
+            size += cost
+        yield part
+
+    def _first_frame(self, entry: StreamEntry, records: list[Appendable]) -> None:
+        """The stream, branches of its empty beginning, and its first records: one frame.
+
+        A merge is a frame of its own before that.
+        """
+        merged = self._merge(entry) if entry.kind == "merge" else None
+        with self._log.batch(durability="os") as batch:
+            target = merged or self._staged(batch, entry)
+            self._branch_early(batch, entry.name, target)
+            for record in records:
+                batch.append(
+                    target, record.payload, headers=record.headers, timestamp=record.timestamp
+                )
+
+    def _staged(self, batch: WriteBatch, entry: StreamEntry) -> Stream | StagedStream:
+        name = self._plan.name(entry.name)
+        if entry.name in self._made:
+            return self._log.stream(name)
+        if entry.kind == "root":
+            return batch.create(name, entry.metadata, entry.codec)
+        parent = self._log.stream(self._plan.name(entry.parents[0].stream))
+        return batch.branch(parent, name, _fork(entry), entry.metadata)
+
+    def _branch_early(self, batch: WriteBatch, name: str, target: Stream | StagedStream) -> None:
+        waiting = [(name, target)]
+        while waiting:
+            parent, staged = waiting.pop()
+            for child in self._plan.early.get(parent, ()):
+                if child in self._made:
+                    continue
+                self._made.add(child)
+                metadata = self._plan.entries[child].metadata
+                made = batch.branch(staged, self._plan.name(child), None, metadata)
+                waiting.append((child, made))
+
+    def _merge(self, entry: StreamEntry) -> Stream:
+        assert entry.policy is not None
+        named = self._plan.name
+        parents = [Position(named(each.stream), each.offset) for each in entry.parents]
+        base = Position(named(entry.base.stream), entry.base.offset) if entry.base else None
+        params = dict(entry.params)
+        if entry.policy == "select":
+            params["selected"] = named(str(params.get("selected")))
+        plan = self._log.plan(parents, policy=entry.policy, base=base, params=params)
+        if plan.count != entry.inherited or plan.version != entry.version:
+            raise damaged(
+                f"merge {named(entry.name)!r}",
+                expected=f"{entry.inherited} records by {entry.policy}, version {entry.version}",
+                found=f"{plan.count} records by version {plan.version}",
+            )
+        return self._log.merge(
+            named(entry.name), parents, policy=entry.policy, base=base, params=params,
+            metadata=entry.metadata, durability="os",
+        )  # fmt: skip
+
+
+class _Records:
+    """The records up to the next stream, which is `after` once they are used up."""
+
+    def __init__(self, entries: Iterator[tuple[str, Entry]]) -> None:
+        self._entries = entries
+        self.after: tuple[str, Entry] | None = None
+
+    def __iter__(self) -> Iterator[Appendable]:
+        for place, entry in self._entries:
+            if isinstance(entry, StreamEntry):
+                self.after = (place, entry)
+                return
+            yield appendable(entry, place)
+
+
+def _fork(entry: StreamEntry) -> int | None:
+    """Where to branch; None, the head, when the parent has no records at all."""
+    offset = entry.parents[0].offset
+    return offset if offset >= 0 else None
+
+
+def _append_all(stream: Stream, records: list[Appendable]) -> None:
+    payloads, timestamps, headers = zip(*records, strict=True)
+    stream.append_many(payloads, headers=headers, timestamps=timestamps, durability="os")

@@ -1,0 +1,200 @@
+"""The command: which verbs there are, loading the one that is used, and the error boundary.
+
+A verb's module is imported when the verb is used, so that `transit --help` loads none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from transit.cli.failures import BROKEN_PIPE, INTERRUPTED, describe
+from transit.cli.flags import Flags
+from transit.cli.options import shared_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETE_VARIABLE: Final = "_TRANSIT_COMPLETE"
+
+
+class Verb(NamedTuple):
+    """Where a verb is, and what it does in one line."""
+
+    module: str
+    help: str
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "create": Verb("create", "Make new, empty streams."),
+    "append": Verb("append", "Append records from arguments, files or a pipe."),
+    "read": Verb("read", "Print the records of streams."),
+    "tail": Verb("tail", "Print the last records, and wait for more."),
+    "branch": Verb("branch", "Make a stream that inherits another up to an offset."),
+    "merge": Verb("merge", "Make a stream from the heads of others, by a policy."),
+    "streams": Verb("streams", "List streams."),
+    "show": Verb("show", "Print everything known about a stream."),
+    "log": Verb("log", "Print how streams descend from one another."),
+    "why": Verb("why", "Explain how a record got where it is."),
+    "diff": Verb("diff", "Compare the histories of two streams."),
+    "import": Verb("import_", "Append streams from an export."),
+    "export": Verb("export", "Write streams out as JSON lines or as a hash-linked chain."),
+    "tap": Verb("tap", "Run a command and record its output."),
+    "status": Verb("status", "Print what the store holds."),
+    "seal": Verb("seal", "Turn what was written into an immutable segment, now."),
+    "publish": Verb("publish", "Bring to the remote what it lacks."),
+    "restore": Verb("restore", "Make a store from its remote."),
+    "verify": Verb("verify", "Check every byte of the store."),
+    "audit": Verb("audit", "Derive a remote or a folder again from its bytes."),
+    "evict": Verb("evict", "Drop local segments that are published."),
+    "inspect": Verb("inspect", "Print what a file of a store holds."),
+    "config": Verb("config", "Print the configuration in effect, and where it comes from."),
+    "completion": Verb("completion", "Print the completion script of a shell."),
+    "demo": Verb("demo", "Record, publish, lose, restore and prove a run, from end to end."),
+}
+
+
+class Verbs(click.Group):
+    """The verbs of the table, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the table's order."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, or None."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command = import_module(f"transit.cli.verbs.{verb.module}").command
+        assert isinstance(command, click.Command)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's; an unknown verb is told the nearest ones."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=VERBS, ctx=ctx
+            ) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their lines in the table; no verb is loaded."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs and options that start as typed; no verb is loaded."""
+        # Imported here: only a shell that completes needs it.
+        from click.shell_completion import CompletionItem
+
+        verbs = [
+            CompletionItem(name, help=verb.help)
+            for name, verb in VERBS.items()
+            if name.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        # Imported here: only this option needs it.
+        from transit import __version__
+
+        click.echo(f"transit {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@shared_options
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Print the version and exit.",
+)  # fmt: skip
+def root() -> None:
+    """An append-only log with branches, merges and verifiable history.
+
+    At a terminal tables are printed; in a pipe JSON, one object a line.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. Every failure is told on the standard error output."""
+    flags = Flags()
+    _keep_unprintable()
+    if COMPLETE_VARIABLE in os.environ:
+        root.main(list(arguments), prog_name="transit", obj=flags)
+    try:
+        with root.make_context("transit", list(arguments), obj=flags) as context:
+            root.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as asked:
+        return _flushed(asked.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except Exception as error:
+        return _tell(error, flags, arguments)
+
+
+def _tell(error: Exception, flags: Flags, arguments: Sequence[str]) -> int:
+    failure = describe(error)
+    as_json = flags.format == "json" or "--format=json" in arguments
+    as_json = as_json or ("--format", "json") in pairwise(arguments)
+    try:
+        # What was printed before the failure comes before its message.
+        sys.stdout.flush()
+        if as_json or not sys.stderr.isatty():
+            sys.stderr.write(failure.as_json().decode())
+        elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+            # People who name no verb want to see which there are.
+            sys.stderr.write(f"{error.ctx.get_help()}\n")
+        else:
+            color = "NO_COLOR" not in os.environ if flags.color is None else flags.color
+            sys.stderr.write(failure.as_text(color))
+        if flags.debug and failure.kind == "internal":
+            traceback.print_exception(error)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _drop_output()
+    return failure.exit_code
+
+
+def _flushed(exit_code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    return exit_code
+
+
+def _keep_unprintable() -> None:
+    """Show what the terminal's encoding cannot say as an escape, instead of failing over it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: the interpreter flushes once more when it ends."""
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    except (OSError, ValueError):
+        # A standard output without a file needs none.
+        return

@@ -1,0 +1,133 @@
+"""The session of a command: its configuration, its output, and the store it opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import transit
+from transit.cli.configuration import Effective, effective
+from transit.cli.failures import NOT_FOUND, CommandError
+from transit.cli.flags import Flags
+
+if TYPE_CHECKING:
+    from transit.cli.output import Output
+
+FORMAT_FILE = "FORMAT"
+REMOTE_FILE = "REMOTE"
+
+
+class Session:
+    """One run of a verb. Nothing is read or opened before it is asked for."""
+
+    def __init__(self, flags: Flags) -> None:
+        self.flags = flags
+
+    @cached_property
+    def configuration(self) -> Effective:
+        """The configuration in effect."""
+        return effective(self.flags, os.environ, os.getcwd())
+
+    @cached_property
+    def output(self) -> Output:
+        """Where rows go."""
+        # Imported here: a shell that completes opens a store and prints nothing.
+        from transit.cli.output import Output
+
+        return Output(self.flags.format, self.flags.color)
+
+    def store(self) -> str:
+        """Path or address of the store; a usage error when none is configured."""
+        store = self.configuration.store
+        if store is None:
+            raise CommandError(
+                "no store is configured",
+                hint='give --store PATH, set TRANSIT_STORE, or write store = "PATH"'
+                " into transit.toml",
+            )
+        return store
+
+    def remote(self) -> str | None:
+        """The address of the remote; None when none is configured."""
+        return self.configuration.remote
+
+    def required_remote(self) -> str:
+        """The address of the remote; a usage error when none is configured."""
+        remote = self.remote()
+        if remote is None:
+            raise CommandError(
+                "no remote is configured",
+                hint='give --remote URL, set TRANSIT_REMOTE, or write remote = "URL"'
+                " into transit.toml",
+            )
+        return remote
+
+    def storage_options(self, address: str | None) -> Mapping[str, object] | None:
+        """What fsspec is given to open `address`; None for a folder, and when nothing is set."""
+        options = self.configuration.remote_options
+        return options if options and address is not None and "://" in address else None
+
+    def object_store(self, address: str | None = None) -> transit.ObjectStore:
+        """The object store at `address`; None: at the remote. The caller closes it."""
+        chosen = self.required_remote() if address is None else address
+        timeout_s = self.configuration.settings.remote_timeout_s
+        return transit.open_store(chosen, self.storage_options(chosen), timeout_s)
+
+    def open_read(self) -> transit.Log:
+        """The store, for reading. The remote is only asked where segments may be there alone.
+
+        It is when --remote was given, when the store is a remote's address, and when the folder
+        has a note that segments are away.
+        """
+        store, configuration = self.store(), self.configuration
+        if "://" in store:
+            return transit.open(
+                store,
+                mode="read",
+                storage_options=self.storage_options(store),
+                settings=configuration.settings,
+            )
+        away = os.path.exists(os.path.join(store, REMOTE_FILE))
+        wanted = away or self._remote_was_given()
+        remote = configuration.remote if wanted else None
+        return transit.open(
+            store,
+            mode="read",
+            remote=remote,
+            storage_options=self.storage_options(remote),
+            settings=configuration.settings,
+        )
+
+    def open_write(self, *, create: bool = True, remote: bool = False) -> transit.Log:
+        """The store, for writing.
+
+        create: make the store when there is none; otherwise that is an error. remote: the work
+        needs the remote. Without that it is asked only where it must be: when --remote was given,
+        when appends wait for it, when a new store continues its history, when segments are away.
+        """
+        store, configuration = self.store(), self.configuration
+        there = os.path.exists(os.path.join(store, FORMAT_FILE))
+        if not create and not there:
+            raise CommandError(
+                f"{store}: there is no store here",
+                kind="not_found",
+                exit_code=NOT_FOUND,
+                hint="`transit config` says where the path comes from",
+            )
+        away = os.path.exists(os.path.join(store, REMOTE_FILE))
+        wanted = remote or not there or away or configuration.durability == "tiered"
+        address = configuration.remote if wanted or self._remote_was_given() else None
+        return transit.open(
+            store,
+            mode=configuration.mode,
+            remote=address,
+            durability=configuration.durability,
+            storage_options=self.storage_options(address),
+            settings=configuration.settings,
+        )
+
+    def _remote_was_given(self) -> bool:
+        """Whether this very command names a remote, rather than the configuration."""
+        return self.configuration.source("remote") == "--remote"

@@ -1,0 +1,31 @@
+"""From what was typed to streams and offsets of an open store."""
+
+from __future__ import annotations
+
+from transit import Log, OffsetError, Position, Stream
+from transit.cli.values import Place
+
+
+def offset_in(stream: Stream, offset: int) -> int:
+    """`offset`, counted from the end when it is below 0; `OffsetError` before the beginning."""
+    if offset >= 0:
+        return offset
+    count = stream.next_offset
+    if count + offset < 0:
+        raise OffsetError(f"{stream.name} has no offset {offset}; it has {count} records")
+    return count + offset
+
+
+def position_of(log: Log, place: Place) -> Position:
+    """A position typed as `STREAM@OFFSET`; without an offset the stream's last record (-1: none).
+
+    `OffsetError` past the head.
+    """
+    stream = log.stream(place.stream)
+    count = stream.next_offset
+    if place.offset is None:
+        return Position(stream.name, count - 1)
+    offset = offset_in(stream, place.offset)
+    if offset >= count:
+        raise OffsetError(f"{stream.name} has no offset {offset}; it has {count} records")
+    return Position(stream.name, offset)

@@ -1,0 +1,39 @@
+"""`transit audit`: a store that is not trusted, derived again from its bytes."""
+
+from __future__ import annotations
+
+import click
+
+import transit
+from transit.cli.configuration import shown_address
+from transit.cli.findings import tell
+from transit.cli.opening import Session
+from transit.cli.options import store_options
+
+
+@click.command()
+@click.argument("address", metavar="[REMOTE|PATH]", required=False)
+@click.option("--level", default="bodies", help="roots, bodies (default), or sample:SHARE.")
+@click.option("--trusted-root", metavar="HEX", help="A root that was written down earlier.")
+@click.option("--seed", type=int, help="Of the sample.")
+@store_options
+def command(
+    context: Session, address: str | None, level: str, trusted_root: str | None, seed: int | None
+) -> None:
+    """Check a remote, or a folder's sealed part, trusting nothing that is there.
+
+    Without an address: the remote, or the store when no remote is configured. Ends with 7 when
+    something is wrong.
+    """
+    chosen = address or context.remote() or context.store()
+    with context.output.progress("audit") as progress:
+        report = transit.audit(
+            chosen,
+            level,
+            trusted_root=trusted_root,
+            seed=seed,
+            storage_options=context.storage_options(chosen),
+            settings=context.configuration.settings,
+            progress=progress,
+        )
+    tell(context.output, str(shown_address(chosen)), report)

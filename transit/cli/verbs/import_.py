@@ -1,0 +1,40 @@
+"""`transit import`: streams from what `transit export` wrote."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import click
+
+from transit.cli.importing import STDIN, Importer, Plan, opened
+from transit.cli.opening import Session
+from transit.cli.options import store_options
+
+COLUMNS = ("stream", "kind", "records", "own", "frames")
+
+
+@click.command()
+@click.argument("files", metavar="[FILE…|-]", nargs=-1)
+@click.option("--into", "prefix", default="", metavar="PREFIX", help="Put before every name.")
+@store_options
+def command(context: Session, files: tuple[str, ...], prefix: str) -> None:
+    """Append the streams of FILE, or of the standard input; its format is found out.
+
+    Everything is checked before anything is appended: the links of a chain, offsets, counts, and
+    that no stream is there already.
+    """
+    limit = context.configuration.settings.record_bytes_max
+    plan = Plan(prefix)
+    rows: list[dict[str, object]] = []
+    with ExitStack() as stack:
+        sources = [stack.enter_context(opened(path)) for path in files or (STDIN,)]
+        plan.read(sources, limit)
+        log = stack.enter_context(context.open_write())
+        plan.check_against(log)
+        try:
+            rows.extend(Importer(log, plan).run(sources))
+        finally:
+            if rows:
+                # One sync for all of them; without it none is acknowledged.
+                log.sync("tiered" if log.durability == "tiered" else "local")
+                context.output.rows("", COLUMNS, rows)

@@ -1,0 +1,106 @@
+"""`transit log`: how streams descend from one another, as a list or drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+import msgspec
+
+from transit import LineageGraph, Log, NotFoundError
+from transit.cli.drawing import draw
+from transit.cli.facts import facts_of
+from transit.cli.graph import StreamFacts, document, dot, mermaid
+from transit.cli.opening import Session
+from transit.cli.options import STREAM, store_options
+from transit.cli.output import Output
+
+COLUMNS = ("stream", "kind", "records", "parents", "policy", "detail")
+FORMS = ("text", "mermaid", "dot", "json")
+
+
+@click.command()
+@click.argument("streams", nargs=-1, type=STREAM)
+@click.option("--graph", is_flag=True, help="Draw it, as --as says; text when that is not given.")
+@click.option("--as", "form", type=click.Choice(FORMS), help="The form of the drawing.")
+@click.option("--limit", type=click.IntRange(min=1), help="The newest N streams only.")
+@store_options
+def command(
+    context: Session, streams: tuple[str, ...], graph: bool, form: str | None, limit: int | None
+) -> None:
+    """Print how streams descend from one another, newest first.
+
+    With STREAM…: those, what they descend from, and what descends from them. A drawing is printed
+    as it is in a pipe too; with --format json it is the form "json".
+    """
+    with context.open_read() as log:
+        facts = _facts(log, streams, limit)
+    output = context.output
+    if not graph and form is None:
+        row = _cells if output.tables else _row
+        output.rows("", COLUMNS, map(row, reversed(facts)))
+        return
+    _draw(output, form or ("json" if context.flags.format == "json" else "text"), facts)
+
+
+def _draw(output: Output, form: str, facts: Sequence[StreamFacts]) -> None:
+    if form == "json":
+        output.raw(msgspec.json.encode(document(facts)) + b"\n")
+        return
+    if form == "text":
+        draw(output, facts)
+        return
+    for line in mermaid(facts) if form == "mermaid" else dot(facts):
+        output.line(line)
+
+
+def _row(facts: StreamFacts) -> dict[str, object]:
+    return {
+        "stream": facts.name,
+        "kind": facts.kind,
+        "records": facts.records,
+        "parents": [{"stream": name, "offset": offset} for name, offset in facts.parents],
+        "policy": facts.policy or None,
+        "detail": facts.detail or None,
+    }
+
+
+def _cells(facts: StreamFacts) -> dict[str, object]:
+    parents = ", ".join(f"{name}@{offset}" for name, offset in facts.parents)
+    return {**_row(facts), "parents": parents}
+
+
+def _facts(log: Log, names: Sequence[str], limit: int | None) -> list[StreamFacts]:
+    """What is printed, in order of creation."""
+    graph = log.lineage.graph()
+    wanted = [node.name for node in graph.nodes]
+    if names:
+        family = _family(graph, names)
+        wanted = [name for name in wanted if name in family]
+    chosen = set(wanted if limit is None else wanted[-limit:])
+    return [facts_of(stream) for stream in log.streams() if stream.name in chosen]
+
+
+def _family(graph: LineageGraph, names: Iterable[str]) -> set[str]:
+    known = {node.name for node in graph.nodes}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"there is no stream {name!r}")
+    up: dict[str, list[str]] = defaultdict(list)
+    down: dict[str, list[str]] = defaultdict(list)
+    for edge in graph.edges:
+        up[edge.child].append(edge.parent)
+        down[edge.parent].append(edge.child)
+    return _reached(names, up) | _reached(names, down)
+
+
+def _reached(names: Iterable[str], along: Mapping[str, Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += along.get(name, ())
+    return found

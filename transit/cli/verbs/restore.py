@@ -1,0 +1,53 @@
+"""`transit restore`: a store's folder from its remote alone."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+import transit
+from transit.cli.opening import Session
+from transit.cli.options import STREAM, store_options
+
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
+
+
+@click.command()
+@click.argument("address", metavar="REMOTE")
+@click.argument("path", type=click.Path(file_okay=False))
+@click.option("--lazy", is_flag=True, help="Commits and index only; records when they are read.")
+@click.option(
+    "--stream",
+    "streams",
+    type=STREAM,
+    multiple=True,
+    help="Only what this stream needs, the rest as with --lazy; may be repeated.",
+)
+@click.option("--at", metavar="COMMIT", help="As it was after this commit: a number or a root.")
+@store_options
+def command(
+    context: Session,
+    address: str,
+    path: str,
+    lazy: bool,
+    streams: tuple[str, ...],
+    at: str | None,
+) -> None:
+    """Make PATH the store that is in REMOTE, every byte of it verified.
+
+    Interrupted and called again, it goes on where it stopped. The configured store has no part in
+    it.
+    """
+    with context.output.progress("restore") as report:
+        restored = transit.restore(
+            address,
+            path,
+            lazy=lazy,
+            streams=streams or None,
+            at=int(at) if at is not None and _NUMBER.fullmatch(at) else at,
+            storage_options=context.storage_options(address),
+            settings=context.configuration.settings,
+            progress=report,
+        )
+    context.output.row(restored)

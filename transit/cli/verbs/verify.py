@@ -1,0 +1,21 @@
+"""`transit verify`: every byte of the store, read again."""
+
+from __future__ import annotations
+
+import click
+
+from transit.cli.findings import tell
+from transit.cli.opening import Session
+from transit.cli.options import store_options
+
+
+@click.command()
+@store_options
+def command(context: Session) -> None:
+    """Check every byte of the store, and run its merges again.
+
+    Ends with 7 when something is wrong; the report says what and where.
+    """
+    with context.open_read() as log:
+        report = log.verify()
+    tell(context.output, log.path, report)

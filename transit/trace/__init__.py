@@ -1,0 +1,72 @@
+"""transit.trace: records of AI runs, as typed events on streams, branches and merges.
+
+    from transit import trace
+
+    with trace.task(log, "fix-1867", actor="agent", reason="initial-request") as task:
+        with task.tool("bash", {"cmd": "ls"}) as call:
+            call.result("setup.py")
+        retry = task.retry(at=task.last, reason="timeout")
+
+A task is a stream; a retry, a critique or an alternate plan is a branch of it; what they come to is
+a merge. `read` gives typed events back, `replay` runs a program again on what was recorded.
+"""
+
+from transit.trace.artifacts import read_artifact
+from transit.trace.calls import RecordedCallError, recorded
+from transit.trace.context import current
+from transit.trace.events import (
+    Artifact,
+    CallRequest,
+    CallResult,
+    Checkpoint,
+    Custom,
+    ErrorInfo,
+    Evaluation,
+    Event,
+    Message,
+    ModelCall,
+    RunEnd,
+    ToolRequest,
+    ToolResult,
+    Unknown,
+)
+from transit.trace.merging import merge
+from transit.trace.reading import EventRecord, Trace, read
+from transit.trace.recording import Task, resume, task
+from transit.trace.replaying import Replay, ReplayDivergenceError, replay
+from transit.trace.tools import ToolCall
+from transit.trace.trajectories import export_trajectory, import_trajectories
+
+__all__ = [
+    "Artifact",
+    "CallRequest",
+    "CallResult",
+    "Checkpoint",
+    "Custom",
+    "ErrorInfo",
+    "Evaluation",
+    "Event",
+    "EventRecord",
+    "Message",
+    "ModelCall",
+    "RecordedCallError",
+    "Replay",
+    "ReplayDivergenceError",
+    "RunEnd",
+    "Task",
+    "ToolCall",
+    "ToolRequest",
+    "ToolResult",
+    "Trace",
+    "Unknown",
+    "current",
+    "export_trajectory",
+    "import_trajectories",
+    "merge",
+    "read",
+    "read_artifact",
+    "recorded",
+    "replay",
+    "resume",
+    "task",
+]

@@ -1,0 +1,296 @@
+"""What a trace consists of: typed events, one to a record, as JSON.
+
+An event is a JSON object whose member `event` says which kind it is; the others are the fields of
+the class below. Members that are at their default are left out. Names of fields about models are
+those of the OpenTelemetry semantic conventions for generative AI, where these have one.
+
+Fields marked *packed* are stored in the form `transit.trace.parts` describes: what the lineage
+holds already is referred to. A record of a kind or with a value this version does not know is given
+as `Unknown`, whole.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from transit import InvalidInputError
+
+ToolStatus = Literal["success", "failure", "timeout", "partial"]
+CallStatus = Literal["success", "failure"]
+CheckpointKind = Literal["final", "intermediate", "handoff", "resume"]
+CheckpointStatus = Literal["success", "incomplete", "failed", "superseded"]
+EndStatus = Literal["completed", "failed", "cancelled"]
+
+TOOL_STATUSES: Final[tuple[str, ...]] = get_args(ToolStatus)
+CHECKPOINT_KINDS: Final[tuple[str, ...]] = get_args(CheckpointKind)
+CHECKPOINT_STATUSES: Final[tuple[str, ...]] = get_args(CheckpointStatus)
+
+
+class _Event(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", gc=False
+):
+    """A kind of event."""
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An exception: the name of its class with its module's, its text, where it came from.
+
+    args: what it was made with, when that can be recorded.
+    """
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    args: tuple[object, ...] = ()
+
+
+class Message(_Event, frozen=True, tag="message"):
+    """A chat message. message: an object with `role` and `content`, and whatever else; packed."""
+
+    message: object
+
+    @property
+    def role(self) -> str:
+        """Who speaks: "system", "user", "assistant", "tool", ..."""
+        return str(self.message.get("role", "")) if isinstance(self.message, dict) else ""
+
+    @property
+    def content(self) -> object:
+        """What is said: text, or a list of parts."""
+        return self.message.get("content") if isinstance(self.message, dict) else None
+
+
+class ModelCall(_Event, frozen=True, tag="model_call"):
+    """A request to a model and its response; both packed.
+
+    input_tokens, output_tokens: -1 where not given. usage: whatever else was counted.
+    """
+
+    request_model: str = msgspec.field(name="gen_ai.request.model")
+    operation: str = msgspec.field(name="gen_ai.operation.name", default="chat")
+    provider: str = msgspec.field(name="gen_ai.provider.name", default="")
+    response_model: str = msgspec.field(name="gen_ai.response.model", default="")
+    response_id: str = msgspec.field(name="gen_ai.response.id", default="")
+    finish_reasons: tuple[str, ...] = msgspec.field(
+        name="gen_ai.response.finish_reasons", default=()
+    )
+    input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
+    output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
+    usage: dict[str, object] = {}
+    request: object = None
+    response: object = None
+
+
+class ToolRequest(_Event, frozen=True, tag="tool_request"):
+    """A tool is called. arguments: any JSON value."""
+
+    tool_call_id: str
+    tool_name: str
+    tool_phase: Literal["request"] = "request"
+    arguments: object = None
+
+
+class ToolResult(_Event, frozen=True, tag="tool_result"):
+    """What came of a call. result: any JSON value; artifact_id: of the artifact that holds it.
+
+    duration_ns: from request to result, nanoseconds.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    tool_status: ToolStatus
+    tool_phase: Literal["result"] = "result"
+    result: object = None
+    artifact_id: str = ""
+    error: ErrorInfo | None = None
+    duration_ns: int = 0
+
+
+class CallRequest(_Event, frozen=True, tag="call_request"):
+    """A call out of the program that a replay answers from the recording.
+
+    arguments_digest: BLAKE3 of the arguments as JSON with sorted keys, 32 hex digits.
+    """
+
+    call_id: str
+    call_name: str
+    arguments: object
+    arguments_digest: str
+
+
+class CallResult(_Event, frozen=True, tag="call_result"):
+    """What the call returned, or raised."""
+
+    call_id: str
+    call_name: str
+    call_status: CallStatus
+    result: object = None
+    error: ErrorInfo | None = None
+
+
+class Evaluation(_Event, frozen=True, tag="evaluation"):
+    """An evaluator's decision on `subject_ref` ("stream@offset").
+
+    decision: text; "selected" is what a merge with policy "select" looks for.
+    """
+
+    evaluator_id: str
+    subject_ref: str
+    decision: str
+    score: float | None = None
+    reason: str = ""
+
+
+class Checkpoint(_Event, frozen=True, tag="checkpoint"):
+    """How far the work is."""
+
+    checkpoint_kind: CheckpointKind
+    status: CheckpointStatus
+    reason: str = ""
+
+
+class Artifact(_Event, frozen=True, tag="artifact"):
+    """Bytes kept once in the store, in a stream of their own.
+
+    ref: name of that stream. digest: BLAKE3 of the bytes, 64 hex digits. byte_length: bytes.
+    producer_id: who made it. subject_ref: what it is about, "stream@offset".
+    """
+
+    artifact_id: str
+    kind: str
+    ref: str
+    content_type: str
+    byte_length: int
+    digest: str
+    producer_id: str = ""
+    subject_ref: str = ""
+
+
+class RunEnd(_Event, frozen=True, tag="run_end"):
+    """The program left the task's `with` block; `error` is what it left with."""
+
+    status: EndStatus
+    error: ErrorInfo | None = None
+
+
+class Custom(_Event, frozen=True, tag="custom"):
+    """An event of the program's own. data: any JSON value; packed."""
+
+    name: str
+    data: object = None
+
+
+class Unknown(msgspec.Struct, frozen=True, gc=False):
+    """A record that is no event this version knows: its kind, "" without one, and what it holds.
+
+    data: the decoded JSON, or None when the record is no JSON.
+    """
+
+    event: str
+    data: object
+
+
+Event = (
+    Message
+    | ModelCall
+    | ToolRequest
+    | ToolResult
+    | CallRequest
+    | CallResult
+    | Evaluation
+    | Checkpoint
+    | Artifact
+    | RunEnd
+    | Custom
+)
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
+
+
+def encode_json(value: object) -> bytes:
+    """`value` as compact JSON, keys in their order; `InvalidInputError` when it is not JSON's."""
+    try:
+        data = _encoder.encode(value)
+        if b"null" in data:
+            # The encoder writes NaN and infinities as null; the standard library refuses them.
+            _strict(value)
+        return data
+    except UnicodeEncodeError:
+        # Half a surrogate pair: JSON can say it, UTF-8 cannot.
+        return _strict(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInputError(f"not encodable as JSON: {error}") from None
+
+
+def _strict(value: object) -> bytes:
+    # Loaded here: nearly nothing needs it.
+    import json
+
+    try:
+        plain = msgspec.to_builtins(value)
+        return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInputError(f"not encodable as JSON: {error}") from None
+
+
+def decode_json(data: bytes) -> object:
+    """The value `encode_json` was given; `ValueError` when `data` is not JSON."""
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError as error:
+        raise ValueError(f"too deep: {error}") from None
+    except msgspec.DecodeError:
+        # Half a surrogate pair, or no JSON at all: the standard library tells them apart.
+        import json
+
+        try:
+            return json.loads(data)
+        except RecursionError as error:
+            raise ValueError(f"too deep: {error}") from None
+
+
+def decode_event(payload: bytes) -> Event | Unknown:
+    """The event in a record's payload, its packed fields as they are stored."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    unknown = decode_unknown(payload)
+    try:
+        # Of a kind that is known, with text that only the standard library reads.
+        event: Event = msgspec.convert(unknown.data, Event)
+        return event
+    except (msgspec.ValidationError, RecursionError):
+        return unknown
+
+
+def decode_unknown(payload: bytes) -> Unknown:
+    """What is in a record, whatever it is."""
+    try:
+        data = decode_json(payload)
+    except ValueError:
+        return Unknown("", None)
+    kind = data.get("event") if isinstance(data, dict) else None
+    return Unknown(kind if isinstance(kind, str) else "", data)
+
+
+def check_choice(value: object, choices: tuple[str, ...], what: str) -> None:
+    """`InvalidInputError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InvalidInputError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_text(value: object, what: str) -> None:
+    """`InvalidInputError` unless `value` is text and not empty."""
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(f"{what} must be text and not empty, not {value!r}")
+
+
+def check_texts(**values: object) -> None:
+    """`InvalidInputError` unless all values are text; names are those of the arguments."""
+    for what, value in values.items():
+        if not isinstance(value, str):
+            raise InvalidInputError(f"{what} must be text, not {value!r}")
