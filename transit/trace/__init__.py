@@ -13,7 +13,6 @@ a merge. `read` gives typed events back, `replay` runs a program again on what w
 
 from transit.trace.artifacts import read_artifact
 from transit.trace.calls import RecordedCallError, recorded
-from transit.trace.context import current
 from transit.trace.events import (
     Artifact,
     CallRequest,
@@ -32,7 +31,7 @@ from transit.trace.events import (
 )
 from transit.trace.merging import merge
 from transit.trace.reading import EventRecord, Trace, read
-from transit.trace.recording import Task, resume, task
+from transit.trace.recording import Task, current, resume, task
 from transit.trace.replaying import Replay, ReplayDivergenceError, replay
 from transit.trace.tools import ToolCall
 from transit.trace.trajectories import export_trajectory, import_trajectories

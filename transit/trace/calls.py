@@ -24,7 +24,7 @@ import msgspec
 from blake3 import blake3
 
 from transit import InvalidInputError, TransitError
-from transit.trace.context import current, in_call
+from transit.trace.context import in_call, innermost
 from transit.trace.events import CallResult, ErrorInfo, check_text, encode_json
 
 _R = TypeVar("_R")
@@ -251,6 +251,10 @@ class _Arguments:
         return {name: value for name, value in arguments.items() if name not in self._exclude}
 
 
+def _recorder() -> Recorder | None:
+    return cast(Recorder | None, innermost())
+
+
 def recorded(
     name: str,
     *,
@@ -280,7 +284,7 @@ def recorded(
 
             @functools.wraps(function)
             async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> object:
-                task = current()
+                task = _recorder()
                 if task is None:
                     return await function(*args, **kwargs)
                 run = functools.partial(function, *args, **kwargs)
@@ -290,7 +294,7 @@ def recorded(
 
         @functools.wraps(function)
         def plain(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            task = current()
+            task = _recorder()
             if task is None:
                 return function(*args, **kwargs)
             run = functools.partial(function, *args, **kwargs)

@@ -1,36 +1,32 @@
-"""The current task of each thread and each asyncio task.
+"""What code runs in: the tasks whose blocks it is in, and the recorded call.
 
 Context variables: what is started with `await`, `asyncio.create_task` or `asyncio.to_thread` sees
-what it was started in. A plain thread begins without a task.
+what it was started in. A plain thread begins without a task. Tasks are plain objects here.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from transit.trace.recording import Task
 
 # The tasks whose blocks this code is in, from the outside in.
-_tasks: ContextVar[tuple[Task, ...]] = ContextVar("transit.trace.tasks", default=())
+_tasks: ContextVar[tuple[object, ...]] = ContextVar("transit.trace.tasks", default=())
 
 # The task, or replay, in whose recorded call this code runs: what it does is part of that call.
 in_call: ContextVar[object] = ContextVar("transit.trace.in_call", default=None)
 
 
-def current() -> Task | None:
-    """The task whose `with` block this code runs in, None outside of any."""
+def innermost() -> object:
+    """The task of the innermost block, None outside of any."""
     tasks = _tasks.get()
     return tasks[-1] if tasks else None
 
 
-def enter(task: Task) -> None:
+def enter(task: object) -> None:
     """Begin the block of a task."""
     _tasks.set((*_tasks.get(), task))
 
 
-def leave(task: Task) -> None:
+def leave(task: object) -> None:
     """End the innermost block, when it is that of `task`."""
     tasks = _tasks.get()
     # Another one when a generator's block ends in another context than it began in.

@@ -346,17 +346,16 @@ class HistoryParts:
         """Take in the history up to before offset `stop`."""
         if stop > len(self._records):
             for record in self._stream.read(len(self._records), stop):
-                self.add(record.offset, record.payload)
+                self.add(record.payload)
 
-    def add(self, offset: int, payload: bytes) -> None:
-        """Take in the record at `offset`, unless it was before."""
-        if offset == len(self._records):
-            brought, before = _brought_by(payload), len(self.parts)
-            parts = list(map(bytes, brought.parts))
-            self.parts += parts
-            self.digests += map(_digest, parts)
-            self.lists += brought.lists
-            self._records.append((before, len(self.parts), brought.digest))
+    def add(self, payload: bytes) -> None:
+        """Take in the next record."""
+        brought, before = _brought_by(payload), len(self.parts)
+        parts = list(map(bytes, brought.parts))
+        self.parts += parts
+        self.digests += map(_digest, parts)
+        self.lists += brought.lists
+        self._records.append((before, len(self.parts), brought.digest))
 
     def unpack(
         self, offset: int, forms: Mapping[str, object], place: str

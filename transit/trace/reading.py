@@ -196,7 +196,7 @@ class _Reader:
         """Every record, in order."""
         for record in self._stream:
             event = decode_event(record.payload)
-            self._parts.add(record.offset, record.payload)
+            self._parts.add(record.payload)
             fields = _PACKED.get(type(event))
             if fields is not None:
                 event = self._unpacked(record, event, fields)

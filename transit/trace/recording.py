@@ -29,7 +29,7 @@ from transit import (
 )
 from transit.trace.artifacts import store_bytes
 from transit.trace.calls import Boundary, Call, Outcome, describe_error, make_call
-from transit.trace.context import enter, in_call, leave
+from transit.trace.context import enter, in_call, innermost, leave
 from transit.trace.events import (
     CHECKPOINT_KINDS,
     CHECKPOINT_STATUSES,
@@ -392,6 +392,11 @@ class Task:
                     continue
                 self._known.passed(packing.parts.digests, packing.lists.digests)
                 return receipt.offset
+
+
+def current() -> Task | None:
+    """The task whose `with` block this code runs in, None outside of any."""
+    return cast(Task | None, innermost())
 
 
 def new_id(what: str) -> str:

@@ -1,0 +1,212 @@
+"""Merges of tasks: references lead to the parts of the stream they were written in."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import pytest
+
+import transit
+from transit import trace
+
+
+def ask(task: trace.Task, *contents: str) -> list[dict[str, str]]:
+    """A model call with these messages; its request."""
+    request = [{"role": "user", "content": content * 10} for content in contents]
+    task.model_call(model="m", request=request)
+    return request
+
+
+def requests(log: transit.Log, name: str) -> list[Any]:
+    return [
+        record.event.request
+        for record in trace.read(log, name)
+        if isinstance(record.event, trace.ModelCall)
+    ]
+
+
+def family(log: transit.Log) -> tuple[list[trace.Task], list[list[Any]]]:
+    """A task and two branches that all ask on; the requests each asked itself."""
+    task = trace.task(log, "t")
+    shared = [ask(task, "base"), ask(task, "base", "more")]
+    one, other = task.retry(), task.critique(at=0)
+    asked: list[list[Any]] = [[], [], []]
+    for n in range(4):
+        for own, branch, name in zip(asked, (task, one, other), ("t", "one", "other"), strict=True):
+            own.append(ask(branch, "base", name, f"{name} {n}", "more"))
+    return [task, one, other], [[*shared, *asked[0]], asked[1], asked[2]]
+
+
+def expected(policy: str, asked: list[list[Any]]) -> list[Any]:
+    root, one, other = asked
+    return {
+        "select": [*root[:2], *one],
+        "base": root[:1],
+        "append": [*root, *one, *other],
+        "interleave": [
+            *root[:2],
+            *[each for trio in zip(root[2:], one, other, strict=True) for each in trio],
+        ],
+    }[policy]
+
+
+@pytest.mark.parametrize("policy", ["select", "append", "interleave", "base"])
+def test_a_merge_gives_every_request_as_it_was_asked(log: transit.Log, policy: str) -> None:
+    tasks, asked = family(log)
+    selected = tasks[1] if policy == "select" else None
+    merged = trace.merge(log, tasks, policy=policy, selected=selected, reason="because")
+    wanted = expected(policy, asked)
+    assert requests(log, merged.name) == wanted
+    # What is asked there refers to what the merge holds, in its own numbers.
+    for n in range(2):
+        wanted.append(ask(merged, "base", "one", "other", f"new {n}"))
+    assert requests(log, merged.name) == wanted
+    branch = merged.retry(at=merged.last)
+    inner = merged.critique(at=0)
+    wanted_there = [*wanted, ask(branch, "other", f"new {1}", "late")]
+    ask(merged, "late")
+    assert requests(log, branch.name) == wanted_there
+    assert requests(log, inner.name) == wanted[:1]
+    assert ask(inner, "one", "new 0") == requests(log, inner.name)[-1]
+    resumed = trace.resume(log, branch.name)
+    assert ask(resumed, "late", "one", "base") == requests(log, branch.name)[-1]
+    assert trace.read(log, merged.stream).policy == policy
+    assert log.verify().ok
+
+
+def test_a_fast_forward_goes_on_where_the_longest_is(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    shared = ask(task, "base")
+    retry = task.retry()
+    own = ask(retry, "base", "own")
+    merged = trace.merge(log, [task, retry], policy="fast-forward")
+    assert requests(log, merged.name) == [shared, own]
+    assert ask(merged, "own", "new") == requests(log, merged.name)[-1]
+    ask(task, "elsewhere")
+    with pytest.raises(transit.NotFastForwardError):
+        trace.merge(log, [task, retry], policy="fast-forward")
+
+
+def test_a_policy_that_turns_histories_around_gives_every_request_as_it_was_asked(
+    log: transit.Log,
+) -> None:
+    def backwards(suffixes: Any, params: Any) -> Any:
+        return [record for suffix in suffixes for record in reversed(suffix)]
+
+    transit.register_policy("backwards", backwards)
+    tasks, asked = family(log)
+    merged = trace.merge(log, tasks, policy="custom:backwards", base=transit.Position("t", 0))
+    root, one, other = asked
+    wanted = [root[0], *root[:0:-1], *one[::-1], *other[::-1]]
+    assert requests(log, merged.name) == wanted
+    assert ask(merged, "one", "base", "new") == requests(log, merged.name)[-1]
+
+
+@pytest.mark.parametrize("first", ["append", "interleave"])
+@pytest.mark.parametrize("second", ["append", "interleave"])
+def test_a_merge_of_merges_gives_every_request_as_it_was_asked(
+    log: transit.Log, first: str, second: str
+) -> None:
+    tasks, asked = family(log)
+    one = trace.merge(log, tasks[:2], policy=first)
+    in_one = [ask(one, "one", "t", f"in one {n}") for n in range(2)]
+    other = trace.merge(log, tasks[1:], policy=first)
+    in_other = [ask(other, "other", "one", f"in other {n}") for n in range(2)]
+    branch = one.retry()
+    in_branch = [ask(branch, "in one 0", "branch")]
+    merged = trace.merge(log, [one, other, branch, tasks[0]], policy=second)
+    found = requests(log, merged.name)
+    everything = [*chain(*asked), *in_one, *in_other, *in_branch]
+    assert sorted(map(str, found)) == sorted(map(str, everything)), "each once"
+    own = [ask(merged, "in other 1", "branch", "t 3", "base"), ask(merged, "t 3")]
+    last = merged.retry()
+    own.append(ask(last, "in one 1", "t 3", "new"))
+    assert requests(log, last.name) == found + own
+    origins = {record.origin.stream for record in trace.read(log, last.stream)}
+    assert {task.name for task in (one, other, branch, *tasks)} <= origins
+
+
+def test_a_merge_goes_through_sealing_and_another_process_s_eyes(log: transit.Log) -> None:
+    tasks, asked = family(log)
+    merged = trace.merge(log, tasks, policy="interleave")
+    wanted = [*expected("interleave", asked), ask(merged, "one", "t")]
+    log.seal()
+    with transit.open(log.path, mode="read") as other:
+        assert requests(other, merged.name) == wanted
+
+
+# Which is selected
+
+
+def test_the_newest_decision_selects(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    ask(task, "base")
+    one, other = task.retry(), task.retry()
+    one.evaluate("judge", decision="selected")
+    one.evaluate("judge", decision="rejected", subject=f"{other.name}@0")
+    assert chosen(log, [task, one, other]) == one.name
+    other.evaluate("judge", decision="selected")
+    assert chosen(log, [task, one, other]) == other.name
+    # It is about another than it stands in.
+    task.evaluate("judge", decision="selected", subject=f"{one.name}@0")
+    assert chosen(log, [task, one, other]) == one.name
+    # What it is about is not merged: then it selects where it stands.
+    assert chosen(log, [other, task]) == "t"
+    assert trace.merge(log, [one, other], policy="select", selected=other).last == other.last
+
+
+def test_the_last_of_decisions_of_one_moment_selects(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    retry = task.retry()
+    moment = 2**62
+    for branch in (task, retry, retry, task):
+        about = (
+            b'{"event":"evaluation","evaluator_id":"j","decision":"selected","subject_ref":"%s@0"}'
+        )
+        task.stream.append(about % branch.name.encode(), timestamp=moment)
+    assert chosen(log, [task, retry]) == "t"
+    task.stream.append(about % b"t/retry-1", timestamp=moment)
+    assert chosen(log, [retry, task]) == retry.name
+
+
+def chosen(log: transit.Log, tasks: list[trace.Task]) -> object:
+    plan = trace.merge(log, tasks, policy="select").stream.merge_plan
+    assert plan is not None
+    return plan.params["selected"]
+
+
+def test_a_merge_is_named_after_its_task_or_as_it_is_told(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    ask(task, "base")
+    retry = task.retry()
+    names = [
+        trace.merge(log, [task, retry], policy="append", name=name).name
+        for name in (None, None, "mine")
+    ]
+    assert names[0] == "t/merge-1"
+    assert names[2] == "mine"
+    assert trace.read(log, names[0]).trace_kind == "merge"
+
+
+def test_a_merge_that_cannot_be_is_refused_and_leaves_nothing(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    ask(task, "base")
+    retry = task.retry()
+    bad: list[dict[str, Any]] = [
+        {"tasks": [], "policy": "append"},
+        {"tasks": task, "policy": "append"},
+        {"tasks": [task, "t/retry-1"], "policy": "append"},
+        {"tasks": [task, retry], "policy": "select"},
+        {"tasks": [task, retry], "policy": "select", "selected": "t"},
+        {"tasks": [task, retry], "policy": "append", "selected": retry},
+    ]
+    for arguments in bad:
+        with pytest.raises(transit.InvalidInputError):
+            trace.merge(log, **arguments)
+    outside = trace.task(log, "u")
+    with pytest.raises(transit.TransitError):
+        trace.merge(log, [task, retry], policy="select", selected=outside)
+    with pytest.raises(transit.NotFoundError):
+        trace.merge(log, [task, retry], policy="vote")
+    assert not any(stream.kind == "merge" for stream in log.streams())
