@@ -533,6 +533,34 @@ def test_gathered_coroutines_go_live_at_any_call(log: transit.Log, live_from: in
             assert event.result == requested[event.call_id]["url"] * 2
 
 
+def test_outcomes_come_in_the_order_of_then(log: transit.Log) -> None:
+    def program() -> list[str]:
+        ended = []
+
+        async def one(name: str, rounds: int) -> None:
+            await fetch(name, rounds)
+            ended.append(name)
+
+        async def main() -> None:
+            here().message("user", "go")
+            await asyncio.gather(one("slow", 9), one("middle", 5), one("quick", 1))
+            await fetch("last")
+
+        asyncio.run(main())
+        return ended
+
+    first = record(log, program)
+    assert first == ["quick", "middle", "slow"]
+    with trace.replay(log, "t"):
+        assert program() == first
+    with trace.replay(log, "t", live_from=2) as replay:
+        program()
+    found = [record.event for record in trace.read(log, replay.stream)]
+    names = {e.call_id: e.arguments["url"] for e in found if isinstance(e, trace.CallRequest)}
+    results = [names[e.call_id] for e in found if isinstance(e, trace.CallResult)]
+    assert results[:2] == ["middle", "slow"], "those brought along, as they came then"
+
+
 def test_an_outcome_that_was_recorded_after_the_fork_is_brought_along(log: transit.Log) -> None:
     def program() -> Any:
         async def main() -> Any:

@@ -27,8 +27,9 @@ def enter(task: object) -> None:
 
 
 def leave(task: object) -> None:
-    """End the innermost block, when it is that of `task`."""
+    """End the innermost block of `task`; a generator's may end out of order, or elsewhere."""
     tasks = _tasks.get()
-    # Another one when a generator's block ends in another context than it began in.
-    if tasks and tasks[-1] is task:
-        _tasks.set(tasks[:-1])
+    for place in reversed(range(len(tasks))):
+        if tasks[place] is task:
+            _tasks.set((*tasks[:place], *tasks[place + 1 :]))
+            return
