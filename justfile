@@ -26,9 +26,33 @@ fmt:
     ruff format .
     ruff check --fix .
 
-# Measure.
+# Measure transit beside raw baselines made in the same run.
 bench *arguments:
     python -m benchmarks {{ arguments }}
+
+# Measure transit beside other systems, those that are installed: `uv pip install -e '.[peers]'`.
+bench-peers *arguments:
+    python -m benchmarks.contests {{ arguments }}
+
+# Measure how costs grow with records, streams and branches of branches.
+bench-growth *arguments:
+    python -m benchmarks.growth {{ arguments }}
+
+# Fail when one of five workloads became more than twice as slow as the checked-in ratio to raw.
+bench-guard *arguments:
+    python -m benchmarks.guard {{ arguments }}
+
+# Measure this tree beside another revision of it: `just bench-compare HEAD~1 append- replay-`.
+bench-compare ref *arguments:
+    python -m benchmarks.compare --to {{ quote(ref) }} {{ arguments }}
+
+# Count the system calls of one append of each system, with strace.
+bench-syscalls *arguments:
+    python -m benchmarks.syscalls {{ arguments }}
+
+# Write what `--json` of the three kept into docs/benchmarks.md, and its plots.
+bench-page *arguments:
+    python -m benchmarks.page {{ arguments }}
 
 # Record a few agent runs and read them back.
 example:

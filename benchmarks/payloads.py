@@ -43,7 +43,8 @@ _WEIGHTS = list(accumulate(1 / place for place in range(2, len(_WORDS) + 2)))
 _TOOLS = ("bash", "edit", "open", "search_dir", "search_file", "submit", "python", "web_fetch")
 
 
-def _text(rng: random.Random, words: int) -> str:
+def text(rng: random.Random, words: int) -> str:
+    """Words of `rng`'s choice."""
     return " ".join(rng.choices(_WORDS, cum_weights=_WEIGHTS, k=words))
 
 
@@ -51,7 +52,7 @@ def payloads(count: int, size: int = RECORD_BYTES) -> list[bytes]:
     """`count` payloads of `size` bytes of text each; a few thousand different ones in turn."""
     rng = random.Random("payloads")
     different = [
-        _text(rng, size // 4 + 1).encode().ljust(size)[:size] for _ in range(min(count, _DIFFERENT))
+        text(rng, size // 4 + 1).encode().ljust(size)[:size] for _ in range(min(count, _DIFFERENT))
     ]
     whole, rest = divmod(count, len(different))
     return different * whole + different[:rest]
@@ -81,12 +82,12 @@ def _event(rng: random.Random, step: int, time_ns: int) -> dict[str, object]:
         "tool": tool,
         "args": {
             "path": path,
-            "query": _text(rng, 4),
+            "query": text(rng, 4),
             "options": {"limit": rng.randrange(10, 500), "recursive": rng.random() < 0.5},
         },
         "usage": {"in": rng.randrange(400, 30_000), "out": rng.randrange(10, 2_000)},
         "cost": round(rng.random() / 10, 6),
-        "text": _text(rng, rng.randrange(30, 68)),
+        "text": text(rng, rng.randrange(30, 68)),
     }
 
 

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS_MAX = 600
 
 
-def start(*arguments: str, compiled: str | None = None) -> subprocess.Popen[str]:
-    """A Python process that finds transit and this package; its output is a pipe.
+def start(*arguments: str, compiled: str | None = None, tree: Path = ROOT) -> subprocess.Popen[str]:
+    """A Python process that finds transit and this package in `tree`; all it says is in pipes.
 
     compiled: a folder for bytecode, as an installed program has it; None: as the environment says.
     """
@@ -24,8 +24,8 @@ def start(*arguments: str, compiled: str | None = None) -> subprocess.Popen[str]
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment["PYTHONPYCACHEPREFIX"] = compiled
     return subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment,
+        [sys.executable, *arguments], cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
 

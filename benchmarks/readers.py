@@ -1,33 +1,24 @@
-"""The other process of the tail benchmark: prints, for each record, how late it was, nanoseconds.
+"""The other process of the tail benchmarks: prints, for each record, how late it was, nanoseconds.
 
-Run as `python -m benchmarks.readers transit|inotify|polling PATH COUNT`. The clock is one for all
-processes of a machine: perf_counter() is CLOCK_MONOTONIC on Linux, mach_absolute_time() on macOS.
+Run as `python -m benchmarks.readers KIND PATH COUNT`: "inotify" and "polling" read a plain file,
+any other kind is the name of a system, whose store is in the folder PATH.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import sys
 import time
 from collections.abc import Iterator
 
-import transit
+from benchmarks.latency import lateness_ns
 from benchmarks.payloads import RECORD_BYTES
 from benchmarks.places import STREAM
+from benchmarks.systems import load
 
-STAMP = struct.Struct("<q")
 POLL_S = 0.001
-TIMEOUT_S = 60.0
 IN_MODIFY = 0x2
-
-
-def tailed(path: str) -> Iterator[bytes]:
-    """What transit's own reader sees."""
-    with transit.open(path, mode="read") as log:
-        for record in log.stream(STREAM).tail(start=0, timeout=TIMEOUT_S):
-            yield record.payload
 
 
 def watched(path: str) -> Iterator[bytes]:
@@ -56,18 +47,20 @@ def _new_records(fd: int) -> Iterator[bytes]:
         yield data[at : at + RECORD_BYTES]
 
 
-KINDS = {"transit": tailed, "inotify": watched, "polling": polled}
+KINDS = {"inotify": watched, "polling": polled}
 
 
 def main(kind: str, path: str, count: int) -> None:
     latencies = []
+    payloads = KINDS[kind](path) if kind in KINDS else load(kind)().tail(path, STREAM)
     print("ready", flush=True)
-    for payload in KINDS[kind](path):
-        seen = time.perf_counter_ns()
-        latencies.append(seen - STAMP.unpack_from(payload)[0])
+    for payload in payloads:
+        latencies.append(lateness_ns(payload))
         if len(latencies) == count:
             break
-    print(*latencies, sep="\n")
+    print(*latencies, sep="\n", flush=True)
+    # Clients of servers have threads that would wait for more.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -61,14 +61,18 @@ def machine(folder: str) -> Machine:
 
 def table(results: Sequence[Result]) -> str:
     """One aligned line a result, then what was remarked."""
-    rows = [HEAD, *map(_row, results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = [aligned([HEAD, *map(_row, results)])]
     lines += [f"{r.facts.name}: {r.remark}" for r in results if r.remark]
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells with their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def explain(results: Sequence[Result]) -> str:
@@ -80,8 +84,8 @@ def explain(results: Sequence[Result]) -> str:
     )
 
 
-def to_json(report: Report) -> bytes:
-    """The report as indented JSON."""
+def to_json(report: msgspec.Struct) -> bytes:
+    """A report as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
@@ -92,22 +96,24 @@ def _row(result: Result) -> tuple[str, ...]:
     ratio = "–" if math.isinf(result.ratio.median) else f"{result.ratio.median:.2f}"
     return (
         facts.name,
-        _spread(result.figures["raw"]),
-        _spread(result.figures["transit"]),
+        spread(result.figures["raw"]),
+        spread(result.figures["transit"]),
         facts.unit,
         ratio,
-        f"{sign} {_number(facts.aim.bound)}{times}",
-        f"{_number(result.measured)}{times}",
+        f"{sign} {number(facts.aim.bound)}{times}",
+        f"{number(result.measured)}{times}",
         "yes" if result.reached else "NO",
     )
 
 
-def _spread(figures: Figures) -> str:
-    low, high = _number(figures.low), _number(figures.high)
-    return f"{_number(figures.median)} ({low} … {high})"
+def spread(figures: Figures) -> str:
+    """The median, with the lowest and the highest."""
+    low, high = number(figures.low), number(figures.high)
+    return f"{number(figures.median)} ({low} … {high})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits that matter, or all before the point."""
     if not value or abs(value) >= 1000:
         return f"{value:,.0f}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

@@ -63,23 +63,29 @@ def run_all(
 
 
 def run_one(workload: Workload, folder: str, runs: int, *, quick: bool) -> Result:
-    """Set the workload up, run both sides in turns, and judge the medians."""
+    """Set the workload up, and run both sides in turns."""
     facts = workload.facts
     records = max(1, facts.records // QUICK_DIVISOR) if quick else facts.records
     workload.setup(folder, records)
     raw: list[float] = []
     ours: list[float] = []
     for _ in range(min(runs, facts.runs_max or runs)):
-        raw.append(_once(workload.raw))
-        ours.append(_once(workload.ours))
+        raw.append(collected(workload.raw))
+        ours.append(collected(workload.ours))
+    return judged(facts, records, raw, ours, workload.remark)
+
+
+def judged(facts: Facts, records: int, raw: list[float], ours: list[float], remark: str) -> Result:
+    """The row that these runs make, pair by pair."""
     # A baseline of nothing has no ratio: infinite, which JSON writes as null.
     ratio = summary([b / a if a else float("inf") for a, b in zip(raw, ours, strict=True)])
     figures = {"raw": summary(raw), "transit": summary(ours)}
     measured = ratio.median if facts.aim.of == "ratio" else figures["transit"].median
     reached = facts.aim.reached(measured, facts.better)
-    return Result(facts, records, figures, ratio, measured, reached, workload.remark)
+    return Result(facts, records, figures, ratio, measured, reached, remark)
 
 
-def _once(work: Callable[[], float]) -> float:
+def collected(work: Callable[[], float]) -> float:
+    """The figure of one run, which begins without garbage of the one before."""
     gc.collect()
     return work()

@@ -14,6 +14,7 @@ from benchmarks.workloads.audit_bodies import AuditBodies
 from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
 from benchmarks.workloads.chain import Chain
 from benchmarks.workloads.columns import Columns
+from benchmarks.workloads.command_read import CommandRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
@@ -27,13 +28,15 @@ from benchmarks.workloads.restore import Restore
 from benchmarks.workloads.size_on_disk import SizeOnDisk
 from benchmarks.workloads.tail import Tail
 from benchmarks.workloads.tiered_append import TieredLatency, TieredRequests
+from benchmarks.workloads.trace_event import TraceEvent
 from benchmarks.workloads.transfer_memory import TransferMemory
 
 Maker = Callable[[], Workload]
 RemoteMaker = Callable[[Rig], Workload]
 
 ALL: tuple[Maker, ...] = (
-    AppendMany,
+    partial(AppendMany, "append-many-os", 400_000),
+    partial(AppendMany, "append-many-os-unsealed", 100_000),
     DurableBatches,
     partial(DurableOne, threads=1, aim=1.0, records=400),
     partial(DurableOne, threads=8, aim=1.6, records=3_200),
@@ -69,6 +72,8 @@ ALL: tuple[Maker, ...] = (
     partial(Tail, 50, "polling", 100),
     partial(Tail, 99, "polling", 400),
     SizeOnDisk,
+    TraceEvent,
+    CommandRead,
     partial(OpenMany, "seconds", sealed=True),
     partial(OpenMany, "seconds", sealed=False),
     partial(OpenMany, "megabytes", sealed=True),
@@ -104,6 +109,15 @@ def names() -> list[str]:
     """The names of all workloads."""
     rig = Rig(server_of({}), Prices())
     return [make().facts.name for make in (*chosen([]), *chosen_remote([], rig))]
+
+
+def workload(name: str) -> Workload:
+    """The workload of this machine alone that is called exactly that; KeyError for none."""
+    for make in ALL:
+        made = make()
+        if made.facts.name == name:
+            return made
+    raise KeyError(name)
 
 
 def chosen(starts: Sequence[str]) -> list[Maker]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
+from benchmarks.baselines import append_each
 from benchmarks.payloads import RECORD_BYTES, payloads
-from benchmarks.places import new_stream, raw_file
+from benchmarks.places import new_stream
 from benchmarks.workload import Aim, Facts
 
 
@@ -33,11 +34,7 @@ class AppendOne:
         self._payloads = payloads(records)
 
     def raw(self) -> float:
-        with raw_file(self._folder) as fd:
-            start = perf_counter()
-            for payload in self._payloads:
-                os.write(fd, payload)
-            return len(self._payloads) / (perf_counter() - start)
+        return len(self._payloads) / append_each(self._folder, self._payloads, os.write)
 
     def ours(self) -> float:
         with new_stream(self._folder, self._durability) as stream:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 
+from benchmarks.baselines import append_batches, write_synced
 from benchmarks.payloads import RECORD_BYTES, payloads
-from benchmarks.places import new_stream, raw_file
+from benchmarks.places import new_stream
 from benchmarks.workload import Aim, Facts
 
 COUNT = 100
@@ -34,12 +34,7 @@ class DurableBatches:
         self._records = records
 
     def raw(self) -> float:
-        with raw_file(self._folder) as fd:
-            start = perf_counter()
-            for batch in self._batches:
-                os.write(fd, b"".join(batch))
-                os.fdatasync(fd)
-            return self._records / (perf_counter() - start)
+        return self._records / append_batches(self._folder, self._batches, write_synced)
 
     def ours(self) -> float:
         with new_stream(self._folder, "local") as stream:

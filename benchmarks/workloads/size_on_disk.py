@@ -40,9 +40,8 @@ class SizeOnDisk:
         with transit.open(path, durability="os") as log:
             stream = log.create(STREAM)
             for block in event_blocks(records):
-                data = b"".join(block)
-                size += len(data)
-                compressed += len(zstd.compress(data, LEVEL))
+                size += sum(map(len, block))
+                compressed += compressed_bytes(block)
                 stream.append_many(block)
             log.seal()
         self._raw = compressed / records
@@ -57,3 +56,8 @@ class SizeOnDisk:
 
     def close(self) -> None:
         pass
+
+
+def compressed_bytes(block: list[bytes]) -> int:
+    """How large the payloads of a block are as one zstd frame, bytes."""
+    return len(zstd.compress(b"".join(block), LEVEL))
