@@ -274,7 +274,7 @@ def test_what_a_branch_begins_with_is_what_the_history_holds_up_to_there(
             assert begun_with.number(bytes([n])) == wanted.number(bytes([n]))
     begun.passed([b"new"])
     assert whole.parts.number(b"new") is None
-    assert begun.parts.number(b"new") == len(expected.parts)
+    assert begun.parts.number(b"new") == len(expected.parts.digests)
 
 
 def test_a_branch_of_a_branch_knows_what_its_own_marks_say() -> None:
@@ -282,7 +282,7 @@ def test_a_branch_of_a_branch_knows_what_its_own_marks_say() -> None:
     for n in range(5):
         known.passed([bytes([n])])
     begun = [known.until(4).until(stop) for stop in range(6)]
-    assert [len(each.parts) for each in begun] == [0, 1, 2, 3, 4, 4]
+    assert [len(each.parts.digests) for each in begun] == [0, 1, 2, 3, 4, 4]
 
 
 # Damage

@@ -29,7 +29,7 @@ condition that nothing came in between, and a reader goes by the origin of a rec
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -119,9 +119,6 @@ class Numbering:
         backwards = range(len(self.digests) - 1, -1, -1)
         self._numbers = dict(zip(reversed(self.digests), backwards, strict=True))
 
-    def __len__(self) -> int:
-        return len(self.digests)
-
     def add(self, digest: bytes) -> None:
         """The next number is this one's."""
         self._numbers.setdefault(digest, len(self.digests))
@@ -151,11 +148,12 @@ class KnownParts:
         """Take in what was appended since, by whomever."""
         for record in stream.read(self.stop):
             brought = _brought_by(record.payload)
-            for part in brought.parts:
-                self.parts.add(_digest(bytes(part)))
+            # A list is about parts of its own record too, so these are taken in first.
+            self.passed([_digest(bytes(part)) for part in brought.parts])
             for base, runs in brought.lists:
                 self.lists.add(self._list_digest(base, runs))
-            self.passed()
+            if brought.lists:
+                self._marks.append((self.stop, len(self.parts.digests), len(self.lists.digests)))
 
     def _list_digest(self, base: int, runs: _Runs) -> bytes:
         parts, lists = self.parts.digests, self.lists.digests
@@ -165,16 +163,17 @@ class KnownParts:
         items = (parts[n] for first, count in runs for n in range(first, first + count))
         return _longer(b"" if base < 0 else lists[base], items)
 
-    def passed(self, parts: Iterable[bytes] = (), lists: Iterable[bytes] = ()) -> None:
+    def passed(self, parts: Collection[bytes] = (), lists: Collection[bytes] = ()) -> None:
         """A record more, and what else it brought along."""
+        self.stop += 1
+        if not parts and not lists:
+            # Most events: a task that records must not wait here.
+            return
         for digest in parts:
             self.parts.add(digest)
         for digest in lists:
             self.lists.add(digest)
-        self.stop += 1
-        counts = (len(self.parts), len(self.lists))
-        if counts != (self._marks[-1][1:] if self._marks else (0, 0)):
-            self._marks.append((self.stop, *counts))
+        self._marks.append((self.stop, len(self.parts.digests), len(self.lists.digests)))
 
     def until(self, stop: int) -> KnownParts:
         """What the history up to before offset `stop` holds: what a branch begins with."""
@@ -191,13 +190,16 @@ class KnownParts:
 class _New(Generic[_T]):
     """What a record has to bring along of one kind, after what is known."""
 
+    __slots__ = ("_known", "_numbers", "_start", "contents")
+
     def __init__(self, known: Numbering) -> None:
         self._known = known
+        self._start = len(known.digests)
         self._numbers: dict[bytes, int] = {}
         self.contents: list[_T] = []
 
     @property
-    def digests(self) -> Iterable[bytes]:
+    def digests(self) -> Collection[bytes]:
         """In order of number."""
         return self._numbers
 
@@ -208,7 +210,7 @@ class _New(Generic[_T]):
 
     def add(self, digest: bytes, content: _T) -> int:
         """The number of one that is brought along."""
-        number = self._numbers[digest] = len(self._known) + len(self._numbers)
+        number = self._numbers[digest] = self._start + len(self._numbers)
         self.contents.append(content)
         return number
 
@@ -217,7 +219,7 @@ class Packing:
     """One record in the making: packs its fields, and collects what it has to bring along."""
 
     def __init__(self, known: KnownParts) -> None:
-        self._count_known = len(known.parts)
+        self._count_known = len(known.parts.digests)
         self._used: list[bytes] = []
         self._refers = False
         self.parts: _New[bytes] = _New(known.parts)
