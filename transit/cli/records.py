@@ -134,12 +134,16 @@ def _texts(payloads: Sequence[bytes]) -> tuple[Iterable[str], Iterable[Encoding]
 
 def moment_texts(timestamps: Sequence[int]) -> Iterator[str]:
     """RFC 3339 for each; the text of a second is made once for neighbours that share it."""
-    last, text = None, ""
+    last, second, start, text = None, "", 0, ""
     for timestamp in timestamps:
-        seconds, rest = divmod(timestamp, SECOND_NS)
-        if seconds != last:
-            last, text = seconds, second_text(seconds)
-        yield f"{text}.{rest:09d}Z"
+        # Records of one frame share their time.
+        if timestamp != last:
+            last = timestamp
+            if not second or not 0 <= timestamp - start < SECOND_NS:
+                seconds = timestamp // SECOND_NS
+                second, start = second_text(seconds), seconds * SECOND_NS
+            text = f"{second}.{timestamp - start:09d}Z"
+        yield text
 
 
 def plain_headers(headers: Sequence[Mapping[str, str]]) -> Iterator[dict[str, str]]:

@@ -167,7 +167,7 @@ class KnownParts:
         """A record more, and what else it brought along."""
         self.stop += 1
         if not parts and not lists:
-            # Most events: a task that records must not wait here.
+            # Nothing to number, and no mark: most records.
             return
         for digest in parts:
             self.parts.add(digest)

@@ -155,8 +155,9 @@ class Task:
         tool_call_id: the model's id of the call; None: a new one.
         """
         check_text(name, "tool name")
-        call_id = new_id("call") if tool_call_id is None else tool_call_id
-        check_text(call_id, "tool_call_id")
+        if tool_call_id is not None:
+            check_text(tool_call_id, "tool_call_id")
+        call_id = tool_call_id or new_id("call")
         offset = self._write(ToolRequest(tool_call_id=call_id, tool_name=name, arguments=arguments))
         return ToolCall(self._write, call_id, name, offset)
 
@@ -366,7 +367,7 @@ class Task:
         offset = append(payload, headers=headers, durability=self.durability).offset
         with self._lock:
             if offset == self._known.stop:
-                self._known.passed()
+                self._known.stop = offset + 1
         return offset
 
     def _write_packed(self, kind: type[Event], make: Callable[[Packing], Event]) -> int:
