@@ -54,6 +54,10 @@ bench-syscalls *arguments:
 bench-page *arguments:
     python -m benchmarks.page {{ arguments }}
 
+# Look for broken promises for so many seconds: crash states, and every n-th system call.
+soak seconds='3600' *seed:
+    python tests/crash/soak.py {{ seconds }} {{ seed }}
+
 # Record a few agent runs and read them back.
 example:
     python examples/record_agent_runs.py

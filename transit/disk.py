@@ -178,6 +178,7 @@ class Lock:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._pid = os.getpid()
         with translated(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
@@ -234,6 +235,11 @@ class Lock:
         """
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            if self._pid == os.getpid():
+                # A process that another thread is just starting has a copy until it runs, which
+                # would keep the lock for that long.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
 

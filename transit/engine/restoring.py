@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from transit.config import Settings
-from transit.disk import Lock, is_folder, list_folder, make_folder, put_if_absent
+from transit.disk import (
+    Lock,
+    is_folder,
+    list_folder,
+    make_folder,
+    put_if_absent,
+    sync_folder,
+)
 from transit.engine.attaching import RemoteAddress, attach, check_settings
 from transit.engine.opening import LOCK_FILE, folder_of, make_folders, tidy_up
 from transit.errors import AlreadyExistsError, InvalidInputError
@@ -116,6 +123,8 @@ class _Target:
         try:
             self._lock.acquire()
             self._lock.sign()
+            # By this name the next restore knows the folder: it is durable before any other is.
+            sync_folder(self._root)
             if FORMAT_FILE in list_folder(self._root):
                 raise AlreadyExistsError(f"{self._root}: another process just restored it")
             make_folders(self._root)
