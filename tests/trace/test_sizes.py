@@ -98,11 +98,11 @@ def anthropic(chance: random.Random) -> Iterator[Call]:
             {"type": "tool_use", "id": f"toolu_{n + 1}", "name": "bash", "input": {"cmd": "ls"}},
         ]
         request = {
-            "model": "claude", "max_tokens": 4096, "system": system, "tools": tools,
+            "model": "some-model", "max_tokens": 4096, "system": system, "tools": tools,
             "messages": list(messages),
         }  # fmt: skip
         around = {
-            "id": f"msg_{chance.randbytes(12).hex()}", "type": "message", "model": "claude",
+            "id": f"msg_{chance.randbytes(12).hex()}", "type": "message", "model": "some-model",
             "stop_reason": "tool_use", "usage": {"input_tokens": 100 * n, "output_tokens": n},
         }  # fmt: skip
         answer = {"role": "assistant", "content": content}
