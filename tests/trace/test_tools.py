@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 
 import transit
 from transit import trace
+from transit.trace.ids import new_id
 
 
 @pytest.fixture
@@ -124,3 +126,17 @@ def test_open_calls_are_those_without_an_outcome(task: trace.Task) -> None:
     first.result()
     third.partial()
     assert trace.read(task.log, "t").open_calls == ()
+
+
+def test_a_forked_child_gives_ids_of_its_own() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, new_id("call").encode())
+        os._exit(0)
+    ours = new_id("call")
+    os.waitpid(child, 0)
+    assert os.read(read, 100).decode() != ours
+    assert new_id("call") != ours
+    os.close(read)
+    os.close(write)

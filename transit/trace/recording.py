@@ -8,7 +8,6 @@ may be used from several threads and from asyncio.
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,6 +49,7 @@ from transit.trace.events import (
     check_texts,
     encode_json,
 )
+from transit.trace.ids import new_id
 from transit.trace.parts import KnownParts, Packing
 from transit.trace.tools import ToolCall
 
@@ -363,8 +363,9 @@ class Task:
     def _write(self, event: Event) -> int:
         """Append an event that has no parts."""
         payload = encode_json(event)
-        append, headers = self.stream.append, self._headers()
-        offset = append(payload, headers=headers, durability=self.durability).offset
+        headers = IN_CALL if in_call.get() is self else None
+        receipt = self.stream.append(payload, headers=headers, durability=self.durability)
+        offset = receipt.offset
         with self._lock:
             if offset == self._known.stop:
                 self._known.stop = offset + 1
@@ -398,11 +399,6 @@ class Task:
 def current() -> Task | None:
     """The task whose `with` block this code runs in, None outside of any."""
     return cast(Task | None, innermost())
-
-
-def new_id(what: str) -> str:
-    """An id nobody else has: 64 random bits."""
-    return f"{what}-{os.urandom(8).hex()}"
 
 
 def describe(task_id: str, actor: str, reason: str) -> dict[str, Scalar]:
