@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from time import perf_counter
@@ -85,7 +86,7 @@ def level_for(system: System, level: Level | None) -> Level:
     return "buffered" if "buffered" in system.durability else "durable"
 
 
-class Fresh:
+class Fresh(ABC):
     """What contests about writing have in common: a new store for every run, outside the clock."""
 
     facts: ContestFacts
@@ -107,9 +108,9 @@ class Fresh:
         finally:
             shutil.rmtree(place)
 
+    @abstractmethod
     def work(self, system: System, folder: str) -> Score:
         """The run itself, with the system open in `folder`."""
-        raise NotImplementedError
 
     def leave(self, system: System) -> None:
         """Every run closed it."""

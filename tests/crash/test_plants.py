@@ -121,15 +121,22 @@ def test_every_plant_has_a_way_to_be_found() -> None:
 
 @pytest.mark.parametrize("name", BY_STATES)
 def test_states_after_a_crash_show_the_bug(name: str, tmp_path: Path) -> None:
-    history = HISTORIES[BY_STATES[name]](0)
+    # Which of two processes comes first is not the history's to say, so a race gets more tries.
+    tries = 6 if BY_STATES[name] == "shared" else 1
+    assert any(shown(name, seed, tmp_path / str(seed)) for seed in range(tries))
+
+
+def shown(name: str, seed: int, folder: Path) -> bool:
+    """Whether one run with the bug ends in an error, or in states that break a promise."""
+    folder.mkdir()
+    history = HISTORIES[BY_STATES[name]](seed)
     try:
-        outcome = explore(history, tmp_path, states_max=500, planted=name, violations_max=1)
+        outcome = explore(history, folder, states_max=500, planted=name, violations_max=1)
     except RuntimeError as error:
-        # So wrong that the history does not even run.
         print(error)
-        return
+        return True
     print(outcome.violations)
-    assert outcome.violations
+    return bool(outcome.violations)
 
 
 def test_a_file_system_that_takes_writes_in_parts_shows_the_bug(tmp_path: Path) -> None:

@@ -88,6 +88,19 @@ def test_a_fast_forward_goes_on_where_the_longest_is(log: transit.Log) -> None:
         trace.merge(log, [task, retry], policy="fast-forward")
 
 
+@pytest.mark.parametrize("policy", ["append", "fast-forward"])
+def test_the_end_of_a_parents_run_is_not_that_of_the_merge(log: transit.Log, policy: str) -> None:
+    with trace.task(log, "t") as task:
+        ask(task, "base")
+    parents = [task, task.retry()]
+    merged = trace.merge(log, parents, policy=policy)
+    assert trace.read(log, "t").ended == trace.RunEnd(status="completed")
+    assert trace.read(log, merged.name).ended is None
+    with merged:
+        ask(merged, "more")
+    assert trace.read(log, merged.name).ended == trace.RunEnd(status="completed")
+
+
 def test_a_policy_that_turns_histories_around_gives_every_request_as_it_was_asked(
     log: transit.Log,
 ) -> None:

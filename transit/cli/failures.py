@@ -24,7 +24,6 @@ import msgspec
 INTERNAL: Final = 1
 USAGE: Final = 2
 NOT_FOUND: Final = 3
-EXISTS: Final = 4
 PERMISSION: Final = 6
 CORRUPT: Final = 7
 IO: Final = 8

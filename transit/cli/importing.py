@@ -286,8 +286,11 @@ class Importer:
             entries = source.entries(record_bytes_max)
             ahead = next(entries, None)
             while ahead is not None:
-                _, entry = ahead
-                assert isinstance(entry, StreamEntry)
+                place, entry = ahead
+                if not isinstance(entry, StreamEntry) or entry != self._plan.entries.get(
+                    entry.name
+                ):
+                    raise damaged(place, expected="the stream read before", found="another line")
                 rest = _Records(entries)
                 yield self._make(entry, rest)
                 ahead = rest.after
@@ -365,14 +368,14 @@ class Importer:
                 waiting.append((child, made))
 
     def _merge(self, entry: StreamEntry) -> Stream:
-        assert entry.policy is not None
         named = self._plan.name
         parents = [Position(named(each.stream), each.offset) for each in entry.parents]
         base = Position(named(entry.base.stream), entry.base.offset) if entry.base else None
         params = dict(entry.params)
-        if entry.policy == "select":
+        policy = entry.policy or ""
+        if policy == "select":
             params["selected"] = named(str(params.get("selected")))
-        plan = self._log.plan(parents, policy=entry.policy, base=base, params=params)
+        plan = self._log.plan(parents, policy=policy, base=base, params=params)
         if plan.count != entry.inherited or plan.version != entry.version:
             raise damaged(
                 f"merge {named(entry.name)!r}",
@@ -380,7 +383,7 @@ class Importer:
                 found=f"{plan.count} records by version {plan.version}",
             )
         return self._log.merge(
-            named(entry.name), parents, policy=entry.policy, base=base, params=params,
+            named(entry.name), parents, policy=policy, base=base, params=params,
             metadata=entry.metadata, durability="os",
         )  # fmt: skip
 

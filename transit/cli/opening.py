@@ -69,12 +69,6 @@ class Session:
         options = self.configuration.remote_options
         return options if options and address is not None and "://" in address else None
 
-    def object_store(self, address: str | None = None) -> transit.ObjectStore:
-        """The object store at `address`; None: at the remote. The caller closes it."""
-        chosen = self.required_remote() if address is None else address
-        timeout_s = self.configuration.settings.remote_timeout_s
-        return transit.open_store(chosen, self.storage_options(chosen), timeout_s)
-
     def open_read(self) -> transit.Log:
         """The store, for reading. The remote is only asked where segments may be there alone.
 

@@ -14,7 +14,6 @@ import click
 
 from transit.cli.flags import Flags
 from transit.cli.values import (
-    Place,
     parse_duration,
     parse_moment,
     parse_pair,
@@ -123,12 +122,6 @@ def pairs(given: tuple[tuple[str, str], ...]) -> dict[str, str]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise click.UsageError(f"{twice!r} is given twice")
     return mapping
-
-
-def place_of(position: object) -> Place:
-    """A parsed POSITION, for the type checker."""
-    assert isinstance(position, Place)
-    return position
 
 
 def _flags(ctx: click.Context) -> Flags:

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +41,12 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     receipts: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
 
 
-def run_plan(root: Path, lane: Lane, plan: Plan) -> None:
-    """Do the steps of one process below `root`, and mark them there."""
+def run_plan(root: Path, lane: Lane, plan: Plan, meet: Callable[[], object]) -> None:
+    """Do the steps of one process below `root`, and mark them there.
+
+    After the first, which opens the store, `meet` waits for all that run at once: none of them may
+    be done before another has begun, or nobody would write beside anybody.
+    """
     session = Session(root)
     marks = (root / MARK_FILE).open("r+b", buffering=0)
     for number, step in enumerate(plan):
@@ -50,6 +55,8 @@ def run_plan(root: Path, lane: Lane, plan: Plan) -> None:
         receipts = receipts_of(session, step)
         done = Mark(lane, -1, number, -1 if level is None else level, receipts)
         marks.write(msgspec.json.encode(done))
+        if number == 0:
+            meet()
 
 
 def run_history(root: Path, history: History, planted: str = "") -> None:
@@ -94,11 +101,14 @@ def main(root: str, name: str, seed: str, life: str, number: str, planted: str) 
         plant(planted)
     lane = (int(life), int(number))
     plan = HISTORIES[name](int(seed)).lives[lane[0]][lane[1]]
-    # Those that run at once wait for each other, or the first would be done before the last began.
+    run_plan(Path(root), lane, plan, _meet)
+
+
+def _meet() -> None:
+    """Say that this process is ready, and wait until all are."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.read()
-    run_plan(Path(root), lane, plan)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -55,12 +56,12 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something done to a store; this one is nothing."""
+class Step(ABC):
+    """Something done to a store."""
 
+    @abstractmethod
     def run(self, session: Session) -> int | None:
         """Do it; what it reached."""
-        raise NotImplementedError
 
     def foresee(self, model: ModelLog) -> None:
         """Do it to the model; most steps change nothing that a reader sees."""

@@ -23,7 +23,6 @@ CheckpointKind = Literal["final", "intermediate", "handoff", "resume"]
 CheckpointStatus = Literal["success", "incomplete", "failed", "superseded"]
 EndStatus = Literal["completed", "failed", "cancelled"]
 
-TOOL_STATUSES: Final[tuple[str, ...]] = get_args(ToolStatus)
 CHECKPOINT_KINDS: Final[tuple[str, ...]] = get_args(CheckpointKind)
 CHECKPOINT_STATUSES: Final[tuple[str, ...]] = get_args(CheckpointStatus)
 

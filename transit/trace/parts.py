@@ -148,12 +148,12 @@ class KnownParts:
         """Take in what was appended since, by whomever."""
         for record in stream.read(self.stop):
             brought = _brought_by(record.payload)
-            # A list is about parts of its own record too, so these are taken in first.
-            self.passed([_digest(bytes(part)) for part in brought.parts])
+            for part in brought.parts:
+                self.parts.add(_digest(bytes(part)))
+            # A list is about parts of its own record too, which are known by now.
             for base, runs in brought.lists:
                 self.lists.add(self._list_digest(base, runs))
-            if brought.lists:
-                self._marks.append((self.stop, len(self.parts.digests), len(self.lists.digests)))
+            self._end_record(marked=bool(brought.parts or brought.lists))
 
     def _list_digest(self, base: int, runs: _Runs) -> bytes:
         parts, lists = self.parts.digests, self.lists.digests
@@ -165,15 +165,17 @@ class KnownParts:
 
     def passed(self, parts: Collection[bytes] = (), lists: Collection[bytes] = ()) -> None:
         """A record more, and what else it brought along."""
-        self.stop += 1
-        if not parts and not lists:
-            # Nothing to number, and no mark: most records.
-            return
         for digest in parts:
             self.parts.add(digest)
         for digest in lists:
             self.lists.add(digest)
-        self._marks.append((self.stop, len(self.parts.digests), len(self.lists.digests)))
+        self._end_record(marked=bool(parts or lists))
+
+    def _end_record(self, *, marked: bool) -> None:
+        """The record is taken in; most bring nothing along, and need no mark."""
+        self.stop += 1
+        if marked:
+            self._marks.append((self.stop, len(self.parts.digests), len(self.lists.digests)))
 
     def until(self, stop: int) -> KnownParts:
         """What the history up to before offset `stop` holds: what a branch begins with."""

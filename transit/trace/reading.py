@@ -143,6 +143,9 @@ class Trace:
         """How the run of this very stream ended; None while it is open, or died."""
         ended = None
         for record in self.stream.read(self._own_start):
+            if record.origin.stream != self.name:
+                # A merge begins with what it took from its parents, ends of their runs among it.
+                continue
             event = decode_event(record.payload)
             if isinstance(event, RunEnd):
                 ended = event
