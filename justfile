@@ -50,6 +50,10 @@ bench-compare ref *arguments:
 bench-syscalls *arguments:
     python -m benchmarks.syscalls {{ arguments }}
 
+# Say where the time of a workload goes, with py-spy: `just bench-profile append-os`.
+bench-profile *arguments:
+    python -m benchmarks.profiles {{ arguments }}
+
 # Write what `--json` of the three kept into docs/benchmarks.md, and its plots.
 bench-page *arguments:
     python -m benchmarks.page {{ arguments }}

@@ -86,8 +86,8 @@ def level_for(system: System, level: Level | None) -> Level:
     return "buffered" if "buffered" in system.durability else "durable"
 
 
-class Fresh(ABC):
-    """What contests about writing have in common: a new store for every run, outside the clock."""
+class Levelled:
+    """What contests about writing have in common: a system takes part if it has the level."""
 
     facts: ContestFacts
 
@@ -95,6 +95,16 @@ class Fresh(ABC):
         level = level_for(system, self.facts.level)
         if level not in system.durability:
             raise system.lack(level)
+
+    def leave(self, system: System) -> None:
+        """Every run closed it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Fresh(Levelled, ABC):
+    """A contest about writing with a new store for every run, made outside the clock."""
 
     def run(self, system: System, folder: str) -> Score:
         place = os.path.join(folder, "run")
@@ -111,12 +121,6 @@ class Fresh(ABC):
     @abstractmethod
     def work(self, system: System, folder: str) -> Score:
         """The run itself, with the system open in `folder`."""
-
-    def leave(self, system: System) -> None:
-        """Every run closed it."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class Filled:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.contests.contest import ContestFacts, Fresh, Score, level_for
+from benchmarks.contests.contest import ContestFacts, Levelled, Score, level_for
 from benchmarks.payloads import event_blocks
 from benchmarks.places import STREAM, folder_bytes
 from benchmarks.systems.system import System
 from benchmarks.workloads.size_on_disk import compressed_bytes
 
 
-class Size(Fresh):
+class Size(Levelled):
     """Everything below the store's folder, after settling and closing."""
 
     facts = ContestFacts(

@@ -47,7 +47,7 @@ def test_ci_reads_the_command_from_the_readme(name: str, body: str) -> None:
     assert shown.stdout == body
 
 
-def test_ci_runs_the_two_commands_then_just_check() -> None:
+def test_ci_runs_the_two_commands_then_judges_the_tree_and_its_speed() -> None:
     for name in NAMES:
         assert f"{name}_command=$(readme_command {name})" in SCRIPT
     runs = re.findall(r"^run_in (.*)$", SCRIPT, re.MULTILINE)
@@ -55,6 +55,7 @@ def test_ci_runs_the_two_commands_then_just_check() -> None:
         '"$work/run" "$run_command"',
         '"$work/test" "$test_command"',
         '"$work/test" ".venv/bin/just check"',
+        '"$work/test" ".venv/bin/just bench-guard"',
     ]
 
 
@@ -62,7 +63,7 @@ def test_ci_installs_nothing_but_missing_debian_packages() -> None:
     assert not re.search(r"\b(pip3?|uv|pipx|poetry|hatch|conda)\b", SCRIPT)
     assert re.findall(r"apt-get install.*", SCRIPT) == ['apt-get install -y -qq "$@"']
     calls = re.findall(r"debian_install (\S+)", SCRIPT)
-    assert calls == ["python3-venv", "strace", "fuse3"]
+    assert calls == ["python3-venv", "strace", "fuse3", "redis-server"]
 
 
 def test_ci_is_executable_and_stops_at_the_first_failure() -> None:

@@ -7,6 +7,7 @@ frame is checked as everywhere; only the objects between are left out.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from typing import Final
 
@@ -23,6 +24,8 @@ from transit.format.frame import (
 from transit.format.record import CHUNK, Chunk, Columns, encode_chunk, measure
 
 _UINT64: Final = 2**64 - 1
+# A frame's header, its checksum and the header of its first chunk, read by one call.
+_HEAD: Final = struct.Struct(FRAME.format + CHECKSUM.format[1:] + CHUNK.format[1:])
 
 
 def gather(file: File, seed: int, stream: int, first: int, positions: array[int]) -> Chunk | None:
@@ -33,31 +36,32 @@ def gather(file: File, seed: int, stream: int, first: int, positions: array[int]
     """
     start = positions[0]
     slab = file.read_at(start, positions[-1] - start)
-    view = memoryview(slab)
     payloads: list[bytes] = []
     times: list[int] = []
     headers: list[bytes] = []
+    unpack = _HEAD.unpack_from
     for offset, position in enumerate(positions[:-1], first):
         at = position - start
-        body = at + FRAME_BYTES
-        if body + CHUNK.size > len(slab):
+        if at + _HEAD.size > len(slab):
             return None
-        magic, size, stated, _, _, records, _, body_sum = FRAME.unpack_from(slab, at)
-        end = body + size
+        (
+            magic, size, stated, _, _, records, _, body_sum, head_sum,
+            found, own, _, _, _, _, _, time, _, table, payload_bytes,
+        ) = unpack(slab, at)  # fmt: skip
+        body = at + FRAME_BYTES
+        end, payload = body + size, body + CHUNK.size + table
         padding = PADDING[size % ALIGNMENT]
         if (
-            magic != FRAME_MAGIC
+            head_sum != checksum(slab[at : at + FRAME.size], seed)
+            or body_sum != checksum(slab[body:end], seed + position & _UINT64)
+            or magic != FRAME_MAGIC
             or stated != position
             or records != 1
-            or checksum(view[at : at + FRAME.size], seed)
-            != CHECKSUM.unpack_from(slab, at + FRAME.size)[0]
-            or checksum(view[body:end], seed + position & _UINT64) != body_sum
             or slab[end : end + len(padding)] != padding
+            or found != stream
+            or own != offset
+            or payload + payload_bytes != end
         ):
-            return None
-        found, own, _, _, _, _, _, time, _, table, payload_bytes = CHUNK.unpack_from(slab, body)
-        payload = body + CHUNK.size + table
-        if found != stream or own != offset or payload + payload_bytes != end:
             return None
         payloads.append(slab[payload:end])
         times.append(time)

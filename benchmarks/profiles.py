@@ -1,0 +1,136 @@
+"""Where the time of a workload goes: py-spy's samples of it, C frames included, by function.
+
+Only samples inside `transit` count, not those of the baseline or of the workload's own setting up.
+Each is counted for the function of transit that runs or waits, with all C code and libraries that
+it calls; the innermost frames say what these are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import transit
+from benchmarks.processes import ROOT
+from benchmarks.report import aligned
+
+# The ten workloads that the report explains.
+NAMES: Final = (
+    "append-many-os-unsealed",
+    "append-many-durable",
+    "append-os",
+    "append-durable-1-thread",
+    "append-durable-8-threads",
+    "replay-records-sealed",
+    "columns-sealed",
+    "random-read-sealed",
+    "branch-batch",
+    "trace-event-os",
+)
+RATE: Final = 500
+SHOWN: Final = 12
+_PACKAGE: Final = os.path.dirname(transit.__file__) + os.sep
+# "function (path:line)" of Python, "function (library)" of C.
+_FRAME: Final = re.compile(r"^(?P<name>.*) \((?P<place>[^()]*)\)$")
+HEAD: Final = ("share", "function of transit", "what it calls last")
+
+
+class Place(NamedTuple):
+    """A function: `module.function` of transit, or a C function's name."""
+
+    ours: str
+    last: str
+
+
+class Profile(NamedTuple):
+    """Samples within transit by function; `outside`: all other samples of the process."""
+
+    inside: Counter[Place]
+    outside: int
+
+
+def place_of(stack: Sequence[str]) -> Place | None:
+    """Whom a sample belongs to; None when nothing of transit is in it."""
+    ours = last = ""
+    for frame in stack:
+        found = _FRAME.match(frame)
+        if found is None:
+            last = frame
+        elif found["place"].startswith(_PACKAGE) or found["place"].startswith("transit/"):
+            path = found["place"].rpartition(":")[0].removeprefix(_PACKAGE).removeprefix("transit/")
+            ours, last = f"{path.removesuffix('.py').replace(os.sep, '.')}.{found['name']}", ""
+        elif ours:
+            last = found["name"]
+    return Place(ours, last) if ours else None
+
+
+def read(lines: Iterable[str]) -> Profile:
+    """The samples of a file in py-spy's raw format: `frame;frame;… count`."""
+    inside: Counter[Place] = Counter()
+    outside = 0
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        place = place_of(stack.split(";"))
+        if place is None:
+            outside += int(count)
+        else:
+            inside[place] += int(count)
+    return Profile(inside, outside)
+
+
+def sampled(name: str, parent: str, *, waiting: bool) -> Profile:
+    """The profile of one workload; RuntimeError when it failed. waiting: idle threads count too."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        found = Path(folder, "samples")
+        done = subprocess.run(
+            ["py-spy", "record", "--native", "--format", "raw", "--rate", str(RATE),
+             *(["--idle"] if waiting else []), "--output", str(found), "--",
+             sys.executable, "-m", "benchmarks", name, "--runs", "3", "--path", folder],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if not found.exists():
+            raise RuntimeError(f"{name} under py-spy failed:\n{done.stderr}")
+        return read(found.read_text(encoding="utf-8").splitlines())
+
+
+def shown(name: str, profile: Profile) -> str:
+    """A table for people: functions of transit by share, each with what it calls most."""
+    total = profile.inside.total()
+    by_function: Counter[str] = Counter()
+    for place, count in profile.inside.items():
+        by_function[place.ours] += count
+    rows = [HEAD]
+    for function, count in by_function.most_common(SHOWN):
+        calls = Counter(
+            {p.last or "Python": n for p, n in profile.inside.items() if p.ours == function}
+        )
+        most = ", ".join(f"{last} {n / count:.0%}" for last, n in calls.most_common(3))
+        rows.append((f"{count / total:.1%}", function, most))
+    return f"{name}: {total} samples in transit, {profile.outside} elsewhere\n{aligned(rows)}"
+
+
+def main() -> int:
+    made = argparse.ArgumentParser(prog="python -m benchmarks.profiles")
+    made.add_argument("names", nargs="*", help="names of workloads; the ten of the report")
+    made.add_argument("--waiting", action="store_true", help="count threads that wait, too")
+    made.add_argument("--path", default=".", metavar="FOLDER", help="work below it (.)")
+    arguments = made.parse_args()
+    if shutil.which("py-spy") is None:
+        print("py-spy is not installed", file=sys.stderr)
+        return 1
+    for name in arguments.names or NAMES:
+        print(shown(name, sampled(name, arguments.path, waiting=arguments.waiting)), end="\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
