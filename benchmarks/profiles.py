@@ -41,6 +41,8 @@ SHOWN: Final = 12
 _PACKAGE: Final = os.path.dirname(transit.__file__) + os.sep
 # "function (path:line)" of Python, "function (library)" of C.
 _FRAME: Final = re.compile(r"^(?P<name>.*) \((?P<place>[^()]*)\)$")
+# Where the threads of a store wait for work; py-spy takes them for busy there.
+_WAITING: Final = "engine.background.Worker._next"
 HEAD: Final = ("share", "function of transit", "what it calls last")
 
 
@@ -59,13 +61,15 @@ class Profile(NamedTuple):
 
 
 def place_of(stack: Sequence[str]) -> Place | None:
-    """Whom a sample belongs to; None when nothing of transit is in it."""
+    """Whom a sample belongs to; None when nothing of transit is in it, or it is being imported."""
     ours = last = ""
     for frame in stack:
         found = _FRAME.match(frame)
         if found is None:
             last = frame
         elif found["place"].startswith(_PACKAGE) or found["place"].startswith("transit/"):
+            if found["name"] == "<module>":
+                return None
             path = found["place"].rpartition(":")[0].removeprefix(_PACKAGE).removeprefix("transit/")
             ours, last = f"{path.removesuffix('.py').replace(os.sep, '.')}.{found['name']}", ""
         elif ours:
@@ -73,18 +77,23 @@ def place_of(stack: Sequence[str]) -> Place | None:
     return Place(ours, last) if ours else None
 
 
-def read(lines: Iterable[str]) -> Profile:
+def read(lines: Iterable[str], *, waiting: bool) -> Profile:
     """The samples of a file in py-spy's raw format: `frame;frame;… count`."""
     inside: Counter[Place] = Counter()
     outside = 0
     for line in lines:
         stack, _, count = line.rpartition(" ")
         place = place_of(stack.split(";"))
-        if place is None:
+        if place is None or (place.ours == _WAITING and not waiting):
             outside += int(count)
         else:
             inside[place] += int(count)
     return Profile(inside, outside)
+
+
+def profiler() -> str | None:
+    """Where py-spy is: beside this Python, or on the PATH."""
+    return shutil.which("py-spy", path=os.path.dirname(sys.executable)) or shutil.which("py-spy")
 
 
 def sampled(name: str, parent: str, *, waiting: bool) -> Profile:
@@ -92,14 +101,14 @@ def sampled(name: str, parent: str, *, waiting: bool) -> Profile:
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         found = Path(folder, "samples")
         done = subprocess.run(
-            ["py-spy", "record", "--native", "--format", "raw", "--rate", str(RATE),
+            [profiler() or "py-spy", "record", "--native", "--format", "raw", "--rate", str(RATE),
              *(["--idle"] if waiting else []), "--output", str(found), "--",
              sys.executable, "-m", "benchmarks", name, "--runs", "3", "--path", folder],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if not found.exists():
             raise RuntimeError(f"{name} under py-spy failed:\n{done.stderr}")
-        return read(found.read_text(encoding="utf-8").splitlines())
+        return read(found.read_text(encoding="utf-8").splitlines(), waiting=waiting)
 
 
 def shown(name: str, profile: Profile) -> str:
@@ -124,7 +133,7 @@ def main() -> int:
     made.add_argument("--waiting", action="store_true", help="count threads that wait, too")
     made.add_argument("--path", default=".", metavar="FOLDER", help="work below it (.)")
     arguments = made.parse_args()
-    if shutil.which("py-spy") is None:
+    if profiler() is None:
         print("py-spy is not installed", file=sys.stderr)
         return 1
     for name in arguments.names or NAMES:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, ClassVar, Final, TypeVar
 
 import nats
@@ -88,17 +89,22 @@ class JetStream(System):
         return count
 
     def _messages(self, name: str, count: int) -> Iterator[tuple[int, bytes]]:
-        subscription = self._wait(self._follow(name))
-        while count > 0:
-            found = self._wait(_next_messages(subscription))
-            yield from found
-            count -= len(found)
-        self._wait(subscription.unsubscribe())
+        arrived: SimpleQueue[Any] = SimpleQueue()
+        subscription = self._wait(self._follow(name, arrived))
+        try:
+            for _ in range(count):
+                yield _row(arrived.get(timeout=_WAIT_S))
+        finally:
+            # What nobody takes any more would be pushed on all the same.
+            self._wait(subscription.unsubscribe())
 
-    async def _follow(self, name: str) -> Any:
+    async def _follow(self, name: str, arrived: SimpleQueue[Any]) -> Any:
+        async def take(message: Any) -> None:
+            arrived.put(message)
+
         # What was copied from another stream keeps that one's subject, so all subjects are wanted.
         return await self._js.subscribe(
-            ">", stream=name, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL
+            ">", stream=name, cb=take, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL
         )
 
     def get(self, stream: str, offset: int) -> bytes:
@@ -109,10 +115,10 @@ class JetStream(System):
     def tail(self, folder: str, stream: str) -> Iterator[bytes]:
         self._address = Path(folder, _ADDRESS).read_text(encoding="ascii")
         self._connect()
-        subscription = self._wait(self._follow(plain(stream)))
+        arrived: SimpleQueue[Any] = SimpleQueue()
+        self._wait(self._follow(plain(stream), arrived))
         while True:
-            for _, payload in self._wait(_next_messages(subscription)):
-                yield payload
+            yield _row(arrived.get(timeout=_WAIT_S))[1]
 
     def fork(self, stream: str, name: str, at: int) -> None:
         self._wait(self._copy(plain(stream), plain(name), at + 1))
@@ -137,12 +143,9 @@ class JetStream(System):
         self._server.stop()
 
 
-async def _next_messages(subscription: Any) -> list[tuple[int, bytes]]:
-    """The next message, and whatever has arrived with it: time in nanoseconds, payload."""
-    found = [await subscription.next_msg(timeout=_WAIT_S)]
-    while subscription.pending_msgs:
-        found.append(await subscription.next_msg(timeout=_WAIT_S))
-    return [(int(message.metadata.timestamp.timestamp() * 1e9), message.data) for message in found]
+def _row(message: Any) -> tuple[int, bytes]:
+    """Time in nanoseconds, payload."""
+    return int(message.metadata.timestamp.timestamp() * 1e9), message.data
 
 
 def _free_address() -> str:
