@@ -1,8 +1,9 @@
 """Where the time of a workload goes: py-spy's samples of it, C frames included, by function.
 
-Only samples inside `transit` count, not those of the baseline or of the workload's own setting up.
-Each is counted for the function of transit that runs or waits, with all C code and libraries that
-it calls; the innermost frames say what these are.
+Two tables a workload: samples of the measured calls, and samples of the store's own threads beside
+them. The baseline and what a workload sets up do not count, but for what those threads have left to
+do of it. Each sample is counted for the function of transit that runs or waits, with all C code and
+libraries that it calls; the innermost frames say what these are.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ class Place(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Samples within transit by function; `outside`: all other samples of the process."""
+    """Samples by function: of the measured calls, and beside them; `outside`: all others."""
 
-    inside: Counter[Place]
+    calls: Counter[Place]
+    beside: Counter[Place]
     outside: int
 
 
@@ -79,16 +81,20 @@ def place_of(stack: Sequence[str]) -> Place | None:
 
 def read(lines: Iterable[str], *, waiting: bool) -> Profile:
     """The samples of a file in py-spy's raw format: `frame;frame;… count`."""
-    inside: Counter[Place] = Counter()
+    profile = Profile(Counter(), Counter(), 0)
     outside = 0
     for line in lines:
         stack, _, count = line.rpartition(" ")
         place = place_of(stack.split(";"))
         if place is None or (place.ours == _WAITING and not waiting):
             outside += int(count)
+        elif ".ours (" in stack:
+            profile.calls[place] += int(count)
+        elif "benchmarks/" in stack:
+            outside += int(count)
         else:
-            inside[place] += int(count)
-    return Profile(inside, outside)
+            profile.beside[place] += int(count)
+    return profile._replace(outside=outside)
 
 
 def profiler() -> str | None:
@@ -112,19 +118,24 @@ def sampled(name: str, parent: str, *, waiting: bool) -> Profile:
 
 
 def shown(name: str, profile: Profile) -> str:
-    """A table for people: functions of transit by share, each with what it calls most."""
-    total = profile.inside.total()
+    """Two tables for people: functions of transit by share, each with what it calls most."""
+    return (
+        f"{name}: {profile.calls.total()} samples of the calls, {profile.outside} elsewhere\n"
+        f"{_table(profile.calls)}\n"
+        f"beside them: {profile.beside.total()} samples\n{_table(profile.beside)}"
+    )
+
+
+def _table(samples: Counter[Place]) -> str:
     by_function: Counter[str] = Counter()
-    for place, count in profile.inside.items():
+    for place, count in samples.items():
         by_function[place.ours] += count
     rows = [HEAD]
     for function, count in by_function.most_common(SHOWN):
-        calls = Counter(
-            {p.last or "Python": n for p, n in profile.inside.items() if p.ours == function}
-        )
+        calls = Counter({p.last or "Python": n for p, n in samples.items() if p.ours == function})
         most = ", ".join(f"{last} {n / count:.0%}" for last, n in calls.most_common(3))
-        rows.append((f"{count / total:.1%}", function, most))
-    return f"{name}: {total} samples in transit, {profile.outside} elsewhere\n{aligned(rows)}"
+        rows.append((f"{count / samples.total():.1%}", function, most))
+    return aligned(rows)
 
 
 def main() -> int:

@@ -39,22 +39,26 @@ def test_a_sample_counts_for_the_innermost_function_of_transit(
     assert profiles.place_of(stack) == place
 
 
-def test_samples_elsewhere_are_counted_apart_and_shares_add_up() -> None:
+def test_calls_and_threads_beside_them_are_counted_apart_and_shares_add_up() -> None:
+    run = "Append.ours (benchmarks/workloads/append.py:1)"
     profile = profiles.read(
         [
-            "main (b.py:1);a (transit/disk.py:1);pwrite64 (libc.so) 30",
-            "main (b.py:1);a (transit/disk.py:1) 10",
-            "main (b.py:1);json (json.py:1) 7",
-            "main (b.py:1);<module> (transit/disk.py:1);compile (python) 2",
+            f"{run};a (transit/disk.py:1);pwrite64 (libc.so) 30",
+            f"{run};a (transit/disk.py:1) 10",
+            "Append.setup (benchmarks/workloads/append.py:1);a (transit/disk.py:1) 4",
+            f"{run};json (json.py:1) 7",
+            f"{run};<module> (transit/disk.py:1);compile (python) 2",
             "run (threading.py:1);Worker._next (transit/engine/background.py:1) 5",
+            "run (threading.py:1);seal (transit/log/seal.py:1) 3",
         ],
         waiting=False,
     )
-    assert profile.inside == {Place("disk.a", "pwrite64"): 30, Place("disk.a", ""): 10}
-    assert profile.outside == 14
+    assert profile.calls == {Place("disk.a", "pwrite64"): 30, Place("disk.a", ""): 10}
+    assert profile.beside == {Place("log.seal.seal", ""): 3}
+    assert profile.outside == 18
     table = profiles.shown("x", profile)
-    assert "40 samples in transit, 14 elsewhere" in table
-    assert "100.0%" in table
+    assert "40 samples of the calls, 18 elsewhere" in table
+    assert table.count("100.0%") == 2
     assert "pwrite64 75%, Python 25%" in table
 
 
@@ -62,5 +66,5 @@ def test_a_workload_is_sampled_in_its_own_process(tmp_path: Path) -> None:
     if profiles.profiler() is None:
         pytest.skip("py-spy is not installed")
     profile = profiles.sampled("branch-batch", str(tmp_path), waiting=False)
-    assert profile.inside.total() > 0
-    assert any(place.ours.startswith("engine.") for place in profile.inside)
+    assert profile.calls.total() > 0
+    assert any(place.ours.startswith("engine.") for place in profile.calls)
