@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,8 +22,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("transit.testing.store_contract")
+
+# Other processes may take the machine for longer than any one example lasts.
+settings.register_profile("transit", deadline=None)
+settings.load_profile("transit")
+
+# Who starts a program in the background of a shell has it ignore Ctrl-C, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Remote = tuple[str, dict[str, object]]
 

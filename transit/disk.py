@@ -139,6 +139,12 @@ class File:
         except OSError as error:
             raise SyncFailedError(f"{self.path}: {error.strerror}") from error
 
+    def forget_pages(self) -> None:
+        """Have the kernel drop what it has cached of the file and believes to be on the medium."""
+        if sys.platform == "linux":
+            with translated(self.path):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""
         with translated(self.path):
@@ -233,13 +239,14 @@ class Lock:
 
         In a child made by fork() this only drops the child's copy: the lock stays the parent's.
         """
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
+        if self._fd >= 0:
             if self._pid == os.getpid():
                 # A process that another thread is just starting has a copy until it runs, which
                 # would keep the lock for that long.
                 with contextlib.suppress(OSError):
-                    fcntl.flock(fd, fcntl.LOCK_UN)
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
+            # No call between the two: an interrupt finds the file open and known, or closed.
+            fd, self._fd = self._fd, -1
             os.close(fd)
 
 

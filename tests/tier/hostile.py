@@ -1,7 +1,8 @@
 """Buckets as an attacker could make them: built byte by byte, every checksum right, any lie inside.
 
-`Shelf` is an object store in a dict. `Bucket` writes segments and commits into one; whatever is to
-be wrong is given as a change, and everything around it is computed to fit.
+The cases are in `hostile_chain`, `hostile_segments` and `hostile_lineage`: importing them fills
+`CASES`. `Shelf` is an object store in a dict. `Bucket` writes segments and commits into one; what
+is to be wrong is given as a change, and everything around it is computed to fit.
 """
 
 from __future__ import annotations
@@ -52,8 +53,28 @@ STORE = bytes(range(16))
 OTHER = bytes(range(16, 32))
 TIME = 1_700_000_000_000_000_000
 
+MIB = 1024 * 1024
+
 Chunk = tuple[int, int, list[bytes]]
 """Stream id, first offset, payloads."""
+
+Build = Callable[[], "Bucket"]
+CASES: dict[str, tuple[str, Build]] = {}
+"""Buckets by name, and what must be in the place of a finding about each, or "ok"."""
+
+
+def case(place: str) -> Callable[[Build], Build]:
+    """Take a function into `CASES` by its name."""
+
+    def add(build: Build) -> Build:
+        CASES[build.__name__] = (place, build)
+        return build
+
+    return add
+
+
+def commit_key(number: int) -> str:
+    return f"commits/{commit_name(number)}"
 
 
 class Shelf:

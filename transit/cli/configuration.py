@@ -173,7 +173,8 @@ def from_file(path: str) -> dict[str, Setting]:
         raise CommandError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
     try:
         document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not TOML, not UTF-8, or a number of thousands of digits.
         raise CommandError(f"{path}: not TOML: {error}") from None
     given: dict[str, Setting] = {}
     for key, value in document.items():

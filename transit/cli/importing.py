@@ -262,7 +262,7 @@ def appendable(entry: RecordEntry, place: str) -> Appendable:
     try:
         timestamp = time.time_ns() if entry.timestamp is None else parse_moment(entry.timestamp)
         return Appendable(_payload(entry.payload, entry.encoding), timestamp, entry.headers)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise CommandError(f"{place}: {error}") from None
 
 

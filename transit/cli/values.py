@@ -5,6 +5,7 @@ Pure functions from text; each raises `ValueError` with a message that says what
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -56,7 +57,7 @@ def parse_duration(text: str) -> float:
     found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a duration like 10s, 5m, 2h or 1d")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
+    return _finite(float(found[1]) * _SECONDS[found[2] or "s"])
 
 
 def parse_size(text: str) -> int:
@@ -66,7 +67,14 @@ def parse_size(text: str) -> int:
         raise ValueError(f"{text!r} is not a size like 512, 64KiB or 10MiB")
     unit = (found[2] or "").lower()
     thousand = 1000 if text[-1:] in "bB" and len(unit) == 1 else 1024
-    return int(float(found[1]) * thousand ** _POWERS[unit[:1]]) if unit else int(float(found[1]))
+    factor = thousand ** _POWERS[unit[:1]] if unit else 1
+    return int(_finite(float(found[1]) * factor))
+
+
+def _finite(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError("too large a number")
+    return value
 
 
 def parse_moment(text: str) -> int:
@@ -74,7 +82,7 @@ def parse_moment(text: str) -> int:
     found = _MOMENT.fullmatch(text)
     if found is None:
         try:
-            return time.time_ns() - round(parse_duration(text) * SECOND_NS)
+            return time.time_ns() - round(_finite(parse_duration(text) * SECOND_NS))
         except ValueError:
             raise ValueError(
                 f"{text!r} is not a time like 2026-01-31T12:00:00Z, or a duration ago like 2h"

@@ -1,15 +1,21 @@
-"""The threads of an open store: one that syncs, one that seals.
+"""The threads of an open store: one that syncs, one that seals, one that publishes.
 
 Owns their start, pace and end. They are made when first needed and hold no reference to the user's
 handle, so that a forgotten store is still collected. Work that fails leaves its error where the
 next call finds it: the writer refuses, the sealer remembers.
+
+The user's main thread may be interrupted by a signal handler in any of these methods. So they use
+nothing that an interrupt could leave locked, as it could a `threading.Event`, but a queue and locks
+whose methods are each one call into C.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from transit.errors import TransitError
@@ -39,55 +45,101 @@ class Worker:
         self._on_failure = on_failure
         self._delay_s = delay_s
         self._beat_s = beat_s
-        self._woken = threading.Event()
-        self._hurried = threading.Event()
+        # What is asked for since the last round: True to have it now, False to have it soon.
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._begun = False
         self._stopped = False
+        self._ended = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        # Held from the thread's beginning to its end.
+        self._alive = threading.Lock()
         if beat_s is not None:
             self._start()
 
     def wake(self) -> None:
         """Have the work done soon."""
-        if self._thread is None:
+        if not self._begun:
             self._start()
-        self._woken.set()
+        self._asked.put(False)
 
     def hurry(self) -> None:
         """Have the work done now."""
-        self._hurried.set()
-        self.wake()
+        if not self._begun:
+            self._start()
+        self._asked.put(True)
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            if not self._begun and not self._stopped:
+                self._alive.acquire(blocking=False)
+                try:
+                    # No call between the two, so that an interrupt comes before both or after.
+                    self._begun = True
+                    start_new_thread(self._launch, ())
+                except RuntimeError:
+                    self._begun = False
+                    raise
+
+    def _launch(self) -> None:
+        # In a thread of its own, where no signal handler runs: an interrupt in the middle of
+        # `Thread.start` would leave a thread that never gets to run.
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            # There are too many threads. Whoever wakes this one next tries again.
+            self._begun = False
 
     def _run(self) -> None:
-        while True:
-            self._woken.wait(self._beat_s)
-            if self._delay_s and not self._stopped:
-                self._hurried.wait(self._delay_s)
-            self._woken.clear()
-            self._hurried.clear()
-            if self._stopped:
-                return
-            try:
-                self._work()
-            except TransitError:
-                # The part that failed keeps its error and shows it to the next caller.
-                time.sleep(self._delay_s)
-            except BaseException as error:
-                self._on_failure(error)
-                raise
+        try:
+            while self._wait():
+                try:
+                    self._work()
+                except TransitError:
+                    # The part that failed keeps its error and shows it to the next caller.
+                    self._pause()
+                except BaseException as error:
+                    self._on_failure(error)
+                    raise
+        finally:
+            self._ended = True
+            self._alive.release()
+
+    def _wait(self) -> bool:
+        """Return when there is work, True, or when the thread should end, False."""
+        hurried = self._next(self._beat_s)
+        deadline = time.monotonic() + self._delay_s
+        while not hurried and not self._stopped and (left := deadline - time.monotonic()) > 0:
+            hurried = self._next(left)
+        while not self._asked.empty():
+            # The round to come answers all of it.
+            self._asked.get()
+        return not self._stopped
+
+    def _pause(self) -> None:
+        """Let pass as long as after a wake; what is asked for meanwhile stays asked for."""
+        deadline = time.monotonic() + self._delay_s
+        while not self._stopped and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+
+    def _next(self, timeout_s: float | None) -> bool:
+        try:
+            return self._asked.get(timeout=timeout_s)
+        except Empty:
+            return False
 
     def stop(self, join_s: float = _JOIN_S) -> None:
         """End the thread after the round it is in; waits for that, `join_s` seconds at most."""
-        self._stopped = True
-        self._hurried.set()
-        self._woken.set()
         with self._lock:
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(join_s)
+            self._stopped = True
+        self._asked.put(True)
+        if not self._begun or threading.current_thread() is self._thread:
+            return
+        deadline = time.monotonic() + join_s
+        while not self._ended and (left := deadline - time.monotonic()) > 0:
+            # Not for long at once: only one of those who stop it gets the lock.
+            self._alive.acquire(timeout=min(left, 0.1))
+        if self._ended and self._thread is not None:
+            self._thread.join(join_s)

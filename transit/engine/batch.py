@@ -171,7 +171,8 @@ class WriteBatch:
 
     def _write(self) -> None:
         handle = self._handle
-        with handle.writer.transaction():
+        with handle.writer.lock, handle.writer.turn:
+            handle.writer.prepare()
             staging = Staging(handle)
             for step in self._steps:
                 step(staging)

@@ -1,6 +1,6 @@
 """New streams and mixed commits, worked out and written as one frame.
 
-Owns `Staging`: inside one transaction of the writer it gives ids, offsets and timestamps to what
+Owns `Staging`: in one turn of the writer it gives ids, offsets and timestamps to what
 was asked for, checks names and conditions against the store and against itself, and commits it all
 or nothing. Creating a stream, a branch or a merge is one record in stream 0.
 """
@@ -45,7 +45,7 @@ class Pending:
 
 
 class Staging:
-    """One frame in the making; only within `writer.transaction()`."""
+    """One frame in the making; only in a turn of the writer."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -162,7 +162,8 @@ def create_stream(
     """A new root stream."""
     level = handle.level_of(durability)
     record = root_record(name, metadata, codec)
-    with handle.writer.transaction():
+    with handle.writer.lock, handle.writer.turn:
+        handle.writer.prepare()
         staging = Staging(handle)
         state = staging.create(record)
         written = staging.commit()
@@ -182,7 +183,8 @@ def create_branch(
     level = handle.level_of(durability)
     check_name(name)
     check_offset(at)
-    with handle.writer.transaction():
+    with handle.writer.lock, handle.writer.turn:
+        handle.writer.prepare()
         staging = Staging(handle)
         state = staging.branch(parent, name, at, metadata)
         written = staging.commit()

@@ -6,13 +6,18 @@ position, as decimal text.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from transit.engine.creation import Staging, acknowledge
 from transit.engine.handle import Handle
-from transit.errors import InvalidInputError, OffsetError
+from transit.errors import CorruptError, InvalidInputError, OffsetError
 from transit.format.lineage import Root
 from transit.format.names import cursor_stream_name
 from transit.log.catalog import StreamState
 from transit.replay import locate, record_in
+
+_POSITION: Final = re.compile(rb"[0-9]{1,19}")
 
 
 class Cursor:
@@ -42,7 +47,12 @@ class Cursor:
         if not places.next_offset:
             return 0
         last = places.next_offset - 1
-        return int(record_in(*locate(catalog, places, last), last).payload)
+        payload = record_in(*locate(catalog, places, last), last).payload
+        if not _POSITION.fullmatch(payload):
+            # Somebody else's: no cursor writes this.
+            place, found = f"{self._stream_name}@{last}", repr(payload[:40])
+            raise CorruptError(place, expected="a position", found=found)
+        return int(payload)
 
     def advance(self, position: int, *, durability: str | None = None) -> None:
         """Move to `position`; staying is allowed and writes nothing.
@@ -53,7 +63,8 @@ class Cursor:
         level = handle.level_of(durability)
         if type(position) is not int:
             raise InvalidInputError(f"position must be int, not {type(position).__name__}")
-        with handle.writer.transaction():
+        with handle.writer.lock, handle.writer.turn:
+            handle.writer.prepare()
             catalog = handle.catalog
             stream_id = catalog.find(self._stream_name)
             now = 0 if stream_id is None else self._position_in(stream_id)

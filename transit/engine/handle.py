@@ -6,12 +6,13 @@ writes is `writing`, None in mode "read".
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from transit.config import Durability, Mode, Settings, durability_level
@@ -57,6 +58,8 @@ class Handle:
         self.settings = settings
         self.refusal: TransitError | None = None
         self._closing = threading.Lock()
+        # Whether nothing is left to close.
+        self._let_go = False
         self._writing: Writing | None = None
         self._bell: Bell | None = None
         self._reading: Reading | None = None
@@ -152,7 +155,9 @@ class Handle:
 
     def sealing_paused(self) -> AbstractContextManager[object]:
         """A block in which this process seals nothing."""
-        return self._writing.sealer.paused if self._writing is not None else nullcontext()
+        if self._writing is None:
+            return contextlib.nullcontext()
+        return self._writing.sealer.paused
 
     # Reading
 
@@ -215,24 +220,37 @@ class Handle:
     def close(self) -> None:
         """Make everything durable and let go; an error is raised after letting go."""
         with self._closing:
-            if self.refusal is not None:
+            if self._let_go:
                 return
+            self.refusal = self.refusal or ClosedError(f"{self.root}: this store handle is closed")
+            try:
+                self._close()
+            except TransitError:
+                raise
+            except BaseException:
+                # An interrupt, perhaps in the middle of letting go: what is left of it is done now.
+                with contextlib.suppress(TransitError):
+                    self._close()
+                raise
+
+    def _close(self) -> None:
+        try:
+            if self._writing is not None:
+                self._writing.close()
+        finally:
+            if self._release is not None:
+                self._release()
+            if self._bell is not None:
+                self._bell.close()
+            self._let_go = True
             self._finalizer.detach()
             _open_handles.discard(self)
-            self.refusal = ClosedError(f"{self.root}: this store handle is closed")
-            try:
-                if self._writing is not None:
-                    self._writing.close()
-            finally:
-                if self._release is not None:
-                    self._release()
-                if self._bell is not None:
-                    self._bell.close()
 
     def abandon(self) -> None:
         """Make the handle unusable in a child made by fork(); the parent's is not touched."""
         message = f"{self.root}: opened before fork(); open the store again in this process"
         self.refusal = ForkedError(message)
+        self._let_go = True
         self._closing = threading.Lock()
         self._finalizer.detach()
         if self._writing is not None:

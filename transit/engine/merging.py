@@ -229,10 +229,9 @@ def create_merge(
     level = handle.level_of(durability)
     catalog = handle.catalog
     check_name(name)
-    merge_id = default_id(name, worked) if merge_id is None else check_name(merge_id, "merge id")
     record = Merge(
         name=name,
-        merge_id=merge_id,
+        merge_id="" if merge_id is None else check_name(merge_id, "merge id"),
         parents=worked.heads,
         base=worked.base,
         policy=worked.policy,
@@ -242,8 +241,11 @@ def create_merge(
         metadata=check_metadata(metadata, name),
         codec=_shared_codec(catalog, worked.heads),
     )
-    with handle.writer.transaction():
-        existing = catalog.find_merge(merge_id)
+    if merge_id is None:
+        record = msgspec.structs.replace(record, merge_id=default_id(record))
+    with handle.writer.lock, handle.writer.turn:
+        handle.writer.prepare()
+        existing = catalog.find_merge(record.merge_id)
         if existing is not None:
             state = catalog.state(existing)
             if state.name != name:
@@ -256,10 +258,10 @@ def create_merge(
     return state
 
 
-def default_id(name: str, worked: Worked) -> str:
+def default_id(merge: Merge) -> str:
     """The merge id of a merge that was given none: a digest of all that decides its result."""
     decided = (
-        name, worked.heads, worked.base, worked.policy, worked.version, worked.params,
+        merge.name, merge.parents, merge.base, merge.policy, merge.version, merge.params,
     )  # fmt: skip
     return digest(msgspec.json.encode(decided, order="sorted")).hex()
 

@@ -8,6 +8,7 @@ LOCK.seal     in mode "shared": held while sealing
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Final
 
@@ -66,6 +67,11 @@ class Locks:
         for lock in (self.append, self.seal, self._presence):
             if lock is not None:
                 lock.close()
+
+    def __del__(self) -> None:
+        # An opening that is interrupted may never get hold of these.
+        with contextlib.suppress(AttributeError):
+            self.close()
 
 
 def check_mode(mode: str) -> Mode:

@@ -23,7 +23,9 @@ from transit.engine.attaching import Attached
 from transit.engine.creation import Staging
 from transit.engine.cursor import Cursor
 from transit.engine.handle import Handle
+from transit.engine.merging import default_id
 from transit.engine.switching import DIVERGED_DIR, READY_FILE, REBASE_DIR, finish_rebase
+from transit.errors import RemoteUnavailableError
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
 from transit.lineage.spans import lay, to_plan
 from transit.log.catalog import Catalog, StreamState
@@ -66,6 +68,11 @@ def rebase(handle: Handle, common: int) -> Rebased:
     )
     new = Handle(place, "exclusive", "local", settings, borrowed)
     try:
+        if new.catalog.commits.count <= common:
+            # A new history would begin here, and take the place of the one that is continued.
+            raise RemoteUnavailableError(
+                f"{borrowed.store.url}: commit {common} was there, and is not now: try again"
+            )
         copier = _Copier(handle.catalog, new, common, tag)
         copier.run()
     finally:
@@ -117,7 +124,8 @@ class _Copier:
         self._new.writer.sync()
 
     def _create(self, stream: int, record: LineageRecord) -> StreamState:
-        with self._new.writer.transaction():
+        with self._new.writer.lock, self._new.writer.turn:
+            self._new.writer.prepare()
             staging = Staging(self._new)
             state = staging.create(self._translated(stream, record))
             staging.commit()
@@ -137,17 +145,19 @@ class _Copier:
             parent, fork = self._position(record.parent, record.fork)
             return msgspec.structs.replace(record, name=name, parent=parent, fork=fork)
         if isinstance(record, Merge):
-            merge_id = record.merge_id
-            if self._new.catalog.find_merge(merge_id) is not None:
-                merge_id = f"{merge_id}@{self._tag}"
-            return msgspec.structs.replace(
+            merge = msgspec.structs.replace(
                 record,
                 name=name,
-                merge_id=merge_id,
                 parents=tuple(self._position(*head) for head in record.parents),
                 base=None if record.base is None else self._position(*record.base),
                 plan=to_plan(lay(self._runs(record.plan))),
             )
+            # A digest of stream ids, which are others now, or the user's own.
+            merge_id = record.merge_id
+            merge_id = default_id(merge) if merge_id == default_id(record) else merge_id
+            if self._new.catalog.find_merge(merge_id) is not None:
+                merge_id = f"{merge_id}@{self._tag}"
+            return msgspec.structs.replace(merge, merge_id=merge_id)
         return msgspec.structs.replace(record, name=name)
 
     def _free(self, name: str) -> str:
@@ -182,7 +192,8 @@ class _Copier:
         writer = self._new.writer
         for chunk in self._old.chunks(stream, start, stop):
             columns = columns_of([(chunk, max(start - chunk.first, 0), chunk.count)])
-            with writer.transaction():
+            with writer.lock, writer.turn:
+                writer.prepare()
                 writer.commit([Group(state, columns)])
             self.records += len(columns.payloads)
 

@@ -186,6 +186,8 @@ class Stream:
         if level == 0 and not handle.shared:
             offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
             return Receipt(state.record.name, offset, given, "memory")
+        if handle.shared:
+            handle.check()  # A closed handle has no lock left to take its turn with.
         offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
         if level < 2:
             return Receipt(state.record.name, offset, given, "os")
@@ -218,9 +220,9 @@ class Stream:
         level = handle.level_of(durability)
         columns = self._columns(payloads, headers, timestamps)
         check_numbers(None, expect)
-        writer = handle.writer
-        state = self._state
-        with writer.transaction():
+        writer, state = handle.writer, self._state
+        with writer.lock, writer.turn:
+            writer.prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)

@@ -14,16 +14,19 @@ be begun again after a crash at any point. READY holds the tag.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from transit.disk import is_folder, list_folder, make_folder, move, read_file, remove_tree
-from transit.errors import StoreUnavailableError
+from transit.errors import CorruptError, StoreUnavailableError
 from transit.format.names import COMMIT_DIR, INDEX_DIR, SEGMENT_DIR, WAL_DIR
 from transit.log.guides import put_marker, read_marker
 
 REBASE_DIR: Final = "rebase"
 DIVERGED_DIR: Final = "diverged"
 READY_FILE: Final = "READY"
+# Of the last root of the store as it was; a store without commits has none.
+_TAG: Final = re.compile(rb"rebased-([0-9a-f]{8})?")
 _TAG_BYTES_MAX: Final = 64
 
 
@@ -38,6 +41,10 @@ def finish_rebase(root: str) -> None:
     place = os.path.join(root, REBASE_DIR)
     ready = read_file(os.path.join(place, READY_FILE), _TAG_BYTES_MAX)
     if ready is not None:
+        if not _TAG.fullmatch(ready):
+            raise CorruptError(
+                os.path.join(place, READY_FILE), expected="a rebase's tag", found=repr(ready)
+            )
         kept = os.path.join(root, DIVERGED_DIR, ready.decode())
         make_folder(kept)
         url = read_marker(place)

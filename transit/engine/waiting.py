@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -25,30 +26,34 @@ class Waiter(Protocol):
 
 
 class Bell:
-    """Rung by a writer after each append while somebody listens."""
+    """Rung by a writer after each append while somebody listens.
+
+    A signal handler may interrupt whoever rings or waits, so nothing here is a condition, which it
+    could leave locked. Each listener has a lock that it waits for and that ringing lets go.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._rung = threading.Condition()
-        self._listeners = 0
+        self._changing = threading.Lock()
+        self._listeners: tuple[Listener, ...] = ()
         self.closed = False
 
-    def listen(self, change: int) -> None:
-        """One listener more, or less: without any the writer does not ring."""
-        with self._rung:
-            self._listeners += change
+    def listen(self, listener: Listener) -> None:
+        """Ring for `listener` too; without any the writer does not ring."""
+        with self._changing:
+            self._listeners = (*self._listeners, listener)
+            self._writer.on_append = self.ring
+
+    def leave(self, listener: Listener) -> None:
+        """Ring for `listener` no more."""
+        with self._changing:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
             self._writer.on_append = self.ring if self._listeners else None
 
     def ring(self) -> None:
         """Wake all who wait."""
-        with self._rung:
-            self._rung.notify_all()
-
-    def wait(self, timeout_s: float, state: StreamState, offset: int) -> None:
-        """Return when it is rung, unless the stream already reaches past `offset`."""
-        with self._rung:
-            if state.next_offset <= offset and not self.closed:
-                self._rung.wait(min(timeout_s, Watcher.POLL_S))
+        for listener in self._listeners:
+            listener.rouse()
 
     def close(self) -> None:
         """Let everybody go."""
@@ -56,35 +61,80 @@ class Bell:
         self.ring()
 
 
+class Listener:
+    """Somebody who waits for a bell; for one thread."""
+
+    def __init__(self) -> None:
+        self._quiet = threading.Lock()
+        self._quiet.acquire()
+
+    def rouse(self) -> None:
+        """End the wait, or the one that comes next."""
+        # Two who ring at once may both find it locked.
+        with contextlib.suppress(RuntimeError):
+            if self._quiet.locked():
+                self._quiet.release()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when roused since the last time, or after `timeout_s` seconds."""
+        self._quiet.acquire(timeout=max(0.0, timeout_s))
+
+
 class BellWaiter:
     """Waits for records of this process."""
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
-        bell.listen(1)
+        self._listener = Listener()
+        bell.listen(self._listener)
 
     def wait(self, timeout_s: float, state: StreamState, offset: int) -> None:
         """As `Waiter`."""
-        self._bell.wait(timeout_s, state, offset)
+        if state.next_offset <= offset and not self._bell.closed:
+            self._listener.wait(min(timeout_s, Watcher.POLL_S))
 
     def close(self) -> None:
         """As `Waiter`."""
-        self._bell.listen(-1)
+        self._bell.leave(self._listener)
 
 
 class FolderWaiter:
-    """Waits for records of any process."""
+    """Waits for records of any process.
+
+    May be closed while another thread waits, as when a task that follows is cancelled: the last to
+    leave closes the watcher, whose descriptor would otherwise soon be somebody else's.
+    """
 
     def __init__(self, root: str) -> None:
         self._watcher = Watcher(os.path.join(root, WAL_DIR))
+        self._changing = threading.Lock()
+        self._waits = 0
+        self._closed = False
 
     def wait(self, timeout_s: float, state: StreamState, offset: int) -> None:
         """As `Waiter`; the stream is looked at by the caller."""
-        self._watcher.wait(timeout_s)
+        entered = False
+        try:
+            with self._changing:
+                if self._closed:
+                    return
+                # In one step, whenever an interrupt comes.
+                self._waits, entered = self._waits + 1, True
+            self._watcher.wait(timeout_s)
+        finally:
+            if entered:
+                self._leave(1, False)
+
+    def _leave(self, waits: int, closed: bool) -> None:
+        with self._changing:
+            self._waits -= waits
+            self._closed = self._closed or closed
+            if self._closed and not self._waits:
+                self._watcher.close()
 
     def close(self) -> None:
         """As `Waiter`."""
-        self._watcher.close()
+        self._leave(0, True)
 
 
 class RemoteWaiter:

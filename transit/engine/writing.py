@@ -70,9 +70,7 @@ class Writing:
                 finish_rebase(root)
             else:
                 check_not_rebasing(root)
-            store_id = read_store_id(root)
-            if store_id is None:
-                store_id = make_store(root, self._continued(mode, remote))
+            store_id = self._identity(mode, remote)
             if mode == "exclusive":
                 tidy_up(root)
             sync_names(root)
@@ -91,25 +89,37 @@ class Writing:
             # Last: whatever fails before must leave no thread behind that goes on writing.
             self._start(mode)
         except BaseException:
-            self._stop()
-            self._locks.close()
+            self._let_go()
             raise
 
-    def _continued(self, mode: Mode, remote: Remote | None) -> bytes | None:
-        """The id of the store in the remote, which an empty folder continues; None without one."""
-        found = None if remote is None else remote.store_id()
-        if found is not None and mode == "shared":
-            raise InvalidInputError(
-                f'{self._root}: continue the remote once in mode "exclusive", or restore it, '
-                'before it is opened "shared"'
-            )
-        return found
+    def _let_go(self) -> None:
+        try:
+            self._stop()
+        finally:
+            self._locks.close()
+
+    def _identity(self, mode: Mode, remote: Remote | None) -> bytes:
+        """The store's id; a new folder gets that of the store in the remote, which it continues."""
+        store_id = read_store_id(self._root)
+        if remote is None:
+            return store_id or make_store(self._root)
+        claimed = remote.claim(store_id)
+        if store_id is None:
+            if mode == "shared" and remote.checked_commit(0) is not None:
+                raise InvalidInputError(
+                    f'{self._root}: continue the remote once in mode "exclusive", or restore it, '
+                    'before it is opened "shared"'
+                )
+            # Not before: a folder with an id of its own can never continue another store.
+            store_id = make_store(self._root, claimed)
+        if store_id != claimed:
+            raise InvalidInputError(f"{self._root}: made by another process at this moment")
+        return store_id
 
     def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
-        """Agree with the remote, if there is one; where segments are that are not in the folder."""
+        """Take up what the remote has; where segments are that are not in the folder."""
         if remote is None:
             return NotHere(self._root, store_id)
-        remote.claim(store_id)
         if mode == "exclusive":
             self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
         cache = os.path.join(self._root, CACHE_DIR)
@@ -150,7 +160,11 @@ class Writing:
             self._seal_worker.wake()
 
     def _make_lineage_stream(self) -> None:
-        with self.writer.transaction():
+        if self.catalog.lineage_state().next_offset:
+            # Asked for before any file is needed, which a full disk may not have room for.
+            return
+        with self.writer.lock, self.writer.turn:
+            self.writer.prepare()
             state = self.catalog.lineage_state()
             if state.next_offset == 0:
                 payload = encode_lineage(LINEAGE_RECORD)

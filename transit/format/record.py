@@ -24,20 +24,25 @@ Frames of the WAL and blocks of a segment are made of chunks. All numbers are li
 
 Valid if and only if: every width is one of those named, the reserved byte is 0, the parts add up to
 the bytes there are, the payload sizes add up to the size of all payloads, every header entry
-exists, and every timestamp fits in 64 bits. There is no version field: the file that holds a chunk
-has one.
+exists, the table has no more entries than there are records, and every timestamp fits in 64 bits.
+There is no version field: the file that holds a chunk has one.
 
 Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
+
+A chunk of 48 bytes may state four million records that differ in nothing. So what takes no bytes is
+not unfolded to be checked, and not kept when it was unfolded to be read: memory that stays grows
+with the bytes there are.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, repeat
+from itertools import accumulate, islice, repeat
 from operator import sub
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -58,7 +63,22 @@ _UNSIGNED: Final = {1: "B", 2: "H", 4: "I"}
 _TIMESTAMP_WIDTHS: Final = (0, 1, 2, 4, 8)
 _SIZE_WIDTHS: Final = (0, 1, 2, 4)
 
+_INT64: Final = 2**63
+_LISTED_MAX: Final = 65_536
+
 HeaderMap = Mapping[str, str]
+
+# A larger header table is checked without being decoded: three bytes of it may become a hundred.
+_TABLE_BYTES_DECODED: Final = 64 * 1024
+_SPACE: Final = rb"[ \t\n\r]*+"
+_ESCAPE: Final = (
+    rb'\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_TEXT: Final = _SPACE + rb'"(?:[^"\\\x00-\x1f]++|' + _ESCAPE + rb')*+"' + _SPACE
+_PAIR: Final = _TEXT + b":" + _TEXT
+_ENTRY: Final = _SPACE + rb"\{(?:" + _PAIR + b"(?:," + _PAIR + b")*+|" + _SPACE + rb")\}" + _SPACE
+_TABLE: Final = _SPACE + rb"\[" + _ENTRY + b"(?:," + _ENTRY + rb")*+\]" + _SPACE
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _table_decoder = msgspec.json.Decoder(list[dict[str, str]])
@@ -193,6 +213,7 @@ class Chunk:
     first: int
     count: int
     payload_bytes: int
+    end: int
     _time_first: int
     _size: int
 
@@ -242,17 +263,48 @@ class Chunk:
         return self.first + self.count
 
     def check(self, place: str) -> None:
-        """Decode every column; `CorruptError` naming `place` when one is not valid."""
-        if sum(self.sizes(place)) != self.payload_bytes:
-            raise _damage(place, 0, "payload sizes that add up", "others")
-        times = self.timestamps
-        if not -(2**63) <= min(times) <= max(times) < 2**63:
+        """Check every column; `CorruptError` naming `place` when one is not valid."""
+        if self._sizes_at[1]:
+            self.sizes(place)
+        if not self._times_fit():
             raise _damage(place, 0, "timestamps of 64 bits", "larger ones")
-        table, entries = self._header_table(place), self._header_entries()
-        if entries is not None and (not table or max(entries) >= len(table)):
+        known, entries = self._count_table(place), self._header_entries()
+        if entries is not None and max(entries) >= known:
             raise _damage(place, 0, "header entries of the table", "others")
-        if entries is None and len(table) > 1:
-            raise _damage(place, 0, "one header entry", f"{len(table)}")
+        if known > (1 if entries is None else self.count):
+            raise _damage(place, 0, "a header entry a record at most", f"{known} or more")
+
+    def _times_fit(self) -> bool:
+        """Whether every timestamp has 64 bits."""
+        at, width = self._times_at
+        if width in (0, 8):
+            return True
+        first, reach = self._time_first, self.count << 8 * width - 1
+        if abs(first) < _INT64 - reach:
+            return True
+        column: array[int] = array(_SIGNED[width], self.data[at : at + (self.count - 1) * width])
+        low = min(accumulate(column, initial=first))
+        high = max(accumulate(column, initial=first))
+        return -_INT64 <= low <= high < _INT64
+
+    def _count_table(self, place: str) -> int:
+        """The count of entries in the header table; `CorruptError` when it is none."""
+        table = self._table
+        if not isinstance(table, bytes):
+            return len(table)
+        if not table:
+            return 0
+        # Not kept: whoever reads headers decodes the table, whoever checks a log has many.
+        small = len(table) <= _TABLE_BYTES_DECODED
+        count = len(_decoded(table, place)) if small else _count(table, self.count + 1)
+        if not count:
+            raise CorruptError(place, expected="a header table", found=f"{len(table)} other bytes")
+        return count
+
+    @property
+    def _takes_bytes(self) -> bool:
+        """Whether the chunk has a byte a record: what is unfolded of it may be kept."""
+        return self.count <= self.end - self._times_at[0]
 
     @property
     def timestamps(self) -> Sequence[int]:
@@ -260,15 +312,28 @@ class Chunk:
         if self._times is None:
             at, width = self._times_at
             if not width:
-                self._times = [self._time_first] * self.count
+                times = [self._time_first] * self.count
+                if not self._takes_bytes:
+                    return times
+                self._times = times
             else:
                 column = array(_SIGNED[width], self.data[at : at + (self.count - 1) * width])
                 if width == 8:
                     column.insert(0, self._time_first)
                     self._times = column
                 else:
-                    self._times = list(accumulate(column, initial=self._time_first))
+                    self._times = self._accumulated(column)
         return self._times
+
+    def _accumulated(self, column: array[int]) -> Sequence[int]:
+        times = accumulate(column, initial=self._time_first)
+        if self.count <= _LISTED_MAX:
+            return list(times)
+        try:
+            # A fifth of the memory of a list, and twice its time.
+            return array("q", times)
+        except OverflowError:
+            raise _damage("chunk", 0, "timestamps of 64 bits", "larger ones") from None
 
     @property
     def last_timestamp(self) -> int:
@@ -285,7 +350,10 @@ class Chunk:
                     raise _damage(place, at, "payload sizes that add up", "others")
                 self._sizes = column
             else:
-                self._sizes = [self._size] * self.count
+                sizes = [self._size] * self.count
+                if not self._takes_bytes:
+                    return sizes
+                self._sizes = sizes
         return self._sizes
 
     def payloads(self, start: int = 0, stop: int | None = None) -> list[bytes]:
@@ -317,7 +385,10 @@ class Chunk:
     def ends(self) -> Sequence[int]:
         """Where each payload ends, counted from the first payload byte."""
         if self._ends is None:
-            self._ends = array("Q", accumulate(self.sizes()))
+            ends = array("Q", accumulate(self.sizes()))
+            if not self._takes_bytes:
+                return ends
+            self._ends = ends
         return self._ends
 
     def payload(self, place: int) -> bytes:
@@ -368,16 +439,39 @@ class Chunk:
 
     def _header_table(self, place: str) -> tuple[HeaderMap, ...]:
         if isinstance(self._table, bytes):
-            if not self._table:
-                return ()
-            try:
-                decoded = _table_decoder.decode(self._table)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise CorruptError(place, expected="a header table", found=str(error)) from None
+            self._check_large_table(self._table, place)
+            decoded = _decoded(self._table, place)
             if not decoded:
                 raise CorruptError(place, expected="a header table", found="an empty one")
             self._table = tuple(MappingProxyType(entry) for entry in decoded)
         return self._table
+
+    def _check_large_table(self, table: bytes, place: str) -> None:
+        """`CorruptError` for a table that takes memory for more than the chunk has records."""
+        entries_max = self.count if self._entries_at[1] else 1
+        small = len(table) <= _TABLE_BYTES_DECODED
+        if not small and not 0 < _count(table, entries_max + 1) <= entries_max:
+            found = f"{len(table)} bytes that are none, or of more"
+            raise CorruptError(place, expected=f"a table of {entries_max} entries", found=found)
+
+
+def _decoded(table: bytes, place: str) -> list[dict[str, str]]:
+    try:
+        return _table_decoder.decode(table)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptError(place, expected="a header table", found=str(error)) from None
+
+
+def _count(table: bytes, count_max: int) -> int:
+    """The count of entries `_decoded` would give, `count_max` at most; 0 for what is no table."""
+    try:
+        table.decode()
+    except UnicodeDecodeError:
+        return 0
+    # Compiled when it is needed first: that takes as long as a tenth of importing transit.
+    if not re.fullmatch(_TABLE, table):
+        return 0
+    return sum(1 for _ in islice(re.finditer(_ENTRY, table), count_max))
 
 
 def chunks_of(data: bytes, place: str, start: int = 0, stop: int | None = None) -> list[Chunk]:

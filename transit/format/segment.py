@@ -179,7 +179,7 @@ def decode_tail(data: bytes, place: str) -> tuple[bytes, int]:
     if magic != TAIL_MAGIC:
         raise CorruptError(f"{place}, tail", expected=repr(TAIL_MAGIC), found=repr(magic))
     if version != FORMAT_VERSION:
-        raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
+        raise UnsupportedVersionError(f"{place}, tail", found=version, supported=FORMAT_VERSION)
     if not FOOTER.size + ENTRY.size <= size <= FOOTER_BYTES_MAX:
         raise CorruptError(f"{place}, tail", expected="a footer size", found=str(size))
     return stated, size

@@ -317,7 +317,8 @@ def covered_by(segment: SnapshotSegment, place: str) -> tuple[Footer, SegmentInd
     """A segment's footer and index, checked against its `ref`; `CorruptError` when they differ.
 
     The footer is checked against the digest in `ref`, the index against the digest in the footer,
-    and all that both `ref` and the footer say must be the same.
+    and all that both `ref` and the footer say must be the same. The index names blocks that the
+    footer has.
     """
     ref = segment.ref
     footer = decode_footer(segment.footer, bytes.fromhex(ref.footer), place)
@@ -333,4 +334,9 @@ def covered_by(segment: SnapshotSegment, place: str) -> tuple[Footer, SegmentInd
             f"{place}, index", expected=entry.digest.hex(), found=digest(segment.index).hex()
         )
     raw = decode_block(entry, segment.index, place)
-    return footer, SegmentIndex(raw, f"{place}, index")
+    index = SegmentIndex(raw, f"{place}, index")
+    if max(index.blocks, default=-1) >= len(footer.blocks) - 1:
+        raise CorruptError(
+            f"{place}, index", expected=f"{len(footer.blocks) - 1} blocks", found="rows of others"
+        )
+    return footer, index

@@ -17,12 +17,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from weakref import WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 from transit.config import Settings
 from transit.disk import list_folder
 from transit.errors import CorruptError, NotFoundError
-from transit.format.commit import Commit, SegmentRef
+from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
 from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name, wal_name
 from transit.format.record import Chunk
@@ -32,6 +32,7 @@ from transit.log.blocks import BlockCache
 from transit.log.commits import CommitChain
 from transit.log.keys import KeyIndex
 from transit.log.recover import ScannedFrame, scan
+from transit.log.rows import SealedRows
 from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
 
@@ -74,41 +75,6 @@ class StreamState:
         return self.record.name
 
 
-class SealedRows:
-    """Where a stream's chunks are in the segments looked at so far: one entry a chunk.
-
-    Decoded chunks are remembered for as long as the block cache keeps them.
-    """
-
-    __slots__ = ("_decoded", "_rows", "firsts", "seen")
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.firsts: list[int] = []
-        self._rows: list[tuple[Segment, int]] = []
-        self._decoded: list[ref[Chunk] | None] = []
-
-    def add(self, segment: Segment, stream_id: int) -> None:
-        """Take up the stream's rows in the next segment."""
-        index = segment.index
-        rows = index.rows(stream_id)
-        self._rows += [(segment, row) for row in rows]
-        self._decoded += [None] * len(rows)
-        # Readers without a lock search the first offsets: the rest must be there by then.
-        self.firsts += index.firsts[rows.start : rows.stop]
-        self.seen += 1
-
-    def chunk(self, place: int) -> Chunk:
-        """The chunk at `place`."""
-        known = self._decoded[place]
-        chunk = known() if known is not None else None
-        if chunk is None:
-            segment, row = self._rows[place]
-            chunk = segment.chunk(row)
-            self._decoded[place] = ref(chunk)
-        return chunk
-
-
 class Catalog:
     """The streams and files of one open store; `changing` is held while the view changes."""
 
@@ -148,6 +114,7 @@ class Catalog:
         """
         missed = 0
         with self.changing:
+            self.reload_states()
             while True:
                 wal = self.view.wals[-1] if self.view.wals else None
                 if wal is not None:
@@ -165,6 +132,7 @@ class Catalog:
                 except NotFoundError:
                     missed += 1
                     if missed == _TRIES:
+                        self.commits.check_no_gap()
                         raise CorruptError(
                             self._wal_folder, expected=f"a WAL from LSN {expected}", found="none"
                         ) from None
@@ -191,20 +159,37 @@ class Catalog:
     def load_commits(self) -> None:
         """Take up commits made since the last time, and let go of the WALs they cover."""
         with self.changing:
-            wals = self.view.wals
-            reached = wals[-1].next_lsn if wals else self.commits.next_lsn
-            segments: list[Segment] = []
+            reached = self._reached()
+            # What an interrupt kept from being taken up comes first.
+            segments = self._missed()
             try:
                 for commit in self.commits.load():
                     segments += self.segments_of(commit)
             finally:
+                if self.commits.next_lsn > reached:
+                    self._stale = True
                 # Whatever is wrong with a later commit, these are the store's.
                 self.take_segments(segments)
             for segment in segments:
                 segment.check_present()
-            if self.commits.next_lsn > reached:
-                self._stale = True
             self.reload_states()
+
+    def _reached(self) -> int:
+        """The LSN up to which the view has all records."""
+        segments, wals = self.view
+        if wals:
+            return wals[-1].next_lsn
+        return segments[-1].ref.lsn[1] + 1 if segments else 0
+
+    def _missed(self) -> list[Segment]:
+        """The segments of commits that are in the chain and not in the view."""
+        segments: list[Segment] = []
+        known = self.view.segments[-1].commit + 1 if self.view.segments else 0
+        for number in range(known, self.commits.count):
+            data = self.commits.read(number)
+            if data is not None:
+                segments += self.segments_of(decode_commit(data, f"commit {number} of {self.root}"))
+        return segments
 
     def take_others(self, segments: list[Segment]) -> None:
         """`take_segments` of records that others wrote, whose frames were never seen here."""
@@ -227,8 +212,9 @@ class Catalog:
     def take_segments(self, segments: list[Segment]) -> None:
         """Add segments the chain has committed, in place of the WALs they were made from."""
         with self.changing:
-            wals = tuple(w for w in self.view.wals if w.first_lsn >= self.commits.next_lsn)
-            self.view = View((*self.view.segments, *segments), wals)
+            taken = (*self.view.segments, *segments)
+            covered = taken[-1].ref.lsn[1] if taken else -1
+            self.view = View(taken, tuple(w for w in self.view.wals if w.first_lsn > covered))
 
     def segment(self, ref: SegmentRef, commit: int) -> Segment:
         """The segment that commit number `commit` added, read through this store's cache."""
@@ -263,7 +249,12 @@ class Catalog:
         count = 0
         with self.changing:
             for frame in scan(wal):
-                self._apply(wal, frame)
+                try:
+                    self._apply(wal, frame)
+                except BaseException:
+                    # Interrupted: it is taken up once more the next time.
+                    wal.retreat(frame.header)
+                    raise
                 count += 1
         return count
 

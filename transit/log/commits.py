@@ -138,7 +138,7 @@ class CommitChain:
         )
 
     def _take(self, commit: Commit, data: bytes) -> None:
-        self.head, self.root = commit, root_of(data)
-        if commit.index is not None:
-            self.indexed = commit
-        self._tree = self._tree.append(leaf_hash(data))
+        root, tree = root_of(data), self._tree.append(leaf_hash(data))
+        indexed = self.indexed if commit.index is None else commit
+        # In one step: whoever is interrupted between them would go on with two different chains.
+        self.head, self.root, self._tree, self.indexed = commit, root, tree, indexed

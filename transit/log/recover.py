@@ -48,6 +48,8 @@ from transit.log.wal import READ_BYTES, Wal
 
 SECTOR_BYTES: Final = 512
 SCAN_BYTES: Final = 1024 * 1024
+# What may follow the last whole frame: one that is cut short, of the largest size there is.
+REST_BYTES_MAX: Final = 5 * 1024 * 1024 * 1024
 LOOK_AGAIN_S: Final = (0.001, 0.004, 0.016, 0.064)
 
 
@@ -84,12 +86,12 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
             raise CorruptError(place, expected=f"LSN {wal.next_lsn}", found=str(header.lsn))
         for chunk in chunks:
             chunk.check(place)
-        wal.advance(header.stop, header.records, header.kind)
-        wal.durable = max(wal.durable, min(header.durable, position))
-        if header.kind != DATA:
-            # A mark or an end says that all before it is durable.
-            wal.durable = position
+        # A mark or an end says that all before it is durable.
+        stated = min(header.durable, position) if header.kind == DATA else position
+        wal.durable = max(wal.durable, stated)
         wal.recent = (position, chunks)
+        # Last: whoever is interrupted before this meets the frame once more.
+        wal.advance(header.stop, header.records, header.kind)
         yield ScannedFrame(header, chunks)
 
 
@@ -126,22 +128,25 @@ class _Window:
 def judge_tail(wal: Wal) -> Cut | None:
     """Judge the bytes after the tail of the last WAL file; a `Cut` to make, or None when clean.
 
-    Raises `CorruptError` when they were durable once.
+    Raises `CorruptError` when they were durable once. Memory does not grow with their number.
     """
     position, size = wal.tail, wal.file.size
-    rest = wal.file.read_at(position, size - position)
-    # Compared, not searched: a preallocated file has a MiB of them.
-    if rest == bytes(len(rest)):
-        return None
     place = f"{wal.path}, byte {position}"
-    later = _later_durable(wal, rest)
+    if size - position > REST_BYTES_MAX:
+        # A file may state any size, and take no space for it.
+        raise CorruptError(
+            place, expected="the rest of one frame at most", found=f"{size - position} bytes"
+        )
+    if _only_zeros(wal, position):
+        return None
+    later = _later_durable(wal)
     if later is not None:
         raise CorruptError(
             place, expected="frames that were durable once", found=f"damage before byte {later}"
         )
     if wal.ended:
         raise CorruptError(place, expected="nothing after the end frame", found="more bytes")
-    problem = _rotten(wal, rest)
+    problem = _rotten(wal, position)
     if problem:
         raise CorruptError(place, expected="a whole frame or a torn one", found=problem)
     return Cut(wal.path, position, size - position)
@@ -160,7 +165,7 @@ def judge_live(wal: Wal, read_on: Callable[[], object]) -> Cut | None:
         except CorruptError:
             time.sleep(pause_s)
         read_on()
-        if wal.ended or wal.tail != tail:
+        if wal.tail != tail:
             return None
     return judge_tail(wal)
 
@@ -168,50 +173,71 @@ def judge_live(wal: Wal, read_on: Callable[[], object]) -> Cut | None:
 def judge_end(wal: Wal) -> None:
     """Raise `CorruptError` unless the file, which is not the last one, ends with an end frame."""
     if not wal.ended:
+        found = "bytes that are no valid frame, and a later WAL file"
+        searched = wal.file.size - wal.tail <= REST_BYTES_MAX
+        if searched and (later := _later_durable(wal)) is not None:
+            found = f"damage before byte {later}"
         raise CorruptError(
-            f"{wal.path}, byte {wal.tail}",
-            expected="frames up to the end frame",
-            found="bytes that are no valid frame, and a later WAL file",
+            f"{wal.path}, byte {wal.tail}", expected="frames up to the end frame", found=found
         )
 
 
-def _later_durable(wal: Wal, rest: bytes) -> int | None:
-    """Position of a valid frame in `rest` which says that its start was durable; None without."""
-    at = rest.find(FRAME_MAGIC, 1)
-    while at >= 0:
-        position = wal.tail + at
-        if position % ALIGNMENT == 0:
-            header = decode_frame_header(rest, at, position, wal.seed)
-            if header is not None and (header.durable > wal.tail or header.kind != DATA):
-                return position
-        at = rest.find(FRAME_MAGIC, at + 1)
+def _only_zeros(wal: Wal, position: int) -> bool:
+    # Compared, not searched: a preallocated file has a MiB of them.
+    return all(data == bytes(len(data)) for _, data in _pieces(wal, position, wal.file.size, 0))
+
+
+def _pieces(wal: Wal, start: int, stop: int, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """The bytes from `start` to before `stop` by pieces; each begins with the end of the last."""
+    while start < stop:
+        data = wal.file.read_at(start, min(SCAN_BYTES + overlap, stop - start))
+        if not data:
+            return
+        yield start, data
+        start += SCAN_BYTES
+
+
+def _later_durable(wal: Wal) -> int | None:
+    """Position of a valid frame after the tail, which says that the tail was durable, or None."""
+    # A header that is cut off in one piece lies whole in the next.
+    for start, data in _pieces(wal, wal.tail, wal.file.size, FRAME_BYTES):
+        at = data.find(FRAME_MAGIC, 1 if start == wal.tail else 0)
+        while at >= 0:
+            position = start + at
+            if position % ALIGNMENT == 0:
+                header = decode_frame_header(data, at, position, wal.seed)
+                if header is not None and (header.durable > wal.tail or header.kind != DATA):
+                    return position
+            at = data.find(FRAME_MAGIC, at + 1)
     return None
 
 
-def _rotten(wal: Wal, rest: bytes) -> str:
-    """What says that the frame at the start of `rest` was whole once; empty when nothing does."""
-    head = rest[:FRAME_BYTES]
+def _rotten(wal: Wal, position: int) -> str:
+    """What says that the frame at `position` was whole once; empty when nothing does."""
+    head = wal.file.read_at(position, FRAME_BYTES)
     if len(head) < FRAME_BYTES:
         return ""
-    header = decode_frame_header(rest, 0, wal.tail, wal.seed)
+    header = decode_frame_header(head, 0, position, wal.seed)
     if header is None:
-        known = head[:4] == FRAME_MAGIC or head[8:16] == wal.tail.to_bytes(8, "little")
+        known = head[:4] == FRAME_MAGIC or head[8:16] == position.to_bytes(8, "little")
         # A header that lies in two sectors may have reached the disk in part.
-        first_part = head[: -wal.tail % SECTOR_BYTES or SECTOR_BYTES]
+        first_part = head[: -position % SECTOR_BYTES or SECTOR_BYTES]
         whole = any(first_part) and head[-1] != 0
         return "a damaged frame header" if known and whole else ""
     padding = PADDING[header.body_bytes % ALIGNMENT]
-    frame = rest[: header.stop - header.position]
-    if len(frame) < header.stop - header.position or not frame.endswith(padding):
+    if header.stop > wal.file.size:
         return ""
-    return "" if _has_hole(frame, wal.tail) else "a damaged frame body"
+    if wal.file.read_at(header.stop - len(padding), len(padding)) != padding:
+        return ""
+    return "" if _has_hole(wal, header) else "a damaged frame body"
 
 
-def _has_hole(frame: bytes, position: int) -> bool:
-    """Whether a sector of the file within the frame at `position` is all zeros."""
-    start = -position % SECTOR_BYTES
+def _has_hole(wal: Wal, header: FrameHeader) -> bool:
+    """Whether a sector of the file within a frame is all zeros."""
+    start = header.position + -header.position % SECTOR_BYTES
     zeros = bytes(SECTOR_BYTES)
     return any(
-        frame[at : at + SECTOR_BYTES] == zeros
-        for at in range(start, len(frame) - SECTOR_BYTES + 1, SECTOR_BYTES)
+        data[at : at + SECTOR_BYTES] == zeros
+        for _, data in _pieces(wal, start, header.stop, 0)
+        for at in range(0, len(data) - SECTOR_BYTES + 1, SECTOR_BYTES)
     )

@@ -88,19 +88,31 @@ class Sealer:
                 # Whatever the disk says the next time, it may have dropped what it could not write.
                 raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
             try:
-                if self._turns is not None:
-                    self._turns.acquire(timeout_s=self._settings.lock_timeout_s)
-                    self._catalog.load_commits()
-                while (wal := self._oldest()) is not None:
-                    self._seal(wal)
-                self.drop_covered()
+                self._seal_in_turn()
                 self.error = None
             except TransitError as error:
                 self.error = error
                 raise
-            finally:
-                if self._turns is not None:
-                    self._turns.release()
+
+    def _seal_in_turn(self) -> None:
+        if self._turns is None:
+            self._seal_all()
+            return
+        try:
+            self._turns.acquire(timeout_s=self._settings.lock_timeout_s)
+            self._seal_all()
+            self._turns.release()
+        except BaseException:
+            # Again, where an interrupt kept it from being let go.
+            self._turns.release()
+            raise
+
+    def _seal_all(self) -> None:
+        # With what this process committed too, if it was interrupted before it took note of it.
+        self._catalog.load_commits()
+        while (wal := self._oldest()) is not None:
+            self._seal(wal)
+        self.drop_covered()
 
     def stop(self) -> None:
         """Seal nothing more: whoever asks is told that the handle is closed."""

@@ -54,9 +54,20 @@ class Snapshots:
 
     def keep(self) -> IndexRef:
         """Keep a snapshot of all commits so far, of which there is one at least, in the folder."""
+        return self.put(self.encode())
+
+    def encode(self) -> bytes:
+        """A snapshot of all commits so far, of which there is one at least, as it is stored."""
         commits = self._catalog.commits
         start = commits.indexed.number if commits.indexed else 0
-        return _write(self._catalog, self._snapshot(start, commits.count))
+        return encode_snapshot(self._snapshot(start, commits.count))
+
+    def put(self, data: bytes) -> IndexRef:
+        """Keep a snapshot in the folder."""
+        name = digest(data)
+        make_folder(self._folder)
+        put_if_absent(self._folder, index_name(name), data)
+        return IndexRef(digest=name.hex(), bytes=len(data))
 
     def _snapshot(self, start: int, stop: int) -> Snapshot:
         layers = self._layers()
@@ -80,20 +91,12 @@ class Snapshots:
             return []
         place = os.path.join(self._folder, index_name(bytes.fromhex(indexed.index.digest)))
         data = read_file(place, SNAPSHOT_BYTES_MAX)
-        if data is None:
+        if data is None or digest(data).hex() != indexed.index.digest:
+            # Done without: the next snapshot is made from the segments alone.
             return None
         last = decode_snapshot(data, self._catalog.store_id, place)
         layer = Layer(digest(data), len(data), last.first, last.last)
         return [*last.layers, layer]
-
-
-def _write(catalog: Catalog, snapshot: Snapshot) -> IndexRef:
-    data = encode_snapshot(snapshot)
-    name = digest(data)
-    folder = os.path.join(catalog.root, INDEX_DIR)
-    make_folder(folder)
-    put_if_absent(folder, index_name(name), data)
-    return IndexRef(digest=name.hex(), bytes=len(data))
 
 
 def _entry(segment: Segment) -> SnapshotSegment:

@@ -2,17 +2,30 @@
 
 Owns who leads a sync and who waits for it. The first to come leads; those who come meanwhile wait,
 and one of them leads the next sync, which covers all that was written until then. After a failed
-sync nobody leads again: whoever waits learns that its outcome is unknown.
+sync nobody leads again: whoever waits learns that its outcome is unknown. The next opening cannot
+ask the kernel what became of it, and hands what is in doubt to the disk once more (`write_again`).
+
+A signal handler may interrupt a leader or a waiter anywhere. There is no condition here, which an
+interrupt could leave locked: a lock taken by `with`, a lock for each waiter to sleep on, and a
+leader that steps down before it does anything else. Who is not woken looks again by itself.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
-from transit.errors import OutcomeUnknownError
+from transit.errors import OutcomeUnknownError, SyncFailedError, TransitError
+from transit.format.frame import WAL_HEADER
 from transit.log.wal import Wal
 from transit.log.writes import outcome_unknown
+
+# How long a waiter sleeps whose leader was interrupted before it could wake anybody.
+_LOOK_AGAIN_S: Final = 0.1
+# No file system keeps track of changes in smaller pieces.
+_BLOCK_BYTES_MIN: Final = 512
 
 
 class GroupSync:
@@ -21,28 +34,112 @@ class GroupSync:
     def __init__(self, sync: Callable[[Wal], None], check: Callable[[], None]) -> None:
         self._sync = sync
         self._check = check
-        self._turn = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._sleepers: list[threading.Lock] = []
         self._syncing = False
         self._failure: OutcomeUnknownError | None = None
 
     def reach(self, wal: Wal, stop: int) -> None:
         """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` after a failed sync."""
-        while True:
-            with self._turn:
-                while self._syncing and wal.durable < stop:
-                    self._turn.wait()
-                if wal.durable >= stop:
-                    return
-                if self._failure is not None:
-                    raise outcome_unknown(str(self._failure.__cause__), self._failure.in_doubt)
-                self._check()
-                self._syncing = True
+        while wal.durable < stop:
+            leads = False
             try:
-                self._sync(wal)
-            except OutcomeUnknownError as error:
+                with self._lock:
+                    if wal.durable >= stop:
+                        return
+                    if self._syncing:
+                        sleeper = self._new_sleeper()
+                    else:
+                        self._check_failure()
+                        self._check()
+                        # In one step: an interrupt finds both or neither.
+                        self._syncing = leads = True
+                if leads:
+                    self._lead(wal)
+                else:
+                    sleeper.acquire(timeout=_LOOK_AGAIN_S)
+            finally:
+                if leads:
+                    self._syncing = False
+                    self._wake()
+
+    def _new_sleeper(self) -> threading.Lock:
+        sleeper = threading.Lock()
+        sleeper.acquire()
+        self._sleepers.append(sleeper)
+        return sleeper
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise outcome_unknown(str(self._failure.__cause__), self._failure.in_doubt)
+
+    def _lead(self, wal: Wal) -> None:
+        try:
+            self._sync(wal)
+        except OutcomeUnknownError as error:
+            self._failure = error
+            raise
+
+    def _wake(self) -> None:
+        with self._lock:
+            sleepers, self._sleepers = self._sleepers, []
+        for sleeper in sleepers:
+            sleeper.release()
+
+
+class SingleSync:
+    """Syncs of WAL files, one after another, until one fails: that is the answer to all to come.
+
+    The kernel says once, for each descriptor, that a write failed. Of two threads that sync one
+    file at the same time, one would be told so, and the other that all is well.
+    """
+
+    def __init__(self) -> None:
+        # A leaf: whoever holds it takes nothing.
+        self._turn = threading.Lock()
+        self._failure: TransitError | None = None
+
+    def sync(self, wal: Wal) -> None:
+        """Make everything before the tail of this moment durable."""
+        self._run(wal.sync)
+
+    def secure(self, wal: Wal) -> None:
+        """As `sync`, of a file that other processes wrote to."""
+        self._run(partial(secure, wal))
+
+    def _run(self, step: Callable[[], None]) -> None:
+        with self._turn:
+            if self._failure is not None:
+                raise SyncFailedError(str(self._failure))
+            try:
+                step()
+            except TransitError as error:
                 self._failure = error
                 raise
-            finally:
-                with self._turn:
-                    self._syncing = False
-                    self._turn.notify_all()
+
+
+def secure(wal: Wal) -> None:
+    """Make durable what other processes, which may be dead, have written to `wal`."""
+    write_again(wal)
+    wal.sync()
+
+
+def write_again(wal: Wal) -> None:
+    """Write the frames of `wal` that no sync is known to have covered in their place once more.
+
+    A sync that failed, in a process that is gone or in another one, leaves them in the page cache,
+    which calls them written: every later sync says yes and does nothing, and when the cache is
+    dropped they are gone, and with them what was built on them. Written again, they go to the disk
+    with the next sync, or that one fails. ext4 has to forget its pages first: it keeps in mind with
+    them that their blocks were written once, and would never mark those as written on the disk.
+    """
+    # Where no frame says otherwise, not even the header is known to be there.
+    start = wal.durable if wal.durable > WAL_HEADER.size else 0
+    # The next frame goes into the block that the tail lies in, and takes along what is there.
+    is_next_to_durable = (start - 1) // _BLOCK_BYTES_MIN == wal.tail // _BLOCK_BYTES_MIN
+    if start == wal.tail or (is_next_to_durable and not wal.ended):
+        return
+    frames = wal.file.read_at(start, wal.tail - start)
+    wal.file.sync_data()
+    wal.file.forget_pages()
+    wal.file.write_at(start, frames)

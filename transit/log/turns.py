@@ -1,6 +1,9 @@
 """Turns: who of several processes may write to a shared store now.
 
-Owns the order of the two locks: the writer's, between threads, then the one between processes.
+Owns the lock between processes; the one between threads is the writer's, and is taken first.
+
+A signal handler may interrupt whoever has the turn, and there is one place where the turn then ends
+without letting go of the lock between processes. The next turn of this process does so.
 """
 
 from __future__ import annotations
@@ -12,45 +15,60 @@ from transit.disk import Lock
 
 
 class SharedTurn:
-    """A context in which no other thread or process writes, and what others wrote is known.
+    """A context in which no other process writes, and what others wrote is known.
 
-    Entering takes `lock`, then `turns` (`LockedError` after `timeout_s` seconds), then calls
-    `catch_up`. The thread that holds the turn may enter again.
+    Only for who holds the writer's lock. Entering calls `check`, which raises what stands against
+    it, takes `turns` (`LockedError` after `timeout_s` seconds), then calls `catch_up`. The thread
+    that has the turn may enter again.
     """
 
     def __init__(
         self,
-        lock: threading.RLock,
         turns: Lock,
         timeout_s: float,
+        check: Callable[[], None],
         catch_up: Callable[[], None],
     ) -> None:
-        self._lock = lock
         self._turns = turns
+        self._check = check
         self._timeout_s = timeout_s
         self._catch_up = catch_up
         self._depth = 0
+        self._owner = 0
 
     def __enter__(self) -> None:
-        self._lock.acquire()
         try:
-            if self._depth == 0:
-                self._take_turn()
-            self._depth += 1
+            self._check()
         except BaseException:
-            self._lock.release()
+            # Whoever may write no more keeps nobody else from it.
+            self._let_go()
+            raise
+        thread = threading.get_ident()
+        if self._depth and self._owner == thread:
+            self._depth += 1
+            return
+        # Another thread's turn that has not ended was interrupted: the writer's lock is ours.
+        try:
+            self._take_turn()
+            self._owner, self._depth = thread, 1
+        except BaseException:
+            self._let_go()
             raise
 
     def _take_turn(self) -> None:
-        self._turns.acquire(timeout_s=self._timeout_s)
         try:
-            self._catch_up()
-        except BaseException:
-            self._turns.release()
+            self._turns.acquire(timeout_s=self._timeout_s)
+        except ValueError:
+            # Another thread closed the store, and with it the lock's file, right now.
+            self._check()
             raise
+        self._catch_up()
+
+    def _let_go(self) -> None:
+        self._depth = 0
+        self._turns.release()
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
-        if self._depth == 0:
-            self._turns.release()
-        self._lock.release()
+        if self._depth <= 0:
+            self._let_go()

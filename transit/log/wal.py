@@ -150,6 +150,16 @@ class Wal:
         self.marked = kind != DATA
         self.ended = kind == END
 
+    def retreat(self, header: FrameHeader) -> None:
+        """Forget the last frame, which is to be taken up once more."""
+        for stream, chunks in list(self.index.items()):
+            while chunks.positions and chunks.positions[-1] >= header.position:
+                chunks.positions.pop()
+            del chunks.firsts[len(chunks.positions) :]
+            if not chunks.positions:
+                del self.index[stream]
+        self.tail, self.next_lsn, self.ended = header.position, header.lsn, False
+
     def note(self, stream: int, first: int, position: int) -> None:
         """Index the chunk of `stream` that starts at offset `first` in the frame at `position`."""
         chunks = self.index.get(stream)

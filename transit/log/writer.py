@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from time import time_ns
 from typing import Final
 
@@ -36,31 +36,25 @@ from transit.format.names import WAL_DIR, wal_name
 from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
-from transit.log.syncs import GroupSync
+from transit.log.syncs import GroupSync, SingleSync, secure
 from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
-from transit.log.writes import Frame, Group, Written, conflict, in_doubt, outcome_unknown
+from transit.log.writes import (
+    Frame,
+    Group,
+    Written,
+    conflict,
+    in_doubt,
+    outcome_unknown,
+    say,
+    set_all,
+)
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
 WAITING_BYTES_MAX: Final = MIB
 # About what a waiting record takes in memory beside its payload.
 _WAITING_COST: Final = 200
 Refusal = Callable[[], TransitError]
-
-
-class Transaction:
-    """The writer's turn as a context; see `Writer.transaction`."""
-
-    __slots__ = ("_writer",)
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def __enter__(self) -> None:
-        self._writer.begin()
-
-    def __exit__(self, *error: object) -> None:
-        self._writer.end()
 
 
 class Writer:
@@ -74,18 +68,20 @@ class Writer:
         self._catalog = catalog
         self._settings = settings
         self._folder = os.path.join(catalog.root, WAL_DIR)
-        self._lock = threading.RLock()
-        self._turn: AbstractContextManager[object] = (
-            self._lock
+        # The turn is both, taken in this order by `with`, which no interrupt parts from its end.
+        self.lock = threading.RLock()
+        self.turn: AbstractContextManager[object] = (
+            self.lock
             if turns is None
-            else SharedTurn(self._lock, turns, settings.lock_timeout_s, self.catch_up)
+            else SharedTurn(turns, settings.lock_timeout_s, self.check, self.catch_up)
         )
         self._shared = turns is not None
         self._refusal: Refusal | None = None
-        self._waiting: list[StreamState] = []
+        self._waiting: dict[StreamState, None] = {}
         self._waiting_bytes = 0
         self._waiting_max = min(WAITING_BYTES_MAX, settings.frame_bytes_max)
         self._syncs = GroupSync(self._sync_now, self.check)
+        self._single = SingleSync()
         self._dirty = False
         # The tail from which on an append has more to do than to append.
         self._limit = 0
@@ -103,12 +99,18 @@ class Writer:
 
         A store shared by processes is recovered by one at a time: the caller holds the turn.
         """
-        with self._lock:
+        with self.lock:
             wal = self._catalog.follow(write=True)
             # What a killed process left in the page cache is read as history: make it durable.
             for older in self._catalog.view.wals:
-                older.file.sync_data()
-            if wal is not None and not wal.ended:
+                secure(older)
+            if wal is not None and wal.ended:
+                # A full disk has no room for the next: who appends asks again, readers need none.
+                self._wal, self._limit = wal, 0
+                with suppress(StorageFullError):
+                    self._ensure_wal()
+                return
+            if wal is not None:
                 if self._catalog.wal_numbers()[-1] > wal.first_lsn:
                     judge_end(wal)
                 self._settle_tail(wal)
@@ -119,9 +121,14 @@ class Writer:
         if cut is not None:
             self.cuts.append(cut)
             wal.cut()
+        with self._poisoned_by(SyncFailedError):
+            self._single.sync(wal)
+
+    @contextmanager
+    def _poisoned_by(self, kind: type[TransitError]) -> Iterator[None]:
         try:
-            wal.sync()
-        except SyncFailedError as error:
+            yield
+        except kind as error:
             self._poison(f"a sync failed: {error}")
             raise
 
@@ -135,13 +142,15 @@ class Writer:
         if wals and not wals[-1].ended:
             return self._take(wals[-1])
         first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
+        if wals and wals[-1].durable < wals[-1].tail:
+            # Who wrote its end frame may have died or been interrupted before the sync, or is
+            # another process, whose sync may have failed.
+            with self._poisoned_by(TransitError):
+                self._single.secure(wals[-1])
         # A file of that name was never finished, or it would have been taken up.
         remove(os.path.join(self._folder, wal_name(first_lsn)))
-        try:
+        with self._poisoned_by(SyncFailedError):
             return self._take(self._catalog.create_wal(first_lsn))
-        except SyncFailedError as error:
-            self._poison(f"a sync failed: {error}")
-            raise
 
     def _take(self, wal: Wal) -> Wal:
         self._wal = wal
@@ -151,22 +160,26 @@ class Writer:
     def catch_up(self) -> None:
         """Take up what other processes wrote; the caller holds the turn."""
         wal = self._catalog.follow(write=True)
+        if self._refusal is not None:
+            return  # It reads on, and makes no file any more.
         if wal is None or wal.ended:
             self._ensure_wal()
             return
         if wal is not self._wal:
-            self._take(wal)
+            with self._poisoned_by(TransitError):
+                self._single.secure(self._take(wal))
         if wal.stopped:
             # Its writer died within a write: whoever holds the turn settles it.
             self._settle_tail(wal)
 
     def look(self) -> None:
         """Take up what other processes wrote, without keeping them from writing more."""
-        with self._lock:
+        with self.lock:
             wal = self.wal
             self._catalog.read_frames(wal)
             if wal.ended:
-                with self._turn:
+                # What others wrote is taken up even where there is no room for one file more.
+                with suppress(StorageFullError), self.turn:
                     pass
 
     def refuse(self, refusal: Refusal) -> None:
@@ -175,18 +188,18 @@ class Writer:
 
     def abandon(self, refusal: Refusal) -> None:
         """Give up in a child made by fork(): whatever held the locks is not here to let them go."""
-        self._lock = threading.RLock()
-        self._turn = self._lock
+        self.lock = threading.RLock()
+        self.turn = self.lock
         self._syncs = GroupSync(self._sync_now, self.check)
+        self._single = SingleSync()
         self._refusal = refusal
 
     def close(self) -> None:
         """Make everything durable and mark it so."""
-        with self._turn:
+        with self.lock, self.turn:
             self.check()
             self._frame_waiting()
-            wal = self.wal
-            self._sync_now(wal)
+            self._sync_now(wal := self.wal)
             if not wal.marked:
                 try:
                     wal.append([], 0, MARK)
@@ -214,10 +227,10 @@ class Writer:
 
         Nothing is synced.
         """
-        with self._turn:
+        with self.lock, self.turn:
             wal = self._wal
             if self._waiting or self._refusal is not None or wal.tail >= self._limit:
-                wal = self._prepare()
+                wal = self.prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
@@ -227,8 +240,8 @@ class Writer:
                 if last is None or timestamp < last:
                     timestamp = self.timestamp(state)
             stream = state.id
+            head = encode_one(stream, offset, len(payload), timestamp, headers)
             try:
-                head = encode_one(stream, offset, len(payload), timestamp, headers)
                 wal.note(stream, offset, wal.append_one(head, payload))
                 state.last_timestamp = timestamp
                 state.next_offset = offset + 1
@@ -236,8 +249,8 @@ class Writer:
                 self._write_failed(wal, error)
                 raise
             stop = wal.tail
-        if not self._dirty or self.on_append is not None:
-            self._announce()
+            if not self._dirty or self.on_append is not None:
+                self._announce()
         return offset, timestamp, wal, stop
 
     def accept_one(
@@ -252,10 +265,10 @@ class Writer:
 
         Only for a store of this process alone: others could give its offset away meanwhile.
         """
-        with self._turn:
+        with self.lock, self.turn:
             size = len(payload) + len(headers) + _WAITING_COST
             if self._waiting_bytes + size > self._waiting_max or self._refusal is not None:
-                self._prepare()
+                self.prepare()
             offset = state.next_offset
             if expect is not None and expect != offset:
                 raise conflict(state, expect, offset)
@@ -264,18 +277,12 @@ class Writer:
                 last = state.last_timestamp
                 if last is None or timestamp < last:
                     timestamp = self.timestamp(state)
-            waiting = state.waiting
-            try:
-                if not waiting:
-                    self._waiting.append(state)
-                waiting.append((payload, timestamp, headers))
-                self._waiting_bytes += size
-                state.last_timestamp = timestamp
-                state.next_offset = offset + 1
-            except BaseException as error:
-                # Only an interrupt gets here, and leaves the record half accepted.
-                self.fail(error)
-                raise
+            self._waiting[state] = None
+            self._waiting_bytes += size
+            state.last_timestamp = timestamp
+            state.next_offset = offset + 1
+            # Last, and the only call: an interrupt comes before all of it or after.
+            state.waiting.append((payload, timestamp, headers))
         if not self._dirty or self.on_append is not None:
             self._announce()
         return offset, timestamp
@@ -288,7 +295,7 @@ class Writer:
         if self.on_append is not None:
             self.on_append()
 
-    def _prepare(self) -> Wal:
+    def prepare(self) -> Wal:
         """Whatever must come before a frame; the file to write it to."""
         self.check()
         self._frame_waiting()
@@ -305,14 +312,16 @@ class Writer:
     def settle(self) -> None:
         """Frame what was accepted as "memory", so that it can be read."""
         if self._waiting:
-            with self._turn:
+            with self.lock, self.turn:
                 self._frame_waiting()
 
     def _frame_waiting(self) -> None:
-        if not self._waiting:
+        # Whoever was about to accept a record and was interrupted left a stream without any.
+        waiting = [state for state in self._waiting if state.waiting]
+        if not waiting:
             return
         groups = []
-        for state in self._waiting:
+        for state in waiting:
             payloads, timestamps, headers = zip(*state.waiting, strict=True)
             encoded = [entry or b"{}" for entry in headers] if any(headers) else None
             columns = Columns(payloads, measure(payloads), timestamps, encoded)
@@ -321,7 +330,7 @@ class Writer:
         frame = self._encode(groups)
         try:
             self._write(frame, wal)
-            for state in self._waiting:
+            for state in waiting:
                 state.waiting.clear()
             self._waiting.clear()
             self._waiting_bytes = 0
@@ -329,44 +338,28 @@ class Writer:
             self._write_failed(wal, error)
             raise
 
-    def transaction(self) -> Transaction:
-        """The turn as a context: look at streams' tails, and `commit` on what was seen."""
-        return Transaction(self)
-
-    def begin(self) -> None:
-        """Take the turn, with everything accepted so far framed."""
-        self._turn.__enter__()
-        try:
-            self._prepare()
-        except BaseException:
-            self._turn.__exit__(None, None, None)
-            raise
-
-    def end(self) -> None:
-        """Give the turn back."""
-        self._turn.__exit__(None, None, None)
-        self._announce()
-
     def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Written:
-        """Write `groups` as one frame, within a `transaction`; where it ends.
+        """Write `groups` as one frame, in a turn and after `prepare`; where it ends.
 
-        `created` are the lineage records among them, which come first, for stream 0.
+        created: the lineage records among them, which come first, for stream 0.
         """
         wal = self.wal
         first_id = groups[0].state.next_offset if created else 0
         frame = self._encode([(group.state.next_offset, group) for group in groups])
+        states = [group.state for group in groups]
+        stops = [group.state.next_offset + len(group.columns.payloads) for group in groups]
+        times = (group.columns.timestamps for group in groups)
+        lasts = [each if isinstance(each, int) else each[-1] for each in times]
         try:
             self._write(frame, wal)
-            for group in groups:
-                columns = group.columns
-                times = columns.timestamps
-                group.state.last_timestamp = times if isinstance(times, int) else times[-1]
-                group.state.next_offset += len(columns.payloads)
             for stream_id, record in enumerate(created, first_id):
                 self._catalog.note_stream(wal, stream_id, record)
+            set_all(states, "last_timestamp", lasts)
+            set_all(states, "next_offset", stops)
         except BaseException as error:
             self._write_failed(wal, error)
             raise
+        self._announce()
         return Written(wal, wal.tail)
 
     def _encode(self, groups: Sequence[tuple[int, Group]]) -> Frame:
@@ -398,15 +391,21 @@ class Writer:
             except TransitError as second:
                 self._poison(f"{error}; then {second}")
             return
-        self._poison(f"a write failed: {_say(error)}")
+        self._poison(f"a write failed: {say(error)}")
 
     def fail(self, error: BaseException) -> None:
         """Be poisoned by an error nobody foresaw."""
-        self._poison(f"an unexpected error: {_say(error)}")
+        self._poison(f"an unexpected error: {say(error)}")
 
     def _poison(self, reason: str) -> None:
         message = f"{self._catalog.root}: {reason}; open the store again"
         self.refuse(lambda: PoisonedError(message))
+        with self.lock:
+            # What was accepted and not framed is lost: it must not seem to be there.
+            for state in self._waiting:
+                state.next_offset -= len(state.waiting)
+                state.waiting.clear()
+            self._waiting.clear()
 
     # Rotation
 
@@ -432,16 +431,17 @@ class Writer:
             except BaseException as error:
                 self._write_failed(wal, error)
                 raise
-            self._sync_now(wal)
-            # The space reserved beyond it is of more use to the files that come next.
-            wal.cut()
+        # Here too where it was written before, by somebody who was interrupted right then.
+        self._sync_now(wal)
+        # The space reserved beyond it is of more use to the files that come next.
+        wal.cut()
         wal = self._ensure_wal()
         self.on_ended()
         return wal
 
     def rotate(self) -> None:
         """End the current WAL file, if it has records, so that it can be sealed."""
-        with self._turn:
+        with self.lock, self.turn:
             self.check()
             self._frame_waiting()
             if self.wal.next_lsn > self.wal.first_lsn:
@@ -449,7 +449,7 @@ class Writer:
 
     def finish(self, refusal: Refusal) -> None:
         """`rotate`, and accept nothing more: both at once for whoever appends."""
-        with self._turn:
+        with self.lock, self.turn:
             self.rotate()
             self.refuse(refusal)
 
@@ -457,19 +457,25 @@ class Writer:
 
     def sync(self) -> None:
         """Make everything written or accepted so far durable."""
-        with self._turn:
+        with self.lock, self.turn:
             self.check()
             # Whatever is written from here on has to announce itself again.
             self._dirty = False
-            self._frame_waiting()
-            wal = self.wal
-        self.sync_to(wal, wal.tail)
+            full: StorageFullError | None = None
+            try:
+                self._frame_waiting()
+            except StorageFullError as error:
+                # What is written can be durable all the same.
+                full = error
+            # The earlier ones may have been ended by another process.
+            wals = self._catalog.view.wals
+        for wal in wals:
+            self.sync_to(wal, wal.tail)
+        if full is not None:
+            raise full
 
     def sync_to(self, wal: Wal, stop: int) -> None:
-        """Return when `wal`, which was written up to `stop`, is durable so far.
-
-        `OutcomeUnknownError` when that cannot be told any more.
-        """
+        """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` when none can tell."""
         self._syncs.reach(wal, stop)
 
     def _sync_now(self, wal: Wal) -> None:
@@ -477,18 +483,16 @@ class Writer:
             return
         try:
             if wal.wants_space and not self._shared:
-                with self._lock:
+                with self.lock:
                     wal.allocate()
-            wal.sync()
+            self._single.sync(wal)
         except TransitError as error:
             # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
-            unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
-            self._poison(f"a sync failed: {unknown}")
+            with self.lock:
+                # Whoever writes now is refused, or was named.
+                unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
+                self._poison(f"a sync failed: {unknown}")
             raise unknown from error
-
-
-def _say(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _nothing() -> None:

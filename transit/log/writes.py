@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 from transit.errors import ConflictError, OutcomeUnknownError
@@ -62,3 +65,16 @@ def outcome_unknown(reason: str, doubt: InDoubt) -> OutcomeUnknownError:
     """The error for records whose sync failed."""
     named = ", ".join(f"{name}@{first}…{last}" for name, first, last in doubt) or "no records"
     return OutcomeUnknownError(f"{reason}; in doubt: {named}", in_doubt=doubt)
+
+
+def say(error: BaseException) -> str:
+    """What `error` says, or what it is when it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def set_all(objects: Iterable[object], name: str, values: Iterable[object]) -> None:
+    """Give attribute `name` of each object its value, in a single call into C.
+
+    No other thread and no signal handler sees some of them set and others not.
+    """
+    deque(map(setattr, objects, repeat(name), values), maxlen=0)

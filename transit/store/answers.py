@@ -59,6 +59,8 @@ _BY_CODE: Final = {
     "MethodNotAllowed": Meaning.UNSUITABLE,
     "MissingContentLength": Meaning.UNSUITABLE,
     "NotImplemented": Meaning.UNSUITABLE,
+    "InvalidArgument": Meaning.INVALID,
+    "InvalidRequest": Meaning.INVALID,
 }
 _BY_STATUS: Final = {
     301: Meaning.UNSUITABLE,

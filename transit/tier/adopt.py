@@ -15,8 +15,9 @@ from transit.disk import make_folder, put_if_absent
 from transit.errors import FormatError
 from transit.format.names import INDEX_DIR, index_name
 from transit.log.catalog import Catalog
-from transit.log.guides import NotHere, put_marker
-from transit.tier.remote import Remote, commit_key
+from transit.log.guides import GuideShelf, put_marker
+from transit.tier.fetch import Fetcher
+from transit.tier.remote import TRIES, Remote, commit_key
 
 
 def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote) -> int:
@@ -24,7 +25,9 @@ def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote
 
     Only for the one process that may write to the folder, before it opens the log.
     """
-    catalog = Catalog(root, store_id, settings, NotHere(root, store_id))
+    # A segment that is not here may be there, as for whoever opens the log next.
+    elsewhere = Fetcher(remote, GuideShelf(root, store_id), None)
+    catalog = Catalog(root, store_id, settings, elsewhere)
     catalog.follow(write=False)
     commits, wals = catalog.commits, catalog.view.wals
     start = commits.count
@@ -32,10 +35,15 @@ def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote
         return 0
     if start and not remote.has_commit(start - 1, commits.read(start - 1)):
         return 0
-    while (found := remote.checked_commit(commits.count)) is not None:
-        if commits.count == start:
-            put_marker(root, remote.url)
-        commits.adopt(found[0], remote.place(commit_key(commits.count)))
+    head = remote.head(store_id)
+    for _ in range(TRIES):
+        while (found := remote.checked_commit(commits.count)) is not None:
+            if commits.count == start:
+                put_marker(root, remote.url)
+            commits.adopt(found[0], remote.place(commit_key(commits.count)))
+        # Going on too early would make another history, and this writer would be fenced off.
+        if not remote.check_no_gap(commits.count, head):
+            break
     if commits.count > start and commits.indexed is not None:
         index = commits.indexed.index
         if index is not None:

@@ -18,7 +18,7 @@ from transit.format.snapshot import Layer, Snapshot, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf
 from transit.log.segments import Segment
-from transit.tier.remote import Remote, commit_key, index_key
+from transit.tier.remote import TRIES, Remote, commit_key, index_key
 
 # Commits asked for at once while the head is looked for.
 STEP: Final = 8
@@ -59,8 +59,10 @@ class Follower:
         indexed = None if head is None else head.index
         if head is not None and indexed is not None and head.number - indexed < HINT_COMMITS_MAX:
             self._start_at(indexed, head.number)
-        self.refresh()
-        self._remote.check_no_gap(self._catalog.commits.count, head)
+        for _ in range(TRIES):
+            self.refresh()
+            if not self._remote.check_no_gap(self._catalog.commits.count, head):
+                break
         self._load_guides()
 
     def _start_at(self, indexed: int, number: int) -> None:

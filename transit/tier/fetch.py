@@ -173,6 +173,11 @@ class Fetcher:
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
         """As `Elsewhere`."""
         key = segment_key(ref.digest)
+        if size < 1:
+            # No store is asked for nothing; only what states wrong sizes wants that.
+            raise CorruptError(
+                f"{self._remote.place(key)}, byte {position}", expected="bytes", found=f"{size}"
+            )
         try:
             data = self._remote.store.get_range(key, position, size)
         except NotFoundError:

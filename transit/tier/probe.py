@@ -13,6 +13,9 @@ from typing import Final
 
 from transit.errors import (
     AlreadyExistsError,
+    CorruptError,
+    InvalidInputError,
+    OutcomeUnknownError,
     RemoteUnavailableError,
     TransitError,
     UnsuitableRemoteError,
@@ -23,6 +26,7 @@ from transit.tier.conditional import put_if_absent, read_twice
 _RIVALS: Final = 4
 _BYTES_MAX: Final = 1024
 _PAUSE_S: Final = 0.05
+_PAUSE_MAX_S: Final = 1.0
 
 
 def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
@@ -32,13 +36,13 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
 
     key = f"probes/{os.urandom(16).hex()}"
     first = os.urandom(32).hex().encode()
-    if put_if_absent(store, key, first, _BYTES_MAX, timeout_s) is not None:
-        raise UnsuitableRemoteError(f"{store.url}: a new name is taken: writes cannot be told")
+    _create_first(store, key, first, timeout_s)
 
     deadline = time.monotonic() + timeout_s
 
     def try_again(rival: int) -> bool:
         """Whether the store says yes to another writer; asked until it says anything."""
+        pause = _PAUSE_S
         while True:
             try:
                 store.create(key, f"{rival} {os.urandom(16).hex()}".encode())
@@ -47,7 +51,8 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
             except RemoteUnavailableError:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(_PAUSE_S)
+                time.sleep(pause)
+                pause = min(pause * 2, _PAUSE_MAX_S)
             else:
                 return True
 
@@ -55,13 +60,42 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
     if not won:
         with ThreadPoolExecutor(_RIVALS) as pool:
             won = any(pool.map(try_again, range(1, _RIVALS + 1)))
-    kept = read_twice(store, key, _BYTES_MAX, first) == first
+    kept = _read_back(store, key, first, deadline) == first
     _remove(store, key)
     if won or not kept:
         raise UnsuitableRemoteError(
             f"{store.url}: ignores the condition of put-if-absent, so two writers could publish "
             "different commits under one number; it can be read, not written"
         )
+
+
+def _create_first(store: ObjectStore, key: str, first: bytes, timeout_s: float) -> None:
+    try:
+        found = put_if_absent(store, key, first, _BYTES_MAX, timeout_s)
+    except OutcomeUnknownError as error:
+        if isinstance(error.__cause__, AlreadyExistsError | CorruptError):
+            # It answered, again and again, and what it said was never so.
+            raise UnsuitableRemoteError(
+                f"{store.url}: answers put-if-absent, and does not do what it says ({error})"
+            ) from error
+        raise
+    except UnsuitableRemoteError:
+        raise
+    except InvalidInputError as error:
+        raise UnsuitableRemoteError(f"{store.url}: refuses put-if-absent ({error})") from error
+    if found is not None:
+        raise UnsuitableRemoteError(f"{store.url}: a new name is taken: writes cannot be told")
+
+
+def _read_back(store: ObjectStore, key: str, first: bytes, deadline: float) -> bytes | None:
+    """What is there, asked for until there is anything: one "absent" is not a verdict."""
+    pause = _PAUSE_S
+    while True:
+        found = read_twice(store, key, _BYTES_MAX, first)
+        if found is not None or time.monotonic() >= deadline:
+            return found
+        time.sleep(pause)
+        pause = min(pause * 2, _PAUSE_MAX_S)
 
 
 def _remove(store: ObjectStore, key: str) -> None:

@@ -88,12 +88,15 @@ class Publisher:
                 low, high = self._narrow(number, low, high)
         while low < high:
             low, high = self._narrow((low + high) // 2, low, high)
+        while (other := self.remote.checked_commit(low)) is not None:
+            if other[0] != self._chain.read(low):
+                self._fence(low, other[1])
+                break
+            # Ours, which was not there a moment ago: a request of an earlier process came late.
+            low += 1
         self._reached(low)
         if head is not None and head.number == low - 1:
             self._hinted = head.number
-        other = self.remote.checked_commit(low)
-        if other is not None:
-            self._fence(low, other[1])
 
     def _narrow(self, number: int, low: int, high: int) -> tuple[int, int]:
         same = self.remote.has_commit(number, self._chain.read(number))

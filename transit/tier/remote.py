@@ -12,6 +12,7 @@ decides nothing, and HEAD only where the search starts.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from transit.config import Settings
@@ -91,22 +92,25 @@ class Remote:
             raise NotFoundError(f"{self.url}: there is no store here")
         return found
 
-    def claim(self, store_id: bytes) -> None:
-        """Make sure that the remote may be written and is this store's, and mark it so.
+    def claim(self, store_id: bytes | None) -> bytes:
+        """Make sure that the remote may be written and is this store's, and mark it so; its id.
 
+        store_id: None for whatever store is there, or a new one.
         Raises `UnsuitableRemoteError` for a store that does not exclude a second writer,
         `InvalidInputError` when another store is there.
         """
-        found = self.store_id(store_id)
+        found = self.store_id(store_id or b"")
         probe_exclusion(self.store, self.settings.remote_timeout_s)
         if found is None:
-            data = encode_format(store_id)
+            ours = store_id or os.urandom(16)
+            data = encode_format(ours)
             other = put_if_absent(
                 self.store, FORMAT_FILE, data, FORMAT_BYTES_MAX, self.settings.remote_timeout_s
             )
-            found = store_id if other is None else decode_format(other, self.place(FORMAT_FILE))
-        if found != store_id:
+            found = ours if other is None else decode_format(other, self.place(FORMAT_FILE))
+        if store_id not in (None, found):
             raise InvalidInputError(f"{self.url}: holds store {found.hex()}, not {store_id.hex()}")
+        return found
 
     def has_commit(self, number: int, ours: bytes | None) -> bool:
         """Whether commit `number` is there with just these bytes."""
@@ -151,20 +155,26 @@ class Remote:
             return None
         return None if data is None else decode_head(data, store_id, self.place(HEAD_FILE))
 
-    def check_no_gap(self, count: int, head: Head | None) -> None:
-        """`CorruptError` when the remote has the commit `head` names, but not number `count`.
+    def check_no_gap(self, count: int, head: Head | None) -> bool:
+        """Whether commit `count`, which was not there a moment ago, is there after all.
 
-        HEAD alone proves nothing; a commit that is there after one that is not does.
+        Asked only where `head` names it or a later one. `CorruptError` when it is not there, and
+        the one that `head` names is: HEAD alone proves nothing, a commit after a missing one does.
         """
-        if head is not None and head.number > count:
-            key = commit_key(count)
+        if head is None or head.number < count:
+            return False
+        later = None
+        if head.number > count:
             later = self.store.get(commit_key(head.number), COMMIT_BYTES_MAX)
-            if later is not None and self.store.get(key, COMMIT_BYTES_MAX) is None:
-                raise CorruptError(
-                    self.place(key),
-                    expected=f"a commit, because there is commit {head.number}",
-                    found="no object",
-                )
+        # Last: commits are made in order, so this one was there before the later one.
+        there = self.store.get(commit_key(count), COMMIT_BYTES_MAX) is not None
+        if later is not None and not there:
+            raise CorruptError(
+                self.place(commit_key(count)),
+                expected=f"a commit, because there is commit {head.number}",
+                found="no object",
+            )
+        return there
 
     def put_head(self, store_id: bytes, number: int, index: int | None) -> None:
         """Leave a hint where the last commit is."""

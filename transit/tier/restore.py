@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from transit.disk import (
@@ -28,7 +29,7 @@ from transit.disk import (
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester
-from transit.format.lineage import LINEAGE_ID, Branch, Merge, triples
+from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
 from transit.format.names import CACHE_DIR, COMMIT_DIR, SEGMENT_DIR, segment_name
 from transit.format.snapshot import Layer, decode_snapshot
 from transit.log.catalog import Catalog
@@ -43,7 +44,7 @@ from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, commit_key, segment_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
 READ_BYTES: Final = 8 * 1024 * 1024
 _COMMITS_AT_ONCE: Final = 8 * STEP
@@ -71,19 +72,28 @@ class Restorer:
         # Of an earlier try, and perhaps of another cut.
         for name in reversed(list_folder(folder)):
             remove(os.path.join(folder, name))
+        self._fetch_chain(at)
+        if not self._is_at(at):
+            head = self._remote.head(self._store_id)
+            for _ in range(TRIES):
+                if self._is_at(at) or not self._remote.check_no_gap(self.chain.count, head):
+                    break
+                # What was not there a moment ago is: the history goes on.
+                self._fetch_chain(at)
+        if at is not None and not self._is_at(at):
+            raise NotFoundError(f"{self._remote.url}: there is no commit {at}")
+        return self._refs
+
+    def _fetch_chain(self, at: int | str | None) -> None:
+        """Keep the commits from where the chain ends to the cut, or to the first that is absent."""
         limit = at + 1 if isinstance(at, int) else None
         step = 1
         while not self._is_at(at):
             start = self.chain.count
             stop = start + step if limit is None else min(start + step, limit)
             if not self._fetch_commits(range(start, stop), at):
-                break
+                return
             step = min(2 * step, _COMMITS_AT_ONCE)
-        if not self._is_at(at):
-            self._remote.check_no_gap(self.chain.count, self._remote.head(self._store_id))
-        if at is not None and not self._is_at(at):
-            raise NotFoundError(f"{self._remote.url}: there is no commit {at}")
-        return self._refs
 
     def _is_at(self, at: int | str | None) -> bool:
         if at is None or not self.chain.count:
@@ -133,7 +143,8 @@ class Restorer:
         segments = catalog.view.segments
         new = [segment for segment in segments if shelf.find(segment.ref) is None]
         at_once(Segment.load, new, self._remote.settings.transfers_max)
-        Snapshots(catalog).keep()
+        if catalog.commits.count:
+            Snapshots(catalog).keep()
         return catalog
 
     # Segments
@@ -161,8 +172,9 @@ class Restorer:
         folder = os.path.join(self._root, SEGMENT_DIR)
         name = segment_name(bytes.fromhex(ref.digest))
         path = os.path.join(folder, name)
-        if file_size(path) is not None:
-            if _digest_of(path, ref.bytes) == ref.digest:
+        here = file_size(path)
+        if here is not None:
+            if here == ref.bytes and _digest_of(path, here) == ref.digest:
                 return
             remove(path)
         found = ""
@@ -185,22 +197,25 @@ class Restorer:
         While a piece is digested and written, `ahead` already fetches the next.
         """
         digester = Digester()
-        key = segment_key(ref.digest)
-        sizes = [READ_BYTES] * (ref.bytes // READ_BYTES) + [ref.bytes % READ_BYTES]
-        pieces = [(n * READ_BYTES, size) for n, size in enumerate(sizes) if size]
-        get = self._remote.store.get_range
-        coming = deque([ahead.submit(get, key, *pieces[0])])
-        for place, (position, size) in enumerate(pieces, 1):
-            if place < len(pieces):
-                coming.append(ahead.submit(get, key, *pieces[place]))
+        key, get = segment_key(ref.digest), self._remote.store.get_range
+
+        def fetch(position: int) -> Future[bytes] | None:
+            size = min(READ_BYTES, ref.bytes - position)
+            return ahead.submit(get, key, position, size) if size > 0 else None
+
+        # Piece by piece: what a commit says of an object's size may be any number.
+        position, coming = 0, fetch(0)
+        while coming is not None:
+            following = fetch(position + READ_BYTES)
             try:
-                data = coming.popleft().result()
+                data = coming.result()
             except NotFoundError:
                 return "no object"
-            if len(data) != size:
+            if len(data) != min(READ_BYTES, ref.bytes - position):
                 return f"{position + len(data)} bytes"
             digester.update(data)
             file.write(data)
+            position, coming = position + len(data), following
         return digester.digest().hex()
 
 
@@ -218,34 +233,43 @@ def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
 
     `NotFoundError` for a name that no stream has.
     """
-    needed: dict[int, int] = {}
-    ancestors = {LINEAGE_ID}
-    waiting: list[tuple[int, int]] = []
+    needed: dict[int, int] = {LINEAGE_ID: 0}
     for name in names:
         found = catalog.find(name)
         if found is None:
             raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
-        waiting.append((found, catalog.state(found).next_offset))
+        needed[found] = catalog.state(found).next_offset
+    waiting = [-stream for stream in needed]
+    heapify(waiting)
+    # Highest id first: how much of a stream is needed is known when its turn comes, once.
     while waiting:
-        stream, stop = waiting.pop()
-        if stream in ancestors and needed.get(stream, 0) >= stop:
-            continue
-        needed[stream] = max(needed.get(stream, 0), stop)
-        ancestors.add(stream)
-        record = catalog.record(stream)
-        if isinstance(record, Branch):
-            waiting.append((record.parent, min(record.fork + 1, stop)))
-        elif isinstance(record, Merge):
-            waiting += [(source, first + count) for source, first, count in triples(record.plan)]
-            # The parents are part of its lineage, whether or not their records are in it.
-            waiting += [(parent, 0) for parent, _ in record.parents]
-    return [segment.ref for segment in catalog.view.segments if _holds(segment, needed, ancestors)]
+        stream = -heappop(waiting)
+        for source, stop in _sources(catalog.record(stream), needed[stream]):
+            if source not in needed:
+                heappush(waiting, -source)
+            needed[source] = max(needed.get(source, 0), stop)
+    streams = sorted(needed)
+    return [segment.ref for segment in catalog.view.segments if _holds(segment, needed, streams)]
 
 
-def _holds(segment: Segment, needed: dict[int, int], ancestors: set[int]) -> bool:
+def _sources(record: LineageRecord, stop: int) -> Iterator[tuple[int, int]]:
+    """The streams that one descends from, and before which offset their records are in it."""
+    if isinstance(record, Branch):
+        yield record.parent, min(record.fork + 1, stop)
+    elif isinstance(record, Merge):
+        for source, first, count in triples(record.plan):
+            yield source, first + count
+        # The parents are part of its lineage, whether or not their records are in it.
+        for parent, _ in record.parents:
+            yield parent, 0
+
+
+def _holds(segment: Segment, needed: dict[int, int], streams: list[int]) -> bool:
+    """Whether records of `needed` are in a segment, or the lineage of one of the same `streams`."""
     index = segment.index
     for row in index.rows(LINEAGE_ID):
-        if any(index.firsts[row] <= stream < index.stop(row) for stream in ancestors):
+        place = bisect_left(streams, index.firsts[row])
+        if place < len(streams) and streams[place] < index.stop(row):
             return True
     return any(
         index.firsts[row] < stop for stream, stop in needed.items() for row in index.rows(stream)

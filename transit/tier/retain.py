@@ -1,19 +1,21 @@
 """Retention of local segments: those the remote has may go, history stays what it is.
 
 Owns which local files are dropped. Each is asked for in the remote once more, by size, right before
-its file goes; the note that segments live in the remote is made first.
+its file goes; the note that segments live in the remote is made first, or, on a disk that is full,
+as soon as the first files that went have left room for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import msgspec
 
 from transit.disk import file_size, remove
-from transit.errors import CorruptError
+from transit.errors import CorruptError, StorageFullError
 from transit.log.catalog import Catalog
-from transit.log.guides import put_marker
+from transit.log.guides import put_marker, read_marker
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
 from transit.tier.bucket import at_once
@@ -54,13 +56,32 @@ def evict(
 
     at_once(check, chosen, remote.settings.transfers_max)
     if chosen:
+        _drop(catalog, remote.url, chosen)
+    elif len(local) < len(catalog.view.segments) and read_marker(catalog.root) is None:
+        # The last time there was no room for the note, even at the end.
         put_marker(catalog.root, remote.url)
-        # What leads through the segments stays here, so that only blocks need the remote.
-        Snapshots(catalog).keep()
+    return Evicted(len(chosen), sum(segment.ref.bytes for segment in chosen))
+
+
+def _drop(catalog: Catalog, url: str, chosen: list[Segment]) -> None:
+    """Remove the segments' files, once it is noted where they are and what leads through them."""
+    snapshots = Snapshots(catalog)
+    # What leads through the segments stays here, so that only blocks need the remote.
+    guides = snapshots.encode()
+    noted = False
     for segment in chosen:
         segment.load()
+        if not noted:
+            with contextlib.suppress(StorageFullError):
+                put_marker(catalog.root, url)
+                snapshots.put(guides)
+                noted = True
         remove(segment.path)
-    return Evicted(len(chosen), sum(segment.ref.bytes for segment in chosen))
+    if not noted:
+        put_marker(catalog.root, url)
+        with contextlib.suppress(StorageFullError):
+            # A store is whole without it: whoever needs it then asks the remote.
+            snapshots.put(guides)
 
 
 def _choose(

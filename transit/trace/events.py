@@ -262,7 +262,8 @@ def decode_event(payload: bytes) -> Event | Unknown:
         # Of a kind that is known, with text that only the standard library reads.
         event: Event = msgspec.convert(unknown.data, Event)
         return event
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
+        # The second where half a surrogate pair stands in the name of a member or of a kind.
         return unknown
 
 

@@ -22,6 +22,10 @@ its large members. When a record refers to
 parts of earlier records, its member `digest` is the BLAKE3, 8 hex digits, over the BLAKE3 digests,
 16 bytes each, of all parts it uses, in order: a reader checks them.
 
+A record of a few bytes could stand for any size, so there is a limit: what a record refers to, as
+often as it does, is at most 128 MiB, and every part, list and run of a list counts as 64 bytes
+more. A writer refuses more, and to a reader it is damage.
+
 A number means a part only where the history is the one the writer saw: a writer appends under the
 condition that nothing came in between, and a reader goes by the origin of a record.
 """
@@ -30,18 +34,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate, islice
 from typing import Annotated, Final, Generic, TypeVar, cast
 
 import msgspec
 from blake3 import blake3
 
-from transit import CorruptError, Stream
+from transit import CorruptError, InvalidInputError, Stream
 from transit.trace.events import decode_json, encode_json
 
 _T = TypeVar("_T")
 # Not worth a digest, even when it comes again.
 INLINE_BYTES_MAX: Final = 24
 _DIGEST_BYTES: Final = 16
+REFERRED_BYTES_MAX: Final = 128 * 1024 * 1024
+_STEP_BYTES: Final = 64
+# A writer counts a part, and the list and the run it may be alone in.
+_USE_BYTES: Final = 3 * _STEP_BYTES
+_USES_MAX: Final = REFERRED_BYTES_MAX // _USE_BYTES
 _MARK: Final = b'"parts":['
 _OF_A_MESSAGE: Final = frozenset(("role", "content"))
 _OF_A_RESPONSE: Final = frozenset(("usage", "model"))
@@ -151,9 +161,15 @@ class KnownParts:
             for part in brought.parts:
                 self.parts.add(_digest(bytes(part)))
             # A list is about parts of its own record too, which are known by now.
-            for base, runs in brought.lists:
-                self.lists.add(self._list_digest(base, runs))
+            self._take_lists(brought.lists)
             self._end_record(marked=bool(brought.parts or brought.lists))
+
+    def _take_lists(self, lists: Sequence[tuple[int, _Runs]]) -> None:
+        left = _USES_MAX
+        for base, runs in lists:
+            left -= sum(count for _, count in runs)
+            # More than a writer puts into a record: numbered, and never referred to.
+            self.lists.add(self._list_digest(base, runs) if left >= 0 else b"?")
 
     def _list_digest(self, base: int, runs: _Runs) -> bytes:
         parts, lists = self.parts.digests, self.lists.digests
@@ -223,6 +239,7 @@ class Packing:
     def __init__(self, known: KnownParts) -> None:
         self._count_known = len(known.parts.digests)
         self._used: list[bytes] = []
+        self._referred_bytes = 0
         self._refers = False
         self.parts: _New[bytes] = _New(known.parts)
         self.lists: _New[tuple[int, _Runs]] = _New(known.lists)
@@ -281,6 +298,9 @@ class Packing:
     def _part(self, data: bytes) -> int:
         digest = _digest(data)
         self._used.append(digest)
+        self._referred_bytes += len(data) + _USE_BYTES
+        if self._referred_bytes > REFERRED_BYTES_MAX:
+            raise InvalidInputError(f"one event of more than {REFERRED_BYTES_MAX} bytes")
         number = self.parts.number(digest)
         if number is None:
             return self.parts.add(digest, data)
@@ -343,6 +363,9 @@ class HistoryParts:
         self.parts: list[bytes] = []
         self.digests: list[bytes] = []
         self.lists: list[tuple[int, _Runs]] = []
+        # What using the parts before number n costs, and what using list n costs, bytes.
+        self._part_costs = [0]
+        self._list_costs: list[int] = []
         # Of each record taken in: the counts of parts before and after it, and its digest.
         self._records: list[tuple[int, int, str]] = []
 
@@ -358,8 +381,23 @@ class HistoryParts:
         parts = list(map(bytes, brought.parts))
         self.parts += parts
         self.digests += map(_digest, parts)
-        self.lists += brought.lists
+        costs = (len(part) + _STEP_BYTES for part in parts)
+        self._part_costs += islice(accumulate(costs, initial=self._part_costs[-1]), 1, None)
+        for base, runs in brought.lists:
+            before_it = self._list_costs[base] if 0 <= base < len(self.lists) else 0
+            own = sum(self.run_cost(first, count) for first, count in runs)
+            self._list_costs.append(before_it + own + _STEP_BYTES)
+            self.lists.append((base, runs))
         self._records.append((before, len(self.parts), brought.digest))
+
+    def run_cost(self, first: int, count: int) -> int:
+        """What using consecutive parts costs, bytes; those that are not there cost nothing."""
+        costs, last = self._part_costs, len(self._part_costs) - 1
+        return costs[min(first + count, last)] - costs[min(first, last)] + _STEP_BYTES
+
+    def list_cost(self, number: int) -> int:
+        """What using a list costs, bytes; `LookupError` when there is none with this number."""
+        return self._list_costs[number]
 
     def unpack(
         self, offset: int, forms: Mapping[str, object], place: str
@@ -371,13 +409,13 @@ class HistoryParts:
         """
         try:
             typed = {key: msgspec.convert(form, _Form) for key, form in forms.items()}
-        except (msgspec.ValidationError, RecursionError):
+        except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
             return None
         before, stop, digest = self._records[offset]
         unpacking = _Unpacking(self, stop)
         try:
             values = {key: unpacking.value(form) for key, form in typed.items()}
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CorruptError(place, expected="packed values", found=repr(error)) from None
         if digest or unpacking.lowest < before:
             found = blake3(b"".join(unpacking.used)).hexdigest(4)
@@ -398,11 +436,12 @@ class _Unpacking:
         self._stop = stop
         self.used: list[bytes] = []
         self.lowest = stop
+        self._left = REFERRED_BYTES_MAX
 
     def value(self, form: _Form) -> object:
         """The value a packed value stands for."""
         if isinstance(form, int):
-            return decode_json(self._run(form, 1))
+            return self._part(form)
         if form.items is not msgspec.UNSET:
             return self._items(form.items)
         if form.packed is not msgspec.UNSET:
@@ -410,9 +449,9 @@ class _Unpacking:
         # In the order of the writer, whose digest is about it.
         members = {key: self.value(member) for key, member in form.fields.items()}
         part, message = form.part, form.message
-        value = form.value if part is msgspec.UNSET else decode_json(self._run(part, 1))
+        value = form.value if part is msgspec.UNSET else self._part(part)
         if message is not msgspec.UNSET:
-            members |= cast(_Members, decode_json(self._run(message, 1)))
+            members |= cast(_Members, self._part(message))
         if members:
             # Each takes the place the writer kept for it among the others.
             cast(_Members, value).update(members)
@@ -421,6 +460,7 @@ class _Unpacking:
     def _items(self, number: int) -> object:
         """The list with this number: what it goes on from, and what it adds to that."""
         lists, added = self._history.lists, []
+        self._spend(self._history.list_cost(number))
         while number >= 0:
             base, runs = lists[number]
             if base >= number:
@@ -428,7 +468,17 @@ class _Unpacking:
             added.append(runs)
             number = base
         found = [self._run(*run) for runs in reversed(added) for run in runs]
-        return decode_json(b"[" + b",".join(found) + b"]")
+        return decode_json(b"[%b]" % b",".join(found))
+
+    def _part(self, number: int) -> object:
+        self._spend(self._history.run_cost(number, 1))
+        return decode_json(self._run(number, 1))
+
+    def _spend(self, cost: int) -> None:
+        """Count what is referred to; refused before memory is taken for it."""
+        self._left -= cost
+        if self._left < 0:
+            raise ValueError(f"values of more than {REFERRED_BYTES_MAX} bytes")
 
     def _run(self, first: int, count: int) -> bytes:
         """Consecutive parts, with commas between them."""

@@ -33,6 +33,11 @@ _PACKED: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
+def packed_fields(event: Event | Unknown) -> tuple[str, ...]:
+    """The names of an event's packed fields."""
+    return _PACKED.get(type(event), ())
+
+
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
     """An event and its record.
 
@@ -200,8 +205,8 @@ class _Reader:
         for record in self._stream:
             event = decode_event(record.payload)
             self._parts.add(record.payload)
-            fields = _PACKED.get(type(event))
-            if fields is not None:
+            fields = packed_fields(event)
+            if fields:
                 event = self._unpacked(record, event, fields)
             yield _plain(record, event)
 

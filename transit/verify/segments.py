@@ -13,11 +13,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
-
 from transit.errors import CorruptError, TransitError
 from transit.format.digest import Digester, digest
-from transit.format.record import CHUNK, Chunk
+from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
 from transit.log.segments import Segment
 from transit.tier.bucket import at_once
@@ -35,8 +33,6 @@ _WIDTHS: Final = slice(20, 23)
 Keys = list[tuple[int, int]]
 OnChunk = Callable[[Chunk, str], Keys]
 """Told of each chunk, in order, and its place; returns the index keys it introduces."""
-
-_table_decoder = msgspec.json.Decoder(list[dict[str, str]])
 
 
 def whole_file(segment: Segment) -> str:
@@ -157,7 +153,7 @@ class SegmentCheck:
         rows = tuple(array(code) for code in "QQqII")
         streams, firsts, times, counts, positions = rows
         for chunk, position in _chunks(raw, place):
-            _check_columns(chunk, position, place)
+            chunk.check(place)
             streams.append(chunk.stream)
             firsts.append(chunk.first)
             times.append(chunk.last_timestamp)
@@ -224,20 +220,3 @@ def _chunks(raw: bytes, place: str) -> Iterator[tuple[Chunk, int]]:
         chunk = Chunk(raw, position, place)
         yield chunk, position
         position = chunk.end
-
-
-def _check_columns(chunk: Chunk, position: int, place: str) -> None:
-    """As `Chunk.check`, in a time that grows with the chunk's bytes and not with its count."""
-    widths = slice(position + _WIDTHS.start, position + _WIDTHS.stop)
-    if any(chunk.data[widths]):
-        chunk.check(place)
-        return
-    table = chunk.data[position + CHUNK.size : chunk.payloads_at]
-    if not table:
-        return
-    try:
-        count = len(_table_decoder.decode(table))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptError(place, expected="a header table", found=str(error)) from None
-    if count != 1:
-        raise CorruptError(place, expected="one header entry", found=str(count))
