@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from transit.testing import recording_fs
+from transit.testing.crash import recording_fs
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit.testing import syscall_faults
-from transit.testing.crash_explore import explore
-from transit.testing.crash_histories import HISTORIES
+from transit.testing.crash.explore import explore
+from transit.testing.crash.histories import HISTORIES
+from transit.testing.faults import syscalls as syscall_faults
+from transit.testing.faults.syscalls import Fault, Rig
 from transit.testing.plants import PLANTS
-from transit.testing.syscall_faults import Fault, Rig
 
 SOURCE = str(Path(transit.__file__).parents[1])
 

@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from transit.testing.crash_states import Disk, Image
-from transit.testing.recorded import ROOT, Change, Marked, Named, Resized, Synced, Wrote, read_trace
-from transit.testing.recording_fs import MARK_FILE, recorded
+from transit.testing.crash.recorded import (
+    ROOT,
+    Change,
+    Marked,
+    Named,
+    Resized,
+    Synced,
+    Wrote,
+    read_trace,
+)
+from transit.testing.crash.recording_fs import MARK_FILE, recorded
+from transit.testing.crash.states import Disk, Image
 
 Work = Callable[[Path], None]
 

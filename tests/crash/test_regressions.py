@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import transit
-from transit.testing.crash_states import Disk
-from transit.testing.crash_steps import COPY
-from transit.testing.recorded import read_trace
-from transit.testing.recording_fs import recorded
+from transit.testing.crash.recorded import read_trace
+from transit.testing.crash.recording_fs import recorded
+from transit.testing.crash.states import Disk
+from transit.testing.crash.steps import COPY
 
 
 def test_a_restore_that_loses_power_leaves_nothing_or_a_folder_with_a_lock(tmp_path: Path) -> None:

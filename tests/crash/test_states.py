@@ -1,7 +1,7 @@
 """Whatever a crash leaves of a history, each durability keeps its promise and the store goes on.
 
 Each history runs for real on a recording file system; then the states a crash may leave after each
-change are judged by the real engine (`transit.testing.crash_judge`). `just soak` takes all states
+change are judged by the real engine (`transit.testing.crash.judge`). `just soak` takes all states
 of as many histories as there is time for.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from transit.testing.crash_explore import explore
-from transit.testing.crash_histories import HISTORIES, SCRIPTED
+from transit.testing.crash.explore import explore
+from transit.testing.crash.histories import HISTORIES, SCRIPTED
 
 # How many different states of each history are judged; a history has up to some 10,000. How many
 # exactly depends on which thread or process is faster, so a few less are no failure.

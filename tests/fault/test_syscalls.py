@@ -1,6 +1,6 @@
 """Any system call of a real session may fail, lie or kill, and everything acknowledged is kept.
 
-The session (`transit.testing.crash_histories.everything`) appends in every mode, seals, publishes,
+The session (`transit.testing.crash.histories.everything`) appends in every mode, seals, publishes,
 evicts and restores. Here a part of all (call, number, fate) is tried, evenly chosen, of each call;
 `just soak` tries all of them.
 """
@@ -11,7 +11,7 @@ import os
 
 import pytest
 
-from transit.testing.syscall_faults import Fault, Rig, all_faults, why_unavailable
+from transit.testing.faults.syscalls import Fault, Rig, all_faults, why_unavailable
 
 # How many faults of each call are tried. The engine makes no other of these calls.
 SAMPLES = {

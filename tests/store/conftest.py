@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from transit.store import ObjectStore, open_store
-from transit.testing.fault_proxy import FaultProxy
+from transit.testing.faults.proxy import FaultProxy
 
 Remote = tuple[str, dict[str, object]]
 OpenThrough = Callable[..., AbstractContextManager[ObjectStore]]

@@ -14,7 +14,7 @@ import pytest
 from transit.errors import AlreadyExistsError, RemoteUnavailableError, UnsuitableRemoteError
 from transit.store import ObjectStore
 from transit.store.s3 import range_size
-from transit.testing.fault_proxy import Fault, FaultProxy
+from transit.testing.faults.proxy import Fault, FaultProxy
 
 OpenThrough = Callable[..., AbstractContextManager[ObjectStore]]
 

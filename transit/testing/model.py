@@ -59,6 +59,7 @@ class ModelStream:
     fork: int | None = None
     start: int = 0
     records: list[ModelRecord] = field(default_factory=list)
+    codec: str | None = None
 
     @property
     def head(self) -> ModelPosition:
@@ -80,6 +81,7 @@ class Create:
 
     name: str
     metadata: Mapping[str, Scalar] | None = None
+    codec: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,15 @@ class ModelLog:
 
     # Writing
 
-    def create(self, name: str, metadata: Mapping[str, Scalar] | None = None) -> None:
+    def create(
+        self,
+        name: str,
+        metadata: Mapping[str, Scalar] | None = None,
+        codec: str | None = None,
+    ) -> None:
         """A new root stream."""
         self._check_new(name)
-        self._add(ModelStream(name, 0, metadata=dict(metadata or {})))
+        self.add(ModelStream(name, 0, metadata=dict(metadata or {}), codec=codec))
 
     def append(
         self,
@@ -166,12 +173,12 @@ class ModelLog:
 
     def batch(self, operations: Sequence[Operation]) -> list[ModelPosition]:
         """All operations in order, or none; the position of every record appended."""
-        trial = self._copy()
+        trial = self.copy()
         receipts = []
         for operation in operations:
             match operation:
-                case Create(name, metadata):
-                    trial.create(name, metadata)
+                case Create(name, metadata, codec):
+                    trial.create(name, metadata, codec)
                 case Append(name, payload, timestamp, headers, expect):
                     offset = trial.append(name, payload, timestamp, headers, expect)
                     receipts.append(ModelPosition(name, offset))
@@ -193,18 +200,10 @@ class ModelLog:
         if at is not None and not 0 <= at < len(inherited):
             raise OffsetError(f"{parent}: no offset {at} to fork at")
         self._check_new(name)
-        self._add(
-            ModelStream(
-                name,
-                0,
-                kind="branch",
-                metadata=dict(metadata or {}),
-                parents=(ModelPosition(parent, fork),),
-                fork=fork,
-                start=fork + 1,
-                records=inherited[: fork + 1],
-            )
-        )
+        made = ModelStream(name, 0, "branch", dict(metadata or {}), (ModelPosition(parent, fork),))
+        made.fork, made.start = fork, fork + 1
+        made.records, made.codec = inherited[: fork + 1], self.stream(parent).codec
+        self.add(made)
 
     def merge(
         self,
@@ -231,17 +230,11 @@ class ModelLog:
             replace(self._record(origin), offset=offset)
             for offset, origin in enumerate(plan.origins)
         ]
-        self._add(
-            ModelStream(
-                name,
-                0,
-                kind="merge",
-                metadata=dict(metadata or {}),
-                parents=heads,
-                start=len(records),
-                records=records,
-            )
-        )
+        made = ModelStream(name, 0, "merge", dict(metadata or {}), heads)
+        made.start, made.records = len(records), records
+        codecs = {self.stream(head.stream).codec for head in heads}
+        made.codec = codecs.pop() if len(codecs) == 1 else None
+        self.add(made)
         self.merges[merge_id] = name
         return name
 
@@ -250,6 +243,20 @@ class ModelLog:
         if not self.position(name, cursor) <= offset <= len(self.stream(name).records):
             raise OffsetError(f"{name}: cursor {cursor} cannot move to {offset}")
         self.cursors[name, cursor] = offset
+
+    def copy(self) -> ModelLog:
+        """The same as it is now, which goes its own way from here on."""
+        copy = ModelLog(self.policies)
+        copy.cursors, copy.merges = dict(self.cursors), dict(self.merges)
+        copy.streams = {
+            name: replace(stream, records=list(stream.records))
+            for name, stream in self.streams.items()
+        }
+        return copy
+
+    def add(self, stream: ModelStream) -> None:
+        """A stream with all its history, as the next one created."""
+        self.streams[stream.name] = replace(stream, number=len(self.streams) + 1)
 
     # Reading
 
@@ -289,6 +296,10 @@ class ModelLog:
                     found[name] = max(offset, found.get(name, -1))
             self._vectors[node] = found
         return dict(self._vectors[node])
+
+    def history(self, node: ModelPosition | None) -> list[ModelRecord]:
+        """The records of a node; of none, none."""
+        return [] if node is None else self.streams[node.stream].records[: node.offset + 1]
 
     def origin(self, node: ModelPosition) -> ModelPosition:
         """Where the node's last record was appended."""
@@ -356,22 +367,11 @@ class ModelLog:
         if name in self.streams:
             raise AlreadyExistsError(f"{name!r} is taken")
 
-    def _add(self, stream: ModelStream) -> None:
-        self.streams[stream.name] = replace(stream, number=len(self.streams) + 1)
-
-    def _copy(self) -> ModelLog:
-        copy = ModelLog(self.policies)
-        copy.streams = {
-            name: replace(stream, records=list(stream.records))
-            for name, stream in self.streams.items()
-        }
-        return copy
-
     def _record(self, position: ModelPosition) -> ModelRecord:
         return self.streams[position.stream].records[position.offset]
 
     def _origins(self, node: ModelPosition) -> list[ModelPosition]:
-        return [record.origin for record in self._history(node)]
+        return [record.origin for record in self.history(node)]
 
     def _within(self, a: ModelPosition, b: ModelPosition) -> bool:
         return a.offset <= self.vector(b).get(a.stream, -1)
@@ -379,9 +379,6 @@ class ModelLog:
     def _nearest(self, nodes: Iterable[ModelPosition]) -> list[ModelPosition]:
         every = list(nodes)
         return [a for a in every if not any(a != b and self._within(a, b) for b in every)]
-
-    def _history(self, node: ModelPosition | None) -> list[ModelRecord]:
-        return [] if node is None else self.streams[node.stream].records[: node.offset + 1]
 
     def _reached(self, node: ModelPosition) -> list[ModelPosition]:
         stream = self.streams[node.stream]
@@ -429,10 +426,10 @@ class ModelLog:
         raise MergeBaseError(f"{base} is not an ancestor of every head")
 
     def _suffixes(self, heads: Sequence[ModelPosition], base: ModelPosition | None) -> Suffixes:
-        taken = {record.origin for record in self._history(base)}
+        taken = {record.origin for record in self.history(base)}
         suffixes = []
         for head in heads:
-            suffix = [record for record in self._history(head) if record.origin not in taken]
+            suffix = [record for record in self.history(head) if record.origin not in taken]
             taken.update(record.origin for record in suffix)
             suffixes.append(tuple(suffix))
         return tuple(suffixes)
@@ -444,12 +441,12 @@ class ModelLog:
         policy: str,
         params: Mapping[str, Scalar],
     ) -> list[ModelRecord]:
-        prefix = self._history(base)
+        prefix = self.history(base)
         suffixes = self._suffixes(heads, base)
         if policy == "fast-forward":
-            return self._history(self._winner(heads))
+            return self.history(self._winner(heads))
         if policy == "select":
-            return self._history(_selected(heads, params))
+            return self.history(_selected(heads, params))
         if policy == "append":
             return prefix + [record for suffix in suffixes for record in suffix]
         if policy == "interleave":

@@ -1,0 +1,58 @@
+"""Child processes and paths for the tests of clocks, forks, signals and exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import transit
+
+# Children run with the transit under test, wherever it was imported from.
+SOURCE = str(Path(transit.__file__).parents[1])
+# Against hanging only.
+DEADLINE_S = 120
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store may be made."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """A function that runs a script to its end and returns what it printed.
+
+    `code`: how it must end. With `complaint=True` what it wrote to standard error comes along.
+    """
+    groups: list[int] = []
+
+    def run_script(script: str, *arguments: object, code: int = 0, complaint: bool = False) -> str:
+        child = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", script, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+        )
+        groups.append(child.pid)
+        printed, complained = child.communicate(timeout=DEADLINE_S)
+        assert child.returncode == code, f"{child.returncode}: {complained}"
+        return printed + complained if complaint else printed
+
+    yield run_script
+    for group in groups:
+        try:
+            # Whatever a child left running, its own children too.
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,225 @@
+"""The wall clock jumps a day back and forth, between appends and within them.
+
+Timestamps are what the clock says, but never less than the record before in the same stream.
+Nothing that waits looks at the wall clock. The clock is replaced in the module `time` of a real
+process, before transit is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., str]
+
+JUMPING = """
+import random, sys, time
+DAY = 86_400 * 10**9
+real, shift = time.time_ns, [0]
+time.time_ns = lambda: real() + shift[0]
+time.time = lambda: time.time_ns() / 1e9
+import transit
+path, seed = sys.argv[1], int(sys.argv[2])
+choices = random.Random(seed)
+"""
+
+APPEND = (
+    JUMPING
+    + """
+def jumping():
+    # Each look at the clock finds it somewhere else.
+    return real() + choices.choice([-DAY, 0, DAY])
+time.time_ns = jumping
+import transit.log.writer
+transit.log.writer.time_ns = jumping
+with transit.open(path, durability="os") as log:
+    s = log.create("s")
+    for n in range(60):
+        if n % 3 == 0:
+            s.append(b"one")
+        elif n % 3 == 1:
+            s.append_many([b"many"] * 3)
+        else:
+            with log.batch() as batch:
+                batch.append(s, b"batch")
+                batch.append(s, b"batch", timestamp=None)
+        if n % 20 == 10:
+            s.append(b"memory", durability="memory")
+            log.seal()
+    child = s.branch("child")
+    child.append(b"after the fork")
+    merged = log.merge("merged", [s, child], policy="interleave")
+    merged.append(b"after the merge")
+with transit.open(path) as log:
+    for stream in log.streams():
+        times = [record.timestamp for record in stream]
+        assert times == sorted(times), stream.name
+    assert log.verify().ok
+    print(len(log.stream("s")), len(log.stream("merged")))
+"""
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_timestamps_of_a_stream_never_decrease_however_the_clock_jumps(
+    run: Run, path: Path, seed: int
+) -> None:
+    streams, merged = map(int, run(APPEND, path, seed).split())
+    assert streams == 20 + 60 + 40 + 3
+    assert merged == streams + 2
+
+
+BACK = (
+    JUMPING
+    + """
+with transit.open(path, durability="os") as log:
+    s = log.create("s")
+    before = s.append(b"before").timestamp
+    shift[0] = -DAY
+    transit.log.writer.time_ns = time.time_ns
+    held = s.append(b"a day earlier").timestamp
+    other = log.create("other").append(b"of another stream").timestamp
+with transit.open(path, durability="os") as log:
+    again = log.stream("s").append(b"after reopening").timestamp
+    explicit = log.stream("s").append(b"as the caller says", timestamp=5).timestamp
+    following = log.stream("s").append(b"after that").timestamp
+print(held == before, other < before, again == before, explicit, following < before)
+"""
+)
+
+
+def test_a_clock_a_day_back_repeats_the_last_timestamp_of_the_stream_it_would_fall_behind(
+    run: Run, path: Path
+) -> None:
+    script = BACK.replace("with transit.open", "import transit.log.writer\nwith transit.open", 1)
+    assert run(script, path, 0).split() == ["True", "True", "True", "5", "True"]
+
+
+INTERLEAVE = (
+    JUMPING
+    + """
+import transit.log.writer
+transit.log.writer.time_ns = lambda: time.time_ns()
+with transit.open(path, durability="os") as log:
+    root = log.create("root")
+    root.append(b"root")
+    one, two = root.branch("one"), root.branch("two")
+    for n in range(20):
+        shift[0] = choices.choice([-DAY, 0, DAY])
+        choices.choice([one, two]).append(b"%d" % n)
+    merged = log.merge("merged", [one, two], policy="interleave")
+    for stream in (one, two):
+        own = [record.payload for record in stream]
+        assert [p for p in (r.payload for r in merged) if p in own] == own
+    assert sorted(r.payload for r in merged) == sorted({r.payload for s in (one, two) for r in s})
+    assert log.verify().ok
+    print(len(merged))
+"""
+)
+
+
+def test_interleave_keeps_each_parents_order_when_the_clock_jumped_between_its_records(
+    run: Run, path: Path
+) -> None:
+    assert run(INTERLEAVE, path, 1).split() == ["21"]
+
+
+WAIT = (
+    JUMPING
+    + """
+import threading
+settings = transit.Settings(lock_timeout_s=0.2, flush_interval_ms=5, seal_interval_s=0.02,
+                            publish_interval_s=0.02, refresh_interval_s=0.01)
+stop = threading.Event()
+
+def jump():
+    while not stop.is_set():
+        shift[0] = choices.choice([-DAY, 0, DAY, 10 * DAY])
+        time.sleep(0.0005)
+
+threading.Thread(target=jump, daemon=True).start()
+with transit.open(path, durability="os", remote=path + "-remote", settings=settings) as log:
+    s = log.create("s")
+    began = time.monotonic()
+    assert list(s.tail(start=0, timeout=0.3)) == []
+    assert time.monotonic() - began >= 0.3, "a tail ended early"
+    began = time.monotonic()
+    try:
+        transit.open(path, mode="shared", settings=settings)
+        raise AssertionError("two writers")
+    except transit.LockedError:
+        assert time.monotonic() - began >= 0.2, "a lock was given up early"
+    s.submit(b"submitted", durability="local").result(60)
+    # Sealed and published by age, though the wall clock says it is a day ago.
+    deadline = time.monotonic() + 60
+    while log.status().published == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert log.status().published > 0
+    with transit.open("file://" + path + "-remote", mode="read", settings=settings) as reader:
+        tail = reader.stream("s").tail(start=0, timeout=30)
+        assert next(tail).payload == b"submitted"
+        s.append(b"second", durability="tiered")
+        assert next(tail).payload == b"second"
+stop.set()
+print("done")
+"""
+)
+
+
+def test_what_waits_neither_ends_early_nor_hangs_while_the_wall_clock_jumps(
+    run: Run, path: Path
+) -> None:
+    assert run(WAIT, path, 2) == "done\n"
+
+
+EVICT = (
+    JUMPING
+    + """
+with transit.open(path, durability="os", remote=path + "-remote") as log:
+    s = log.create("s")
+    s.append(b"x")
+    log.publish()
+    shift[0] = -DAY
+    # From a day before it was written, nothing is old.
+    assert log.evict(older_than=3600).segments == 0
+    shift[0] = DAY
+    assert log.evict(older_than=3600).segments == 1
+    assert s[0].payload == b"x"
+print("done")
+"""
+)
+
+
+def test_eviction_by_age_goes_by_the_wall_clock_and_drops_nothing_from_the_future(
+    run: Run, path: Path
+) -> None:
+    assert run(EVICT, path, 3) == "done\n"
+
+
+TRACE = (
+    JUMPING
+    + """
+from transit import trace
+import transit.log.writer
+transit.log.writer.time_ns = lambda: time.time_ns()
+log = transit.open(path)
+with trace.task(log, "task", actor="a", reason="r") as task:
+    for n in range(10):
+        shift[0] = choices.choice([-DAY, 0, DAY])
+        task.message("user", f"message {n}")
+        with task.tool("edit", {"n": n}) as call:
+            shift[0] = choices.choice([-DAY, 0, DAY])
+            call.result(n)
+times = [record.timestamp for record in trace.read(log, "task")]
+assert times == sorted(times)
+assert [r.event.result for r in trace.read(log, "task") if hasattr(r.event, "result")]
+log.close()
+print(len(times))
+"""
+)
+
+
+def test_a_trace_is_recorded_in_order_however_the_clock_jumps(run: Run, path: Path) -> None:
+    assert int(run(TRACE, path, 4)) >= 30

@@ -1,0 +1,1 @@
+"""Crash states: recorded, worked out, judged."""

@@ -1,0 +1,1 @@
+"""Files with one thing wrong, and what a store makes of them."""

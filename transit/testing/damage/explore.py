@@ -1,0 +1,229 @@
+"""Damage after damage, judged: a part of them for CI, all of them for as long as there is time.
+
+Owns which damages a sample gets. Every byte of every file has one flipped bit, and all eight where
+there is a header, a footer or a document; every sector is zeroed, every size cut; files grow, are
+full of zeros, are gone; parts, and files of one class, change places; older versions come back.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from transit.testing.damage.judge import LocalJudge, Parts, parts_of
+from transit.testing.damage.kinds import (
+    Damage,
+    Files,
+    Span,
+    all_bits,
+    cuts,
+    flips,
+    gone,
+    grown,
+    misplaced,
+    older,
+    sectors,
+    spread,
+    swapped,
+)
+from transit.testing.damage.publish import PublishJudge
+from transit.testing.damage.rebase import RebaseJudge
+from transit.testing.damage.remote import RemoteJudge
+from transit.testing.damage.stores import (
+    Sample,
+    class_of,
+    make_evicted_and_whole,
+    make_killed_and_closed,
+    make_rebasing,
+    put_files,
+)
+
+# Parts of which every bit is tried, and whole documents.
+_EVERY_BIT: Final = ("header", "footer", "tail", "mark", "end")
+_DOCUMENTS: Final = ("FORMAT", "HEAD", "commits")
+_FRAME_HEADER_BYTES: Final = 56
+# What a store may need that has its segments in a remote which is not attached.
+_ALONE: Final = ("cache", "index", "REMOTE", "segments", "commits", "wal")
+_MEMORY: Final = Path("/dev/shm")
+
+
+class Judge(Protocol):
+    """What tells whether a damaged copy keeps its word."""
+
+    def judge(self, damage: Damage) -> list[str]:
+        """What is not as it must be; nothing when all is."""
+
+
+class Outcome(NamedTuple):
+    """What was tried, by (class of file, kind of damage), and what was wrong."""
+
+    tried: Counter[tuple[str, str]]
+    problems: list[str]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{a} {b} {n}" for (a, b), n in sorted(self.tried.items()))
+        return f"{self.tried.total()} damages, {len(self.problems)} violations: {counts}"
+
+
+def fast_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder in memory where there is one: each damage makes a few stores."""
+    parent = _MEMORY if _MEMORY.is_dir() else None
+    return tempfile.TemporaryDirectory(prefix="transit-damage-", dir=parent)
+
+
+# Which damages
+
+
+def damages_of(sample: Sample, folder: Path) -> list[Damage]:
+    """Every damage of a sample's own files; `folder` is used to look at them."""
+    put_files(folder, sample.files)
+    parts = {name: parts_of(folder / name) for name in sample.files}
+    return list(_damages(sample.files, sample, parts))
+
+
+def damages_of_remote(sample: Sample, folder: Path) -> list[Damage]:
+    """Every damage of the objects in a sample's remote."""
+    put_files(folder, sample.remote)
+    parts = {name: parts_of(folder / name) for name in sample.remote}
+    return list(_damages(sample.remote, sample, parts))
+
+
+def _damages(files: Files, sample: Sample, parts: dict[str, Parts]) -> Iterator[Damage]:
+    for name, data in files.items():
+        yield from flips(name, data)
+        yield from all_bits(name, _telling(name, data, parts[name]))
+        yield from sectors(name, data)
+        yield from cuts(name, data)
+        yield from grown(name)
+        yield from gone(name)
+        kinds = ("frame", "block")
+        movable = [Span(start, stop) for start, stop, kind in parts[name] if kind in kinds]
+        yield from misplaced(name, data, movable)
+        yield from older(name, data, sample.older.get(name, ()))
+    for one in sorted({class_of(name) for name in files}):
+        yield from swapped([name for name in files if class_of(name) == one], files)
+
+
+def _telling(name: str, data: bytes, parts: Parts) -> list[Span]:
+    """The bytes that say what the others are."""
+    if class_of(name) in _DOCUMENTS:
+        return [Span(0, len(data))]
+    spans = [Span(start, stop) for start, stop, kind in parts if kind in _EVERY_BIT]
+    frames = [start for start, _, kind in parts if kind == "frame"]
+    return spans + [Span(start, start + _FRAME_HEADER_BYTES) for start in frames]
+
+
+def sampled(damages: Iterable[Damage], each: int, rng: random.Random) -> list[Damage]:
+    """At most `each` damages of every class of file and kind of damage, evenly spread."""
+    groups: dict[tuple[str, str], list[Damage]] = {}
+    for damage in damages:
+        groups.setdefault((class_of(damage.name), damage.kind), []).append(damage)
+    return [damage for group in groups.values() for damage in spread(group, each, rng)]
+
+
+# Trying them
+
+
+def try_all(judge: Judge, damages: Iterable[Damage], until: float = float("inf")) -> Outcome:
+    """Judge each damage, until all are tried or the clock (`time.monotonic`) says `until`."""
+    tried: Counter[tuple[str, str]] = Counter()
+    problems: list[str] = []
+    for damage in damages:
+        if time.monotonic() > until:
+            break
+        tried[class_of(damage.name), damage.kind] += 1
+        try:
+            problems += judge.judge(damage)
+        except Exception as error:
+            # Whatever damage does, what is raised must be transit's, and a judge expects that.
+            problems.append(f"{damage}: raised {error!r}")
+    return Outcome(tried, problems)
+
+
+# All of it
+
+
+class Task(NamedTuple):
+    """Damages of one sample, and who judges them."""
+
+    name: str
+    judge: Judge
+    damages: list[Damage]
+
+
+def tasks(folder: Path) -> list[Task]:
+    """Every damage there is to try, by sample, in `folder`, which is empty and kept meanwhile.
+
+    Classes of file that a sample shares with another one are tried once.
+    """
+    for name in ("one", "two", "three", "look", "judge"):
+        (folder / name).mkdir()
+    killed, closed = make_killed_and_closed(folder / "one")
+    evicted, whole = make_evicted_and_whole(folder / "two")
+    rebasing = make_rebasing(folder / "three")
+    look, place = folder / "look", folder / "judge"
+    remote = damages_of_remote(evicted, look / "remote")
+    every = {
+        sample.name: damages_of(sample, look / sample.name)
+        for sample in (killed, closed, evicted, whole, rebasing)
+    }
+
+    def of(sample: Sample, *classes: str) -> list[Damage]:
+        return [damage for damage in every[sample.name] if class_of(damage.name) in classes]
+
+    # Without REMOTE and without a remote, segments that are not here are missing (decision 0020).
+    alone = [
+        damage
+        for damage in of(evicted, *_ALONE)
+        if (damage.name, damage.kind) != ("REMOTE", "removed")
+    ]
+    local = LocalJudge(evicted, place / "evicted", attached=True)
+    published = of(whole, "index", "segments", "commits")
+    return [
+        Task("killed", LocalJudge(killed, place / "killed"), every["killed"]),
+        Task("closed", LocalJudge(closed, place / "closed"), of(closed, "wal")),
+        Task("evicted", local, of(evicted, "cache", "index", "REMOTE", "segments", "wal")),
+        Task("alone", LocalJudge(evicted, place / "alone"), alone),
+        Task("whole", LocalJudge(whole, place / "whole"), of(whole, "index", "wal")),
+        Task("remote", RemoteJudge(evicted, place / "remote"), remote),
+        Task("publishing", PublishJudge(whole, place / "publishing"), published),
+        Task("rebasing", RebaseJudge(rebasing, place / "rebasing"), _rebased(every["rebasing"])),
+    ]
+
+
+def _rebased(damages: Iterable[Damage]) -> list[Damage]:
+    """What a rebase can be asked about; its WAL is one written last, which others look at."""
+    return [
+        damage
+        for damage in damages
+        if class_of(damage.name) in ("rebase", "diverged")
+        and not ("/wal/" in damage.name + damage.other and damage.kind != "flip")
+    ]
+
+
+def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
+    """Try damages in an order drawn from `seed` until all are tried or the time is over.
+
+    Returns the count of violations; each is said.
+    """
+    until = time.monotonic() + seconds
+    violations = 0
+    with fast_folder() as name:
+        waiting = tasks(Path(name))
+        rng = random.Random(seed)
+        for number, task in enumerate(waiting):
+            rng.shuffle(task.damages)
+            left = until - time.monotonic()
+            outcome = try_all(
+                task.judge, task.damages, time.monotonic() + left / (len(waiting) - number)
+            )
+            for problem in outcome.problems:
+                say(problem)
+            say(f"damage, {task.name}, seed {seed}, of {len(task.damages)}: {outcome}")
+            violations += len(outcome.problems)
+    return violations

@@ -1,0 +1,1 @@
+"""System calls, disks and remotes that fail."""

@@ -1,0 +1,1 @@
+"""Signal handlers that raise, at every place where one can run."""

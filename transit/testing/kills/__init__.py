@@ -1,0 +1,1 @@
+"""Processes, servers and disks that stop in the middle."""

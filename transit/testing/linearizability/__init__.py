@@ -1,0 +1,1 @@
+"""Concurrent calls, and whether some order of them explains the answers."""

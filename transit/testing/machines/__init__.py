@@ -1,0 +1,1 @@
+"""State machines: the whole public surface beside the model."""
