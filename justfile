@@ -58,9 +58,22 @@ bench-profile *arguments:
 bench-page *arguments:
     python -m benchmarks.page {{ arguments }}
 
-# Look for broken promises for so many seconds: crash states, and every n-th system call.
-soak seconds='3600' *seed:
-    python tests/crash/soak.py {{ seconds }} {{ seed }}
+# Look for broken promises for so many seconds, with every rig or those named: `just soak 3600 7 crash`.
+soak seconds='3600' *arguments:
+    python tests/soak.py {{ seconds }} {{ arguments }}
+
+# Look for bytes that a decoder does not expect, for so many seconds, under atheris.
+fuzz seconds='600' *targets:
+    python tests/fuzz/fuzz.py {{ seconds }} {{ targets }}
+
+# Fail when a branch of formats, recovery, commits or publishing is run by no test of its own.
+coverage:
+    coverage run -m pytest -p no:cacheprovider -q tests/format tests/log/test_recover_*.py tests/log/test_commits_*.py tests/tier/test_conditional.py tests/tier/test_publish_*.py tests/remote/test_regressions.py
+    coverage report
+
+# Plant small bugs in a module, `just mutation format/record`, and count which its tests notice.
+mutation module *arguments:
+    python scripts/mutation.py {{ module }} {{ arguments }}
 
 # Record a few agent runs and read them back.
 example:
