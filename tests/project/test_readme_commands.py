@@ -53,7 +53,7 @@ def test_ci_runs_the_two_commands_then_judges_the_tree_and_its_speed() -> None:
     runs = re.findall(r"^run_in (.*)$", SCRIPT, re.MULTILINE)
     assert runs == [
         '"$work/run" "$run_command"',
-        '"$work/test" "$test_command"',
+        '"$work/test" "$test_command" 2>&1 | tee "$work/said"',
         '"$work/test" ".venv/bin/just check"',
         '"$work/test" ".venv/bin/just bench-guard"',
     ]
