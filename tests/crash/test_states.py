@@ -19,7 +19,7 @@ from transit.testing.crash.histories import HISTORIES, SCRIPTED
 QUOTAS = {
     ("modes", 0): 400,
     ("modes", 1): 400,
-    ("lineage", 0): 700,
+    ("lineage", 0): 600,
     ("sealing", 0): 1800,
     ("sealing", 1): 1800,
     ("sealing", 2): 1800,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -278,3 +279,23 @@ def test_reader_of_a_store_with_another_remote_is_refused(place: Place) -> None:
     transit.open(place.path / "other").close()
     with pytest.raises(transit.InvalidInputError, match="holds store"):
         place.open("other", mode="read")
+
+
+def test_reader_of_a_folder_takes_a_commit_of_an_older_wal_for_its_own(tmp_path: Path) -> None:
+    """One WAL file was sealed and published while the next one goes on."""
+    with transit.open(tmp_path / "a", remote=tmp_path / "remote", durability="os") as log:
+        stream, handle = log.create("s"), log._handle
+        with handle.sealing_paused():
+            stream.append(b"sealed")
+            handle.writer.rotate()
+            stream.append(b"in the next file")
+            reader = transit.open(tmp_path / "a", mode="read", remote=tmp_path / "remote")
+            reader.refresh()
+        handle.sealer.seal_ended()
+        handle.tiering.publisher.publish()
+        with reader:
+            assert reader.refresh() == 0
+            assert [r.payload for r in reader.stream("s").read()] == [
+                b"sealed",
+                b"in the next file",
+            ]

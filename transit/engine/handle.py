@@ -65,17 +65,23 @@ class Handle:
         self._reading: Reading | None = None
         store = attached.store if attached is not None else None
         self._release = attached.release if attached is not None else None
-        if mode == "read":
-            self._reading = Reading(root, settings, store)
-            self.catalog = self._reading.catalog
-        else:
-            self._writing = Writing(root, mode, settings, store)
-            self._bell = Bell(self._writing.writer)
-            self.catalog = self._writing.catalog
-        self._finalizer = weakref.finalize(
-            self, _close_forgotten, root, self._writing, self._release
-        )
-        _open_handles.add(self)
+        try:
+            if mode == "read":
+                self._reading = Reading(root, settings, store)
+                self.catalog = self._reading.catalog
+            else:
+                self._writing = Writing(root, mode, settings, store)
+                self._bell = Bell(self._writing.writer)
+                self.catalog = self._writing.catalog
+            self._finalizer = weakref.finalize(
+                self, _close_forgotten, root, self._writing, self._release
+            )
+            _open_handles.add(self)
+        except BaseException:
+            # Its threads keep what writes, and the lock, from being collected.
+            if self._writing is not None:
+                self._writing.let_go()
+            raise
 
     def check(self) -> None:
         """Raise what stands against using this store."""

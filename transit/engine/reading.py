@@ -93,9 +93,14 @@ class Reading:
                 self._compared = True
             if self._has_unsealed():
                 # The folder's own writer is ahead: what it seals and publishes comes from it.
-                self._follower.check_nothing_new(self.follow)
+                self._follower.check_nothing_new(self._look_again)
                 return 0
             return self._follower.refresh()
+
+    def _look_again(self) -> None:
+        self.follow()
+        # Whoever goes on with the newest file may have sealed the one before it.
+        self.catalog.load_commits()
 
     def _has_unsealed(self) -> bool:
         wals = self.catalog.view.wals

@@ -89,10 +89,13 @@ class Writing:
             # Last: whatever fails before must leave no thread behind that goes on writing.
             self._start(mode)
         except BaseException:
-            self._let_go()
+            self.let_go()
             raise
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """End the threads and give up the locks, for a store that nobody has used yet."""
+        # Whoever closes it as a forgotten one has no lock to write under.
+        self._frozen = True
         try:
             self._stop()
         finally:
