@@ -253,3 +253,28 @@ def test_an_end_frame_that_another_process_failed_to_sync_is_synced_before_the_n
         second.stream("s").append(b"after")
         assert second.verify().ok
     assert synced[1] == synced[2] == synced[3] < synced[4]
+
+
+def test_an_end_frame_whose_writer_was_interrupted_is_synced_before_the_next_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    with transit.open(store, mode="shared", settings=SLOW_FLUSH) as log:
+        log.create("s").append(b"first", durability="os")
+        synced: list[str] = []
+        sync = File.sync_data
+
+        def watched(file: File) -> None:
+            synced.append(Path(file.path).name)
+            if len(synced) == 2:
+                raise KeyboardInterrupt
+            sync(file)
+
+        monkeypatch.setattr(File, "sync_data", watched)
+        with pytest.raises(KeyboardInterrupt):
+            log.seal()
+        log.stream("s").append(b"after")
+        assert log.verify().ok
+    ended, following = synced[1], synced[-1]
+    assert ended < following
+    assert ended in synced[2 : synced.index(following)]

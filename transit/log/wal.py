@@ -99,12 +99,13 @@ class Wal:
         """Open a WAL file; None when its creation was cut short, so that it never held a frame."""
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.open(path, write=write)
-        head = file.read_at(0, WAL_HEADER.size)
-        # The header is synced before any frame is written: without it there are no frames.
+        # The header is synced before any frame is written: without it there are no frames. Asked
+        # before it is read, because its writer may write both in between.
+        bare = file.size <= WAL_HEADER.size
         try:
-            found = decode_wal_header(head, path)
+            found = decode_wal_header(file.read_at(0, WAL_HEADER.size), path)
         except CorruptError:
-            if file.size <= WAL_HEADER.size:
+            if bare:
                 return None
             raise
         if found != (store_id, first_lsn):
