@@ -29,6 +29,8 @@ from transit.testing.plants import plant
 
 PROCESSES: Final = 2
 _AT_ONCE: Final = 16
+# More histories find more than all states of the longest ones.
+_SOAK_STATES_MAX: Final = 2_500
 _MEMORY: Final = Path("/dev/shm")
 
 
@@ -258,7 +260,9 @@ def _judges(history: History, planted: str) -> Iterator[Pool]:
     """A pool of processes that judge the states of `history`."""
     parent = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="transit-crash-", dir=parent) as scratch:
-        context = multiprocessing.get_context("spawn")
+        # A server that has everything imported and no threads makes them.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         arguments = (history.name, history.seed, planted, scratch)
         with context.Pool(PROCESSES, _start_judge, arguments) as pool:
             yield pool
@@ -290,7 +294,7 @@ def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
         for name in [*SCRIPTED, *["anything"] * len(SCRIPTED)]:
             seed += 1
             with tempfile.TemporaryDirectory(prefix="transit-soak-") as folder:
-                outcome = explore(HISTORIES[name](seed), Path(folder))
+                outcome = explore(HISTORIES[name](seed), Path(folder), states_max=_SOAK_STATES_MAX)
             judged += outcome.judged
             broken += len(outcome.violations)
             say(f"{outcome}; in all {judged} states, {broken} violations")
