@@ -1,8 +1,8 @@
 """Small bugs to plant in a module: those of Cosmic Ray, and statements left out.
 
 A mutant is the module's source with one thing changed: an operator, a comparison, a number, a
-condition turned round, an exception not caught, a loop not run, a decorator gone (the operators of
-Cosmic Ray), or a call, a raise, an assignment to an attribute or what is returned left out.
+condition turned round, a loop not run, a decorator gone (the operators of Cosmic Ray), an exception
+not caught, or a call, a raise, an assignment to an attribute or what is returned left out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -20,6 +20,9 @@ from cosmic_ray.plugins import get_operator, operator_names
 # What a type checker alone reads, and what another version of Python runs.
 UNREAD_CONDITIONS = ("TYPE_CHECKING", "sys.version_info")
 LEFT_OUT = "transit/LeaveOut"
+NOT_CAUGHT = "transit/CatchOther"
+# Nothing raises it: caught in another's place, the other is not caught.
+_OTHER = "FloatingPointError"
 # Any of the others would nearly always be found by the same test: two for each say as much.
 BINARY = {
     "Add": ("Sub", "BitOr"),
@@ -62,9 +65,10 @@ class Source:
         self.text = text
         self.tree = ast.parse(text)
         self._statements = list(_statements(self.tree))
+        self._caught = list(_caught(self.tree))
         unread = _unread_lines(self.tree)
-        self.sites = [site for site in (*self._operator_sites(), *self._left_out_sites())
-                      if site.line not in unread]  # fmt: skip
+        own = (*_sites_of(NOT_CAUGHT, self._caught), *_sites_of(LEFT_OUT, self._statements))
+        self.sites = [site for site in (*self._operator_sites(), *own) if site.line not in unread]
 
     def _operator_sites(self) -> Iterator[Site]:
         annotations = _annotation_lines(self.tree)
@@ -81,14 +85,12 @@ class Source:
                 if not (in_type and "BinaryOperator_BitOr" in name):
                     yield Site(name, occurrence, line)
 
-    def _left_out_sites(self) -> Iterator[Site]:
-        for occurrence, statement in enumerate(self._statements):
-            yield Site(LEFT_OUT, occurrence, statement.lineno)
-
     def mutate(self, site: Site) -> str:
         """The source with that site changed."""
         if site.operator == LEFT_OUT:
             return self._without(self._statements[site.occurrence])
+        if site.operator == NOT_CAUGHT:
+            return self._catching_other(self._caught[site.occurrence])
         changed = mutate_code(self.text, get_operator(site.operator)(), site.occurrence)
         assert changed is not None, site
         return str(changed)
@@ -99,6 +101,13 @@ class Source:
         left = "return None" if isinstance(statement, ast.Return) else "pass"
         indent = " " * statement.col_offset
         return "".join((*lines[:start], f"{indent}{left}\n", *lines[stop:]))
+
+    def _catching_other(self, name: ast.expr) -> str:
+        lines = self.text.splitlines(keepends=True)
+        line = lines[name.lineno - 1]
+        assert name.end_lineno == name.lineno, line
+        lines[name.lineno - 1] = line[: name.col_offset] + _OTHER + line[name.end_col_offset :]
+        return "".join(lines)
 
     def sample(self, count: int, seed: int) -> list[Site]:
         """`count` sites, drawn evenly: each operator has its share; all when there are no more."""
@@ -131,7 +140,15 @@ class Source:
         return found
 
 
+def _sites_of(operator: str, nodes: Sequence[ast.stmt | ast.expr]) -> Iterator[Site]:
+    for occurrence, node in enumerate(nodes):
+        yield Site(operator, occurrence, node.lineno)
+
+
 def _wanted(name: str) -> bool:
+    if name.endswith("ExceptionReplacer"):
+        # It cannot replace names with dots; `NOT_CAUGHT` does the same.
+        return False
     operator, _, kinds = name.partition("Operator_")
     old, _, new = kinds.partition("_")
     if operator.endswith("ReplaceBinary"):
@@ -157,6 +174,13 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
             )
             if called or returned or stored or isinstance(node, ast.Raise | ast.AugAssign):
                 yield node
+
+
+def _caught(tree: ast.Module) -> Iterator[ast.expr]:
+    """The exceptions that are caught, each by itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            yield from node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
 
 
 def _unread_lines(tree: ast.Module) -> set[int]:

@@ -210,7 +210,7 @@ class Rig:
         pid = os.fork()
         if pid == 0:
             self._become_child(run, seconds)
-        deadline = time.monotonic() + (60 + seconds * 5 if seconds else 1800)
+        deadline = time.monotonic() + (30 + seconds * 5 if seconds else 1800)
         try:
             while True:
                 done, status = os.waitpid(pid, os.WNOHANG)
