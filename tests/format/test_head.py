@@ -36,6 +36,12 @@ def test_a_hint_comes_back_and_is_canonical_json(
     assert json.dumps(plain, sort_keys=True, separators=(",", ":")).encode() == data
 
 
+def test_a_hint_may_be_of_a_commit_that_is_an_index_itself() -> None:
+    head = decode_head(encode_head(STORE, 12, 12), STORE, "here")
+    assert head is not None
+    assert (head.number, head.index) == (12, 12)
+
+
 def test_every_truncated_hint_is_no_hint(cuts) -> None:
     for data in (*cuts(EXAMPLE), EXAMPLE + b"\n"):
         assert decode_head(data, STORE, "here") is None

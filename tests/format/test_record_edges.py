@@ -133,6 +133,28 @@ def test_a_small_table_has_no_more_entries_than_there_are_records(count: int) ->
             chunk.check("here")
 
 
+@pytest.mark.parametrize(
+    ("table", "width", "count", "entries_max"),
+    [
+        (large(b"{}"), 2, LARGE - 1, LARGE - 1),
+        (large(b"{}"), 0, LARGE, 1),
+        (large(b"1"), 2, LARGE, LARGE),
+    ],
+)
+def test_a_large_table_of_too_much_is_refused_before_it_is_decoded(
+    table: bytes, width: int, count: int, entries_max: int
+) -> None:
+    for read in (Chunk.header, Chunk.headers):
+        with pytest.raises(CorruptError) as caught:
+            read(chunk_of(table, width, count), 0)
+        error = caught.value
+        assert (error.place, error.expected, error.found) == (
+            "chunk",
+            f"a table of {entries_max} entries",
+            f"{len(table)} bytes that are none, or of more",
+        )
+
+
 MANY = 65_536
 
 

@@ -60,7 +60,7 @@ def decode_head(data: bytes, store_id: bytes, place: str) -> Head | None:
         return None
     try:
         head = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if head.store != store_id.hex() or _encoder.encode(head) != data:
         return None
