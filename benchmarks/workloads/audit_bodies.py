@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from time import perf_counter
 
 import blake3
 
 import transit
-from benchmarks.places import What, sealed_store
-from benchmarks.remote import Bucket, Counter, Rig
+from benchmarks.places import What
+from benchmarks.published import PAYLOAD_BYTES, RECORDS, SAY, published
+from benchmarks.remote import Rig
 from benchmarks.workload import Aim, Facts
-from benchmarks.workloads.publish import PAYLOAD_BYTES, RECORDS, SAY
 
 
 class AuditBodies:
@@ -35,15 +34,8 @@ class AuditBodies:
         )
 
     def setup(self, folder: str, records: int) -> None:
-        self._bucket = self._open.enter_context(Bucket(self._rig.server))
-        self._place = self._bucket.new_place()
-        self._store = self._bucket.open(self._place)
-        self._open.callback(self._store.close)
-        path = sealed_store(folder, records, self._what)
-        with transit.open(path, remote=self._store) as log:
-            log.publish()
-        shutil.rmtree(path)
-        self._names = self._bucket.names(self._place)
+        there = published(self._rig, folder, records, self._what)
+        self._there = self._open.enter_context(there)
 
     def raw(self) -> float:
         sizes: list[int] = []
@@ -52,21 +44,18 @@ class AuditBodies:
             blake3.blake3(data).digest()
             sizes.append(len(data))
 
-        seconds = self._bucket.read(self._names, self._place, use)
+        seconds = self._there.bucket.read(self._there.names, self._there.place, use)
         self._bytes = sum(sizes)
         return self._bytes / 1e6 / seconds
 
     def ours(self) -> float:
-        auditing = Counter(self._store.traffic)
+        auditing = self._there.counter()
         start = perf_counter()
-        report = transit.audit(self._store, level="bodies")
+        report = transit.audit(self._there.store, level="bodies")
         seconds = perf_counter() - start
         if not report.ok:
             raise RuntimeError(f"the audit found {report.findings[0]}")
-        self.remark = (
-            f"{auditing} for {self._bytes / 1e6:.1f} MB in {len(self._names)} objects: "
-            f"${auditing.dollars(self._rig.prices):.6f}"
-        )
+        self.remark = self._there.remark(auditing, self._bytes, self._rig)
         return self._bytes / 1e6 / seconds
 
     def close(self) -> None:

@@ -7,14 +7,12 @@ from contextlib import ExitStack
 from time import perf_counter
 
 import transit
-from benchmarks.places import RANDOM_BYTES, What, sealed_store
+from benchmarks.places import What, sealed_store
+from benchmarks.published import PAYLOAD_BYTES, RECORDS, SAY
 from benchmarks.remote import Bucket, Counter, Rig, files_below
 from benchmarks.workload import Aim, Facts
 
 PARTS = ("segments", "index", "commits")
-SAY: dict[What, str] = {"random": "bytes that do not shrink", "traces": "JSON events of an agent"}
-RECORDS: dict[What, int] = {"random": 2_048, "traces": 400_000}
-PAYLOAD_BYTES: dict[What, int] = {"random": RANDOM_BYTES, "traces": 640}
 GB = 1e9
 
 

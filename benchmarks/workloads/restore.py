@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from time import perf_counter
 
 import transit
-from benchmarks.places import What, sealed_store
-from benchmarks.remote import Bucket, Counter, Rig
+from benchmarks.places import What
+from benchmarks.published import PAYLOAD_BYTES, RECORDS, SAY, published
+from benchmarks.remote import Rig
 from benchmarks.workload import Aim, Facts
-from benchmarks.workloads.publish import PAYLOAD_BYTES, RECORDS, SAY
 
 
 class Restore:
@@ -35,34 +35,25 @@ class Restore:
 
     def setup(self, folder: str, records: int) -> None:
         self._folder = folder
-        self._bucket = self._open.enter_context(Bucket(self._rig.server))
-        self._place = self._bucket.new_place()
-        self._store = self._bucket.open(self._place)
-        self._open.callback(self._store.close)
-        path = sealed_store(folder, records, self._what)
-        with transit.open(path, remote=self._store) as log:
-            log.publish()
-        shutil.rmtree(path)
-        self._names = self._bucket.names(self._place)
+        there = published(self._rig, folder, records, self._what)
+        self._there = self._open.enter_context(there)
 
     def raw(self) -> float:
         folder = os.path.join(self._folder, "raw")
-        seconds = self._bucket.download(self._names, self._place, folder)
-        self._bytes = sum(os.path.getsize(os.path.join(folder, name)) for name in self._names)
+        seconds = self._there.bucket.download(self._there.names, self._there.place, folder)
+        self._bytes = sum(os.path.getsize(os.path.join(folder, name)) for name in self._there.names)
         shutil.rmtree(folder)
         return self._bytes / 1e6 / seconds
 
     def ours(self) -> float:
         folder = os.path.join(self._folder, "restored")
-        restoring = Counter(self._store.traffic)
+        restoring = self._there.counter()
         start = perf_counter()
-        transit.restore(self._store, folder)
+        transit.restore(self._there.store, folder)
         seconds = perf_counter() - start
         shutil.rmtree(folder)
-        self.remark = (
-            f"{restoring} for {self._bytes / 1e6:.1f} MB in {len(self._names)} objects: "
-            f"${restoring.dollars(self._rig.prices):.6f}; every file is synced"
-        )
+        said = self._there.remark(restoring, self._bytes, self._rig)
+        self.remark = f"{said}; every file is synced"
         return self._bytes / 1e6 / seconds
 
     def close(self) -> None:
