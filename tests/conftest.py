@@ -1,7 +1,8 @@
-"""S3 servers for tests: a real one, a fast one, and one that lets every creator win.
+"""Places, child processes and S3 servers for tests.
 
-Each fixture gives `(url, storage_options)` of a bucket of its own, which lives as long as the test
-session (of each pytest-xdist worker).
+There are a real server, a fast one, and one that lets every creator win. Each such fixture gives
+`(url, storage_options)` of a bucket of its own, which lives as long as the test session (of each
+pytest-xdist worker).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+
+import transit
 
 pytest.register_assert_rewrite("transit.testing.store_contract")
 
@@ -40,6 +43,59 @@ CEPH_ENDPOINT = "http://127.0.0.1:7480"
 # What scripts/s3_up.sh gives its user.
 ACCESS_KEY, SECRET_KEY = "rigaccess", "rigsecretkey"
 START_TIMEOUT_S = 60
+# Children run with the transit under test, wherever it was imported from.
+SOURCE = str(Path(transit.__file__).parents[1])
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store may be made."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A function that starts a script with arguments; what still runs at the end is killed."""
+    children = []
+
+    def start_script(script: str, *arguments: object) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+        )
+        children.append(child)
+        return child
+
+    yield start_script
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+@pytest.fixture
+def poor() -> Callable[..., str]:
+    """A function that runs a script in a process with 1 GiB of memory; what it printed."""
+
+    def run(script: str, *arguments: object) -> str:
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        done = subprocess.run(
+            [sys.executable, "-c", limit + script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
 
 
 @pytest.fixture(scope="session")

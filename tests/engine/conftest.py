@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,16 +10,7 @@ import pytest
 
 import transit
 
-# Children run with the transit under test, wherever it was imported from.
-SOURCE = str(Path(transit.__file__).parents[1])
-
 Snapshot = dict[str, tuple[object, ...]]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a store may be made."""
-    return tmp_path / "store"
 
 
 @pytest.fixture
@@ -64,29 +53,6 @@ def contents() -> Callable[[transit.Log], Snapshot]:
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """A function that starts a script with arguments; what still runs at the end is killed."""
-    children = []
-
-    def start_script(script: str, *arguments: object) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": SOURCE},
-        )
-        children.append(child)
-        return child
-
-    yield start_script
-    for child in children:
-        child.kill()
-        child.communicate()
 
 
 @pytest.fixture

@@ -1,21 +1,14 @@
-"""What every codec is put through: bit flips, truncations, tables in docstrings, little memory."""
+"""What every codec is put through: bit flips, truncations, tables in docstrings."""
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-import transit
-
-SOURCE = str(Path(transit.__file__).parents[1])
 ROW = re.compile(r"^ +(-?\d+|\.) +(\d+(?:-\d+)?|\.) {2}(\S.*)$")
 FIELD = re.compile(r"(\d*)([a-zA-Z])")
 
@@ -87,23 +80,3 @@ def fields() -> Callable[[struct.Struct], Table]:
         return rows
 
     return lay_out
-
-
-@pytest.fixture
-def poor() -> Callable[..., str]:
-    """A function that runs a script in a process with 1 GiB of memory; what it printed."""
-
-    def run(script: str, *arguments: object) -> str:
-        limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
-        done = subprocess.run(
-            [sys.executable, "-c", limit + script, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, "PYTHONPATH": SOURCE},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    return run

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,6 @@ from transit.format.frame import WAL_HEADER, FrameHeader, body_is_valid, decode_
 
 Contents = dict[str, list[tuple[bytes, dict[str, str]]]]
 
-SOURCE = str(Path(transit.__file__).parents[1])
 # More zeros than this after the last frame tell nothing more.
 ZEROS_KEPT = 64 * 1024
 
@@ -128,34 +125,8 @@ def quick_folder() -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a store may be made."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def log(path: Path) -> Iterator[transit.Log]:
     """An open store with nothing in it."""
     opened = transit.open(path)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def poor() -> Callable[..., str]:
-    """A function that runs a script in a process with 1 GiB of memory; what it printed."""
-
-    def run(script: str, *arguments: object) -> str:
-        limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
-        done = subprocess.run(
-            [sys.executable, "-c", limit + script, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, "PYTHONPATH": SOURCE},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    return run

@@ -22,12 +22,6 @@ Run = Callable[..., str]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a store may be made."""
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def run() -> Iterator[Run]:
     """A function that runs a script to its end and returns what it printed.
 
