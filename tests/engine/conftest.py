@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 import transit
+from transit import Log, Stream
+
+from .histories import filled
+from .refusals import SETTINGS, Store
 
 Snapshot = dict[str, tuple[object, ...]]
 
@@ -66,3 +70,40 @@ def run(start: Start) -> Callable[..., str]:
         return printed
 
     return run_script
+
+
+@pytest.fixture
+def forked(log: Log) -> tuple[Stream, Stream]:
+    """`main` with m0 to m3, and `side`, forked at 1, with s2 and s3; all at different times."""
+    main = filled(log, "main", b"m0", b"m1")
+    side = main.branch("side")
+    for time_, stream, body in (
+        (20, main, b"m2"),
+        (30, side, b"s2"),
+        (40, main, b"m3"),
+        (50, side, b"s3"),
+    ):
+        stream.append(body, timestamp=time_)
+    return main, side
+
+
+@pytest.fixture
+def store(path: Path, contents: Callable[[Log], Snapshot]) -> Iterator[Store]:
+    """A store that must be the same after the test as before it, and take appends."""
+    with transit.open(path, durability="os", settings=SETTINGS) as log:
+        s = log.create("s", {"k": 1})
+        s.append_many([b"0", b"1", b"2"])
+        child = s.branch("child", at=1)
+        child.append(b"own")
+        opened = Store(log, s, child, log.create("empty"))
+        opened.cursor.advance(1)
+        before = contents(log)
+        yield opened
+        assert contents(log) == before
+        assert opened.cursor.position == 1
+        assert s.append(b"still usable").offset == 3
+        after = contents(log)
+        assert log.verify().ok
+    with transit.open(path, settings=SETTINGS) as log:
+        assert contents(log) == after
+        assert log.stream("s").cursor("c").position == 1
