@@ -163,6 +163,28 @@ def test_claiming_marks_an_empty_remote_as_ours_and_may_be_done_again(store: Obj
         assert list(store.list("probes/")) == []
 
 
+def test_claiming_without_an_id_gives_a_new_one_or_that_of_the_store_there(tmp_path: Path) -> None:
+    ids = []
+    for name in ("one", "two"):
+        store = open_store(tmp_path / name)
+        ids.append(remote_of(store).claim(None))
+        assert store.get("FORMAT", 1000) == encode_format(ids[-1])
+        assert remote_of(store).claim(None) == ids[-1]
+    assert len(set(ids)) == 2
+    assert {len(each) for each in ids} == {16}
+
+
+def test_what_is_as_expected_is_asked_for_once(store: ObjectStore) -> None:
+    remote_of(store).claim(STORE)
+    store.put(commit_key(0), commit(0))
+    door = FaultDoor(store)
+    remote = remote_of(door)
+    assert remote.claim(STORE) == STORE
+    assert remote.has_commit(0, commit(0))
+    asked = [key for kind, key in door.requests if kind == "get"]
+    assert asked.count("FORMAT") == asked.count(commit_key(0)) == 1
+
+
 def test_claiming_what_another_holds_is_refused_and_changes_nothing(store: ObjectStore) -> None:
     remote_of(store).claim(OTHER)
     with pytest.raises(InvalidInputError, match=f"holds store {OTHER.hex()}, not {STORE.hex()}"):

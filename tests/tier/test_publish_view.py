@@ -200,23 +200,43 @@ def test_without_its_snapshots_a_remote_is_read_as_a_whole(own: Bucket, damage: 
     assert 0 in door.commits_asked()
 
 
-def too_short(own: Bucket, last: int) -> IndexRef | None:
+Misleading = tuple[int, IndexRef | None]
+"""The number of a commit, and a snapshot that is not of what comes before it."""
+
+
+def too_short(own: Bucket) -> Misleading:
     """The snapshot of an earlier commit: whole in itself."""
-    return decode_commit(own.commit(own.indexed[0]), "here").index
+    return own.indexed[-1], decode_commit(own.commit(own.indexed[0]), "here").index
 
 
-def with_a_gap(own: Bucket, last: int) -> IndexRef:
+def too_long(own: Bucket) -> Misleading:
+    """The snapshot of a later commit."""
+    return own.indexed[0], decode_commit(own.commit(own.indexed[-1]), "here").index
+
+
+def with_a_gap(own: Bucket) -> Misleading:
     """A snapshot on a layer that has fewer commits than are said of it."""
+    return on_a_layer(own, said=7, true=3)
+
+
+def with_an_overlap(own: Bucket) -> Misleading:
+    """A snapshot on a layer that has more commits than are said of it."""
+    return on_a_layer(own, said=3, true=7)
+
+
+def on_a_layer(own: Bucket, said: int, true: int) -> Misleading:
+    last = own.indexed[-1]
     index = decode_commit(own.commit(last), "here").index
     assert index is not None
     data = own.store.get(index_key(index.digest), index.bytes)
     whole = decode_snapshot(data or b"", own.store_id, "here")
     assert (whole.first, whole.last) == (0, last - 1)
-    older = whole.segments[:4]
-    layer = put_snapshot(own, msgspec.structs.replace(whole, last=3, segments=older))
-    layers = (Layer(bytes.fromhex(layer.digest), layer.bytes, 0, 7),)
-    newer = tuple(segment for segment in whole.segments if segment.commit > 7)
-    return put_snapshot(own, msgspec.structs.replace(whole, first=8, layers=layers, segments=newer))
+    older = whole.segments[: true + 1]
+    layer = put_snapshot(own, msgspec.structs.replace(whole, last=true, segments=older))
+    layers = (Layer(bytes.fromhex(layer.digest), layer.bytes, 0, said),)
+    newer = tuple(segment for segment in whole.segments if segment.commit > said)
+    upper = msgspec.structs.replace(whole, first=said + 1, layers=layers, segments=newer)
+    return last, put_snapshot(own, upper)
 
 
 def put_snapshot(own: Bucket, snapshot: Snapshot) -> IndexRef:
@@ -226,13 +246,12 @@ def put_snapshot(own: Bucket, snapshot: Snapshot) -> IndexRef:
     return IndexRef(digest=name, bytes=len(data))
 
 
-@pytest.mark.parametrize("make", [too_short, with_a_gap])
-def test_a_snapshot_that_leaves_commits_out_is_not_believed(
-    own: Bucket, make: Callable[[Bucket, int], IndexRef | None]
+@pytest.mark.parametrize("make", [too_short, too_long, with_a_gap, with_an_overlap])
+def test_a_snapshot_of_more_or_fewer_commits_is_not_believed(
+    own: Bucket, make: Callable[[Bucket], Misleading]
 ) -> None:
-    last = own.indexed[-1]
-    assert own.indexed[0] < last
-    index = make(own, last)
+    assert own.indexed[0] < own.indexed[-1]
+    last, index = make(own)
     late = msgspec.structs.replace(decode_commit(own.commit(last), "here"), index=index)
     own.store.put(commit_key(last), encode_commit(late))
     door = Hiding(own.store, head=encode_head(own.store_id, last, last))
@@ -317,13 +336,18 @@ def test_new_commits_are_taken_up_and_counted(own: Bucket) -> None:
     follower, catalog = own.view()
     follower.start()
     assert follower.refresh() == 0
+    found = catalog.find("s")
+    assert found is not None
+    state = catalog.state(found)
     for count in (1, 3):
-        before = catalog.commits.count
+        before, offset = catalog.commits.count, state.next_offset
         own.grow(count)
         door = Hiding(own.store)
         follower._remote.store = door
         assert follower.refresh() == count
         shows_all(catalog, own, before + count)
+        # Whoever holds the stream sees it grow.
+        assert state.next_offset == offset + 3 * count
         # One at first, in case there is no more; then several at once.
         assert door.commits_asked()[0] == before
         assert set(door.commits_asked()) == ({before, *range(before + 1, before + 1 + STEP)})

@@ -86,8 +86,8 @@ class Follower:
 
     def _snapshots(self, commit: Commit, index: IndexRef) -> list[Snapshot]:
         """The snapshots that cover everything before `commit`, oldest first."""
-        last = self._snapshot(Layer(bytes.fromhex(index.digest), index.bytes, 0, 0))
-        older = at_once(self._snapshot, last.layers, self._remote.settings.transfers_max)
+        last = self._snapshot(index.digest, index.bytes)
+        older = at_once(self._layer, last.layers, self._remote.settings.transfers_max)
         snapshots = [*older, last]
         place = self._remote.place(index_key(index.digest))
         lsn = number = 0
@@ -101,9 +101,11 @@ class Follower:
             raise CorruptError(place, expected=f"all before commit {commit.number}", found="other")
         return snapshots
 
-    def _snapshot(self, layer: Layer) -> Snapshot:
-        name = layer.digest.hex()
-        data = self._remote.snapshot(name, layer.bytes)
+    def _layer(self, layer: Layer) -> Snapshot:
+        return self._snapshot(layer.digest.hex(), layer.bytes)
+
+    def _snapshot(self, name: str, size: int) -> Snapshot:
+        data = self._remote.snapshot(name, size)
         place = self._remote.place(index_key(name))
         snapshot = decode_snapshot(data, self._catalog.store_id, place)
         self._shelf.add(snapshot)
@@ -158,7 +160,7 @@ class Follower:
         finally:
             # Whatever is wrong with a later commit, these are the store's.
             self._catalog.take_others(segments)
-        return len(found) > 0
+        return True
 
     def _load_guides(self) -> None:
         """Fetch the guides of the segments that no snapshot has, now and several at once.
