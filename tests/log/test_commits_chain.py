@@ -194,12 +194,13 @@ def test_the_second_to_make_a_number_gets_none_and_changes_nothing(chains: Chain
     ("number", "changes", "expected"),
     [
         (0, {"store": "00" * 16}, "expected store"),
+        (0, {"store": "ff" * 16}, "expected store"),
         (1, {"previous": "12" * 32}, "previous root"),
         (1, {"epoch": 0}, "epoch 1 or later"),
         (1, {"segments": (segment_after(11),)}, "LSN 10 next"),
         (2, {"tree": TreeState(size=2, range=("12" * 32,))}, "tree of the commits before"),
     ],
-    ids=["another store", "another root", "lower epoch", "gap in LSN", "another tree"],
+    ids=["a store", "another store", "another root", "lower epoch", "gap in LSN", "another tree"],
 )
 def test_a_commit_that_does_not_follow_is_refused_and_the_head_stays(
     chains: Chains, number: int, changes: dict[str, Any], expected: str

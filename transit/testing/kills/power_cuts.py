@@ -11,8 +11,10 @@ store on it is held to what was said before the copy began (`transit.testing.kil
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +36,8 @@ from transit.testing.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, 
 from transit.testing.kills.rounds import scratch
 from transit.testing.kills.yard import Yard
 
-CUTS_EACH: Final = 20
+# What was written before is judged again at each cut.
+CUTS_EACH: Final = 10
 _LOCAL, _TIERED = 2, 3
 
 
@@ -64,6 +67,7 @@ class Mains:
         self._said = folder / "said"
         self._seed, self._alone = seed, alone
         self._lot = random.Random(f"{seed} {disk.kind} {alone}")
+        self._pids: list[int] = []
         self.problems: list[str] = []
         self.cuts = self.records = self.lines = 0
 
@@ -76,12 +80,12 @@ class Mains:
         self._said.mkdir()
         flag = Flag.make(self._said)
         jobs = self._jobs(plant)
-        pids = [yard.start(job) for job in jobs]
+        self._pids = [yard.start(job) for job in jobs]
         try:
             yield
         finally:
             flag.raise_it()
-            for job, status in zip(jobs, yard.reap(pids), strict=True):
+            for job, status in zip(jobs, yard.reap(self._pids), strict=True):
                 if status != 0:
                     failed = self._said / f"{job.name}.{job.life}.failed"
                     text = failed.read_text() if failed.exists() else ""
@@ -114,13 +118,24 @@ class Mains:
         later = said(self._said)
         self.cuts += 1
         self.lines += len(known.lines)
-        with mounted(self._disk.kind, self._copy, self._folder) as disk:
+        with self._standing_still(), mounted(self._disk.kind, self._copy, self._folder) as disk:
             try:
                 if self._lot.random() < 0.4:
                     self._judge_remote(disk.at, known)
                 self._judge(disk.at, known, later)
             except transit.TransitError as error:
                 self.problems.append(f"the judge was refused: {type(error).__name__}: {error}")
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """Nobody writes meanwhile, or a slow judge would find the disk full."""
+        for pid in self._pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in self._pids:
+                os.kill(pid, signal.SIGCONT)
 
     def _judge(self, at: Path, known: Known, later: list[Line]) -> None:
         judge = Judge()
