@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from transit.testing.damage.explore import Task, fast_folder, tasks
+from transit.testing.damage.explore import Task, fast_folder, make_samples, tasks
 
 
 @pytest.fixture(scope="session")
 def work() -> Iterator[dict[str, Task]]:
     """Every damage of every sample, by the sample's name."""
     with fast_folder() as folder:
-        yield {task.name: task for task in tasks(Path(folder))}
+        (Path(folder) / "samples").mkdir()
+        samples = make_samples(Path(folder) / "samples")
+        yield {task.name: task for task in tasks(samples, Path(folder))}

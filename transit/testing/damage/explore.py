@@ -7,11 +7,13 @@ full of zeros, are gone; parts, and files of one class, change places; older ver
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -50,6 +52,9 @@ _FRAME_HEADER_BYTES: Final = 56
 # What a store may need that has its segments in a remote which is not attached.
 _ALONE: Final = ("cache", "index", "REMOTE", "segments", "commits", "wal")
 _MEMORY: Final = Path("/dev/shm")
+PROCESSES: Final = 2
+# So many parts are tried in turns, each of every task.
+_SHARES: Final = 1_000
 
 
 class Judge(Protocol):
@@ -156,22 +161,34 @@ class Task(NamedTuple):
     damages: list[Damage]
 
 
-def tasks(folder: Path) -> list[Task]:
+class Samples(NamedTuple):
+    """The stores whose files are damaged."""
+
+    killed: Sample
+    closed: Sample
+    evicted: Sample
+    whole: Sample
+    rebasing: Sample
+
+
+def make_samples(folder: Path) -> Samples:
+    """All samples, made below `folder`, which is empty."""
+    for name in ("one", "two", "three"):
+        (folder / name).mkdir()
+    killed, closed = make_killed_and_closed(folder / "one")
+    evicted, whole = make_evicted_and_whole(folder / "two")
+    return Samples(killed, closed, evicted, whole, make_rebasing(folder / "three"))
+
+
+def tasks(samples: Samples, folder: Path) -> list[Task]:
     """Every damage there is to try, by sample, in `folder`, which is empty and kept meanwhile.
 
     Classes of file that a sample shares with another one are tried once.
     """
-    for name in ("one", "two", "three", "look", "judge"):
-        (folder / name).mkdir()
-    killed, closed = make_killed_and_closed(folder / "one")
-    evicted, whole = make_evicted_and_whole(folder / "two")
-    rebasing = make_rebasing(folder / "three")
+    killed, closed, evicted, whole, rebasing = samples
     look, place = folder / "look", folder / "judge"
     remote = damages_of_remote(evicted, look / "remote")
-    every = {
-        sample.name: damages_of(sample, look / sample.name)
-        for sample in (killed, closed, evicted, whole, rebasing)
-    }
+    every = {sample.name: damages_of(sample, look / sample.name) for sample in samples}
 
     def of(sample: Sample, *classes: str) -> list[Damage]:
         return [damage for damage in every[sample.name] if class_of(damage.name) in classes]
@@ -206,24 +223,72 @@ def _rebased(damages: Iterable[Damage]) -> list[Damage]:
     ]
 
 
+class Share(NamedTuple):
+    """What a part of one task's damages came to; of how many."""
+
+    task: str
+    damages: int
+    outcome: Outcome
+
+
+class _Worker:
+    """One of the processes that judge: the same tasks in the same order, in a folder of its own."""
+
+    def __init__(self, samples: Samples, parent: str, seed: int, until: float) -> None:
+        self._tasks = tasks(samples, Path(tempfile.mkdtemp(dir=parent)))
+        self._until = until
+        for task in self._tasks:
+            random.Random(f"{seed} {task.name}").shuffle(task.damages)
+
+    def share(self, number: int) -> list[Share]:
+        """Try a part of the damages of each task."""
+        return [
+            Share(
+                task.name,
+                len(task.damages),
+                try_all(task.judge, task.damages[number::_SHARES], self._until),
+            )
+            for task in self._tasks
+        ]
+
+
+# The worker of a pool's process; there is none in others.
+_own: list[_Worker] = []
+
+
+def _start(samples: Samples, parent: str, seed: int, until: float) -> None:
+    _own.append(_Worker(samples, parent, seed, until))
+
+
+def _try_share(number: int) -> list[Share]:
+    return _own[0].share(number)
+
+
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
     """Try damages in an order drawn from `seed` until all are tried or the time is over.
 
     Returns the count of violations; each is said.
     """
     until = time.monotonic() + seconds
-    violations = 0
+    found: dict[str, Share] = {}
     with fast_folder() as name:
-        waiting = tasks(Path(name))
-        rng = random.Random(seed)
-        for number, task in enumerate(waiting):
-            rng.shuffle(task.damages)
-            left = until - time.monotonic()
-            outcome = try_all(
-                task.judge, task.damages, time.monotonic() + left / (len(waiting) - number)
-            )
-            for problem in outcome.problems:
-                say(problem)
-            say(f"damage, {task.name}, seed {seed}, of {len(task.damages)}: {outcome}")
-            violations += len(outcome.problems)
-    return violations
+        (Path(name) / "samples").mkdir()
+        samples = make_samples(Path(name) / "samples")
+        # Samples are given to who is forked as they are.
+        context = multiprocessing.get_context("fork")
+        with context.Pool(PROCESSES, _start, (samples, name, seed, until)) as pool:
+            shares = pool.imap_unordered(_try_share, range(_SHARES))
+            for share in chain.from_iterable(shares):
+                for problem in share.outcome.problems:
+                    say(problem)
+                known = found.get(share.task)
+                found[share.task] = share if known is None else _together(known, share)
+    for task, share in found.items():
+        say(f"damage, {task}, seed {seed}, of {share.damages}: {share.outcome}")
+    return sum(len(share.outcome.problems) for share in found.values())
+
+
+def _together(one: Share, other: Share) -> Share:
+    tried = one.outcome.tried + other.outcome.tried
+    problems = one.outcome.problems + other.outcome.problems
+    return one._replace(outcome=Outcome(tried, problems))
