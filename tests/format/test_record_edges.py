@@ -188,8 +188,9 @@ def test_many_timestamps_beyond_64_bits_are_refused_by_who_reads_them_unchecked(
     columns = Columns([b""] * len(times), 0, times, None)
     data = bytearray(b"".join(encode_chunk(1, 0, columns)))
     data[24:32] = (2**63 - 50).to_bytes(8, "little", signed=True)
-    with pytest.raises(CorruptError, match="timestamps of 64 bits"):
+    with pytest.raises(CorruptError, match="timestamps of 64 bits") as caught:
         _ = Chunk(bytes(data), 0, "here").timestamps
+    assert caught.value.place == "chunk, byte 0"
 
 
 def test_entries_are_held_to_a_large_table_as_well() -> None:

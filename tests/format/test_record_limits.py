@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from transit.errors import CorruptError
-from transit.format.record import CHUNK, Chunk, Columns, encode_chunk
+from transit.errors import CorruptError, InvalidInputError
+from transit.format.record import CHUNK, Chunk, Columns, encode_chunk, encode_headers
 
 TOP = 2**63 - 1
 BOTTOM = -(2**63)
@@ -53,6 +53,46 @@ def test_sizes_in_a_column_must_add_up(sizes: bytes) -> None:
 def test_a_chunk_of_no_record_is_refused() -> None:
     data = CHUNK.pack(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     assert said(data) == ("here, byte 0", "known column widths and a count", "others")
+
+
+WIDTHS = {"time": 3, "size": 4, "header": 5}
+
+
+@pytest.mark.parametrize("at", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("width", [3, 5, 9, 255])
+def test_a_column_of_unknown_width_is_refused_as_that(at: int, width: int) -> None:
+    values = [1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1]
+    values[at] = width
+    data = CHUNK.pack(*values) + bytes(300)
+    assert said(data) == ("here, byte 0", "known column widths and a count", "others")
+
+
+def test_one_timestamp_takes_no_column_however_it_is_given() -> None:
+    for timestamps in (5, [5]):
+        parts = encode_chunk(1, 0, Columns([b"x"], 1, timestamps, None))
+        assert CHUNK.unpack(parts[0])[3] == 0
+        assert list(Chunk(b"".join(parts), 0, "here").timestamps) == [5]
+
+
+def test_one_large_header_entry_is_read() -> None:
+    entry = b'{"k":"' + b"v" * 100_000 + b'"}'
+    chunk = Chunk(b"".join(encode_chunk(1, 0, Columns([b"x"], 1, 0, entry))), 0, "here")
+    chunk.check("here")
+    assert chunk.header(0) == {"k": "v" * 100_000}
+
+
+def test_header_entries_need_a_table() -> None:
+    data = CHUNK.pack(1, 0, 2, 0, 0, 1, 0, 0, 1, 0, 2) + b"\0\0xx"
+    assert said(data) == ("here, byte 0", "a header table", "none")
+
+
+class Text(str):
+    """What is no plain text to the encoder."""
+
+
+def test_headers_that_the_encoder_does_not_take_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="headers are not Unicode text"):
+        encode_headers({"k": Text("v")})
 
 
 STEPS = {1: 2**7 - 1, 2: 2**15 - 1, 4: 2**31 - 1}

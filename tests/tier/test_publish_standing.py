@@ -155,18 +155,18 @@ def test_a_history_that_parted_long_ago_is_fenced_where_it_parted(
 def test_a_commit_of_ours_that_came_late_is_ours_and_no_rivals(
     scene: Scene, published: ObjectStore
 ) -> None:
-    """Two commits are not there while the chain is halved, and are when what follows is asked."""
+    """Three commits are not there while the chain is halved, and are when what follows is asked."""
 
     class Late(Short):
         def get(self, key: str, bytes_max: int) -> bytes | None:
             found = super().get(key, bytes_max)
             if self.requests.count(("get", commit_key(5))) == 2:
-                self.count = 7
-            return found if key != commit_key(5) or self.count < 7 else scene.commit(5)
+                self.count = 8
+            return found if key != commit_key(5) or self.count < 8 else scene.commit(5)
 
     door = Late(published, 5, encode_head(scene.store_id, 5, None))
     publisher = scene.publisher(door)
     publisher.locate()
-    assert publisher.published == 7
-    assert publisher.published_lsn == decode_commit(scene.commit(6), "here").next_lsn
+    assert publisher.published == 8
+    assert publisher.published_lsn == decode_commit(scene.commit(7), "here").next_lsn
     publisher.check()

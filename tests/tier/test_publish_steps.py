@@ -388,9 +388,24 @@ def test_the_hint_is_written_every_so_many_commits_and_when_asked_for(
     assert found[0] == count - 1
 
 
+def test_a_hint_that_is_asked_for_is_brought_up_to_each_commit(own: Scene) -> None:
+    store = own.remote()
+    publisher = own.publisher(store)
+    for count in range(COMMITS, COMMITS + 3):
+        publisher._catalog.follow(write=False)
+        publisher.publish()
+        publisher.hint()
+        found = hint_in(store, own)
+        assert found is not None
+        assert found[0] == count - 1
+        own.grow(1)
+
+
 def test_no_hint_is_given_before_anything_is_published(scene: Scene) -> None:
     door = FaultDoor(scene.remote())
-    scene.publisher(door).hint()
+    publisher = scene.publisher(door)
+    assert (publisher.published, publisher.published_lsn) == (0, 0)
+    publisher.hint()
     assert door.requests == []
 
 

@@ -458,7 +458,7 @@ class Chunk:
 def _decoded(table: bytes, place: str) -> list[dict[str, str]]:
     try:
         return _table_decoder.decode(table)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptError(place, expected="a header table", found=str(error)) from None
 
 
