@@ -98,3 +98,20 @@ def test_soak_says_what_it_did_and_tells_the_seed_of_a_difference() -> None:
     assert said[0].startswith("Alone, seed 7: ")
     assert soak(0, 7, said.append) == 0
     assert said[-1] == "0 examples of 100 steps, 0 steps in all, 0 differences"
+
+
+def test_a_merge_that_was_lost_is_not_asked_for_again_where_another_took_its_name() -> None:
+    world = Tiered()
+    try:
+        world.create_two(metadata={})
+        world.rival_begins(added=[(b"theirs", 5, None)], name="x", spot=0)
+        world.merge(
+            base=None, durability="os", given=False, metadata={}, name="x", number=0,
+            parents=[(0, None), (1, None)], policy="append",
+        )  # fmt: skip
+        assert set(world.merges) == {"x"}
+        world.lose_the_disk(how=0)
+        assert world.merges == {}
+        assert world.log.stream("x").kind == "root"
+    finally:
+        world.teardown()

@@ -95,11 +95,17 @@ class Tiers(Lives):
 
     def become(self, model: ModelLog) -> None:
         """The store holds what the remote holds: another writer's history is ours now."""
+        # Of the same name there may be another stream now.
+        same = {
+            name
+            for name, stream in model.streams.items()
+            if name in self.model.streams and stream.parents == self.model.streams[name].parents
+        }
         self.published = model
         self.model = model.copy()
         self.rival = None
         self.whole = False
-        self.merges = {n: call for n, call in self.merges.items() if n in model.streams}
+        self.merges = {name: call for name, call in self.merges.items() if name in same}
 
     def copied(self) -> ModelLog:
         """A copy that is opened adopts as we would."""
