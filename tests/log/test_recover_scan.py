@@ -94,9 +94,10 @@ def test_a_mark_and_an_end_say_that_all_before_them_is_durable(made: Made, kind:
     assert made.frame().frame(kind=kind).scanned().durable == made.positions[1]
 
 
-def test_a_frame_that_skips_a_number_is_corrupt(made: Made) -> None:
-    made.frame().frame(lsn=2)
-    with pytest.raises(CorruptError, match=r"expected LSN 1, found 2") as caught:
+@pytest.mark.parametrize("lsn", [0, 2])
+def test_a_frame_that_repeats_or_skips_a_number_is_corrupt(made: Made, lsn: int) -> None:
+    made.frame().frame(lsn=lsn)
+    with pytest.raises(CorruptError, match=f"expected LSN 1, found {lsn}") as caught:
         made.scanned()
     assert caught.value.place.endswith(f"frame at {made.positions[1]}")
 
@@ -144,6 +145,10 @@ def reads_of(wal: Wal) -> list[tuple[int, int]]:
 
 def test_little_is_read_where_there_is_nothing_new(made: Made) -> None:
     assert reads_of(made.open()) == [(START, READ_BYTES)]
+
+
+def test_a_stretch_takes_little_memory_and_holds_many_frames() -> None:
+    assert (READ_BYTES, SCAN_BYTES) == (4 * 1024, 1024 * 1024)
 
 
 def test_many_small_frames_are_read_in_large_stretches(made: Made) -> None:

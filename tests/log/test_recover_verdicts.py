@@ -45,6 +45,13 @@ def test_bytes_that_are_no_frame_are_cut_from_the_last_frame_on(made: Made, zero
     made.is_cut_at(made.data.rindex(b"\0garbage") - zeros + 1 if zeros else len(made.data) - 8)
 
 
+def test_what_was_cut_cannot_be_changed_afterwards(made: Made) -> None:
+    cut = made.frame().raw(b"torn").judged()
+    assert cut is not None
+    with pytest.raises(AttributeError):
+        cut.bytes = 0  # type: ignore[misc]
+
+
 def test_bytes_after_an_end_frame_are_corrupt(made: Made) -> None:
     stop = len(made.frame().frame(kind=END).data)
     made.raw(bytes(8) + b"\1" * 100).is_corrupt(stop, "nothing after the end frame", "more bytes")
@@ -141,6 +148,12 @@ def test_a_flipped_bit_of_the_last_position_is_corrupt_by_its_magic(made: Made, 
 def test_a_header_with_neither_its_magic_nor_its_position_is_torn(made: Made) -> None:
     at = last_frame(made)
     made.flipped(at).flipped(at + 8).is_cut_at(at)
+
+
+@pytest.mark.parametrize("byte", [b"\x01", b"\x80", b"\xff"])
+def test_bytes_that_never_were_a_header_are_torn(made: Made, byte: bytes) -> None:
+    at = last_frame(made)
+    made.damaged(at, byte * FRAME_BYTES).is_cut_at(at)
 
 
 def test_a_header_whose_last_byte_is_zero_is_torn(made: Made) -> None:
