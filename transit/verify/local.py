@@ -6,7 +6,8 @@
     streams    see `transit.verify.streams`
 
 It reads files afresh, not through what an open store has in memory, and never writes. It stops at
-nothing: what is damaged becomes a finding, and the rest is still read.
+nothing: what is damaged becomes a finding, and the rest is still read. Everything is read in the
+order of its LSNs: a WAL file that somebody seals meanwhile is read once, as what it is by then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 
 from transit.config import Settings
 from transit.disk import list_folder
-from transit.errors import StoreUnavailableError, TransitError
+from transit.errors import NotFoundError, StoreUnavailableError, TransitError
 from transit.format.names import SEGMENT_DIR, WAL_DIR
 from transit.log.catalog import Catalog
 from transit.log.recover import judge_end, judge_live, scan
@@ -47,15 +48,13 @@ class _Verifier:
             catalog.load_commits()
         with ledger.catching():
             catalog.commits.check_no_gap()
+        found = self._segments(0)
+        with ledger.catching():
+            # Says which file is missing or cannot be opened.
+            catalog.follow(write=False)
+        found = self._wals(found)
         ledger.counts["commits"] = catalog.commits.count
-        for segment in catalog.view.segments:
-            self._segment(segment)
-        named = {os.path.basename(segment.path) for segment in catalog.view.segments}
-        on_disk = list_folder(os.path.join(catalog.root, SEGMENT_DIR))
-        ledger.counts["unnamed_segments"] = sum(
-            name.endswith(".seg") and name not in named for name in on_disk
-        )
-        found = self._wals()
+        self._count_unnamed()
         if found < reached:
             # What was written is not there any more: zeroed or cut off, it looks like an end.
             ledger.find(
@@ -65,10 +64,29 @@ class _Verifier:
             # Lineage needs all lineage records; without a remote some are out of reach.
             ledger.counts["lineage_not_checked"] = 1
         else:
+            with ledger.catching():
+                # Merges are run again on what the catalog has: as much as was read.
+                catalog.follow(write=False)
             self._streams.lineage(catalog, run_policy)
         return ledger.report("bodies", catalog.commits.root)
 
     # Segments
+
+    def _segments(self, reached: int) -> int:
+        """Check the segments from LSN `reached` on; the LSN after the last of them."""
+        for segment in self._catalog.view.segments:
+            first, last = segment.ref.lsn
+            if first >= reached:
+                self._segment(segment)
+                reached = last + 1
+        return reached
+
+    def _count_unnamed(self) -> None:
+        named = {os.path.basename(segment.path) for segment in self._catalog.view.segments}
+        on_disk = list_folder(os.path.join(self._catalog.root, SEGMENT_DIR))
+        self._ledger.counts["unnamed_segments"] = sum(
+            name.endswith(".seg") and name not in named for name in on_disk
+        )
 
     def _segment(self, segment: Segment) -> None:
         self._ledger.counts["segments"] += 1
@@ -99,18 +117,29 @@ class _Verifier:
 
     # WAL files
 
-    def _wals(self) -> int:
-        reached = self._catalog.commits.next_lsn
-        with self._ledger.catching():
-            self._catalog.follow(write=False)
-        numbers = self._catalog.wal_numbers()
-        for number in numbers:
-            with self._ledger.catching():
-                wal = self._catalog.open_wal(number, write=False)
-                if wal is not None:
-                    self._wal(wal, last=number == numbers[-1])
-                    reached = wal.next_lsn
-        return reached
+    def _wals(self, reached: int) -> int:
+        """Check what is after LSN `reached`; the LSN after the last record."""
+        while True:
+            reached = self._segments(reached)
+            numbers = [number for number in self._catalog.wal_numbers() if number >= reached]
+            for number in numbers:
+                with self._ledger.catching():
+                    try:
+                        wal = self._catalog.open_wal(number, write=False)
+                    except NotFoundError:
+                        if self._sealed(number):
+                            break
+                        raise
+                    if wal is not None:
+                        self._wal(wal, last=number == numbers[-1])
+                        reached = wal.next_lsn
+            else:
+                return reached
+
+    def _sealed(self, first_lsn: int) -> bool:
+        """Whether the WAL file with this number was sealed and dropped since it was listed."""
+        self._catalog.load_commits()
+        return self._catalog.commits.next_lsn > first_lsn
 
     def _wal(self, wal: Wal, *, last: bool) -> None:
         self._ledger.counts["wal_files"] += 1

@@ -1,0 +1,104 @@
+"""Verifying beside a writer: what is sealed meanwhile is read once, as a file or as a segment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import transit
+from transit.log.catalog import Catalog
+from transit.log.segments import Segment
+from transit.verify import local
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[transit.Log]:
+    """A store with a sealed history, and a WAL file that makes a stream and appends to it."""
+    with transit.open(path, durability="os") as log:
+        for name in ("a", "b"):
+            log.create(name).append(b"sealed")
+            log.seal()
+        log.create("c").append(b"in a WAL")
+        yield log
+
+
+def seal_once(patch: Patch, owner: object, name: str, seal: Callable[[], object]) -> list[str]:
+    """Have `seal` called right after the first call of a function; notes that it was."""
+    right = getattr(owner, name)
+    sealed: list[str] = []
+
+    def then_seal(*arguments: object, **options: object) -> object:
+        result = right(*arguments, **options)
+        if not sealed:
+            sealed.append(name)
+            seal()
+        return result
+
+    patch.setattr(owner, name, then_seal)
+    return sealed
+
+
+def verified(path: Path) -> transit.Report:
+    with transit.open(path, mode="read") as reader:
+        return reader.verify()
+
+
+def more(log: transit.Log, count: int) -> None:
+    """Records of a new stream in each of so many WAL files, the last of which is written to."""
+    for number in range(count):
+        log.create(f"more {number}").append(b"more")
+        if number < count - 1:
+            log._handle.writer.rotate()
+
+
+WHERE: list[tuple[object, str]] = [
+    (local, "whole_file"),
+    (Catalog, "wal_numbers"),
+    (Catalog, "open_wal"),
+    (Segment, "read"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), WHERE, ids=[name for _, name in WHERE])
+@pytest.mark.parametrize("files", [0, 1, 3])
+def test_what_is_sealed_meanwhile_is_no_finding_and_is_counted_once(
+    path: Path, writer: transit.Log, monkeypatch: Patch, owner: object, name: str, files: int
+) -> None:
+    reader = transit.open(path, mode="read")
+    with reader, writer._handle.sealing_paused():
+        more(writer, files)
+        before = reader.verify()
+        assert before.ok
+
+    def seal() -> None:
+        writer.seal()
+        writer.stream("c").append(b"after")
+
+    with transit.open(path, mode="read") as reader:
+        sealed = seal_once(monkeypatch, owner, name, seal)
+        report = reader.verify()
+    assert sealed == [name]
+    assert report.findings == ()
+    assert before.counts["records"] <= report.counts["records"] <= before.counts["records"] + 1
+    assert verified(path).counts["records"] == before.counts["records"] + 1
+
+
+def test_a_wal_file_that_is_gone_and_not_sealed_is_a_finding(
+    path: Path, writer: transit.Log, monkeypatch: Patch
+) -> None:
+    copy = path.with_name("copy")
+    with writer._handle.sealing_paused():
+        more(writer, 3)
+        shutil.copytree(path, copy)
+    files = sorted((copy / "wal").iterdir())
+    with transit.open(copy, mode="read") as reader:
+        gone = seal_once(monkeypatch, Catalog, "open_wal", files[1].unlink)
+        report = reader.verify()
+    assert gone == ["open_wal"]
+    assert not report.ok
+    assert report.counts["wal_files"] == 2
