@@ -11,6 +11,7 @@ from transit.format.frame import (
     BODY_BYTES_MAX,
     DATA,
     FRAME_BYTES,
+    FRAME_MAGIC,
     MARK,
     encode_frame,
 )
@@ -77,6 +78,14 @@ def test_a_frame_at_the_start_of_a_later_piece_is_judged_as_one_elsewhere(
             other.is_corrupt(torn, DURABLE, f"damage before byte {position}")
         else:
             other.is_cut_at(torn)
+
+
+@pytest.mark.parametrize("place", [SCAN_BYTES, SCAN_BYTES + 8, 2 * SCAN_BYTES])
+def test_a_magic_that_begins_no_frame_hides_none_behind_it(made: Made, place: int) -> None:
+    torn = len(made.frame().data)
+    made.raw(b"\0" * 7 + b"\1" + bytes(place - 8) + FRAME_MAGIC + bytes(4) + bytes(800))
+    made.frame(kind=MARK)
+    made.is_corrupt(torn, DURABLE, f"damage before byte {made.positions[-1]}")
 
 
 def test_a_magic_right_at_the_tail_is_not_a_later_frame(made: Made) -> None:

@@ -14,6 +14,7 @@ from transit.format.names import wal_name
 from transit.format.record import CHUNK
 from transit.log.recover import (
     LOOK_AGAIN_S,
+    SCAN_BYTES,
     SECTOR_BYTES,
     Cut,
     judge_end,
@@ -205,7 +206,8 @@ def test_a_flipped_bit_of_the_last_body_is_corrupt(made: Made, place: int) -> No
 def test_damaged_padding_is_torn(made: Made, size: int) -> None:
     at = last_frame(made, size)
     assert made.data.endswith(b"\xa5")
-    made.flipped(len(made.data) - 1).is_cut_at(at)
+    for byte in (b"\0", b"\xa4", b"\xa6"):
+        with_tail(made, b"").damaged(len(made.data) - 1, byte).is_cut_at(at)
 
 
 def test_a_body_the_file_ends_in_is_torn(made: Made) -> None:
@@ -214,9 +216,11 @@ def test_a_body_the_file_ends_in_is_torn(made: Made) -> None:
     made.is_cut_at(at)
 
 
-def test_a_damaged_body_before_more_bytes_is_corrupt(made: Made) -> None:
+@pytest.mark.parametrize("rest", [b"\1" * 600, bytes(8), bytes(600), bytes(SCAN_BYTES + 5000)])
+def test_a_damaged_body_before_more_bytes_is_corrupt(made: Made, rest: bytes) -> None:
+    # Zeros are the space that was reserved for later frames: no part of this one is missing.
     at = last_frame(made)
-    made.flipped(at + FRAME_BYTES).raw(b"\1" * 600).is_corrupt(at, WHOLE, "a damaged frame body")
+    made.flipped(at + FRAME_BYTES).raw(rest).is_corrupt(at, WHOLE, "a damaged frame body")
 
 
 @pytest.mark.parametrize("sector", range(3))

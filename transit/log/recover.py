@@ -107,7 +107,7 @@ class _Window:
     def frame(self, position: int) -> tuple[FrameHeader | None, bytes, int]:
         """The header at `position`, or None, the bytes around it, and where in them it starts."""
         at = position - self._start
-        if not self._slab or at + FRAME_BYTES > len(self._slab):
+        if at + FRAME_BYTES > len(self._slab):
             self._read(position, 0)
             at = 0
         header = decode_frame_header(self._slab, at, position, self._wal.seed)
@@ -147,7 +147,7 @@ def judge_tail(wal: Wal) -> Cut | None:
     if wal.ended:
         raise CorruptError(place, expected="nothing after the end frame", found="more bytes")
     problem = _rotten(wal, position)
-    if problem:
+    if problem is not None:
         raise CorruptError(place, expected="a whole frame or a torn one", found=problem)
     return Cut(wal.path, position, size - position)
 
@@ -201,35 +201,33 @@ def _later_durable(wal: Wal) -> int | None:
     """Position of a valid frame after the tail, which says that the tail was durable, or None."""
     # A header that is cut off in one piece lies whole in the next.
     for start, data in _pieces(wal, wal.tail, wal.file.size, FRAME_BYTES):
-        at = data.find(FRAME_MAGIC, 1 if start == wal.tail else 0)
-        while at >= 0:
+        at = -1
+        while (at := data.find(FRAME_MAGIC, at + 1)) >= 0:
             position = start + at
-            if position % ALIGNMENT == 0:
+            if position > wal.tail and position % ALIGNMENT == 0:
                 header = decode_frame_header(data, at, position, wal.seed)
                 if header is not None and (header.durable > wal.tail or header.kind != DATA):
                     return position
-            at = data.find(FRAME_MAGIC, at + 1)
     return None
 
 
-def _rotten(wal: Wal, position: int) -> str:
-    """What says that the frame at `position` was whole once; empty when nothing does."""
+def _rotten(wal: Wal, position: int) -> str | None:
+    """What says that the frame at `position` was whole once; None when nothing does."""
     head = wal.file.read_at(position, FRAME_BYTES)
     if len(head) < FRAME_BYTES:
-        return ""
+        return None
     header = decode_frame_header(head, 0, position, wal.seed)
     if header is None:
         known = head[:4] == FRAME_MAGIC or head[8:16] == position.to_bytes(8, "little")
         # A header that lies in two sectors may have reached the disk in part.
         first_part = head[: -position % SECTOR_BYTES or SECTOR_BYTES]
-        whole = any(first_part) and head[-1] != 0
-        return "a damaged frame header" if known and whole else ""
+        return "a damaged frame header" if known and any(first_part) and head[-1] else None
     padding = PADDING[header.body_bytes % ALIGNMENT]
     if header.stop > wal.file.size:
-        return ""
+        return None
     if wal.file.read_at(header.stop - len(padding), len(padding)) != padding:
-        return ""
-    return "" if _has_hole(wal, header) else "a damaged frame body"
+        return None
+    return None if _has_hole(wal, header) else "a damaged frame body"
 
 
 def _has_hole(wal: Wal, header: FrameHeader) -> bool:
