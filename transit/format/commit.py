@@ -186,7 +186,7 @@ def _decode(
         raise UnsupportedVersionError(place, found=int(version[1]), supported=FORMAT_VERSION)
     try:
         value = decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptError(place, expected="canonical JSON", found=str(error)) from None
     if _encoder.encode(value) != data:
         raise CorruptError(place, expected="canonical JSON", found="another spelling of it")
