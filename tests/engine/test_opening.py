@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,51 @@ def test_metadata_of_every_kind_of_stream_survives_reopening(path: Path) -> None
         for stream in log.streams():
             assert dict(stream.metadata) == metadata_then
             assert stream.metadata["yes"] is True
+
+
+class Text(str):
+    """Text of a class of its own."""
+
+
+class Share(float):
+    """A number of a class of its own, as NumPy's are."""
+
+
+class Count(int):
+    """Another."""
+
+
+class Kind(StrEnum):
+    TOOL = "tool"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+def test_values_of_classes_of_their_own_are_the_plain_values_that_they_are(path: Path) -> None:
+    given = {Text("t"): Text("v"), "s": Share(0.5), "c": Count(7), "k": Kind.TOOL, "l": Level.HIGH}
+    plain = {"t": "v", "s": 0.5, "c": 7, "k": "tool", "l": 3}
+    with transit.open(path, durability="os") as log:
+        main = log.create(Text("main"), given)
+        side = main.branch(Text("side"), metadata=given)
+        for stream in (main, side):
+            stream.append(b"x", headers={Text("t"): Text("v"), "k": Kind.TOOL})
+        with log.batch() as batch:
+            batch.append(batch.create(Text("staged"), given), b"x")
+        merged = log.merge(
+            Text("merged"), [main, side], policy="select", params={"selected": Text("side")},
+            merge_id=Text("id"), metadata=given,
+        )  # fmt: skip
+        main.cursor(Text("c")).advance(1)
+        shown = [dict(stream.metadata) for stream in (main, side, log.stream("staged"), merged)]
+    with transit.open(path, mode="read") as log:
+        shown += [dict(log.stream(Text(name)).metadata) for name in ("main", "side", "staged")]
+        assert dict(log.stream("merged")[0].headers) == {"t": "v", "k": "tool"}
+        assert log.stream("main").cursor("c").position == 1
+    for metadata in shown:
+        assert metadata == plain
+        assert {type(each) for pair in metadata.items() for each in pair} == {str, float, int}
 
 
 def test_names_up_to_512_bytes_and_of_any_script_are_taken(log: Log) -> None:

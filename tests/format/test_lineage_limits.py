@@ -59,6 +59,7 @@ def test_metadata_at_the_limits_of_its_types_is_taken(value: Scalar) -> None:
         ({"k": float("nan")}, "metadata 'k' is not a finite number"),
         ({"k": float("-inf")}, "metadata 'k' is not a finite number"),
         ({"k": 2**63}, "metadata 'k' is beyond 64 bits"),
+        ({"k": 2**64}, "metadata 'k' is beyond 64 bits"),
         ({"k": -(2**63) - 1}, "metadata 'k' is beyond 64 bits"),
     ],
 )
@@ -124,10 +125,12 @@ def test_a_record_at_the_limits_comes_back(record: LineageRecord) -> None:
         (merge(plan=(1, 0, 1, 5)), "a plan out of range"),
         (merge(plan=(-1, 0, 1)), "a plan out of range"),
         (merge(plan=(ID, 0, 1)), "a plan out of range"),
+        (merge(plan=(ID + 1, 0, 1)), "a plan out of range"),
         (merge(plan=(1, -1, 1)), "a plan out of range"),
         (merge(plan=(1, 0, 0)), "a plan out of range"),
         (merge(plan=(1, 0, 1, 2, 0, 0)), "a plan out of range"),
         (merge(plan=(1, 0, TOP, 2, 0, 1)), "a plan of too many records"),
+        (merge(plan=(1, 0, TOP, 2, 0, 2)), "a plan of too many records"),
     ],
     ids=repr,
 )

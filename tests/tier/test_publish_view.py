@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -443,8 +445,13 @@ def test_a_remote_that_went_on_is_another_unless_the_folder_went_along(own: Buck
 # Several at once
 
 
-def test_calls_come_back_in_order() -> None:
-    assert at_once(lambda key: -key, list(range(50)), 4) == [-key for key in range(50)]
+def test_calls_come_back_in_order_and_their_threads_end() -> None:
+    before = threading.active_count()
+    # Held, so that nothing ends only because it is forgotten.
+    with patch("concurrent.futures.ThreadPoolExecutor", wraps=ThreadPoolExecutor) as made:
+        assert at_once(lambda key: -key, list(range(50)), 4) == [-key for key in range(50)]
+    assert made.call_count == 1
+    assert threading.active_count() == before
     assert at_once(lambda key: -key, [], 4) == []
 
 

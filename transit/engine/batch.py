@@ -137,7 +137,7 @@ class WriteBatch:
         """A new branch; as `Stream.branch`. Records staged before it here can be forked."""
         self._check()
         self._check_target(stream)
-        check_name(name)
+        name = check_name(name)
         check_offset(at)
         checked = check_metadata(metadata, name)
         staged = StagedStream(self, name)

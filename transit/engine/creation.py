@@ -181,7 +181,7 @@ def create_branch(
 ) -> StreamState:
     """A new branch of `parent`."""
     level = handle.level_of(durability)
-    check_name(name)
+    name = check_name(name)
     check_offset(at)
     with handle.writer.lock, handle.writer.turn:
         handle.writer.prepare()
@@ -200,7 +200,7 @@ def acknowledge(handle: Handle, written: Written | None, level: int) -> None:
 
 def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:
     """The lineage record of a new root stream, checked."""
-    check_name(name)
+    name = check_name(name)
     if codec is not None and codec not in CODECS:
         raise InvalidInputError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
     return Root(name=name, metadata=check_metadata(metadata, name), codec=codec)

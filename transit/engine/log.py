@@ -259,7 +259,7 @@ class Log:
         """
         handle = self._handle
         handle.writer.check()
-        check_name(name)
+        name = check_name(name)
         if merge_id is not None:
             made = handle.catalog.find_merge(check_name(merge_id, "merge id"))
             if made is not None and handle.catalog.record(made).name == name:

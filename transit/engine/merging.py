@@ -228,7 +228,7 @@ def create_merge(
     """The stream of a merge; the one there is when this merge was made before."""
     level = handle.level_of(durability)
     catalog = handle.catalog
-    check_name(name)
+    name = check_name(name)
     record = Merge(
         name=name,
         merge_id="" if merge_id is None else check_name(merge_id, "merge id"),

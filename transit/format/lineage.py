@@ -167,7 +167,10 @@ def triples(flat: tuple[int, ...]) -> zip[tuple[int, int, int]]:
 
 
 def check_metadata(metadata: Metadata | None, place: str) -> dict[str, Scalar]:
-    """A plain copy of `metadata`; `InvalidInputError` unless text keys with scalar values."""
+    """A plain copy of `metadata`; `InvalidInputError` unless text keys with scalar values.
+
+    Enumerations and others of a class of their own, as NumPy's float64, become what they stand for.
+    """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
@@ -181,10 +184,19 @@ def check_metadata(metadata: Metadata | None, place: str) -> dict[str, Scalar]:
             raise InvalidInputError(f"{place}: metadata {key!r} is not a finite number")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InvalidInputError(f"{place}: metadata {key!r} is beyond 64 bits")
+    plain = {str.__str__(key): _plain(value) for key, value in metadata.items()}
     try:
-        size = len(_encoder.encode(dict(metadata)))
+        size = len(_encoder.encode(plain))
     except ValueError as error:
         raise InvalidInputError(f"{place}: metadata is not Unicode text: {error}") from None
     if size > METADATA_BYTES_MAX:
         raise InvalidInputError(f"{place}: metadata takes {size} of {METADATA_BYTES_MAX} bytes")
-    return dict(metadata)
+    return plain
+
+
+def _plain(value: Scalar) -> Scalar:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__int__(value) if isinstance(value, int) else float.__float__(value)

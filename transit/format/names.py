@@ -38,7 +38,7 @@ _INDEX_NAME: Final = re.compile(r"([0-9a-f]{64})\.idx")
 
 
 def check_name(name: object, what: str = "stream name") -> str:
-    """`name` when it may name something of the user's; otherwise `InvalidInputError`."""
+    """`name` as plain text when it may name something of the user's; or `InvalidInputError`."""
     if not isinstance(name, str):
         raise InvalidInputError(f"{what} must be str, not {type(name).__name__}")
     if not name:
@@ -51,7 +51,8 @@ def check_name(name: object, what: str = "stream name") -> str:
         raise InvalidInputError(f"{what} {name!r}: a leading '$' is kept for the store itself")
     if name[0].isspace() or name[-1].isspace():
         raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
-    return name
+    # Enumerations are text that the encoder takes for something else.
+    return str.__str__(name)
 
 
 def _check_characters(name: str, what: str) -> None:

@@ -93,7 +93,10 @@ def encode_headers(headers: HeaderMap) -> bytes:
             raise InvalidInputError(f"header {key!r}: {value!r} must be text with a text value")
     try:
         data = _encoder.encode(dict(headers))
-    except (ValueError, TypeError) as error:
+    except TypeError:
+        # Text of a class of its own.
+        return encode_headers({str.__str__(k): str.__str__(v) for k, v in headers.items()})
+    except ValueError as error:
         raise InvalidInputError(f"headers are not Unicode text: {error}") from None
     if len(data) > HEADER_BYTES_MAX:
         raise InvalidInputError(f"headers take {len(data)} bytes; the limit is {HEADER_BYTES_MAX}")

@@ -113,7 +113,7 @@ class Publisher:
             raise CorruptError(place, expected="a commit", found="no file")
         return data, decode_commit(data, place)
 
-    def _fence(self, number: int, winner: Commit) -> FencedError:
+    def _fence(self, number: int, winner: Commit) -> None:
         self.fenced = FencedError(
             f"{self.remote.url}: commit {number} there is another writer's, of epoch "
             f"{winner.epoch}; nothing was overwritten, and nothing is lost here: "
@@ -122,7 +122,6 @@ class Publisher:
             number=number,
             epoch=winner.epoch,
         )
-        return self.fenced
 
     def check(self) -> None:
         """Raise `FencedError` when another writer went on in the remote."""
