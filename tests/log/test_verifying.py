@@ -102,3 +102,16 @@ def test_a_wal_file_that_is_gone_and_not_sealed_is_a_finding(
     assert gone == ["open_wal"]
     assert not report.ok
     assert report.counts["wal_files"] == 2
+
+
+def test_what_is_missing_is_found_once(path: Path, writer: transit.Log) -> None:
+    copy = path.with_name("copy")
+    with writer._handle.sealing_paused():
+        more(writer, 3)
+        shutil.copytree(path, copy)
+    gone = sorted((copy / "wal").iterdir())[-2]
+    with transit.open(copy, mode="read") as reader:
+        gone.unlink()
+        report = reader.verify()
+    assert len(report.findings) == len(set(report.findings))
+    assert report.counts["findings"] == len(report.findings) > 0
