@@ -105,7 +105,7 @@ def _middle_cut() -> list[Replacement]:
 
 
 def _rotten_cut() -> list[Replacement]:
-    return [(recover, "_rotten", lambda *given: "")]
+    return [(recover, "_rotten", lambda *given: None)]
 
 
 def _damage_skipped() -> list[Replacement]:
