@@ -251,3 +251,12 @@ def test_hex_digits_with_a_line_end_after_them_are_no_commit() -> None:
         decode_commit(good.replace(digits, digits + b"\\n"), "here")
     with pytest.raises(CorruptError, match="expected canonical JSON"):
         decode_format(encode_format(STORE).replace(b'"}', b'\\n"}'), "here")
+
+
+@pytest.mark.parametrize("field", ["number", "epoch", "bytes", "records", "streams", "size"])
+def test_counts_are_not_negative(field: str) -> None:
+    data = encode_commit(commit(1, 10))
+    at = data.index(b'"%s":' % field.encode()) + len(field) + 3
+    stop = min(data.index(end, at) for end in (b",", b"}") if end in data[at:])
+    with pytest.raises(CorruptError, match="Expected `int` >= 0"):
+        decode_commit(data[:at] + b"-1" + data[stop:], "here")
