@@ -259,3 +259,21 @@ def test_an_answer_is_judged_by_code_and_status_and_not_by_its_class(
         judged = error_of(answer(error), "s3://bucket/key")
         assert type(judged) is expected
         assert SECRET not in str(judged)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FileNotFoundError("gone"), NotFoundError),
+        (FileExistsError("there"), AlreadyExistsError),
+        (PermissionError("no"), StorePermissionError),
+        # As fsspec's own file systems say that they have no such request.
+        (NotImplementedError(), UnsuitableRemoteError),
+        (OSError("anything"), RemoteUnavailableError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
+)
+def test_an_error_of_pythons_own_is_judged_by_its_class(
+    error: Exception, expected: type[TransitError]
+) -> None:
+    assert type(error_of(answer(error), "memory://place")) is expected

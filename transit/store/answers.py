@@ -83,7 +83,7 @@ _BY_NAME: Final = {
     "ParamValidationError": Meaning.INVALID,
     "ProfileNotFound": Meaning.INVALID,
 }
-# For file systems that raise Python's own errors; the last says that one does not offer a request.
+# For file systems that raise Python's own errors: fsspec's the last, for what they do not offer.
 _BY_CLASS: Final = (
     (FileNotFoundError, Meaning.ABSENT),
     (FileExistsError, Meaning.TAKEN),
