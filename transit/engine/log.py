@@ -261,7 +261,8 @@ class Log:
         handle.writer.check()
         name = check_name(name)
         if merge_id is not None:
-            made = handle.catalog.find_merge(check_name(merge_id, "merge id"))
+            merge_id = check_name(merge_id, "merge id")
+            made = handle.catalog.find_merge(merge_id)
             if made is not None and handle.catalog.record(made).name == name:
                 return Stream(handle, handle.catalog.state(made))
         worked = self._work_out(parents, policy, base, params)

@@ -225,13 +225,15 @@ def create_merge(
     metadata: Mapping[str, Scalar] | None,
     durability: str | None,
 ) -> StreamState:
-    """The stream of a merge; the one there is when this merge was made before."""
+    """The stream of a merge; the one there is when this merge was made before.
+
+    name and merge_id are checked: whoever asks has looked for them first.
+    """
     level = handle.level_of(durability)
     catalog = handle.catalog
-    name = check_name(name)
     record = Merge(
         name=name,
-        merge_id="" if merge_id is None else check_name(merge_id, "merge id"),
+        merge_id=merge_id or "",
         parents=worked.heads,
         base=worked.base,
         policy=worked.policy,

@@ -51,7 +51,7 @@ def check_name(name: object, what: str = "stream name") -> str:
         raise InvalidInputError(f"{what} {name!r}: a leading '$' is kept for the store itself")
     if name[0].isspace() or name[-1].isspace():
         raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
-    # Enumerations are text that the encoder takes for something else.
+    # The encoder takes no text of a class of its own.
     return str.__str__(name)
 
 
