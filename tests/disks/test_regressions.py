@@ -228,6 +228,21 @@ def test_no_two_threads_sync_the_same_file_at_once(
     assert overlaps == []
 
 
+def second_sync_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
+    """From here on, the names of the files that are synced, in order; the second is not."""
+    synced: list[str] = []
+    sync = File.sync_data
+
+    def watched(file: File) -> None:
+        synced.append(Path(file.path).name)
+        if len(synced) == 2:
+            raise error
+        sync(file)
+
+    monkeypatch.setattr(File, "sync_data", watched)
+    return synced
+
+
 def test_an_end_frame_that_another_process_failed_to_sync_is_synced_before_the_next_file_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,16 +253,7 @@ def test_an_end_frame_that_another_process_failed_to_sync_is_synced_before_the_n
             first = transit.open(store, mode="shared", settings=SLOW_FLUSH)
             stack.callback(close_whatever_failed, first)
             first.stream("s").append(b"first", durability="os")
-            synced: list[str] = []
-            sync = File.sync_data
-
-            def watched(file: File) -> None:
-                synced.append(Path(file.path).name)
-                if len(synced) == 2:
-                    raise transit.SyncFailedError("the end frame")
-                sync(file)
-
-            monkeypatch.setattr(File, "sync_data", watched)
+            synced = second_sync_raises(monkeypatch, transit.SyncFailedError("the end frame"))
             with pytest.raises(transit.OutcomeUnknownError):
                 first.seal()
         second.stream("s").append(b"after")
@@ -261,16 +267,7 @@ def test_an_end_frame_whose_writer_was_interrupted_is_synced_before_the_next_fil
     store = tmp_path / "store"
     with transit.open(store, mode="shared", settings=SLOW_FLUSH) as log:
         log.create("s").append(b"first", durability="os")
-        synced: list[str] = []
-        sync = File.sync_data
-
-        def watched(file: File) -> None:
-            synced.append(Path(file.path).name)
-            if len(synced) == 2:
-                raise KeyboardInterrupt
-            sync(file)
-
-        monkeypatch.setattr(File, "sync_data", watched)
+        synced = second_sync_raises(monkeypatch, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             log.seal()
         log.stream("s").append(b"after")
