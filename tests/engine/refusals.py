@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import transit
-from transit import (
-    Log,
-    Settings,
-    Stream,
-)
+from transit import Log, Settings, Stream
 
 Contents = Callable[[Log], object]
 Run = Callable[..., str]

@@ -267,7 +267,7 @@ def _try_share(number: int) -> list[Share]:
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
     """Try damages in an order drawn from `seed` until all are tried or the time is over.
 
-    Returns the count of violations; each is said.
+    By two processes. Returns the count of violations; each is said.
     """
     until = time.monotonic() + seconds
     found: dict[str, Share] = {}

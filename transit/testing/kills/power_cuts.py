@@ -129,9 +129,9 @@ class Mains:
     @contextlib.contextmanager
     def _standing_still(self) -> Iterator[None]:
         """Nobody writes meanwhile, or a slow judge would find the disk full."""
-        for pid in self._pids:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            for pid in self._pids:
+                os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in self._pids:
