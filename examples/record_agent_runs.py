@@ -222,7 +222,9 @@ def show(log: transit.Log, attempts: list[Attempt]) -> None:
                 f"{merged.name}: {len(merged)} records, those of {chosen}, "
                 f"{merged.metadata['reason']}"
             )
-    disk = sum(path.stat().st_size for path in Path(log.path).rglob("*") if path.is_file())
+    files = [path for path in Path(log.path).rglob("*") if path.is_file()]
+    # Who holds the lock is noted in it: that is not of the store.
+    disk = sum(path.stat().st_size for path in files if not path.name.startswith("LOCK"))
     payloads = sum(len(r.payload) for s in streams for r in s if r.origin.stream == s.name)
     source = sum(attempt.path.stat().st_size for attempt in attempts)
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -124,18 +125,22 @@ def test_refusals_are_said_as_they_are(place: Place) -> None:
         put(place, cannot)
 
 
+class Flipping(Answering):
+    """A store whose first reads are all damaged alike, so many of them."""
+
+    flips = 0
+
+    def get(self, key: str, bytes_max: int) -> bytes | None:
+        data = super().get(key, bytes_max)
+        if data is not None and self.flips:
+            self.flips -= 1
+            return bytes([data[0] ^ 1]) + data[1:]
+        return data
+
+
 def test_one_damaged_read_is_no_conflict(place: Place) -> None:
-    class Flipping(Answering):
-        flips = 1
-
-        def get(self, key: str, bytes_max: int) -> bytes | None:
-            data = super().get(key, bytes_max)
-            if data is not None and self.flips:
-                self.flips -= 1
-                return bytes([data[0] ^ 1]) + data[1:]
-            return data
-
     store = Flipping(place.store, done_then_lost)
+    store.flips = 1
     assert put_if_absent(store, "commits/x", OURS, 100, 1.0) is None
 
 
@@ -154,6 +159,20 @@ def test_reads_that_never_agree_are_corrupt(place: Place) -> None:
 def test_probe_passes_a_store_that_excludes_and_leaves_nothing(place: Place) -> None:
     probe_exclusion(place.store, 1.0)
     assert list(place.store.list("probes/")) == []
+
+
+def test_probe_takes_no_damaged_read_for_a_verdict(place: Place) -> None:
+    store = Flipping(place.store)
+    store.flips = 3
+    probe_exclusion(store, 5.0)
+    assert store.flips == 0
+
+
+def test_probe_refuses_a_store_that_never_gives_back_what_was_written(place: Place) -> None:
+    store = Flipping(place.store)
+    store.flips = sys.maxsize
+    with pytest.raises(UnsuitableRemoteError, match="does not give back"):
+        probe_exclusion(store, 0.2)
 
 
 def test_probe_refuses_a_store_that_overwrites(place: Place) -> None:

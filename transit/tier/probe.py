@@ -21,7 +21,7 @@ from transit.errors import (
     UnsuitableRemoteError,
 )
 from transit.store import ObjectStore
-from transit.tier.conditional import put_if_absent, read_twice
+from transit.tier.conditional import put_if_absent
 
 _RIVALS: Final = 4
 _BYTES_MAX: Final = 1024
@@ -35,17 +35,17 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     key = f"probes/{os.urandom(16).hex()}"
-    first = os.urandom(32).hex().encode()
+    first, *others = (os.urandom(32).hex().encode() for _ in range(2 + _RIVALS))
     _create_first(store, key, first, timeout_s)
 
     deadline = time.monotonic() + timeout_s
 
-    def try_again(rival: int) -> bool:
+    def try_again(other: bytes) -> bool:
         """Whether the store says yes to another writer; asked until it says anything."""
         pause = _PAUSE_S
         while True:
             try:
-                store.create(key, f"{rival} {os.urandom(16).hex()}".encode())
+                store.create(key, other)
             except AlreadyExistsError:
                 return False
             except RemoteUnavailableError:
@@ -56,17 +56,19 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
             else:
                 return True
 
-    won = try_again(0)
+    won = try_again(others[0])
     if not won:
         with ThreadPoolExecutor(_RIVALS) as pool:
-            won = any(pool.map(try_again, range(1, _RIVALS + 1)))
-    kept = _read_back(store, key, first, deadline) == first
+            won = any(pool.map(try_again, others[1:]))
+    kept = _read_back(store, key, (first, *others), deadline)
     _remove(store, key)
-    if won or not kept:
+    if won or kept in others:
         raise UnsuitableRemoteError(
             f"{store.url}: ignores the condition of put-if-absent, so two writers could publish "
             "different commits under one number; it can be read, not written"
         )
+    if kept != first:
+        raise UnsuitableRemoteError(f"{store.url}: does not give back what was written")
 
 
 def _create_first(store: ObjectStore, key: str, first: bytes, timeout_s: float) -> None:
@@ -87,12 +89,17 @@ def _create_first(store: ObjectStore, key: str, first: bytes, timeout_s: float) 
         raise UnsuitableRemoteError(f"{store.url}: a new name is taken: writes cannot be told")
 
 
-def _read_back(store: ObjectStore, key: str, first: bytes, deadline: float) -> bytes | None:
-    """What is there, asked for until there is anything: one "absent" is not a verdict."""
+def _read_back(
+    store: ObjectStore, key: str, written: tuple[bytes, ...], deadline: float
+) -> bytes | None:
+    """What is there, read until it is something `written`.
+
+    "Absent" once is no verdict, and other bytes are none: they were damaged on their way.
+    """
     pause = _PAUSE_S
     while True:
-        found = read_twice(store, key, _BYTES_MAX, first)
-        if found is not None or time.monotonic() >= deadline:
+        found = store.get(key, _BYTES_MAX)
+        if found in written or time.monotonic() >= deadline:
             return found
         time.sleep(pause)
         pause = min(pause * 2, _PAUSE_MAX_S)

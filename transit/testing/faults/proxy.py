@@ -23,8 +23,8 @@ Fault = Literal[
     "hang",  # not forwarded, no answer until the client gives up
     "delay",  # forwarded after `delay_s` seconds
     "truncate",  # half of the answer's body, then the connection is reset
-    "flip_request",  # one bit of the request's body is changed
-    "flip",  # one bit of the answer's body is changed
+    "flip_request",  # one bit of the request's body is changed, another bit each time
+    "flip",  # one bit of the answer's body is changed, another bit each time
     "status_409",  # not forwarded, answered as S3 does
     "status_500",
     "status_503",
@@ -89,6 +89,7 @@ class FaultProxy:
         self._rule: Rule | None = None
         self._planned: dict[int, Fault] = {}
         self._count = 0
+        self._flips = 0
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -172,6 +173,19 @@ class FaultProxy:
             planned, rule = self._planned.pop(index, None), self._rule
         return planned or (rule(index, method, path) if rule else None)
 
+    def flip(self, body: bytes) -> bytes:
+        """The body with a bit of its middle changed.
+
+        The next time it is another bit: no two bodies are damaged alike by chance.
+        """
+        with self._lock:
+            bit = self._flips % 8
+            self._flips += 1
+        changed = bytearray(body)
+        if changed:
+            changed[len(changed) // 2] ^= 1 << bit
+        return bytes(changed)
+
     def note(self, method: str, path: str, outcome: int | str) -> None:
         """Remember what became of a request, before its client can know."""
         with self._lock:
@@ -219,7 +233,7 @@ class _Client:
             return
         await self._fail_before(fault, request)
         if fault == "flip_request":
-            request = request._replace(body=_flipped(request.body))
+            request = request._replace(body=self._proxy.flip(request.body))
         answer = await self._forward(request)
         if fault == "lost_after":
             raise _ResetError
@@ -228,7 +242,7 @@ class _Client:
         if fault == "truncate":
             answer = answer._replace(body=answer.body[: len(answer.body) // 2])
         if fault == "flip":
-            answer = answer._replace(body=_flipped(answer.body))
+            answer = answer._replace(body=self._proxy.flip(answer.body))
         self._writer.write(answer.encode())
         await self._writer.drain()
         if fault == "truncate":
@@ -333,14 +347,6 @@ def _refusal(method: str, status: int, code: str) -> _Message:
     body = b"" if method == "HEAD" else text.encode()
     headers = (b"Content-Type: application/xml", b"Content-Length: %d" % len(body))
     return _Message(f"HTTP/1.1 {status} Fault", headers, body)
-
-
-def _flipped(body: bytes) -> bytes:
-    """The body with one bit in its middle changed."""
-    changed = bytearray(body)
-    if changed:
-        changed[len(changed) // 2] ^= 1
-    return bytes(changed)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
