@@ -17,6 +17,7 @@ import pytest
 import transit
 from transit.format.commit import Commit
 from transit.format.names import commit_name
+from transit.format.segment import TAIL, decode_tail
 from transit.replay import Record
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
@@ -255,6 +256,16 @@ def test_a_flipped_bit_is_found_wherever_it_is(objects: Objects) -> None:
             assert not report.ok, (key, place, bit)
             if not key.startswith("FORMAT"):
                 assert any(key in finding.place for finding in report.findings), (key, place, bit)
+
+
+def test_a_damaged_footer_is_named_before_the_sizes_in_it_are_believed(small: Objects) -> None:
+    for key in keys(small, "segments/"):
+        data = small[key]
+        _, size = decode_tail(data[-TAIL.size :], key)
+        stop = len(data) - TAIL.size
+        for place in range(stop - size, stop):
+            report = audit({**small, key: flipped(data, place, bit=7)})
+            assert any(each.place.endswith(f"{key}, footer") for each in report.findings), place
 
 
 def test_a_flipped_bit_in_head_harms_nothing(objects: Objects) -> None:

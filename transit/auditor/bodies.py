@@ -22,7 +22,7 @@ from transit.config import MIB, Settings
 from transit.errors import CorruptError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
-from transit.format.segment import ENTRY, FOOTER, HEADER, TAIL, Footer, check_header
+from transit.format.segment import ENTRY, FOOTER, HEADER, TAIL, Footer, check_header, decode_footer
 from transit.log.blocks import BlockCache
 from transit.log.guides import GuideShelf
 from transit.log.segments import Elsewhere, Guide, Segment, footer_bytes
@@ -182,13 +182,14 @@ class Bodies:
         size = footer_bytes(self.read(ref, tail_at, TAIL.size), ref, place)
         _check_limit(f"{place}, footer", size, self.limits.footer_bytes)
         footer = self.read(ref, tail_at - size, size)
-        position, stored, raw, *_ = ENTRY.unpack_from(footer, size - ENTRY.size)
-        _check_limit(f"{place}, index", raw, self.limits.index_bytes)
-        if position + stored != tail_at - size:
+        index = decode_footer(footer, bytes.fromhex(ref.footer), place).blocks[-1]
+        _check_limit(f"{place}, index", index.raw_bytes, self.limits.index_bytes)
+        if index.position + index.stored_bytes != tail_at - size:
             raise CorruptError(
                 f"{place}, footer", expected="an index that ends at the footer", found="another"
             )
-        return Guide(footer, self.read(ref, position, stored) if stored else b"")
+        stored = index.stored_bytes
+        return Guide(footer, self.read(ref, index.position, stored) if stored else b"")
 
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
         """As `Elsewhere`."""
