@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,17 @@ def writer(path: Path) -> Iterator[transit.Log]:
         yield log
 
 
-def seal_once(patch: Patch, owner: object, name: str, seal: Callable[[], object]) -> list[str]:
-    """Have `seal` called right after the first call of a function; notes that it was."""
+def seal_once(
+    patch: Patch, owner: object, name: str, seal: Callable[[], object], nth: int = 1
+) -> list[str]:
+    """Have `seal` called right after the n-th call of a function; notes that it was."""
     right = getattr(owner, name)
+    calls = count(1)
     sealed: list[str] = []
 
     def then_seal(*arguments: object, **options: object) -> object:
         result = right(*arguments, **options)
-        if not sealed:
+        if next(calls) == nth:
             sealed.append(name)
             seal()
         return result
@@ -56,18 +60,31 @@ def more(log: transit.Log, count: int) -> None:
             log._handle.writer.rotate()
 
 
-WHERE: list[tuple[object, str]] = [
-    (local, "whole_file"),
-    (Catalog, "wal_numbers"),
-    (Catalog, "open_wal"),
-    (Segment, "read"),
+WHERE: list[tuple[object, str, int]] = [
+    (local, "whole_file", 1),
+    (Catalog, "follow", 1),
+    (Catalog, "follow", 2),
+    (Catalog, "wal_numbers", 1),
+    (Catalog, "wal_numbers", 2),
+    (Catalog, "load_commits", 2),
+    (Catalog, "load_commits", 3),
+    (Catalog, "open_wal", 1),
+    (Segment, "read", 1),
 ]
 
 
-@pytest.mark.parametrize(("owner", "name"), WHERE, ids=[name for _, name in WHERE])
+@pytest.mark.parametrize(
+    ("owner", "name", "nth"), WHERE, ids=[f"{name}-{nth}" for _, name, nth in WHERE]
+)
 @pytest.mark.parametrize("files", [0, 1, 3])
 def test_what_is_sealed_meanwhile_is_no_finding_and_is_counted_once(
-    path: Path, writer: transit.Log, monkeypatch: Patch, owner: object, name: str, files: int
+    path: Path,
+    writer: transit.Log,
+    monkeypatch: Patch,
+    owner: object,
+    name: str,
+    nth: int,
+    files: int,
 ) -> None:
     reader = transit.open(path, mode="read")
     with reader, writer._handle.sealing_paused():
@@ -80,7 +97,7 @@ def test_what_is_sealed_meanwhile_is_no_finding_and_is_counted_once(
         writer.stream("c").append(b"after")
 
     with transit.open(path, mode="read") as reader:
-        sealed = seal_once(monkeypatch, owner, name, seal)
+        sealed = seal_once(monkeypatch, owner, name, seal, nth)
         report = reader.verify()
     assert sealed == [name]
     assert report.findings == ()

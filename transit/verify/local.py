@@ -121,8 +121,12 @@ class _Verifier:
     def _wals(self, reached: int) -> int:
         """Check what is after LSN `reached`; the LSN after the last record."""
         while True:
+            listed = self._catalog.wal_numbers()
+            # Only now: what is not listed any more is in a commit by then.
+            with contextlib.suppress(TransitError):
+                self._catalog.load_commits()
             reached = self._segments(reached)
-            numbers = [number for number in self._catalog.wal_numbers() if number >= reached]
+            numbers = [number for number in listed if number >= reached]
             for number in numbers:
                 with self._ledger.catching():
                     try:
