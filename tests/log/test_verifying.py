@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def seal_once(
 ) -> list[str]:
     """Have `seal` called right after the n-th call of a function; notes that it was."""
     right = getattr(owner, name)
-    calls = count(1)
+    calls = itertools.count(1)
     sealed: list[str] = []
 
     def then_seal(*arguments: object, **options: object) -> object:

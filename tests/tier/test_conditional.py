@@ -126,7 +126,7 @@ def test_refusals_are_said_as_they_are(place: Place) -> None:
 
 
 class Flipping(Answering):
-    """A store whose first reads are all damaged alike, so many of them."""
+    """A store whose first `flips` reads are damaged, all of them alike."""
 
     flips = 0
 

@@ -122,7 +122,8 @@ class _Verifier:
         """Check what is after LSN `reached`; the LSN after the last record."""
         while True:
             listed = self._catalog.wal_numbers()
-            # Only now: what is not listed any more is in a commit by then.
+            # Only now: what is not listed any more is in a commit by then. What is wrong with
+            # commits was told when they were read first.
             with contextlib.suppress(TransitError):
                 self._catalog.load_commits()
             reached = self._segments(reached)

@@ -176,7 +176,7 @@ class FaultProxy:
     def flip(self, body: bytes) -> bytes:
         """The body with a bit of its middle changed.
 
-        The next time it is another bit: no two bodies are damaged alike by chance.
+        Each time it is the next bit of eight: two reads in a row are never damaged alike.
         """
         with self._lock:
             bit = self._flips % 8
