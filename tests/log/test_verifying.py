@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,14 +32,18 @@ def writer(path: Path) -> Iterator[transit.Log]:
 def seal_once(
     patch: Patch, owner: object, name: str, seal: Callable[[], object], nth: int = 1
 ) -> list[str]:
-    """Have `seal` called right after the n-th call of a function; notes that it was."""
+    """Have `seal` called right after this thread's n-th call of a function; notes that it was.
+
+    The sealer's thread calls some of them too, and must not be asked to seal while it seals.
+    """
     right = getattr(owner, name)
+    caller = threading.get_ident()
     calls = itertools.count(1)
     sealed: list[str] = []
 
     def then_seal(*arguments: object, **options: object) -> object:
         result = right(*arguments, **options)
-        if next(calls) == nth:
+        if threading.get_ident() == caller and next(calls) == nth:
             sealed.append(name)
             seal()
         return result
