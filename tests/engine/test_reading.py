@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import transit
-from transit import Log, Position
+from transit import Log, Position, Record, Stream
+from transit.log.writer import Writer
 
 from .histories import filled, payloads
 
 # Reading
+
+WAYS: dict[str, Callable[[Log, Stream], object]] = {
+    "index": lambda log, stream: stream[-1],
+    "slice": lambda log, stream: stream[:],
+    "read": lambda log, stream: list(stream.read()),
+    "batches": lambda log, stream: list(stream.batches()),
+    "tail": lambda log, stream: list(stream.tail(0, timeout=0)),
+    "follow": lambda log, stream: asyncio.run(followed(stream)),
+    "merge": lambda log, stream: log.merge("m", [stream, log.stream("x")], policy="interleave"),
+    "merge to a place": lambda log, stream: log.merge(
+        "m", [("s", 2), ("x", 0)], policy="interleave"
+    ),
+    "why": lambda log, stream: log.lineage.why(Position("s", 2)),
+}
+
+
+async def followed(stream: Stream) -> list[Record]:
+    return [record async for record in stream.follow(0, timeout=0)]
+
+
+@pytest.mark.parametrize("settled", [1, 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_another_thread_has_accepted_meanwhile_is_there_or_not_yet(
+    log: Log, monkeypatch: pytest.MonkeyPatch, way: str, settled: int
+) -> None:
+    stream, _ = filled(log, "s", b"0", b"1"), filled(log, "x", b"0")
+    settle, times = Writer.settle, itertools.count(1)
+
+    def settle_and_accept(writer: Writer) -> None:
+        settle(writer)
+        if next(times) == settled:
+            stream.append(b"meanwhile", durability="memory")
+
+    monkeypatch.setattr(Writer, "settle", settle_and_accept)
+    with contextlib.suppress(transit.OffsetError):
+        WAYS[way](log, stream)
+    assert next(times) > 1
+    assert [record.payload for record in stream] >= [b"0", b"1"]
 
 
 def test_indexing_takes_offsets_from_both_ends(log: Log) -> None:

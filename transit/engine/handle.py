@@ -28,6 +28,7 @@ from transit.errors import (
     ReadOnlyError,
     TransitError,
 )
+from transit.log.catalog import StreamState
 from transit.log.recover import Cut
 from transit.log.seal import Sealer
 from transit.log.writer import Writer
@@ -179,6 +180,16 @@ class Handle:
             self._writing.writer.look()
         else:
             self._writing.writer.settle()
+
+    def next_offset(self, state: StreamState) -> int:
+        """The stream's next offset, seen now; every record before it can be read."""
+        before = state.next_offset
+        self.refresh()
+        if self._writing is None or self.shared:
+            return state.next_offset
+        # What another thread has accepted as "memory" since is not framed; and what was is gone
+        # when it could not be.
+        return min(before, state.next_offset)
 
     def refresh_remote(self) -> int:
         """Take up the commits others published since the last time; their count."""

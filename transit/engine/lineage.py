@@ -168,11 +168,11 @@ class Lineage:
             if not x.is_of(self._handle):
                 raise InvalidInputError(f"{x.name} is a stream of another open store")
             state = catalog.state(x.id)
-            return state, (state.id, state.next_offset - 1)
+            return state, (state.id, self._handle.next_offset(state) - 1)
         if not isinstance(x, tuple) or len(x) != 2:
             raise InvalidInputError(f"not a stream or a position: {x!r}")
         state = find_state(self._handle, x[0])
-        return state, head_at(state, x[1])
+        return state, head_at(self._handle, state, x[1])
 
     def _streams(self, ids: Iterable[int]) -> tuple[Stream, ...]:
         return tuple(Stream(self._handle, self._handle.catalog.state(i)) for i in ids)

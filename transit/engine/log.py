@@ -300,10 +300,10 @@ class Log:
         if isinstance(parent, Stream):
             if not parent.is_of(self._handle):
                 raise InvalidInputError(f"{parent.name} is a stream of another open store")
-            return parent.id, parent._state.next_offset - 1
+            return parent.id, self._handle.next_offset(parent._state) - 1
         if not isinstance(parent, tuple) or len(parent) != 2:
             raise InvalidInputError(f"not a stream or a position: {parent!r}")
-        return head_at(find_state(self._handle, parent[0]), parent[1], lowest)
+        return head_at(self._handle, find_state(self._handle, parent[0]), parent[1], lowest)
 
     # The store
 

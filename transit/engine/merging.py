@@ -206,14 +206,13 @@ def check_heads(heads: Sequence[Head], catalog: Catalog) -> tuple[Head, ...]:
     return tuple(heads)
 
 
-def head_at(state: StreamState, offset: int, lowest: int = 0) -> Head:
+def head_at(handle: Handle, state: StreamState, offset: int, lowest: int = 0) -> Head:
     """The position as (id, offset), when the stream has a record there; -1 if `lowest` allows."""
     if type(offset) is not int:
         raise InvalidInputError(f"{state.name}: offset must be int, not {type(offset).__name__}")
-    if not lowest <= offset < state.next_offset:
-        raise OffsetError(
-            f"{state.name} has no offset {offset}; it has {state.next_offset} records"
-        )
+    count = handle.next_offset(state)
+    if not lowest <= offset < count:
+        raise OffsetError(f"{state.name} has no offset {offset}; it has {count} records")
     return state.id, offset
 
 

@@ -136,8 +136,7 @@ class Stream:
     @property
     def next_offset(self) -> int:
         """The offset the next record will have; also the number of records."""
-        self._handle.refresh()
-        return self._state.next_offset
+        return self._handle.next_offset(self._state)
 
     @property
     def last_offset(self) -> int | None:
@@ -323,9 +322,8 @@ class Stream:
     def __getitem__(self, offset: slice) -> list[Record]: ...
     def __getitem__(self, offset: int | slice) -> Record | list[Record]:
         """The record at `offset`, counted from the end when negative; a list for a slice."""
-        self._handle.refresh()
         state = self._state
-        count = state.next_offset
+        count = self._handle.next_offset(state)
         if type(offset) is not int:
             return self._slice(offset, count)
         place = offset + count if offset < 0 else offset
@@ -366,8 +364,7 @@ class Stream:
         return batches(self._handle.catalog, self._state, start, stop)
 
     def _range(self, start: int, stop: int | None) -> int:
-        self._handle.refresh()
-        count = self._state.next_offset
+        count = self._handle.next_offset(self._state)
         if type(start) is not int or (stop is not None and type(stop) is not int):
             raise InvalidInputError("start and stop must be int")
         if not 0 <= start <= count or (stop is not None and stop < 0):
@@ -410,8 +407,7 @@ class Stream:
         deadline = _deadline(timeout)
         try:
             while True:
-                handle.refresh()
-                stop = state.next_offset
+                stop = handle.next_offset(state)
                 if stop > position:
                     yield from self._new_records(position, stop)
                     position, deadline = stop, _deadline(timeout)
@@ -447,8 +443,7 @@ class Stream:
         deadline = _deadline(timeout)
         try:
             while True:
-                handle.refresh()
-                stop = state.next_offset
+                stop = handle.next_offset(state)
                 if stop > position:
                     for record in self._new_records(position, stop):
                         yield record
