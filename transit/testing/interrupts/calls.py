@@ -26,11 +26,6 @@ from transit.testing.interrupts.judge import (
 )
 from transit.testing.interrupts.places import Shower, count_places, interrupt, showered
 
-LOST_STACK = "'traceback' object is not callable"
-"""What CPython 3.11 says, now and then, when a profiler raises below a `with` block: it calls
-something else instead of the block's exit, so such a try says nothing about the store."""
-
-
 POOLS = ("concurrent/futures/thread.py", "concurrent/futures/_base.py", "threading.py")
 """Where a call that uses a pool of threads is not interrupted: CPython's pools, futures and threads
 hang after an interrupt at the wrong place, whoever uses them."""
@@ -182,7 +177,6 @@ class Sweep:
         self._template = make_template(folder)
         self._number = 0
         self.broken: list[str] = []
-        self.skipped = 0
         self.control: History = {}
         self.places = self._count()
 
@@ -217,12 +211,6 @@ class Sweep:
         where = ""
         try:
             where = interrupt(self._made_on(stage), place, self._spared)
-        except TypeError as error:
-            if str(error) != LOST_STACK:
-                raise
-            self.skipped += 1
-            stage.forget()
-            return "skipped"
         except (transit.TransitError, RuntimeError):
             # The call is judged by what it leaves. A RuntimeError is what CPython's own locks and
             # pools make of an interrupt: "release unlocked lock".

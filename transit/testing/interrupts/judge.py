@@ -99,8 +99,9 @@ class Stage:
         group = self.fresh(*streams)
         self.possible.append(group)
         yield group
-        self.possible.remove(group)
+        # In this order: a signal may come between the two.
         self.certain.append(group)
+        self.possible.remove(group)
 
     def append(self, log: transit.Log, stream: str, durability: str = "os") -> None:
         """One record, written down as tried and, if that promises anything, as acknowledged."""

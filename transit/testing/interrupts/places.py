@@ -1,71 +1,114 @@
 """Interrupts at chosen places: each place in a call where a signal handler could run.
 
-CPython runs signal handlers in the main thread only, and there when a Python function is entered,
-when a call into C returns, and where a loop jumps back (CPython, ceval.c: RESUME and
-CHECK_EVAL_BREAKER). A profiler is called at the first two, and an error that it raises comes out
-where that of a signal handler would. So the n-th such place of a call can be interrupted, again and
-again, without a signal and without a clock: `interrupt` does so. `showered` sends real signals.
+CPython looks for signals in the main thread only, and there when a Python function is entered,
+when a call into C returns, and where a loop jumps back (ceval.c: RESUME, CALL, JUMP_BACKWARD). A
+tracer is called before each instruction. Before the n-th of those that lead there it marks a signal
+as come, without a look of its own; CPython finds it at the next place, and its handler raises. So
+the n-th place of a call can be interrupted, again and again, without a clock: `interrupt` does so.
+`showered` sends real signals.
 
-Left out: loops without a call, generators where they go on, and a second interrupt while the first
-is on its way out.
+A tracer or profiler that itself raises would be less to do; after that CPython 3.11 takes the wrong
+values from its stack, and now and then dies of it.
+
+Left out: a second interrupt while the first is on its way out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
+import dis
 import os
 import random
 import signal
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from types import FrameType
-from typing import TypeVar
+from types import CodeType, FrameType
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 _RIGS = os.path.dirname(__file__) + os.sep
-_GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_LEADING: Final = {
+    "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "FOR_ITER", "SEND", "BEFORE_WITH",
+    "WITH_EXCEPT_START",
+}  # fmt: skip
+"""Instructions that enter a Python function, call into C or jump back, in CPython 3.11 to 3.13."""
+_mark: Final[Any] = type("Mark", (), {"__getitem__": interrupt_main})()
+"""`_mark[number]` marks a signal as come. As a call it would be found right here."""
 
 
 class Interrupt:
     """Interrupts one call at place number `at`, from 0; None: counts places only.
 
-    Places in the test rigs and in files whose names end in one of `spared` are not counted.
-    `places` is the count of places met; `where` names the one that was interrupted, else it is "".
+    Places in the test rigs and in files whose names end in one of `spared` are not counted; what
+    would be interrupted there is interrupted later. `places` is the count of places met; `where`
+    names the one that was interrupted, else it is "". For the main thread.
     """
 
     def __init__(self, at: int | None = None, spared: tuple[str, ...] = ()) -> None:
         self._at = at
         self._spared = spared
+        self._leading: dict[int, tuple[CodeType, set[int]]] = {}
         self.places = 0
         self.where = ""
 
-    def _profile(self, frame: FrameType, event: str, function: object) -> None:
-        if event == "call":
-            possible = not frame.f_code.co_flags & _GENERATORS
-        else:
-            possible = event == "c_return"
-        file = frame.f_code.co_filename
-        if not possible or file.startswith(_RIGS) or file.endswith(self._spared):
-            return
-        place = self.places
-        self.places += 1
-        if place == self._at:
-            name = getattr(function, "__qualname__", "")
-            after = f" after {name}" if event == "c_return" else ""
-            self.where = f"{file}:{frame.f_lineno} {frame.f_code.co_qualname}{after}"
-            raise KeyboardInterrupt(self.where)
-
     def run(self, call: Callable[[], T]) -> T:
         """What `call` returns; `KeyboardInterrupt` when its place was met."""
-        sys.setprofile(self._profile)
+        tracer = sys.gettrace()
+        handler = signal.signal(signal.SIGINT, self._handle)
+        sys.settrace(self._enter)
         try:
             return call()
         finally:
-            sys.setprofile(None)
+            sys.settrace(tracer)
+            self._at = None
+            signal.signal(signal.SIGINT, handler)
+
+    def _is_spared(self, frame: FrameType) -> bool:
+        file = frame.f_code.co_filename
+        return file.startswith(_RIGS) or file.endswith(self._spared)
+
+    def _enter(self, frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        """The tracer: what is to be called before each instruction of a frame."""
+        if self._is_spared(frame):
+            return None
+        leading = self._leading_in(frame.f_code)
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+
+        def step(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+            if event == "opcode" and frame.f_lasti in leading:
+                place = self.places
+                self.places += 1
+                if place == self._at:
+                    _ = _mark[signal.SIGINT]
+            return step
+
+        return step
+
+    def _leading_in(self, code: CodeType) -> set[int]:
+        """Where in `code` there are instructions that lead to a place."""
+        # By identity: code is hashed by all it holds.
+        _, leading = self._leading.get(id(code), (code, None))
+        if leading is None:
+            leading = {
+                each.offset for each in dis.get_instructions(code) if each.opname in _LEADING
+            }
+            self._leading[id(code)] = code, leading
+        return leading
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler: interrupts, or puts it off to the next place."""
+        if self._at is None or frame is None:
+            return
+        if self._is_spared(frame):
+            self._at = self.places
+            return
+        self._at = None
+        self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+        raise KeyboardInterrupt(self.where)
 
 
 def interrupt(call: Callable[[], object], at: int, spared: tuple[str, ...] = ()) -> str:
