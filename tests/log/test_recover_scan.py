@@ -21,6 +21,7 @@ from transit.format.frame import (
 )
 from transit.format.names import wal_name
 from transit.format.record import Columns, encode_chunk
+from transit.log import recover
 from transit.log.recover import SCAN_BYTES, scan
 from transit.log.wal import READ_BYTES, Wal
 
@@ -46,6 +47,29 @@ def test_a_scan_gives_each_frame_and_moves_past_it(made: Made) -> None:
         assert wal.ended == (frame.header.kind == END)
     assert seen == made.positions
     assert (wal.next_lsn, wal.tail, wal.ended) == (3, len(made.data), True)
+
+
+@pytest.mark.parametrize("kind", [DATA, END])
+def test_a_scan_that_is_interrupted_before_it_gives_a_frame_has_not_moved(
+    made: Made, monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    made.frame(b"one").frame(kind=kind)
+    wal = made.open()
+    frames = scan(wal)
+    next(frames)
+    before = (wal.tail, wal.next_lsn, wal.ended)
+    right = recover.ScannedFrame
+
+    def interrupted(*values: object) -> None:
+        right(*values)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recover, "ScannedFrame", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(frames)
+    assert (wal.tail, wal.next_lsn, wal.ended) == before
+    assert [frame.header.kind for frame in scan(wal)] == [kind]
 
 
 def test_a_scan_goes_on_where_the_last_one_stopped(made: Made) -> None:

@@ -90,9 +90,10 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
         stated = min(header.durable, position) if header.kind == DATA else position
         wal.durable = max(wal.durable, stated)
         wal.recent = (position, chunks)
+        frame = ScannedFrame(header, chunks)
         # Last: whoever is interrupted before this meets the frame once more.
         wal.advance(header.stop, header.records, header.kind)
-        yield ScannedFrame(header, chunks)
+        yield frame
 
 
 class _Window:
