@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_place_is_interrupted_where_a_signal_handler_would_run() -> None:
         assert interrupt(call, place) != ""
         assert not lock.locked()
     assert interrupt(call, count_places(call)) == ""
+
+
+def test_generators_and_loops_are_interrupted_and_what_is_spared_is_not() -> None:
+    def counting() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    def call() -> None:
+        for _ in counting():
+            pass
+        textwrap.dedent("text")
+
+    met = {interrupt(call, place).rpartition(" ")[2] for place in range(count_places(call))}
+    assert any(name.endswith("counting") for name in met)
+    assert "dedent" in met
+    spared = ("textwrap.py", "re/__init__.py")
+    places = range(count_places(call, spared))
+    less = [interrupt(call, place, spared) for place in places]
+    assert 0 < len(less) < count_places(call)
+    assert not any(where.endswith("dedent") for where in less)
 
 
 def late_flag(handle: Handle) -> None:

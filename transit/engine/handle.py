@@ -187,8 +187,8 @@ class Handle:
         self.refresh()
         if self._writing is None or self.shared:
             return state.next_offset
-        # What another thread has accepted as "memory" since is not framed; and what was is gone
-        # when it could not be.
+        # Framed is what was accepted as "memory" before that, not what another thread accepted
+        # since; and after a failed write what had been accepted is gone.
         return min(before, state.next_offset)
 
     def refresh_remote(self) -> int:

@@ -40,6 +40,18 @@ _mark: Final[Any] = type("Mark", (), {"__getitem__": interrupt_main})()
 """`_mark[number]` marks a signal as come. As a call it would be found right here."""
 
 
+# By identity, and with the code so that it stays: code is hashed by all it holds.
+_known: Final[dict[int, tuple[CodeType, set[int]]]] = {}
+
+
+def _leading_in(code: CodeType) -> set[int]:
+    """Where in `code` there are instructions that lead to a place."""
+    if id(code) not in _known:
+        offsets = {each.offset for each in dis.get_instructions(code) if each.opname in _LEADING}
+        _known[id(code)] = code, offsets
+    return _known[id(code)][1]
+
+
 class Interrupt:
     """Interrupts one call at place number `at`, from 0; None: counts places only.
 
@@ -51,7 +63,6 @@ class Interrupt:
     def __init__(self, at: int | None = None, spared: tuple[str, ...] = ()) -> None:
         self._at = at
         self._spared = spared
-        self._leading: dict[int, tuple[CodeType, set[int]]] = {}
         self.places = 0
         self.where = ""
 
@@ -75,7 +86,7 @@ class Interrupt:
         """The tracer: what is to be called before each instruction of a frame."""
         if self._is_spared(frame):
             return None
-        leading = self._leading_in(frame.f_code)
+        leading = _leading_in(frame.f_code)
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
 
         def step(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
@@ -87,17 +98,6 @@ class Interrupt:
             return step
 
         return step
-
-    def _leading_in(self, code: CodeType) -> set[int]:
-        """Where in `code` there are instructions that lead to a place."""
-        # By identity: code is hashed by all it holds.
-        _, leading = self._leading.get(id(code), (code, None))
-        if leading is None:
-            leading = {
-                each.offset for each in dis.get_instructions(code) if each.opname in _LEADING
-            }
-            self._leading[id(code)] = code, leading
-        return leading
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """The signal's handler: interrupts, or puts it off to the next place."""
