@@ -171,6 +171,12 @@ class File:
         if fd >= 0:
             os.close(fd)
 
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):
             self.close()
@@ -294,9 +300,8 @@ def read_file(path: str, size_max: int) -> bytes | None:
         file = File.open(path)
     except NotFoundError:
         return None
-    data = file.read_at(0, min(size_max, file.size) + 1)
-    file.close()
-    return data
+    with file:
+        return file.read_at(0, min(size_max, file.size) + 1)
 
 
 def file_size(path: str) -> int | None:

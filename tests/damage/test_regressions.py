@@ -127,3 +127,23 @@ def test_a_missing_commit_between_others_is_named(tmp_path: Path) -> None:
         with pytest.raises(transit.CorruptError) as caught:
             transit.open(store, mode=mode)
         assert caught.value.place == str(missing)
+
+
+def test_an_error_that_is_kept_keeps_no_segment_open(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "store") as log:
+        log.create("s").append(b"x" * 1000)
+        log.seal()
+    (segment,) = (tmp_path / "store" / "segments").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    descriptors = Path("/proc/self/fd")
+    with transit.open(tmp_path / "store", mode="read") as log:
+        before = len(list(descriptors.iterdir()))
+        errors = []
+        for _ in range(5):
+            with pytest.raises(transit.CorruptError) as caught:
+                log.stream("s")
+            errors.append(caught.value)
+        assert len(list(descriptors.iterdir())) == before
+    assert len(errors) == 5

@@ -159,14 +159,31 @@ def footer_of(*entries: tuple[int, int, int, int]) -> bytes:
 
 
 def test_a_footer_says_what_was_put_into_it() -> None:
-    data = footer_of((32, 8, 8, STORED), (40, 9, BLOCK_BYTES_MAX, ZSTD))
+    data = footer_of((32, 48, 48, STORED), (80, 1, BLOCK_BYTES_MAX, ZSTD), (81, 8, 8, STORED))
     footer = decode_footer(data, digest(data), "here")
     assert (footer.store_id, footer.first_lsn, footer.last_lsn, footer.records) == (STORE, 0, 9, 10)
     assert (footer.time_first, footer.time_last, footer.streams) == (-3, 4, 2)
-    assert footer.blocks == (
-        Block(32, 8, 8, STORED, 5, bytes(32)),
-        Block(40, 9, BLOCK_BYTES_MAX, ZSTD, 5, bytes(32)),
-    )
+    blocks = [
+        Block(32, 48, 48, STORED, 5, bytes(32)),
+        Block(80, 1, BLOCK_BYTES_MAX, ZSTD, 5, bytes(32)),
+        Block(81, 8, 8, STORED, 5, bytes(32)),
+    ]
+    assert list(footer.blocks) == blocks
+    assert len(footer.blocks) == 3
+    assert footer.blocks[-1] == blocks[-1]
+    assert footer.blocks[1:] == blocks[1:]
+    with pytest.raises(IndexError):
+        footer.blocks[3]
+
+
+def test_a_footer_has_no_more_blocks_than_records() -> None:
+    entries = [(32 + 48 * n, 48, 48, STORED) for n in range(12)]
+    data = footer_of(*entries[:11])
+    assert len(decode_footer(data, digest(data), "here").blocks) == 11
+    data = footer_of(*entries)
+    with pytest.raises(CorruptError) as caught:
+        decode_footer(data, digest(data), "here")
+    assert said(caught) == ("here, footer", "10 blocks", "11")
 
 
 @pytest.mark.parametrize(
@@ -174,13 +191,17 @@ def test_a_footer_says_what_was_put_into_it() -> None:
     [
         ([(31, 8, 8, STORED)], 0),
         ([(33, 8, 8, STORED)], 0),
-        ([(32, 8, 7, STORED)], 0),
-        ([(32, 7, 8, STORED)], 0),
+        ([(32, 8, 9, STORED)], 0),
+        ([(32, 9, 8, STORED)], 0),
+        ([(32, 7, 7, STORED)], 0),
         ([(32, 8, 0, ZSTD)], 0),
+        ([(32, 0, 8, ZSTD)], 0),
+        ([(32, 8, 7, ZSTD)], 0),
         ([(32, 8, BLOCK_BYTES_MAX + 1, ZSTD)], 0),
         ([(32, 8, 8, 2)], 0),
-        ([(32, 8, 8, STORED), (39, 8, 8, STORED)], 1),
-        ([(32, 8, 8, STORED), (40, 8, 8, STORED), (49, 8, 8, STORED)], 2),
+        ([(32, 8, 47, ZSTD), (40, 8, 8, STORED)], 0),
+        ([(32, 48, 48, STORED), (79, 8, 8, STORED)], 1),
+        ([(32, 48, 48, STORED), (80, 48, 48, STORED), (129, 8, 8, STORED)], 2),
     ],
 )
 def test_the_first_entry_that_does_not_fit_is_named(
@@ -258,5 +279,5 @@ def test_an_index_without_its_head_is_refused(size: int) -> None:
 def test_an_index_of_another_size_than_its_counts_is_refused_and_they_are_told() -> None:
     data = encode_index(EXTENTS, KEYS)
     for other in (data[:-1], data + b"\0", data[:8]):
-        with pytest.raises(FormatError, match=f"expected 3 extents, found {len(other)} bytes"):
+        with pytest.raises(FormatError, match=f"3 extents and 4 keys, found {len(other)} bytes"):
             SegmentIndex(other, "here")

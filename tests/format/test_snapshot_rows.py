@@ -25,14 +25,14 @@ STORE = bytes(range(16))
 def segment(*blocks_named: int) -> SnapshotSegment:
     """A segment of two blocks whose index has a row for each of these block numbers."""
     extents = [Extent(stream, 0, 5, 1, block, 0) for stream, block in enumerate(blocks_named)]
-    blocks = [Block(32 + 10 * n, 10, 10, STORED, 7, digest(b"block")) for n in range(2)]
-    entry, index = encode_block(encode_index(extents, []), 52, None)
+    blocks = [Block(32 + 50 * n, 50, 50, STORED, 7, digest(b"block")) for n in range(2)]
+    entry, index = encode_block(encode_index(extents, []), 132, None)
     ended = encode_footer(Footer(STORE, 0, 1, 2, 0, 0, 2, (*blocks, entry)))
     footer = ended[: -TAIL.size]
     ref = SegmentRef(
         digest="ab" * 32,
         footer=digest(footer).hex(),
-        bytes=52 + len(index) + len(ended),
+        bytes=132 + len(index) + len(ended),
         records=2,
         streams=2,
         lsn=(0, 1),

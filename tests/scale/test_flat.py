@@ -5,6 +5,7 @@ CI looks at counts over a few lives; memory needs half an hour: `transit.testing
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,42 @@ def test_one_store_used_for_long_opens_no_more_files_and_threads(tmp_path: Path)
         counts = [getattr(each, name) for each in samples]
         # The threads of the store, and what sealing has open when it is looked at.
         assert max(counts[12:]) <= max(counts[:12]) + 1, (name, counts)
+
+
+def test_readers_restores_and_audits_leave_nothing_for_the_collector(tmp_path: Path) -> None:
+    root, remote = tmp_path / "store", tmp_path / "remote"
+
+    with transit.open(root, remote=remote, settings=resources.SETTINGS) as log:
+        main = log.create("s")
+        main.append_many([b"x" * 1000] * 40)
+        log.merge("m", [main, main.branch("b")], policy="append")
+        log.publish()
+
+    def read_it(place: object) -> None:
+        with transit.open(place, mode="read", settings=resources.SETTINGS) as log:  # type: ignore[arg-type]
+            assert len(list(log.stream("m").read())) >= 40
+            assert log.lineage.merge_base(log.stream("s"), log.stream("m")) is not None
+            log.verify()
+
+    uses: list[Callable[[], object]] = [
+        lambda: transit.restore(remote, tmp_path / "copy"),
+        lambda: transit.restore(remote, tmp_path / "lazy", lazy=True),
+        lambda: read_it(tmp_path / "copy"),
+        lambda: read_it(f"file://{remote}"),
+        lambda: transit.audit(remote),
+    ]
+    gc.collect()
+    before = resources.held()
+    gc.disable()
+    try:
+        for each in uses:
+            each()
+            # What is as large as the history: all else is small.
+            left = resources.held() - before
+            assert [name for name in left if name.startswith("transit.log.")] == []
+            gc.collect()
+    finally:
+        gc.enable()
 
 
 def flat(**changes: int) -> list[Sample]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 
 import msgspec
 
 from transit.format.digest import digest
 from transit.format.record import CHUNK
-from transit.format.segment import Block, Extent
+from transit.format.segment import HEADER, INDEX, Block, Extent
 
 from .hostile import (
     CASES,
@@ -135,6 +136,24 @@ def a_bomb_of_300_mib(parts: Parts) -> None:
     parts.raws = [bytes(300 * MIB)]
 
 
+def a_bomb_behind_a_chunk(parts: Parts) -> None:
+    parts.raws = [parts.raws[0] + bytes(300 * MIB)]
+
+
+def a_bomb_of_headers(parts: Parts) -> None:
+    one_chunk(parts, 1, 3)
+    size = 300 * MIB
+    parts.raws = [CHUNK.pack(1, 3, 1, 0, 0, 0, 0, TIME, 1, size, 1) + bytes(size + 1)]
+
+
+def a_bomb_of_columns(parts: Parts) -> None:
+    count = 2**22
+    size = 12 * count - 8
+    parts.raws = [CHUNK.pack(1, 3, count, 8, 4, 0, 0, TIME, 0, 0, 0) + bytes(size)]
+    parts.extents = [Extent(1, 3, 0, count, 0, 0)]
+    parts.records = count
+
+
 def bombs_of_20_mib(parts: Parts) -> None:
     parts.raws = [bytes(20 * MIB)] * 10
 
@@ -147,6 +166,26 @@ def an_index_of_rows_that_are_not_there(parts: Parts) -> None:
     parts.index = (1_900_000).to_bytes(4, "little") + bytes(4 + 36 * 1_900_000)
 
 
+def an_index_of_rows_that_all_say_they_are_there(parts: Parts) -> None:
+    an_index_of_rows_that_are_not_there(parts)
+    parts.records = 1_900_003
+
+
+def an_index_of_rows_in_order(parts: Parts) -> None:
+    """Each is a record of stream 1, and none is where it says."""
+    count = 1_900_000
+    columns = [
+        array("Q", [1]) * count, array("Q", range(3, 3 + count)), array("q", [TIME]) * count,
+        array("I", [1]) * count, array("I", [0]) * count, array("I", [48]) * count,
+    ]  # fmt: skip
+    parts.index = b"".join([INDEX.pack(count, 0), *(column.tobytes() for column in columns)])
+    parts.records = count
+
+
+def an_index_of_keys_that_are_not_there(parts: Parts) -> None:
+    parts.index = bytes(4) + (5_000_000).to_bytes(4, "little") + bytes(16 * 5_000_000)
+
+
 def footer_of_a_million_blocks(parts: Parts) -> None:
     def million(blocks: list[Block]) -> list[Block]:
         last = blocks[-1]
@@ -154,6 +193,23 @@ def footer_of_a_million_blocks(parts: Parts) -> None:
         return [*blocks[:-1], *[nothing] * 900_000, last]
 
     parts.entries = million
+
+
+def footer_of_a_million_blocks_that_fit(parts: Parts) -> None:
+    """Nine bytes each, as many as the smallest frame of zstd has."""
+    start, count = HEADER.size, 900_000
+    parts.raws = []
+    parts.records = count
+    parts.object = lambda data: data[:start] + bytes(9 * count) + data[start:]
+    parts.entries = lambda blocks: [
+        *(Block(start + 9 * n, 9, 48, 1, 0, bytes(32)) for n in range(count)),
+        msgspec.structs.replace(blocks[0], position=start + 9 * count),
+    ]
+
+
+def footer_of_a_million_blocks_without_an_index(parts: Parts) -> None:
+    footer_of_a_million_blocks_that_fit(parts)
+    parts.index = b"\xff" * 8
 
 
 def footer_of_empty_blocks(parts: Parts) -> None:
@@ -289,8 +345,13 @@ for _change in (
     footer_size_of_four_gib, footer_of_another_lsn, footer_of_another_store, footer_of_other_totals,
     footer_of_other_times, both_say_other_times, block_states_a_gibibyte, block_of_another_digest,
     block_of_another_checksum, block_of_an_unknown_codec, block_elsewhere, block_over_the_header,
-    block_of_no_bytes, block_not_a_zstd_frame, a_bomb_of_300_mib, bombs_of_20_mib, an_index_bomb,
-    an_index_of_rows_that_are_not_there, footer_of_a_million_blocks, footer_of_empty_blocks,
+    block_of_no_bytes, block_not_a_zstd_frame, a_bomb_of_300_mib, a_bomb_behind_a_chunk,
+    a_bomb_of_headers, a_bomb_of_columns, bombs_of_20_mib, an_index_bomb,
+    an_index_of_rows_that_are_not_there, an_index_of_rows_that_all_say_they_are_there,
+    an_index_of_rows_in_order,
+    an_index_of_keys_that_are_not_there, footer_of_a_million_blocks,
+    footer_of_a_million_blocks_that_fit, footer_of_a_million_blocks_without_an_index,
+    footer_of_empty_blocks,
     index_of_another_place, index_of_another_time, index_with_a_row_more, index_without_rows,
     index_with_a_key_more, index_of_two_bytes, chunks_out_of_order,
     chunk_that_ends_beyond_its_block, chunk_without_a_header, chunk_of_nothing_known,

@@ -79,7 +79,11 @@ class RerunCatalog(Catalog):
         # A merge of more records than there are bytes is none that was ever made from them.
         self._records_max = RECORDS_MIN + bytes_read
         self._records_left = 0
-        self.graph = BoundedGraph(self.record, self._spend)
+
+    @property
+    def graph(self) -> Graph:
+        """As `Catalog.graph`."""
+        return BoundedGraph(self.record, self._spend)
 
     def run_with(self, run_policy: RunPolicy) -> RunPolicy:
         """`run_policy`, with what one merge may take given anew each time."""

@@ -47,9 +47,14 @@ The index, sorted, says where chunks are and which names the segment introduces:
          .     .  keys by (key, stream id), as columns: key 8 (`transit.format.names`), stream id 8
 
 Valid if and only if: the tail's digest fits the footer; every block lies between header and index
-without a gap or an overlap; a block's chunks are at most 1 GiB, the footer 64 MiB; checksums and
-digests fit; the decompressed size is the one stated; the index lists exactly the chunks of the
-blocks and the keys of the lineage records in them. A reader refuses another format version.
+without a gap or an overlap; a block's chunks are at most 1 GiB, the footer 64 MiB; there are no
+more blocks, and no more extents, than records, and no more than two keys a record; a block whose
+chunks are more than 8 MiB is one record; checksums and digests fit; the decompressed size is the
+one stated; the index lists exactly the chunks of the blocks and the keys of the lineage records in
+them. A reader refuses another format version.
+
+Sizes are judged before memory is taken for what they stand for: of a large block and a large index
+the first bytes are looked at alone.
 """
 
 from __future__ import annotations
@@ -58,14 +63,15 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, overload
 
 import msgspec
 
 from transit.errors import CorruptError, UnsupportedVersionError
 from transit.format.checksum import checksum
-from transit.format.compression import compress, decompress
+from transit.format.compression import beginning, compress, decompress
 from transit.format.digest import digest
+from transit.format.record import CHUNK, HEADER_BYTES_MAX, Chunk
 
 FORMAT_VERSION: Final = 1
 HEADER: Final = struct.Struct("<8sII16s")
@@ -79,12 +85,19 @@ STORED: Final = 0
 ZSTD: Final = 1
 # A block holds at least one record, and a record may be as large as settings ever allow.
 BLOCK_BYTES_MAX: Final = 1024 * 1024 * 1024
+# The largest a block's target may be, and the columns of as many records as a writer puts into one.
+SHARED_BYTES_MAX: Final = 8 * 1024 * 1024
 FOOTER_BYTES_MAX: Final = 64 * 1024 * 1024
 
+_SIZES: Final = struct.Struct("<QIIII40x")
 _Code = Literal["Q", "q", "I"]
 _EXTENT_COLUMNS: Final[tuple[tuple[_Code, int], ...]] = (
     ("Q", 8), ("Q", 8), ("q", 8), ("I", 4), ("I", 4), ("I", 4),
 )  # fmt: skip
+_ROW_BYTES: Final = sum(width for _, width in _EXTENT_COLUMNS)
+_KEY_BYTES: Final = 16
+# A merge has two: its name and its id.
+_KEYS_A_RECORD: Final = 2
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +111,32 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
 
 
+class Blocks(Sequence[Block]):
+    """The entries of an encoded footer, each decoded when it is asked for."""
+
+    __slots__ = ("_footer",)
+
+    def __init__(self, footer: bytes) -> None:
+        self._footer = footer
+
+    def __len__(self) -> int:
+        return (len(self._footer) - FOOTER.size) // ENTRY.size
+
+    @overload
+    def __getitem__(self, number: int) -> Block: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Block]: ...
+    def __getitem__(self, number: int | slice) -> Block | Sequence[Block]:
+        """The entry of block `number`, or of several."""
+        numbers = range(len(self))[number]
+        if isinstance(numbers, range):
+            return [self[each] for each in numbers]
+        at, stored, raw, codec, _, fast, strong = ENTRY.unpack_from(
+            self._footer, FOOTER.size + numbers * ENTRY.size
+        )
+        return Block(at, stored, raw, codec, fast, strong)
+
+
 class Footer(msgspec.Struct, frozen=True):
     """What a segment holds; `blocks` ends with the index's entry."""
 
@@ -108,7 +147,7 @@ class Footer(msgspec.Struct, frozen=True):
     time_first: int
     time_last: int
     streams: int
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
 
 
 def encode_header(store_id: bytes) -> bytes:
@@ -145,13 +184,39 @@ def encode_block(raw: bytes, position: int, level: int | None) -> tuple[Block, b
 
 def decode_block(entry: Block, stored: bytes, place: str) -> bytes:
     """A block's chunks; `CorruptError` when the stored bytes are not those the entry names."""
+    place = f"{place}, byte {entry.position}"
+    _check_stored(entry, stored, place)
+    if entry.raw_bytes > SHARED_BYTES_MAX:
+        _check_alone(_beginning(entry, stored, CHUNK.size, place), entry.raw_bytes, place)
+    return _unfolded(entry, stored, place)
+
+
+def _check_stored(entry: Block, stored: bytes, place: str) -> None:
     if len(stored) != entry.stored_bytes or checksum(stored) != entry.checksum:
-        raise CorruptError(
-            f"{place}, byte {entry.position}", expected="the block's checksum", found="another"
-        )
+        raise CorruptError(place, expected="the block's checksum", found="another")
+
+
+def _unfolded(entry: Block, stored: bytes, place: str) -> bytes:
+    return stored if entry.codec == STORED else decompress(stored, entry.raw_bytes, place)
+
+
+def _beginning(entry: Block, stored: bytes, size: int, place: str) -> bytes:
     if entry.codec == STORED:
-        return stored
-    return decompress(stored, entry.raw_bytes, f"{place}, byte {entry.position}")
+        return stored[:size]
+    return beginning(stored, size, entry.raw_bytes, place)
+
+
+def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
+    """Refuse a block of `raw_bytes` whose first chunk is not one record of that size."""
+    chunk = Chunk(header, 0, place, raw_bytes)
+    room = chunk.end - chunk.payload_bytes - CHUNK.size
+    # Headers of a record are one entry of a JSON array; before them may be its size and its entry.
+    if chunk.count != 1 or chunk.end != raw_bytes or room > HEADER_BYTES_MAX + 2 + 8:
+        raise CorruptError(
+            place,
+            expected=f"one record of {raw_bytes} bytes",
+            found=f"{chunk.count} of {chunk.end} bytes, {room} before the payload",
+        )
 
 
 def encode_footer(footer: Footer) -> bytes:
@@ -194,22 +259,26 @@ def decode_footer(data: bytes, expected: bytes, place: str) -> Footer:
     store_id, first, last, records, early, late, streams, count = FOOTER.unpack_from(data)
     if len(data) != FOOTER.size + count * ENTRY.size:
         raise CorruptError(f"{place}, footer", expected=f"{count} entries", found="another size")
-    position = HEADER.size
-    blocks = []
-    for place_in_footer in range(count):
-        at, stored, raw, codec, zero, fast, strong = ENTRY.unpack_from(
-            data, FOOTER.size + place_in_footer * ENTRY.size
-        )
-        fits = at == position and not zero and raw <= BLOCK_BYTES_MAX and raw
+    if count - 1 > records:
+        raise CorruptError(f"{place}, footer", expected=f"{records} blocks", found=str(count - 1))
+    _check_entries(data, count, place)
+    return Footer(store_id, first, last, records, early, late, streams, Blocks(data))
+
+
+def _check_entries(footer: bytes, count: int, place: str) -> None:
+    position, least = HEADER.size, CHUNK.size
+    for number, entry in enumerate(_SIZES.iter_unpack(memoryview(footer)[FOOTER.size :])):
+        if number == count - 1:
+            least = INDEX.size
+        at, stored, raw, codec, zero = entry
+        fits = at == position and not zero and stored and least <= raw <= BLOCK_BYTES_MAX
         if not fits or codec not in (STORED, ZSTD) or (codec == STORED and stored != raw):
             raise CorruptError(
-                f"{place}, footer entry {place_in_footer}",
+                f"{place}, footer entry {number}",
                 expected=f"a block at byte {position} within limits",
                 found=f"byte {at}, {stored} bytes stored, {raw} raw, codec {codec}",
             )
-        blocks.append(Block(at, stored, raw, codec, fast, strong))
         position += stored
-    return Footer(store_id, first, last, records, early, late, streams, tuple(blocks))
 
 
 class Extent(msgspec.Struct, frozen=True, gc=False):
@@ -234,6 +303,31 @@ def encode_index(extents: Sequence[Extent], keys: Sequence[tuple[int, int]]) -> 
     return b"".join((INDEX.pack(len(extents), len(keys)), *columns, *pairs))
 
 
+def decode_index(footer: Footer, stored: bytes, place: str) -> SegmentIndex:
+    """The index in the stored bytes of a footer's last block; `CorruptError` when it is none."""
+    entry = footer.blocks[-1]
+    at, place = f"{place}, byte {entry.position}", f"{place}, index"
+    _check_stored(entry, stored, at)
+    most = INDEX.size + footer.records * (_ROW_BYTES + _KEYS_A_RECORD * _KEY_BYTES)
+    if entry.raw_bytes > most:
+        raise CorruptError(place, expected=f"at most {most} bytes", found=str(entry.raw_bytes))
+    if entry.raw_bytes > SHARED_BYTES_MAX:
+        _check_index(_beginning(entry, stored, INDEX.size, at), entry.raw_bytes, place)
+    return SegmentIndex(_unfolded(entry, stored, at), place)
+
+
+def _check_index(head: bytes, size: int, place: str) -> tuple[int, int]:
+    """The counts of extents and keys of an index of `size` bytes, which they must add up to."""
+    if len(head) < INDEX.size:
+        raise CorruptError(place, expected="an index", found=f"{len(head)} bytes")
+    extents, keys = INDEX.unpack_from(head)
+    if size != INDEX.size + extents * _ROW_BYTES + keys * _KEY_BYTES:
+        raise CorruptError(
+            place, expected=f"{extents} extents and {keys} keys", found=f"{size} bytes"
+        )
+    return extents, keys
+
+
 class SegmentIndex:
     """A decoded index: binary search over columns that stay in the bytes they came in."""
 
@@ -242,12 +336,7 @@ class SegmentIndex:
     )  # fmt: skip
 
     def __init__(self, data: bytes, place: str) -> None:
-        if len(data) < INDEX.size:
-            raise CorruptError(place, expected="an index", found=f"{len(data)} bytes")
-        extents, keys = INDEX.unpack_from(data)
-        row_bytes = sum(width for _, width in _EXTENT_COLUMNS)
-        if len(data) != INDEX.size + extents * row_bytes + keys * 16:
-            raise CorruptError(place, expected=f"{extents} extents", found=f"{len(data)} bytes")
+        extents, keys = _check_index(data, len(data), place)
         self.raw = data
         view = memoryview(data)
         at = INDEX.size

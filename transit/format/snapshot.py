@@ -77,8 +77,8 @@ from transit.format.segment import (
     TAIL,
     Footer,
     SegmentIndex,
-    decode_block,
     decode_footer,
+    decode_index,
 )
 
 FORMAT_VERSION: Final = 1
@@ -333,8 +333,7 @@ def covered_by(segment: SnapshotSegment, place: str) -> tuple[Footer, SegmentInd
         raise CorruptError(
             f"{place}, index", expected=entry.digest.hex(), found=digest(segment.index).hex()
         )
-    raw = decode_block(entry, segment.index, place)
-    index = SegmentIndex(raw, f"{place}, index")
+    index = decode_index(footer, segment.index, place)
     if max(index.blocks, default=-1) >= len(footer.blocks) - 1:
         raise CorruptError(
             f"{place}, index", expected=f"{len(footer.blocks) - 1} blocks", found="rows of others"

@@ -23,10 +23,10 @@ from transit.format.segment import (
     TAIL,
     Block,
     Footer,
-    SegmentIndex,
     check_header,
     decode_block,
     decode_footer,
+    decode_index,
     decode_tail,
 )
 from transit.inspection.chunks import Where, chunk_parts
@@ -120,7 +120,7 @@ class SegmentFile:
         last = len(footer.blocks) - 1
         for number, entry in enumerate(footer.blocks[:last]):
             yield from self._block(entry, number)
-        yield self._index(footer.blocks[last])
+        yield self._index(footer)
         yield from self._end(*self._ending)
 
     def _unreadable(self) -> Iterator[FilePart]:
@@ -176,10 +176,11 @@ class SegmentFile:
             yield from chunk_parts(chunk, start, Where(place, True, None), self._records)
             start = chunk.end
 
-    def _index(self, entry: Block) -> FilePart:
+    def _index(self, footer: Footer) -> FilePart:
+        entry = footer.blocks[-1]
         stored, fields = self._stored(entry)
         try:
-            index = SegmentIndex(decode_block(entry, stored, self._file.path), self._file.path)
+            index = decode_index(footer, stored, self._file.path)
         except CorruptError:
             return FilePart(entry.position, entry.stored_bytes, "index", fields)
         counts = {"chunks": len(index.streams), "keys": len(index.keys)}

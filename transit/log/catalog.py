@@ -91,7 +91,6 @@ class Catalog:
         self.store_id = store_id
         self.commits = CommitChain(root, store_id)
         self.view = View((), ())
-        self.graph = Graph(self.record)
         self._cache = BlockCache(settings.cache_bytes_max)
         self._keys = KeyIndex()
         self._keyed = 0
@@ -100,9 +99,16 @@ class Catalog:
         # The streams used last stay known even when nobody holds a handle of theirs.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
+        self._lineage = SealedRows()
         self.changing = threading.RLock()
         # Whether streams in use may reach further than their states say.
         self._stale = False
+
+    @property
+    def graph(self) -> Graph:
+        """Lineage, as the lineage records tell it."""
+        # Made when it is asked for: kept, it would keep the catalog after its store was closed.
+        return Graph(self.record)
 
     # Files
 
@@ -324,7 +330,7 @@ class Catalog:
         record = self._records.get(stream_id)
         if record is None:
             try:
-                chunk = self._own_chunk(LINEAGE_ID, SealedRows(), stream_id)
+                chunk = self._own_chunk(LINEAGE_ID, self._lineage, stream_id)
             except CorruptError:
                 if stream_id < self.stream_count():
                     raise

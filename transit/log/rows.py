@@ -1,41 +1,59 @@
 """Where one stream's chunks are in the segments that were looked at so far.
 
-Owns three lists that go together; who adds to them holds the catalog's lock, who reads does not.
+Owns lists that go together; who adds to them holds the catalog's lock, who reads does not.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
+from operator import itemgetter, lt
+from typing import Final
 from weakref import ref
 
+from transit.errors import CorruptError
 from transit.format.record import Chunk
 from transit.log.segments import Segment
 
+_START: Final = itemgetter(0)
+
 
 class SealedRows:
-    """Where a stream's chunks are in the segments looked at so far: one entry a chunk.
+    """Where a stream's chunks are in the segments looked at so far: one place a chunk.
 
     Decoded chunks are remembered for as long as the block cache keeps them.
     """
 
-    __slots__ = ("_decoded", "_rows", "firsts", "seen")
+    __slots__ = ("_decoded", "_runs", "firsts", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
-        self.firsts: list[int] = []
-        self._rows: list[tuple[Segment, int]] = []
+        self.firsts = array("Q")
+        # A segment's rows lie together: the place of the first, the segment, and which row it is.
+        self._runs: list[tuple[int, Segment, int]] = []
         self._decoded: list[ref[Chunk] | None] = []
 
     def add(self, segment: Segment, stream_id: int) -> None:
-        """Take up the stream's rows in the next segment."""
+        """Take up the stream's rows in the next segment; `CorruptError` when they have no order."""
         index = segment.index
         rows = index.rows(stream_id)
-        # An interrupt may have left some of these without their first offsets.
+        firsts = array("Q", index.firsts[rows.start : rows.stop].tobytes())
+        if not all(map(lt, firsts, memoryview(firsts)[1:])):
+            raise CorruptError(
+                f"{segment.path}, index",
+                expected=f"chunks of stream {stream_id} in order",
+                found="others",
+            )
         known = len(self.firsts)
-        del self._rows[known:], self._decoded[known:]
-        self._rows += [(segment, row) for row in rows]
+        # An interrupt may have left some of these without their first offsets.
+        while self._runs and self._runs[-1][0] >= known:
+            self._runs.pop()
+        del self._decoded[known:]
+        if rows:
+            self._runs.append((known, segment, rows.start))
         self._decoded += [None] * len(rows)
         # Readers without a lock search the first offsets: the rest must be there by then.
-        self.firsts += index.firsts[rows.start : rows.stop]
+        self.firsts += firsts
         self.seen += 1
 
     def chunk(self, place: int) -> Chunk:
@@ -43,7 +61,7 @@ class SealedRows:
         known = self._decoded[place]
         chunk = known() if known is not None else None
         if chunk is None:
-            segment, row = self._rows[place]
-            chunk = segment.chunk(row)
+            start, segment, row = self._runs[bisect_right(self._runs, place, key=_START) - 1]
+            chunk = segment.chunk(row + place - start)
             self._decoded[place] = ref(chunk)
         return chunk

@@ -109,13 +109,13 @@ class Segment:
         file = self._open()
         if file is None:
             return self._elsewhere.guide(self.ref)
-        check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
-        tail_at = self.ref.bytes - TAIL.size
-        size = footer_bytes(file.read_at(tail_at, TAIL.size), self.ref, self.path)
-        footer = file.read_at(tail_at - size, size)
-        last = decode_footer(footer, bytes.fromhex(self.ref.footer), self.path).blocks[-1]
-        index = file.read_at(last.position, last.stored_bytes)
-        file.close()
+        with file:
+            check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
+            tail_at = self.ref.bytes - TAIL.size
+            size = footer_bytes(file.read_at(tail_at, TAIL.size), self.ref, self.path)
+            footer = file.read_at(tail_at - size, size)
+            last = decode_footer(footer, bytes.fromhex(self.ref.footer), self.path).blocks[-1]
+            index = file.read_at(last.position, last.stored_bytes)
         return Guide(footer, index)
 
     def read(self, position: int, size: int) -> bytes:
@@ -123,9 +123,8 @@ class Segment:
         file = self._open()
         if file is None:
             return self._elsewhere.read(self.ref, position, size)
-        data = file.read_at(position, size)
-        file.close()
-        return data
+        with file:
+            return file.read_at(position, size)
 
     def _stored(self, number: int) -> bytes:
         """The stored bytes of block `number`, checked when they come from elsewhere."""
@@ -133,9 +132,8 @@ class Segment:
         file = self._open()
         if file is None:
             return self._elsewhere.stored(self.ref, self.footer, number)
-        stored = file.read_at(entry.position, entry.stored_bytes)
-        file.close()
-        return stored
+        with file:
+            return file.read_at(entry.position, entry.stored_bytes)
 
     @property
     def index(self) -> SegmentIndex:

@@ -72,11 +72,8 @@ class FolderStore:
         self.traffic.sent("get")
         if os.path.isdir(path):
             raise NotFoundError(f"{self.url}/{key}: no such object")
-        file = disk.File.open(path)
-        try:
+        with disk.File.open(path) as file:
             data = file.read_at(position, size)
-        finally:
-            file.close()
         self.traffic.received(len(data))
         return data
 

@@ -220,11 +220,10 @@ class Restorer:
 
 
 def _digest_of(path: str, size: int) -> str:
-    file = File.open(path)
     digester = Digester()
-    for position in range(0, size + 1, READ_BYTES):
-        digester.update(file.read_at(position, READ_BYTES))
-    file.close()
+    with File.open(path) as file:
+        for position in range(0, size + 1, READ_BYTES):
+            digester.update(file.read_at(position, READ_BYTES))
     return digester.digest().hex()
 
 

@@ -6,6 +6,7 @@ assert not outcome.violations
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import tempfile
 import time
@@ -29,8 +30,8 @@ from transit.testing.plants import plant
 
 PROCESSES: Final = 2
 _AT_ONCE: Final = 16
-# More histories find more than all states of the longest ones.
-_SOAK_STATES_MAX: Final = 2_500
+# More histories find more than all states of the longest ones; to record one costs some, too.
+_SOAK_STATES_MAX: Final = 10_000
 _MEMORY: Final = Path("/dev/shm")
 
 
@@ -277,6 +278,8 @@ def _start_judge(name: str, seed: int, planted: str, scratch: str) -> None:
         plant(planted)
     folder = Path(tempfile.mkdtemp(dir=scratch))
     _own.append(Judge(HISTORIES[name](seed), folder))
+    # What is here now stays, and need not be looked through again and again.
+    gc.freeze()
 
 
 def _judge(case: Case) -> tuple[Case | None, str]:
