@@ -297,21 +297,17 @@ def list_folder(path: str) -> list[str]:
 def read_file(path: str, size_max: int) -> bytes | None:
     """The bytes of file `path`, up to one more than `size_max`; None when there is no such file."""
     try:
-        file = File.open(path)
+        with File.open(path) as file:
+            return file.read_at(0, min(size_max, file.size) + 1)
     except NotFoundError:
         return None
-    with file:
-        return file.read_at(0, min(size_max, file.size) + 1)
 
 
 def file_size(path: str) -> int | None:
     """Size of file `path` in bytes; None when there is no such file."""
-    try:
+    with translated(path), contextlib.suppress(FileNotFoundError):
         return os.stat(path).st_size
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise translate(error, path) from error
+    return None
 
 
 def is_folder(path: str) -> bool:

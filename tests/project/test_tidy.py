@@ -328,3 +328,21 @@ def test_exit_codes_are_documented_ones() -> None:
 def test_no_store_lies_in_the_checkout() -> None:
     """Examples run by hand leave some, and a commit takes them along."""
     assert [str(path) for path in ROOT.glob("*/FORMAT")] == []
+
+
+def test_every_test_that_the_documents_name_is_there() -> None:
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    kept = set(re.findall(r"def (test_\w+)", "\n".join(file.read_text() for file in files)))
+    paths = {str(file.relative_to(ROOT / "tests")) for file in files}
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    text = "\n".join(document.read_text() for document in documents)
+    named = set(re.findall(r"::(test_\w+…?)", text))
+    assert len(named) > 150
+    # A long name may be cut.
+    lost = {
+        name
+        for name in named - kept
+        if not name.endswith("_…") or not any(each.startswith(name[:-1]) for each in kept)
+    }
+    assert not lost
+    assert set(re.findall(r"(?<![\w/])(?:tests/)?(\w+/test_\w+\.py)", text)) <= paths
