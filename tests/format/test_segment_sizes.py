@@ -11,7 +11,7 @@ import pytest
 
 from transit.errors import CorruptError
 from transit.format.checksum import checksum
-from transit.format.compression import beginning, compress, decompress
+from transit.format.compression import compress
 from transit.format.digest import digest
 from transit.format.record import CHUNK, Columns, encode_chunk, encode_headers
 from transit.format.segment import (
@@ -150,54 +150,6 @@ def test_a_large_block_whose_frame_is_damaged_is_refused() -> None:
         entry = Block(32, len(stored), len(raw), ZSTD, checksum(stored), digest(stored))
         with pytest.raises(CorruptError, match="here, byte 32: expected a zstd frame"):
             decode_block(entry, stored, "here")
-
-
-# Compression
-
-
-def test_the_beginning_is_what_the_whole_begins_with() -> None:
-    raw = b"".join(digest(b"%d" % n) for n in range(20_000))
-    data = compress(raw, 3)
-    for size in (1, 48, 300_000, len(raw)):
-        assert beginning(data, size, len(raw), "here") == raw[:size]
-    data = compress(bytes(100 * MIB), 3)
-    with little_memory():
-        assert beginning(data, 48, 100 * MIB, "here") == bytes(48)
-
-
-@pytest.mark.parametrize("raw_bytes", [0, 47, 49, 2**40])
-def test_the_beginning_of_a_frame_of_another_size_is_refused(raw_bytes: int) -> None:
-    with pytest.raises(CorruptError, match=f"expected {raw_bytes} bytes, found 48 stated"):
-        beginning(compress(bytes(48), 3), 8, raw_bytes, "here")
-
-
-def test_the_beginning_of_what_is_no_frame_is_refused() -> None:
-    noise = compress(b"".join(digest(b"%d" % n) for n in range(100)), 3)
-    for data in (b"", b"junk", noise[:9] + b"\xff" * 100):
-        with pytest.raises(CorruptError, match="here: expected a zstd frame"):
-            beginning(data, 48, 3200, "here")
-    with pytest.raises(CorruptError, match="expected 3200 bytes, found 10"):
-        beginning(noise[:20], 48, 3200, "here")
-
-
-@pytest.mark.parametrize("size", [4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 8 * MIB, 9 * MIB + 7])
-def test_large_output_comes_back_in_steps(size: int) -> None:
-    raw = (b"".join(digest(b"%d" % n) for n in range(1000)) * (size // 32_000 + 1))[:size]
-    data = compress(raw, 1)
-    assert decompress(data, size, "here") == raw
-    for damaged in (data[:-1], data[: len(data) // 2], data + b"x"):
-        with pytest.raises(CorruptError, match="here"):
-            decompress(damaged, size, "here")
-
-
-def test_large_output_is_held_once() -> None:
-    data = compress(bytes(64 * MIB), 1)
-    tracemalloc.start()
-    try:
-        decompress(data, 64 * MIB, "here")
-        assert tracemalloc.get_traced_memory()[1] < 90 * MIB
-    finally:
-        tracemalloc.stop()
 
 
 # Indexes
