@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_beginning_of_what_is_no_frame_is_refused() -> None:
         beginning(noise[:20], 48, 3200, "here")
 
 
-@pytest.mark.parametrize("size", [4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 8 * MIB, 9 * MIB + 7])
+@pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, 2 * MIB, 9 * MIB + 7])
 def test_large_output_comes_back_in_steps(size: int) -> None:
     raw = (b"".join(digest(b"%d" % n) for n in range(1000)) * (size // 32_000 + 1))[:size]
     data = compress(raw, 1)
@@ -52,11 +53,27 @@ def test_large_output_comes_back_in_steps(size: int) -> None:
             decompress(damaged, size, "here")
 
 
-def test_large_output_is_held_once() -> None:
-    data = compress(bytes(64 * MIB), 1)
+def peak(data: bytes, size: int) -> int:
+    """Bytes of memory that unfolding takes at most, or refusing to."""
     tracemalloc.start()
     try:
-        decompress(data, 64 * MIB, "here")
-        assert tracemalloc.get_traced_memory()[1] < 90 * MIB
+        with contextlib.suppress(CorruptError):
+            decompress(data, size, "here")
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_large_output_is_held_once() -> None:
+    assert peak(compress(bytes(64 * MIB), 1), 64 * MIB) < 90 * MIB
+
+
+@pytest.mark.parametrize("stated", [MIB - 1, MIB, MIB + 1, 3 * MIB + 5])
+def test_a_frame_that_holds_more_than_it_says_is_refused_in_little_memory(stated: int) -> None:
+    data = bytearray(compress(bytes(64 * MIB), 1))
+    # Magic, descriptor and window come before the size (RFC 8878).
+    assert data[6:10] == (64 * MIB).to_bytes(4, "little")
+    data[6:10] = stated.to_bytes(4, "little")
+    assert peak(bytes(data), stated) < 3 * stated
+    with pytest.raises(CorruptError, match="here"):
+        decompress(bytes(data), stated, "here")

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Final
 
+from transit.config import MIB
 from transit.errors import CorruptError
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
 else:
     from backports.zstd import ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_info
-
-# Output of one step: asked for all of it at once, zstd holds large output twice for a moment.
-_STEP_BYTES: Final = 4 * 1024 * 1024
 
 
 def compress(data: bytes, level: int) -> bytes:
@@ -31,8 +28,8 @@ def decompress(data: bytes, raw_bytes: int, place: str) -> bytes:
     """The `raw_bytes` bytes in `data`; `CorruptError` when it is anything else."""
     decompressor = _decompressor(data, raw_bytes, place)
     try:
-        raw = decompressor.decompress(data, min(raw_bytes, _STEP_BYTES))
-        if raw_bytes > _STEP_BYTES:
+        raw = decompressor.decompress(data, min(raw_bytes, MIB))
+        if not decompressor.eof:
             raw = _with_the_rest(raw, decompressor, raw_bytes)
     except ZstdError as error:
         raise CorruptError(place, expected="a zstd frame", found=str(error)) from None
@@ -65,13 +62,12 @@ def _decompressor(data: bytes, raw_bytes: int, place: str) -> ZstdDecompressor:
     return ZstdDecompressor()
 
 
-def _with_the_rest(first: bytes, decompressor: ZstdDecompressor, raw_bytes: int) -> bytes:
+def _with_the_rest(part: bytes, decompressor: ZstdDecompressor, raw_bytes: int) -> bytes:
+    """`part` and what comes after it, in steps: at once, zstd would hold all of it twice."""
     raw = io.BytesIO()
-    raw.write(first)
-    while not decompressor.eof and raw.tell() < raw_bytes:
-        part = decompressor.decompress(b"", min(raw_bytes - raw.tell(), _STEP_BYTES))
-        if not part:
-            # The data ended before the frame did.
-            break
+    while part:
         raw.write(part)
+        # Nothing comes when the frame ended, was cut, or holds more than it says.
+        left = min(raw_bytes - raw.tell(), MIB)
+        part = b"" if decompressor.eof else decompressor.decompress(b"", left)
     return raw.getvalue()
