@@ -17,7 +17,6 @@ from transit.format.record import CHUNK, Columns, encode_chunk, encode_headers
 from transit.format.segment import (
     HEADER,
     INDEX,
-    SHARED_BYTES_MAX,
     STORED,
     ZSTD,
     Block,
@@ -31,6 +30,7 @@ from transit.format.segment import (
 
 STORE = bytes(range(16))
 MIB = 1024 * 1024
+SHARED_BYTES_MAX = 8 * MIB
 LARGE = SHARED_BYTES_MAX + 1
 LEVELS = [None, 1]
 
@@ -109,6 +109,14 @@ def test_a_large_block_of_headers_is_refused(level: int | None) -> None:
         else:
             found = f"1 of {LARGE} bytes, {room} before the payload"
             assert refused(entry, stored).found == found
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_large_block_of_nothing_but_headers_is_refused(level: int | None) -> None:
+    room = LARGE - CHUNK.size
+    raw = CHUNK.pack(3, 0, 1, 0, 0, 0, 0, 5, 0, room, 0) + bytes(room)
+    entry, stored = encode_block(raw, 32, level)
+    assert refused(entry, stored).found == f"1 of {LARGE} bytes, {room} before the payload"
 
 
 @pytest.mark.parametrize("level", LEVELS)
