@@ -183,6 +183,13 @@ def test_an_index_has_at_most_a_row_and_two_keys_a_record(level: int | None) -> 
         decode_index(footer, stored, "here")
     assert caught.value.place == "here, index"
     assert (caught.value.expected, caught.value.found) == ("at most 620 bytes", "688")
+    for extents, names, found in ((10, 0, "10 and 0"), (0, 19, "0 and 19")):
+        footer, stored = footer_of(encode_index(rows(extents), keys[:names]), 9, level)
+        with pytest.raises(CorruptError) as caught:
+            decode_index(footer, stored, "here")
+        assert (caught.value.expected, caught.value.found) == (
+            "extents and keys of 9 records", found,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("level", LEVELS)

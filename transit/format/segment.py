@@ -209,7 +209,7 @@ def _beginning(entry: Block, stored: bytes, size: int, place: str) -> bytes:
 def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
     """Refuse a block of `raw_bytes` whose first chunk is not one record of that size."""
     chunk = Chunk(header, 0, place, raw_bytes)
-    room = chunk.end - chunk.payload_bytes - CHUNK.size
+    room = chunk.payloads_at - CHUNK.size
     # Headers of a record are one entry of a JSON array; before them may be its size and its entry.
     if chunk.count != 1 or chunk.end != raw_bytes or room > HEADER_BYTES_MAX + 2 + 8:
         raise CorruptError(
@@ -313,7 +313,15 @@ def decode_index(footer: Footer, stored: bytes, place: str) -> SegmentIndex:
         raise CorruptError(place, expected=f"at most {most} bytes", found=str(entry.raw_bytes))
     if entry.raw_bytes > SHARED_BYTES_MAX:
         _check_index(_beginning(entry, stored, INDEX.size, at), entry.raw_bytes, place)
-    return SegmentIndex(_unfolded(entry, stored, at), place)
+    index = SegmentIndex(_unfolded(entry, stored, at), place)
+    extents, keys = len(index.streams), len(index.keys)
+    if extents > footer.records or keys > _KEYS_A_RECORD * footer.records:
+        raise CorruptError(
+            place,
+            expected=f"extents and keys of {footer.records} records",
+            found=f"{extents} and {keys}",
+        )
+    return index
 
 
 def _check_index(head: bytes, size: int, place: str) -> tuple[int, int]:
