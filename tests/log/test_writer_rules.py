@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from transit.format.frame import END
 from transit.log.blocks import BlockCache
 from transit.log.recover import scan
 from transit.log.wal import Wal
+from transit.testing.resources import open_files
 
 PATIENT = transit.Settings(flush_interval_ms=60_000)
 
@@ -125,10 +125,9 @@ def test_a_store_with_more_segments_than_open_files_is_read(tmp_path: Path) -> N
             stream.append(b"%d" % number)
             log.seal()
     with transit.open(tmp_path / "s", mode="read") as log:
-        before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+        before = open_files()
         assert len(list(log.stream("s"))) == 40
-        after = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
-        assert after - before <= 2
+        assert len(open_files() - before) <= 2
 
 
 def test_a_list_changed_by_another_thread_does_not_reach_the_frame(tmp_path: Path) -> None:

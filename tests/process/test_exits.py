@@ -6,7 +6,6 @@ However a process ends, what it acknowledged is there, and the next one gets the
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 
 import transit
 from transit.engine.background import Worker
+from transit.testing.resources import open_files
 
 Run = Callable[..., str]
 QUICK = transit.Settings(lock_timeout_s=5.0, flush_interval_ms=5)
@@ -137,14 +137,10 @@ def drop(holder: list[object]) -> None:
     collect()
 
 
-def descriptors() -> int:
-    """How many files this process has open."""
+def in_use() -> set[object]:
+    """The files and the threads that this process has, once what was forgotten is gone."""
     collect()
-    return len(os.listdir("/proc/self/fd"))
-
-
-def _threads() -> int:
-    return sum(thread.name.startswith("transit-") for thread in threading.enumerate())
+    return {*open_files(), *threading.enumerate()}
 
 
 def _use(log: transit.Log) -> None:
@@ -165,10 +161,10 @@ def _cycle(log: transit.Log) -> None:
 def test_a_forgotten_store_is_closed_with_a_warning_and_leaves_no_lock_thread_or_file(
     path: Path, mode: str, make: Callable[[transit.Log], object]
 ) -> None:
-    before = (_threads(), descriptors())
+    before = in_use()
     with pytest.warns(ResourceWarning, match="was not closed"):
         drop([forgotten(path, mode, make)])
-    assert (_threads(), descriptors()) == before
+    assert in_use() - before == set()
     with transit.open(path, settings=QUICK) as log:
         assert [record.payload for record in log.stream("s")] == [b"x", b"y"]
 
@@ -188,13 +184,13 @@ def test_a_stream_keeps_its_store_open_and_lets_it_go_at_last(path: Path) -> Non
 def test_a_forgotten_reader_is_let_go_without_a_word(path: Path) -> None:
     with transit.open(path, durability="os") as log:
         log.create("s").append(b"x")
-    before = descriptors()
+    before = in_use()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         held = [forgotten(path, "read", lambda log: (log, log.stream("s"), log.stream("s").tail()))]
-        assert descriptors() > before
+        assert in_use() - before
         drop(held)
-    assert descriptors() == before
+    assert in_use() - before == set()
 
 
 def test_a_store_forgotten_by_a_thread_that_ended_is_closed(path: Path) -> None:

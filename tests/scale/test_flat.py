@@ -23,7 +23,7 @@ def test_lives_of_stores_leave_no_file_thread_or_object_behind(tmp_path: Path) -
     problems = [each for each in resources.grown(warm) if not each.startswith("memory")]
     assert problems == []
     assert warm[-1].threads <= warm[0].threads
-    assert warm[-1].descriptors == warm[0].descriptors
+    assert warm[-1].descriptors <= warm[0].descriptors
 
 
 def test_one_store_used_for_long_opens_no_more_files_and_threads(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ when caches and the allocator have come to rest, and may not rise by more than i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import random
@@ -59,6 +60,19 @@ def sample(start: float) -> Sample:
         threads=len(os.listdir("/proc/self/task")),
         objects=sum(held().values()),
     )
+
+
+def open_files() -> set[tuple[int, str]]:
+    """The files this process has open: each descriptor, and what it leads to.
+
+    What one moment has beyond an earlier one was opened in between, whatever else was closed.
+    """
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        # The folder just listed is closed by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))
+    return found
 
 
 def held() -> Counter[str]:
