@@ -216,10 +216,16 @@ class Catalog:
         self._stale = False
 
     def take_segments(self, segments: list[Segment]) -> None:
-        """Add segments the chain has committed, in place of the WALs they were made from."""
+        """Add segments the chain has committed, in place of the WALs they were made from.
+
+        A WAL goes only when it was read to its end: its writer goes by what was read of it.
+        """
         with self.changing:
             taken = (*self.view.segments, *segments)
             covered = taken[-1].ref.lsn[1] if taken else -1
+            for wal in self.view.wals:
+                if wal.first_lsn <= covered:
+                    self.read_frames(wal)
             self.view = View(taken, tuple(w for w in self.view.wals if w.first_lsn > covered))
 
     def segment(self, ref: SegmentRef, commit: int) -> Segment:
