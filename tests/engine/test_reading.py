@@ -199,7 +199,7 @@ def test_tail_ends_after_the_timeout_without_a_record(log: Log) -> None:
     stream = filled(log, "s", b"0")
     began = time.monotonic()
     assert list(stream.tail(timeout=0.2)) == []
-    assert 0.15 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.15
 
 
 def test_tail_of_a_branch_gives_inherited_records_then_own_ones(log: Log) -> None:
