@@ -12,7 +12,7 @@ from transit.errors import CorruptError
 from transit.format.frame import WAL_HEADER, encode_wal_header
 from transit.format.names import wal_name
 from transit.log.blocks import BlockCache
-from transit.log.wal import Wal
+from transit.log.wal import StreamChunks, Wal
 
 STORE = bytes(range(16))
 
@@ -61,3 +61,19 @@ def test_a_reader_that_comes_before_the_header_does_not_call_the_file_damaged(
             assert raced == [b""]
             # Looked at again, it is there.
             assert [record.payload for record in reader.stream("s")] == [b"written"]
+
+
+def test_a_stream_is_in_the_index_only_with_a_row(tmp_path: Path) -> None:
+    """Readers ask without a lock where the last row is."""
+
+    class Watched(dict[int, StreamChunks]):
+        def __setitem__(self, stream: int, chunks: StreamChunks) -> None:
+            assert (list(chunks.firsts), list(chunks.positions)) == ([0], [64])
+            super().__setitem__(stream, chunks)
+
+    wal = Wal.create(str(tmp_path), STORE, 7, BlockCache(0))
+    wal.index = Watched()
+    wal.note(5, 0, 64)
+    wal.note(5, 3, 128)
+    chunks = wal.index[5]
+    assert (list(chunks.firsts), list(chunks.positions)) == ([0, 3], [64, 128])

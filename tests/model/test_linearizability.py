@@ -168,6 +168,8 @@ def test_calls_of_processes_are_linearizable_and_readers_see_a_first_part() -> N
         ("stale_length", "os", "exclusive"),
         ("stale_length", "memory", "exclusive"),
         ("shared_look_skipped", "os", "shared"),
+        ("made_known_late", "os", "exclusive"),
+        ("made_known_late", "memory", "exclusive"),
     ],
 )
 def test_planted_bug_is_found(name: str, durability: str, mode: str) -> None:

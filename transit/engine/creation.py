@@ -50,8 +50,7 @@ class Staging:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._catalog = handle.catalog
-        self._created: list[LineageRecord] = []
-        self._states: list[StreamState] = []
+        self._created: list[StreamState] = []
         self._names: set[str] = set()
         self._pending: dict[int, Pending] = {}
         self._first_id = self._catalog.lineage_state().next_offset
@@ -62,8 +61,7 @@ class Staging:
             raise AlreadyExistsError(f"stream {record.name!r} exists")
         state = StreamState(self._first_id + len(self._created), record)
         self._names.add(record.name)
-        self._created.append(record)
-        self._states.append(state)
+        self._created.append(state)
         return state
 
     def branch(
@@ -123,7 +121,7 @@ class Staging:
             if pending is not None and record.fork >= pending.state.next_offset:
                 return pending.timestamps[record.fork - pending.state.next_offset]
             if record.parent >= self._first_id:
-                return self._last_timestamp(self._states[record.parent - self._first_id])
+                return self._last_timestamp(self._created[record.parent - self._first_id])
             source = self._catalog.graph.origin(record.parent, record.fork)
         elif isinstance(record, Merge):
             source = (record.plan[-3], record.plan[-2] + record.plan[-1] - 1)
@@ -135,7 +133,7 @@ class Staging:
         groups = []
         writer = self._handle.writer
         if self._created:
-            payloads = [encode_lineage(record) for record in self._created]
+            payloads = [encode_lineage(state.record) for state in self._created]
             state = self._catalog.lineage_state()
             columns = Columns(payloads, measure(payloads), writer.timestamp(state), None)
             groups.append(Group(state, columns))
@@ -146,10 +144,7 @@ class Staging:
             groups.append(Group(pending.state, columns))
         if not groups:
             return None
-        written = writer.commit(groups, self._created)
-        for state in self._states:
-            self._catalog.adopt(state)
-        return written
+        return writer.commit(groups, self._created)
 
 
 def create_stream(

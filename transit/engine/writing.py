@@ -172,7 +172,7 @@ class Writing:
             if state.next_offset == 0:
                 payload = encode_lineage(LINEAGE_RECORD)
                 columns = Columns([payload], len(payload), time.time_ns(), None)
-                self.writer.commit([Group(state, columns)], [LINEAGE_RECORD])
+                self.writer.commit([Group(state, columns)], [state])
         self.writer.sync()
 
     def submit(self, written: Written, result: object, future: Future[Any]) -> None:

@@ -13,7 +13,7 @@ import os
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from transit.disk import File, sync_folder
@@ -51,9 +51,9 @@ class StreamChunks:
 
     __slots__ = ("firsts", "positions")
 
-    def __init__(self) -> None:
-        self.firsts = array("Q")
-        self.positions = array("Q")
+    def __init__(self, first: int, position: int) -> None:
+        self.firsts = array("Q", (first,))
+        self.positions = array("Q", (position,))
 
 
 class Wal:
@@ -164,11 +164,17 @@ class Wal:
     def note(self, stream: int, first: int, position: int) -> None:
         """Index the chunk of `stream` that starts at offset `first` in the frame at `position`."""
         chunks = self.index.get(stream)
+        # Readers look without a lock: what they find must have a row, and a row a position.
         if chunks is None:
-            chunks = self.index[stream] = StreamChunks()
-        # Readers look at firsts without a lock: by then the position must be there.
-        chunks.positions.append(position)
-        chunks.firsts.append(first)
+            self.index[stream] = StreamChunks(first, position)
+        else:
+            chunks.positions.append(position)
+            chunks.firsts.append(first)
+
+    def note_all(self, chunks: Iterable[tuple[int, int]], position: int) -> None:
+        """`note` each of `chunks`, (stream, first offset), of the frame at `position`."""
+        for stream, first in chunks:
+            self.note(stream, first, position)
 
     def sync(self) -> None:
         """Make everything before the tail of this moment durable."""

@@ -31,7 +31,6 @@ from transit.errors import (
     TransitError,
 )
 from transit.format.frame import END, MARK
-from transit.format.lineage import LineageRecord
 from transit.format.names import WAL_DIR, wal_name
 from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
 from transit.log.catalog import Catalog, StreamState
@@ -329,7 +328,7 @@ class Writer:
         wal = self._next_wal_if_full()
         frame = self._encode(groups)
         try:
-            self._write(frame, wal)
+            wal.note_all(frame.chunks, wal.append(frame.parts, frame.records))
             for state in waiting:
                 state.waiting.clear()
             self._waiting.clear()
@@ -338,22 +337,25 @@ class Writer:
             self._write_failed(wal, error)
             raise
 
-    def commit(self, groups: Sequence[Group], created: Sequence[LineageRecord] = ()) -> Written:
+    def commit(self, groups: Sequence[Group], created: Sequence[StreamState] = ()) -> Written:
         """Write `groups` as one frame, in a turn and after `prepare`; where it ends.
 
-        created: the lineage records among them, which come first, for stream 0.
+        created: the streams whose lineage records are among them.
         """
         wal = self.wal
-        first_id = groups[0].state.next_offset if created else 0
         frame = self._encode([(group.state.next_offset, group) for group in groups])
         states = [group.state for group in groups]
         stops = [group.state.next_offset + len(group.columns.payloads) for group in groups]
         times = (group.columns.timestamps for group in groups)
         lasts = [each if isinstance(each, int) else each[-1] for each in times]
         try:
-            self._write(frame, wal)
-            for stream_id, record in enumerate(created, first_id):
-                self._catalog.note_stream(wal, stream_id, record)
+            position = wal.append(frame.parts, frame.records)
+            for state in created:
+                # First: whoever finds the stream from here on must not make a state of their own.
+                self._catalog.adopt(state)
+            wal.note_all(frame.chunks, position)
+            for state in created:
+                self._catalog.note_stream(wal, state.id, state.record)
             set_all(states, "last_timestamp", lasts)
             set_all(states, "next_offset", stops)
         except BaseException as error:
@@ -376,11 +378,6 @@ class Writer:
                 f"{self._settings.frame_bytes_max}"
             )
         return Frame(parts, records, [(group.state.id, first) for first, group in groups])
-
-    def _write(self, frame: Frame, wal: Wal) -> None:
-        position = wal.append(frame.parts, frame.records)
-        for stream_id, first in frame.chunks:
-            wal.note(stream_id, first, position)
 
     def _write_failed(self, wal: Wal, error: BaseException) -> None:
         if isinstance(error, InvalidInputError):

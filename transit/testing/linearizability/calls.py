@@ -6,18 +6,19 @@ after each call, of the clock that all processes of a machine share, and what ca
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import transit
-from transit.errors import ConflictError, OffsetError
+from transit.errors import AlreadyExistsError, ConflictError, NotFoundError, OffsetError
 from transit.testing.linearizability.checker import CONFLICT, NONE, Call, Contents, Result, Verb
 
 WRITES: Final = ("append", "append", "append", "expect", "expect", "many", "batch", "submit")
 LOOKS: Final = ("read", "read", "length", "last", "tail", "columns")
-FORKS: Final = ("fork", "fork_at", "merge", "seal")
+FORKS: Final = ("fork", "fork_at", "merge", "seal", "meet")
 Noted = list[tuple[str, Call]]
 """Calls, each with the name of its stream."""
 
@@ -215,6 +216,18 @@ class Caller:
         for each in self._names:
             part = _texts(record for record in records if record.origin.stream == each)
             self.calls.append((each, Call(self._who, "fork", called, returned, part)))
+
+    def _meet(self, name: str) -> None:
+        """An append to a stream that whoever comes first makes, while others look for it."""
+        met = f"{name}/met {self._chance.randrange(4)}"
+        while met not in self._streams:
+            try:
+                self._streams[met] = self._log.stream(met)
+            except NotFoundError:
+                if self._chance.random() < 0.2:
+                    with contextlib.suppress(AlreadyExistsError):
+                        self._streams[met] = self._log.create(met, durability=self._durability)
+        self._append(met)
 
     def _seal(self, name: str) -> None:
         self._log.seal()

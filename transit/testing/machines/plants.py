@@ -20,6 +20,7 @@ from transit.engine.rebasing import _Copier
 from transit.engine.stream import Receipt, Stream
 from transit.engine.writing import Writing
 from transit.errors import ConflictError, TransitError
+from transit.format.lineage import LINEAGE_ID
 from transit.lineage import policy
 from transit.lineage.spans import Span, concatenate
 from transit.log.catalog import Catalog, StreamState
@@ -197,6 +198,19 @@ def shared_look_skipped() -> Replaced:
     return Writer, "look", wrong
 
 
+def made_known_late() -> Replaced:
+    """A new stream is found by its name a moment before the state that its maker appends with."""
+    right = Catalog.adopt
+
+    def wrong(catalog: Catalog, state: StreamState) -> None:
+        if state.id == LINEAGE_ID:
+            right(catalog, state)
+        else:
+            threading.Timer(0.0005, right, (catalog, state)).start()
+
+    return Catalog, "adopt", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
@@ -216,6 +230,7 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         condition_looked_at_apart,
         stale_length,
         shared_look_skipped,
+        made_known_late,
     )
 }
 

@@ -18,10 +18,10 @@ from transit.errors import StorageFullError, SyncFailedError, TransitError
 from transit.format import frame
 from transit.format.commit import SegmentRef, encode_format
 from transit.format.frame import FrameHeader
-from transit.format.lineage import LineageRecord
 from transit.format.names import wal_name
 from transit.log import commits, recover, writes
 from transit.log import wal as wals
+from transit.log.catalog import StreamState
 from transit.log.recover import Cut, ScannedFrame
 from transit.log.seal import Sealer, SegmentWriter
 from transit.log.wal import Wal
@@ -233,7 +233,7 @@ def batch_in_two_frames() -> None:
     commit = Writer.commit
 
     def each(
-        writer: Writer, groups: Sequence[Group], created: Sequence[LineageRecord] = ()
+        writer: Writer, groups: Sequence[Group], created: Sequence[StreamState] = ()
     ) -> Written:
         if created or len(groups) < 2:
             return commit(writer, groups, created)

@@ -1,0 +1,64 @@
+"""Threads of one handle that look at the worst moment: while another one's write takes effect."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import transit
+from transit.log.catalog import Catalog
+from transit.log.wal import Wal
+from transit.log.writer import Writer
+
+Looks = dict[str, Callable[[transit.Log], transit.Stream]]
+
+LOOKS: Looks = {
+    "by name": lambda log: log.stream("new"),
+    "among all": lambda log: next(each for each in log.streams() if each.name == "new"),
+    "as a child": lambda log: log.lineage.children(log.stream("s"))[0],
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_a_stream_found_while_it_is_made_is_the_one_that_is_made(
+    path: Path, mode: str, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[transit.Stream] = []
+
+    def try_to_find() -> None:
+        with contextlib.suppress(transit.NotFoundError, StopIteration, IndexError):
+            found.append(LOOKS[look](log))
+
+    def then_look(step: Callable[..., None]) -> Callable[..., None]:
+        def stepped(*arguments: object) -> None:
+            step(*arguments)
+            thread = threading.Thread(target=try_to_find)
+            thread.start()
+            # In mode "shared" who looks waits for the turn to end.
+            thread.join(0.2 if mode == "shared" else 60)
+            threads.append(thread)
+
+        return stepped
+
+    threads: list[threading.Thread] = []
+    with transit.open(path, mode=mode, durability="os") as log:
+        parent = log.create("s")
+        parent.append(b"0")
+        with monkeypatch.context() as patches:
+            patches.setattr(Wal, "note", then_look(Wal.note))
+            patches.setattr(Catalog, "note_stream", then_look(Catalog.note_stream))
+            patches.setattr(Writer, "_announce", then_look(Writer._announce))
+            made = parent.branch("new")
+        for thread in threads:
+            thread.join(60)
+        assert found
+        streams = [made, *found]
+        offsets = [stream.append(b"x").offset for stream in streams]
+        assert offsets == list(range(1, 1 + len(streams)))
+        assert {len(stream) for stream in streams} == {1 + len(streams)}
+        assert log.verify().ok
