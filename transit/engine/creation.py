@@ -162,7 +162,7 @@ def create_stream(
         staging = Staging(handle)
         state = staging.create(record)
         written = staging.commit()
-    acknowledge(handle, written, level)
+    handle.acknowledge(written, level)
     return state
 
 
@@ -183,14 +183,8 @@ def create_branch(
         staging = Staging(handle)
         state = staging.branch(parent, name, at, metadata)
         written = staging.commit()
-    acknowledge(handle, written, level)
+    handle.acknowledge(written, level)
     return state
-
-
-def acknowledge(handle: Handle, written: Written | None, level: int) -> None:
-    """Make what a staging wrote, if anything, as durable as asked."""
-    if written is not None:
-        handle.acknowledge(written, level)
 
 
 def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from transit.engine.creation import Staging, acknowledge
+from transit.engine.creation import Staging
 from transit.engine.handle import Handle
 from transit.errors import CorruptError, InvalidInputError, OffsetError
 from transit.format.lineage import Root
@@ -55,7 +55,9 @@ class Cursor:
         return int(payload)
 
     def advance(self, position: int, *, durability: str | None = None) -> None:
-        """Move to `position`; staying is allowed and writes nothing.
+        """Move to `position`, and return when that is as durable as asked.
+
+        Staying is allowed and writes nothing.
 
         `OffsetError` for a position behind the cursor or past the stream's next offset.
         """
@@ -74,13 +76,14 @@ class Cursor:
                     f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
                     f"it cannot move to {position}"
                 )
-            if position == now:
-                return
-            staging = Staging(handle)
-            if stream_id is None:
-                places = staging.create(Root(name=self._stream_name))
-            else:
-                places = catalog.state(stream_id)
-            staging.append(places, str(position).encode(), b"", None, None)
-            written = staging.commit()
-        acknowledge(handle, written, level)
+            written = None
+            if position != now:
+                staging = Staging(handle)
+                if stream_id is None:
+                    places = staging.create(Root(name=self._stream_name))
+                else:
+                    places = catalog.state(stream_id)
+                staging.append(places, str(position).encode(), b"", None, None)
+                written = staging.commit()
+        # Where it stands already may have been written with less.
+        handle.acknowledge(written, level)

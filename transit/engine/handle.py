@@ -215,10 +215,13 @@ class Handle:
             self.tiering.publisher.check()
         return level
 
-    def acknowledge(self, written: Written, level: int) -> Durability:
-        """Make what was written as durable as asked; what was reached."""
+    def acknowledge(self, written: Written | None, level: int) -> Durability:
+        """Make what was written, None: everything so far, as durable as asked; what was reached."""
         if level < 2:
             return "os"
+        if written is None:
+            with self.writer.lock, self.writer.turn:
+                written = Written(self.writer.wal, self.writer.wal.tail)
         if level == 3:
             self.tiering.reach(written.wal.next_lsn)
             return "tiered"

@@ -255,7 +255,8 @@ class Log:
 
         parents: streams, at their heads of this moment, or positions. base: None finds the nearest
         common ancestor; `MergeBaseError` when the given one is none. params: what the policy takes.
-        merge_id: the same id again returns the stream it made; None: a digest of all the rest.
+        merge_id: the same id again returns the stream it made, once that is as durable as asked;
+        None: a digest of all the rest.
         """
         handle = self._handle
         handle.writer.check()
@@ -264,6 +265,7 @@ class Log:
             merge_id = check_name(merge_id, "merge id")
             made = handle.catalog.find_merge(merge_id)
             if made is not None and handle.catalog.record(made).name == name:
+                handle.acknowledge(None, handle.level_of(durability))
                 return Stream(handle, handle.catalog.state(made))
         worked = self._work_out(parents, policy, base, params)
         return Stream(handle, create_merge(handle, name, worked, merge_id, metadata, durability))

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from transit.engine.creation import Staging, acknowledge
+from transit.engine.creation import Staging
 from transit.engine.handle import Handle
 from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
 from transit.format.digest import digest
@@ -251,11 +251,13 @@ def create_merge(
             state = catalog.state(existing)
             if state.name != name:
                 raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
-            return state
-        staging = Staging(handle)
-        state = staging.create(record)
-        written = staging.commit()
-    acknowledge(handle, written, level)
+            written = None
+        else:
+            staging = Staging(handle)
+            state = staging.create(record)
+            written = staging.commit()
+    # What is there already may have been written with less.
+    handle.acknowledge(written, level)
     return state
 
 

@@ -29,6 +29,7 @@ from transit.testing.crash.steps import (
     Evict,
     MakeStore,
     Merge,
+    MergeAgain,
     MoveCursor,
     OpenStore,
     Publish,
@@ -141,10 +142,12 @@ def lineage(seed: int) -> History:
     author.do(author.one("try-1", "local"), author.many("try-2", 3, "os"))
     author.do(author.batch(["task", "try-1", "try-2"], "local", new="notes"))
     author.do(Merge("joined", ("try-1", "try-2"), "append", {}, "local"))
-    author.do(Merge("picked", ("try-1", "try-2"), "select", {"selected": "try-2"}, "os"))
+    for merge, durability in ((Merge, "os"), (MergeAgain, "local")):
+        author.do(merge("picked", ("try-1", "try-2"), "select", {"selected": "try-2"}, durability))
     author.do(author.one("joined", "local"), BranchOff("joined", "again", 4, "os"))
     author.do(Merge("mixed", ("again", "joined"), "interleave", {}, "local"))
-    author.do(MoveCursor("task", "reader", 2, "os"), MoveCursor("task", "reader", 4, "local"))
+    author.do(MoveCursor("task", "reader", 2, "os"), MoveCursor("task", "reader", 2, "local"))
+    author.do(MoveCursor("task", "reader", 4, "os"))
     author.do(
         author.batch(["mixed", "again"], "os"), Merge("end", ("mixed", "task"), "base", {}, "os")
     )

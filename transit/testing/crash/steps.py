@@ -299,8 +299,18 @@ class Merge(Step):
 
 
 @dataclass(frozen=True)
+class MergeAgain(Merge):
+    """The same merge asked for once more: it is there already, perhaps not as durable as now."""
+
+    @property
+    def adds(self) -> Added:
+        """As `Step`."""
+        return Added()
+
+
+@dataclass(frozen=True)
 class MoveCursor(Step):
-    """A cursor moved forward."""
+    """A cursor moved forward, or not at all."""
 
     stream: str
     cursor: str
