@@ -6,10 +6,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import transit
+from transit.engine.tiering import Tiering
+from transit.engine.writing import Writing
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
 from transit.log.writer import Writer
@@ -62,3 +65,37 @@ def test_a_stream_found_while_it_is_made_is_the_one_that_is_made(
         assert offsets == list(range(1, 1 + len(streams)))
         assert {len(stream) for stream in streams} == {1 + len(streams)}
         assert log.verify().ok
+
+
+def test_a_record_submitted_while_the_store_closes_has_a_future_that_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = Writing.submit
+
+    def after_closing(writing: Writing, *arguments: Any) -> None:
+        log.close()
+        submit(writing, *arguments)
+
+    log = transit.open(path)
+    stream = log.create("s")
+    monkeypatch.setattr(Writing, "submit", after_closing)
+    assert stream.submit(b"x", durability="local").result(timeout=10).offset == 0
+    with transit.open(path, mode="read") as reader:
+        assert reader.stream("s")[0].payload == b"x"
+
+
+def test_a_record_submitted_as_tiered_while_the_store_closes_is_told_that_it_is_not(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = Tiering.submit
+
+    def after_closing(tiering: Tiering, *arguments: Any) -> None:
+        log.close()
+        submit(tiering, *arguments)
+
+    log = transit.open(path, remote=tmp_path / "remote")
+    stream = log.create("s")
+    monkeypatch.setattr(Tiering, "submit", after_closing)
+    future = stream.submit(b"x", durability="tiered")
+    with pytest.raises(transit.ClosedError):
+        future.result(timeout=10)

@@ -8,13 +8,13 @@ Without anything to publish no request is made.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from transit.config import Settings
 from transit.engine.background import Worker
+from transit.engine.promises import Promises
 from transit.errors import ClosedError, TransitError
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
@@ -38,12 +38,6 @@ class Published(msgspec.Struct, frozen=True):
     head: str
 
 
-class _Submitted(NamedTuple):
-    lsn: int
-    future: Future[Any]
-    result: object
-
-
 class Tiering:
     """Publishes for one open store. Safe for threads."""
 
@@ -57,7 +51,7 @@ class Tiering:
         self._writer = writer
         self._sealer = sealer
         self._settings = settings
-        self._submitted: deque[_Submitted] = deque()
+        self._promises = Promises(self._is_published, _closed)
         # Whoever waits for it finds, more often than not, that the round before covered it too.
         self._turn = threading.Lock()
         self._worker: Worker | None = None
@@ -109,7 +103,7 @@ class Tiering:
 
     def submit(self, lsn: int, result: object, future: Future[Any]) -> None:
         """Resolve `future` with `result` once every record before `lsn` is in the remote."""
-        self._submitted.append(_Submitted(lsn, future, result))
+        self._promises.add(lsn, result, future)
         self._wake()
 
     def consider(self) -> None:
@@ -133,7 +127,7 @@ class Tiering:
 
     def _work(self) -> None:
         # Whatever is submitted from here on waits for the next round.
-        count = len(self._submitted)
+        count = len(self._promises)
         error: TransitError | None = None
         try:
             if self.is_behind:
@@ -144,23 +138,10 @@ class Tiering:
             # Nobody foresaw it, and nobody else would tell those who wait.
             self._fail(failure)
             error = self.error
-        self._resolve_all(count, error)
+        self._promises.settle(count, error)
 
-    def _resolve_all(self, count: int, error: TransitError | None) -> None:
-        for _ in range(count):
-            try:
-                submitted = self._submitted.popleft()
-            except IndexError:
-                return
-            self._resolve(submitted, error)
-
-    def _resolve(self, submitted: _Submitted, error: TransitError | None) -> None:
-        if not submitted.future.set_running_or_notify_cancel():
-            return
-        if self.publisher.published_lsn >= submitted.lsn:
-            submitted.future.set_result(submitted.result)
-        else:
-            submitted.future.set_exception(error or ClosedError("the store was closed"))
+    def _is_published(self, lsn: int) -> bool:
+        return self.publisher.published_lsn >= lsn
 
     def _fail(self, error: BaseException) -> None:
         self.error = TransitError(f"publishing failed: {str(error) or type(error).__name__}")
@@ -170,4 +151,8 @@ class Tiering:
         if self._worker is not None:
             # Its round may hang on a remote that is away. It writes nothing here any more.
             self._worker.stop(_JOIN_S)
-        self._resolve_all(len(self._submitted), self.error)
+        self._promises.end(self.error)
+
+
+def _closed() -> ClosedError:
+    return ClosedError("the store was closed")

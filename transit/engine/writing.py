@@ -1,7 +1,7 @@
 """What a handle that writes has beyond one that reads: locks, writer, sealer and threads.
 
-Owns the order of opening and closing them, and the futures of submitted appends. Holds no reference
-to the handle, so that a store its user forgot is still collected, and then closed.
+Owns the order of opening and closing them. Holds no reference to the handle, so that a store its
+user forgot is still collected, and then closed.
 
 Closing, in order: everything is made durable; the writer refuses; the threads end; the locks go.
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transit.config import Mode, Settings
 from transit.disk import make_folder
 from transit.engine.background import Worker
 from transit.engine.opening import Locks, make_store, read_store_id, sync_names, tidy_up
+from transit.engine.promises import Promises
 from transit.engine.switching import check_not_rebasing, finish_rebase
 from transit.engine.tiering import Tiering
 from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitError
@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-class _Submitted(NamedTuple):
-    written: Written
-    future: Future[Any]
-    result: object
-
-
 class Writing:
     """The writing side of one open store."""
 
@@ -54,7 +48,7 @@ class Writing:
     ) -> None:
         self._root = root
         self._settings = settings
-        self._submitted: deque[_Submitted] = deque()
+        self._promises = Promises(_is_durable, self._closed)
         self._flushing = threading.Lock()
         self.tiering: Tiering | None = None
         self._adopted = 0
@@ -177,7 +171,7 @@ class Writing:
 
     def submit(self, written: Written, result: object, future: Future[Any]) -> None:
         """Resolve `future` with `result` once what was written is durable."""
-        self._submitted.append(_Submitted(written, future, result))
+        self._promises.add(written, result, future)
         if self._flusher is not None:
             self._flusher.hurry()
 
@@ -188,7 +182,7 @@ class Writing:
 
     def _flush(self) -> None:
         # Whatever is submitted from here on waits for the next round.
-        count = len(self._submitted)
+        count = len(self._promises)
         error: TransitError | None = None
         try:
             interval = self._settings.seal_interval_s
@@ -199,19 +193,9 @@ class Writing:
                 self.tiering.consider()
         except TransitError as failure:
             error = failure
-        for _ in range(count):
-            self._resolve(self._submitted.popleft(), error)
+        self._promises.settle(count, error)
         if error is not None:
             raise error
-
-    def _resolve(self, submitted: _Submitted, error: TransitError | None) -> None:
-        wal, stop = submitted.written
-        if not submitted.future.set_running_or_notify_cancel():
-            return
-        if wal.durable >= stop:
-            submitted.future.set_result(submitted.result)
-        else:
-            submitted.future.set_exception(error or self._closed())
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"{self._root}: this store handle is closed")
@@ -243,11 +227,14 @@ class Writing:
             self._stop()
             # From here on nobody seals, whoever still wants to: the locks go.
             self.sealer.stop()
-            while self._submitted:
-                self._resolve(self._submitted.popleft(), None)
+            self._promises.end(None)
             self._locks.close()
 
     def abandon(self, message: str) -> None:
         """Make this side unusable in a child made by fork(); the parent's is not touched."""
         self.writer.abandon(lambda: ForkedError(message))
         self._locks.close()
+
+
+def _is_durable(written: Written) -> bool:
+    return written.wal.durable >= written.stop
