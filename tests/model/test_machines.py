@@ -34,6 +34,7 @@ FOUND_BY = {
     "clock_steps_back": Alone,
     "closing_forgets": Alone,
     "others_not_read": Alone,
+    "wal_dropped_unread": Alone,
     "nothing_adopted": Tiered,
     "fence_forgotten": Tiered,
     "rebase_onto_their_head": Tiered,

@@ -35,6 +35,19 @@ class Lives(World):
         assert after.commits >= before.commits
         self.compare()
 
+    @precondition(lambda self: self.mode == "shared")
+    @step(spot=spots)
+    def seal_unseen(self, spot: int) -> None:
+        """The other handle's sealing thread takes up segments whose records it has not read."""
+        name = self.pick(spot)
+        for payload in (b"sealed", b"sealed as well"):
+            given = self.stream(name).append(payload).timestamp
+            self.model.append(name, payload, given)
+            self.log.seal()
+        for log in self.logs:
+            log._handle.sealer.seal_ended()
+        self.compare()
+
     @step()
     def sync(self) -> None:
         """Everything is durable, and the same."""

@@ -23,7 +23,8 @@ from transit.errors import ConflictError, TransitError
 from transit.format.lineage import LINEAGE_ID
 from transit.lineage import policy
 from transit.lineage.spans import Span, concatenate
-from transit.log.catalog import Catalog, StreamState
+from transit.log.catalog import Catalog, StreamState, View
+from transit.log.segments import Segment
 from transit.log.turns import SharedTurn
 from transit.log.writer import Writer
 from transit.tier.publish import Publisher
@@ -211,6 +212,19 @@ def made_known_late() -> Replaced:
     return Catalog, "adopt", wrong
 
 
+def wal_dropped_unread() -> Replaced:
+    """A WAL file leaves the view when its records are committed, read to its end or not."""
+
+    def wrong(catalog: Catalog, segments: list[Segment]) -> None:
+        with catalog.changing:
+            taken = (*catalog.view.segments, *segments)
+            covered = taken[-1].ref.lsn[1] if taken else -1
+            left = tuple(wal for wal in catalog.view.wals if wal.first_lsn > covered)
+            catalog.view = View(taken, left)
+
+    return Catalog, "take_segments", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
@@ -231,6 +245,7 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         stale_length,
         shared_look_skipped,
         made_known_late,
+        wal_dropped_unread,
     )
 }
 
