@@ -6,12 +6,13 @@ in the folder's index snapshots.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Final
 
 from transit.disk import list_folder, put_if_absent, read_file
-from transit.errors import CorruptError, RetentionGapError, TransitError
+from transit.errors import CorruptError, FormatError, RetentionGapError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.names import (
@@ -61,7 +62,9 @@ class GuideShelf:
             place = os.path.join(self._folder, name)
             data = read_file(place, SNAPSHOT_BYTES_MAX) if found else None
             if data is not None and digest(data) == found:
-                self._take(decode_snapshot(data, self._store_id, place))
+                # Nothing depends on a snapshot: one that is none is done without.
+                with contextlib.suppress(FormatError):
+                    self._take(decode_snapshot(data, self._store_id, place))
 
 
 class NotHere:

@@ -12,7 +12,7 @@ from typing import Final
 
 from transit.disk import make_folder, put_if_absent, read_file
 from transit.errors import TransitError
-from transit.format.commit import IndexRef
+from transit.format.commit import Commit, IndexRef
 from transit.format.digest import digest
 from transit.format.names import INDEX_DIR, index_name
 from transit.format.snapshot import (
@@ -58,9 +58,12 @@ class Snapshots:
 
     def encode(self) -> bytes:
         """A snapshot of all commits so far, of which there is one at least, as it is stored."""
-        commits = self._catalog.commits
-        start = commits.indexed.number if commits.indexed else 0
-        return encode_snapshot(self._snapshot(start, commits.count))
+        catalog = self._catalog
+        with catalog.changing:
+            # Together: other processes' commits are taken up at any time.
+            stop, indexed = catalog.commits.count, catalog.commits.indexed
+            segments = catalog.view.segments
+        return encode_snapshot(self._snapshot(indexed, stop, segments))
 
     def put(self, data: bytes) -> IndexRef:
         """Keep a snapshot in the folder."""
@@ -69,8 +72,11 @@ class Snapshots:
         put_if_absent(self._folder, index_name(name), data)
         return IndexRef(digest=name.hex(), bytes=len(data))
 
-    def _snapshot(self, start: int, stop: int) -> Snapshot:
-        layers = self._layers()
+    def _snapshot(
+        self, indexed: Commit | None, stop: int, segments: tuple[Segment, ...]
+    ) -> Snapshot:
+        start = indexed.number if indexed else 0
+        layers = self._layers(indexed)
         if layers is None:
             layers, start = [], 0
         taken = absorb([layer.last - layer.first + 1 for layer in layers], stop - start)
@@ -79,14 +85,12 @@ class Snapshots:
         if taken:
             start = layers[-taken].first
         kept = tuple(layers[: len(layers) - taken])
-        newest_first = reversed(self._catalog.view.segments)
-        segments = list(takewhile(lambda segment: segment.commit >= start, newest_first))
-        entries = map(_entry, reversed(segments))
+        newest_first = takewhile(lambda segment: segment.commit >= start, reversed(segments))
+        entries = map(_entry, reversed(list(newest_first)))
         return Snapshot(self._catalog.store_id, start, stop - 1, kept, tuple(entries))
 
-    def _layers(self) -> list[Layer] | None:
-        """The snapshots that cover all commits before the last that names one; None: not here."""
-        indexed = self._catalog.commits.indexed
+    def _layers(self, indexed: Commit | None) -> list[Layer] | None:
+        """The snapshots of all commits before `indexed`, which names the last; None: not here."""
         if indexed is None or indexed.index is None:
             return []
         place = os.path.join(self._folder, index_name(bytes.fromhex(indexed.index.digest)))
