@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from transit.testing import resources, scale
+from transit.testing import crowd, resources, scale
 from transit.testing.crash import explore as crash_explore
 from transit.testing.crash import recording_fs
 from transit.testing.damage import explore as damage_explore
@@ -84,6 +84,7 @@ RIGS: Mapping[str, SoakRig] = {
     "remote": remote_faults.soak,
     "model": machines.soak,
     "histories": linearizability_runs.soak,
+    "crowd": crowd.soak,
     "interrupts": interrupted_calls.soak,
     "fuzz": fuzz,
     "flat": resources.soak,

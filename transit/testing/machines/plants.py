@@ -21,10 +21,12 @@ from transit.engine.stream import Receipt, Stream
 from transit.engine.writing import Writing
 from transit.errors import ConflictError, TransitError
 from transit.format.lineage import LINEAGE_ID
+from transit.format.snapshot import encode_snapshot
 from transit.lineage import policy
 from transit.lineage.spans import Span, concatenate
 from transit.log.catalog import Catalog, StreamState, View
 from transit.log.segments import Segment
+from transit.log.snapshots import Snapshots
 from transit.log.turns import SharedTurn
 from transit.log.writer import Writer
 from transit.tier.publish import Publisher
@@ -225,6 +227,18 @@ def wal_dropped_unread() -> Replaced:
     return Catalog, "take_segments", wrong
 
 
+def snapshot_of_two_moments() -> Replaced:
+    """An index snapshot is made of the commits of one moment and the segments of another."""
+
+    def wrong(snapshots: Snapshots) -> bytes:
+        catalog = snapshots._catalog
+        stop, indexed = catalog.commits.count, catalog.commits.indexed
+        time.sleep(0.1)
+        return encode_snapshot(snapshots._snapshot(indexed, stop, catalog.view.segments))
+
+    return Snapshots, "encode", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
@@ -246,6 +260,7 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         shared_look_skipped,
         made_known_late,
         wal_dropped_unread,
+        snapshot_of_two_moments,
     )
 }
 
