@@ -14,6 +14,8 @@ import transit
 from transit.engine.tiering import Tiering
 from transit.engine.writing import Writing
 from transit.log.catalog import Catalog
+from transit.log.seal import Sealer
+from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
 from transit.log.writer import Writer
 
@@ -99,3 +101,34 @@ def test_a_record_submitted_as_tiered_while_the_store_closes_is_told_that_it_is_
     future = stream.submit(b"x", durability="tiered")
     with pytest.raises(transit.ClosedError):
         future.result(timeout=10)
+
+
+def test_locks_are_kept_open_while_somebody_takes_a_turn(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor that is closed may be another file's, and that file's lock would be let go."""
+    stop, held, found = Sealer.stop, threading.Event(), []
+
+    def take_a_turn() -> None:
+        with writer.lock:
+            held.set()
+            closer.join(0.3)
+            found.append(turns.try_acquire())
+            turns.release()
+
+    def and_somebody_comes(sealer: Sealer) -> None:
+        stop(sealer)
+        late.start()
+        held.wait(60)
+
+    log = transit.open(path, mode="shared")
+    writer = log._handle.writer
+    assert isinstance(writer.turn, SharedTurn)
+    turns = writer.turn._turns
+    monkeypatch.setattr(Sealer, "stop", and_somebody_comes)
+    late, closer = threading.Thread(target=take_a_turn), threading.Thread(target=log.close)
+    closer.start()
+    closer.join(60)
+    late.join(60)
+    assert found == [True]
+    assert turns._fd == -1

@@ -228,7 +228,9 @@ class Writing:
             # From here on nobody seals, whoever still wants to: the locks go.
             self.sealer.stop()
             self._promises.end(None)
-            self._locks.close()
+            # Not while a late thread takes its turn: the descriptor may be another file's by then.
+            with self.writer.lock:
+                self._locks.close()
 
     def abandon(self, message: str) -> None:
         """Make this side unusable in a child made by fork(); the parent's is not touched."""

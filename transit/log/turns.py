@@ -56,12 +56,7 @@ class SharedTurn:
             raise
 
     def _take_turn(self) -> None:
-        try:
-            self._turns.acquire(timeout_s=self._timeout_s)
-        except ValueError:
-            # Another thread closed the store, and with it the lock's file, right now.
-            self._check()
-            raise
+        self._turns.acquire(timeout_s=self._timeout_s)
         self._catch_up()
 
     def _let_go(self) -> None:

@@ -74,6 +74,9 @@ class Crowd:
         self._numbers = count()
         self._done: Counter[str] = Counter()
         self._problems: list[str] = []
+        # How far each stream was told to reach.
+        self._reached: Counter[str] = Counter()
+        self._leaving = False
         self._noting = threading.Lock()
         self._logs = [
             transit.open(
@@ -84,10 +87,11 @@ class Crowd:
         for name in _NAMES:
             self._logs[0].create(name)
 
-    def run(self, seconds: float, appends: int) -> Tally:
+    def run(self, seconds: float, appends: int, leave: bool) -> Tally:
         """Be busy for so long, and until so many appends were made; then close, and look once more.
 
-        The threads take turns after every few steps of Python.
+        leave: close while all are still busy. The threads take turns after every few steps of
+        Python.
         """
         self._deadline, self._appends = time.monotonic() + seconds, appends
         interval = sys.getswitchinterval()
@@ -100,22 +104,32 @@ class Crowd:
         try:
             for thread in threads:
                 thread.start()
+            if leave:
+                time.sleep(seconds)
+                self._leaving = True
+                self._close()
             for thread in threads:
                 thread.join()
         finally:
             sys.setswitchinterval(interval)
-            for log in self._logs:
-                log.close()
+            self._close()
         with suppress(_StoppedError):
             self._try(self._at_the_end)
         return Tally(self._done, self._problems)
+
+    def _close(self) -> None:
+        with suppress(_StoppedError):
+            for log in self._logs:
+                self._try(log.close)
 
     def _busy(self, who: int, work: Callable[[transit.Log, random.Random], None]) -> None:
         log = self._logs[who % len(self._logs)]
         lot = random.Random(f"{self._seed} {who}")
         with suppress(_StoppedError):
             while not self._problems and (
-                time.monotonic() < self._deadline or self._done["append"] < self._appends
+                self._leaving
+                or time.monotonic() < self._deadline
+                or self._done["append"] < self._appends
             ):
                 self._try(lambda: work(log, lot))
                 with self._noting:
@@ -124,6 +138,10 @@ class Crowd:
     def _try(self, work: Callable[[], object]) -> None:
         try:
             work()
+        except transit.ClosedError as error:
+            if not self._leaving:
+                self._problems.append(traceback.format_exc())
+            raise _StoppedError from error
         except Exception as error:
             self._problems.append(traceback.format_exc())
             raise _StoppedError from error
@@ -137,9 +155,12 @@ class Crowd:
         data = [payload(stream.name, offset + n, lot.randrange(300)) for n in range(5)]
         with suppress(transit.ConflictError):
             if lot.random() < 0.3:
-                stream.append_many(data, expect=offset, durability=level)
+                receipt = stream.append_many(data, expect=offset, durability=level)
             else:
-                stream.append(data[0], expect=offset, durability=level)
+                receipt = stream.append(data[0], expect=offset, durability=level)
+            with self._noting:
+                reached = receipt.offset + receipt.count
+                self._reached[stream.name] = max(self._reached[stream.name], reached)
 
     def _branch(self, log: transit.Log, lot: random.Random) -> None:
         """A branch, and records of its own, some of them told later."""
@@ -238,36 +259,46 @@ class Crowd:
     def _at_the_end(self) -> None:
         self._check_all(self._store)
         with transit.open(self._store, remote=self._remote, settings=SETTINGS) as log:
+            for name, reached in self._reached.items():
+                if len(log.stream(name)) < reached:
+                    raise ValueError(f"{name} ends at {len(log.stream(name))}, not {reached}")
+            log.publish()
             for report in (log.verify(), transit.audit(self._remote)):
                 if not report.ok:
                     raise ValueError(f"{report.findings}")
             # What is wrong with these harms nobody, and would not be seen.
-            for place in (self._store / "index").iterdir():
+            for place in self._store.glob("index/*"):
                 decode_snapshot(place.read_bytes(), bytes.fromhex(log.store_id), str(place))
 
 
 class _StoppedError(Exception):
-    """Somebody has found a problem."""
+    """Somebody has found a problem, or the store is closed."""
 
 
-def crowd(mode: str, seed: int, seconds: float, appends: int = 0) -> Tally:
+def crowd(mode: str, seed: int, seconds: float, appends: int = 0, *, leave: bool = False) -> Tally:
     """What a crowd did on a new store, in memory where that is possible, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="transit-crowd-", dir=MEMORY_DISK))
     try:
-        return Crowd(folder, mode, seed).run(seconds, appends)
+        return Crowd(folder, mode, seed).run(seconds, appends, leave)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
-    """One crowd after another until the time is over; the count of problems."""
+    """One crowd after another until the time is over; the count of problems.
+
+    Every other one is left early: its store is closed after a moment, while all are busy.
+    """
     deadline = time.monotonic() + seconds
     broken = 0
     while True:
-        mode = ("exclusive", "shared")[seed % 2]
-        tally = crowd(mode, seed, min(_SECONDS, max(0.0, deadline - time.monotonic())), 1)
+        mode, leave = ("exclusive", "shared")[seed % 2], bool(seed % 4 > 1)
+        seconds = random.Random(seed).random() * 0.3 if leave else _SECONDS
+        left = max(0.0, deadline - time.monotonic())
+        tally = crowd(mode, seed, min(seconds, left), 1, leave=leave)
         done = ", ".join(f"{number} {what}" for what, number in sorted(tally.done.items()))
-        say(f"crowd, {mode}, seed {seed}: {done}, {len(tally.problems)} problems")
+        how = "left early" if leave else "busy"
+        say(f"crowd, {mode}, {how}, seed {seed}: {done}, {len(tally.problems)} problems")
         for problem in tally.problems:
             say(problem)
         broken += len(tally.problems)
