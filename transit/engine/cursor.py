@@ -57,9 +57,8 @@ class Cursor:
     def advance(self, position: int, *, durability: str | None = None) -> None:
         """Move to `position`, and return when that is as durable as asked.
 
-        Staying is allowed and writes nothing.
-
-        `OffsetError` for a position behind the cursor or past the stream's next offset.
+        Staying is allowed and writes nothing. `OffsetError` for a position behind the cursor or
+        past the stream's next offset.
         """
         handle = self._handle
         level = handle.level_of(durability)

@@ -25,16 +25,8 @@ from typing import Final, NamedTuple
 import transit
 from transit.format.snapshot import decode_snapshot
 from transit.testing.machines.machine import MEMORY_DISK
+from transit.testing.resources import SETTINGS
 
-SETTINGS: Final = transit.Settings(
-    seal_bytes=16 * 1024,
-    block_bytes=4096,
-    flush_interval_ms=1,
-    seal_interval_s=0.05,
-    publish_interval_s=0.05,
-    cache_bytes_max=64 * 1024,
-    disk_cache_bytes_max=64 * 1024,
-)
 _NAMES: Final = ("a", "b", "c")
 _LEVELS: Final = ("memory", "os", "os", "local", "tiered")
 _SECONDS: Final = 10.0
