@@ -10,9 +10,13 @@ install:
     uv venv --allow-existing .venv
     uv pip install --python .venv/bin/python --editable '.[dev]'
 
-# Run every test, on two processes.
+# Run the tests of every day, on two processes.
 test *arguments:
     pytest -n 2 {{ arguments }}
+
+# Run every rig in the size of CI, on two processes: crashes, damage, kills, faults, histories, ….
+rigs *arguments:
+    pytest -n 2 rigs {{ arguments }}
 
 # Judge format, lint, types and the project's own rules.
 check:
@@ -60,15 +64,15 @@ bench-page *arguments:
 
 # Look for broken promises for so many seconds, with every rig or those named: `just soak 3600 7 crash`.
 soak seconds='3600' *arguments:
-    python tests/soak.py {{ seconds }} {{ arguments }}
+    python rigs/soak.py {{ seconds }} {{ arguments }}
 
 # Look for bytes that a decoder does not expect, for so many seconds, under atheris.
 fuzz seconds='600' *targets:
-    python tests/fuzz/fuzz.py {{ seconds }} {{ targets }}
+    python rigs/fuzz/fuzz.py {{ seconds }} {{ targets }}
 
 # Fail when a branch of formats, recovery, commits or publishing is run by no test of its own.
 coverage:
-    coverage run -m pytest -p no:cacheprovider -q tests/format tests/log/test_recover_*.py tests/log/test_commits_*.py tests/tier/test_conditional.py tests/tier/test_publish_*.py tests/remote/test_regressions.py
+    coverage run -m pytest -p no:cacheprovider -q tests/format tests/log/test_recover_*.py tests/log/test_commits_*.py tests/tier/test_conditional.py tests/tier/test_publish_*.py rigs/remote/test_regressions.py
     coverage report
 
 # Plant small bugs in a module, `just mutation format/record`, and count which its tests notice.

@@ -21,8 +21,8 @@ import msgspec
 
 import transit
 from benchmarks.prices import Prices
-from transit.engine.attaching import Attached
-from transit.engine.handle import Handle
+from transit.handle.attaching import Attached
+from transit.handle.handle import Handle
 from transit.store import ObjectStore, Traffic, open_store
 from transit.store.s3 import s3_options
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
     from transit.engine.stream import Receipt, Stream
-    from transit.engine.tiering import Published
     from transit.errors import (
         AlreadyExistsError,
         ClosedError,
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from transit.format.lineage import Metadata, Scalar
+    from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
     from transit.log.recover import Cut
     from transit.replay import Batch, Position, Record
@@ -94,7 +94,7 @@ _HOMES = {
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
     "transit.engine.stream": ("Receipt", "Stream"),
-    "transit.engine.tiering": ("Published",),
+    "transit.handle.tiering": ("Published",),
     "transit.errors": (
         "AlreadyExistsError",
         "ClosedError",

@@ -48,7 +48,7 @@ def test_calls_and_threads_beside_them_are_counted_apart_and_shares_add_up() -> 
             "Append.setup (benchmarks/workloads/append.py:1);a (transit/disk.py:1) 4",
             f"{run};json (json.py:1) 7",
             f"{run};<module> (transit/disk.py:1);compile (python) 2",
-            "run (threading.py:1);Worker._next (transit/engine/background.py:1) 5",
+            "run (threading.py:1);Worker._next (transit/handle/background.py:1) 5",
             "run (threading.py:1);seal (transit/log/seal.py:1) 3",
         ],
         waiting=False,

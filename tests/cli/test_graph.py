@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from rigs.resources import calls_made
 from transit.cli.graph import (
     ASCII,
     LANES_MAX,
@@ -23,7 +24,6 @@ from transit.cli.graph import (
     shown,
     text,
 )
-from transit.testing.resources import calls_made
 
 TASK = StreamFacts("task", "root", 3)
 RETRY = StreamFacts("retry", "branch", 3, (Parent("task", 1),), detail="second try")

@@ -20,9 +20,9 @@ import msgspec
 import pytest
 
 import transit
+from rigs.resources import calls_made
 from transit import Position
 from transit.format.commit import decode_commit, encode_commit
-from transit.testing.resources import calls_made
 
 SEEDS = range(12)
 POLICIES = ("append", "interleave", "select", "base", "fast-forward", "custom:provenance")

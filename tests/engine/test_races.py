@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import transit
-from transit.engine.tiering import Tiering
-from transit.engine.writing import Writing
+from transit.handle.tiering import Tiering
+from transit.handle.write_side import Writing
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
 from transit.log.turns import SharedTurn

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import transit
+from rigs.resources import open_files
 from transit.format.frame import END
 from transit.log.blocks import BlockCache
 from transit.log.recover import scan
 from transit.log.wal import Wal
-from transit.testing.resources import open_files
 
 PATIENT = transit.Settings(flush_interval_ms=60_000)
 

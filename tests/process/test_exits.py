@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit.engine.background import Worker
-from transit.testing.resources import open_files
+from rigs.resources import open_files
+from transit.handle.background import Worker
 
 Run = Callable[..., str]
 QUICK = transit.Settings(lock_timeout_s=5.0, flush_interval_ms=5)

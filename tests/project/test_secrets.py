@@ -18,9 +18,9 @@ from uuid import uuid4
 import pytest
 
 import transit
+from rigs.faults import canary
+from rigs.faults.canary import Logs
 from transit.store import open_store
-from transit.testing.faults import canary
-from transit.testing.faults.canary import Logs
 
 Remote = tuple[str, dict[str, object]]
 CANARIES = canary.make_canaries()

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from rigs.faults.proxy import FaultProxy
 from transit.store import ObjectStore, open_store
-from transit.testing.faults.proxy import FaultProxy
 
 Remote = tuple[str, dict[str, object]]
 OpenThrough = Callable[..., AbstractContextManager[ObjectStore]]

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from rigs.faults.proxy import Fault, FaultProxy
 from transit.errors import AlreadyExistsError, RemoteUnavailableError, UnsuitableRemoteError
 from transit.store import ObjectStore
 from transit.store.s3 import range_size
-from transit.testing.faults.proxy import Fault, FaultProxy
 
 OpenThrough = Callable[..., AbstractContextManager[ObjectStore]]
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import pytest
 
 import transit
+from rigs.faults.proxy import Fault, FaultProxy
 from transit.store import ObjectStore, Traffic, open_store
-from transit.testing.faults.proxy import Fault, FaultProxy
 
 from .conftest import Contents, contents, write_history
 

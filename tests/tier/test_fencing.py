@@ -219,7 +219,7 @@ class CrashError(BaseException):
 def test_rebase_cut_short_at_any_move_is_finished_by_the_next_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transit.engine import switching
+    from transit.handle import switching
 
     crashed = 0
     for after in range(40):

@@ -621,7 +621,7 @@ def test_head_hint_of_any_size_is_only_a_hint(place: Place) -> None:
 
 
 def test_future_is_not_resolved_before_the_commit_is_there(place: Place) -> None:
-    # transit.engine.tiering, `_resolve`
+    # transit.handle.tiering, `_resolve`
     door = place.door()
     with place.open(remote=door, settings=transit.Settings(remote_timeout_s=0.05)) as log:
         stream = log.create("s")
@@ -633,7 +633,7 @@ def test_future_is_not_resolved_before_the_commit_is_there(place: Place) -> None
 
 
 def test_fenced_writer_seals_nothing_for_a_remote_that_will_not_take_it(place: Place) -> None:
-    # transit.engine.tiering, `_round`
+    # transit.handle.tiering, `_round`
     log = two_writers(place)
     log.stream("task-0").append(b"one more")
     before = log.status().commits
@@ -644,7 +644,7 @@ def test_fenced_writer_seals_nothing_for_a_remote_that_will_not_take_it(place: P
 
 
 def test_size_that_is_published_counts_sealed_records_and_not_what_is_there(place: Place) -> None:
-    # transit.engine.tiering, `_unpublished_bytes`
+    # transit.handle.tiering, `_unpublished_bytes`
     settings = transit.Settings(publish_bytes=100_000, compression="none", flush_interval_ms=5)
     with place.open(settings=settings) as log:
         stream = log.create("s")

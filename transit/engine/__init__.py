@@ -1,17 +1,8 @@
-"""One open store as its user holds it: logs, streams, batches, merges, cursors.
+"""What a user holds: logs, streams, batches, merges, cursors. An open store is in `handle`.
 
-opening     finding, making and locking a store's folder
-handle      an open store and its state of use; everything else takes it
-writing     what a handle that writes has: locks, writer, sealer, threads
-background  the threads that sync, seal and publish
-attaching   which remote the user means
-tiering     publishing: on request, in the background, and for appends that wait
-reading     what a handle that reads has: a folder, a remote, or both
 restoring   restore()
 auditing    audit()
 rebasing    going on after a fence
-switching   putting a rebased store in the old one's place
-waiting     how a reader waits for more
 creation    new streams, batches and merges worked out and written as one frame
 checks      what users give, checked
 codec       typed values

@@ -8,9 +8,9 @@ from typing import Final
 
 from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
-from transit.engine.attaching import RemoteAddress, attach, check_settings
 from transit.engine.merging import run_policy
 from transit.errors import InvalidInputError
+from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.verify import Report

@@ -11,12 +11,12 @@ from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
 from transit.engine.creation import Staging, check_offset, root_record
-from transit.engine.handle import Handle
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
 from transit.format.names import check_name
 from transit.format.record import HeaderMap, encode_headers
+from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from transit.engine.handle import Handle
 from transit.errors import AlreadyExistsError, InvalidInputError, OffsetError
 from transit.format.lineage import (
     Branch,
@@ -24,6 +23,7 @@ from transit.format.lineage import (
 )
 from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, measure
+from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.writes import Group, Written, conflict
 

@@ -10,10 +10,10 @@ import re
 from typing import Final
 
 from transit.engine.creation import Staging
-from transit.engine.handle import Handle
 from transit.errors import CorruptError, InvalidInputError, OffsetError
 from transit.format.lineage import Root
 from transit.format.names import cursor_stream_name
+from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.replay import locate, record_in
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import msgspec
 
-from transit.engine.handle import Handle
 from transit.engine.merging import head_at
 from transit.engine.provenance import (
     Difference,
@@ -30,6 +29,7 @@ from transit.format.lineage import (
     kind_of,
 )
 from transit.format.names import check_name
+from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.replay import Position, batches
 

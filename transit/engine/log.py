@@ -9,10 +9,8 @@ from types import TracebackType
 import msgspec
 
 from transit.config import DURABILITIES, Durability, Mode, Settings, durability_level
-from transit.engine.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.engine.batch import WriteBatch
 from transit.engine.creation import create_stream
-from transit.engine.handle import Handle
 from transit.engine.lineage import Lineage, find_state, lineage_records
 from transit.engine.merging import (
     Head,
@@ -25,13 +23,15 @@ from transit.engine.merging import (
     run_policy,
     work_out,
 )
-from transit.engine.opening import check_mode, folder_of, is_url
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
-from transit.engine.tiering import Published
 from transit.errors import InvalidInputError, TransitError
 from transit.format.lineage import Scalar
 from transit.format.names import check_name
+from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
+from transit.handle.handle import Handle
+from transit.handle.opening import check_mode, folder_of, is_url
+from transit.handle.tiering import Published
 from transit.log.recover import Cut
 from transit.replay import Position
 from transit.tier.progress import Progress

@@ -12,11 +12,11 @@ from typing import Final
 import msgspec
 
 from transit.engine.creation import Staging
-from transit.engine.handle import Handle
 from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
 from transit.format.digest import digest
 from transit.format.lineage import Merge, Scalar, check_metadata
 from transit.format.names import check_name
+from transit.handle.handle import Handle
 from transit.lineage import policy as policies
 from transit.lineage.spans import Span, from_plan, to_plan
 from transit.log.catalog import Catalog, StreamState

@@ -12,7 +12,6 @@ from typing import Literal
 import msgspec
 
 from transit.disk import file_size
-from transit.engine.handle import Handle
 from transit.engine.merging import Head, recorded_plan
 from transit.errors import CorruptError, RetentionGapError
 from transit.format.commit import decode_commit, root_of
@@ -26,6 +25,7 @@ from transit.format.names import (
     segment_name,
     wal_name,
 )
+from transit.handle.handle import Handle
 from transit.lineage.spans import Coverage, Span, total
 from transit.log.catalog import Catalog
 from transit.log.segments import Segment

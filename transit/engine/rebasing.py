@@ -2,7 +2,7 @@
 
 Owns what becomes of the records that only this folder has: a new store is made beside the old one
 from the remote's commits and those records, and takes its place when it is whole
-(`transit.engine.switching`).
+(`transit.handle.switching`).
 
 What was acknowledged here is in the new store under the names the report gives, and, as it was, in
 `diverged/<tag>/` with the segments it names. Offsets stay: a branch starts where the two histories
@@ -19,14 +19,14 @@ import msgspec
 
 from transit.config import MIB
 from transit.disk import put_if_absent, remove_tree
-from transit.engine.attaching import Attached
 from transit.engine.creation import Staging
 from transit.engine.cursor import Cursor
-from transit.engine.handle import Handle
 from transit.engine.merging import default_id
-from transit.engine.switching import DIVERGED_DIR, READY_FILE, REBASE_DIR, finish_rebase
 from transit.errors import RemoteUnavailableError
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
+from transit.handle.attaching import Attached
+from transit.handle.handle import Handle
+from transit.handle.switching import DIVERGED_DIR, READY_FILE, REBASE_DIR, finish_rebase
 from transit.lineage.spans import lay, to_plan
 from transit.log.catalog import Catalog, StreamState
 from transit.log.seal import columns_of

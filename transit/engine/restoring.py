@@ -16,11 +16,11 @@ from transit.disk import (
     put_if_absent,
     sync_folder,
 )
-from transit.engine.attaching import RemoteAddress, attach, check_settings
-from transit.engine.opening import LOCK_FILE, folder_of, make_folders, tidy_up
 from transit.errors import AlreadyExistsError, InvalidInputError
 from transit.format.commit import encode_format
 from transit.format.names import FORMAT_FILE, check_name
+from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.handle.opening import LOCK_FILE, folder_of, make_folders, tidy_up
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.tier.restore import Restorer, needed_segments

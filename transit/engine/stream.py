@@ -13,12 +13,12 @@ from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, 
 from transit.engine.codec import decode_value, encode_value
 from transit.engine.creation import create_branch
 from transit.engine.cursor import Cursor
-from transit.engine.handle import Handle
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
 from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
+from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.writes import Group, Written, conflict
 from transit.replay import Batch, Position, Record, Source, batches, locate, record_in, records

@@ -1,0 +1,1 @@
+"""Threads that do everything at once."""

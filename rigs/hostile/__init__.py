@@ -1,0 +1,1 @@
+"""Buckets that somebody made to harm their readers."""

@@ -1,0 +1,228 @@
+"""Rounds of kill -9: writers, a publisher and a reader; some or all die; the store is judged.
+
+A round starts four writing processes (or one with four threads), one that publishes to a folder
+and one that follows, on the store as the rounds before left it. At a moment drawn by lot
+one, several or all of them are killed, at once or one after another. Who is left must go on without
+an error, and ends well when told to. Then the store is opened, and held to what was said
+(`rigs.kills.receipts`): what was acknowledged as "os" or more is there, "memory" is a
+first part of what was accepted; what the follower saw is there as it saw it; now and then the
+remote alone gives back what was published, and `verify` and an audit find nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import transit
+from rigs.kills.receipts import Judge, Line, said
+from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job
+from rigs.kills.yard import Yard
+from transit.format.digest import digest
+
+# Rounds on one store, until the next begins with nothing.
+ROUNDS_EACH: Final = 20
+_OS: Final = 1
+_TIERED: Final = 3
+
+
+class Tally(NamedTuple):
+    """What some rounds came to: records judged, lines said, processes killed."""
+
+    rounds: int
+    records: int
+    lines: int
+    killed: int
+    problems: list[str]
+
+
+class Arena:
+    """One store, its remote, and the rounds on it. `alone`: one process with threads writes."""
+
+    def __init__(self, folder: Path, yard: Yard, seed: int, alone: bool, plant: str = "") -> None:
+        self._folder = folder
+        self._store, self._remote = folder / "store", folder / "remote"
+        self._yard = yard
+        self._alone = alone
+        self._plant = plant
+        self._seed = seed
+        self._lot = random.Random(f"{seed} {alone}")
+        self._judge = Judge()
+        self._seen = 0
+        self._tiered: list[Line] = []
+        self.lines = self.killed = self.rounds = 0
+        with self._open() as log:
+            for name in (SHARED_STREAM, *WRITERS):
+                log.create(name)
+
+    @property
+    def problems(self) -> list[str]:
+        """What was wrong so far."""
+        return self._judge.problems
+
+    @property
+    def records(self) -> int:
+        """Records that were judged."""
+        return self._judge.records
+
+    def _open(self, mode: str = "exclusive") -> transit.Log:
+        return transit.open(
+            self._store, remote=str(self._remote), mode=mode, settings=SETTINGS, durability="os"
+        )
+
+    def round(self) -> None:
+        """Start, kill, stop, judge."""
+        self.rounds += 1
+        said_in = self._folder / f"round-{self.rounds}"
+        said_in.mkdir()
+        flag = Flag.make(said_in)
+        jobs = self._jobs(said_in)
+        pids = [self._yard.start(job) for job in jobs]
+        dead = self._kill(pids, said_in)
+        flag.raise_it()
+        for job, pid, status in zip(jobs, pids, self._yard.reap(pids), strict=True):
+            if status is None:
+                self.problems.append(f"{job.name} does not end")
+            elif status != 0 and not (pid in dead and status == -9):
+                failed = said_in / f"{job.name}.{job.life}.failed"
+                text = failed.read_text() if failed.exists() else ""
+                self.problems.append(f"{job.name} ended with {status}: {text}")
+        self.judge(said_in)
+        shutil.rmtree(said_in)
+
+    def _jobs(self, said_in: Path) -> list[Job]:
+        def job(role: str, name: str, remote: bool) -> Job:
+            return Job(
+                role=role, root=str(self._store), folder=str(said_in), name=name,
+                life=self.rounds, seed=self._seed, start=self._lot.randint(0, self._seen),
+                remote=str(self._remote) if remote else "", evicts=self._alone, plant=self._plant,
+            )  # fmt: skip
+
+        reader = job("follow", "reader", self._alone)
+        if self._alone:
+            return [job("write_alone", "writers", True), reader]
+        # One writer publishes too, when it appends as "tiered".
+        writers = [job("write", name, name == WRITERS[0]) for name in WRITERS]
+        return [*writers, job("publish", "publisher", True), reader]
+
+    def _kill(self, pids: list[int], said_in: Path) -> set[int]:
+        lot = self._lot
+        if lot.random() < 0.75:
+            self._await_lines(said_in)
+        time.sleep(lot.choice((0.005, 0.04, 0.12)) * lot.random())
+        chosen = lot.sample(pids, lot.choice((1, 2, len(pids), len(pids))))
+        pause_s = lot.choice((0.0, 0.0, 0.005))
+        for pid in chosen:
+            self._yard.kill(pid)
+            time.sleep(pause_s)
+        self.killed += len(chosen)
+        if len(chosen) < len(pids):
+            time.sleep(0.02 * lot.random())
+        return set(chosen)
+
+    def _await_lines(self, said_in: Path) -> None:
+        """Wait until a writer said something: opening, for so long, is not what is killed."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not any(
+            path.stat().st_size for path in said_in.glob("*.said")
+        ):
+            time.sleep(0.001)
+
+    # Judging
+
+    def judge(self, said_in: Path) -> None:
+        """Hold the store, and now and then the remote, to what was said in this round."""
+        lines = said(said_in)
+        self.lines += len(lines)
+        self._tiered += [line for line in lines if line.level == _TIERED]
+        # Whoever was killed was never told of an error, and who was not met none.
+        self.problems.extend([f"refused: {line}" for line in lines if line.level < 0])
+        with self._open(self._lot.choice(("exclusive", "shared"))) as log:
+            self._judge.look(log)
+            self._judge.hold(lines, _OS)
+            self._hold_reader(said_in)
+            if self._lot.random() < 0.15:
+                self._judge.compare(log)
+                self.problems.extend([str(finding) for finding in log.verify().findings])
+            if self._lot.random() < 0.15:
+                log.publish()
+        if self._lot.random() < 0.25:
+            self.judge_remote(said_in)
+
+    def _hold_reader(self, said_in: Path) -> None:
+        kept = self._judge.history[SHARED_STREAM]
+        for path in said_in.glob("reader.*.seen"):
+            for text in path.read_text().split("\n")[:-1]:
+                offset, seen = text.split(" ")
+                at = int(offset)
+                if at >= len(kept) or digest(kept[at]).hex() != seen:
+                    self.problems.append(f"the follower saw another {SHARED_STREAM}@{at}")
+        self._seen = len(kept)
+
+    def judge_remote(self, said_in: Path) -> None:
+        """The remote alone gives back a first part of the store, and what was called "tiered"."""
+        marks = [path.read_text().split("\n")[:-1] for path in said_in.glob("*.published")]
+        reached = max((int(mark[-1].split(" ")[0]) for mark in marks if mark), default=0)
+        there = self._folder / "restored"
+        try:
+            restored = transit.restore(str(self._remote), there)
+        except transit.NotFoundError as error:
+            if reached or self._tiered:
+                self.problems.append(f"the remote is empty: {error}")
+            return
+        if restored.commits < reached:
+            self.problems.append(f"{restored.commits} commits restored, {reached} were published")
+        judge = Judge()
+        with transit.open(there, settings=SETTINGS) as log:
+            judge.look(log)
+        for name, kept in judge.history.items():
+            if self._judge.history[name][: len(kept)] != kept:
+                judge.problems.append(f"{name} is not a first part of what is in the store")
+        judge.hold_places(self._tiered, _TIERED)
+        report = transit.audit(str(self._remote), settings=SETTINGS)
+        judge.problems += [str(finding) for finding in report.findings]
+        self.problems.extend([f"restored: {problem}" for problem in judge.problems])
+        shutil.rmtree(there)
+
+
+def scratch() -> Path:
+    """A new folder, in memory where possible: a killed process loses nothing that was written."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="transit-kill-", dir=memory if memory.is_dir() else None))
+
+
+def play(yard: Yard, seed: int, rounds: int, alone: bool, plant: str = "") -> Tally:
+    """Rounds on one store, until something is wrong."""
+    folder = scratch()
+    try:
+        arena = Arena(folder, yard, seed, alone, plant)
+        while arena.rounds < rounds and not arena.problems:
+            try:
+                arena.round()
+            except transit.TransitError as error:
+                arena.problems.append(f"the judge was refused: {type(error).__name__}: {error}")
+        return Tally(arena.rounds, arena.records, arena.lines, arena.killed, arena.problems)
+    finally:
+        shutil.rmtree(folder)
+
+
+def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
+    """Rounds on store after store for so long; the count of violations."""
+    deadline = time.monotonic() + seconds
+    rounds = records = broken = 0
+    with Yard() as yard:
+        while time.monotonic() < deadline:
+            # One store in four has one writing process.
+            tally = play(yard, seed, ROUNDS_EACH, seed % 4 == 3)
+            rounds, records = rounds + tally.rounds, records + tally.records
+            broken += len(tally.problems)
+            for problem in tally.problems:
+                say(f"kill -9, seed {seed}, round {tally.rounds}: {problem}")
+            seed += 1
+    say(f"kill -9: {rounds} rounds, {records} records judged, {broken} violations")
+    return broken

@@ -1,0 +1,274 @@
+"""Planted bugs that the state machines and the histories must find; `planted` undoes them after.
+
+Other than those of `rigs.plants` these lose nothing in a crash: they answer wrongly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+from unittest.mock import patch
+
+from transit.engine import creation
+from transit.engine.creation import Staging
+from transit.engine.cursor import Cursor
+from transit.engine.rebasing import _Copier
+from transit.engine.stream import Receipt, Stream
+from transit.errors import ConflictError, TransitError
+from transit.format.lineage import LINEAGE_ID
+from transit.format.snapshot import encode_snapshot
+from transit.handle import write_side
+from transit.handle.write_side import Writing
+from transit.lineage import policy
+from transit.lineage.spans import Span, concatenate
+from transit.log.catalog import Catalog, StreamState, View
+from transit.log.segments import Segment
+from transit.log.snapshots import Snapshots
+from transit.log.turns import SharedTurn
+from transit.log.writer import Writer
+from transit.tier.publish import Publisher
+from transit.tier.restore import Restorer
+
+Replaced = tuple[object, str, object]
+"""Whose attribute it is, its name, and what is there instead."""
+
+
+def fork_before_the_head() -> Replaced:
+    """A branch at the head begins one record before it."""
+    right = creation.fork_offset
+
+    def wrong(name: str, at: int | None, stop: int) -> int:
+        return max(-1, stop - 2) if at is None else right(name, at, stop)
+
+    return creation, "fork_offset", wrong
+
+
+def batch_without_conditions() -> Replaced:
+    """Conditions of a batch are not looked at."""
+    right = Staging.append
+
+    def wrong(
+        staging: Staging,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+    ) -> tuple[int, int]:
+        return right(staging, state, payload, headers, timestamp, None)
+
+    return Staging, "append", wrong
+
+
+def merge_id_forgotten() -> Replaced:
+    """No merge is known by its id."""
+    return Catalog, "find_merge", lambda catalog, merge_id: None
+
+
+def interleave_appends() -> Replaced:
+    """Interleaving puts one parent after the other."""
+
+    def wrong(parts: policy.Suffixes, timestamps: policy.Timestamps) -> tuple[Span, ...]:
+        return concatenate(*parts)
+
+    return policy, "interleave", wrong
+
+
+def cursor_stays() -> Replaced:
+    """A cursor that advanced is where it was."""
+
+    def wrong(cursor: Cursor, position: int, *, durability: str | None = None) -> None:
+        if not 0 <= position <= cursor._state.next_offset:
+            raise ConflictError("no such place")
+
+    return Cursor, "advance", wrong
+
+
+def clock_steps_back() -> Replaced:
+    """A timestamp that the engine gives may lie before the last one."""
+    return Writer, "timestamp", lambda writer, state: time.time_ns() - 10**12
+
+
+def closing_forgets() -> Replaced:
+    """What waits in memory is dropped when the store is closed."""
+    right = Writing.close
+
+    def wrong(side: Writing) -> None:
+        for state in side.writer._waiting:
+            state.waiting.clear()
+        side.writer._waiting.clear()
+        right(side)
+
+    return Writing, "close", wrong
+
+
+def others_not_read() -> Replaced:
+    """In mode "shared" a turn begins without taking up what others wrote."""
+
+    def wrong(turn: SharedTurn) -> None:
+        turn._turns.acquire(timeout_s=turn._timeout_s)
+
+    return SharedTurn, "_take_turn", wrong
+
+
+def nothing_adopted() -> Replaced:
+    """A folder with nothing of its own does not take up what others published."""
+    return write_side, "adopt_commits", lambda *_: 0
+
+
+def fence_forgotten() -> Replaced:
+    """Whoever was fenced off writes as "tiered" again as if nothing had been said."""
+    return Publisher, "check", lambda publisher: None
+
+
+def rebase_onto_their_head() -> Replaced:
+    """After a rebase, positions of ours name the same offsets of theirs."""
+    return _Copier, "_position", lambda copier, stream, offset: (stream, offset)
+
+
+def restore_without_the_last_commit() -> Replaced:
+    """A restore stops one commit early."""
+    right = Restorer._fetch_commits
+
+    def wrong(restorer: Restorer, numbers: Sequence[int], at: int | str | None) -> bool:
+        if at is None:
+            last = -1
+            while restorer._remote.checked_commit(last + 1) is not None:
+                last += 1
+            at = max(0, last - 1)
+        return right(restorer, numbers, at) and not restorer._is_at(at)
+
+    return Restorer, "_fetch_commits", wrong
+
+
+def acknowledged_before_visible() -> Replaced:
+    """An append returns, and its record is there a moment later."""
+    right = Stream.append
+
+    def late(stream: Stream, payload: bytes, options: dict[str, object]) -> None:
+        with suppress(TransitError):
+            right(stream, payload, **options)  # type: ignore[arg-type]
+
+    def wrong(stream: Stream, payload: bytes, **options: object) -> Receipt:
+        if options.get("expect") is not None:
+            return right(stream, payload, **options)  # type: ignore[arg-type]
+        offset = stream._state.next_offset
+        threading.Timer(0.001, late, (stream, payload, options)).start()
+        return Receipt(stream.name, offset, 0, "os")
+
+    return Stream, "append", wrong
+
+
+def condition_looked_at_apart() -> Replaced:
+    """`expect=` is looked at first, and the record appended after that."""
+    right = Stream.append
+
+    def wrong(stream: Stream, payload: bytes, **options: object) -> Receipt:
+        expect = options.pop("expect", None)
+        if expect is not None and len(stream) != expect:
+            raise ConflictError("not the next offset")
+        return right(stream, payload, **options)  # type: ignore[arg-type]
+
+    return Stream, "append", wrong
+
+
+def stale_length() -> Replaced:
+    """Every third look at a stream sees it as it was at the look before."""
+    right = Stream._range
+    counts: dict[int, tuple[int, int]] = {}
+
+    def wrong(stream: Stream, start: int, stop: int | None) -> int:
+        found = right(stream, start, stop)
+        looks, before = counts.get(id(stream._state), (0, found))
+        counts[id(stream._state)] = (looks + 1, found)
+        return before if looks % 3 == 2 and start <= before else found
+
+    return Stream, "_range", wrong
+
+
+def shared_look_skipped() -> Replaced:
+    """In mode "shared" every tenth look does not see what others wrote."""
+    right = Writer.look
+    looks = itertools.count(1)
+
+    def wrong(writer: Writer) -> None:
+        if next(looks) % 10:
+            right(writer)
+
+    return Writer, "look", wrong
+
+
+def made_known_late() -> Replaced:
+    """A new stream is found by its name a moment before the state that its maker appends with."""
+    right = Catalog.adopt
+
+    def wrong(catalog: Catalog, state: StreamState) -> None:
+        if state.id == LINEAGE_ID:
+            right(catalog, state)
+        else:
+            threading.Timer(0.0005, right, (catalog, state)).start()
+
+    return Catalog, "adopt", wrong
+
+
+def wal_dropped_unread() -> Replaced:
+    """A WAL file leaves the view when its records are committed, read to its end or not."""
+
+    def wrong(catalog: Catalog, segments: list[Segment]) -> None:
+        with catalog.changing:
+            taken = (*catalog.view.segments, *segments)
+            covered = taken[-1].ref.lsn[1] if taken else -1
+            left = tuple(wal for wal in catalog.view.wals if wal.first_lsn > covered)
+            catalog.view = View(taken, left)
+
+    return Catalog, "take_segments", wrong
+
+
+def snapshot_of_two_moments() -> Replaced:
+    """An index snapshot is made of the commits of one moment and the segments of another."""
+
+    def wrong(snapshots: Snapshots) -> bytes:
+        catalog = snapshots._catalog
+        stop, indexed = catalog.commits.count, catalog.commits.indexed
+        time.sleep(0.1)
+        return encode_snapshot(snapshots._snapshot(indexed, stop, catalog.view.segments))
+
+    return Snapshots, "encode", wrong
+
+
+PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
+    plant.__name__: plant
+    for plant in (
+        fork_before_the_head,
+        batch_without_conditions,
+        merge_id_forgotten,
+        interleave_appends,
+        cursor_stays,
+        clock_steps_back,
+        closing_forgets,
+        others_not_read,
+        nothing_adopted,
+        fence_forgotten,
+        rebase_onto_their_head,
+        restore_without_the_last_commit,
+        acknowledged_before_visible,
+        condition_looked_at_apart,
+        stale_length,
+        shared_look_skipped,
+        made_known_late,
+        wal_dropped_unread,
+        snapshot_of_two_moments,
+    )
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """A block in which the engine has the bug of that name."""
+    owner, attribute, wrong = PLANTS[name]()
+    with patch.object(owner, attribute, wrong):
+        yield

@@ -1,0 +1,220 @@
+"""Rules that only look: ranges, single records, values, tails, other readers, lineage, files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+import transit
+from rigs.machines.compare import (
+    Node,
+    Plain,
+    compare_all,
+    compare_difference,
+    compare_family,
+    compare_graph,
+    compare_pair,
+    compare_range,
+    compare_why,
+    outcome,
+    plain_record,
+    plain_records,
+)
+from rigs.machines.machine import World, step, still
+from rigs.machines.values import payloads, spots
+from transit.testing.model import ModelPosition
+
+ends = st.one_of(st.none(), st.integers(-2, 250))
+
+
+class Reading(World):
+    """Reads of every kind, each held to the model."""
+
+    # Records
+
+    @step(spot=spots, start=st.integers(-2, 250), stop=ends)
+    def read_a_range(self, spot: int, start: int, stop: int | None) -> None:
+        """Any range, which may lie outside."""
+        compare_range(self.stream(self.pick(spot)), self.model, start, stop)
+
+    @step(spot=spots, back=st.integers(0, 20), length=st.integers(0, 20))
+    def read_near_the_end(self, spot: int, back: int, length: int) -> None:
+        """The newest records, which may still be in memory."""
+        stream = self.stream(self.pick(spot))
+        start = max(0, len(stream) - back)
+        found = compare_range(stream, self.model, start, start + length)
+        assert isinstance(found, list)
+
+    @step(spot=spots, offset=st.integers(-250, 250))
+    def read_one(self, spot: int, offset: int) -> None:
+        """One record, from either end."""
+        name = self.pick(spot)
+        count = len(self.model.stream(name).records)
+        near = offset % (count + 1) if offset >= 0 else -(-offset % (count + 2))
+        for place in (offset, near):
+            expected = outcome(lambda at=place: plain_record(self.model.record(name, at)))  # type: ignore[misc]
+            found = outcome(lambda at=place: plain_record(self.stream(name)[at]))  # type: ignore[misc]
+            assert found == expected
+
+    @step(spot=spots, start=ends, stop=ends)
+    def slice_a_stream(self, spot: int, start: int | None, stop: int | None) -> None:
+        """A slice means what it means for a list."""
+        name = self.pick(spot)
+        wanted = plain_records(self.model.stream(name).records[start:stop])
+        assert plain_records(self.stream(name)[start:stop]) == wanted
+        assert plain_records(iter(self.stream(name))) == plain_records(self.model.read(name))
+
+    @step(spot=spots)
+    def read_values(self, spot: int) -> None:
+        """Typed values, where there is a codec and every payload is one."""
+        name = self.pick(spot)
+        modelled = self.model.stream(name)
+        found = outcome(lambda: list(self.stream(name).values()))
+        if modelled.codec is None:
+            assert found is transit.InvalidInputError
+            return
+        try:
+            wanted: object = [json.loads(record.payload) for record in modelled.records]
+        except (ValueError, RecursionError):
+            assert found is transit.InvalidInputError
+        else:
+            # The standard library takes more for JSON than JSON is: NaN, and numbers without end.
+            assert found in (wanted, transit.InvalidInputError)
+
+    @step(spot=spots, back=spots)
+    def tail_to_the_end(self, spot: int, back: int) -> None:
+        """A tail without patience gives what is there, and ends."""
+        name, start = self.place_in(spot, back)
+        wanted = plain_records(self.model.read(name, start))
+        assert plain_records(self.stream(name).tail(start, timeout=0)) == wanted
+
+    @step(spot=spots, back=spots)
+    def follow_to_the_end(self, spot: int, back: int) -> None:
+        """The same in an event loop."""
+        name, start = self.place_in(spot, back)
+
+        async def follow() -> list[Plain]:
+            return [plain_record(r) async for r in self.stream(name).follow(start, timeout=0)]
+
+        assert asyncio.run(follow()) == plain_records(self.model.read(name, start))
+
+    @step(spot=spots, body=payloads)
+    def tail_what_comes(self, spot: int, body: bytes) -> None:
+        """A tail that began at the head gives what is appended after that, once."""
+        name = self.pick(spot)
+        following = self.stream(name).tail(timeout=0)
+        given = self.stream(name).append(body, headers={"seen": "by tail"}).timestamp
+        offset = self.model.append(name, body, given, {"seen": "by tail"})
+        assert plain_records(following) == plain_records(self.model.read(name, offset))
+
+    def place_in(self, spot: int, back: int) -> tuple[str, int]:
+        """A stream, and an offset from which to read it."""
+        stream = self.picked(spot)
+        return stream.name, back % (len(stream.records) + 1)
+
+    # Others who look
+
+    @step()
+    def compare_with_a_new_reader(self) -> None:
+        """Whoever opens the folder sees all that was framed."""
+        self.peek()
+        with self.open("read") as reader:
+            compare_all(reader, self.model)
+
+    @step()
+    def compare_with_a_reader_that_stays(self) -> None:
+        """Whoever opened it long ago sees the same."""
+        if not self.readers:
+            self.readers.append(self.open("read"))
+        self.peek()
+        compare_all(self.readers[0], self.model)
+
+    def peek(self) -> None:
+        """Look first as it is: what waits in memory may be there or not, everything else is."""
+        if self.waiting and self.readers:
+            for name in set(self.waiting):
+                most = len(self.model.stream(name).records)
+                shown = len(self.readers[0].stream(name))
+                assert most - self.waiting.count(name) <= shown <= most
+        self.frame()
+
+    @step()
+    def compare_everything(self) -> None:
+        """All that the writers' own handles show."""
+        self.compare()
+
+    @step(prefix=st.sampled_from(["", "l", "left", "nothing begins so"]))
+    def list_streams(self, prefix: str) -> None:
+        """Names, with a prefix and without; what is there, and what is not."""
+        found = [stream.name for stream in self.log.streams(prefix)]
+        assert found == [name for name in self.model.streams if name.startswith(prefix)]
+        assert "nobody" not in self.log
+        assert outcome(lambda: self.log.stream("nobody")) is transit.NotFoundError
+
+    @step()
+    def look_at_the_status(self) -> None:
+        """Counts of what the store holds."""
+        status = self.log.status()
+        assert status.streams == len(self.model.streams)
+        assert (status.mode, status.seal_error) == (self.mode, "")
+        assert Path(status.path) == self.folder
+        assert status.commits >= status.segments
+
+    # Lineage
+
+    @step(one=st.tuples(spots, spots), other=st.tuples(spots, spots))
+    def compare_lineage_of_positions(self, one: tuple[int, int], other: tuple[int, int]) -> None:
+        """Bases, ancestors and differences of two positions."""
+        a, b = self.node(*one), self.node(*other)
+        compare_pair(self.log, self.model, a, b)
+        compare_difference(self.log, self.model, a, b)
+
+    @step(one=spots, other=spots)
+    def compare_lineage_of_streams(self, one: int, other: int) -> None:
+        """The same of two streams, and their families."""
+        a, b = self.pick(one), self.pick(other)
+        compare_pair(self.log, self.model, a, b)
+        compare_difference(self.log, self.model, a, b)
+        for name in (a, b):
+            compare_family(self.log, self.model, name)
+
+    def node(self, spot: int, where: int) -> Node:
+        """A position of a stream, or the stream where it is empty."""
+        stream = self.picked(spot)
+        if not stream.records:
+            return stream.name
+        return ModelPosition(stream.name, where % len(stream.records))
+
+    @step(spot=spots, where=spots)
+    def look_why(self, spot: int, where: int) -> None:
+        """How one record got there."""
+        node = self.node(spot, where)
+        if isinstance(node, ModelPosition):
+            compare_why(self.log, self.model, node)
+        else:
+            position = transit.Position(node, 0)
+            assert outcome(lambda: self.log.lineage.why(position)) is transit.OffsetError
+
+    @step()
+    def compare_the_graph(self) -> None:
+        """All edges."""
+        compare_graph(self.log, self.model)
+
+    # Files
+
+    @step(spot=spots)
+    def inspect_a_file(self, spot: int) -> None:
+        """Nothing is wrong with any file of the store."""
+        self.frame()
+        with still(self.logs):
+            files = sorted(
+                path
+                for folder in ("wal", "segments", "commits", "index")
+                for path in (self.folder / folder).glob("*")
+                if not path.name.endswith(".temporary")
+            )
+            report = transit.inspect_file(files[spot % len(files)])
+            assert not report.findings, report.findings

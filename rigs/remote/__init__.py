@@ -1,0 +1,1 @@
+"""Faults of a remote, its server and the way to it, at every request."""

@@ -1,0 +1,1 @@
+"""Stores of a size that nobody makes by hand."""

@@ -1,0 +1,13 @@
+"""An open store: its folder, locks and threads, its side that writes and its side that reads.
+
+opening     finding, making and locking a store's folder
+handle      an open store and its state of use; everything in `engine` takes it
+write_side  what a handle that writes has: locks, writer, sealer, threads
+read_side   what a handle that reads has: a folder, a remote, or both
+background  the threads that sync, seal and publish
+promises    futures of submitted appends, each of which ends
+attaching   which remote the user means
+tiering     publishing: on request, in the background, and for appends that wait
+switching   putting a rebased store in the old one's place
+waiting     how a reader waits for more
+"""

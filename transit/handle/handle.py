@@ -1,0 +1,299 @@
+"""An open store and whether it may still be used. Log, Stream, WriteBatch and Cursor all take it.
+
+Owns the state of use: open, closed, or the parent's after fork(). What it reads is `catalog`; what
+writes is `writing`, None in mode "read".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from transit.config import Durability, Mode, Settings, durability_level
+from transit.errors import (
+    ClosedError,
+    ForkedError,
+    InvalidInputError,
+    ReadOnlyError,
+    TransitError,
+)
+from transit.handle.attaching import Attached
+from transit.handle.read_side import Reading
+from transit.handle.tiering import Tiering
+from transit.handle.waiting import Bell, BellWaiter, FolderWaiter, Waiter
+from transit.handle.write_side import Writing
+from transit.log.catalog import StreamState
+from transit.log.recover import Cut
+from transit.log.seal import Sealer
+from transit.log.writer import Writer
+from transit.log.writes import Written
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
+
+
+class Handle:
+    """One open store of this process."""
+
+    def __init__(
+        self,
+        root: str,
+        mode: Mode,
+        durability: Durability,
+        settings: Settings,
+        attached: Attached | None = None,
+    ) -> None:
+        self.root = root
+        self.mode: Mode = mode
+        self.shared = mode == "shared"
+        self.durability: Durability = durability
+        self.level = durability_level(durability)
+        self.settings = settings
+        self.refusal: TransitError | None = None
+        self._closing = threading.Lock()
+        # Whether nothing is left to close.
+        self._let_go = False
+        self._writing: Writing | None = None
+        self._bell: Bell | None = None
+        self._reading: Reading | None = None
+        store = attached.store if attached is not None else None
+        self._release = attached.release if attached is not None else None
+        try:
+            if mode == "read":
+                self._reading = Reading(root, settings, store)
+                self.catalog = self._reading.catalog
+            else:
+                self._writing = Writing(root, mode, settings, store)
+                self._bell = Bell(self._writing.writer)
+                self.catalog = self._writing.catalog
+            self._finalizer = weakref.finalize(
+                self, _close_forgotten, root, self._writing, self._release
+            )
+            _open_handles.add(self)
+        except BaseException:
+            # Its threads keep what writes, and the lock, from being collected.
+            if self._writing is not None:
+                self._writing.let_go()
+            raise
+
+    def check(self) -> None:
+        """Raise what stands against using this store."""
+        if self.refusal is not None:
+            raise type(self.refusal)(*self.refusal.args)
+
+    @property
+    def writing(self) -> Writing:
+        """The writing side; `ReadOnlyError` in mode "read"."""
+        self.check()
+        if self._writing is None:
+            raise ReadOnlyError(f'{self.root}: opened in mode "read"')
+        return self._writing
+
+    @property
+    def writer(self) -> Writer:
+        """The writer; `ReadOnlyError` in mode "read"."""
+        return self.writing.writer
+
+    @property
+    def sealer(self) -> Sealer:
+        """The sealer; `ReadOnlyError` in mode "read"."""
+        return self.writing.sealer
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """What opening cut off the log's end."""
+        return tuple(self._writing.writer.cuts) if self._writing is not None else ()
+
+    @property
+    def seal_error(self) -> TransitError | None:
+        """Why sealing does not go on; None while it does."""
+        return self._writing.sealer.error if self._writing is not None else None
+
+    @property
+    def tiering(self) -> Tiering:
+        """The remote side; `InvalidInputError` for a store opened without a remote."""
+        tiering = self.writing.tiering
+        if tiering is None:
+            raise InvalidInputError(f"{self.root}: opened without remote=")
+        return tiering
+
+    @property
+    def remote_url(self) -> str:
+        """The remote's address; empty without one."""
+        if self._writing is not None and self._writing.tiering is not None:
+            return self._writing.tiering.remote.url
+        return self._reading.remote_url if self._reading is not None else ""
+
+    @property
+    def published(self) -> int:
+        """Count of commits known to be in the remote."""
+        if self._writing is not None and self._writing.tiering is not None:
+            return self._writing.tiering.publisher.published
+        return self._reading.published if self._reading is not None else 0
+
+    def is_published(self, number: int | None) -> bool | None:
+        """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""
+        if self._reading is not None:
+            return self._reading.is_published(number)
+        if self._writing is None or self._writing.tiering is None:
+            return None
+        return number is not None and number < self._writing.tiering.publisher.published
+
+    def commit_data(self, number: int) -> bytes | None:
+        """The bytes of commit `number`, from the folder or the remote; None when in neither."""
+        if self._reading is not None:
+            return self._reading.commit_data(number)
+        return self.catalog.commits.read(number)
+
+    @property
+    def remote_error(self) -> str:
+        """Why publishing did not go on the last time; empty when it did."""
+        tiering = self._writing.tiering if self._writing is not None else None
+        error = tiering and (tiering.publisher.fenced or tiering.error)
+        return str(error) if error else ""
+
+    def sealing_paused(self) -> AbstractContextManager[object]:
+        """A block in which this process seals nothing."""
+        if self._writing is None:
+            return contextlib.nullcontext()
+        return self._writing.sealer.paused
+
+    # Reading
+
+    def refresh(self) -> None:
+        """See what there is to read now: what waits here, what other processes wrote."""
+        if self.refusal is not None:
+            self.check()
+        if self._reading is not None:
+            self._reading.follow()
+        elif self._writing is None:
+            return
+        elif self.shared:
+            self._writing.writer.look()
+        else:
+            self._writing.writer.settle()
+
+    def next_offset(self, state: StreamState) -> int:
+        """The stream's next offset, seen now; every record before it can be read."""
+        before = state.next_offset
+        self.refresh()
+        if self._writing is None or self.shared:
+            return state.next_offset
+        # Framed is what was accepted as "memory" before that, not what another thread accepted
+        # since; and after a failed write what had been accepted is gone.
+        return min(before, state.next_offset)
+
+    def refresh_remote(self) -> int:
+        """Take up the commits others published since the last time; their count."""
+        self.check()
+        return self._reading.refresh() if self._reading is not None else 0
+
+    def listen(self) -> Waiter:
+        """Something to wait on for new records."""
+        self.check()
+        if self._reading is not None:
+            return self._reading.listen()
+        if self._bell is not None and not self.shared:
+            return BellWaiter(self._bell)
+        return FolderWaiter(self.root)
+
+    # Writing
+
+    def level_of(self, durability: str | None) -> int:
+        """The strength asked for, or the store's own; "tiered" needs a remote."""
+        level = self.level if durability is None else durability_level(durability)
+        if level == 3 and self._writing is not None:
+            # Asked for before anything is written.
+            self.tiering.publisher.check()
+        return level
+
+    def acknowledge(self, written: Written | None, level: int) -> Durability:
+        """Make what was written, None: everything so far, as durable as asked; what was reached."""
+        if level < 2:
+            return "os"
+        if written is None:
+            with self.writer.lock, self.writer.turn:
+                written = Written(self.writer.wal, self.writer.wal.tail)
+        if level == 3:
+            self.tiering.reach(written.wal.next_lsn)
+            return "tiered"
+        self.writer.sync_to(*written)
+        return "local"
+
+    def submit(self, written: Written, result: object, future: Future[Any], level: int) -> None:
+        """Resolve `future` with `result` once what was written is as durable as asked."""
+        if level == 3:
+            self.tiering.submit(written.wal.next_lsn, result, future)
+        else:
+            self.writing.submit(written, result, future)
+
+    # Closing
+
+    def close(self) -> None:
+        """Make everything durable and let go; an error is raised after letting go."""
+        with self._closing:
+            if self._let_go:
+                return
+            self.refusal = self.refusal or ClosedError(f"{self.root}: this store handle is closed")
+            try:
+                self._close()
+            except TransitError:
+                raise
+            except BaseException:
+                # An interrupt, perhaps in the middle of letting go: what is left of it is done now.
+                with contextlib.suppress(TransitError):
+                    self._close()
+                raise
+
+    def _close(self) -> None:
+        try:
+            if self._writing is not None:
+                self._writing.close()
+        finally:
+            if self._release is not None:
+                self._release()
+            if self._bell is not None:
+                self._bell.close()
+            self._let_go = True
+            self._finalizer.detach()
+            _open_handles.discard(self)
+
+    def abandon(self) -> None:
+        """Make the handle unusable in a child made by fork(); the parent's is not touched."""
+        message = f"{self.root}: opened before fork(); open the store again in this process"
+        self.refusal = ForkedError(message)
+        self._let_go = True
+        self._closing = threading.Lock()
+        self._finalizer.detach()
+        if self._writing is not None:
+            self._writing.abandon(message)
+
+
+def _close_forgotten(
+    root: str, writing: Writing | None, release: Callable[[], None] | None
+) -> None:
+    try:
+        if writing is not None:
+            writing.close()
+    finally:
+        if release is not None:
+            release()
+        if writing is not None:
+            warnings.warn(f"store {root} was not closed", ResourceWarning, stacklevel=2)
+
+
+def _abandon_all() -> None:
+    for handle in list(_open_handles):
+        handle.abandon()
+    _open_handles.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,140 @@
+"""What a handle in mode "read" has: a catalog that follows a folder, a remote, or both.
+
+Owns where new records come from. A folder is followed at every look, because that costs no more
+than a read; a remote only when asked, because that costs requests.
+"""
+
+from __future__ import annotations
+
+import os
+
+from transit.config import Settings
+from transit.errors import InvalidInputError
+from transit.format.names import CACHE_DIR
+from transit.handle.opening import existing_store_id, is_url
+from transit.handle.switching import check_not_rebasing
+from transit.handle.waiting import FolderWaiter, RemoteWaiter, Waiter
+from transit.log.catalog import Catalog
+from transit.log.guides import GuideShelf, NotHere
+from transit.log.recover import judge_end, judge_live
+from transit.log.wal import Wal
+from transit.store import ObjectStore
+from transit.tier.bucket import Follower
+from transit.tier.fetch import Fetcher
+from transit.tier.remote import Remote
+
+
+class Reading:
+    """The reading side of one open store. `root` may be the remote's address: no folder then."""
+
+    def __init__(self, root: str, settings: Settings, store: ObjectStore | None) -> None:
+        self._root = root
+        self._settings = settings
+        self._store = store
+        self._remote: Remote | None = None
+        self._follower: Follower | None = None
+        self._has_folder = not is_url(root)
+        self._compared = not self._has_folder
+        if self._has_folder:
+            check_not_rebasing(root)
+        if store is None:
+            store_id = existing_store_id(root)
+            self.catalog = Catalog(root, store_id, settings, NotHere(root, store_id))
+        else:
+            self._open_remote(store)
+        if self._has_folder:
+            wal = self.catalog.follow(write=False)
+            if wal is not None and not wal.ended:
+                self._judge(wal)
+            self.catalog.commits.check_no_gap()
+        elif self._follower is not None:
+            self._follower.start()
+
+    def _open_remote(self, store: ObjectStore) -> None:
+        remote = self._remote = Remote(store, self._settings)
+        cache = None
+        found = existing_store_id(self._root) if self._has_folder else b""
+        store_id = remote.existing_store_id(found)
+        if self._has_folder:
+            if found != store_id:
+                raise InvalidInputError(
+                    f"{remote.url}: holds store {store_id.hex()}, not {found.hex()}"
+                )
+            cache = os.path.join(self._root, CACHE_DIR)
+        shelf = GuideShelf(self._root, store_id)
+        fetcher = Fetcher(remote, shelf, cache)
+        self.catalog = Catalog(self._root, store_id, self._settings, fetcher)
+        self._follower = Follower(remote, self.catalog, shelf)
+
+    def follow(self) -> None:
+        """Read on in the folder; `CorruptError` for damage, which stays as it is."""
+        if not self._has_folder:
+            return
+        wal = self.catalog.follow(write=False)
+        if wal is not None and not wal.ended and wal.stopped:
+            self._judge(wal)
+
+    def _judge(self, wal: Wal) -> None:
+        catalog = self.catalog
+        judge_live(wal, lambda: catalog.follow(write=False))
+        if catalog.wal_numbers()[-1:] > [wal.first_lsn]:
+            catalog.follow(write=False)
+            if not wal.ended:
+                judge_end(wal)
+
+    def refresh(self) -> int:
+        """Take up the commits that were published since the last time; their count."""
+        if self._follower is None:
+            return 0
+        with self.catalog.changing:
+            self.follow()
+            if not self._compared:
+                self._follower.check_same()
+                self._compared = True
+            if self._has_unsealed():
+                # The folder's own writer is ahead: what it seals and publishes comes from it.
+                self._follower.check_nothing_new(self._look_again)
+                return 0
+            return self._follower.refresh()
+
+    def _look_again(self) -> None:
+        self.follow()
+        # Whoever goes on with the newest file may have sealed the one before it.
+        self.catalog.load_commits()
+
+    def _has_unsealed(self) -> bool:
+        wals = self.catalog.view.wals
+        return bool(wals) and wals[-1].next_lsn > self.catalog.commits.next_lsn
+
+    @property
+    def remote_url(self) -> str:
+        """The remote's address; empty without one."""
+        return self._store.url if self._store is not None else ""
+
+    @property
+    def published(self) -> int:
+        """Count of commits taken from the remote, or known from the folder, so far."""
+        return self.catalog.commits.count if self._follower is not None else 0
+
+    def is_published(self, number: int | None) -> bool | None:
+        """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""
+        if self._remote is None or number is None:
+            return None if self._remote is None else False
+        ours = self.catalog.commits.read(number) if self._has_folder else None
+        # A commit that is not in the folder can only be from the remote.
+        return ours is None or self._remote.has_commit(number, ours)
+
+    def commit_data(self, number: int) -> bytes | None:
+        """The bytes of commit `number`, from the folder or the remote; None when in neither."""
+        ours = self.catalog.commits.read(number) if self._has_folder else None
+        if ours is not None or self._remote is None:
+            return ours
+        found = self._remote.checked_commit(number)
+        return None if found is None else found[0]
+
+    def listen(self) -> Waiter:
+        """Something to wait on for new records."""
+        waiter = FolderWaiter(self._root) if self._has_folder else None
+        if self._follower is None and waiter is not None:
+            return waiter
+        return RemoteWaiter(self.refresh, self._settings.refresh_interval_s, waiter)

@@ -1,0 +1,158 @@
+"""The remote side of a store that writes: publishing on request, in the background, and on append.
+
+Owns who publishes now and who waits for it. A record is "tiered" once the commit that covers it is
+in the remote; appends that wait share the next round, which ends the WAL, seals it and publishes.
+Without anything to publish no request is made.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from transit.config import Settings
+from transit.errors import ClosedError, TransitError
+from transit.handle.background import Worker
+from transit.handle.promises import Promises
+from transit.log.catalog import Catalog
+from transit.log.seal import Sealer
+from transit.log.writer import Writer
+from transit.tier.progress import Report
+from transit.tier.publish import Publisher
+from transit.tier.remote import Remote
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_JOIN_S: Final = 5.0
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What one `publish` did: commits created, bytes sent and requests made; the remote's root."""
+
+    commits: int
+    bytes: int
+    requests: int
+    head: str
+
+
+class Tiering:
+    """Publishes for one open store. Safe for threads."""
+
+    def __init__(
+        self, remote: Remote, catalog: Catalog, writer: Writer, sealer: Sealer, settings: Settings
+    ) -> None:
+        self.remote = remote
+        self.publisher = Publisher(remote, catalog)
+        self.error: TransitError | None = None
+        self._catalog = catalog
+        self._writer = writer
+        self._sealer = sealer
+        self._settings = settings
+        self._promises = Promises(self._is_published, _closed)
+        # Whoever waits for it finds, more often than not, that the round before covered it too.
+        self._turn = threading.Lock()
+        self._worker: Worker | None = None
+
+    def start(self) -> None:
+        """Publish in the background from now on, as the settings say."""
+        interval = self._settings.publish_interval_s
+        self._worker = Worker("transit-publisher", self._work, self._fail, 0.0, interval)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are records that are not in the remote."""
+        return self._writer.wal.next_lsn > self.publisher.published_lsn
+
+    def publish(self, report: Report | None = None) -> Published:
+        """Seal, and bring everything to the remote; what that took."""
+        traffic = self.remote.store.traffic
+        before = (self.publisher.published, traffic.bytes_out, traffic.requests)
+        with self._turn:
+            self._round(report)
+            self.publisher.hint()
+        return Published(
+            commits=self.publisher.published - before[0],
+            bytes=traffic.bytes_out - before[1],
+            requests=traffic.requests - before[2],
+            head=self._catalog.commits.root,
+        )
+
+    def reach(self, lsn: int) -> None:
+        """Return when every record before `lsn` is in the remote."""
+        while self.publisher.published_lsn < lsn:
+            with self._turn:
+                if self.publisher.published_lsn < lsn:
+                    self._round(None)
+
+    def _round(self, report: Report | None) -> None:
+        try:
+            # Whoever is fenced off seals nothing for a remote that will not take it.
+            self.publisher.check()
+            self._writer.rotate()
+            self._sealer.seal_ended()
+            self.publisher.publish(report)
+        except TransitError as error:
+            self.error = error
+            raise
+        self.error = None
+
+    # In the background
+
+    def submit(self, lsn: int, result: object, future: Future[Any]) -> None:
+        """Resolve `future` with `result` once every record before `lsn` is in the remote."""
+        self._promises.add(lsn, result, future)
+        self._wake()
+
+    def consider(self) -> None:
+        """Have a round made when enough is unpublished; costs no request."""
+        limit = self._settings.publish_bytes
+        if limit is not None and self._unpublished_bytes() >= limit:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._worker is not None:
+            self._worker.wake()
+
+    def _unpublished_bytes(self) -> int:
+        view = self._catalog.view
+        size = sum(wal.tail for wal in view.wals if wal.next_lsn > wal.first_lsn)
+        for segment in reversed(view.segments):
+            if segment.commit < self.publisher.published:
+                break
+            size += segment.ref.bytes
+        return size
+
+    def _work(self) -> None:
+        # Whatever is submitted from here on waits for the next round.
+        count = len(self._promises)
+        error: TransitError | None = None
+        try:
+            if self.is_behind:
+                self.reach(self._writer.wal.next_lsn)
+        except TransitError as failure:
+            error = failure
+        except BaseException as failure:
+            # Nobody foresaw it, and nobody else would tell those who wait.
+            self._fail(failure)
+            error = self.error
+        self._promises.settle(count, error)
+
+    def _is_published(self, lsn: int) -> bool:
+        return self.publisher.published_lsn >= lsn
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = TransitError(f"publishing failed: {str(error) or type(error).__name__}")
+
+    def close(self) -> None:
+        """Publish nothing more; what was submitted and not published is told so."""
+        if self._worker is not None:
+            # Its round may hang on a remote that is away. It writes nothing here any more.
+            self._worker.stop(_JOIN_S)
+        self._promises.end(self.error)
+
+
+def _closed() -> ClosedError:
+    return ClosedError("the store was closed")

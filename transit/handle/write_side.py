@@ -1,0 +1,242 @@
+"""What a handle that writes has beyond one that reads: locks, writer, sealer and threads.
+
+Owns the order of opening and closing them. Holds no reference to the handle, so that a store its
+user forgot is still collected, and then closed.
+
+Closing, in order: everything is made durable; the writer refuses; the threads end; the locks go.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from transit.config import Mode, Settings
+from transit.disk import make_folder
+from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitError
+from transit.format.lineage import LINEAGE_RECORD, encode_lineage
+from transit.format.names import CACHE_DIR
+from transit.format.record import Columns
+from transit.handle.background import Worker
+from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
+from transit.handle.promises import Promises
+from transit.handle.switching import check_not_rebasing, finish_rebase
+from transit.handle.tiering import Tiering
+from transit.log.catalog import Catalog
+from transit.log.guides import GuideShelf, NotHere
+from transit.log.seal import Sealer
+from transit.log.segments import Elsewhere
+from transit.log.snapshots import Snapshots
+from transit.log.writer import Writer
+from transit.log.writes import Group, Written
+from transit.store import ObjectStore
+from transit.tier.adopt import adopt_commits
+from transit.tier.fetch import Fetcher
+from transit.tier.remote import Remote
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+class Writing:
+    """The writing side of one open store."""
+
+    def __init__(
+        self, root: str, mode: Mode, settings: Settings, store: ObjectStore | None
+    ) -> None:
+        self._root = root
+        self._settings = settings
+        self._promises = Promises(_is_durable, self._closed)
+        self._flushing = threading.Lock()
+        self.tiering: Tiering | None = None
+        self._adopted = 0
+        self._flusher: Worker | None = None
+        self._seal_worker: Worker | None = None
+        self._frozen = False
+        if read_store_id(root) is None:
+            make_folder(root)
+        self._locks = Locks(root, mode, settings)
+        try:
+            remote = None if store is None else Remote(store, settings)
+            if mode == "exclusive":
+                finish_rebase(root)
+            else:
+                check_not_rebasing(root)
+            store_id = self._identity(mode, remote)
+            if mode == "exclusive":
+                tidy_up(root)
+            sync_names(root)
+            elsewhere = self._attach(store_id, mode, remote)
+            self.catalog = Catalog(root, store_id, settings, elsewhere)
+            self.writer = Writer(self.catalog, settings, self._locks.append)
+            self._recover()
+            if self._adopted:
+                # What leads through the segments that are not here, so that only blocks need them.
+                Snapshots(self.catalog).keep()
+            head = self.catalog.commits.head
+            epoch = head.epoch + 1 if head else 0
+            self.sealer = Sealer(self.catalog, settings, epoch, self._locks.seal)
+            self._make_lineage_stream()
+            self.tiering = None if remote is None else self._tiering(remote)
+            # Last: whatever fails before must leave no thread behind that goes on writing.
+            self._start(mode)
+        except BaseException:
+            self.let_go()
+            raise
+
+    def let_go(self) -> None:
+        """End the threads and give up the locks, for a store that nobody has used yet."""
+        # Whoever closes it as a forgotten one has no lock to write under.
+        self._frozen = True
+        try:
+            self._stop()
+        finally:
+            self._locks.close()
+
+    def _identity(self, mode: Mode, remote: Remote | None) -> bytes:
+        """The store's id; a new folder gets that of the store in the remote, which it continues."""
+        store_id = read_store_id(self._root)
+        if remote is None:
+            return store_id or make_store(self._root)
+        claimed = remote.claim(store_id)
+        if store_id is None:
+            if mode == "shared" and remote.checked_commit(0) is not None:
+                raise InvalidInputError(
+                    f'{self._root}: continue the remote once in mode "exclusive", or restore it, '
+                    'before it is opened "shared"'
+                )
+            # Not before: a folder with an id of its own can never continue another store.
+            store_id = make_store(self._root, claimed)
+        if store_id != claimed:
+            raise InvalidInputError(f"{self._root}: made by another process at this moment")
+        return store_id
+
+    def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
+        """Take up what the remote has; where segments are that are not in the folder."""
+        if remote is None:
+            return NotHere(self._root, store_id)
+        if mode == "exclusive":
+            self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
+        cache = os.path.join(self._root, CACHE_DIR)
+        return Fetcher(remote, GuideShelf(self._root, store_id), cache)
+
+    def _tiering(self, remote: Remote) -> Tiering:
+        tiering = Tiering(remote, self.catalog, self.writer, self.sealer, self._settings)
+        tiering.publisher.locate()
+        return tiering
+
+    def _recover(self) -> None:
+        turns = self._locks.append
+        if turns is not None:
+            turns.acquire(timeout_s=self._settings.lock_timeout_s)
+        try:
+            self.catalog.load_commits()
+            self.catalog.commits.check_no_gap()
+            self.writer.recover()
+        finally:
+            if turns is not None:
+                turns.release()
+
+    def _start(self, mode: Mode) -> None:
+        settings = self._settings
+        self._flusher = Worker(
+            "transit-flusher", self.flush, self.writer.fail, settings.flush_interval_ms / 1000,
+            settings.seal_interval_s,
+        )  # fmt: skip
+        self._seal_worker = Worker("transit-sealer", self.sealer.seal_ended, self.sealer.fail)
+        if self.tiering is not None:
+            self.tiering.start()
+        self.writer.on_dirty = self._flusher.wake
+        self.writer.on_nearly_full = self._flusher.hurry
+        self.writer.on_ended = self._seal_worker.wake
+        if mode == "exclusive":
+            self.sealer.drop_covered()
+        if any(wal.ended for wal in self.catalog.view.wals):
+            self._seal_worker.wake()
+
+    def _make_lineage_stream(self) -> None:
+        if self.catalog.lineage_state().next_offset:
+            # Asked for before any file is needed, which a full disk may not have room for.
+            return
+        with self.writer.lock, self.writer.turn:
+            self.writer.prepare()
+            state = self.catalog.lineage_state()
+            if state.next_offset == 0:
+                payload = encode_lineage(LINEAGE_RECORD)
+                columns = Columns([payload], len(payload), time.time_ns(), None)
+                self.writer.commit([Group(state, columns)], [state])
+        self.writer.sync()
+
+    def submit(self, written: Written, result: object, future: Future[Any]) -> None:
+        """Resolve `future` with `result` once what was written is durable."""
+        self._promises.add(written, result, future)
+        if self._flusher is not None:
+            self._flusher.hurry()
+
+    def flush(self) -> None:
+        """What the flusher does: end a WAL that is old enough, sync, resolve futures."""
+        with self._flushing:
+            self._flush()
+
+    def _flush(self) -> None:
+        # Whatever is submitted from here on waits for the next round.
+        count = len(self._promises)
+        error: TransitError | None = None
+        try:
+            interval = self._settings.seal_interval_s
+            if interval is not None and time.monotonic() - self.writer.wal.born >= interval:
+                self.writer.rotate()
+            self.writer.sync()
+            if self.tiering is not None:
+                self.tiering.consider()
+        except TransitError as failure:
+            error = failure
+        self._promises.settle(count, error)
+        if error is not None:
+            raise error
+
+    def _closed(self) -> ClosedError:
+        return ClosedError(f"{self._root}: this store handle is closed")
+
+    def freeze(self, message: str) -> None:
+        """Seal everything and write nothing more, from whatever thread; only `close` is left."""
+        self._frozen = True
+        self.writer.finish(lambda: ClosedError(message))
+        self._stop()
+        self.sealer.seal_ended()
+        self.sealer.stop()
+
+    def _stop(self) -> None:
+        """End the threads that were started."""
+        for worker in (self._flusher, self._seal_worker, self.tiering):
+            if isinstance(worker, Tiering):
+                worker.close()
+            elif worker is not None:
+                worker.stop()
+
+    def close(self) -> None:
+        """Make everything durable and let go; an error is raised after letting go."""
+        try:
+            if not self._frozen:
+                self.flush()
+                self.writer.close()
+        finally:
+            self.writer.refuse(self._closed)
+            self._stop()
+            # From here on nobody seals, whoever still wants to: the locks go.
+            self.sealer.stop()
+            self._promises.end(None)
+            # Not while a late thread takes its turn: the descriptor may be another file's by then.
+            with self.writer.lock:
+                self._locks.close()
+
+    def abandon(self, message: str) -> None:
+        """Make this side unusable in a child made by fork(); the parent's is not touched."""
+        self.writer.abandon(lambda: ForkedError(message))
+        self._locks.close()
+
+
+def _is_durable(written: Written) -> bool:
+    return written.wal.durable >= written.stop
