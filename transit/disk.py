@@ -36,6 +36,7 @@ from transit.errors import (
     TransitError,
     UnsupportedPlatformError,
 )
+from transit.opened import Opened
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -76,7 +77,7 @@ def translated(path: str) -> Iterator[None]:
         raise translate(error, path) from error
 
 
-class File:
+class File(Opened):
     """One open file, read and written at positions, in bytes; closed when garbage-collected."""
 
     __slots__ = ("_fd", "path")

@@ -2,11 +2,14 @@
 
 Owns the error tree and the exit code each class has on a command line. A class exists only where
 a caller would act differently. Errors of the operating system are translated in `transit.disk`.
+Every error survives pickle and copy with all its fields and notes; its cause and its traceback stay
+behind, as with all exceptions of Python.
 
     TransitError
     ├── InvalidInputError            what the caller gave cannot be used (ValueError)
     │   ├── OffsetError              an offset outside the stream (IndexError)
     │   ├── MergeBaseError           the given base is not an ancestor of every head
+    │   ├── UnpicklableError         what belongs to an open store stays in its process (TypeError)
     │   └── UnsuitableRemoteError    the remote cannot do what publishing needs
     ├── NotFoundError                no such stream, store or merge policy (LookupError)
     ├── AlreadyExistsError           the name is taken
@@ -57,6 +60,7 @@ __all__ = [
     "StoreUnavailableError",
     "SyncFailedError",
     "TransitError",
+    "UnpicklableError",
     "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
@@ -67,6 +71,14 @@ class TransitError(Exception):
     """Root of all errors raised by transit; `exit_code` is the class's code on a command line."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Made again without __init__: the text in `args` is not what the classes below take.
+        return _make_again, (type(self), *self.args), self.__dict__ or None
+
+
+def _make_again(kind: type[TransitError], *args: object) -> TransitError:
+    return kind.__new__(kind, *args)
 
 
 class InvalidInputError(TransitError, ValueError):
@@ -81,6 +93,10 @@ class OffsetError(InvalidInputError, IndexError):
 
 class MergeBaseError(InvalidInputError):
     """The base given to a merge is not a common ancestor of every head."""
+
+
+class UnpicklableError(InvalidInputError, TypeError):
+    """What belongs to an open store cannot be pickled or copied; the message says what to send."""
 
 
 class UnsuitableRemoteError(InvalidInputError):

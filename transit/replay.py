@@ -10,11 +10,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, repeat
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from transit.format.record import Chunk
+from transit.format.record import NO_HEADERS, Chunk, Columns, encode_chunk, measure
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState
 
@@ -55,6 +56,18 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """The stream the record was appended to, and its offset there."""
         return Position(self.source.stream, self.offset + self.source.shift)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A view of a mapping cannot be pickled; the mapping can.
+        fields = (self.offset, self.timestamp, self.payload, dict(self.headers), self.source)
+        return _record_again, fields
+
+
+def _record_again(
+    offset: int, timestamp: int, payload: bytes, headers: dict[str, str], source: Source
+) -> Record:
+    kept = MappingProxyType(headers) if headers else NO_HEADERS
+    return Record(offset, timestamp, payload, kept, source)
+
 
 class Batch:
     """Consecutive records as columns. Nothing is copied or cut up before it is asked for."""
@@ -68,6 +81,15 @@ class Batch:
         self._payloads: list[bytes] | None = None
         self.offsets = range(first, first + stop - start)
         self.source = source
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Only its own records: the chunk, and the block it lies in, may be much larger.
+        chunk, payloads, headers = self._chunk, self.payloads, self._chunk.encoded_headers()
+        if isinstance(headers, list):
+            headers = headers[self._start : self._stop]
+        columns = Columns(payloads, measure(payloads), self.timestamps, headers)
+        data = b"".join(encode_chunk(chunk.stream, self.origins.start, columns))
+        return _batch_again, (data, self.offsets.start, self.source)
 
     def __len__(self) -> int:
         """Count of records."""
@@ -154,6 +176,11 @@ class Batch:
                 "origin_offset": pa.array(self.origins, pa.int64()),
             }
         )
+
+
+def _batch_again(data: bytes, first: int, source: Source) -> Batch:
+    chunk = Chunk(data, 0, "a pickled batch")
+    return Batch(chunk, 0, chunk.count, first, source)
 
 
 def inherited(catalog: Catalog, state: StreamState) -> tuple[Span, ...]:

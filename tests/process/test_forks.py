@@ -6,10 +6,8 @@ goes on, keeps its lock, and nothing is written twice.
 
 from __future__ import annotations
 
-import copy
 import multiprocessing.connection
 import os
-import pickle
 import threading
 import time
 import traceback
@@ -216,23 +214,6 @@ if __name__ == "__main__":
         print(len(set(offsets)))
         print(sorted(int(record.payload) for record in stream) == list(range(12)))
 """
-
-
-def test_handles_cannot_be_pickled_or_copied_and_say_so(path: Path) -> None:
-    with transit.open(path) as log:
-        stream = log.create("s")
-        for handle in (log, stream, stream.cursor("c"), log.batch(), log.lineage):
-            for make in (pickle.dumps, copy.deepcopy):
-                with pytest.raises(TypeError):
-                    make(handle)
-
-
-def test_receipts_and_positions_can_be_pickled(path: Path) -> None:
-    with transit.open(path) as log:
-        receipt = log.create("s").append(b"x", headers={"a": "b"})
-    position = transit.Position("s", 0)
-    for value in (receipt, position):
-        assert pickle.loads(pickle.dumps(value)) == value
 
 
 @pytest.mark.parametrize("kind", ["memory", "folder"])

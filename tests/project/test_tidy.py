@@ -25,7 +25,7 @@ LABORATORY = "rigs"
 # package itself, which only gathers the public names, lies between the engine and what is on top.
 LEVELS: list[set[str]] = [
     {"errors"},
-    {"config"},
+    {"config", "opened"},
     {"format"},
     {"proof", "lineage", "disk"},
     {"store"},

@@ -18,9 +18,10 @@ from transit.format.names import check_name
 from transit.format.record import HeaderMap, encode_headers
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.opened import Opened
 
 
-class StagedStream:
+class StagedStream(Opened):
     """A stream that a batch will make; `stream` is it once the batch is written."""
 
     __slots__ = ("_batch", "_state", "_stream", "name")
@@ -42,7 +43,7 @@ class StagedStream:
 Target = Stream | StagedStream
 
 
-class WriteBatch:
+class WriteBatch(Opened):
     """What to write when the `with` block ends; made by `Log.batch()`, for one thread, used once.
 
     `receipts`, one for each append in order, is there after the block.

@@ -15,12 +15,13 @@ from transit.format.lineage import Root
 from transit.format.names import cursor_stream_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.opened import Opened
 from transit.replay import locate, record_in
 
 _POSITION: Final = re.compile(rb"[0-9]{1,19}")
 
 
-class Cursor:
+class Cursor(Opened):
     """A durable place in a stream: the next offset its owner will read. It only moves forward."""
 
     __slots__ = ("_handle", "_state", "_stream_name", "name")

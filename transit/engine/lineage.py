@@ -31,6 +31,7 @@ from transit.format.lineage import (
 from transit.format.names import check_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.opened import Opened
 from transit.replay import Position, batches
 
 Head = tuple[int, int]
@@ -61,7 +62,7 @@ class LineageGraph(msgspec.Struct, frozen=True):
     edges: tuple[Edge, ...]
 
 
-class Lineage:
+class Lineage(Opened):
     """Lineage queries on one open store; streams and positions in, streams and positions out."""
 
     def __init__(self, handle: Handle) -> None:

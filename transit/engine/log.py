@@ -33,6 +33,7 @@ from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of, is_url
 from transit.handle.tiering import Published
 from transit.log.recover import Cut
+from transit.opened import Opened
 from transit.replay import Position
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
@@ -115,7 +116,7 @@ def open(
         raise
 
 
-class Log:
+class Log(Opened):
     """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
 
     A store that is not closed loses nothing it acknowledged; it is closed when the last

@@ -21,6 +21,7 @@ from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers,
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.writes import Group, Written, conflict
+from transit.opened import Opened
 from transit.replay import Batch, Position, Record, Source, batches, locate, record_in, records
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return self.offset + self.count - 1
 
 
-class Stream:
+class Stream(Opened):
     """One stream of an open store.
 
     Handles are cheap, safe for threads, and equal when they name the same stream.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from transit.disk import File, translated
@@ -18,7 +18,7 @@ from transit.format.names import (
 )
 from transit.inspection.document import DOCUMENT_BYTES_MAX, Document
 from transit.inspection.kinds import kind_of_bytes
-from transit.inspection.report import Content, FieldValue, FileKind, FileReport
+from transit.inspection.report import Content, FieldValue, FileKind, FilePart, FileReport
 from transit.inspection.segment import SegmentFile
 from transit.inspection.snapshot import SnapshotFile
 from transit.inspection.wal import WalFile
@@ -55,7 +55,8 @@ def inspect_file(path: str | os.PathLike[str], *, records: bool = False) -> File
         content = SnapshotFile(file)
     else:
         content = Document(head, kind, text)
-    named = _Named(content, text, _own_name(content.fields(), kind, digest))
+    name = _own_name(content.fields(), kind, digest)
+    named = _Named(content, name, _Reopened(text, digest, records=records))
     return FileReport(text, kind, content.identity, (size, digest), named)
 
 
@@ -83,25 +84,64 @@ def _measure(file: File) -> tuple[int, str]:
     return size, digester.digest().hex()
 
 
+class _Reopened:
+    """The content of a copied report: its file is opened again when it is asked for.
+
+    digest: of the file that the report is about. An open file itself has no copy.
+    """
+
+    def __init__(self, path: str, digest: str, *, records: bool) -> None:
+        self.path = path
+        self._digest = digest
+        self._records = records
+
+    def _report(self) -> FileReport:
+        report = inspect_file(self.path, records=self._records)
+        if report.digest != self._digest:
+            raise InvalidInputError(f"{self.path}: has changed since the report: inspect it again")
+        return report
+
+    def fields(self) -> Mapping[str, FieldValue]:
+        """As the content's."""
+        return self._report().fields
+
+    def walk(self) -> Iterator[FilePart]:
+        """As the content's."""
+        return self._report().parts
+
+    def check(self, ledger: Ledger) -> None:
+        """As the content's."""
+        for finding in self._report().findings:
+            ledger.find(finding.place, finding.expected, finding.found)
+
+
 class _Named:
     """A file's content, and whether the file's name, when it is a store's, says the same.
 
-    found: the number or the digest after which the content is named.
+    found: the number or the digest after which the content is named. again: what copies have.
     """
 
-    def __init__(self, content: Content, path: str, found: FieldValue) -> None:
+    def __init__(self, content: Content, found: FieldValue, again: _Reopened) -> None:
         self._content = content
-        self._path = path
         self._found = found
+        self._again = again
         self.fields = content.fields
         self.walk = content.walk
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _itself, (self._again,)
+
     def check(self, ledger: Ledger) -> None:
         """As the content's, and the name."""
-        stated = _stated(os.path.basename(self._path))
+        path = self._again.path
+        stated = _stated(os.path.basename(path))
         if None not in (stated, self._found) and stated != self._found:
-            ledger.find(self._path, f"{stated}, as the name says", str(self._found))
+            ledger.find(path, f"{stated}, as the name says", str(self._found))
         self._content.check(ledger)
+
+
+def _itself(content: _Reopened) -> _Reopened:
+    return content
 
 
 def _own_name(fields: Mapping[str, FieldValue], kind: FileKind, digest: str) -> FieldValue:

@@ -89,6 +89,10 @@ class FileReport:
     def __repr__(self) -> str:
         return f"<transit.FileReport {self.kind} {self.path!r}>"
 
+    def __getstate__(self) -> dict[str, object]:
+        # A copy may be where the file is not: what was found goes along.
+        return {**vars(self), "_findings": self.findings}
+
     @property
     def parts(self) -> Iterator[FilePart]:
         """The parts in order, read from the file as they are asked for; anew at each call."""

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeVar
 
 from transit.errors import ClosedError, ForkedError, TransitError
+from transit.opened import Opened
 from transit.store.answers import Meaning, answer, error_of
 from transit.store.loops import wait_for
 from transit.store.objects import (
@@ -32,7 +33,7 @@ T = TypeVar("T")
 _MEMORY: Final = threading.Lock()
 
 
-class FilesystemStore:
+class FilesystemStore(Opened):
     """An `ObjectStore` below `root` of an fsspec file system; `url` is what to show for it.
 
     `in_memory`: the objects are fsspec's memory, for tests and for use within one process.

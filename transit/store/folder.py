@@ -16,6 +16,7 @@ from transit.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from transit.opened import Opened
 from transit.store.objects import (
     TEMPORARY,
     Traffic,
@@ -26,7 +27,7 @@ from transit.store.objects import (
 )
 
 
-class FolderStore:
+class FolderStore(Opened):
     """An `ObjectStore` in the folder `path`, which is made by the first write."""
 
     def __init__(self, path: str) -> None:

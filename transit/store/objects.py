@@ -43,6 +43,13 @@ class Traffic:
         self.bytes_in = self.bytes_out = 0
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, int]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
     def sent(self, request: Request, size: int = 0) -> None:
         """Count one request that carried an object of `size` bytes."""
         with self._lock:
@@ -60,7 +67,7 @@ class Traffic:
         return self.get + self.put + self.create + self.size + self.delete + self.list
 
     def __repr__(self) -> str:
-        counts = {name: value for name, value in vars(self).items() if name != "_lock" and value}
+        counts = {name: value for name, value in self.__getstate__().items() if value}
         return f"Traffic({', '.join(f'{name}={value}' for name, value in counts.items())})"
 
 

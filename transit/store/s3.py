@@ -27,6 +27,7 @@ from transit.errors import (
     TransitError,
     UnsuitableRemoteError,
 )
+from transit.opened import Opened
 from transit.store.answers import Meaning, answer, error_of
 from transit.store.loops import wait_for
 from transit.store.objects import (
@@ -77,7 +78,7 @@ def s3_options(options: Mapping[str, object], timeout_s: float) -> dict[str, obj
     return {**defaults, **options, "config_kwargs": config}
 
 
-class S3Store:
+class S3Store(Opened):
     """An `ObjectStore` in a bucket, below a prefix; `filesystem` is an `s3fs.S3FileSystem`."""
 
     def __init__(self, filesystem: Any, bucket: str, prefix: str, timeout_s: float) -> None:
