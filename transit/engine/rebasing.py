@@ -24,9 +24,10 @@ from transit.engine.cursor import Cursor
 from transit.engine.merging import default_id
 from transit.errors import RemoteUnavailableError
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
+from transit.format.names import DIVERGED_DIR, READY_FILE, Places
 from transit.handle.attaching import Attached
 from transit.handle.handle import Handle
-from transit.handle.switching import DIVERGED_DIR, READY_FILE, REBASE_DIR, finish_rebase
+from transit.handle.switching import finish_rebase
 from transit.lineage.spans import lay, to_plan
 from transit.log.catalog import Catalog, StreamState
 from transit.log.seal import columns_of
@@ -54,7 +55,7 @@ def rebase(handle: Handle, common: int) -> Rebased:
     """
     handle.writing.freeze(f"{handle.root}: rebased onto its remote; open it again")
     tag = f"rebased-{handle.catalog.commits.root[:8]}"
-    place = os.path.join(handle.root, REBASE_DIR)
+    place = Places(handle.root).rebase
     remove_tree(place)
     borrowed = Attached(handle.tiering.remote.store, lambda: None)
     # In the background nothing may be sealed or published before it is whole; and what was one

@@ -18,9 +18,9 @@ from transit.disk import (
 )
 from transit.errors import AlreadyExistsError, InvalidInputError
 from transit.format.commit import encode_format
-from transit.format.names import FORMAT_FILE, check_name
+from transit.format.names import FORMAT_FILE, LOCK_FILE, Places, check_name
 from transit.handle.attaching import RemoteAddress, attach, check_settings
-from transit.handle.opening import LOCK_FILE, folder_of, make_folders, tidy_up
+from transit.handle.opening import folder_of, make_folders, tidy_up
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.tier.restore import Restorer, needed_segments
@@ -117,7 +117,7 @@ class _Target:
         if is_folder(root) and list_folder(root) and LOCK_FILE not in list_folder(root):
             raise InvalidInputError(f"{root}: is neither empty nor a restore that was cut short")
         make_folder(root)
-        self._lock = Lock(os.path.join(root, LOCK_FILE))
+        self._lock = Lock(Places(root).lock)
 
     def __enter__(self) -> _Target:
         try:

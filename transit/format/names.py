@@ -1,4 +1,4 @@
-"""Names: of streams and cursors, and of the files a store is made of.
+"""Names: of streams and cursors, and of the files a store is made of, and where these are.
 
 Stream names are text chosen by the user: 1 to 512 bytes of UTF-8, no control, format, surrogate or
 unassigned characters (Unicode category C*), no white space at either end, and no leading `$`,
@@ -14,9 +14,12 @@ File names come only from digests and numbers, never from user text:
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from typing import Final
+
+import msgspec
 
 from transit.errors import InvalidInputError
 from transit.format.checksum import checksum
@@ -30,6 +33,12 @@ CACHE_DIR: Final = "cache"
 HEAD_FILE: Final = "HEAD"
 FORMAT_FILE: Final = "FORMAT"
 REMOTE_FILE: Final = "REMOTE"
+LOCK_FILE: Final = "LOCK"
+APPEND_LOCK_FILE: Final = "LOCK.append"
+SEAL_LOCK_FILE: Final = "LOCK.seal"
+REBASE_DIR: Final = "rebase"
+READY_FILE: Final = "READY"
+DIVERGED_DIR: Final = "diverged"
 
 _WAL_NAME: Final = re.compile(r"([0-9]{20})\.wal")
 _COMMIT_NAME: Final = re.compile(r"([0-9]{20})\.json")
@@ -118,3 +127,102 @@ def parse_index_name(name: str) -> bytes | None:
     """The digest, 32 bytes, an index snapshot's file name states; None for any other name."""
     match = _INDEX_NAME.fullmatch(name)
     return bytes.fromhex(match[1]) if match else None
+
+
+class Places(msgspec.Struct, frozen=True):
+    """Where the parts of the store in folder `root` are.
+
+    Of a store that is only in a remote, `root` is its address, and nothing is there.
+    """
+
+    root: str
+
+    @property
+    def format(self) -> str:
+        """What the folder is; made last."""
+        return os.path.join(self.root, FORMAT_FILE)
+
+    @property
+    def lock(self) -> str:
+        """Held by every writing process."""
+        return os.path.join(self.root, LOCK_FILE)
+
+    @property
+    def append_lock(self) -> str:
+        """Mode "shared": held for each write."""
+        return os.path.join(self.root, APPEND_LOCK_FILE)
+
+    @property
+    def seal_lock(self) -> str:
+        """Mode "shared": held while sealing."""
+        return os.path.join(self.root, SEAL_LOCK_FILE)
+
+    @property
+    def marker(self) -> str:
+        """The address of the remote in which segments may live alone."""
+        return os.path.join(self.root, REMOTE_FILE)
+
+    @property
+    def wal(self) -> str:
+        """The folder of WAL files."""
+        return os.path.join(self.root, WAL_DIR)
+
+    @property
+    def segments(self) -> str:
+        """The folder of segments."""
+        return os.path.join(self.root, SEGMENT_DIR)
+
+    @property
+    def commits(self) -> str:
+        """The folder of commits."""
+        return os.path.join(self.root, COMMIT_DIR)
+
+    @property
+    def index(self) -> str:
+        """The folder of index snapshots; derived."""
+        return os.path.join(self.root, INDEX_DIR)
+
+    @property
+    def cache(self) -> str:
+        """The folder of fetched blocks; derived."""
+        return os.path.join(self.root, CACHE_DIR)
+
+    @property
+    def rebase(self) -> str:
+        """The folder of the store that a rebase is making."""
+        return os.path.join(self.root, REBASE_DIR)
+
+    @property
+    def ready(self) -> str:
+        """Of a store that a rebase made: says that it is whole."""
+        return os.path.join(self.root, READY_FILE)
+
+    def diverged(self, tag: str) -> str:
+        """The folder of what the rebase `tag` replaced."""
+        return os.path.join(self.root, DIVERGED_DIR, tag)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The folders every store has."""
+        return self.wal, self.segments, self.commits
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The folders that may be removed."""
+        return self.index, self.cache
+
+    def wal_file(self, first_lsn: int) -> str:
+        """The WAL file whose first record has this log sequence number."""
+        return os.path.join(self.wal, wal_name(first_lsn))
+
+    def commit(self, number: int) -> str:
+        """The file of commit `number`."""
+        return os.path.join(self.commits, commit_name(number))
+
+    def segment(self, digest: str) -> str:
+        """The segment with this digest, 64 hex digits."""
+        return os.path.join(self.segments, segment_name(bytes.fromhex(digest)))
+
+    def snapshot(self, digest: str) -> str:
+        """The index snapshot with this digest, 64 hex digits."""
+        return os.path.join(self.index, index_name(bytes.fromhex(digest)))

@@ -27,34 +27,32 @@ from transit.disk import (
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
 from transit.format.names import (
-    CACHE_DIR,
+    APPEND_LOCK_FILE,
     COMMIT_DIR,
     FORMAT_FILE,
-    INDEX_DIR,
+    LOCK_FILE,
+    SEAL_LOCK_FILE,
     SEGMENT_DIR,
     WAL_DIR,
+    Places,
 )
 
-LOCK_FILE: Final = "LOCK"
-APPEND_LOCK_FILE: Final = "LOCK.append"
-SEAL_LOCK_FILE: Final = "LOCK.seal"
-_FOLDERS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR)
-_DERIVED: Final = (INDEX_DIR, CACHE_DIR)
-_OURS: Final = (*_FOLDERS, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
+# What an interrupted creation may leave.
+_OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
 
 
 class Locks:
     """The locks a writing process holds or takes; `append` and `seal` only in mode "shared"."""
 
     def __init__(self, root: str, mode: Mode, settings: Settings) -> None:
-        self._presence = Lock(os.path.join(root, LOCK_FILE))
+        self._presence = Lock(Places(root).lock)
         self.append: Lock | None = None
         self.seal: Lock | None = None
         try:
             if mode == "shared":
                 self._presence.acquire(shared=True, timeout_s=settings.lock_timeout_s)
-                self.append = Lock(os.path.join(root, APPEND_LOCK_FILE))
-                self.seal = Lock(os.path.join(root, SEAL_LOCK_FILE))
+                self.append = Lock(Places(root).append_lock)
+                self.seal = Lock(Places(root).seal_lock)
             else:
                 self._presence.acquire()
             self._presence.sign()
@@ -105,14 +103,14 @@ def read_store_id(root: str) -> bytes | None:
     """
     if not is_folder(root):
         return None
-    path = os.path.join(root, FORMAT_FILE)
+    path = Places(root).format
     data = read_file(path, FORMAT_BYTES_MAX)
     if data is not None:
         return decode_format(data, path)
     # FORMAT is linked last, so an interrupted creation leaves empty folders and locks at most.
     strangers = [name for name in list_folder(root) if name not in _OURS and not _is_left(name)]
-    for name in _FOLDERS:
-        strangers += [n for n in list_folder(os.path.join(root, name)) if not _is_left(n)]
+    for folder in Places(root).needed:
+        strangers += [name for name in list_folder(folder) if not _is_left(name)]
     if strangers:
         raise InvalidInputError(f"{root}: not a store: no FORMAT file, but {strangers[0]!r}")
     return None
@@ -140,19 +138,19 @@ def make_store(root: str, store_id: bytes | None = None) -> bytes:
 
 def make_folders(root: str) -> None:
     """Make the folders a store has."""
-    for name in _FOLDERS:
-        make_folder(os.path.join(root, name))
+    for folder in Places(root).needed:
+        make_folder(folder)
 
 
 def tidy_up(root: str) -> None:
     """Drop what interrupted writers left; only while no other process writes."""
-    for folder in (root, *(os.path.join(root, name) for name in (*_FOLDERS, *_DERIVED))):
+    for folder in (root, *Places(root).needed, *Places(root).derived):
         remove_temporary(folder)
 
 
 def sync_names(root: str) -> None:
     """Make the names that are seen durable: a killed writer may have linked and not yet synced."""
-    for folder in (os.path.dirname(root), root, *(os.path.join(root, name) for name in _FOLDERS)):
+    for folder in (os.path.dirname(root), root, *Places(root).needed):
         sync_folder(folder)
 
 

@@ -6,11 +6,9 @@ than a read; a remote only when asked, because that costs requests.
 
 from __future__ import annotations
 
-import os
-
 from transit.config import Settings
 from transit.errors import InvalidInputError
-from transit.format.names import CACHE_DIR
+from transit.format.names import Places
 from transit.handle.opening import existing_store_id, is_url
 from transit.handle.switching import check_not_rebasing
 from transit.handle.waiting import FolderWaiter, RemoteWaiter, Waiter
@@ -60,7 +58,7 @@ class Reading:
                 raise InvalidInputError(
                     f"{remote.url}: holds store {store_id.hex()}, not {found.hex()}"
                 )
-            cache = os.path.join(self._root, CACHE_DIR)
+            cache = Places(self._root).cache
         shelf = GuideShelf(self._root, store_id)
         fetcher = Fetcher(remote, shelf, cache)
         self.catalog = Catalog(self._root, store_id, self._settings, fetcher)

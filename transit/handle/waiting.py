@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from transit.disk import Watcher
-from transit.format.names import WAL_DIR
+from transit.format.names import Places
 from transit.log.catalog import StreamState
 from transit.log.writer import Writer
 
@@ -106,7 +105,7 @@ class FolderWaiter:
     """
 
     def __init__(self, root: str) -> None:
-        self._watcher = Watcher(os.path.join(root, WAL_DIR))
+        self._watcher = Watcher(Places(root).wal)
         self._changing = threading.Lock()
         self._waits = 0
         self._closed = False

@@ -8,7 +8,6 @@ Closing, in order: everything is made durable; the writer refuses; the threads e
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from transit.config import Mode, Settings
 from transit.disk import make_folder
 from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitError
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
-from transit.format.names import CACHE_DIR
+from transit.format.names import Places
 from transit.format.record import Columns
 from transit.handle.background import Worker
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
@@ -119,8 +118,7 @@ class Writing:
             return NotHere(self._root, store_id)
         if mode == "exclusive":
             self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
-        cache = os.path.join(self._root, CACHE_DIR)
-        return Fetcher(remote, GuideShelf(self._root, store_id), cache)
+        return Fetcher(remote, GuideShelf(self._root, store_id), Places(self._root).cache)
 
     def _tiering(self, remote: Remote) -> Tiering:
         tiering = Tiering(remote, self.catalog, self.writer, self.sealer, self._settings)

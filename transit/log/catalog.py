@@ -10,7 +10,6 @@ in an earlier file come before those in a later one.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from bisect import bisect_right
@@ -24,7 +23,7 @@ from transit.disk import list_folder
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
-from transit.format.names import WAL_DIR, merge_key, name_key, parse_wal_name, wal_name
+from transit.format.names import Places, merge_key, name_key, parse_wal_name
 from transit.format.record import Chunk
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
@@ -87,7 +86,7 @@ class Catalog:
     ) -> None:
         self.root = root
         self.elsewhere = elsewhere
-        self._wal_folder = os.path.join(root, WAL_DIR)
+        self.places = Places(root)
         self.store_id = store_id
         self.commits = CommitChain(root, store_id)
         self.view = View((), ())
@@ -140,7 +139,7 @@ class Catalog:
                     if missed == _TRIES:
                         self.commits.check_no_gap()
                         raise CorruptError(
-                            self._wal_folder, expected=f"a WAL from LSN {expected}", found="none"
+                            self.places.wal, expected=f"a WAL from LSN {expected}", found="none"
                         ) from None
                     time.sleep(0.001 * missed)
                     continue
@@ -152,11 +151,11 @@ class Catalog:
     def _open_next(self, expected: int, numbers: list[int], *, write: bool) -> Wal | None:
         """The WAL from LSN `expected` on, when it is there; None when it was never finished."""
         if numbers[0] != expected:
-            raise NotFoundError(f"{self._wal_folder}: no WAL from LSN {expected}")
+            raise NotFoundError(f"{self.places.wal}: no WAL from LSN {expected}")
         found = self.open_wal(expected, write=write)
         if found is None and len(numbers) > 1:
             raise CorruptError(
-                os.path.join(self._wal_folder, wal_name(expected)),
+                self.places.wal_file(expected),
                 expected="a WAL header, because there is a later WAL",
                 found="none",
             )
@@ -238,11 +237,11 @@ class Catalog:
 
     def open_wal(self, first_lsn: int, *, write: bool) -> Wal | None:
         """As `Wal.open`, read through this store's cache."""
-        return Wal.open(self._wal_folder, self.store_id, first_lsn, self._cache, write=write)
+        return Wal.open(self.places.wal, self.store_id, first_lsn, self._cache, write=write)
 
     def create_wal(self, first_lsn: int) -> Wal:
         """As `Wal.create`; the newest file from then on."""
-        wal = Wal.create(self._wal_folder, self.store_id, first_lsn, self._cache)
+        wal = Wal.create(self.places.wal, self.store_id, first_lsn, self._cache)
         self.add_wal(wal)
         return wal
 
@@ -253,7 +252,7 @@ class Catalog:
 
     def wal_numbers(self) -> list[int]:
         """First log sequence numbers of the WAL files no commit covers, in order."""
-        names = map(parse_wal_name, list_folder(self._wal_folder))
+        names = map(parse_wal_name, list_folder(self.places.wal))
         return [lsn for lsn in names if lsn is not None and lsn >= self.commits.next_lsn]
 
     def read_frames(self, wal: Wal) -> int:

@@ -23,7 +23,7 @@ from transit.format.commit import (
     encode_commit,
     root_of,
 )
-from transit.format.names import COMMIT_DIR, commit_name, parse_commit_name
+from transit.format.names import Places, commit_name, parse_commit_name
 from transit.proof.tree import CompactRange, leaf_hash
 
 
@@ -31,7 +31,7 @@ class CommitChain:
     """The commits of one store, in order; `head` is the last, None before the first."""
 
     def __init__(self, root: str, store_id: bytes) -> None:
-        self._folder = os.path.join(root, COMMIT_DIR)
+        self._places = Places(root)
         self._store = store_id.hex()
         self.head: Commit | None = None
         # The last commit that names a snapshot of the index.
@@ -52,7 +52,7 @@ class CommitChain:
     def load(self) -> Iterator[Commit]:
         """The commits after the head, which moves to each in turn; every link is verified."""
         while True:
-            place = os.path.join(self._folder, commit_name(self.count))
+            place = self._places.commit(self.count)
             data = read_file(place, COMMIT_BYTES_MAX)
             if data is None:
                 return
@@ -82,30 +82,30 @@ class CommitChain:
 
     def read(self, number: int) -> bytes | None:
         """The bytes of a commit in this folder; None when it is not here."""
-        return read_file(os.path.join(self._folder, commit_name(number)), COMMIT_BYTES_MAX)
+        return read_file(self._places.commit(number), COMMIT_BYTES_MAX)
 
     def adopt(self, data: bytes, place: str) -> Commit:
         """Follow a commit found elsewhere, and keep it here; `ConflictError` when another is."""
         commit = self.follow(data, place)
-        made = put_if_absent(self._folder, commit_name(commit.number), data)
+        made = put_if_absent(self._places.commits, commit_name(commit.number), data)
         if not made and self.read(commit.number) != data:
-            raise ConflictError(f"{self._folder}: there is another commit {commit.number}")
+            raise ConflictError(f"{self._places.commits}: there is another commit {commit.number}")
         return commit
 
     def check_no_gap(self) -> None:
         """`CorruptError` when commit files exist beyond the head: one between them is missing."""
-        for name in list_folder(self._folder):
+        for name in list_folder(self._places.commits):
             number = parse_commit_name(name)
             if number is not None and number >= self.count and self._missing():
                 raise CorruptError(
-                    os.path.join(self._folder, commit_name(self.count)),
+                    self._places.commit(self.count),
                     expected=f"a commit, because there is commit {number}",
                     found="no file",
                 )
 
     def _missing(self) -> bool:
         # A writer may have made the commit since it was looked for.
-        path = os.path.join(self._folder, commit_name(self.count))
+        path = self._places.commit(self.count)
         return read_file(path, COMMIT_BYTES_MAX) is None
 
     def add(
@@ -127,7 +127,7 @@ class CommitChain:
             index=index,
         )
         data = encode_commit(commit)
-        if not put_if_absent(self._folder, commit_name(commit.number), data):
+        if not put_if_absent(self._places.commits, commit_name(commit.number), data):
             return None
         self._take(commit, data)
         return commit

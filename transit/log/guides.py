@@ -15,13 +15,7 @@ from transit.disk import list_folder, put_if_absent, read_file
 from transit.errors import CorruptError, FormatError, RetentionGapError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
-from transit.format.names import (
-    INDEX_DIR,
-    REMOTE_FILE,
-    SEGMENT_DIR,
-    parse_index_name,
-    segment_name,
-)
+from transit.format.names import REMOTE_FILE, Places, parse_index_name
 from transit.format.segment import Footer
 from transit.format.snapshot import SNAPSHOT_BYTES_MAX, Snapshot, decode_snapshot
 from transit.log.segments import Guide
@@ -33,7 +27,7 @@ class GuideShelf:
     """The guides in the snapshots of one folder, looked for once. Safe for threads."""
 
     def __init__(self, root: str, store_id: bytes) -> None:
-        self._folder = os.path.join(root, INDEX_DIR)
+        self._folder = Places(root).index
         self._store_id = store_id
         self._guides: dict[str, Guide] = {}
         self._loaded = False
@@ -79,7 +73,7 @@ class NotHere:
         self._shelf = GuideShelf(root, store_id)
 
     def _gone(self, ref: SegmentRef) -> TransitError:
-        path = os.path.join(self._root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
+        path = Places(self._root).segment(ref.digest)
         url = read_marker(self._root)
         if url is None:
             return CorruptError(path, expected=f"{ref.bytes} bytes", found="no file")
@@ -109,7 +103,7 @@ class NotHere:
 
 def read_marker(root: str) -> str | None:
     """The address of the remote in which some segments live; None while all are in the folder."""
-    data = read_file(os.path.join(root, REMOTE_FILE), _URL_BYTES_MAX)
+    data = read_file(Places(root).marker, _URL_BYTES_MAX)
     return None if data is None else data.decode(errors="replace")
 
 

@@ -13,7 +13,6 @@ The order, and what a crash right after leaves:
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -33,8 +32,6 @@ from transit.errors import (
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.names import (
-    SEGMENT_DIR,
-    WAL_DIR,
     merge_key,
     name_key,
     parse_wal_name,
@@ -121,11 +118,10 @@ class Sealer:
 
     def drop_covered(self) -> None:
         """Remove the WAL files whose records commits cover, a killed sealer's too."""
-        folder = os.path.join(self._catalog.root, WAL_DIR)
-        for name in list_folder(folder):
+        for name in list_folder(self._catalog.places.wal):
             first_lsn = parse_wal_name(name)
             if first_lsn is not None and first_lsn < self._catalog.commits.next_lsn:
-                remove(os.path.join(folder, name))
+                remove(self._catalog.places.wal_file(first_lsn))
 
     def fail(self, error: BaseException) -> None:
         """Remember an error nobody foresaw; the next explicit seal tries again."""
@@ -136,7 +132,7 @@ class Sealer:
         return wals[0] if wals and wals[0].ended else None
 
     def _seal(self, wal: Wal) -> None:
-        folder = os.path.join(self._catalog.root, SEGMENT_DIR)
+        folder = self._catalog.places.segments
         ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
         self._commit(ref)
 

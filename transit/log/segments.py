@@ -7,7 +7,6 @@ when first needed.
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Protocol
 
@@ -16,7 +15,7 @@ import msgspec
 from transit.disk import File, file_size
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
-from transit.format.names import SEGMENT_DIR, segment_name
+from transit.format.names import Places
 from transit.format.record import Chunk
 from transit.format.segment import (
     HEADER,
@@ -74,7 +73,7 @@ class Segment:
     ) -> None:
         self.ref = ref
         self.commit = commit
-        self.path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
+        self.path = Places(root).segment(ref.digest)
         self._store_id = store_id
         self._cache = cache
         self._elsewhere = elsewhere

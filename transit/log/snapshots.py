@@ -6,7 +6,6 @@ that the segments do not hold: without it, opening a bucket costs more requests 
 
 from __future__ import annotations
 
-import os
 from itertools import takewhile
 from typing import Final
 
@@ -14,7 +13,7 @@ from transit.disk import make_folder, put_if_absent, read_file
 from transit.errors import TransitError
 from transit.format.commit import Commit, IndexRef
 from transit.format.digest import digest
-from transit.format.names import INDEX_DIR, index_name
+from transit.format.names import index_name
 from transit.format.snapshot import (
     SNAPSHOT_BYTES_MAX,
     Layer,
@@ -38,7 +37,6 @@ class Snapshots:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._folder = os.path.join(catalog.root, INDEX_DIR)
 
     def take(self) -> IndexRef | None:
         """The snapshot of all commits so far, which the next is to name; None while none is due."""
@@ -68,8 +66,8 @@ class Snapshots:
     def put(self, data: bytes) -> IndexRef:
         """Keep a snapshot in the folder."""
         name = digest(data)
-        make_folder(self._folder)
-        put_if_absent(self._folder, index_name(name), data)
+        make_folder(self._catalog.places.index)
+        put_if_absent(self._catalog.places.index, index_name(name), data)
         return IndexRef(digest=name.hex(), bytes=len(data))
 
     def _snapshot(
@@ -93,7 +91,7 @@ class Snapshots:
         """The snapshots of all commits before `indexed`, which names the last; None: not here."""
         if indexed is None or indexed.index is None:
             return []
-        place = os.path.join(self._folder, index_name(bytes.fromhex(indexed.index.digest)))
+        place = self._catalog.places.snapshot(indexed.index.digest)
         data = read_file(place, SNAPSHOT_BYTES_MAX)
         if data is None or digest(data).hex() != indexed.index.digest:
             # Done without: the next snapshot is made from the segments alone.

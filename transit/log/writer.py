@@ -14,7 +14,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -31,7 +30,6 @@ from transit.errors import (
     TransitError,
 )
 from transit.format.frame import END, MARK
-from transit.format.names import WAL_DIR, wal_name
 from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
 from transit.log.catalog import Catalog, StreamState
 from transit.log.recover import Cut, judge_end, judge_tail
@@ -66,7 +64,6 @@ class Writer:
     def __init__(self, catalog: Catalog, settings: Settings, turns: Lock | None) -> None:
         self._catalog = catalog
         self._settings = settings
-        self._folder = os.path.join(catalog.root, WAL_DIR)
         # The turn is both, taken in this order by `with`, which no interrupt parts from its end.
         self.lock = threading.RLock()
         self.turn: AbstractContextManager[object] = (
@@ -147,7 +144,7 @@ class Writer:
             with self._poisoned_by(TransitError):
                 self._single.secure(wals[-1])
         # A file of that name was never finished, or it would have been taken up.
-        remove(os.path.join(self._folder, wal_name(first_lsn)))
+        remove(self._catalog.places.wal_file(first_lsn))
         with self._poisoned_by(SyncFailedError):
             return self._take(self._catalog.create_wal(first_lsn))
 

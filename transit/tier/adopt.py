@@ -8,12 +8,11 @@ publisher is fenced then, and says so.
 from __future__ import annotations
 
 import contextlib
-import os
 
 from transit.config import Settings
 from transit.disk import make_folder, put_if_absent
 from transit.errors import FormatError
-from transit.format.names import INDEX_DIR, index_name
+from transit.format.names import Places, index_name
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf, put_marker
 from transit.tier.fetch import Fetcher
@@ -56,7 +55,7 @@ def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote
 def fetch_snapshot(root: str, name: str, size: int, remote: Remote) -> bytes:
     """Keep the index snapshot `name` in the folder; its bytes."""
     data = remote.snapshot(name, size)
-    folder = os.path.join(root, INDEX_DIR)
+    folder = Places(root).index
     make_folder(folder)
     put_if_absent(folder, index_name(bytes.fromhex(name)), data)
     return data

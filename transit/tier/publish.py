@@ -14,7 +14,6 @@ a remote commit differs from ours the publisher is fenced for good and publishes
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -23,7 +22,6 @@ from transit.disk import read_file
 from transit.errors import CorruptError, FencedError, TransitError
 from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
-from transit.format.names import INDEX_DIR, SEGMENT_DIR, index_name, segment_name
 from transit.log.catalog import Catalog
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
@@ -190,14 +188,14 @@ class Publisher:
         return _Pending(number, data, commit, size, uploads)
 
     def _items(self, commit: Commit) -> list[_Item]:
-        root = self._catalog.root
+        places = self._catalog.places
         items = []
         for ref in commit.segments:
-            path = os.path.join(root, SEGMENT_DIR, segment_name(bytes.fromhex(ref.digest)))
+            path = places.segment(ref.digest)
             items.append(_Item(segment_key(ref.digest), path, ref.digest, ref.bytes, False))
         if commit.index is not None:
             name = commit.index.digest
-            path = os.path.join(root, INDEX_DIR, index_name(bytes.fromhex(name)))
+            path = places.snapshot(name)
             items.append(_Item(index_key(name), path, name, commit.index.bytes, True))
         return items
 

@@ -30,7 +30,7 @@ from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
-from transit.format.names import CACHE_DIR, COMMIT_DIR, SEGMENT_DIR, segment_name
+from transit.format.names import Places, segment_name
 from transit.format.snapshot import Layer, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
@@ -56,6 +56,7 @@ class Restorer:
     def __init__(self, remote: Remote, root: str, store_id: bytes, report: Report | None) -> None:
         self._remote = remote
         self._root = root
+        self._places = Places(root)
         self._store_id = store_id
         self._report = report
         self._refs: list[SegmentRef] = []
@@ -68,7 +69,7 @@ class Restorer:
 
         The segments it names. `NotFoundError` when the remote has no such commit.
         """
-        folder = os.path.join(self._root, COMMIT_DIR)
+        folder = self._places.commits
         # Of an earlier try, and perhaps of another cut.
         for name in reversed(list_folder(folder)):
             remove(os.path.join(folder, name))
@@ -136,8 +137,7 @@ class Restorer:
         """
         put_marker(self._root, self._remote.url)
         shelf = GuideShelf(self._root, self._store_id)
-        cache = os.path.join(self._root, CACHE_DIR)
-        fetcher = Fetcher(self._remote, shelf, cache)
+        fetcher = Fetcher(self._remote, shelf, self._places.cache)
         catalog = Catalog(self._root, self._store_id, self._remote.settings, fetcher)
         catalog.load_commits()
         segments = catalog.view.segments
@@ -152,7 +152,7 @@ class Restorer:
     def fetch_segments(self, refs: Iterable[SegmentRef]) -> int:
         """Keep these segments; their bytes in all."""
         wanted = list(refs)
-        make_folder(os.path.join(self._root, SEGMENT_DIR))
+        make_folder(self._places.segments)
         meter = Meter("restore", self._report)
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
@@ -169,9 +169,9 @@ class Restorer:
         return sum(ref.bytes for ref in wanted)
 
     def _fetch_segment(self, ref: SegmentRef, ahead: Executor) -> None:
-        folder = os.path.join(self._root, SEGMENT_DIR)
+        folder = self._places.segments
         name = segment_name(bytes.fromhex(ref.digest))
-        path = os.path.join(folder, name)
+        path = self._places.segment(ref.digest)
         here = file_size(path)
         if here is not None:
             if here == ref.bytes and _digest_of(path, here) == ref.digest:

@@ -18,7 +18,6 @@ import os
 from transit.config import Settings
 from transit.disk import list_folder
 from transit.errors import NotFoundError, StoreUnavailableError, TransitError
-from transit.format.names import SEGMENT_DIR, WAL_DIR
 from transit.log.catalog import Catalog
 from transit.log.recover import judge_end, judge_live, scan
 from transit.log.segments import Segment
@@ -58,9 +57,7 @@ class _Verifier:
         self._count_unnamed()
         if found < reached:
             # What was written is not there any more: zeroed or cut off, it looks like an end.
-            ledger.find(
-                os.path.join(catalog.root, WAL_DIR), f"records to LSN {reached}", f"to {found}"
-            )
+            ledger.find(catalog.places.wal, f"records to LSN {reached}", f"to {found}")
         if self._streams.partial:
             # Lineage needs all lineage records; without a remote some are out of reach.
             ledger.counts["lineage_not_checked"] = 1
@@ -84,7 +81,7 @@ class _Verifier:
 
     def _count_unnamed(self) -> None:
         named = {os.path.basename(segment.path) for segment in self._catalog.view.segments}
-        on_disk = list_folder(os.path.join(self._catalog.root, SEGMENT_DIR))
+        on_disk = list_folder(self._catalog.places.segments)
         self._ledger.counts["unnamed_segments"] = sum(
             name.endswith(".seg") and name not in named for name in on_disk
         )
