@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
     from transit.log.recover import Cut
     from transit.replay import Batch, Position, Record
-    from transit.store import ObjectStore, Traffic, open_store
+    from transit.store import ObjectStore, Traffic, address_folder, open_store
     from transit.tier.progress import Progress
     from transit.tier.retain import Evicted
     from transit.verify import Finding, Report
@@ -129,7 +129,7 @@ _HOMES = {
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
     "transit.log.recover": ("Cut",),
     "transit.replay": ("Batch", "Position", "Record"),
-    "transit.store": ("ObjectStore", "Traffic", "open_store"),
+    "transit.store": ("ObjectStore", "Traffic", "address_folder", "open_store"),
     "transit.tier.progress": ("Progress",),
     "transit.tier.retain": ("Evicted",),
     "transit.verify": ("Finding", "Report"),
@@ -219,6 +219,7 @@ __all__ = [
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
     "WriteBatch",
+    "address_folder",
     "audit",
     "inspect_file",
     "open",

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-from transit import Durability, InvalidInputError, Settings
+from transit import Durability, InvalidInputError, Settings, address_folder
 from transit.cli.failures import CommandError
 from transit.cli.flags import Flags
 from transit.cli.values import parse_size
@@ -73,8 +73,8 @@ class Effective:
     def __init__(self, given: Mapping[str, Setting], file: str | None) -> None:
         self._given = given
         self.file = file
-        self.store = self._text("store")
-        self.remote = self._text("remote")
+        self.store = self._address("store")
+        self.remote = self._address("remote")
         self.durability = self._one_of("durability", DURABILITIES, "local")
         self.mode = self._one_of("mode", MODES, "exclusive")
         self.settings = self._settings()
@@ -109,6 +109,11 @@ class Effective:
         if not isinstance(value, str) or not value:
             raise CommandError(f"{source}: {key} must be text, not {value!r}")
         return value
+
+    def _address(self, key: str) -> str | None:
+        """An address, `~` filled in."""
+        text = self._text(key)
+        return None if text is None else _address(text, self._given[key].source)
 
     def _one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
         value = self._text(key) or default
@@ -246,9 +251,20 @@ def _number(text: str) -> int | float:
 
 def _from_folder(path: str, value: object) -> object:
     """An address in a file: a folder is meant from where the file is."""
-    if not isinstance(value, str) or not value or "://" in value:
+    if not isinstance(value, str) or not value:
         return value
-    return os.path.join(os.path.dirname(os.path.abspath(path)), value)
+    folder = _address(value, path)
+    if address_folder(folder) is None:
+        return folder
+    return os.path.join(os.path.dirname(os.path.abspath(path)), folder)
+
+
+def _address(text: str, source: str) -> str:
+    """A folder with `~` filled in, or a URL as it is."""
+    try:
+        return address_folder(text) or text
+    except InvalidInputError as error:
+        raise CommandError(f"{source}: {error}") from None
 
 
 def _unknown(source: str, name: str, known: tuple[str, ...], prefix: str = "") -> CommandError:
@@ -261,7 +277,11 @@ def shown_address(value: object) -> object:
     """A value without what an address may hold of credentials."""
     if isinstance(value, str) and "://" in value:
         scheme, _, rest = value.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        place = rest.partition("?")[0]
+        # A bucket's name has neither of these, and a prefix may have an "@".
+        if scheme.lower() not in ("s3", "s3a") or set("@:") & set(place.partition("/")[0]):
+            place = place.rpartition("@")[2]
+        return f"{scheme}://{place}"
     if isinstance(value, Mapping):
         return {key: shown_address(each) for key, each in value.items()}
     return value

@@ -30,11 +30,12 @@ from transit.format.lineage import Scalar
 from transit.format.names import check_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
-from transit.handle.opening import check_mode, folder_of, is_url
+from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
 from transit.log.recover import Cut
 from transit.opened import Opened
 from transit.replay import Position
+from transit.store.addresses import is_url
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
 from transit.verify import Report, verify_store

@@ -36,6 +36,7 @@ from transit.format.names import (
     WAL_DIR,
     Places,
 )
+from transit.store import address_folder
 
 # What an interrupted creation may leave.
 _OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
@@ -79,21 +80,13 @@ def check_mode(mode: str) -> Mode:
     return mode
 
 
-def is_url(path: object) -> bool:
-    """Whether `path` is the address of a remote, not a folder."""
-    return isinstance(path, str) and "://" in path
-
-
 def folder_of(path: str | os.PathLike[str]) -> str:
     """The absolute path of a store's folder."""
     check_platform()
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        raise InvalidInputError(f"path must be str or PathLike, not {path!r}") from None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidInputError(f"path must be non-empty text, not {text!r}")
-    return os.path.abspath(text)
+    folder = address_folder(path)
+    if folder is None:
+        raise InvalidInputError(f"{path}: is an address; a folder is wanted here")
+    return os.path.abspath(folder)
 
 
 def read_store_id(root: str) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from transit.config import Settings
 from transit.errors import InvalidInputError
 from transit.format.names import Places
-from transit.handle.opening import existing_store_id, is_url
+from transit.handle.opening import existing_store_id
 from transit.handle.switching import check_not_rebasing
 from transit.handle.waiting import FolderWaiter, RemoteWaiter, Waiter
 from transit.log.catalog import Catalog
@@ -17,6 +17,7 @@ from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import judge_end, judge_live
 from transit.log.wal import Wal
 from transit.store import ObjectStore
+from transit.store.addresses import is_url
 from transit.tier.bucket import Follower
 from transit.tier.fetch import Fetcher
 from transit.tier.remote import Remote

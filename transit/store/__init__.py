@@ -4,7 +4,8 @@
 the objects mean.
 """
 
+from transit.store.addresses import address_folder
 from transit.store.objects import ObjectStore, Traffic, check_key
 from transit.store.opening import open_store
 
-__all__ = ["ObjectStore", "Traffic", "check_key", "open_store"]
+__all__ = ["ObjectStore", "Traffic", "address_folder", "check_key", "open_store"]

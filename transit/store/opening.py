@@ -7,18 +7,22 @@ those of an address are refused, because addresses are shown and logged.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from transit.errors import InvalidInputError, UnsuitableRemoteError
+from transit.store.addresses import (
+    S3,
+    check_s3,
+    file_path,
+    has_credentials,
+    read_address,
+    shown,
+)
 from transit.store.filesystem import FilesystemStore
 from transit.store.folder import FolderStore
 from transit.store.objects import ObjectStore
 from transit.store.s3 import S3Store, s3_options
-
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.ASCII)
-_S3: Final = ("s3", "s3a")
 
 
 def open_store(
@@ -34,33 +38,29 @@ def open_store(
     `InvalidInputError`: no such address or options. `UnsuitableRemoteError`: the package for this
     kind of address is not installed.
     """
-    address, options = os.fspath(url), dict(storage_options or {})
-    if not address or "\0" in address:
-        raise InvalidInputError("a store's address is a path or a URL")
-    if "://" not in address:
+    scheme, address = read_address(url)
+    if not scheme:
         return FolderStore(address)
+    options = dict(storage_options or {})
     _refuse_credentials(address, options)
-    found = _SCHEME.match(address)
-    if found is None or "::" in address:
+    if "::" in address:
         # fsspec's chains put caches before a store, and a cache answers from before.
-        raise InvalidInputError("a store's address is a path or one URL")
+        raise InvalidInputError(f"{shown(address)}: a store's address is a path or one URL")
     if not timeout_s > 0:
         raise InvalidInputError(f"timeout_s must be more than 0, not {timeout_s!r}")
-    scheme = found[1]
     if scheme == "file":
-        return FolderStore(_file_path(address))
-    if scheme in _S3:
+        return FolderStore(file_path(address))
+    if scheme in S3:
         return _open_s3(address, options, timeout_s)
     filesystem, root = _filesystem(address, options)
     in_memory = scheme == "memory"
-    return FilesystemStore(filesystem, root, _shown(address), timeout_s, in_memory)
+    return FilesystemStore(filesystem, root, shown(address), timeout_s, in_memory)
 
 
 def _open_s3(address: str, options: Mapping[str, object], timeout_s: float) -> S3Store:
+    check_s3(address)
     filesystem, path = _filesystem(address, s3_options(options, timeout_s))
     bucket, prefix, _ = filesystem.split_path(path)
-    if not bucket:
-        raise InvalidInputError(f"{address}: names no bucket")
     return S3Store(filesystem, bucket, prefix.strip("/"), timeout_s)
 
 
@@ -78,30 +78,15 @@ def _filesystem(address: str, options: Mapping[str, object]) -> tuple[Any, str]:
     except (ValueError, TypeError, KeyError) as error:
         # Not chained, its text not shown: it may hold options.
         kind = type(error).__name__
-        message = f"{_shown(address)}: address or options not understood ({kind})"
+        message = f"{shown(address)}: address or options not understood ({kind})"
         raise InvalidInputError(message) from None
     return filesystem, str(path)
 
 
-def _shown(address: str) -> str:
-    """The address without what may be a signature."""
-    return address.partition("?")[0].rstrip("/")
-
-
 def _missing(address: str, error: ImportError) -> str:
-    if address.startswith(_S3) or (error.name or "").startswith("fsspec"):
+    if address.startswith(S3) or (error.name or "").startswith("fsspec"):
         return f"{address}: needs another package: pip install 'transit[s3]'"
-    return f"{_shown(address)}: needs another package: {error}"
-
-
-def _file_path(address: str) -> str:
-    # Loaded here: only a store with a remote needs it.
-    from urllib.parse import unquote, urlsplit
-
-    parts = urlsplit(address)
-    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-        raise InvalidInputError(f"{address}: not a file:// URL of this machine")
-    return unquote(parts.path)
+    return f"{shown(address)}: needs another package: {error}"
 
 
 def _refuse_credentials(address: str, options: Mapping[str, object]) -> None:
@@ -111,8 +96,7 @@ def _refuse_credentials(address: str, options: Mapping[str, object]) -> None:
     if isinstance(client, Mapping):
         endpoints.append(client.get("endpoint_url"))
     for text in (address, *endpoints):
-        # Up to the last "@": a password may hold slashes that were not encoded.
-        if isinstance(text, str) and "@" in text.rpartition("://")[2]:
+        if isinstance(text, str) and has_credentials(text):
             raise InvalidInputError(
                 "credentials do not belong into an address: give them as storage_options, "
                 "or as the environment variables and files the store's own tools use"
