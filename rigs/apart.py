@@ -1,9 +1,13 @@
 """Calls in processes of their own, and what each of them cost.
 
-A hostile input may take all memory or all time of whoever meets it. So one small process imports
-what is to be tried, once, and forks a child for each call: the child counts its own processor time
-and how much it grew, the system ends it when it takes far too much, and whoever asks is told how it
-ended. What is called is a step that prepares and returns the step that is measured.
+A hostile input may take all memory or all time of the program that meets it. So one small process
+imports what is to be tried, once, and forks a child for each call: the child counts its own
+processor time and how much it grew, the system ends it when it takes far too much, and the caller
+is told how it ended. What is called is a step that prepares and returns the step that is measured.
+
+Processor time is told in laps, not in seconds: one lap is `LAP_STEPS` turns of an empty loop of
+Python, measured in the child before and after the step. A slow or busy machine has long laps, so a
+limit in laps means the same on all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ from typing import Final
 import msgspec
 
 MIB: Final = 1024 * 1024
+LAP_STEPS: Final = 1_000_000
 _ADDRESSES_BYTES: Final = 4096 * MIB
+# A lap is worked out from this share of one, run so many times: the middle one counts.
+_LAP_SHARE: Final = 10
+_LAP_TRIES: Final = 3
+# What a child may take before the system ends it, beside its limit: the caller judges.
+_ROOM: Final = 2
 _PREPARING_S: Final = 60
 _WAITING_S: Final = 300.0
 
@@ -37,25 +47,26 @@ Step = Callable[[], object]
 class Spent(msgspec.Struct, frozen=True):
     """What came of a call: what it returned, as JSON has it, and its costs.
 
-    problem: how it ended when it did not return; "" when it did. memory_bytes: by how much the
-    process grew at most while it ran, 0 where the system does not say.
+    problem: how it ended when it did not return; "" when it did. laps: processor time, see above.
+    memory_bytes: by how much the process grew at most while it ran, 0 where the system does not
+    say.
     """
 
     value: object
     problem: str
-    cpu_s: float
+    laps: float
     memory_bytes: int
 
 
 class Apart:
     """A process that has `module` imported and runs its functions in children; a context.
 
-    A function takes texts, prepares, and returns what is to be measured. cpu_s: processor seconds
-    after which a child is ended.
+    A function takes texts, prepares, and returns what is to be measured. laps_max: a child that
+    takes more than twice as much is ended.
     """
 
-    def __init__(self, module: str, cpu_s: float = 30.0) -> None:
-        command = [sys.executable, "-m", "rigs.apart", module, str(cpu_s)]
+    def __init__(self, module: str, laps_max: float = 1000.0) -> None:
+        command = [sys.executable, "-m", "rigs.apart", module, str(laps_max)]
         # Where the caller's modules come from is known to it, and not to a fresh process.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
         self._process = subprocess.Popen(
@@ -87,7 +98,7 @@ class Apart:
             self._process.communicate(timeout=_WAITING_S)
 
 
-def _serve(module_name: str, cpu_s: float) -> None:
+def _serve(module_name: str, laps_max: float) -> None:
     module = import_module(module_name)
     gc.collect()
     gc.freeze()
@@ -96,16 +107,16 @@ def _serve(module_name: str, cpu_s: float) -> None:
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         function, *texts = json.loads(line)
-        answers.write(_in_a_child(getattr(module, function), texts, cpu_s) + b"\n")
+        answers.write(_in_a_child(getattr(module, function), texts, laps_max) + b"\n")
 
 
-def _in_a_child(prepare: Callable[..., Step], texts: Sequence[str], cpu_s: float) -> bytes:
+def _in_a_child(prepare: Callable[..., Step], texts: Sequence[str], laps_max: float) -> bytes:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
         try:
-            _answer(writing, prepare, texts, cpu_s)
+            _answer(writing, prepare, texts, laps_max)
         finally:
             # Nothing of the parent's may be flushed or closed twice.
             os._exit(0)
@@ -116,15 +127,17 @@ def _in_a_child(prepare: Callable[..., Step], texts: Sequence[str], cpu_s: float
     if data:
         return data
     ended = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
-    return msgspec.json.encode(Spent(None, f"ended without an answer: {ended}", cpu_s, 0))
+    return msgspec.json.encode(Spent(None, f"ended without an answer: {ended}", laps_max, 0))
 
 
-def _answer(writing: int, prepare: Callable[..., Step], texts: Sequence[str], cpu_s: float) -> None:
+def _answer(
+    writing: int, prepare: Callable[..., Step], texts: Sequence[str], laps_max: float
+) -> None:
     # Hanging without using the processor ends too.
     signal.alarm(int(_WAITING_S))
     try:
         step = prepare(*texts)
-        limit_costs(cpu_s)
+        limit_costs(laps_max * _ROOM * lap_s())
         spent = measured(step)
     except BaseException:
         spent = Spent(None, traceback.format_exc(limit=-12), 0.0, 0)
@@ -142,18 +155,31 @@ def limit_costs(cpu_s: float) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def lap_s() -> float:
+    """Processor seconds of one lap in this process, now."""
+    times = []
+    for _ in range(_LAP_TRIES):
+        begun = time.process_time()
+        for _ in range(LAP_STEPS // _LAP_SHARE):
+            pass
+        times.append(time.process_time() - begun)
+    return sorted(times)[_LAP_TRIES // 2] * _LAP_SHARE
+
+
 def measured(step: Step) -> Spent:
-    """Run `step` here; its value, seconds and growth. What it raises is told as its problem."""
+    """Run `step` here; its value, laps and growth. What it raises is told as its problem."""
     gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before, begun = _status("VmHWM:"), time.process_time()
+    lap, before, begun = lap_s(), _status("VmHWM:"), time.process_time()
     value, problem = None, ""
     try:
         value = step()
     except Exception:
         problem = traceback.format_exc(limit=-12)
-    return Spent(value, problem, time.process_time() - begun, _status("VmHWM:") - before)
+    used, grown = time.process_time() - begun, _status("VmHWM:") - before
+    # The machine may have become slower meanwhile, or faster: the longer lap counts.
+    return Spent(value, problem, used / max(lap, lap_s()), grown)
 
 
 def _status(name: str) -> int:

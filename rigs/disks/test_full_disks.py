@@ -94,7 +94,7 @@ APPENDS: dict[str, Callable[[Store, bytes], object]] = {
     "os": lambda store, body: store.stream.append(body, durability="os"),
     "local": lambda store, body: store.stream.append(body, durability="local"),
     "many": lambda store, body: store.stream.append_many([body], durability="local"),
-    "submit": lambda store, body: store.stream.submit(body, durability="local").result(30),
+    "submit": lambda store, body: store.stream.submit(body, durability="local").result(60),
     "batch": batch,
     "tiered": lambda store, body: store.stream.append(body, durability="tiered"),
 }

@@ -32,7 +32,8 @@ from .hostile_chain import the_same_segment_many_times
 from .hostile_lineage import a_hundred_thousand_strange_keys, one_snapshot_for_many_commits
 from .hostile_runs import FILLED_BY
 
-CPU_SECONDS_MAX = 5.0
+# Of `rigs.apart`, which says what a lap is. The dearest bucket takes 180 on a busy machine.
+LAPS_MAX = 500.0
 MEMORY_MAX = 256 * 10**6
 # Large in themselves: to make and to download them takes longer than what is tried.
 SLOW = {
@@ -47,13 +48,13 @@ READ = list(CASES) if "TRANSIT_HOSTILE_ALL" in os.environ else sorted(CASES.keys
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Apart]:
-    with Apart("rigs.hostile.hostile_runs", CPU_SECONDS_MAX) as process:
+    with Apart("rigs.hostile.hostile_runs", LAPS_MAX) as process:
         yield process
 
 
 def cheap(spent: Spent) -> Spent:
     assert spent.problem == ""
-    assert spent.cpu_s < CPU_SECONDS_MAX
+    assert spent.laps < LAPS_MAX
     assert spent.memory_bytes < MEMORY_MAX
     return spent
 

@@ -219,7 +219,7 @@ class Writing(World):
             stream.submit(b, timestamp=t, headers=h, durability=durability) for b, t, h in rows
         ]
         offsets = [self.model.append(name, b, t, h) for b, t, h in rows]
-        receipts = [future.result(timeout=30) for future in futures]
+        receipts = [future.result(timeout=60) for future in futures]
         assert [receipt.offset for receipt in receipts] == offsets
         assert {r.durability for r in receipts} == {self.reached(durability, alone=True)}
         compare_name(self.log, self.model, name)

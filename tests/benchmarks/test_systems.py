@@ -146,7 +146,7 @@ def test_another_process_sees_what_is_appended(name: str, tmp_path: Path) -> Non
         for payload in texts(3, "later"):
             system.append_one("main", payload)
         assert reader.stdout.read() == "later 0\nlater 1\nlater 2\n"
-        assert reader.wait(30) == 0
+        assert reader.wait(60) == 0
     finally:
         if reader is not None:
             reader.kill()

@@ -252,7 +252,7 @@ def test_when_nobody_reads_our_output_the_command_ends_as_it_would_alone(store: 
         assert process.stdout is not None
         assert process.stdout.read(2) == b"y\n"
         process.stdout.close()
-        assert process.wait(timeout=30) == 128 + signal.SIGPIPE
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
     assert json.loads(records(store)[-1].payload)["signal"] == "SIGPIPE"
 
 
@@ -274,7 +274,7 @@ def test_a_signal_ends_the_waiting_for_what_a_command_left_behind(store: Path) -
                 time.sleep(0.02)
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
             os.kill(left, 0)
         finally:
             os.kill(left, signal.SIGKILL)

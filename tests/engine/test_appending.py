@@ -25,7 +25,7 @@ def test_a_receipt_names_stream_offset_timestamp_and_durability(
         stream = log.create("s")
         one = stream.append(b"0", timestamp=5)
         many = stream.append_many([b"1", b"2"], timestamps=[6, 7])
-        later = stream.submit(b"3", timestamp=8).result(timeout=10)
+        later = stream.submit(b"3", timestamp=8).result(timeout=60)
         with log.batch() as batch:
             batch.append(stream, b"4", timestamp=9)
         for receipt in (one, many, later, *batch.receipts):
@@ -44,7 +44,7 @@ def test_durability_of_one_call_goes_before_that_of_the_handle(path: Path) -> No
         stream = log.create("s", durability="local")
         assert stream.append(b"", durability="local").durability == "local"
         assert stream.append_many([b""], durability="local").durability == "local"
-        assert stream.submit(b"", durability="local").result(timeout=10).durability == "local"
+        assert stream.submit(b"", durability="local").result(timeout=60).durability == "local"
         with log.batch(durability="local") as batch:
             batch.append(stream, b"")
         assert [receipt.durability for receipt in batch.receipts] == ["local"]
@@ -98,7 +98,7 @@ def test_any_bytes_like_payload_comes_back_as_bytes(
     stream = log.create("s")
     stream.append(kind(body))
     stream.append_many([kind(body), kind(body)])
-    stream.submit(kind(body)).result(timeout=10)
+    stream.submit(kind(body)).result(timeout=60)
     with log.batch() as batch:
         batch.append(stream, kind(body))
     assert payloads(stream) == [body] * 5
@@ -125,7 +125,7 @@ def test_changing_a_buffer_after_the_append_does_not_change_the_record(path: Pat
         with log.batch() as batch:
             batch.append(stream, buffer)
             buffer[:] = b"after!"
-        future.result(timeout=10)
+        future.result(timeout=60)
         assert payloads(stream) == [b"before"] * 4
 
 
@@ -157,7 +157,7 @@ def test_submitted_records_keep_the_order_of_submission(log: Log) -> None:
         stream.submit(b"%d" % number, headers={"n": str(number)}, timestamp=number)
         for number in range(500)
     ]
-    assert [future.result(timeout=10).offset for future in futures] == list(range(500))
+    assert [future.result(timeout=60).offset for future in futures] == list(range(500))
     assert payloads(stream) == [b"%d" % number for number in range(500)]
     assert stream[7].headers == {"n": "7"}
 

@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing_acknowledged_and_appends_go_on_after_it(
             "append": stream.append,
             "append_many": lambda body: stream.append_many([body]),
             "batch": batch,
-            "submit": lambda body: stream.submit(body).result(timeout=10),
+            "submit": lambda body: stream.submit(body).result(timeout=60),
         }
         acknowledged = fill(stream, writes[kind])
         assert len(acknowledged) > 100

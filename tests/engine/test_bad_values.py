@@ -49,7 +49,7 @@ SPELLINGS += ["\ud800", "a\udfffb", "\u200b", "\u202eabc", "\ue000", " a", "a ",
 def test_payloads_that_are_not_bytes_are_refused(store: Store, body: Any) -> None:
     refused(InvalidInputError, lambda: store.s.append(body))
     refused(InvalidInputError, lambda: store.s.append_many([b"good", body]))
-    refused(InvalidInputError, lambda: store.s.submit(body).result(timeout=10))
+    refused(InvalidInputError, lambda: store.s.submit(body).result(timeout=60))
     refused(InvalidInputError, lambda: batched(store, lambda b: b.append(store.s, body)))
 
 
@@ -67,7 +67,7 @@ def test_timestamps_that_are_no_64_bit_integers_are_refused(store: Store, time: 
     s = store.s
     refused(InvalidInputError, lambda: s.append(b"", timestamp=time))
     refused(InvalidInputError, lambda: s.append_many([b"", b""], timestamps=[1, time]))
-    refused(InvalidInputError, lambda: s.submit(b"", timestamp=time).result(timeout=10))
+    refused(InvalidInputError, lambda: s.submit(b"", timestamp=time).result(timeout=60))
     refused(InvalidInputError, lambda: batched(store, lambda b: b.append(s, b"", timestamp=time)))
 
 
@@ -78,7 +78,7 @@ def test_headers_that_are_not_text_to_text_are_refused(store: Store, headers: An
     refused(InvalidInputError, lambda: s.append_many([b""], headers=[headers]))
     if not isinstance(headers, list):
         refused(InvalidInputError, lambda: s.append_many([b""], headers=headers))
-    refused(InvalidInputError, lambda: s.submit(b"", headers=headers).result(timeout=10))
+    refused(InvalidInputError, lambda: s.submit(b"", headers=headers).result(timeout=60))
     refused(InvalidInputError, lambda: batched(store, lambda b: b.append(s, b"", headers=headers)))
 
 
@@ -120,7 +120,7 @@ def test_unknown_durabilities_are_refused(store: Store, path: Path, level: Any) 
         lambda: log.create("new", durability=level),
         lambda: s.append(b"", durability=level),
         lambda: s.append_many([b""], durability=level),
-        lambda: s.submit(b"", durability=level).result(timeout=10),
+        lambda: s.submit(b"", durability=level).result(timeout=60),
         lambda: s.branch("new", durability=level),
         lambda: log.merge("new", [s, store.child], policy="append", durability=level),
         lambda: store.cursor.advance(2, durability=level),
@@ -211,7 +211,7 @@ def test_records_over_the_limit_are_refused_and_records_at_it_are_not(path: Path
         for body in (b"x" * 1001, b"x" * 100_000):
             refused(InvalidInputError, lambda body=body: s.append(body))  # type: ignore[misc]
             refused(InvalidInputError, lambda body=body: s.append_many([b"", body]))  # type: ignore[misc]
-            refused(InvalidInputError, lambda body=body: s.submit(body).result(timeout=10))  # type: ignore[misc]
+            refused(InvalidInputError, lambda body=body: s.submit(body).result(timeout=60))  # type: ignore[misc]
         assert len(s) == 0
         s.append(b"x" * 1000)
         s.append_many([b"x" * 1000])

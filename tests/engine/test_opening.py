@@ -91,7 +91,7 @@ def test_mode_read_sees_what_is_written_after_it_opened_and_writes_nothing(
             lambda: reader.create("new"),
             lambda: seen.append(b"x"),
             lambda: seen.append_many([b"x"]),
-            lambda: seen.submit(b"x").result(timeout=10),
+            lambda: seen.submit(b"x").result(timeout=60),
             lambda: seen.branch("new"),
             lambda: reader.merge("new", [seen, reader.stream("later")], policy="append"),
             lambda: seen.cursor("c").advance(1),

@@ -34,7 +34,7 @@ def read_line(child: subprocess.Popen[str]) -> str:
     while not line.endswith(b"\n"):
         byte = os.read(child.stdout.fileno(), 1)
         if not byte:
-            _, complaint = child.communicate(timeout=10)
+            _, complaint = child.communicate(timeout=60)
             raise AssertionError(f"the child ended: {complaint}")
         line += byte
     return line.decode().strip()
@@ -236,7 +236,7 @@ def test_the_lock_of_a_killed_process_is_free(start: Start, path: Path) -> None:
     holder = start(HOLD, path, "exclusive")
     assert read_line(holder) == "ready"
     holder.kill()
-    holder.wait(timeout=10)
+    holder.wait(timeout=60)
     transit.open(path, settings=QUICK).close()
 
 
@@ -333,7 +333,7 @@ class Killed:
         assert read_line(writer) == "ready"
         time.sleep(self.random.choice([0.0, 0.002, 0.02]) * self.random.random())
         writer.kill()
-        printed, _ = writer.communicate(timeout=10)
+        printed, _ = writer.communicate(timeout=60)
         # The last line may be cut short where the kill came in the middle of it.
         offsets = [int(line) for line in printed.split("\n")[:-1]]
         assert offsets == list(range(len(self.before), len(self.before) + len(offsets)))
@@ -408,7 +408,7 @@ def test_a_shared_writer_that_is_killed_does_not_stop_the_others(
             while time.monotonic() < deadline:
                 stream.append(b"parent")
             writer.kill()
-            printed, _ = writer.communicate(timeout=10)
+            printed, _ = writer.communicate(timeout=60)
             stored = [record.payload for record in stream.read()]
             acknowledged = [int(line) for line in printed.split("\n")[:-1]]
             assert [stored[offset] for offset in acknowledged] == [
@@ -444,7 +444,7 @@ def test_a_writer_killed_while_it_seals_leaves_every_record_once(
         assert read_line(writer) == "ready"
         time.sleep(choices.random() * 0.05)
         writer.kill()
-        printed, _ = writer.communicate(timeout=10)
+        printed, _ = writer.communicate(timeout=60)
         lines = printed.split("\n")[:-1]
         with transit.open(path) as log:
             stream = log.stream("s")
@@ -478,7 +478,7 @@ def test_a_batch_of_a_killed_writer_is_there_whole_or_not_at_all(
         assert read_line(writer) == "ready"
         time.sleep(choices.random() * 0.05)
         writer.kill()
-        writer.communicate(timeout=10)
+        writer.communicate(timeout=60)
         with transit.open(path) as log:
             names = [stream.name for stream in log.streams()]
             assert len(names) % 2 == 0
@@ -515,7 +515,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_store_killed_with_many_wal_files_opens_in_every_mode(
     start: Start, path: Path, mode: str
 ) -> None:
-    start(DIE_WITH_MANY_FILES, path).communicate(timeout=30)
+    start(DIE_WITH_MANY_FILES, path).communicate(timeout=60)
     with transit.open(path, mode=mode) as log:
         assert len(list(log.stream("s").read())) == 1000
         assert log.verify().ok
@@ -539,4 +539,4 @@ def test_a_reader_survives_the_death_of_the_writer_and_follows_the_next(
                     assert payload.split()[1] == str(seen)
                     seen += 1
             writer.kill()
-            writer.communicate(timeout=10)
+            writer.communicate(timeout=60)

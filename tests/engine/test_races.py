@@ -81,7 +81,7 @@ def test_a_record_submitted_while_the_store_closes_has_a_future_that_ends(
     log = transit.open(path)
     stream = log.create("s")
     monkeypatch.setattr(Writing, "submit", after_closing)
-    assert stream.submit(b"x", durability="local").result(timeout=10).offset == 0
+    assert stream.submit(b"x", durability="local").result(timeout=60).offset == 0
     with transit.open(path, mode="read") as reader:
         assert reader.stream("s")[0].payload == b"x"
 
@@ -100,7 +100,7 @@ def test_a_record_submitted_as_tiered_while_the_store_closes_is_told_that_it_is_
     monkeypatch.setattr(Tiering, "submit", after_closing)
     future = stream.submit(b"x", durability="tiered")
     with pytest.raises(transit.ClosedError):
-        future.result(timeout=10)
+        future.result(timeout=60)
 
 
 def test_locks_are_kept_open_while_somebody_takes_a_turn(

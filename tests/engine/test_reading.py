@@ -243,7 +243,7 @@ def test_follow_is_tail_for_async_code_and_leaves_the_loop_free(log: Log) -> Non
         for number in range(1, 6):
             await asyncio.sleep(0.005)
             stream.append(b"%d" % number)
-        await asyncio.wait_for(reading, timeout=10)
+        await asyncio.wait_for(reading, timeout=60)
         return seen
 
     assert asyncio.run(main()) == [b"0", b"1", b"2", b"3", b"4", b"5"]

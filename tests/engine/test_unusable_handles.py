@@ -46,7 +46,7 @@ def every_call(store: Store, batch: Any) -> dict[str, Callable[[], object]]:
         "status": log.status,
         "append": lambda: s.append(b"x"),
         "append_many": lambda: s.append_many([b"x"]),
-        "submit": lambda: s.submit(b"x").result(timeout=10),
+        "submit": lambda: s.submit(b"x").result(timeout=60),
         "getitem": lambda: s[0],
         "read": lambda: list(s.read()),
         "iter": lambda: list(s),
@@ -122,7 +122,7 @@ s.append(b"0")
 child = s.branch("child")
 cursor = s.cursor("c")
 future = s.submit(b"1")
-future.result(10)
+future.result(60)
 read, write = os.pipe()
 pid = os.fork()
 if pid == 0:
@@ -132,7 +132,7 @@ if pid == 0:
         lambda: log.merge("new", [s, child], policy="append"),
         lambda: log.plan([s, child], policy="append"),
         log.sync, log.seal, log.verify, log.status, lambda: s.append(b"x"),
-        lambda: s.append_many([b"x"]), lambda: s.submit(b"x").result(5), lambda: s[0],
+        lambda: s.append_many([b"x"]), lambda: s.submit(b"x").result(60), lambda: s[0],
         lambda: list(s.read()), lambda: list(s.batches()),
         lambda: list(s.tail(start=0, timeout=0.01)), lambda: s.branch("new"),
         lambda: cursor.advance(1), lambda: log.lineage.is_ancestor(s, child),

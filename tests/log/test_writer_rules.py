@@ -221,4 +221,4 @@ def test_futures_are_resolved_once_when_the_store_closes_beside_the_flusher(
         stream = log.create("s")
         futures = [stream.submit(b"x", durability="local") for _ in range(20)]
         log.close()
-        assert [future.result(timeout=10).offset for future in futures] == list(range(20))
+        assert [future.result(timeout=60).offset for future in futures] == list(range(20))

@@ -14,6 +14,8 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 import transit
 from transit import errors
 
@@ -50,6 +52,15 @@ DISK_MODULE = "transit.disk"
 DISK_CALLS = {"os.open", "os.fsync", "os.fdatasync", "os.link"}
 PRINTING_PARTS = {"cli", LABORATORY}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "core", "base", "manager", "misc"}
+# What tells the time, what its differences are called, and calls that wait.
+CLOCKS = {
+    "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
+    "process_time_ns", "thread_time", "thread_time_ns", "time", "time_ns",
+}  # fmt: skip
+DURATIONS = {"seconds", "elapsed", "took", "duration", "cpu"}
+WAITS = {"result", "communicate", "wait", "join", "wait_for"}
+# A wait only ends tests that hang: no machine is so slow that it meets this one otherwise.
+WAIT_S_MIN = 60
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
@@ -229,6 +240,55 @@ def disk_calls_elsewhere() -> Iterator[str]:
                     yield f"{module.path.relative_to(ROOT)}:{node.lineno}: {name}"
 
 
+def files_of_tests() -> Iterator[tuple[str, ast.Module]]:
+    for folder in ("tests", LABORATORY):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            yield str(path.relative_to(ROOT)), tree
+
+
+def is_duration(node: ast.expr) -> bool:
+    """Whether this says how long something took: `monotonic() - begun`, `elapsed`, `cpu_s`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        calls = (each for each in ast.walk(node) if isinstance(each, ast.Call))
+        return any(dotted(call.func).rpartition(".")[2] in CLOCKS for call in calls)
+    name = dotted(node).rpartition(".")[2]
+    return name in DURATIONS or name.endswith(("_s", "_ms", "_us", "_ns"))
+
+
+def timed_asserts(tree: ast.Module) -> Iterator[int]:
+    """The lines of asserts that something took less than so many seconds."""
+    for statement in (each for each in ast.walk(tree) if isinstance(each, ast.Assert)):
+        for node in (each for each in ast.walk(statement.test) if isinstance(each, ast.Compare)):
+            sides = [node.left, *node.comparators]
+            for left, sign, right in zip(sides, node.ops, sides[1:], strict=False):
+                less = left if isinstance(sign, ast.Lt | ast.LtE) else right
+                if isinstance(sign, ast.Lt | ast.LtE | ast.Gt | ast.GtE) and is_duration(less):
+                    yield statement.lineno
+
+
+def hasty_waits(tree: ast.Module) -> Iterator[int]:
+    """The lines of waits that a slow machine turns into failures."""
+    for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
+        if isinstance(call.func, ast.Attribute) and call.func.attr in WAITS:
+            given = [
+                *call.args[:1],
+                *(word.value for word in call.keywords if word.arg == "timeout"),
+            ]
+            for value in given:
+                seconds = value.value if isinstance(value, ast.Constant) else None
+                if isinstance(seconds, int | float) and 1 < seconds < WAIT_S_MIN:
+                    yield call.lineno
+
+
+def limits_in_seconds() -> Iterator[str]:
+    for path, tree in files_of_tests():
+        for line in timed_asserts(tree):
+            yield f"{path}:{line}: a limit in seconds; use laps of `rigs.apart`, or count calls"
+        for line in hasty_waits(tree):
+            yield f"{path}:{line}: a wait of less than {WAIT_S_MIN} seconds"
+
+
 def oversized() -> Iterator[str]:
     for module in modules().values():
         if len(module.lines) > FILE_LINES_MAX:
@@ -294,6 +354,38 @@ def test_only_the_command_line_prints() -> None:
 
 def test_only_the_disk_module_opens_syncs_links_and_locks() -> None:
     report(disk_calls_elsewhere())
+
+
+def test_no_test_has_a_limit_in_seconds() -> None:
+    report(limits_in_seconds())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "assert time.monotonic() - begun < 5.0",
+        "assert 5.0 > perf_counter() - begun, 'slow'",
+        "assert 0 < spent.cpu_s <= LIMIT and fine",
+        "assert elapsed < 1",
+        "future.result(timeout=10)",
+        "thread.join(5)",
+    ],
+)
+def test_a_planted_limit_in_seconds_is_found(source: str) -> None:
+    assert [*timed_asserts(ast.parse(source)), *hasty_waits(ast.parse(source))] == [1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "assert time.monotonic() - began >= 0.3",
+        "assert time.monotonic() < deadline",
+        "assert spent.laps < LAPS_MAX",
+        "future.result(timeout=60)",
+    ],
+)
+def test_what_holds_on_a_slow_machine_too_is_allowed(source: str) -> None:
+    assert [*timed_asserts(ast.parse(source)), *hasty_waits(ast.parse(source))] == []
 
 
 def test_files_and_functions_stay_small() -> None:

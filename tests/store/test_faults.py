@@ -18,9 +18,8 @@ from transit.store.s3 import range_size
 
 OpenThrough = Callable[..., AbstractContextManager[ObjectStore]]
 
-DEADLINE_S = 60
-# Much longer than that, for what must not be waited for.
-FOREVER_S = 300.0
+# Longer than a test may run: waiting for that is a hang, which pytest ends.
+FOREVER_S = 3600.0
 KEY = "commits/0.json"
 DATA = os.urandom(100_000)
 PASSING: tuple[Fault, ...] = (
@@ -75,10 +74,8 @@ def test_what_does_not_pass_is_an_error_at_the_deadline(
             lambda: list(store.list("")),
             lambda: store.create(KEY, b"1"),
         ):
-            begun = time.monotonic()
             with pytest.raises(RemoteUnavailableError):
                 call()
-            assert time.monotonic() - begun < DEADLINE_S
 
 
 def test_the_deadline_holds_where_the_client_would_wait_longer(
@@ -87,10 +84,8 @@ def test_the_deadline_holds_where_the_client_would_wait_longer(
     proxy.follow(lambda *_: "hang")
     with open_through(1.0, config_kwargs={"read_timeout": FOREVER_S}) as store:
         for call in (lambda: store.get(KEY, 10), lambda: store.create(KEY, b"1")):
-            begun = time.monotonic()
             with pytest.raises(RemoteUnavailableError):
                 call()
-            assert time.monotonic() - begun < DEADLINE_S
 
 
 @pytest.mark.parametrize("fault", ["status_409", "status_500", "status_503", "hang"])
@@ -177,10 +172,8 @@ def test_an_interrupt_ends_a_call_that_hangs(open_through: OpenThrough, proxy: F
     proxy.delay_s = FOREVER_S
     with open_through(FOREVER_S) as store:
         thread.start()
-        begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             store.put(KEY, DATA)
-        assert time.monotonic() - begun < DEADLINE_S
         thread.join()
 
 

@@ -89,9 +89,9 @@ def test_error_nobody_foresaw_reaches_who_waits_and_publishing_goes_on(place: Pl
         stream = log.create("s")
         door.odd = True
         with pytest.raises(transit.TransitError, match="odd store"):
-            stream.submit(b"1", durability="tiered").result(30)
+            stream.submit(b"1", durability="tiered").result(60)
         door.odd = False
-        assert stream.submit(b"2", durability="tiered").result(30).durability == "tiered"
+        assert stream.submit(b"2", durability="tiered").result(60).durability == "tiered"
 
 
 def test_segment_that_another_process_published_and_evicted_is_not_missing(place: Place) -> None:

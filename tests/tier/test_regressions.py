@@ -540,9 +540,9 @@ def test_unexpected_error_in_the_background_reaches_the_future_and_the_next_goes
 
         door.rule = rule
         with pytest.raises(transit.TransitError):
-            stream.submit(b"1", durability="tiered").result(10)
+            stream.submit(b"1", durability="tiered").result(60)
         door.rule = None
-        assert stream.submit(b"2", durability="tiered").result(10).durability == "tiered"
+        assert stream.submit(b"2", durability="tiered").result(60).durability == "tiered"
 
 
 def test_shared_writer_publishes_after_another_evicted(place: Place) -> None:
@@ -628,7 +628,7 @@ def test_future_is_not_resolved_before_the_commit_is_there(place: Place) -> None
         log.publish()
         door.rule = lambda n, kind, key: "lost_before" if key.startswith("commits/") else None
         with pytest.raises((transit.OutcomeUnknownError, transit.RemoteUnavailableError)):
-            stream.submit(b"x", durability="tiered").result(10)
+            stream.submit(b"x", durability="tiered").result(60)
         door.rule = None
 
 

@@ -18,7 +18,7 @@ def test_tiered_receipts_say_what_was_reached_and_the_remote_has_it(place: Place
         receipt = stream.append(b"one")
         assert receipt.durability == "tiered"
         assert stream.append_many([b"two", b"three"]).durability == "tiered"
-        assert stream.submit(b"four").result(30).durability == "tiered"
+        assert stream.submit(b"four").result(60).durability == "tiered"
         with log.batch() as batch:
             batch.append(stream, b"five")
         stream.append(b"six", durability="os")

@@ -62,7 +62,7 @@ def test_the_example_of_the_contract(log: transit.Log) -> None:
     assert (request.tool_phase, result.tool_phase) == ("request", "result")
     assert (request.tool_name, request.arguments) == ("bash", {"cmd": "ls"})
     assert (result.tool_status, result.result) == ("success", output)
-    assert 0 < result.duration_ns < 60e9
+    assert result.duration_ns > 0
     assert (model.request, model.response) == ([{"role": "user", "content": "q"}], "a")
     assert end == root.ended == trace.RunEnd(status="completed")
 
