@@ -7,6 +7,7 @@ settings.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final, Literal
 
 import msgspec
@@ -17,9 +18,24 @@ Durability = Literal["memory", "os", "local", "tiered"]
 Mode = Literal["exclusive", "shared", "read"]
 Compression = Literal["zstd", "none"]
 
-# Weakest first; a level's index is its strength.
+# Weakest first, as in `Level`.
 DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local", "tiered")
 MODES: Final[tuple[Mode, ...]] = ("exclusive", "shared", "read")
+
+
+class Level(IntEnum):
+    """How strong a durability is: each level holds what the one before holds, and more."""
+
+    MEMORY = 0
+    OS = 1
+    LOCAL = 2
+    TIERED = 3
+
+    @property
+    def durability(self) -> Durability:
+        """The level's name in receipts and arguments."""
+        return DURABILITIES[self]
+
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -110,10 +126,10 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
 _OPTIONAL: Final = ("seal_interval_s", "publish_interval_s", "publish_bytes")
 
 
-def durability_level(value: str) -> int:
-    """The strength of a durability mode: 0 "memory", 1 "os", 2 "local", 3 "tiered"."""
+def durability_level(value: str) -> Level:
+    """The strength of a durability mode."""
     try:
-        return DURABILITIES.index(value)
+        return Level(DURABILITIES.index(value))
     except ValueError:
         raise InvalidInputError(
             f"durability must be one of {', '.join(DURABILITIES)}, not {value!r}"

@@ -267,3 +267,8 @@ class UnsupportedVersionError(FormatError):
         self.place = place
         self.found = found
         self.supported = supported
+
+
+def say(error: BaseException) -> str:
+    """What `error` says, or what it is when it says nothing."""
+    return str(error) or type(error).__name__

@@ -192,14 +192,14 @@ def stale_length() -> Replaced:
 
 def shared_look_skipped() -> Replaced:
     """In mode "shared" every tenth look does not see what others wrote."""
-    right = Writer.look
+    right = Writer.take_up_others
     looks = itertools.count(1)
 
     def wrong(writer: Writer) -> None:
         if next(looks) % 10:
             right(writer)
 
-    return Writer, "look", wrong
+    return Writer, "take_up_others", wrong
 
 
 def made_known_late() -> Replaced:

@@ -20,14 +20,15 @@ from transit.format.frame import FrameHeader
 from transit.format.names import wal_name
 from transit.handle import opening
 from transit.handle.handle import Handle
-from transit.log import commits, recover, writes
+from transit.log import commits, recover, syncs
 from transit.log import wal as wals
 from transit.log.catalog import StreamState
+from transit.log.frames import Group, Written
 from transit.log.recover import Cut, ScannedFrame
+from transit.log.rotation import Rotation
 from transit.log.seal import Sealer, SegmentWriter
 from transit.log.wal import Wal
 from transit.log.writer import Writer
-from transit.log.writes import Group, Written
 
 _SEGMENT: Final = ".seg"
 
@@ -141,18 +142,18 @@ def one_wal_too_many_dropped() -> None:
 def rotation_without_sync() -> None:
     """The end frame, which says that all before it is durable, is written before that is so."""
 
-    def next_wal(writer: Writer) -> Wal:
-        wal = writer.wal
+    def next_wal(rotation: Rotation) -> Wal:
+        wal = rotation.wal
         if not wal.ended:
-            writer._limit = 0
+            rotation.limit = 0
             wal.append([], 0, frame.END)
             wal.durable = wal.tail
             wal.cut()
-        wal = writer._ensure_wal()
-        writer.on_ended()
+        wal = rotation.ensure()
+        rotation.on_ended()
         return wal
 
-    replace(Writer, "_next_wal", next_wal)
+    replace(Rotation, "next", next_wal)
 
 
 def durable_overstated() -> None:
@@ -286,7 +287,7 @@ def short_write_believed() -> None:
 
 def doubt_not_named() -> None:
     """After a failed sync nobody is told which records may be lost."""
-    replace(writes, "in_doubt", lambda catalog, wal: ())
+    replace(syncs, "in_doubt", lambda catalog, wal: ())
 
 
 def failed_link_believed() -> None:

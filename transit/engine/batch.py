@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
-from transit.engine.creation import Staging, check_offset, root_record
+from transit.engine.creation import Staging, check_offset, root_record, stage
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
@@ -170,14 +170,13 @@ class WriteBatch(Opened):
             raise InvalidInputError(f"{stream.name} is not made yet")
         return state
 
+    def _take_steps(self, staging: Staging) -> None:
+        for step in self._steps:
+            step(staging)
+
     def _write(self) -> None:
         handle = self._handle
-        with handle.writer.lock, handle.writer.turn:
-            handle.writer.prepare()
-            staging = Staging(handle)
-            for step in self._steps:
-                step(staging)
-            written = staging.commit()
+        _, written = stage(handle, self._take_steps)
         if written is None:
             return
         for staged in self._staged:

@@ -7,9 +7,8 @@ or nothing. Creating a stream, a branch or a merge is one record in stream 0.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from transit.errors import AlreadyExistsError, InvalidInputError, OffsetError
 from transit.format.lineage import (
@@ -24,10 +23,12 @@ from transit.format.lineage import (
 from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, measure
 from transit.handle.handle import Handle
+from transit.log.assign import assign
 from transit.log.catalog import StreamState
-from transit.log.writes import Group, Written, conflict
+from transit.log.frames import Group, Written
 
 CODECS: Final = ("json",)
+T = TypeVar("T")
 
 
 class Pending:
@@ -38,10 +39,15 @@ class Pending:
     def __init__(self, state: StreamState, last_timestamp: int) -> None:
         self.state = state
         self.next_offset = state.next_offset
-        self.last_timestamp = last_timestamp
+        self.last_timestamp: int | None = last_timestamp
         self.payloads: list[bytes] = []
         self.timestamps: list[int] = []
         self.headers: list[bytes] = []
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.state.name
 
 
 class Staging:
@@ -97,19 +103,15 @@ class Staging:
         if pending is None:
             last = self._last_timestamp(state)
             pending = self._pending[state.id] = Pending(state, last)
-        offset = pending.next_offset
-        if expect is not None and expect != offset:
-            raise conflict(state, expect, offset)
-        if timestamp is None:
-            timestamp = max(time.time_ns(), pending.last_timestamp)
+        offset, given = assign(pending, timestamp, expect, lambda pending: last)
         if len(pending.payloads) == COUNT_MAX:
             raise InvalidInputError(f"{state.name}: more than {COUNT_MAX} records in one frame")
         pending.payloads.append(payload)
-        pending.timestamps.append(timestamp)
+        pending.timestamps.append(given)
         pending.headers.append(headers or b"{}")
         pending.next_offset = offset + 1
-        pending.last_timestamp = timestamp
-        return offset, timestamp
+        pending.last_timestamp = given
+        return offset, given
 
     def _last_timestamp(self, state: StreamState) -> int:
         """Of the stream as it is staged: a staged branch may inherit staged records."""
@@ -131,11 +133,11 @@ class Staging:
     def commit(self) -> Written | None:
         """Write the frame; where it ends, None when there was nothing to write."""
         groups = []
-        writer = self._handle.writer
         if self._created:
             payloads = [encode_lineage(state.record) for state in self._created]
             state = self._catalog.lineage_state()
-            columns = Columns(payloads, measure(payloads), writer.timestamp(state), None)
+            _, now = assign(state, None, None, self._catalog.last_timestamp)
+            columns = Columns(payloads, measure(payloads), now, None)
             groups.append(Group(state, columns))
         for pending in self._pending.values():
             columns = Columns(
@@ -144,7 +146,17 @@ class Staging:
             groups.append(Group(pending.state, columns))
         if not groups:
             return None
-        return writer.commit(groups, self._created)
+        return self._handle.writer.commit(groups, self._created)
+
+
+def stage(handle: Handle, work: Callable[[Staging], T]) -> tuple[T, Written | None]:
+    """Stage what `work` asks for and write it as one frame: what `work` returned, and its end."""
+
+    def staged() -> tuple[T, Written | None]:
+        staging = Staging(handle)
+        return work(staging), staging.commit()
+
+    return handle.writer.frame(staged)
 
 
 def create_stream(
@@ -157,11 +169,7 @@ def create_stream(
     """A new root stream."""
     level = handle.level_of(durability)
     record = root_record(name, metadata, codec)
-    with handle.writer.lock, handle.writer.turn:
-        handle.writer.prepare()
-        staging = Staging(handle)
-        state = staging.create(record)
-        written = staging.commit()
+    state, written = stage(handle, lambda staging: staging.create(record))
     handle.acknowledge(written, level)
     return state
 
@@ -178,11 +186,7 @@ def create_branch(
     level = handle.level_of(durability)
     name = check_name(name)
     check_offset(at)
-    with handle.writer.lock, handle.writer.turn:
-        handle.writer.prepare()
-        staging = Staging(handle)
-        state = staging.branch(parent, name, at, metadata)
-        written = staging.commit()
+    state, written = stage(handle, lambda staging: staging.branch(parent, name, at, metadata))
     handle.acknowledge(written, level)
     return state
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from transit.engine.creation import Staging
+from transit.engine.creation import Staging, stage
 from transit.errors import CorruptError, InvalidInputError, OffsetError
 from transit.format.lineage import Root
 from transit.format.names import cursor_stream_name
@@ -65,25 +65,24 @@ class Cursor(Opened):
         level = handle.level_of(durability)
         if type(position) is not int:
             raise InvalidInputError(f"position must be int, not {type(position).__name__}")
-        with handle.writer.lock, handle.writer.turn:
-            handle.writer.prepare()
-            catalog = handle.catalog
-            stream_id = catalog.find(self._stream_name)
-            now = 0 if stream_id is None else self._position_in(stream_id)
-            stop = self._state.next_offset
-            if not now <= position <= stop:
-                raise OffsetError(
-                    f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
-                    f"it cannot move to {position}"
-                )
-            written = None
-            if position != now:
-                staging = Staging(handle)
-                if stream_id is None:
-                    places = staging.create(Root(name=self._stream_name))
-                else:
-                    places = catalog.state(stream_id)
-                staging.append(places, str(position).encode(), b"", None, None)
-                written = staging.commit()
+        _, written = stage(handle, lambda staging: self._move(staging, position))
         # Where it stands already may have been written with less.
         handle.acknowledge(written, level)
+
+    def _move(self, staging: Staging, position: int) -> None:
+        catalog = self._handle.catalog
+        stream_id = catalog.find(self._stream_name)
+        now = 0 if stream_id is None else self._position_in(stream_id)
+        stop = self._state.next_offset
+        if not now <= position <= stop:
+            raise OffsetError(
+                f"cursor {self.name!r} on {self._state.name} is at {now} of {stop}; "
+                f"it cannot move to {position}"
+            )
+        if position == now:
+            return
+        if stream_id is None:
+            places = staging.create(Root(name=self._stream_name))
+        else:
+            places = catalog.state(stream_id)
+        staging.append(places, str(position).encode(), b"", None, None)

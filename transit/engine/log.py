@@ -8,7 +8,7 @@ from types import TracebackType
 
 import msgspec
 
-from transit.config import DURABILITIES, Durability, Mode, Settings, durability_level
+from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.creation import create_stream
 from transit.engine.lineage import Lineage, find_state, lineage_records
@@ -96,7 +96,7 @@ def open(
     checked_mode = check_mode(mode)
     level = durability_level(durability)
     chosen = check_settings(settings)
-    if level == 3 and remote is None and checked_mode != "read":
+    if level is Level.TIERED and remote is None and checked_mode != "read":
         raise InvalidInputError('durability "tiered" needs remote=')
     if is_url(path):
         if checked_mode != "read" or remote is not None:
@@ -107,11 +107,11 @@ def open(
     if remote is None:
         if storage_options is not None:
             raise InvalidInputError("storage_options without a remote")
-        return Log(Handle(folder_of(path), checked_mode, DURABILITIES[level], chosen))
+        return Log(Handle(folder_of(path), checked_mode, level.durability, chosen))
     attached = attach(remote, storage_options, chosen)
     try:
         root = attached.store.url if is_url(path) else folder_of(path)
-        return Log(Handle(root, checked_mode, DURABILITIES[level], chosen, attached))
+        return Log(Handle(root, checked_mode, level.durability, chosen, attached))
     except BaseException:
         attached.release()
         raise
@@ -313,7 +313,7 @@ class Log(Opened):
 
     def sync(self, level: str = "local") -> None:
         """Make everything written so far durable; returns at `level`, "local" or "tiered"."""
-        if durability_level(level) < 2:
+        if durability_level(level) < Level.LOCAL:
             raise InvalidInputError(f'level must be "local" or "tiered", not {level!r}')
         writer = self._handle.writer
         writer.sync()

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from transit.engine.creation import Staging
+from transit.engine.creation import Staging, stage
 from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
 from transit.format.digest import digest
 from transit.format.lineage import Merge, Scalar, check_metadata
@@ -244,18 +244,17 @@ def create_merge(
     )
     if merge_id is None:
         record = msgspec.structs.replace(record, merge_id=default_id(record))
-    with handle.writer.lock, handle.writer.turn:
-        handle.writer.prepare()
+
+    def work(staging: Staging) -> StreamState:
         existing = catalog.find_merge(record.merge_id)
-        if existing is not None:
-            state = catalog.state(existing)
-            if state.name != name:
-                raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
-            written = None
-        else:
-            staging = Staging(handle)
-            state = staging.create(record)
-            written = staging.commit()
+        if existing is None:
+            return staging.create(record)
+        state = catalog.state(existing)
+        if state.name != name:
+            raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
+        return state
+
+    state, written = stage(handle, work)
     # What is there already may have been written with less.
     handle.acknowledge(written, level)
     return state

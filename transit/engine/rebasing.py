@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from transit.config import MIB
 from transit.disk import put_if_absent, remove_tree
-from transit.engine.creation import Staging
+from transit.engine.creation import stage
 from transit.engine.cursor import Cursor
 from transit.engine.merging import default_id
 from transit.errors import RemoteUnavailableError
@@ -30,8 +31,8 @@ from transit.handle.handle import Handle
 from transit.handle.switching import finish_rebase
 from transit.lineage.spans import lay, to_plan
 from transit.log.catalog import Catalog, StreamState
+from transit.log.frames import Group
 from transit.log.seal import columns_of
-from transit.log.writes import Group
 
 FRAME_BYTES_MAX: Final = 64 * MIB
 CURSOR_PREFIX: Final = "$cursors/"
@@ -125,11 +126,9 @@ class _Copier:
         self._new.writer.sync()
 
     def _create(self, stream: int, record: LineageRecord) -> StreamState:
-        with self._new.writer.lock, self._new.writer.turn:
-            self._new.writer.prepare()
-            staging = Staging(self._new)
-            state = staging.create(self._translated(stream, record))
-            staging.commit()
+        state, _ = stage(
+            self._new, lambda staging: staging.create(self._translated(stream, record))
+        )
         return state
 
     def _translated(self, stream: int, record: LineageRecord) -> LineageRecord:
@@ -193,9 +192,7 @@ class _Copier:
         writer = self._new.writer
         for chunk in self._old.chunks(stream, start, stop):
             columns = columns_of([(chunk, max(start - chunk.first, 0), chunk.count)])
-            with writer.lock, writer.turn:
-                writer.prepare()
-                writer.commit([Group(state, columns)])
+            writer.frame(partial(writer.commit, [Group(state, columns)]))
             self.records += len(columns.payloads)
 
     def _move_cursor(self, stream: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 
-from transit.config import DURABILITIES, Durability
+from transit.config import Durability, Level
 from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
 from transit.engine.codec import decode_value, encode_value
 from transit.engine.creation import create_branch
@@ -20,7 +20,7 @@ from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
-from transit.log.writes import Group, Written, conflict
+from transit.log.frames import Written
 from transit.opened import Opened
 from transit.replay import Batch, Position, Record, Source, batches, locate, record_in, records
 
@@ -183,13 +183,13 @@ class Stream(Opened):
         writer = self._writer or handle.writer
         state = self._state
         encoded = encode_headers(headers) if headers else b""
-        if level == 0 and not handle.shared:
+        if level is Level.MEMORY and not handle.shared:
             offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
             return Receipt(state.record.name, offset, given, "memory")
         if handle.shared:
             handle.check()  # A closed handle has no lock left to take its turn with.
         offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
-        if level < 2:
+        if level < Level.LOCAL:
             return Receipt(state.record.name, offset, given, "os")
         reached = handle.acknowledge(Written(wal, stop), level)
         return Receipt(state.record.name, offset, given, reached)
@@ -218,28 +218,19 @@ class Stream(Opened):
         """
         handle = self._handle
         level = handle.level_of(durability)
-        columns = self._columns(payloads, headers, timestamps)
+        columns = self._columns(payloads, headers)
+        times = _times(timestamps, len(columns.payloads))
         check_numbers(None, expect)
-        writer, state = handle.writer, self._state
-        with writer.lock, writer.turn:
-            writer.prepare()
-            offset = state.next_offset
-            if expect is not None and expect != offset:
-                raise conflict(state, expect, offset)
-            if timestamps is None:
-                columns = columns._replace(timestamps=writer.timestamp(state))
-            written = writer.commit([Group(state, columns)])
-        times = columns.timestamps
-        last = times if isinstance(times, int) else times[-1]
+        offset, last, written = handle.writer.append_many(self._state, columns, times, expect)
         reached = handle.acknowledge(written, level)
-        return Receipt(state.name, offset, last, reached, len(columns.payloads))
+        return Receipt(self.name, offset, last, reached, len(columns.payloads))
 
     def _columns(
         self,
         payloads: Iterable[Payload],
         headers: HeaderMap | Sequence[HeaderMap | None] | None,
-        timestamps: Sequence[int] | None,
     ) -> Columns:
+        """The records as columns; their timestamps are given when they are written."""
         if isinstance(payloads, str | bytes | bytearray | memoryview):
             raise InvalidInputError("payloads must be several; append() takes one")
         try:
@@ -258,16 +249,7 @@ class Stream(Opened):
         largest = sizes if isinstance(sizes, int) else max(sizes)
         if largest > self._record_bytes_max:
             raise too_large(largest, self._record_bytes_max)
-        times: int | list[int] = 0
-        if timestamps is not None:
-            if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
-                raise InvalidInputError("timestamps must be a sequence of one a record")
-            times = list(timestamps)
-            if len(times) != len(taken):
-                raise InvalidInputError(f"{len(times)} timestamps for {len(taken)} payloads")
-            for timestamp in times:
-                check_numbers(timestamp, None)
-        return Columns(taken, sizes, times, encode_all(headers, len(taken)))
+        return Columns(taken, sizes, 0, encode_all(headers, len(taken)))
 
     def submit(
         self,
@@ -284,7 +266,7 @@ class Stream(Opened):
         """
         handle = self._handle
         level = handle.level_of(durability)
-        if level < 2:
+        if level < Level.LOCAL:
             receipt = self.append(
                 payload, headers=headers, timestamp=timestamp, durability=durability
             )
@@ -295,7 +277,7 @@ class Stream(Opened):
             self._state, data, encoded, timestamp, None
         )
         future = _new_future()
-        receipt = Receipt(self.name, offset, given, DURABILITIES[level])
+        receipt = Receipt(self.name, offset, given, level.durability)
         handle.submit(Written(wal, stop), receipt, future, level)
         return future
 
@@ -477,6 +459,20 @@ class Stream(Opened):
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""
         return Cursor(self._handle, self._state, check_name(name, "cursor name"))
+
+
+def _times(timestamps: Sequence[int] | None, count: int) -> list[int] | None:
+    """The timestamps given for `count` records, checked; None when none are given."""
+    if timestamps is None:
+        return None
+    if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
+        raise InvalidInputError("timestamps must be a sequence of one a record")
+    times = list(timestamps)
+    if len(times) != count:
+        raise InvalidInputError(f"{len(times)} timestamps for {count} payloads")
+    for timestamp in times:
+        check_numbers(timestamp, None)
+    return times
 
 
 def _resolved(receipt: Receipt) -> Future[Receipt]:

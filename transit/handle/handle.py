@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from transit.config import Durability, Mode, Settings, durability_level
+from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.errors import (
     ClosedError,
     ForkedError,
@@ -29,10 +29,10 @@ from transit.handle.tiering import Tiering
 from transit.handle.waiting import Bell, BellWaiter, FolderWaiter, Waiter
 from transit.handle.write_side import Writing
 from transit.log.catalog import StreamState
+from transit.log.frames import Written
 from transit.log.recover import Cut
 from transit.log.seal import Sealer
 from transit.log.writer import Writer
-from transit.log.writes import Written
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -177,9 +177,9 @@ class Handle:
         elif self._writing is None:
             return
         elif self.shared:
-            self._writing.writer.look()
+            self._writing.writer.take_up_others()
         else:
-            self._writing.writer.settle()
+            self._writing.writer.frame_waiting()
 
     def next_offset(self, state: StreamState) -> int:
         """The stream's next offset, seen now; every record before it can be read."""
@@ -207,30 +207,29 @@ class Handle:
 
     # Writing
 
-    def level_of(self, durability: str | None) -> int:
+    def level_of(self, durability: str | None) -> Level:
         """The strength asked for, or the store's own; "tiered" needs a remote."""
         level = self.level if durability is None else durability_level(durability)
-        if level == 3 and self._writing is not None:
+        if level is Level.TIERED and self._writing is not None:
             # Asked for before anything is written.
             self.tiering.publisher.check()
         return level
 
-    def acknowledge(self, written: Written | None, level: int) -> Durability:
+    def acknowledge(self, written: Written | None, level: Level) -> Durability:
         """Make what was written, None: everything so far, as durable as asked; what was reached."""
-        if level < 2:
+        if level < Level.LOCAL:
             return "os"
         if written is None:
-            with self.writer.lock, self.writer.turn:
-                written = Written(self.writer.wal, self.writer.wal.tail)
-        if level == 3:
+            written = self.writer.reached()
+        if level is Level.TIERED:
             self.tiering.reach(written.wal.next_lsn)
             return "tiered"
         self.writer.sync_to(*written)
         return "local"
 
-    def submit(self, written: Written, result: object, future: Future[Any], level: int) -> None:
+    def submit(self, written: Written, result: object, future: Future[Any], level: Level) -> None:
         """Resolve `future` with `result` once what was written is as durable as asked."""
-        if level == 3:
+        if level is Level.TIERED:
             self.tiering.submit(written.wal.next_lsn, result, future)
         else:
             self.writing.submit(written, result, future)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from transit.config import Settings
-from transit.errors import ClosedError, TransitError
+from transit.errors import ClosedError, TransitError, say
 from transit.handle.background import Worker
 from transit.handle.promises import Promises
 from transit.log.catalog import Catalog
@@ -144,7 +144,7 @@ class Tiering:
         return self.publisher.published_lsn >= lsn
 
     def _fail(self, error: BaseException) -> None:
-        self.error = TransitError(f"publishing failed: {str(error) or type(error).__name__}")
+        self.error = TransitError(f"publishing failed: {say(error)}")
 
     def close(self) -> None:
         """Publish nothing more; what was submitted and not published is told so."""

@@ -24,12 +24,12 @@ from transit.handle.promises import Promises
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
 from transit.log.catalog import Catalog
+from transit.log.frames import Group, Written
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.seal import Sealer
 from transit.log.segments import Elsewhere
 from transit.log.snapshots import Snapshots
 from transit.log.writer import Writer
-from transit.log.writes import Group, Written
 from transit.store import ObjectStore
 from transit.tier.adopt import adopt_commits
 from transit.tier.fetch import Fetcher
@@ -147,8 +147,8 @@ class Writing:
         if self.tiering is not None:
             self.tiering.start()
         self.writer.on_dirty = self._flusher.wake
-        self.writer.on_nearly_full = self._flusher.hurry
-        self.writer.on_ended = self._seal_worker.wake
+        self.writer.rotation.on_nearly_full = self._flusher.hurry
+        self.writer.rotation.on_ended = self._seal_worker.wake
         if mode == "exclusive":
             self.sealer.drop_covered()
         if any(wal.ended for wal in self.catalog.view.wals):
@@ -158,14 +158,15 @@ class Writing:
         if self.catalog.lineage_state().next_offset:
             # Asked for before any file is needed, which a full disk may not have room for.
             return
-        with self.writer.lock, self.writer.turn:
-            self.writer.prepare()
-            state = self.catalog.lineage_state()
-            if state.next_offset == 0:
-                payload = encode_lineage(LINEAGE_RECORD)
-                columns = Columns([payload], len(payload), time.time_ns(), None)
-                self.writer.commit([Group(state, columns)], [state])
+        self.writer.frame(self._write_lineage_record)
         self.writer.sync()
+
+    def _write_lineage_record(self) -> None:
+        state = self.catalog.lineage_state()
+        if state.next_offset == 0:
+            payload = encode_lineage(LINEAGE_RECORD)
+            columns = Columns([payload], len(payload), time.time_ns(), None)
+            self.writer.commit([Group(state, columns)], [state])
 
     def submit(self, written: Written, result: object, future: Future[Any]) -> None:
         """Resolve `future` with `result` once what was written is durable."""

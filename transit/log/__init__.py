@@ -10,8 +10,10 @@ snapshots  the guides of many segments in one file, for openers of a remote
 keys       streams by the key of their name, over all segments
 commits    the local commit chain
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
-writes     records to write, where they ended, why they were not
-syncs      group commit: threads that wait share one sync
+assign     which offset and timestamp a record gets
+frames     records made into one frame, and where it ended
+syncs      making files durable; threads that wait share one sync
+rotation   which WAL file is written, and the next
 turns      who of several processes may write now
 writer     offsets, frames, group commit, rotation: the only module that writes frames
 seal       WAL files become segments and commits

@@ -28,6 +28,7 @@ from transit.errors import (
     PoisonedError,
     SyncFailedError,
     TransitError,
+    say,
 )
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
@@ -125,7 +126,7 @@ class Sealer:
 
     def fail(self, error: BaseException) -> None:
         """Remember an error nobody foresaw; the next explicit seal tries again."""
-        self.error = TransitError(f"sealing failed: {str(error) or type(error).__name__}")
+        self.error = TransitError(f"sealing failed: {say(error)}")
 
     def _oldest(self) -> Wal | None:
         wals = self._catalog.view.wals

@@ -13,19 +13,88 @@ leader that steps down before it does anything else. Who is not woken looks agai
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
 from transit.errors import OutcomeUnknownError, SyncFailedError, TransitError
 from transit.format.frame import WAL_HEADER
+from transit.log.catalog import Catalog
 from transit.log.wal import Wal
-from transit.log.writes import outcome_unknown
 
 # How long a waiter sleeps whose leader was interrupted before it could wake anybody.
 _LOOK_AGAIN_S: Final = 0.1
 # No file system keeps track of changes in smaller pieces.
 _BLOCK_BYTES_MIN: Final = 512
+
+
+InDoubt = tuple[tuple[str, int, int], ...]
+"""(stream name, first offset, last offset) of records that may or may not survive."""
+
+
+class Syncs:
+    """Makes the WAL files of a writer durable; a sync that fails poisons it.
+
+    lock: the writer's. allocates: whether space may be reserved beyond the tail. poison: told why
+    nothing more may be written. check: raises what forbids a sync.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        lock: threading.RLock,
+        poison: Callable[[str], None],
+        check: Callable[[], None],
+        *,
+        allocates: bool,
+    ) -> None:
+        self._catalog = catalog
+        self._lock = lock
+        self._poison = poison
+        self._allocates = allocates
+        self._group = GroupSync(self.now, check)
+        self._single = SingleSync()
+
+    def reach(self, wal: Wal, stop: int) -> None:
+        """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` when none can tell."""
+        self._group.reach(wal, stop)
+
+    def now(self, wal: Wal) -> None:
+        """Make everything before the tail of this moment durable, whoever else asks for it."""
+        if wal.durable >= wal.tail:
+            return
+        try:
+            if self._allocates and wal.wants_space:
+                with self._lock:
+                    wal.allocate()
+            self._single.sync(wal)
+        except TransitError as error:
+            # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
+            with self._lock:
+                # A record written at this moment is refused, or was named.
+                unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
+                self._poison(f"a sync failed: {unknown}")
+            raise unknown from error
+
+    def settle(self, wal: Wal) -> None:
+        """Sync a file whose tail was judged."""
+        with self.poisoning(SyncFailedError):
+            self._single.sync(wal)
+
+    def secure(self, wal: Wal) -> None:
+        """Make durable what other processes, which may be dead, have written to `wal`."""
+        with self.poisoning(TransitError):
+            self._single.secure(wal)
+
+    @contextmanager
+    def poisoning(self, kind: type[TransitError]) -> Iterator[None]:
+        """A block whose errors of this kind are failed syncs."""
+        try:
+            yield
+        except kind as error:
+            self._poison(f"a sync failed: {error}")
+            raise
 
 
 class GroupSync:
@@ -143,3 +212,21 @@ def write_again(wal: Wal) -> None:
     wal.file.sync_data()
     wal.file.forget_pages()
     wal.file.write_at(start, frames)
+
+
+def in_doubt(catalog: Catalog, wal: Wal) -> InDoubt:
+    """The records of `wal` that are written and not known to be durable."""
+    doubt = []
+    for stream_id, chunks in list(wal.index.items()):
+        rows = [row for row, at in enumerate(chunks.positions) if at >= wal.durable]
+        if rows:
+            state = catalog.state(stream_id)
+            last = state.next_offset - len(state.waiting) - 1
+            doubt.append((state.name, chunks.firsts[rows[0]], last))
+    return tuple(doubt)
+
+
+def outcome_unknown(reason: str, doubt: InDoubt) -> OutcomeUnknownError:
+    """The error for records whose sync failed."""
+    named = ", ".join(f"{name}@{first}…{last}" for name, first, last in doubt) or "no records"
+    return OutcomeUnknownError(f"{reason}; in doubt: {named}", in_doubt=doubt)

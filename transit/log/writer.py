@@ -1,11 +1,12 @@
 """Writing: offsets and timestamps are given, frames written, synced and acknowledged.
 
-Owns the current WAL file, the writer's lock, group commit and rotation. No other module writes
-frames. Leaves to the engine what records mean, and to `transit.log.seal` what becomes of a WAL file
-that has ended.
+Owns the writer's turn: `frame` is the one door for all who write, `append_one` and `accept_one` are
+the same for single records. No other module writes frames. Leaves to the engine what records mean,
+to `transit.log.rotation` which file is written, to `transit.log.syncs` how it becomes durable, and
+to `transit.log.seal` what becomes of a WAL file that has ended.
 
 Invariants:
-- A stream's next offset moves only under the lock, after its frame was written, or, for "memory",
+- A stream's next offset moves only in a turn, after its frame was written, or, for "memory",
   after the record was accepted; accepted records are framed before any later record.
 - Nothing is acknowledged as "local" before a sync that started after its frame was written.
 - After a failed sync, or a write that failed for any reason but lack of space, the writer is
@@ -15,43 +16,38 @@ Invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from time import time_ns
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import repeat
+from typing import Final, TypeVar
 
 from transit.config import MIB, Settings
-from transit.disk import Lock, remove
+from transit.disk import Lock
 from transit.errors import (
     InvalidInputError,
     PoisonedError,
     StorageFullError,
-    SyncFailedError,
     TransitError,
+    say,
 )
 from transit.format.frame import END, MARK
-from transit.format.record import COLUMN_PARTS, Columns, encode_chunk, encode_one, measure
+from transit.format.record import Columns, encode_one, measure
+from transit.log.assign import assign
 from transit.log.catalog import Catalog, StreamState
+from transit.log.frames import Group, Written, build_frame
 from transit.log.recover import Cut, judge_end, judge_tail
-from transit.log.syncs import GroupSync, SingleSync, secure
+from transit.log.rotation import Rotation
+from transit.log.syncs import Syncs, secure
 from transit.log.turns import SharedTurn
 from transit.log.wal import Wal
-from transit.log.writes import (
-    Frame,
-    Group,
-    Written,
-    conflict,
-    in_doubt,
-    outcome_unknown,
-    say,
-    set_all,
-)
 
 # Records accepted as "memory" are framed when they reach this size, at the latest.
 WAITING_BYTES_MAX: Final = MIB
 # About what a waiting record takes in memory beside its payload.
 _WAITING_COST: Final = 200
 Refusal = Callable[[], TransitError]
+T = TypeVar("T")
 
 
 class Writer:
@@ -64,29 +60,62 @@ class Writer:
     def __init__(self, catalog: Catalog, settings: Settings, turns: Lock | None) -> None:
         self._catalog = catalog
         self._settings = settings
-        # The turn is both, taken in this order by `with`, which no interrupt parts from its end.
-        self.lock = threading.RLock()
-        self.turn: AbstractContextManager[object] = (
-            self.lock
-            if turns is None
-            else SharedTurn(turns, settings.lock_timeout_s, self.check, self.catch_up)
-        )
         self._shared = turns is not None
         self._refusal: Refusal | None = None
         self._waiting: dict[StreamState, None] = {}
         self._waiting_bytes = 0
         self._waiting_max = min(WAITING_BYTES_MAX, settings.frame_bytes_max)
-        self._syncs = GroupSync(self._sync_now, self.check)
-        self._single = SingleSync()
         self._dirty = False
-        # The tail from which on an append has more to do than to append.
-        self._limit = 0
         self.cuts: list[Cut] = []
         # Called without the lock's protection of their own state: they only set flags.
         self.on_dirty: Callable[[], None] = _nothing
-        self.on_nearly_full: Callable[[], None] = _nothing
-        self.on_ended: Callable[[], None] = _nothing
         self.on_append: Callable[[], None] | None = None
+        self._take_locks(
+            None
+            if turns is None
+            else SharedTurn(turns, settings.lock_timeout_s, self.check, self.catch_up)
+        )
+        self.rotation = Rotation(catalog, settings, self._syncs, self._write_end)
+
+    def _take_locks(self, turn: SharedTurn | None) -> None:
+        # The turn is both, taken in this order by `with`, which no interrupt parts from its end.
+        self.lock = threading.RLock()
+        self.turn: AbstractContextManager[object] = turn or self.lock
+        self._syncs = Syncs(
+            self._catalog, self.lock, self._poison, self.check, allocates=not self._shared
+        )
+
+    # The turn
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do `work` in a turn; what it returns."""
+        with self.lock, self.turn:
+            return work()
+
+    def frame(self, work: Callable[[], T]) -> T:
+        """Do `work`, which may `commit`, in a turn that is prepared for a frame; what it returns.
+
+        The door for all who write: what is accepted is framed, there is a file with room, and
+        nothing changes meanwhile.
+        """
+        with self.lock, self.turn:
+            self.prepare()
+            return work()
+
+    def prepare(self) -> Wal:
+        """Whatever must come before a frame, in a turn; the file to write it to."""
+        self.check()
+        self._frame_waiting()
+        return self.rotation.room()
+
+    def check(self) -> None:
+        """Raise what stands against using this writer."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Accept nothing more; every further call raises what `refusal` makes."""
+        self._refusal = refusal
 
     # Opening and closing
 
@@ -102,56 +131,27 @@ class Writer:
                 secure(older)
             if wal is not None and wal.ended:
                 # A full disk has no room for the next: who appends asks again, readers need none.
-                self._wal, self._limit = wal, 0
+                self.rotation.take_ended(wal)
                 with suppress(StorageFullError):
-                    self._ensure_wal()
+                    self.rotation.ensure()
                 return
             if wal is not None:
                 if self._catalog.wal_numbers()[-1] > wal.first_lsn:
                     judge_end(wal)
-                self._settle_tail(wal)
-            self._ensure_wal()
+                self._cut_torn_tail(wal)
+            self.rotation.ensure()
 
-    def _settle_tail(self, wal: Wal) -> None:
+    def _cut_torn_tail(self, wal: Wal) -> None:
         cut = judge_tail(wal)
         if cut is not None:
             self.cuts.append(cut)
             wal.cut()
-        with self._poisoned_by(SyncFailedError):
-            self._single.sync(wal)
-
-    @contextmanager
-    def _poisoned_by(self, kind: type[TransitError]) -> Iterator[None]:
-        try:
-            yield
-        except kind as error:
-            self._poison(f"a sync failed: {error}")
-            raise
+        self._syncs.settle(wal)
 
     @property
     def wal(self) -> Wal:
         """The file being written."""
-        return self._wal
-
-    def _ensure_wal(self) -> Wal:
-        wals = self._catalog.view.wals
-        if wals and not wals[-1].ended:
-            return self._take(wals[-1])
-        first_lsn = wals[-1].next_lsn if wals else self._catalog.commits.next_lsn
-        if wals and wals[-1].durable < wals[-1].tail:
-            # Who wrote its end frame may have died or been interrupted before the sync, or is
-            # another process, whose sync may have failed.
-            with self._poisoned_by(TransitError):
-                self._single.secure(wals[-1])
-        # A file of that name was never finished, or it would have been taken up.
-        remove(self._catalog.places.wal_file(first_lsn))
-        with self._poisoned_by(SyncFailedError):
-            return self._take(self._catalog.create_wal(first_lsn))
-
-    def _take(self, wal: Wal) -> Wal:
-        self._wal = wal
-        self._limit = self._settings.seal_bytes - self._settings.seal_bytes // 8
-        return wal
+        return self.rotation.wal
 
     def catch_up(self) -> None:
         """Take up what other processes wrote; the caller holds the turn."""
@@ -159,55 +159,44 @@ class Writer:
         if self._refusal is not None:
             return  # It reads on, and makes no file any more.
         if wal is None or wal.ended:
-            self._ensure_wal()
+            self.rotation.ensure()
             return
-        if wal is not self._wal:
-            with self._poisoned_by(TransitError):
-                self._single.secure(self._take(wal))
+        if wal is not self.wal:
+            self._syncs.secure(self.rotation.take(wal))
         if wal.stopped:
-            # Its writer died within a write: whoever holds the turn settles it.
-            self._settle_tail(wal)
+            # Its writer died within a write: the next to have the turn settles it.
+            self._cut_torn_tail(wal)
 
-    def look(self) -> None:
+    def take_up_others(self) -> None:
         """Take up what other processes wrote, without keeping them from writing more."""
         with self.lock:
             wal = self.wal
             self._catalog.read_frames(wal)
-            if wal.ended:
-                # What others wrote is taken up even where there is no room for one file more.
-                with suppress(StorageFullError), self.turn:
-                    pass
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Accept nothing more; every further call raises what `refusal` makes."""
-        self._refusal = refusal
+        if wal.ended:
+            # What others wrote is taken up even where there is no room for one file more.
+            with suppress(StorageFullError):
+                self.run(_nothing)
 
     def abandon(self, refusal: Refusal) -> None:
-        """Give up in a child made by fork(): whatever held the locks is not here to let them go."""
-        self.lock = threading.RLock()
-        self.turn = self.lock
-        self._syncs = GroupSync(self._sync_now, self.check)
-        self._single = SingleSync()
+        """Give up in a child made by fork(): the threads that held the locks are not here."""
         self._refusal = refusal
+        self._take_locks(None)
 
     def close(self) -> None:
         """Make everything durable and mark it so."""
-        with self.lock, self.turn:
-            self.check()
-            self._frame_waiting()
-            self._sync_now(wal := self.wal)
-            if not wal.marked:
-                try:
-                    wal.append([], 0, MARK)
-                except StorageFullError:
-                    # All records are durable without it.
-                    wal.cut()
-                self._sync_now(wal)
+        self.run(self._close)
 
-    def check(self) -> None:
-        """Raise what stands against using this writer."""
-        if self._refusal is not None:
-            raise self._refusal()
+    def _close(self) -> None:
+        self.check()
+        self._frame_waiting()
+        self._syncs.now(wal := self.wal)
+        if not wal.marked:
+            try:
+                wal.append([], 0, MARK)
+            except StorageFullError:
+                # All records are durable without it.
+                wal.cut()
+            self._syncs.now(wal)
 
     # Appending
 
@@ -224,22 +213,16 @@ class Writer:
         Nothing is synced.
         """
         with self.lock, self.turn:
-            wal = self._wal
-            if self._waiting or self._refusal is not None or wal.tail >= self._limit:
+            rotation = self.rotation
+            wal = rotation.wal
+            if self._waiting or self._refusal is not None or wal.tail >= rotation.limit:
                 wal = self.prepare()
-            offset = state.next_offset
-            if expect is not None and expect != offset:
-                raise conflict(state, expect, offset)
-            if timestamp is None:
-                timestamp = time_ns()
-                last = state.last_timestamp
-                if last is None or timestamp < last:
-                    timestamp = self.timestamp(state)
+            offset, given = assign(state, timestamp, expect, self._catalog.last_timestamp)
             stream = state.id
-            head = encode_one(stream, offset, len(payload), timestamp, headers)
+            head = encode_one(stream, offset, len(payload), given, headers)
             try:
                 wal.note(stream, offset, wal.append_one(head, payload))
-                state.last_timestamp = timestamp
+                state.last_timestamp = given
                 state.next_offset = offset + 1
             except BaseException as error:
                 self._write_failed(wal, error)
@@ -247,7 +230,27 @@ class Writer:
             stop = wal.tail
             if not self._dirty or self.on_append is not None:
                 self._announce()
-        return offset, timestamp, wal, stop
+        return offset, given, wal, stop
+
+    def append_many(
+        self,
+        state: StreamState,
+        columns: Columns,
+        times: Sequence[int] | None,
+        expect: int | None,
+    ) -> tuple[int, int, Written]:
+        """Append records as one frame: the first one's offset, the last one's timestamp, the end.
+
+        times: one a record; None: all get the same.
+        """
+
+        def work() -> tuple[int, int, Written]:
+            last = None if times is None else times[-1]
+            offset, last = assign(state, last, expect, self._catalog.last_timestamp)
+            group = Group(state, columns._replace(timestamps=last if times is None else times))
+            return offset, last, self.commit([group])
+
+        return self.frame(work)
 
     def accept_one(
         self,
@@ -265,23 +268,16 @@ class Writer:
             size = len(payload) + len(headers) + _WAITING_COST
             if self._waiting_bytes + size > self._waiting_max or self._refusal is not None:
                 self.prepare()
-            offset = state.next_offset
-            if expect is not None and expect != offset:
-                raise conflict(state, expect, offset)
-            if timestamp is None:
-                timestamp = time_ns()
-                last = state.last_timestamp
-                if last is None or timestamp < last:
-                    timestamp = self.timestamp(state)
+            offset, given = assign(state, timestamp, expect, self._catalog.last_timestamp)
             self._waiting[state] = None
             self._waiting_bytes += size
-            state.last_timestamp = timestamp
+            state.last_timestamp = given
             state.next_offset = offset + 1
             # Last, and the only call: an interrupt comes before all of it or after.
-            state.waiting.append((payload, timestamp, headers))
+            state.waiting.append((payload, given, headers))
         if not self._dirty or self.on_append is not None:
             self._announce()
-        return offset, timestamp
+        return offset, given
 
     def _announce(self) -> None:
         """Tell the flusher that there is something to sync, and listeners that there is more."""
@@ -291,28 +287,13 @@ class Writer:
         if self.on_append is not None:
             self.on_append()
 
-    def prepare(self) -> Wal:
-        """Whatever must come before a frame; the file to write it to."""
-        self.check()
-        self._frame_waiting()
-        return self._next_wal_if_full()
-
-    def timestamp(self, state: StreamState) -> int:
-        """Now, or the stream's last timestamp where that is later: the clock may step back."""
-        now = time_ns()
-        last = state.last_timestamp
-        if last is None:
-            last = self._catalog.last_timestamp(state)
-        return now if now > last else last
-
-    def settle(self) -> None:
+    def frame_waiting(self) -> None:
         """Frame what was accepted as "memory", so that it can be read."""
         if self._waiting:
-            with self.lock, self.turn:
-                self._frame_waiting()
+            self.run(self._frame_waiting)
 
     def _frame_waiting(self) -> None:
-        # Whoever was about to accept a record and was interrupted left a stream without any.
+        # A call that was about to accept a record and was interrupted left a stream without any.
         waiting = [state for state in self._waiting if state.waiting]
         if not waiting:
             return
@@ -322,8 +303,8 @@ class Writer:
             encoded = [entry or b"{}" for entry in headers] if any(headers) else None
             columns = Columns(payloads, measure(payloads), timestamps, encoded)
             groups.append((state.next_offset - len(payloads), Group(state, columns)))
-        wal = self._next_wal_if_full()
-        frame = self._encode(groups)
+        wal = self.rotation.room()
+        frame = build_frame(groups, self._settings.frame_bytes_max)
         try:
             wal.note_all(frame.chunks, wal.append(frame.parts, frame.records))
             for state in waiting:
@@ -335,12 +316,14 @@ class Writer:
             raise
 
     def commit(self, groups: Sequence[Group], created: Sequence[StreamState] = ()) -> Written:
-        """Write `groups` as one frame, in a turn and after `prepare`; where it ends.
+        """Write `groups` as one frame; only for the work of `frame`. Where it ends.
 
         created: the streams whose lineage records are among them.
         """
         wal = self.wal
-        frame = self._encode([(group.state.next_offset, group) for group in groups])
+        frame = build_frame(
+            [(group.state.next_offset, group) for group in groups], self._settings.frame_bytes_max
+        )
         states = [group.state for group in groups]
         stops = [group.state.next_offset + len(group.columns.payloads) for group in groups]
         times = (group.columns.timestamps for group in groups)
@@ -348,7 +331,7 @@ class Writer:
         try:
             position = wal.append(frame.parts, frame.records)
             for state in created:
-                # First: whoever finds the stream from here on must not make a state of their own.
+                # First: who finds the stream from here on must not make a state of their own.
                 self._catalog.adopt(state)
             wal.note_all(frame.chunks, position)
             for state in created:
@@ -360,21 +343,6 @@ class Writer:
             raise
         self._announce()
         return Written(wal, wal.tail)
-
-    def _encode(self, groups: Sequence[tuple[int, Group]]) -> Frame:
-        parts: list[bytes] = []
-        records = size = 0
-        for first, group in groups:
-            chunk = encode_chunk(group.state.id, first, group.columns)
-            parts += chunk
-            records += len(group.columns.payloads)
-            size += group.columns.payload_bytes + sum(map(len, chunk[:COLUMN_PARTS]))
-        if size > self._settings.frame_bytes_max and records > 1:
-            raise InvalidInputError(
-                f"{size} bytes in one atomic commit; frame_bytes_max is "
-                f"{self._settings.frame_bytes_max}"
-            )
-        return Frame(parts, records, [(group.state.id, first) for first, group in groups])
 
     def _write_failed(self, wal: Wal, error: BaseException) -> None:
         if isinstance(error, InvalidInputError):
@@ -403,90 +371,71 @@ class Writer:
 
     # Rotation
 
-    def _next_wal_if_full(self) -> Wal:
-        wal = self._wal
-        if wal.ended or wal.tail >= self._settings.seal_bytes:
-            return self._next_wal()
-        if wal.tail >= self._limit:
-            # Nearly full: synced now, beside the appends, it can soon be ended without a long wait.
-            self._limit = self._settings.seal_bytes
-            self.on_nearly_full()
-        return wal
-
-    def _next_wal(self) -> Wal:
-        wal = self.wal
-        if not wal.ended:
-            # An end frame says that all before it is durable, so that comes first.
-            self._sync_now(wal)
-            # From here on, until there is a next file, every append has to come by here.
-            self._limit = 0
-            try:
-                wal.append([], 0, END)
-            except BaseException as error:
-                self._write_failed(wal, error)
-                raise
-        # Here too where it was written before, by somebody who was interrupted right then.
-        self._sync_now(wal)
-        # The space reserved beyond it is of more use to the files that come next.
-        wal.cut()
-        wal = self._ensure_wal()
-        self.on_ended()
-        return wal
+    def _write_end(self, wal: Wal) -> None:
+        try:
+            wal.append([], 0, END)
+        except BaseException as error:
+            self._write_failed(wal, error)
+            raise
 
     def rotate(self) -> None:
         """End the current WAL file, if it has records, so that it can be sealed."""
-        with self.lock, self.turn:
-            self.check()
-            self._frame_waiting()
-            if self.wal.next_lsn > self.wal.first_lsn:
-                self._next_wal()
+        self.run(self._rotate)
+
+    def _rotate(self) -> None:
+        self.check()
+        self._frame_waiting()
+        if self.wal.next_lsn > self.wal.first_lsn:
+            self.rotation.next()
 
     def finish(self, refusal: Refusal) -> None:
-        """`rotate`, and accept nothing more: both at once for whoever appends."""
-        with self.lock, self.turn:
-            self.rotate()
+        """`rotate`, and accept nothing more: both at once for all who append."""
+
+        def work() -> None:
+            self._rotate()
             self.refuse(refusal)
+
+        self.run(work)
 
     # Durability
 
+    def reached(self) -> Written:
+        """Where all that is written so far ends."""
+        return self.run(lambda: Written(self.wal, self.wal.tail))
+
     def sync(self) -> None:
         """Make everything written or accepted so far durable."""
-        with self.lock, self.turn:
-            self.check()
-            # Whatever is written from here on has to announce itself again.
-            self._dirty = False
-            full: StorageFullError | None = None
-            try:
-                self._frame_waiting()
-            except StorageFullError as error:
-                # What is written can be durable all the same.
-                full = error
-            # The earlier ones may have been ended by another process.
-            wals = self._catalog.view.wals
+        wals, full = self.run(self._before_sync)
         for wal in wals:
             self.sync_to(wal, wal.tail)
         if full is not None:
             raise full
 
+    def _before_sync(self) -> tuple[tuple[Wal, ...], StorageFullError | None]:
+        """The files to sync, and what kept accepted records from being among it."""
+        self.check()
+        # Whatever is written from here on has to announce itself again.
+        self._dirty = False
+        full: StorageFullError | None = None
+        try:
+            self._frame_waiting()
+        except StorageFullError as error:
+            # What is written can be durable all the same.
+            full = error
+        # The earlier ones may have been ended by another process.
+        return self._catalog.view.wals, full
+
     def sync_to(self, wal: Wal, stop: int) -> None:
         """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` when none can tell."""
         self._syncs.reach(wal, stop)
 
-    def _sync_now(self, wal: Wal) -> None:
-        if wal.durable >= wal.tail:
-            return
-        try:
-            if wal.wants_space and not self._shared:
-                with self.lock:
-                    wal.allocate()
-            self._single.sync(wal)
-        except TransitError as error:
-            # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
-            with self.lock:
-                # Whoever writes now is refused, or was named.
-                unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
-                self._poison(f"a sync failed: {unknown}")
-            raise unknown from error
+
+def set_all(objects: Iterable[object], name: str, values: Iterable[object]) -> None:
+    """Give attribute `name` of each object its value, in a single call into C.
+
+    No other thread and no signal handler sees some of them set and others not.
+    """
+    deque(map(setattr, objects, repeat(name), values), maxlen=0)
 
 
 def _nothing() -> None:
