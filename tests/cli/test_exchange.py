@@ -46,6 +46,7 @@ def store(tmp_path: Path) -> Path:
         log.merge("based", [a, b], policy="append", base=engine.Position("a", 1))
         m.branch("inside", at=1).append(b"i")
         log.create("aempty")
+        log.create("\u0645\u06cc\u200c\u062e\u0648 \U0001f469\u200d\U0001f467").append(b"joined")
         early.append(b"late")
     return tmp_path / "store"
 

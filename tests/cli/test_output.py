@@ -150,6 +150,12 @@ def test_values_in_a_terminal_that_cannot_say_them_are_escaped(store: Path) -> N
     assert b"\\u5bbd" in done.out
 
 
+def test_joiners_are_shown_and_what_turns_text_is_not() -> None:
+    joined = "\u0645\u06cc\u200c\u062e\u0648 \U0001f469\u200d\U0001f467"
+    assert printable(joined) == joined
+    assert printable("a\u202eb\u2028") == "a\\u202eb\\u2028"
+
+
 def test_the_command_fixture_is_a_pipe(command: Command) -> None:
     assert command("create", "a").rows == [
         {"stream": "a", "kind": "root", "codec": None, "metadata": {}}

@@ -42,7 +42,17 @@ METADATA = [
 METADATA += [{"a": float("nan")}, {"a": float("inf")}, {"a": 2**64}, {"a": "\ud800"}, {"\ud800": 1}]
 NAMES = [None, 5, b"bytes", ["a"], True]
 SPELLINGS = ["", "$mine", "$", "$lineage", "x" * 513, "é" * 257, "a\nb", "a\0b", "\x7f", "\x1b[0m"]
-SPELLINGS += ["\ud800", "a\udfffb", "\u200b", "\u202eabc", "\ue000", " a", "a ", "\ta", "a\u2003"]
+SPELLINGS += [
+    "\ud800",
+    "a\udfffb",
+    "a\u2028b",
+    "\u202eabc",
+    "a\u2069",
+    " a",
+    "a ",
+    "\ta",
+    "a\u2003",
+]
 
 
 @pytest.mark.parametrize("body", BODIES, ids=shown)

@@ -26,6 +26,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from transit.cli.output import printable
+
 LANES_MAX: Final = 24
 _PARENTS_SHOWN_MAX: Final = 6
 
@@ -99,9 +101,7 @@ ASCII: Final = Glyphs(
 
 def shown(name: str, plain: bool = False) -> str:
     """`name` on one line: what does not print is escaped; plain: and what is not ASCII."""
-    if not name.isprintable():
-        escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-        name = "".join(escaped)
+    name = printable(name)
     return name.encode("ascii", "backslashreplace").decode() if plain else name
 
 

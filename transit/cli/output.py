@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, object] | msgspec.Struct | Sequence[object]
 ROWS_AT_ONCE: Final = 500
 _CELL_COLUMNS_MAX: Final = 48
+# Zero-width non-joiner and joiner.
+_JOINERS: Final = "\u200c\u200d"
 
 
 class Output:
@@ -200,9 +202,13 @@ def _mapping_cell(mapping: Mapping[str, object]) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with every character that is not shown, or steers a terminal, as an escape."""
+    """`text` with every character that is not shown, or steers a terminal, as an escape.
+
+    Joiners are shown: words of many languages, and emoji, are not read without them.
+    """
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+        each if each.isprintable() or each in _JOINERS else each.encode("unicode_escape").decode()
+        for each in text
     )

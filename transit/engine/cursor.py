@@ -12,7 +12,7 @@ from typing import Final
 from transit.engine.creation import Staging, stage
 from transit.errors import CorruptError, InvalidInputError, OffsetError
 from transit.format.lineage import Root
-from transit.format.names import cursor_stream_name
+from transit.format.names import cursor_stream_name, known_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened
@@ -29,11 +29,15 @@ class Cursor(Opened):
     def __init__(self, handle: Handle, state: StreamState, name: str) -> None:
         self._handle = handle
         self._state = state
-        self._stream_name = cursor_stream_name(state.id, name)
-        self.name = name
+        self.name = known_name(name, "cursor name", self._exists)
+        self._stream_name = cursor_stream_name(state.id, self.name)
 
     def __repr__(self) -> str:
         return f"<transit.Cursor {self.name!r} on {self._state.name!r}>"
+
+    def _exists(self, name: str) -> bool:
+        self._handle.refresh()
+        return self._handle.catalog.find(cursor_stream_name(self._state.id, name)) is not None
 
     @property
     def position(self) -> int:

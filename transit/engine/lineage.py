@@ -28,7 +28,7 @@ from transit.format.lineage import (
     decode_lineage,
     kind_of,
 )
-from transit.format.names import check_name
+from transit.format.names import known_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened
@@ -203,10 +203,12 @@ def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, Linea
 
 def find_state(handle: Handle, name: object) -> StreamState:
     """The state of the user's stream `name`; `NotFoundError` when there is none."""
-    stream_id = handle.catalog.find(check_name(name))
+    catalog = handle.catalog
+    known = known_name(name, "stream name", lambda text: catalog.find(text) is not None)
+    stream_id = catalog.find(known)
     if stream_id is None:
         raise NotFoundError(f"there is no stream {name!r}")
-    return handle.catalog.state(stream_id)
+    return catalog.state(stream_id)
 
 
 def _heads_of(record: LineageRecord) -> tuple[Head, ...]:

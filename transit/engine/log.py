@@ -27,7 +27,7 @@ from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, TransitError
 from transit.format.lineage import Scalar
-from transit.format.names import check_name
+from transit.format.names import known_name, stored_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
@@ -213,7 +213,7 @@ class Log(Opened):
             raise InvalidInputError(f"stream name must be str, not {type(name).__name__}")
         self._handle.refresh()
         try:
-            return self._handle.catalog.find(check_name(name)) is not None
+            return self._handle.catalog.find(stored_name(name)) is not None
         except InvalidInputError:
             # What cannot be a name names nothing.
             return False
@@ -262,13 +262,16 @@ class Log(Opened):
         """
         handle = self._handle
         handle.writer.check()
-        name = check_name(name)
+        catalog = handle.catalog
+        name = known_name(name, "stream name", lambda text: catalog.find(text) is not None)
         if merge_id is not None:
-            merge_id = check_name(merge_id, "merge id")
-            made = handle.catalog.find_merge(merge_id)
-            if made is not None and handle.catalog.record(made).name == name:
+            merge_id = known_name(
+                merge_id, "merge id", lambda text: catalog.find_merge(text) is not None
+            )
+            made = catalog.find_merge(merge_id)
+            if made is not None and catalog.record(made).name == name:
                 handle.acknowledge(None, handle.level_of(durability))
-                return Stream(handle, handle.catalog.state(made))
+                return Stream(handle, catalog.state(made))
         worked = self._work_out(parents, policy, base, params)
         return Stream(handle, create_merge(handle, name, worked, merge_id, metadata, durability))
 

@@ -18,7 +18,7 @@ from transit.disk import (
 )
 from transit.errors import AlreadyExistsError, InvalidInputError
 from transit.format.commit import encode_format
-from transit.format.names import FORMAT_FILE, LOCK_FILE, Places, check_name
+from transit.format.names import FORMAT_FILE, LOCK_FILE, Places, stored_name
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.opening import folder_of, make_folders, tidy_up
 from transit.tier.progress import Progress
@@ -151,4 +151,4 @@ def _check(streams: Sequence[str] | None, at: int | str | None) -> Sequence[str]
         return None
     if isinstance(streams, str) or not isinstance(streams, Sequence):
         raise InvalidInputError("streams must be a sequence of stream names")
-    return [check_name(name) for name in streams]
+    return [stored_name(name) for name in streams]

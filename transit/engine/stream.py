@@ -16,7 +16,6 @@ from transit.engine.cursor import Cursor
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
-from transit.format.names import check_name
 from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -458,7 +457,7 @@ class Stream(Opened):
 
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""
-        return Cursor(self._handle, self._state, check_name(name, "cursor name"))
+        return Cursor(self._handle, self._state, name)
 
 
 def _times(timestamps: Sequence[int] | None, count: int) -> list[int] | None:

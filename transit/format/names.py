@@ -1,8 +1,13 @@
-"""Names: of streams and cursors, and of the files a store is made of, and where these are.
+"""Names: of streams, cursors, merges and policies, of the files a store is made of, and where.
 
-Stream names are text chosen by the user: 1 to 512 bytes of UTF-8, no control, format, surrogate or
-unassigned characters (Unicode category C*), no white space at either end, and no leading `$`,
-which is kept for the store's own streams. They are compared code point by code point.
+A new name is 1 to 512 bytes of UTF-8 without control characters, line and paragraph separators,
+surrogates and characters that turn text around, without white space at its ends, and without a
+leading `$`, which is kept for the store's own streams.
+
+Which characters these are is written here, and not asked of the running Python, whose tables differ
+from version to version. Everything else may be in a name: joined emoji, joiners, private use, what
+Unicode has not assigned yet. Names are compared code point by code point; nothing is normalised.
+A name that is in a store is found, whatever rules it was made under.
 
 File names come only from digests and numbers, never from user text:
 
@@ -16,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -40,6 +45,18 @@ REBASE_DIR: Final = "rebase"
 READY_FILE: Final = "READY"
 DIVERGED_DIR: Final = "diverged"
 
+# Category Cc; U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069, which turn text around;
+# line and paragraph separator, U+2028 and U+2029; surrogates.
+_REFUSED: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+# The property White_Space, without what is refused anywhere.
+_WHITE: Final = frozenset(
+    " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u202f\u205f\u3000"
+)
+
 _WAL_NAME: Final = re.compile(r"([0-9]{20})\.wal")
 _COMMIT_NAME: Final = re.compile(r"([0-9]{20})\.json")
 _SEGMENT_NAME: Final = re.compile(r"([0-9a-f]{64})\.seg")
@@ -47,27 +64,46 @@ _INDEX_NAME: Final = re.compile(r"([0-9a-f]{64})\.idx")
 
 
 def check_name(name: object, what: str = "stream name") -> str:
-    """`name` as plain text when it may name something of the user's; or `InvalidInputError`."""
+    """`name` as plain text when it may name something new; or `InvalidInputError`."""
+    text = _text(name, what)
+    found = _REFUSED.search(text, 0, NAME_BYTES_MAX + 1)
+    if found is not None:
+        raise InvalidInputError(f"{what} {text[:64]!r} contains {found[0]!r}")
+    if len(text) > NAME_BYTES_MAX or len(text.encode()) > NAME_BYTES_MAX:
+        raise InvalidInputError(f"{what} is longer than {NAME_BYTES_MAX} bytes of UTF-8")
+    if text[0] in _WHITE or text[-1] in _WHITE:
+        raise InvalidInputError(f"{what} {text!r} begins or ends with white space")
+    return text
+
+
+def stored_name(name: object, what: str = "stream name") -> str:
+    """`name` as plain text when a store may hold it, whatever rules it was made under."""
+    text = _text(name, what)
+    found = _SURROGATE.search(text)
+    if found is not None:
+        raise InvalidInputError(f"{what} {text[:64]!r} contains {found[0]!r}")
+    return text
+
+
+def known_name(name: object, what: str, is_known: Callable[[str], bool]) -> str:
+    """`name` as plain text when it may name something new, or names something that is there."""
+    try:
+        return check_name(name, what)
+    except InvalidInputError:
+        if is_known(text := stored_name(name, what)):
+            return text
+        raise
+
+
+def _text(name: object, what: str) -> str:
     if not isinstance(name, str):
         raise InvalidInputError(f"{what} must be str, not {type(name).__name__}")
     if not name:
         raise InvalidInputError(f"{what} is empty")
-    if not name.isascii() or not name.isprintable():
-        _check_characters(name, what)
-    if len(name) > NAME_BYTES_MAX or len(name.encode()) > NAME_BYTES_MAX:
-        raise InvalidInputError(f"{what} is longer than {NAME_BYTES_MAX} bytes of UTF-8")
     if name[0] == "$":
-        raise InvalidInputError(f"{what} {name!r}: a leading '$' is kept for the store itself")
-    if name[0].isspace() or name[-1].isspace():
-        raise InvalidInputError(f"{what} {name!r} begins or ends with white space")
+        raise InvalidInputError(f"{what} {name[:64]!r}: a leading '$' is kept for the store itself")
     # The encoder takes no text of a class of its own.
     return str.__str__(name)
-
-
-def _check_characters(name: str, what: str) -> None:
-    for character in name[: NAME_BYTES_MAX + 1]:
-        if unicodedata.category(character)[0] == "C":
-            raise InvalidInputError(f"{what} {name[:64]!r} contains {character!r}")
 
 
 def cursor_stream_name(stream_id: int, cursor: str) -> str:

@@ -11,7 +11,6 @@ raises them where the engine should, and leaves no trace of an operation that ra
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -27,6 +26,9 @@ from transit.errors import (
 )
 
 Scalar = str | int | float | bool | None
+_TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
+_REFUSED = frozenset(map(chr, _TURNING + _CONTROLS))
 
 
 class ModelPosition(NamedTuple):
@@ -360,8 +362,8 @@ class ModelLog:
     def _check_new(self, name: str) -> None:
         if not 1 <= len(name.encode(errors="replace")) <= 512:
             raise InvalidInputError("a name is 1 to 512 bytes of UTF-8")
-        if any(unicodedata.category(character).startswith("C") for character in name):
-            raise InvalidInputError("a name has no control characters")
+        if not _REFUSED.isdisjoint(name):
+            raise InvalidInputError("a name has no control characters, and none that turn text")
         if name.startswith("$") or name != name.strip():
             raise InvalidInputError("a name begins with no $ and has no white space at its ends")
         if name in self.streams:
