@@ -24,6 +24,7 @@ behind, as with all exceptions of Python.
     ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
     ├── StoreUnavailableError        the storage answered with an error
     │   ├── RemoteUnavailableError   the remote did not answer, or not for now
+    │   │   └── RemoteSetupError     nor will it, until something is set up differently
     │   ├── RetentionGapError        what was asked for is only in a remote, and none is attached
     │   ├── StorageFullError         no space, quota or file size left
     │   ├── StorePermissionError     the operating system refused access
@@ -53,6 +54,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PoisonedError",
     "ReadOnlyError",
+    "RemoteSetupError",
     "RemoteUnavailableError",
     "RetentionGapError",
     "StorageFullError",
@@ -212,6 +214,14 @@ class RemoteUnavailableError(StoreUnavailableError):
     """The remote did not answer within the deadline, or said that it cannot for now: try again."""
 
     exit_code = 12
+
+
+class RemoteSetupError(RemoteUnavailableError):
+    """The remote cannot be reached as it is set up, and waiting does not help: tried once.
+
+    A host nobody knows, a certificate nobody trusts, a proxy that is not there, a wrong region, a
+    clock that is wrong. The message holds the client's own words and what to look at.
+    """
 
 
 class RetentionGapError(StoreUnavailableError):

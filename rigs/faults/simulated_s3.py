@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,7 @@ import aiohttp
 from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
+    SSLError,
 )
 from s3fs.errors import translate_boto_error
 
@@ -45,6 +47,7 @@ REFUSALS: Final = {
     "absent_404": (404, "NoSuchKey"),
     "no_bucket_404": (404, "NoSuchBucket"),
     "exists_412": (412, "PreconditionFailed"),
+    "skewed_403": (403, "RequestTimeTooSkewed"),
 }
 
 
@@ -277,6 +280,12 @@ class Exchange:
     def _refused(self) -> dict[str, Any]:
         raise EndpointConnectionError(endpoint_url="http://simulated")
 
+    def _untrusted(self) -> dict[str, Any]:
+        raise _tls("CERTIFICATE_VERIFY_FAILED", ssl.SSLCertVerificationError)
+
+    def _handshake_torn(self) -> dict[str, Any]:
+        raise _tls("UNEXPECTED_EOF_WHILE_READING", ssl.SSLEOFError)
+
     def _reset_before(self) -> dict[str, Any]:
         raise ConnectionResetError
 
@@ -332,6 +341,13 @@ class Exchange:
         return self.perform()
 
 
+def _tls(reason: str, kind: type[ssl.SSLError]) -> SSLError:
+    """botocore's error for a handshake that failed."""
+    cause = kind(1, f"[SSL: {reason}]")
+    cause.reason = reason
+    return SSLError(endpoint_url="https://simulated", error=cause)
+
+
 def flipped(data: bytes) -> bytes:
     """`data` with one bit in its middle changed."""
     changed = bytearray(data)
@@ -357,6 +373,7 @@ def faults_of(operation: str) -> Iterator[str]:
     yield from ("refused", "reset_before", "answer_lost", "error_500_after", "hang", "stall")
     yield from ("error_500", "slow_down_503", "too_many_429", "timeout_400")
     yield from ("denied_403", "no_bucket_404", "wrong_etag")
+    yield from ("untrusted", "handshake_torn", "skewed_403")
     if operation in ("get", "range", "size"):
         yield from ("absent_404", "flipped")
     if operation in ("get", "range"):

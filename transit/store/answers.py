@@ -2,11 +2,14 @@
 
 An error is judged by the HTTP status and the S3 code it carries, not by its class: the class
 depends on the server and the client's version. What nothing is known about counts as passing, so
-that a lost or damaged answer is never taken for a refusal.
+that a lost or damaged answer is never taken for a refusal. `transit.store.causes` knows the errors
+that come without an answer.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -14,11 +17,13 @@ from transit.errors import (
     AlreadyExistsError,
     InvalidInputError,
     NotFoundError,
+    RemoteSetupError,
     RemoteUnavailableError,
     StorePermissionError,
     TransitError,
     UnsuitableRemoteError,
 )
+from transit.store.causes import cause_of, chain, scrubbed
 
 
 class Meaning(Enum):
@@ -30,16 +35,18 @@ class Meaning(Enum):
     PAST_END = auto()  # the range begins after the last byte
     DENIED = auto()  # no credentials, wrong ones, or they do not suffice
     UNSUITABLE = auto()  # the store does not do this, now or later
+    SETUP = auto()  # the way to the store, or a clock, is not set up right: waiting does not help
     INVALID = auto()  # the client's options or the request make no sense
     DAMAGED = auto()  # the bytes that came are not those the checksum was made of
     PASSING = auto()  # anything else
 
 
 class Answer(NamedTuple):
-    """The meaning of an error and a text for it that holds no credentials."""
+    """The meaning of an error and a text for it that holds no credentials; hint: what to do."""
 
     meaning: Meaning
     text: str
+    hint: str = ""
 
 
 _BY_CODE: Final = {
@@ -53,9 +60,10 @@ _BY_CODE: Final = {
     "ExpiredToken": Meaning.DENIED,
     "InvalidToken": Meaning.DENIED,
     "InvalidBucketName": Meaning.UNSUITABLE,
-    "PermanentRedirect": Meaning.UNSUITABLE,
-    "AuthorizationHeaderMalformed": Meaning.UNSUITABLE,
-    "IllegalLocationConstraintException": Meaning.UNSUITABLE,
+    "PermanentRedirect": Meaning.SETUP,
+    "AuthorizationHeaderMalformed": Meaning.SETUP,
+    "IllegalLocationConstraintException": Meaning.SETUP,
+    "RequestTimeTooSkewed": Meaning.SETUP,
     "MethodNotAllowed": Meaning.UNSUITABLE,
     "MissingContentLength": Meaning.UNSUITABLE,
     "NotImplemented": Meaning.UNSUITABLE,
@@ -63,7 +71,7 @@ _BY_CODE: Final = {
     "InvalidRequest": Meaning.INVALID,
 }
 _BY_STATUS: Final = {
-    301: Meaning.UNSUITABLE,
+    301: Meaning.SETUP,
     401: Meaning.DENIED,
     403: Meaning.DENIED,
     404: Meaning.ABSENT,
@@ -82,7 +90,25 @@ _BY_NAME: Final = {
     "UnauthorizedSSOTokenError": Meaning.DENIED,
     "ParamValidationError": Meaning.INVALID,
     "ProfileNotFound": Meaning.INVALID,
+    "EndpointResolutionError": Meaning.INVALID,
+    "InvalidEndpointConfigurationError": Meaning.INVALID,
 }
+# Those whose own text names a profile or an endpoint, and no secret.
+_SAY: Final = ("ProfileNotFound", "EndpointResolutionError", "NoCredentialsError")
+_CREDENTIALS: Final = (
+    "give credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the option"
+    " anon=True for a public bucket"
+)
+_HINTS: Final = {
+    "NoCredentialsError": _CREDENTIALS,
+    "PartialCredentialsError": _CREDENTIALS,
+    "ProfileNotFound": "look at AWS_PROFILE, the option profile, and ~/.aws/config",
+    "ExpiredToken": "get a new session token",
+    "InvalidAccessKeyId": "the server does not know this access key: is it another server's?",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key",
+    "RequestTimeTooSkewed": "set this machine's clock",
+}
+_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 # For file systems that raise Python's own errors: fsspec's the last, for what they do not offer.
 _BY_CLASS: Final = (
     (FileNotFoundError, Meaning.ABSENT),
@@ -98,10 +124,11 @@ def answer(error: BaseException) -> Answer:
         response = getattr(cause, "response", None)
         if isinstance(response, dict):
             return _of_response(response)
-    for cause in (error, error.__cause__):
-        meaning = _BY_NAME.get(type(cause).__name__)
-        if meaning is not None:
-            return Answer(meaning, type(cause).__name__)
+    for cause in chain(error):
+        name = type(cause).__name__
+        if name in _BY_NAME:
+            text = f"{name}: {scrubbed(str(cause))}" if name in _SAY else name
+            return Answer(_BY_NAME[name], text, _HINTS.get(name, ""))
     status = getattr(error, "status", None)
     if isinstance(status, int) and status in _BY_STATUS:
         return Answer(_BY_STATUS[status], f"status {status}")
@@ -109,38 +136,66 @@ def answer(error: BaseException) -> Answer:
         if isinstance(error, kind):
             return Answer(meaning, type(error).__name__)
     # Not str(error): file systems put URLs and options there.
-    return Answer(Meaning.PASSING, type(error).__name__)
+    found = cause_of(error)
+    return Answer(Meaning.SETUP if found.final else Meaning.PASSING, found.text, found.hint)
 
 
-def _of_response(response: dict[str, object]) -> Answer:
+def _of_response(response: Mapping[str, object]) -> Answer:
     """What botocore's form of a server's answer means: `Error.Code` is worth more than a status."""
-    said, about = response.get("Error"), response.get("ResponseMetadata")
-    code = said.get("Code") if isinstance(said, dict) else None
-    status = about.get("HTTPStatusCode") if isinstance(about, dict) else None
+    said, about = _part(response, "Error"), _part(response, "ResponseMetadata")
+    code, status = said.get("Code"), about.get("HTTPStatusCode")
     text = f"{code}, status {status}"
     if not isinstance(status, int):
         return Answer(Meaning.PASSING, text)
     # A code in an answer of the 5xx kind says why it passes, not that it is final; 501 is final.
     if status >= 500 and status != 501:
         return Answer(Meaning.PASSING, text)
-    meaning = _BY_CODE.get(str(code)) or _BY_STATUS.get(status)
-    return Answer(meaning or Meaning.PASSING, text)
+    meaning = _BY_CODE.get(str(code)) or _BY_STATUS.get(status) or Meaning.PASSING
+    if meaning is Meaning.SETUP and code != "RequestTimeTooSkewed":
+        return Answer(meaning, text, _region_hint(said, _part(about, "HTTPHeaders")))
+    if code == "RequestTimeTooSkewed":
+        date = _part(about, "HTTPHeaders").get("date")
+        text += f"; the server's clock says {date}" if isinstance(date, str) else ""
+    return Answer(meaning, text, _HINTS.get(str(code), ""))
+
+
+def _part(answer: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = answer.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _region_hint(said: Mapping[str, object], headers: Mapping[str, object]) -> str:
+    """What to do about an answer that says that the bucket is somewhere else."""
+    region = str(said.get("Region") or headers.get("x-amz-bucket-region") or "")
+    if not _REGION.fullmatch(region):
+        return "give the bucket's region: AWS_DEFAULT_REGION, or client_kwargs={'region_name': …}"
+    return (
+        f"the bucket is in region {region}: set AWS_DEFAULT_REGION={region}, or give the option"
+        f" client_kwargs={{'region_name': '{region}'}}"
+    )
 
 
 def error_of(said: Answer, place: str) -> TransitError:
     """The error to raise for an answer that the request has no better use for."""
-    match said.meaning:
-        case Meaning.ABSENT:
-            return NotFoundError(f"{place}: no such object ({said.text})")
-        case Meaning.NO_BUCKET:
-            return NotFoundError(f"{place}: no such bucket")
-        case Meaning.TAKEN:
-            return AlreadyExistsError(f"{place}: exists ({said.text})")
-        case Meaning.DENIED:
-            return StorePermissionError(f"{place}: not allowed ({said.text})")
-        case Meaning.UNSUITABLE:
-            return UnsuitableRemoteError(f"{place}: the store does not do this ({said.text})")
-        case Meaning.INVALID:
-            return InvalidInputError(f"{place}: the options cannot be used ({said.text})")
-        case _:
-            return RemoteUnavailableError(f"{place}: no answer that can be used ({said.text})")
+    error = _error_of(said, place)
+    return type(error)(f"{error}; {said.hint}") if said.hint else error
+
+
+def _error_of(said: Answer, place: str) -> TransitError:
+    if said.meaning is Meaning.NO_BUCKET:
+        return NotFoundError(
+            f"{place}: no such bucket; make it first, or look at endpoint_url: it may be another"
+            " server's"
+        )
+    kind, text = _ERRORS.get(said.meaning, (RemoteUnavailableError, "no answer that can be used"))
+    return kind(f"{place}: {text} ({said.text})")
+
+
+_ERRORS: Final[Mapping[Meaning, tuple[type[TransitError], str]]] = {
+    Meaning.ABSENT: (NotFoundError, "no such object"),
+    Meaning.TAKEN: (AlreadyExistsError, "exists"),
+    Meaning.DENIED: (StorePermissionError, "not allowed"),
+    Meaning.UNSUITABLE: (UnsuitableRemoteError, "the store does not do this"),
+    Meaning.SETUP: (RemoteSetupError, "cannot be reached so"),
+    Meaning.INVALID: (InvalidInputError, "the options cannot be used"),
+}

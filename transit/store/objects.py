@@ -15,7 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, Protocol, TypeVar
 
-from transit.errors import CorruptError, InvalidInputError, RemoteUnavailableError
+from transit.errors import (
+    CorruptError,
+    InvalidInputError,
+    RemoteSetupError,
+    RemoteUnavailableError,
+)
 
 Request = Literal["get", "put", "create", "size", "delete", "list"]
 T = TypeVar("T")
@@ -79,8 +84,9 @@ class ObjectStore(Protocol):
 
     `NotFoundError`: there is no bucket. `StorePermissionError`: not allowed, or no credentials.
     `UnsuitableRemoteError`: the store cannot do this. `RemoteUnavailableError`: no answer in time,
-    or an answer that passes. All but `create` are tried again until the store's deadline. A folder
-    raises what `transit.disk` raises instead of `RemoteUnavailableError`.
+    or an answer that passes; `RemoteSetupError`: one that does not pass, told at once. All others
+    but of `create` are tried again until the store's deadline. A folder raises what `transit.disk`
+    raises instead of `RemoteUnavailableError`.
     """
 
     @property
@@ -182,6 +188,8 @@ def persist(attempt: Callable[[float], T], timeout_s: float) -> T:
     while True:
         try:
             return attempt(max(0.0, deadline - time.monotonic()))
+        except RemoteSetupError:
+            raise
         except RemoteUnavailableError:
             wait = pause * random.uniform(0.5, 1.0)
             if time.monotonic() + wait >= deadline:

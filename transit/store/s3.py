@@ -29,6 +29,7 @@ from transit.errors import (
 )
 from transit.opened import Opened
 from transit.store.answers import Meaning, answer, error_of
+from transit.store.causes import scrubbed
 from transit.store.loops import wait_for
 from transit.store.objects import (
     Traffic,
@@ -211,7 +212,8 @@ class S3Store(Opened):
             wait_for(self._filesystem.loop, self._filesystem.set_session(), _START_TIMEOUT_S)
         except (ValueError, TypeError) as error:
             # What botocore says here is about an option's name or an endpoint's spelling.
-            raise InvalidInputError(f"{self.url}: options that S3 does not know") from error
+            said = f" ({scrubbed(str(error))})" if str(error).startswith("Invalid endpoint") else ""
+            raise InvalidInputError(f"{self.url}: options that S3 does not know{said}") from None
         except Exception as error:
             raise error_of(answer(error), self.url) from error
 

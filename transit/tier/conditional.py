@@ -22,9 +22,11 @@ from transit.errors import (
     AlreadyExistsError,
     CorruptError,
     OutcomeUnknownError,
+    RemoteSetupError,
     RemoteUnavailableError,
     StorePermissionError,
     TransitError,
+    UnsuitableRemoteError,
 )
 from transit.store import ObjectStore
 
@@ -38,7 +40,8 @@ def put_if_absent(
     """Make object `key` with `data`; None when it is ours, otherwise the bytes that are there.
 
     Raises `OutcomeUnknownError` when neither can be told within about `timeout_s` seconds,
-    `StorePermissionError` and `UnsuitableRemoteError` when the store refused the first request.
+    `RemoteSetupError`, `StorePermissionError`, `UnsuitableRemoteError` when the first request was
+    refused or could not be made.
     """
     deadline = time.monotonic() + timeout_s
     pause = _PAUSE_S
@@ -50,12 +53,12 @@ def put_if_absent(
             if store.refuses_damage:
                 return None
             reason = CorruptError(f"{store.url}/{key}", expected="our bytes", found="no object")
-        except (AlreadyExistsError, RemoteUnavailableError) as error:
-            reason = error
-        except StorePermissionError as error:
+        except (RemoteSetupError, StorePermissionError, UnsuitableRemoteError) as error:
             # After a request that may have arrived, a refusal says nothing about that one.
             if not asked:
                 raise
+            reason = error
+        except (AlreadyExistsError, RemoteUnavailableError) as error:
             reason = error
         asked = True
         try:

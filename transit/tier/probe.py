@@ -16,6 +16,7 @@ from transit.errors import (
     CorruptError,
     InvalidInputError,
     OutcomeUnknownError,
+    RemoteSetupError,
     RemoteUnavailableError,
     TransitError,
     UnsuitableRemoteError,
@@ -48,6 +49,8 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
                 store.create(key, other)
             except AlreadyExistsError:
                 return False
+            except RemoteSetupError:
+                raise
             except RemoteUnavailableError:
                 if time.monotonic() >= deadline:
                     raise
