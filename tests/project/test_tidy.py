@@ -447,3 +447,26 @@ def test_every_test_that_the_documents_name_is_there() -> None:
     }
     assert not lost
     assert set(re.findall(r"(?<![\w/])(?:tests/|rigs/)?(\w+/test_\w+\.py)", text)) <= paths
+
+
+def test_every_decision_is_in_the_index_with_its_title() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    pages = sorted(folder.glob("[0-9]*.md"))
+    assert len({page.name[:4] for page in pages}) == len(pages), "two decisions have one number"
+    for page in pages:
+        number, title = page.read_text(encoding="utf-8").splitlines()[0][2:].split(": ", 1)
+        assert f"| [{number}]({page.name}) | {title} |" in index
+
+
+def test_every_folder_of_the_package_lists_its_modules() -> None:
+    for name, module in modules().items():
+        # A module of a verb is listed by the command itself.
+        if module.path.stem != "__init__" or name in (PACKAGE, "transit.cli.verbs"):
+            continue
+        if module.part == LABORATORY:
+            continue
+        said = ast.get_docstring(module.tree) or ""
+        names = {path.stem for path in module.path.parent.glob("*.py")} - {"__init__", "__main__"}
+        missing = sorted(each for each in names if not re.search(rf"\b{each}\b", said))
+        assert not missing, f"{name}: its docstring does not name {', '.join(missing)}"

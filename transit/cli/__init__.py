@@ -2,6 +2,30 @@
 
 Owns everything a person or a script meets at a shell: arguments, configuration, output, exit codes.
 What a verb does is done by `transit`. The command's packages are an extra, so they may be missing.
+
+main           which verbs there are; the error boundary
+verbs          one module a verb
+options        options and argument types that verbs share
+flags          the options that every verb has
+values         values as people write them: positions, durations, sizes, moments
+configuration  defaults < transit.toml < environment < command line
+opening        the store that a verb works on
+positions      from what was typed to streams and offsets
+lines          input cut into records
+output         tables for people, JSON Lines for programs
+records        records as they are printed
+facts          what is told of a stream
+findings       the report of a check
+failures       from an exception to an exit code, a message, a hint
+graph          the lineage graph as text, Mermaid, DOT, JSON
+drawing        the graph on standard output
+tapping        a command's output, recorded while it runs
+exchange       what an export holds
+chain          exports whose lines hold the digest of the line before
+exporting      streams as the lines of an export
+importing      streams from the lines of an export
+demonstration  the main job from end to end, proven
+madeup         the agent run that the demonstration records
 """
 
 from __future__ import annotations

@@ -11,5 +11,6 @@ cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan
 lineage     questions about how streams descend from one another
+provenance  where a history comes from, how two differ, how one record got there
 log         Log, and open()
 """

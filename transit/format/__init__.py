@@ -2,4 +2,16 @@
 
 Each module opens with the byte table of what it encodes, says when the bytes are valid, and what
 a reader does with a version it does not know. Nothing here opens a file or holds state.
+
+checksum     XXH3-64, and the seed that binds a frame to store and file
+digest       BLAKE3
+compression  one zstd frame with a stated, checked size
+names        which names users may give; file names; index keys
+record       chunks: columns to bytes and back
+frame        WAL header, frame header, padding
+lineage      the records of stream 0; metadata
+segment      blocks, index, footer, tail
+commit       commits, roots, links, the FORMAT file
+snapshot     the guides of many segments, in layers
+head         the HEAD hint
 """

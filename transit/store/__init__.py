@@ -2,6 +2,14 @@
 
 `transit.store` is the only part that knows fsspec. It keeps nothing, and decides nothing about what
 the objects mean.
+
+objects     `ObjectStore`: what a remote must offer; keys, counts of requests, trying again
+opening     from an address to a store; refuses credentials in addresses
+s3          a bucket, through s3fs: one request a call
+folder      a folder
+filesystem  any other file system of fsspec
+answers     what clients' errors mean
+loops       clients' coroutines, with a deadline
 """
 
 from transit.store.addresses import address_folder

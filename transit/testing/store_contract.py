@@ -18,8 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import ClassVar
 
-import pytest
-
 from transit.errors import (
     AlreadyExistsError,
     ClosedError,
@@ -29,6 +27,10 @@ from transit.errors import (
     RemoteUnavailableError,
 )
 from transit.store import ObjectStore
+from transit.testing import explain_missing
+
+with explain_missing():
+    import pytest
 
 MIB = 1024 * 1024
 KEY = "segments/00ff.seg"

@@ -9,6 +9,19 @@
 
 A task is a stream; a retry, a critique or an alternate plan is a branch of it; what they come to is
 a merge. `read` gives typed events back, `replay` runs a program again on what was recorded.
+
+events        the kinds of events, and their JSON
+recording     tasks: what a program records
+tools         a tool call: request and result with one id
+calls         calls that a replay answers
+context       the current task
+ids           ids of calls
+parts         messages written once and referred to by number
+artifacts     payloads by digest
+reading       events out
+merging       what several tasks come to
+replaying     a program run again on what was recorded
+trajectories  SWE-agent's files in and out
 """
 
 from transit.trace.artifacts import read_artifact
