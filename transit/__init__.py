@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
     from transit.engine.cursor import Cursor
+    from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, Status, open
     from transit.engine.merging import MergePlan, register_policy
@@ -81,6 +82,7 @@ _HOMES = {
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
     "transit.engine.cursor": ("Cursor",),
+    "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "Status", "open"),
     "transit.engine.merging": ("MergePlan", "register_policy"),
@@ -175,6 +177,7 @@ __all__ = [
     "FormatError",
     "HistorySpan",
     "InvalidInputError",
+    "Layer",
     "Lineage",
     "LineageGraph",
     "LockedError",

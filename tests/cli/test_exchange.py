@@ -352,3 +352,48 @@ def test_one_process_exports_and_another_imports(store: Path, tmp_path: Path) ->
     done = transit(tmp_path / "copy", "import", "-", stdin=exported)
     assert done.code == 0
     assert content(tmp_path / "copy") == content(store)
+
+
+def test_streams_of_layers_come_along_with_all_but_for_those_made_again(
+    command: Command, tmp_path: Path
+) -> None:
+    with engine.open(tmp_path / "store", durability="os") as log:
+        run = log.create("run")
+        run.append(b"r")
+        trace = log.layer("trace")
+        trace.create("artifact/1", {"byte_length": 4}).append(b"same")
+        trace.branch(run, "copy").append(b"c")
+        log.layer("views").create("totals", derived=True).append(b"1")
+    exported = command("export", "--all").out
+    assert b"$views" not in exported
+    for target, into in (("other", ""), ("other", "again-"), ("third", "p-")):
+        store = str(tmp_path / target)
+        given = ["import", "--store", store, *(["--into", into] if into else [])]
+        lines = exported
+        if into == "again-":
+            # A layer's streams have one name each; only such as are the same may be there already.
+            lines = b"".join(x for x in exported.splitlines(True) if b"$trace/copy" not in x)
+        done = command(*given, stdin=lines)
+        assert done.code == 0, done
+    with engine.open(tmp_path / "other", mode="read") as log:
+        assert [s.name for s in log.streams()] == ["run", "again-run"]
+        found = {s.name: [r.payload for r in s] for s in log.streams("$")}
+        assert found == {"$trace/artifact/1": [b"same"], "$trace/copy": [b"r", b"c"]}
+        assert log.stream("$trace/copy").parents == (engine.Position("run", 0),)
+    changed = exported.replace(b'"byte_length":4', b'"byte_length":5')
+    refused = command("import", "--store", str(tmp_path / "third"), "--into", "q-", stdin=changed)
+    assert "'$trace/artifact/1' exists" in refused.error["message"]
+    own = b'{"type":"stream","name":"$cursors/1/c","kind":"root"}\n'
+    refused = command("import", "--store", str(tmp_path / "third"), stdin=own)
+    assert refused.code == 2, refused
+
+
+def test_verbs_read_a_layers_stream_and_list_it_when_asked(
+    command: Command, tmp_path: Path
+) -> None:
+    with engine.open(tmp_path / "store", durability="os") as log:
+        log.create("run")
+        log.layer("trace").create("artifact/1").append(b"bytes")
+    assert [row["stream"] for row in command("streams").rows] == ["run"]
+    assert [row["stream"] for row in command("streams", "$").rows] == ["$trace/artifact/1"]
+    assert command("read", "$trace/artifact/1").rows[0]["payload"] == "bytes"

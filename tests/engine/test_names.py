@@ -156,11 +156,11 @@ def test_a_name_that_grew_in_a_rebase_is_found(path: Path) -> None:
 
 
 PLANTS = {
-    "lookups follow the rules for new names": ("transit.engine.lineage", "known_name"),
+    "lookups follow the rules for new names": ("transit.engine.lineage", "found_name"),
     "cursors follow the rules for new names": ("transit.engine.cursor", "known_name"),
     "merge ids follow the rules for new names": ("transit.engine.log", "known_name"),
-    "restore follows the rules for new names": ("transit.engine.restoring", "stored_name"),
-    "names in the log follow the rules for new names": ("transit.engine.log", "stored_name"),
+    "restore follows the rules for new names": ("transit.engine.restoring", "findable"),
+    "names in the log follow the rules for new names": ("transit.engine.log", "findable"),
 }
 
 

@@ -15,11 +15,12 @@ from transit import trace
 
 SMALL = transit.Settings(record_bytes_max=4096)
 DATA = random.Random(1867).randbytes(10_000)
-NAME = f"artifact/{blake3(DATA).hexdigest()}"
+LOCAL = f"artifact/{blake3(DATA).hexdigest()}"
+NAME = f"$trace/{LOCAL}"
 
 
 def stored(log: transit.Log) -> list[str]:
-    return [stream.name for stream in log.streams("artifact/")]
+    return [stream.name for stream in log.streams("$trace/artifact/")]
 
 
 def test_an_artifact_is_described_and_comes_back(log: transit.Log) -> None:
@@ -86,7 +87,7 @@ def test_threads_that_store_the_same_bytes_store_them_once(path: Path) -> None:
 @pytest.mark.parametrize("held", [0, 1, 3000, 4096, 8192, 9999])
 def test_what_a_writer_that_died_began_is_gone_on_with(path: Path, held: int) -> None:
     with transit.open(path, durability="os", settings=SMALL) as log:
-        begun = log.create(NAME, {"byte_length": len(DATA)})
+        begun = log.layer("trace").create(LOCAL, {"byte_length": len(DATA)})
         for at in range(0, held, 3000):
             begun.append(DATA[at : min(at + 3000, held)])
         task = trace.task(log, "t")
@@ -114,15 +115,15 @@ def test_other_bytes_than_the_digest_says_are_refused(
 ) -> None:
     artifact = trace.task(log, "t").artifact(DATA, kind="k")
     with transit.open(path.with_name("copy"), durability="os") as copy:
-        copy.create(artifact.ref, {"byte_length": len(DATA)}).append(content)
-        with pytest.raises(transit.CorruptError, match=artifact.ref):
+        copy.layer("trace").create(LOCAL, {"byte_length": len(DATA)}).append(content)
+        with pytest.raises(transit.CorruptError, match=LOCAL):
             trace.read_artifact(copy, artifact)
 
 
 def test_too_few_bytes_where_none_are_missing_are_refused(log: transit.Log, path: Path) -> None:
     artifact = trace.task(log, "t").artifact(DATA, kind="k")
     with transit.open(path.with_name("copy"), durability="os") as copy:
-        copy.create(artifact.ref).append(DATA[:-1])
+        copy.layer("trace").create(LOCAL).append(DATA[:-1])
         with pytest.raises(transit.CorruptError, match="digest"):
             trace.read_artifact(copy, artifact)
 
@@ -132,4 +133,4 @@ def test_what_is_no_artifact_or_not_there_is_refused(log: transit.Log) -> None:
         trace.read_artifact(log, NAME)  # type: ignore[arg-type]
     artifact = trace.task(log, "t").artifact(b"x", kind="k")
     with pytest.raises(transit.NotFoundError):
-        trace.read_artifact(log, msgspec.structs.replace(artifact, ref="artifact/none"))
+        trace.read_artifact(log, msgspec.structs.replace(artifact, ref="$trace/artifact/none"))

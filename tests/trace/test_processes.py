@@ -164,7 +164,7 @@ settings = transit.Settings(record_bytes_max=4096)
 log = transit.open(sys.argv[1], durability="os", settings=settings)
 def watch():
     while True:
-        for stream in log.streams("artifact/"):
+        for stream in log.streams("$trace/artifact/"):
             if len(stream) >= 3:
                 os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=watch, daemon=True).start()
@@ -179,7 +179,7 @@ def test_a_writer_killed_in_an_artifact_leaves_a_beginning_that_is_gone_on_with(
     _, complaint = child.communicate(timeout=120)
     assert child.returncode == -signal.SIGKILL, complaint
     with transit.open(path, durability="os") as log:
-        (begun,) = log.streams("artifact/")
+        (begun,) = log.streams("$trace/artifact/")
         held = sum(len(record.payload) for record in begun)
         assert 3 * 4096 <= held < 100_000_000
         artifact = trace.resume(log, "t").artifact(bytes(100_000_000), kind="k")

@@ -25,6 +25,12 @@ def export_streams(streams: Iterable[Stream], form: str, lineage: bool) -> Itera
         yield from _chained(entry, batches) if form == "chain" else _plain(entry, batches)
 
 
+def all_streams(log: Log) -> list[Stream]:
+    """The user's streams, what they descend from, and what layers keep and could not make again."""
+    layers = (stream for stream in log.streams("$") if stream.metadata.get("derived") is not True)
+    return with_ancestors(log, [*log.streams(), *layers])
+
+
 def described(stream: Stream, count: int) -> StreamEntry:
     """What a stream with `count` records is, with its place in the lineage."""
     plan = stream.merge_plan

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from base64 import b64decode
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Final, NamedTuple
@@ -49,6 +49,7 @@ _LINE_REST: Final = 1024 * 1024
 _FRAME_PART: Final = 2
 _RECORD_REST: Final = 64
 _RECORDS_MAX: Final = 1_000_000
+_LAYER_MARK: Final = "$"
 
 Entry = StreamEntry | RecordEntry
 _record_decoder: Final = msgspec.json.Decoder(RecordEntry)
@@ -146,10 +147,12 @@ class Plan:
         self.counts: dict[str, int] = {}
         # Branches of an empty beginning: only possible before the parent has records.
         self.early: dict[str, list[str]] = defaultdict(list)
+        # Streams of layers that the store has: the same artifact comes with many runs.
+        self.there: set[str] = set()
 
     def name(self, name: str) -> str:
-        """A stream's name in the store."""
-        return self._prefix + name
+        """A stream's name in the store; a layer's keep theirs, by which others refer to them."""
+        return name if name.startswith(_LAYER_MARK) else self._prefix + name
 
     def read(self, sources: Sequence[Source], record_bytes_max: int) -> None:
         """Check every line; what is wrong is raised with its place."""
@@ -216,14 +219,34 @@ class Plan:
 
     def check_against(self, log: Log) -> None:
         """Raise for a name that is taken, and for what could not be made, before anything is."""
-        for name in self.entries:
+        for name, entry in self.entries.items():
             if self.name(name) in log:
-                raise AlreadyExistsError(f"stream {self.name(name)!r} exists")
+                if not self._is_there(log.stream(self.name(name)), entry):
+                    raise AlreadyExistsError(f"stream {self.name(name)!r} exists")
+                self.there.add(name)
         with suppress(_NotWritten), log.batch() as batch:
             for name, entry in self.entries.items():
-                batch.create(self.name(name), entry.metadata, entry.codec)
+                if name not in self.there:
+                    local, layer = split(self.name(name))
+                    batch.create(local, entry.metadata, entry.codec, layer=layer)
             # A batch that ends with an exception writes nothing.
             raise _NotWritten
+
+    def _is_there(self, stream: Stream, entry: StreamEntry) -> bool:
+        """Whether a layer's stream of this name is as large, and was made as the one to import."""
+        return (
+            entry.name.startswith(_LAYER_MARK)
+            and stream.next_offset == self.counts[entry.name]
+            and dict(stream.metadata) == dict(entry.metadata)
+        )
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """A name in the store as (name, layer); the layer of a user's stream is None."""
+    if not name.startswith(_LAYER_MARK):
+        return name, None
+    layer, slash, local = name[1:].partition("/")
+    return (local, layer) if slash else (name, None)
 
 
 class _NotWritten(Exception):
@@ -292,7 +315,10 @@ class Importer:
                 ):
                     raise damaged(place, expected="the stream read before", found="another line")
                 rest = _Records(entries)
-                yield self._make(entry, rest)
+                if entry.name in self._plan.there:
+                    deque(rest, maxlen=0)
+                else:
+                    yield self._make(entry, rest)
                 ahead = rest.after
 
     def _make(self, entry: StreamEntry, records: Iterable[Appendable]) -> dict[str, object]:
@@ -350,10 +376,11 @@ class Importer:
         name = self._plan.name(entry.name)
         if entry.name in self._made:
             return self._log.stream(name)
+        local, layer = split(name)
         if entry.kind == "root":
-            return batch.create(name, entry.metadata, entry.codec)
+            return batch.create(local, entry.metadata, entry.codec, layer=layer)
         parent = self._log.stream(self._plan.name(entry.parents[0].stream))
-        return batch.branch(parent, name, _fork(entry), entry.metadata)
+        return batch.branch(parent, local, _fork(entry), entry.metadata, layer=layer)
 
     def _branch_early(self, batch: WriteBatch, name: str, target: Stream | StagedStream) -> None:
         waiting = [(name, target)]
@@ -364,7 +391,8 @@ class Importer:
                     continue
                 self._made.add(child)
                 metadata = self._plan.entries[child].metadata
-                made = batch.branch(staged, self._plan.name(child), None, metadata)
+                local, layer = split(self._plan.name(child))
+                made = batch.branch(staged, local, None, metadata, layer=layer)
                 waiting.append((child, made))
 
     def _merge(self, entry: StreamEntry) -> Stream:

@@ -11,6 +11,7 @@ cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan
 lineage     questions about how streams descend from one another
+layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
 log         Log, and open()
 """

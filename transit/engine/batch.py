@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
-from transit.engine.creation import Staging, check_offset, root_record, stage
+from transit.engine.creation import Staging, check_offset, new_name, root_record, stage
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
-from transit.format.names import check_name
 from transit.format.record import HeaderMap, encode_headers
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -77,12 +76,17 @@ class WriteBatch(Opened):
             self._write()
 
     def create(
-        self, name: str, metadata: Mapping[str, Scalar] | None = None, codec: str | None = None
+        self,
+        name: str,
+        metadata: Mapping[str, Scalar] | None = None,
+        codec: str | None = None,
+        *,
+        layer: str | None = None,
     ) -> StagedStream:
-        """A new root stream."""
+        """A new root stream, of the user's or of a layer."""
         self._check()
-        record = root_record(name, metadata, codec)
-        staged = StagedStream(self, name)
+        record = root_record(new_name(name, layer), metadata, codec)
+        staged = StagedStream(self, record.name)
 
         def step(staging: Staging) -> None:
             staged._state = staging.create(record)
@@ -134,11 +138,16 @@ class WriteBatch(Opened):
         name: str,
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
+        *,
+        layer: str | None = None,
     ) -> StagedStream:
-        """A new branch; as `Stream.branch`. Records staged before it here can be forked."""
+        """A new branch, of the user's or of a layer; as `Stream.branch`.
+
+        Records staged before it here can be forked.
+        """
         self._check()
         self._check_target(stream)
-        name = check_name(name)
+        name = new_name(name, layer)
         check_offset(at)
         checked = check_metadata(metadata, name)
         staged = StagedStream(self, name)

@@ -20,7 +20,7 @@ from transit.format.lineage import (
     check_metadata,
     encode_lineage,
 )
-from transit.format.names import check_name
+from transit.format.names import check_layer, check_name, layer_stream_name
 from transit.format.record import COUNT_MAX, Columns, measure
 from transit.handle.handle import Handle
 from transit.log.assign import assign
@@ -159,16 +159,9 @@ def stage(handle: Handle, work: Callable[[Staging], T]) -> tuple[T, Written | No
     return handle.writer.frame(staged)
 
 
-def create_stream(
-    handle: Handle,
-    name: str,
-    metadata: Mapping[str, Scalar] | None,
-    codec: str | None,
-    durability: str | None,
-) -> StreamState:
-    """A new root stream."""
+def create_stream(handle: Handle, record: Root, durability: str | None) -> StreamState:
+    """A new root stream, whose record is checked."""
     level = handle.level_of(durability)
-    record = root_record(name, metadata, codec)
     state, written = stage(handle, lambda staging: staging.create(record))
     handle.acknowledge(written, level)
     return state
@@ -182,18 +175,21 @@ def create_branch(
     metadata: Mapping[str, Scalar] | None,
     durability: str | None,
 ) -> StreamState:
-    """A new branch of `parent`."""
+    """A new branch of `parent`; the name is checked."""
     level = handle.level_of(durability)
-    name = check_name(name)
     check_offset(at)
     state, written = stage(handle, lambda staging: staging.branch(parent, name, at, metadata))
     handle.acknowledge(written, level)
     return state
 
 
+def new_name(name: str, layer: str | None) -> str:
+    """The name in the store of a stream to be made, of the user's or of a layer's; checked."""
+    return check_name(name) if layer is None else layer_stream_name(check_layer(layer), name)
+
+
 def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:
-    """The lineage record of a new root stream, checked."""
-    name = check_name(name)
+    """The lineage record of a new root stream, checked; its name was."""
     if codec is not None and codec not in CODECS:
         raise InvalidInputError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
     return Root(name=name, metadata=check_metadata(metadata, name), codec=codec)

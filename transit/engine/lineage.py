@@ -28,7 +28,7 @@ from transit.format.lineage import (
     decode_lineage,
     kind_of,
 )
-from transit.format.names import known_name
+from transit.format.names import found_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened
@@ -202,10 +202,9 @@ def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, Linea
 
 
 def find_state(handle: Handle, name: object) -> StreamState:
-    """The state of the user's stream `name`; `NotFoundError` when there is none."""
+    """The state of stream `name`, a user's or a layer's; `NotFoundError` when there is none."""
     catalog = handle.catalog
-    known = known_name(name, "stream name", lambda text: catalog.find(text) is not None)
-    stream_id = catalog.find(known)
+    stream_id = catalog.find(found_name(name, lambda text: catalog.find(text) is not None))
     if stream_id is None:
         raise NotFoundError(f"there is no stream {name!r}")
     return catalog.state(stream_id)

@@ -10,7 +10,8 @@ import msgspec
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
-from transit.engine.creation import create_stream
+from transit.engine.creation import create_stream, root_record
+from transit.engine.layer import Layer, listed
 from transit.engine.lineage import Lineage, find_state, lineage_records
 from transit.engine.merging import (
     Head,
@@ -27,7 +28,7 @@ from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, TransitError
 from transit.format.lineage import Scalar
-from transit.format.names import known_name, stored_name
+from transit.format.names import check_name, findable, known_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
@@ -200,34 +201,41 @@ class Log(Opened):
 
         metadata: text keys, scalar values, kept as they are. codec: "json" for typed values.
         """
-        return Stream(self._handle, create_stream(self._handle, name, metadata, codec, durability))
+        record = root_record(check_name(name), metadata, codec)
+        return Stream(self._handle, create_stream(self._handle, record, durability))
 
     def stream(self, name: str) -> Stream:
-        """The stream with this name; `NotFoundError` when there is none."""
+        """The stream with this name; `NotFoundError` when there is none.
+
+        That of a layer is named `$<layer>/<name>`.
+        """
         self._handle.refresh()
         return Stream(self._handle, find_state(self._handle, name))
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is a stream of the user's with this name."""
+        """Whether there is a stream with this name."""
         if not isinstance(name, str):
             raise InvalidInputError(f"stream name must be str, not {type(name).__name__}")
         self._handle.refresh()
         try:
-            return self._handle.catalog.find(stored_name(name)) is not None
+            return self._handle.catalog.find(findable(name)) is not None
         except InvalidInputError:
             # What cannot be a name names nothing.
             return False
 
     def streams(self, prefix: str = "") -> Iterator[Stream]:
-        """The streams whose names start with `prefix`, in order of creation."""
+        """The streams whose names start with `prefix`, in order of creation.
+
+        Those of layers only with a prefix that begins with `$`: "$" for all of them.
+        """
         if not isinstance(prefix, str):
             raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
-        self._handle.refresh()
-        return (
-            Stream(self._handle, self._handle.catalog.state(stream_id))
-            for stream_id, record in lineage_records(self._handle)
-            if record.name.startswith(prefix) and not record.name.startswith("$")
-        )
+        return listed(self._handle, prefix)
+
+    def layer(self, name: str) -> Layer:
+        """The streams of layer `name`, which a room above the engine keeps for itself."""
+        self._handle.check()
+        return Layer(self._handle, name)
 
     def batch(self, *, durability: str | None = None) -> WriteBatch:
         """A batch over several streams, written as one atomic frame when its `with` block ends."""

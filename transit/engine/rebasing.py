@@ -22,9 +22,10 @@ from transit.config import MIB
 from transit.disk import put_if_absent, remove_tree
 from transit.engine.creation import stage
 from transit.engine.cursor import Cursor
+from transit.engine.layer import is_derived
 from transit.engine.merging import default_id
 from transit.errors import RemoteUnavailableError
-from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
+from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
 from transit.format.names import DIVERGED_DIR, READY_FILE, Places
 from transit.handle.attaching import Attached
 from transit.handle.handle import Handle
@@ -111,11 +112,8 @@ class _Copier:
 
     def run(self) -> None:
         """Copy streams in order of their ids: what a stream descends from comes before it."""
-        made = range(self._known, self._old.stream_count())
-        for stream in sorted({*self._parted, *made} - {LINEAGE_ID}):
+        for stream in self._wanted():
             record = self._old.record(stream)
-            if record.name.startswith(CURSOR_PREFIX):
-                continue
             state = self._create(stream, record)
             self._moved[stream] = state.id
             self.names[record.name] = state.name
@@ -124,6 +122,23 @@ class _Copier:
         for stream in self._parted:
             self._move_cursor(stream)
         self._new.writer.sync()
+
+    def _wanted(self) -> list[int]:
+        """The streams to bring along: not cursors, nor what a layer can make again.
+
+        All that a stream descends from comes along with it.
+        """
+        made = range(self._known, self._old.stream_count())
+        wanted: set[int] = set()
+        needed: set[int] = set()
+        for stream in sorted({*self._parted, *made} - {LINEAGE_ID}, reverse=True):
+            record = self._old.record(stream)
+            if record.name.startswith(CURSOR_PREFIX):
+                continue
+            if stream in needed or not is_derived(record):
+                wanted.add(stream)
+                needed.update(sources(record))
+        return sorted(wanted)
 
     def _create(self, stream: int, record: LineageRecord) -> StreamState:
         state, _ = stage(
@@ -204,6 +219,8 @@ class _Copier:
         last = self._old.state(stream).next_offset - 1
         chunk = self._old.chunk(stream, last)
         position = int(chunk.payload(last - chunk.first))
+        if int(owner) >= self._known and int(owner) not in self._moved:
+            return  # Of a stream that was left behind.
         owner_state = self._new.catalog.state(self._moved.get(int(owner), int(owner)))
         cursor = Cursor(self._new, owner_state, cursor_name)
         if cursor.position < position <= owner_state.next_offset:

@@ -18,7 +18,13 @@ from transit.disk import (
 )
 from transit.errors import AlreadyExistsError, InvalidInputError
 from transit.format.commit import encode_format
-from transit.format.names import FORMAT_FILE, LOCK_FILE, Places, stored_name
+from transit.format.names import (
+    FORMAT_FILE,
+    LOCK_FILE,
+    Places,
+    check_layer,
+    findable,
+)
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.opening import folder_of, make_folders, tidy_up
 from transit.tier.progress import Progress
@@ -57,8 +63,9 @@ def restore(
 
     lazy: only commits and index; blocks are fetched when they are read, by a store opened with
     `remote=`. streams: only the segments that hold these streams, what they inherit and the lineage
-    it hangs on; the rest as with `lazy`. at: a commit number, or a root (64 hex digits): the store
-    as it was after that commit (opened for writing with its remote, it goes on from the last one).
+    it hangs on; the rest as with `lazy`; "$trace/" stands for all streams of layer "trace", the
+    artifacts of runs. at: a commit number, or a root (64 hex digits): the store as it was after
+    that commit (opened for writing with its remote, it goes on from the last one).
     Interrupted, it goes on when it is called again. Raises `AlreadyExistsError` when there is a
     store at `path`, `NotFoundError` when the remote holds no store, commit or stream of that name,
     `CorruptError`, `RemoteUnavailableError`, `StorePermissionError`.
@@ -151,4 +158,10 @@ def _check(streams: Sequence[str] | None, at: int | str | None) -> Sequence[str]
         return None
     if isinstance(streams, str) or not isinstance(streams, Sequence):
         raise InvalidInputError("streams must be a sequence of stream names")
-    return [stored_name(name) for name in streams]
+    return [_check_wanted(name) for name in streams]
+
+
+def _check_wanted(name: object) -> str:
+    if isinstance(name, str) and name.startswith("$") and name.endswith("/"):
+        return f"${check_layer(name[1:-1])}/"
+    return findable(name)

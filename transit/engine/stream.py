@@ -11,7 +11,7 @@ import msgspec
 from transit.config import Durability, Level
 from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
 from transit.engine.codec import decode_value, encode_value
-from transit.engine.creation import create_branch
+from transit.engine.creation import create_branch, new_name
 from transit.engine.cursor import Cursor
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.errors import InvalidInputError, OffsetError
@@ -452,7 +452,8 @@ class Stream(Opened):
         Nothing is copied, and this stream does not change. `OffsetError` past the head,
         `AlreadyExistsError` when the name is taken.
         """
-        state = create_branch(self._handle, self._state, name, at, metadata, durability)
+        whole = new_name(name, None)
+        state = create_branch(self._handle, self._state, whole, at, metadata, durability)
         return Stream(self._handle, state)
 
     def cursor(self, name: str) -> Cursor:

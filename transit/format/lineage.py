@@ -161,6 +161,16 @@ def _fits(position: tuple[int, int], stream_id: int) -> bool:
     return 0 < position[0] < stream_id and -1 <= position[1] < 2**63 - 1
 
 
+def sources(record: LineageRecord) -> set[int]:
+    """The ids of all streams that a lineage record names."""
+    if isinstance(record, Branch):
+        return {record.parent}
+    if isinstance(record, Merge):
+        base = () if record.base is None else record.base[:1]
+        return {*(parent for parent, _ in record.parents), *record.plan[0::3], *base}
+    return set()
+
+
 def triples(flat: tuple[int, ...]) -> zip[tuple[int, int, int]]:
     """The (stream id, offset, count) triples of a flat plan."""
     return zip(flat[0::3], flat[1::3], flat[2::3], strict=False)

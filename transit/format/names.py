@@ -2,12 +2,16 @@
 
 A new name is 1 to 512 bytes of UTF-8 without control characters, line and paragraph separators,
 surrogates and characters that turn text around, without white space at its ends, and without a
-leading `$`, which is kept for the store's own streams.
+leading `$`, which is kept for the store's own streams and for layers.
 
 Which characters these are is written here, and not asked of the running Python, whose tables differ
 from version to version. Everything else may be in a name: joined emoji, joiners, private use, what
 Unicode has not assigned yet. Names are compared code point by code point; nothing is normalised.
 A name that is in a store is found, whatever rules it was made under.
+
+A name with a leading `$` is the store's own, or a layer's: the stream `name` of layer `room` is
+`$room/name`, where `room` is 1 to 32 of a-z, 0-9 and `-`, a letter first, and not one of the
+store's own, and `name` is as a user may give it. Both together are 1 to 512 bytes.
 
 File names come only from digests and numbers, never from user text:
 
@@ -45,6 +49,10 @@ REBASE_DIR: Final = "rebase"
 READY_FILE: Final = "READY"
 DIVERGED_DIR: Final = "diverged"
 
+OWN_ROOMS: Final = ("cursors", "lineage", "names")
+"""Layers that are the store itself: no room above it has one of these names."""
+
+_LAYER: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Category Cc; U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069, which turn text around;
 # line and paragraph separator, U+2028 and U+2029; surrogates.
 _REFUSED: Final = re.compile(
@@ -104,6 +112,54 @@ def _text(name: object, what: str) -> str:
         raise InvalidInputError(f"{what} {name[:64]!r}: a leading '$' is kept for the store itself")
     # The encoder takes no text of a class of its own.
     return str.__str__(name)
+
+
+def check_layer(name: object) -> str:
+    """`name` as plain text when a layer may have it; or `InvalidInputError`."""
+    if not isinstance(name, str) or not _LAYER.fullmatch(name) or name in OWN_ROOMS:
+        raise InvalidInputError(
+            f"a layer's name is 1 to 32 of a-z, 0-9 and '-', a letter first, and none of "
+            f"{', '.join(OWN_ROOMS)}; not {name!r}"
+        )
+    return str.__str__(name)
+
+
+def layer_stream_name(layer: str, name: object) -> str:
+    """The name in the store of stream `name` of a layer; or `InvalidInputError`."""
+    whole = f"${layer}/{check_name(name)}"
+    if len(whole.encode()) > NAME_BYTES_MAX:
+        raise InvalidInputError(f"{whole[:64]!r}… is longer than {NAME_BYTES_MAX} bytes of UTF-8")
+    return whole
+
+
+def findable(name: object) -> str:
+    """`name` as plain text when a user's stream or a layer's may have it in some store."""
+    layer, rest = _parts(name)
+    return layer + stored_name(rest)
+
+
+def found_name(name: object, is_known: Callable[[str], bool]) -> str:
+    """As `known_name`, of a user's stream or, as `$room/name`, of a layer's."""
+    layer, rest = _parts(name)
+    return layer + known_name(rest, "stream name", lambda text: is_known(layer + text))
+
+
+def _parts(name: object) -> tuple[str, object]:
+    """A name as ("$room/", rest); ("", name) for a user's."""
+    if not isinstance(name, str) or not name.startswith("$"):
+        return "", name
+    layer, slash, rest = name[1:].partition("/")
+    if not slash or not _LAYER.fullmatch(layer) or layer in OWN_ROOMS:
+        raise InvalidInputError(
+            f"stream name {name[:64]!r}: a leading '$' is kept for the store and its layers"
+        )
+    return f"${layer}/", rest
+
+
+def layer_of(name: str) -> str | None:
+    """The layer whose stream has this name in the store; None for all other streams."""
+    layer, slash, _ = name.removeprefix("$").partition("/")
+    return layer if slash and name.startswith("$") and layer not in OWN_ROOMS else None
 
 
 def cursor_stream_name(stream_id: int, cursor: str) -> str:

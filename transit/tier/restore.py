@@ -29,8 +29,8 @@ from transit.disk import (
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester
-from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, triples
-from transit.format.names import Places, segment_name
+from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, decode_lineage, triples
+from transit.format.names import Places, layer_of, segment_name
 from transit.format.snapshot import Layer, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
@@ -230,14 +230,20 @@ def _digest_of(path: str, size: int) -> str:
 def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
     """The segments that hold the history of these streams, and the lineage it hangs on.
 
-    `NotFoundError` for a name that no stream has.
+    A name that ends in `/` and begins with `$` stands for all streams of a layer. `NotFoundError`
+    for a name that no stream has.
     """
-    needed: dict[int, int] = {LINEAGE_ID: 0}
+    layers = {name[1:-1] for name in names if name.startswith("$") and name.endswith("/")}
+    wanted = list(_streams_of(catalog, layers)) if layers else []
     for name in names:
-        found = catalog.find(name)
-        if found is None:
-            raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
-        needed[found] = catalog.state(found).next_offset
+        if name[1:-1] not in layers:
+            found = catalog.find(name)
+            if found is None:
+                raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
+            wanted.append(found)
+    needed: dict[int, int] = {LINEAGE_ID: 0}
+    for stream in wanted:
+        needed[stream] = catalog.state(stream).next_offset
     waiting = [-stream for stream in needed]
     heapify(waiting)
     # Highest id first: how much of a stream is needed is known when its turn comes, once.
@@ -249,6 +255,14 @@ def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
             needed[source] = max(needed.get(source, 0), stop)
     streams = sorted(needed)
     return [segment.ref for segment in catalog.view.segments if _holds(segment, needed, streams)]
+
+
+def _streams_of(catalog: Catalog, layers: set[str]) -> Iterator[int]:
+    """The streams of some layers; reads the whole lineage."""
+    for chunk in catalog.chunks(LINEAGE_ID, 0, catalog.stream_count()):
+        for stream, payload in enumerate(chunk.payloads(), chunk.first):
+            if layer_of(decode_lineage(payload, stream).name) in layers:
+                yield stream
 
 
 def _sources(record: LineageRecord, stop: int) -> Iterator[tuple[int, int]]:

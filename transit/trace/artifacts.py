@@ -1,8 +1,8 @@
 """Artifacts: large payloads kept once, by digest, in streams of their own.
 
-The bytes with BLAKE3 digest D are the records of stream `artifact/D`, back to back; its metadata
-says how many there are. So they are sealed, published, restored and audited like all else. What is
-read is checked against the digest.
+The bytes with BLAKE3 digest D are the records of stream `artifact/D` of the layer `trace`, back to
+back; its metadata says how many there are. So they are sealed, published, restored and audited like
+all else, and brought along by a rebase. What is read is checked against the digest.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from transit import (
 )
 from transit.trace.events import Artifact
 
+LAYER: Final = "trace"
 _PREFIX: Final = "artifact/"
 # One frame holds several; a record of this size compresses as well as a larger one.
 _PIECE_BYTES: Final = 1024 * 1024
 
 
 def artifact_stream(digest: str) -> str:
-    """Name of the stream that holds the bytes with this digest."""
-    return f"{_PREFIX}{digest}"
+    """Name in the store of the stream that holds the bytes with this digest."""
+    return f"${LAYER}/{_PREFIX}{digest}"
 
 
 def store_bytes(log: Log, data: bytes, digest: str, durability: str) -> str:
@@ -37,11 +38,11 @@ def store_bytes(log: Log, data: bytes, digest: str, durability: str) -> str:
 
     A writer that died in the middle left a beginning, which is gone on with.
     """
-    name = artifact_stream(digest)
+    layer, name = log.layer(LAYER), f"{_PREFIX}{digest}"
     try:
-        stream = log.create(name, {"byte_length": len(data)}, durability=durability)
+        stream = layer.create(name, {"byte_length": len(data)}, durability=durability)
     except AlreadyExistsError:
-        stream = log.stream(name)
+        stream = layer.stream(name)
     piece = min(_PIECE_BYTES, log.settings.record_bytes_max)
     count, done = _held(stream)
     while done < len(data):
@@ -51,7 +52,7 @@ def store_bytes(log: Log, data: bytes, digest: str, durability: str) -> str:
         except ConflictError:
             # Another writer keeps the same bytes at this moment: go on after it.
             count, done = _held(stream)
-    return name
+    return stream.name
 
 
 def _held(stream: Stream) -> tuple[int, int]:

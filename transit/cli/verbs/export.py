@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from transit.cli.exporting import export_streams, with_ancestors
+from transit.cli.exporting import all_streams, export_streams, with_ancestors
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 
@@ -24,13 +24,14 @@ def command(
     """Write streams to the standard output, for `transit import`.
 
     Each STREAM is written whole, with all it inherits. With --all or --lineage each has its own
-    records, and branches and merges are made again when they are imported.
+    records, and branches and merges are made again when they are imported. With --all the streams
+    of layers come along, such as artifacts, but for those that can be made again.
     """
     if everything == bool(streams):
         raise click.UsageError("name streams, or give --all")
     with context.open_read() as log:
         named = dict.fromkeys(streams)
-        chosen = list(log.streams()) if everything else [log.stream(name) for name in named]
+        chosen = all_streams(log) if everything else [log.stream(name) for name in named]
         if lineage and not everything:
             chosen = with_ancestors(log, chosen)
         for part in export_streams(chosen, form, lineage or everything):

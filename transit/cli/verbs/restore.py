@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
     "streams",
     type=STREAM,
     multiple=True,
-    help="Only what this stream needs, the rest as with --lazy; may be repeated.",
+    help="Only what this stream, or layer ($trace/), needs, the rest lazy; may be repeated.",
 )
 @click.option("--at", metavar="COMMIT", help="As it was after this commit: a number or a root.")
 @store_options
