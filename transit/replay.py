@@ -207,8 +207,13 @@ def spans_between(catalog: Catalog, state: StreamState, start: int, stop: int) -
         yield Span(first, state.id, first, stop - first)
 
 
-def batches(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Batch]:
-    """The records from offset `start` to before `stop`, one batch a chunk."""
+def batches(
+    catalog: Catalog, state: StreamState, start: int, stop: int, _owner: object = None
+) -> Iterator[Batch]:
+    """The records from offset `start` to before `stop`, one batch a chunk.
+
+    _owner: what closes the store when nobody holds it any more; held until the last batch.
+    """
     for span in spans_between(catalog, state, start, stop):
         source = Source(catalog.record(span.stream).name, span.origin - span.first)
         end = span.origin + span.count
@@ -218,10 +223,13 @@ def batches(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iter
             yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, source)
 
 
-def records(catalog: Catalog, state: StreamState, start: int, stop: int) -> Iterator[Record]:
-    """The records from offset `start` to before `stop`."""
+def records(
+    catalog: Catalog, state: StreamState, start: int, stop: int, owner: object = None
+) -> Iterator[Record]:
+    """The records from offset `start` to before `stop`; owner: as `batches` holds it."""
     # No Python code runs for each record: C iterators all the way.
-    return chain.from_iterable(batch.records() for batch in batches(catalog, state, start, stop))
+    found = batches(catalog, state, start, stop, owner)
+    return chain.from_iterable(batch.records() for batch in found)
 
 
 def locate(catalog: Catalog, state: StreamState, offset: int) -> tuple[Chunk, Source]:

@@ -338,12 +338,12 @@ class Stream(Opened):
         start past the head; a stop past the head stops at the head.
         """
         stop = self._range(start, stop)
-        return records(self._handle.catalog, self._state, start, stop)
+        return records(self._handle.catalog, self._state, start, stop, self._handle)
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """The same records as `read` gives, as columns, in runs as they are stored."""
         stop = self._range(start, stop)
-        return batches(self._handle.catalog, self._state, start, stop)
+        return batches(self._handle.catalog, self._state, start, stop, self._handle)
 
     def _range(self, start: int, stop: int | None) -> int:
         count = self._handle.next_offset(self._state)

@@ -228,9 +228,13 @@ class Handle:
         return "local"
 
     def submit(self, written: Written, result: object, future: Future[Any], level: Level) -> None:
-        """Resolve `future` with `result` once what was written is as durable as asked."""
+        """Resolve `future` with `result` once what was written is as durable as asked.
+
+        Until it is in the remote, the store stays open, whether or not anybody holds it: closing
+        does not wait for that.
+        """
         if level is Level.TIERED:
-            self.tiering.submit(written.wal.next_lsn, result, future)
+            self.tiering.submit(written.wal.next_lsn, result, future, self)
         else:
             self.writing.submit(written, result, future)
 

@@ -8,7 +8,7 @@ Without anything to publish no request is made.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,11 @@ class Published(msgspec.Struct, frozen=True):
     bytes: int
     requests: int
     head: str
+
+
+class _Mark(NamedTuple):
+    lsn: int
+    owner: object
 
 
 class Tiering:
@@ -101,9 +106,12 @@ class Tiering:
 
     # In the background
 
-    def submit(self, lsn: int, result: object, future: Future[Any]) -> None:
-        """Resolve `future` with `result` once every record before `lsn` is in the remote."""
-        self._promises.add(lsn, result, future)
+    def submit(self, lsn: int, result: object, future: Future[Any], owner: object) -> None:
+        """Resolve `future` with `result` once every record before `lsn` is in the remote.
+
+        owner: what closes the store when nobody holds it any more; held until then.
+        """
+        self._promises.add(_Mark(lsn, owner), result, future)
         self._wake()
 
     def consider(self) -> None:
@@ -140,8 +148,8 @@ class Tiering:
             error = self.error
         self._promises.settle(count, error)
 
-    def _is_published(self, lsn: int) -> bool:
-        return self.publisher.published_lsn >= lsn
+    def _is_published(self, mark: _Mark) -> bool:
+        return self.publisher.published_lsn >= mark.lsn
 
     def _fail(self, error: BaseException) -> None:
         self.error = TransitError(f"publishing failed: {say(error)}")
