@@ -51,15 +51,19 @@ class Sample(NamedTuple):
 
 
 def sample(start: float) -> Sample:
-    """What this process holds now, after a collection; `start` is of time.monotonic()."""
+    """What this process holds now; `start` is of time.monotonic().
+
+    Memory and objects after a collection, files and threads before it: what is closed has let go.
+    """
+    descriptors, threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
     gc.collect()
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
     return Sample(
         seconds=time.monotonic() - start,
         rss=pages * os.sysconf("SC_PAGE_SIZE"),
-        descriptors=len(os.listdir("/proc/self/fd")),
-        threads=len(os.listdir("/proc/self/task")),
+        descriptors=descriptors,
+        threads=threads,
         objects=sum(held().values()),
     )
 

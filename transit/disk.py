@@ -1,6 +1,7 @@
-"""The operating system's files: the only module that opens, syncs, links, locks or watches them.
+"""The operating system's files: this module opens, reads, syncs, links and removes them.
 
-Owns every file descriptor and the translation of operating-system errors into transit's. Leaves the
+Owns the translation of operating-system errors into transit's. Leaves locks to `transit.locks`,
+watching to `transit.watches`, when a file's number is closed to `transit.descriptors`, and the
 meaning of bytes to others.
 
 What it asks of a file system: fdatasync and fsync mean it, link(2) fails when the target exists,
@@ -18,16 +19,15 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import sys
-import time
 from collections.abc import Iterator
 from typing import Final
 
+from transit.descriptors import NONE, Descriptor, lasting
 from transit.errors import (
     AlreadyExistsError,
+    ClosedError,
     InvalidInputError,
-    LockedError,
     NotFoundError,
     StorageFullError,
     StorePermissionError,
@@ -42,8 +42,6 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR)
 _TEMPORARY: Final = ".temporary"
-# IN_MODIFY | IN_MOVED_TO | IN_CREATE, from <sys/inotify.h>.
-_IN_CHANGES: Final = 0x2 | 0x80 | 0x100
 
 
 def check_platform() -> None:
@@ -78,78 +76,118 @@ def translated(path: str) -> Iterator[None]:
 
 
 class File(Opened):
-    """One open file, read and written at positions, in bytes; closed when garbage-collected."""
+    """One open file, read and written at positions, in bytes; closed when nothing refers to it.
 
-    __slots__ = ("_fd", "path")
+    May be closed while other threads use it: their calls end as if before, later ones raise
+    `ClosedError`.
+    """
 
-    def __init__(self, path: str, fd: int) -> None:
+    __slots__ = ("__weakref__", "_held", "path")
+
+    def __init__(self, path: str, held: Descriptor) -> None:
         self.path = path
-        self._fd = fd
+        self._held = held
 
     @classmethod
     def open(cls, path: str, *, write: bool = False) -> File:
         """Open an existing file."""
         with translated(path):
-            return cls(path, os.open(path, os.O_RDWR if write else os.O_RDONLY))
+            if write:
+                return cls(path, lasting(os.open(path, os.O_RDWR)))
+            return cls(path, Descriptor(os.open(path, os.O_RDONLY)))
 
     @classmethod
     def create(cls, path: str) -> File:
         """Make a new file; `AlreadyExistsError` when there is one."""
         with translated(path):
-            return cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+            return cls(path, lasting(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)))
+
+    def _failure(self, error: OSError) -> TransitError:
+        if self._held is NONE:
+            return ClosedError(f"{self.path}: this store handle is closed")
+        return translate(error, self.path)
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[int]:
+        """The file's number, for a block."""
+        held = self._held
+        try:
+            yield held.number
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            # An error that somebody keeps would keep the file open.
+            del held
 
     @property
     def size(self) -> int:
         """Size in bytes now."""
-        with translated(self.path):
-            return os.fstat(self._fd).st_size
+        with self._in_use() as number:
+            return os.fstat(number).st_size
 
     def read_at(self, position: int, size: int) -> bytes:
         """Up to `size` bytes from `position`; fewer only at the end of the file."""
+        held = self._held
         try:
-            data = os.pread(self._fd, size, position)
+            data = os.pread(held.number, size, position)
             while 0 < len(data) < size:
-                more = os.pread(self._fd, size - len(data), position + len(data))
+                more = os.pread(held.number, size - len(data), position + len(data))
                 if not more:
                     break
                 data += more
         except OSError as error:
-            raise translate(error, self.path) from error
+            raise self._failure(error) from error
+        finally:
+            del held
         return data
 
     def write_at(self, position: int, data: bytes | bytearray) -> None:
         """Write all of `data` at `position`."""
+        held = self._held
         try:
-            written = os.pwrite(self._fd, data, position)
+            written = os.pwrite(held.number, data, position)
             while written < len(data):
                 # A short write is no error, but it says that the next one will be.
-                more = os.pwrite(self._fd, memoryview(data)[written:], position + written)
+                more = os.pwrite(held.number, memoryview(data)[written:], position + written)
                 if not more:
                     raise StoreUnavailableError(f"{self.path}: writes do not go on")
                 written += more
         except OSError as error:
-            raise translate(error, self.path) from error
+            raise self._failure(error) from error
+        finally:
+            del held
 
     def sync_data(self) -> None:
-        """Make the file's bytes, and the size needed to read them, survive a loss of power."""
+        """Make the file's bytes, and the size needed to read them, survive a loss of power.
+
+        `SyncFailedError` too when other code has closed the file: what was written since may have
+        gone elsewhere.
+        """
+        held = self._held
         try:
+            if not held.is_ours:
+                raise SyncFailedError(
+                    f"{self.path}: other code in this process has closed the file's descriptor"
+                )
             if sys.platform == "darwin":
-                fcntl.fcntl(self._fd, fcntl.F_FULLFSYNC)
+                fcntl.fcntl(held.number, fcntl.F_FULLFSYNC)
             else:
-                os.fdatasync(self._fd)
+                os.fdatasync(held.number)
         except OSError as error:
             raise SyncFailedError(f"{self.path}: {error.strerror}") from error
+        finally:
+            del held
 
     def forget_pages(self) -> None:
         """Have the kernel drop what it has cached of the file and believes to be on the medium."""
         if sys.platform == "linux":
-            with translated(self.path):
-                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            with self._in_use() as number:
+                os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""
-        with translated(self.path):
-            os.ftruncate(self._fd, size)
+        with self._in_use() as number:
+            os.ftruncate(number, size)
 
     def allocate(self, position: int, size: int) -> bool:
         """Reserve zeros from `position` on; False where the file system cannot or is full.
@@ -160,101 +198,22 @@ class File(Opened):
         """
         if sys.platform != "linux":
             return False
+        held = self._held
         try:
-            os.posix_fallocate(self._fd, position, size)
+            os.posix_fallocate(held.number, position, size)
         except OSError:
             return False
         return True
 
     def close(self) -> None:
-        """Close the file; further calls do nothing."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Close the file, now or when the last call under way returns; again does nothing."""
+        self._held = NONE
 
     def __enter__(self) -> File:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            self.close()
-
-
-class Lock:
-    """An advisory lock on one file, held by one open handle (flock(2)); the file names the holder.
-
-    A lock keeps honest processes of one machine apart. It is a courtesy on network file systems.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._pid = os.getpid()
-        with translated(path):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> None:
-        """Take the lock; `LockedError` with the holder's pid when it stays taken."""
-        if not self.try_acquire(shared=shared):
-            self._wait(shared, time.monotonic() + timeout_s)
-
-    def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock if nobody else has it."""
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise translate(error, self.path) from error
-        return True
-
-    def _wait(self, shared: bool, deadline: float) -> None:
-        pause = 20e-6
-        while time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(pause * 2, 1e-3)
-            if self.try_acquire(shared=shared):
-                return
-        pid = self.holder()
-        who = f"process {pid}" if pid else "another process"
-        raise LockedError(f"{self.path}: held by {who}", pid=pid)
-
-    def sign(self) -> None:
-        """Write this process's id into the file, for whoever finds it locked."""
-        with translated(self.path):
-            text = f"{os.getpid()}\n".encode()
-            os.pwrite(self._fd, text, 0)
-            os.ftruncate(self._fd, len(text))
-
-    def holder(self) -> int | None:
-        """The process that last signed the file."""
-        with contextlib.suppress(OSError, ValueError):
-            return int(os.pread(self._fd, 32, 0))
-        return None
-
-    def release(self) -> None:
-        """Let others in."""
-        if self._fd >= 0:
-            with translated(self.path):
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Let others in and close the file.
-
-        In a child made by fork() this only drops the child's copy: the lock stays the parent's.
-        """
-        if self._fd >= 0:
-            if self._pid == os.getpid():
-                # A process that another thread is just starting has a copy until it runs, which
-                # would keep the lock for that long.
-                with contextlib.suppress(OSError):
-                    fcntl.flock(self._fd, fcntl.LOCK_UN)
-            # No call between the two: an interrupt finds the file open and known, or closed.
-            fd, self._fd = self._fd, -1
-            os.close(fd)
 
 
 def make_folder(path: str) -> None:
@@ -432,68 +391,3 @@ def remove_temporary(folder: str) -> None:
     for name in list_folder(folder):
         if name.endswith(_TEMPORARY):
             remove(os.path.join(folder, name))
-
-
-class Watcher:
-    """Wakes up when a file in one folder changes: inotify(7) on Linux, kqueue(2) on macOS."""
-
-    # Both may drop events under load; nobody waits longer than this for a lost one.
-    POLL_S: Final = 0.1
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._files: dict[str, int] = {}
-        with translated(folder):
-            if sys.platform == "darwin":
-                self._kqueue = select.kqueue()
-            else:
-                self._files[folder] = _inotify(folder)
-                self._poll = select.poll()
-                self._poll.register(self._files[folder], select.POLLIN)
-
-    def wait(self, timeout_s: float) -> None:
-        """Return after a change, or after `timeout_s` or `POLL_S` seconds, whichever is first."""
-        timeout_s = max(0.0, min(timeout_s, self.POLL_S))
-        with translated(self._folder):
-            if sys.platform == "darwin":
-                self._watch_files()
-                self._kqueue.control(None, 8, timeout_s)
-            elif self._poll.poll(timeout_s * 1000):
-                # What changed does not matter: the reader looks at the log itself.
-                os.read(self._files[self._folder], 64 * 1024)
-
-    def _watch_files(self) -> None:
-        # kqueue reports writes on open files only, and new names on the folder.
-        if sys.platform == "darwin":
-            for name in [".", *list_folder(self._folder)[-2:]]:
-                if name not in self._files:
-                    fd = os.open(os.path.join(self._folder, name), os.O_RDONLY)
-                    self._files[name] = fd
-                    event = select.kevent(
-                        fd,
-                        filter=select.KQ_FILTER_VNODE,
-                        flags=select.KQ_EV_ADD | select.KQ_EV_CLEAR,
-                        fflags=select.KQ_NOTE_WRITE | select.KQ_NOTE_EXTEND,
-                    )
-                    self._kqueue.control([event], 0)
-
-    def close(self) -> None:
-        """Stop watching; further calls do nothing."""
-        if sys.platform == "darwin":
-            self._kqueue.close()
-        while self._files:
-            os.close(self._files.popitem()[1])
-
-
-def _inotify(folder: str) -> int:
-    # Loaded here because only readers that wait need it, and it takes longer than all the rest.
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = int(libc.inotify_init1(os.O_CLOEXEC))
-    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(folder), _IN_CHANGES) < 0:
-        code = ctypes.get_errno()
-        if fd >= 0:
-            os.close(fd)
-        raise OSError(code, os.strerror(code))
-    return fd

@@ -280,7 +280,7 @@ def short_write_believed() -> None:
 
     def once(file: File, position: int, data: bytes | bytearray) -> None:
         with disk.translated(file.path):
-            os.pwrite(file._fd, data, position)
+            os.pwrite(file._held.number, data, position)
 
     replace(File, "write_at", once)
 

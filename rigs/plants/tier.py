@@ -7,10 +7,10 @@ from typing import Final
 
 from rigs.plants.replacing import replace
 from transit import disk
-from transit.disk import Lock
 from transit.errors import AlreadyExistsError
 from transit.format.commit import SegmentRef, encode_format
 from transit.handle.tiering import Tiering
+from transit.locks import Lock
 from transit.log.segments import Segment
 from transit.log.turns import SharedTurn
 from transit.store import ObjectStore

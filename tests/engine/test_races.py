@@ -131,4 +131,4 @@ def test_locks_are_kept_open_while_somebody_takes_a_turn(
     closer.join(60)
     late.join(60)
     assert found == [True]
-    assert turns._fd == -1
+    assert not turns.is_open

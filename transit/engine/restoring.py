@@ -9,7 +9,6 @@ import msgspec
 
 from transit.config import Settings
 from transit.disk import (
-    Lock,
     is_folder,
     list_folder,
     make_folder,
@@ -27,6 +26,7 @@ from transit.format.names import (
 )
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.opening import folder_of, make_folders, tidy_up
+from transit.locks import Lock
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.tier.restore import Restorer, needed_segments

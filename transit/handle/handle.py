@@ -261,6 +261,7 @@ class Handle:
             if self._writing is not None:
                 self._writing.close()
         finally:
+            self.catalog.files.close()
             if self._release is not None:
                 self._release()
             if self._bell is not None:
@@ -276,6 +277,7 @@ class Handle:
         self._let_go = True
         self._closing = threading.Lock()
         self._finalizer.detach()
+        self.catalog.files.close()
         if self._writing is not None:
             self._writing.abandon(message)
 

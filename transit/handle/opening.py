@@ -14,7 +14,6 @@ from typing import Final
 
 from transit.config import MODES, Mode, Settings
 from transit.disk import (
-    Lock,
     check_platform,
     is_folder,
     list_folder,
@@ -36,6 +35,7 @@ from transit.format.names import (
     WAL_DIR,
     Places,
 )
+from transit.locks import Lock
 from transit.store import address_folder
 
 # What an interrupted creation may leave.

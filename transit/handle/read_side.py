@@ -41,6 +41,13 @@ class Reading:
             self.catalog = Catalog(root, store_id, settings, NotHere(root, store_id))
         else:
             self._open_remote(store)
+        try:
+            self._begin()
+        except BaseException:
+            self.catalog.files.close()
+            raise
+
+    def _begin(self) -> None:
         if self._has_folder:
             wal = self.catalog.follow(write=False)
             if wal is not None and not wal.ended:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from transit.disk import Watcher
 from transit.format.names import Places
 from transit.log.catalog import StreamState
 from transit.log.writer import Writer
+from transit.watches import Watcher
 
 
 class Waiter(Protocol):

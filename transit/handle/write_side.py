@@ -24,6 +24,7 @@ from transit.handle.promises import Promises
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
 from transit.log.catalog import Catalog
+from transit.log.files import WalFiles
 from transit.log.frames import Group, Written
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.seal import Sealer
@@ -51,6 +52,7 @@ class Writing:
         self._flushing = threading.Lock()
         self.tiering: Tiering | None = None
         self._adopted = 0
+        self._files: WalFiles | None = None
         self._flusher: Worker | None = None
         self._seal_worker: Worker | None = None
         self._frozen = False
@@ -69,6 +71,7 @@ class Writing:
             sync_names(root)
             elsewhere = self._attach(store_id, mode, remote)
             self.catalog = Catalog(root, store_id, settings, elsewhere)
+            self._files = self.catalog.files
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()
             if self._adopted:
@@ -92,7 +95,13 @@ class Writing:
         try:
             self._stop()
         finally:
-            self._locks.close()
+            self._let_files_go()
+
+    def _let_files_go(self) -> None:
+        """Close the WAL files, then the locks."""
+        if self._files is not None:
+            self._files.close()
+        self._locks.close()
 
     def _identity(self, mode: Mode, remote: Remote | None) -> bytes:
         """The store's id; a new folder gets that of the store in the remote, which it continues."""
@@ -227,14 +236,14 @@ class Writing:
             # From here on nobody seals, whoever still wants to: the locks go.
             self.sealer.stop()
             self._promises.end(None)
-            # Not while a late thread takes its turn: the descriptor may be another file's by then.
+            # Not while a late thread takes its turn, for which it needs the locks.
             with self.writer.lock:
-                self._locks.close()
+                self._let_files_go()
 
     def abandon(self, message: str) -> None:
         """Make this side unusable in a child made by fork(); the parent's is not touched."""
         self.writer.abandon(lambda: ForkedError(message))
-        self._locks.close()
+        self._let_files_go()
 
 
 def _is_durable(written: Written) -> bool:

@@ -9,6 +9,7 @@ guides     what leads through segments that are not here
 snapshots  the guides of many segments in one file, for openers of a remote
 keys       streams by the key of their name, over all segments
 commits    the local commit chain
+files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
 assign     which offset and timestamp a record gets

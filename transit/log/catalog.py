@@ -29,6 +29,7 @@ from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.log.blocks import BlockCache
 from transit.log.commits import CommitChain
+from transit.log.files import WalFiles
 from transit.log.keys import KeyIndex
 from transit.log.recover import ScannedFrame, scan
 from transit.log.rows import SealedRows
@@ -91,6 +92,7 @@ class Catalog:
         self.commits = CommitChain(root, store_id)
         self.view = View((), ())
         self._cache = BlockCache(settings.cache_bytes_max)
+        self.files = WalFiles(self.places, store_id, self._cache)
         self._keys = KeyIndex()
         self._keyed = 0
         self._searched = 0
@@ -152,7 +154,7 @@ class Catalog:
         """The WAL from LSN `expected` on, when it is there; None when it was never finished."""
         if numbers[0] != expected:
             raise NotFoundError(f"{self.places.wal}: no WAL from LSN {expected}")
-        found = self.open_wal(expected, write=write)
+        found = self.files.open(expected, write=write)
         if found is None and len(numbers) > 1:
             raise CorruptError(
                 self.places.wal_file(expected),
@@ -235,13 +237,9 @@ class Catalog:
         """The segments that a commit added."""
         return [self.segment(ref, commit.number) for ref in commit.segments]
 
-    def open_wal(self, first_lsn: int, *, write: bool) -> Wal | None:
-        """As `Wal.open`, read through this store's cache."""
-        return Wal.open(self.places.wal, self.store_id, first_lsn, self._cache, write=write)
-
     def create_wal(self, first_lsn: int) -> Wal:
         """As `Wal.create`; the newest file from then on."""
-        wal = Wal.create(self.places.wal, self.store_id, first_lsn, self._cache)
+        wal = self.files.create(first_lsn)
         self.add_wal(wal)
         return wal
 

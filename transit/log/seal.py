@@ -21,7 +21,7 @@ from operator import add
 from typing import Final
 
 from transit.config import Settings
-from transit.disk import Lock, NewFile, list_folder, remove, sync_folder
+from transit.disk import NewFile, list_folder, remove, sync_folder
 from transit.errors import (
     ClosedError,
     CorruptError,
@@ -49,6 +49,7 @@ from transit.format.segment import (
     encode_header,
     encode_index,
 )
+from transit.locks import Lock
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
 from transit.log.wal import Wal

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from transit.disk import Lock
+from transit.locks import Lock
 
 
 class SharedTurn:

@@ -14,6 +14,7 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from transit.disk import File, sync_folder
@@ -44,6 +45,16 @@ _UINT64: Final = 2**64 - 1
 # Frames of more streams than this are kept: who reads one stream of them soon reads the next.
 CACHED_CHUNKS: Final = 8
 _NEVER: Final = 2**63
+
+
+@contextmanager
+def _closed_if_it_fails(file: File) -> Iterator[None]:
+    """Close `file` on an error in the block: whoever keeps the error would keep it open."""
+    try:
+        yield
+    except BaseException:
+        file.close()
+        raise
 
 
 class StreamChunks:
@@ -87,10 +98,11 @@ class Wal:
         """Make a WAL file whose header and name are synced."""
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.create(path)
-        file.write_at(0, encode_wal_header(store_id, first_lsn))
-        file.sync_data()
-        sync_folder(folder)
-        return cls(file, store_id, first_lsn, cache)
+        with _closed_if_it_fails(file):
+            file.write_at(0, encode_wal_header(store_id, first_lsn))
+            file.sync_data()
+            sync_folder(folder)
+            return cls(file, store_id, first_lsn, cache)
 
     @classmethod
     def open(
@@ -99,22 +111,23 @@ class Wal:
         """Open a WAL file; None when its creation was cut short, so that it never held a frame."""
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.open(path, write=write)
-        # The header is synced before any frame is written: without it there are no frames. Asked
-        # before it is read, because its writer may write both in between.
-        bare = file.size <= WAL_HEADER.size
-        try:
-            found = decode_wal_header(file.read_at(0, WAL_HEADER.size), path)
-        except CorruptError:
-            if bare:
-                return None
-            raise
-        if found != (store_id, first_lsn):
-            raise CorruptError(
-                path,
-                expected=f"store {store_id.hex()}, LSN {first_lsn}",
-                found=f"store {found[0].hex()}, LSN {found[1]}",
-            )
-        return cls(file, store_id, first_lsn, cache)
+        with _closed_if_it_fails(file):
+            # The header is synced before any frame is written: without it there are no frames.
+            # Asked before it is read, because its writer may write both in between.
+            bare = file.size <= WAL_HEADER.size
+            try:
+                found = decode_wal_header(file.read_at(0, WAL_HEADER.size), path)
+            except CorruptError:
+                if bare:
+                    return None
+                raise
+            if found != (store_id, first_lsn):
+                raise CorruptError(
+                    path,
+                    expected=f"store {store_id.hex()}, LSN {first_lsn}",
+                    found=f"store {found[0].hex()}, LSN {found[1]}",
+                )
+            return cls(file, store_id, first_lsn, cache)
 
     @property
     def path(self) -> str:

@@ -23,7 +23,6 @@ from itertools import repeat
 from typing import Final, TypeVar
 
 from transit.config import MIB, Settings
-from transit.disk import Lock
 from transit.errors import (
     InvalidInputError,
     PoisonedError,
@@ -33,6 +32,7 @@ from transit.errors import (
 )
 from transit.format.frame import END, MARK
 from transit.format.record import Columns, encode_one, measure
+from transit.locks import Lock
 from transit.log.assign import assign
 from transit.log.catalog import Catalog, StreamState
 from transit.log.frames import Group, Written, build_frame

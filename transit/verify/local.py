@@ -128,7 +128,7 @@ class _Verifier:
             for number in numbers:
                 with self._ledger.catching():
                     try:
-                        wal = self._catalog.open_wal(number, write=False)
+                        wal = self._catalog.files.open(number, write=False)
                     except NotFoundError:
                         if self._sealed(number):
                             break
