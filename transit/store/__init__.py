@@ -9,6 +9,7 @@ s3          a bucket, through s3fs: one request a call
 folder      a folder
 filesystem  any other file system of fsspec
 answers     what clients' errors mean
+causes      why a request got no answer, and whether waiting heals it
 loops       clients' coroutines, with a deadline
 """
 
