@@ -36,6 +36,10 @@ _OPERATIONS: Final = {
     "get_object": "get", "head_object": "size", "put_object": "put", "delete_object": "delete",
     "list_objects_v2": "list",
 }  # fmt: skip
+_RIGHTS: Final = {
+    "get_object": "s3:GetObject", "head_object": "s3:GetObject", "put_object": "s3:PutObject",
+    "delete_object": "s3:DeleteObject", "list_objects_v2": "s3:ListBucket",
+}  # fmt: skip
 # Fault -> the status and code it is answered with; the request is not carried out.
 REFUSALS: Final = {
     "error_500": (500, "InternalError"),
@@ -64,6 +68,8 @@ class Request(NamedTuple):
         return f"{self.operation} {self.key.partition('/')[0] or 'all'}"
 
 
+Allows = Callable[[str, str], bool]
+"""Whether a right, by its name in policies, is given for a key; of listing, for a prefix."""
 Rule = Callable[[Request], "str | None"]
 
 
@@ -162,10 +168,11 @@ class Bucket:
     def _list(self, arguments: dict[str, Any]) -> dict[str, Any]:
         after = arguments.get("ContinuationToken", "")
         keys = sorted(k for k in self.objects if k.startswith(arguments["Prefix"]) and k > after)
-        page = {"Contents": [{"Key": k, "Size": len(self.objects[k])} for k in keys[:_PAGE]]}
-        if len(keys) <= _PAGE:
+        size = arguments.get("MaxKeys", _PAGE)
+        page = {"Contents": [{"Key": k, "Size": len(self.objects[k])} for k in keys[:size]]}
+        if len(keys) <= size:
             return {**_OK, **page, "IsTruncated": False}
-        return {**_OK, **page, "IsTruncated": True, "NextContinuationToken": keys[_PAGE - 1]}
+        return {**_OK, **page, "IsTruncated": True, "NextContinuationToken": keys[size - 1]}
 
     def _watch(self, key: str, data: bytes) -> None:
         """Note what no publisher may do."""
@@ -186,10 +193,10 @@ class Bucket:
 _OK: Final[dict[str, Any]] = {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
 
-def refusal(status: int, code: str) -> ClientError:
+def refusal(status: int, code: str, operation: str = "Simulated") -> ClientError:
     """botocore's error for an answer of the server."""
     said = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(said, "Simulated")
+    return ClientError(said, operation)
 
 
 class Body:
@@ -215,16 +222,20 @@ class Body:
 class SimulatedS3:
     """What `S3Store` needs of an `s3fs.S3FileSystem`, over a `Bucket`.
 
-    rule: which fault to do to a request, by name; None: none. `seen` lists all requests.
+    rule: which fault to do to a request, by name; None: none. allows: the rights of who asks; None:
+    all. `seen` lists all requests.
     """
 
     retries = 1
     loop = None
     _s3creator = None
 
-    def __init__(self, bucket: Bucket, rule: Rule | None = None) -> None:
+    def __init__(
+        self, bucket: Bucket, rule: Rule | None = None, allows: Allows | None = None
+    ) -> None:
         self.bucket = bucket
         self.rule = rule
+        self.allows = allows
         self.seen: list[Request] = []
 
     async def set_session(self) -> None:
@@ -247,10 +258,22 @@ class SimulatedS3:
         fault = self.rule(request) if self.rule is not None else None
         exchange = Exchange(self.bucket, request, method, arguments)
         try:
+            if self.allows is not None:
+                self._check_rights(self.allows, method, key)
             return exchange.run(fault)
         except (ClientError, EndpointConnectionError) as error:
             translated = translate_boto_error(error)
             raise translated from translated.__cause__
+
+    def _check_rights(self, allows: Allows, method: str, key: str) -> None:
+        """Refuse as S3 does: who may not list is told 403 of what is absent."""
+        operation = "".join(part.capitalize() for part in method.split("_"))
+        allowed = allows(_RIGHTS[method], key)
+        hidden = method in ("get_object", "head_object") and key not in self.bucket.objects
+        # A condition on the prefix is not met by a request that names none.
+        if not allowed or (hidden and not allows(_RIGHTS["list_objects_v2"], "")):
+            code = "403" if method == "head_object" else "AccessDenied"
+            raise refusal(403, code, operation)
 
 
 class Exchange:

@@ -59,7 +59,7 @@ class VirtualClock:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Have this clock, and its way to wait, used for remotes in the whole process."""
-        places = [(module, "time", self) for module in (objects, conditional, probe)]
+        places = [(module, "time", self) for module in (objects, s3, conditional, probe)]
         kept = [(module, name, vars(module)[name]) for module, name, _ in places]
         kept.append((s3, "wait_for", vars(s3)["wait_for"]))
         try:

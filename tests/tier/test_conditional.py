@@ -10,6 +10,7 @@ import pytest
 from transit.errors import (
     AlreadyExistsError,
     CorruptError,
+    InvalidInputError,
     OutcomeUnknownError,
     RemoteUnavailableError,
     StorePermissionError,
@@ -18,9 +19,9 @@ from transit.errors import (
 from transit.store import ObjectStore, open_store
 from transit.testing.doors import FaultDoor
 from transit.tier.conditional import put_if_absent
-from transit.tier.probe import probe_exclusion
+from transit.tier.probe import PROBE_KEY, probe_exclusion
 
-from .conftest import Place
+from .conftest import Place, objects
 
 OURS, OTHERS = b"ours", b"others"
 
@@ -156,9 +157,38 @@ def test_reads_that_never_agree_are_corrupt(place: Place) -> None:
         put_if_absent(Noise(place.store, exists), "commits/x", OURS, 100, 1.0)
 
 
-def test_probe_passes_a_store_that_excludes_and_leaves_nothing(place: Place) -> None:
+def test_probes_of_one_store_use_one_object_and_delete_nothing(place: Place) -> None:
+    for _ in range(3):
+        probe_exclusion(place.store, 1.0)
+        (left,) = objects(place.store)
+        assert left == PROBE_KEY
+    assert place.store.traffic.delete == 0
+
+
+def test_probe_refuses_a_store_that_overwrites_what_an_earlier_probe_left(place: Place) -> None:
+    def overwrite(store: Answering, key: str, data: bytes) -> None:
+        store.put(key, data)
+
     probe_exclusion(place.store, 1.0)
-    assert list(place.store.list("probes/")) == []
+    with pytest.raises(UnsuitableRemoteError, match="keeps versions"):
+        probe_exclusion(Answering(place.store, overwrite), 1.0)
+    steps = [exists, exists, overwrite]
+    with pytest.raises(UnsuitableRemoteError, match="ignores the condition"):
+        probe_exclusion(Answering(place.store, *steps), 1.0)
+    # It may have been the bucket's versioning, which somebody set right.
+    probe_exclusion(place.store, 1.0)
+
+
+@pytest.mark.parametrize("error", [UnsuitableRemoteError("501"), InvalidInputError("400")])
+def test_probe_refuses_a_store_that_refuses_conditions_by_now(
+    place: Place, error: Exception
+) -> None:
+    def refuse(_store: Answering, _key: str, _data: bytes) -> None:
+        raise error
+
+    probe_exclusion(place.store, 1.0)
+    with pytest.raises(UnsuitableRemoteError):
+        probe_exclusion(Answering(place.store, refuse), 1.0)
 
 
 def test_probe_takes_no_damaged_read_for_a_verdict(place: Place) -> None:

@@ -260,13 +260,13 @@ def test_process_that_dies_at_any_request_leaves_a_publish_to_go_on_with(
 
 
 def check_bucket(place: Place, commits: int) -> None:
-    """The remote has these commits, each segment they name once, and nothing of a probe."""
+    """The remote has these commits, each segment they name once, and one probe."""
     found = objects(place.store)
     keys = [key for key in found if key.startswith("commits/")]
     assert sorted(keys) == [f"commits/{number:020d}.json" for number in range(commits)]
     segments = [key for key in found if key.startswith("segments/")]
     assert len(segments) == commits
-    assert not [key for key in found if key.startswith("probes/")]
+    assert [key for key in found if key.startswith("probes/")] == ["probes/exclusion"]
 
 
 def test_store_that_does_not_refuse_damage_is_read_back(place: Place, fill: Fill) -> None:

@@ -4,11 +4,12 @@
 the objects mean.
 
 objects     `ObjectStore`: what a remote must offer; keys, counts of requests, trying again
-opening     from an address to a store; refuses credentials in addresses
+addresses   what a text names: a folder or a URL; refuses slips and credentials
+opening     from an address to a store
 s3          a bucket, through s3fs: one request a call
 folder      a folder
 filesystem  any other file system of fsspec
-answers     what clients' errors mean
+answers     what servers' answers and clients' errors mean
 causes      why a request got no answer, and whether waiting heals it
 loops       clients' coroutines, with a deadline
 """

@@ -33,6 +33,7 @@ class Meaning(Enum):
     NO_BUCKET = auto()  # no such bucket
     TAKEN = auto()  # there is an object, and there should be none
     PAST_END = auto()  # the range begins after the last byte
+    HIDDEN = auto()  # not allowed; or absent, which is not told to those who may not list
     DENIED = auto()  # no credentials, wrong ones, or they do not suffice
     UNSUITABLE = auto()  # the store does not do this, now or later
     SETUP = auto()  # the way to the store, or a clock, is not set up right: waiting does not help
@@ -57,6 +58,8 @@ _BY_CODE: Final = {
     "BadDigest": Meaning.DAMAGED,
     "InvalidDigest": Meaning.DAMAGED,
     "XAmzContentSHA256Mismatch": Meaning.DAMAGED,
+    "AccessDenied": Meaning.HIDDEN,
+    "403": Meaning.HIDDEN,
     "ExpiredToken": Meaning.DENIED,
     "InvalidToken": Meaning.DENIED,
     "InvalidBucketName": Meaning.UNSUITABLE,
@@ -108,6 +111,14 @@ _HINTS: Final = {
     "SignatureDoesNotMatch": "the secret does not belong to the access key",
     "RequestTimeTooSkewed": "set this machine's clock",
 }
+# By the request that was refused: the right it needs, as policies name it.
+_RIGHTS: Final = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
+}
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 # For file systems that raise Python's own errors: fsspec's the last, for what they do not offer.
 _BY_CLASS: Final = (
@@ -123,7 +134,11 @@ def answer(error: BaseException) -> Answer:
     for cause in (error, error.__cause__):
         response = getattr(cause, "response", None)
         if isinstance(response, dict):
-            return _of_response(response)
+            found = _of_response(response)
+            right = _RIGHTS.get(str(getattr(cause, "operation_name", "")))
+            if found.meaning is Meaning.HIDDEN and right is not None:
+                return found._replace(hint=f"this needs the right {right}")
+            return found
     for cause in chain(error):
         name = type(cause).__name__
         if name in _BY_NAME:
@@ -136,8 +151,8 @@ def answer(error: BaseException) -> Answer:
         if isinstance(error, kind):
             return Answer(meaning, type(error).__name__)
     # Not str(error): file systems put URLs and options there.
-    found = cause_of(error)
-    return Answer(Meaning.SETUP if found.final else Meaning.PASSING, found.text, found.hint)
+    why = cause_of(error)
+    return Answer(Meaning.SETUP if why.final else Meaning.PASSING, why.text, why.hint)
 
 
 def _of_response(response: Mapping[str, object]) -> Answer:
@@ -194,6 +209,7 @@ def _error_of(said: Answer, place: str) -> TransitError:
 _ERRORS: Final[Mapping[Meaning, tuple[type[TransitError], str]]] = {
     Meaning.ABSENT: (NotFoundError, "no such object"),
     Meaning.TAKEN: (AlreadyExistsError, "exists"),
+    Meaning.HIDDEN: (StorePermissionError, "not allowed"),
     Meaning.DENIED: (StorePermissionError, "not allowed"),
     Meaning.UNSUITABLE: (UnsuitableRemoteError, "the store does not do this"),
     Meaning.SETUP: (RemoteSetupError, "cannot be reached so"),

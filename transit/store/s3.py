@@ -5,6 +5,12 @@ caches, its splitting of objects and its repetitions are not used, because each 
 hides answers that a log cannot be built on (a listing from before, a condition that holds for the
 last part only, another request's outcome).
 
+S3 says "not allowed" (403) of an object that is absent to those who may get objects and not list
+them (Amazon S3 API Reference, GetObject). Whether it is there is then asked of a listing; where
+that is not allowed either, such an answer counts as absent for as long as an object that was read
+before can still be read. A history ends there as it does at "absent", which nobody can tell from a
+server that hides what there is.
+
 `put` and `create` carry the MD5 of their bytes (RFC 1864), so that a server that keeps to the
 standard refuses damaged ones. Digests made by transit decide about what comes back.
 """
@@ -15,6 +21,7 @@ import base64
 import os
 import re
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,6 +31,7 @@ from transit.errors import (
     ForkedError,
     InvalidInputError,
     RemoteUnavailableError,
+    StorePermissionError,
     TransitError,
     UnsuitableRemoteError,
 )
@@ -52,6 +60,7 @@ _START_TIMEOUT_S: Final = 60.0
 _PARTIAL: Final = 206
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<whole>\d+)", re.ASCII)
 _REFUSED: Final = object()
+_DAMAGE_KEY: Final = "probes/damage"
 
 
 def s3_options(options: Mapping[str, object], timeout_s: float) -> dict[str, object]:
@@ -91,6 +100,9 @@ class S3Store(Opened):
         self._closed = False
         self._refuses_damage: bool | None = None
         self._probe = threading.Lock()
+        # A key that could be read, and whether listing was refused: see `_is_absent`.
+        self._readable: str | None = None
+        self._may_list = True
         self.traffic = Traffic()
         # One look at each request's answer: repetitions below would hide it.
         filesystem.retries = 1
@@ -127,7 +139,7 @@ class S3Store(Opened):
 
         def attempt(left_s: float) -> bytes | None:
             self.traffic.sent("get")
-            data: bytes | None = self._ask(whole(), key, left_s, {Meaning.ABSENT: None})
+            data: bytes | None = self._look(whole(), key, left_s, {Meaning.ABSENT: None})
             return data
 
         return persist(attempt, self._timeout_s)
@@ -149,7 +161,7 @@ class S3Store(Opened):
 
         def attempt(left_s: float) -> bytes:
             self.traffic.sent("get")
-            data: bytes = self._ask(part(), key, left_s, {Meaning.PAST_END: b""})
+            data: bytes = self._look(part(), key, left_s, {Meaning.PAST_END: b""})
             return data
 
         return persist(attempt, self._timeout_s)
@@ -161,7 +173,7 @@ class S3Store(Opened):
         def attempt(left_s: float) -> int | None:
             self.traffic.sent("size")
             call = self._call("head_object", Key=path)
-            response = self._ask(call, key, left_s, {Meaning.ABSENT: None})
+            response = self._look(call, key, left_s, {Meaning.ABSENT: None})
             return None if response is None else int(response["ContentLength"])
 
         return persist(attempt, self._timeout_s)
@@ -241,6 +253,54 @@ class S3Store(Opened):
             place = f"s3://{self._bucket}" if no_bucket else self._place(key)
             raise error_of(said, place) from error
 
+    def _look(
+        self,
+        request: Coroutine[object, object, Any],
+        key: str,
+        left_s: float,
+        useful: Mapping[Meaning, object],
+    ) -> Any:
+        """As `_ask`, for a request that reads: absent is told from not allowed."""
+        deadline = time.monotonic() + left_s
+        try:
+            found = self._ask(request, key, left_s, useful)
+        except StorePermissionError as error:
+            said = answer(error.__cause__ or error)
+            if said.meaning is not Meaning.HIDDEN:
+                raise
+            if self._is_absent(key, deadline):
+                if Meaning.ABSENT in useful:
+                    return useful[Meaning.ABSENT]
+                said = said._replace(meaning=Meaning.ABSENT)
+            elif not self._may_list and self._readable is None:
+                hint = f"{said.hint}; without s3:ListBucket S3 does not tell whether it is there"
+                said = said._replace(hint=hint.removeprefix("; "))
+            raise error_of(said, self._place(key)) from error.__cause__
+        self._readable = key
+        return found
+
+    def _is_absent(self, key: str, deadline: float) -> bool:
+        """Whether an object that may not be read is not there, as far as anybody is told."""
+        path, useful = self._full(key), {Meaning.HIDDEN: _REFUSED}
+        if self._may_list:
+            self.traffic.sent("list")
+            call = self._call("list_objects_v2", Prefix=path, MaxKeys=1)
+            page = self._ask(call, key, deadline - time.monotonic(), useful)
+            if page is not _REFUSED:
+                return all(found["Key"] != path for found in page.get("Contents", []))
+            self._may_list = False
+        if self._readable is None:
+            return False
+        # Rights may have been taken away meanwhile: then everything looks absent.
+        self.traffic.sent("get")
+        call = self._first_byte(self._readable)
+        left_s, useful = deadline - time.monotonic(), {**useful, Meaning.PAST_END: b""}
+        return self._ask(call, self._readable, left_s, useful) is not _REFUSED
+
+    async def _first_byte(self, key: str) -> None:
+        response = await self._call("get_object", Key=self._full(key), Range="bytes=0-0")
+        response["Body"].close()
+
     async def _read(self, body: Any, size: int, key: str) -> bytes:
         """The body's bytes; fewer or more than `size` are an answer that broke on the way."""
         pieces, found = [], 0
@@ -279,7 +339,8 @@ class S3Store(Opened):
             token = page["NextContinuationToken"]
 
     def _probe_damage(self) -> bool:
-        key = f"probes/{os.urandom(16).hex()}"
+        # One object for all attaches, which a server that keeps to the standard never makes.
+        key = _DAMAGE_KEY
         upload = {**self._upload(key, b"probe"), "ContentMD5": _md5(b"other bytes")}
 
         def attempt(left_s: float) -> bool:
@@ -287,10 +348,7 @@ class S3Store(Opened):
             call = self._call("put_object", **upload)
             return self._ask(call, key, left_s, {Meaning.DAMAGED: _REFUSED}) is _REFUSED
 
-        refused = persist(attempt, self._timeout_s)
-        if not refused:
-            self.delete(key)
-        return refused
+        return persist(attempt, self._timeout_s)
 
     def _upload(self, key: str, data: bytes) -> dict[str, object]:
         """The arguments of a PUT, checked."""

@@ -3,6 +3,10 @@
 Two writers are kept apart by nothing but that. Some servers ignore the condition and say yes to
 both, some refuse it altogether: they are found out before anything is published, by a create that
 must win and creates, one after another and at once, that must not.
+
+All of it is done to one object, which stays: the first attach makes it, later ones find it there.
+So nothing is deleted, which not every writer may do, and a bucket that keeps versions keeps no more
+of them with each attach.
 """
 
 from __future__ import annotations
@@ -18,11 +22,11 @@ from transit.errors import (
     OutcomeUnknownError,
     RemoteSetupError,
     RemoteUnavailableError,
-    TransitError,
+    StorePermissionError,
     UnsuitableRemoteError,
 )
 from transit.store import ObjectStore
-from transit.tier.conditional import put_if_absent
+from transit.tier.conditional import put_if_absent, read_twice
 
 _RIVALS: Final = 4
 _BYTES_MAX: Final = 1024
@@ -30,15 +34,31 @@ _PAUSE_S: Final = 0.05
 _PAUSE_MAX_S: Final = 1.0
 
 
+PROBE_KEY: Final = "probes/exclusion"
+
+
 def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
-    """`UnsuitableRemoteError` unless a second create of one name leaves the first in place."""
+    """`UnsuitableRemoteError` unless creates of a taken name leave what is there."""
+    try:
+        _probe(store, timeout_s)
+    except UnsuitableRemoteError:
+        raise
+    except InvalidInputError as error:
+        raise UnsuitableRemoteError(f"{store.url}: refuses put-if-absent ({error})") from error
+
+
+def _probe(store: ObjectStore, timeout_s: float) -> None:
     # Loaded here: it brings logging along, and only a store with a remote needs it.
     from concurrent.futures import ThreadPoolExecutor
 
-    key = f"probes/{os.urandom(16).hex()}"
-    first, *others = (os.urandom(32).hex().encode() for _ in range(2 + _RIVALS))
-    _create_first(store, key, first, timeout_s)
-
+    ours, *others = (os.urandom(32).hex().encode() for _ in range(2 + _RIVALS))
+    try:
+        first = read_twice(store, PROBE_KEY, _BYTES_MAX, b"")
+    except StorePermissionError:
+        # It may be absent: who may not list is not told so before anything was read.
+        first = None
+    if first is None:
+        first = _create_first(store, ours, timeout_s)
     deadline = time.monotonic() + timeout_s
 
     def try_again(other: bytes) -> bool:
@@ -46,7 +66,7 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
         pause = _PAUSE_S
         while True:
             try:
-                store.create(key, other)
+                store.create(PROBE_KEY, other)
             except AlreadyExistsError:
                 return False
             except RemoteSetupError:
@@ -63,54 +83,43 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
     if not won:
         with ThreadPoolExecutor(_RIVALS) as pool:
             won = any(pool.map(try_again, others[1:]))
-    kept = _read_back(store, key, (first, *others), deadline)
-    _remove(store, key)
+    kept = _read_back(store, (first, *others), deadline)
     if won or kept in others:
         raise UnsuitableRemoteError(
             f"{store.url}: ignores the condition of put-if-absent, so two writers could publish "
-            "different commits under one number; it can be read, not written"
+            "different commits under one number; it can be read, not written. Some servers do so "
+            "only where the bucket keeps versions: look at its versioning, and suspend it, or "
+            "publish to a bucket without"
         )
     if kept != first:
         raise UnsuitableRemoteError(f"{store.url}: does not give back what was written")
 
 
-def _create_first(store: ObjectStore, key: str, first: bytes, timeout_s: float) -> None:
+def _create_first(store: ObjectStore, ours: bytes, timeout_s: float) -> bytes:
+    """Make the object; what is in it, ours or that of who was faster."""
     try:
-        found = put_if_absent(store, key, first, _BYTES_MAX, timeout_s)
+        found = put_if_absent(store, PROBE_KEY, ours, _BYTES_MAX, timeout_s)
     except OutcomeUnknownError as error:
+        if isinstance(error.__cause__, StorePermissionError):
+            raise error.__cause__ from None
         if isinstance(error.__cause__, AlreadyExistsError | CorruptError):
             # It answered, again and again, and what it said was never so.
             raise UnsuitableRemoteError(
                 f"{store.url}: answers put-if-absent, and does not do what it says ({error})"
             ) from error
         raise
-    except UnsuitableRemoteError:
-        raise
-    except InvalidInputError as error:
-        raise UnsuitableRemoteError(f"{store.url}: refuses put-if-absent ({error})") from error
-    if found is not None:
-        raise UnsuitableRemoteError(f"{store.url}: a new name is taken: writes cannot be told")
+    return ours if found is None else found
 
 
-def _read_back(
-    store: ObjectStore, key: str, written: tuple[bytes, ...], deadline: float
-) -> bytes | None:
+def _read_back(store: ObjectStore, written: tuple[bytes, ...], deadline: float) -> bytes | None:
     """What is there, read until it is something `written`.
 
     "Absent" once is no verdict, and other bytes are none: they were damaged on their way.
     """
     pause = _PAUSE_S
     while True:
-        found = store.get(key, _BYTES_MAX)
+        found = store.get(PROBE_KEY, _BYTES_MAX)
         if found in written or time.monotonic() >= deadline:
             return found
         time.sleep(pause)
         pause = min(pause * 2, _PAUSE_MAX_S)
-
-
-def _remove(store: ObjectStore, key: str) -> None:
-    try:
-        store.delete(key)
-    except TransitError:
-        # Who may create may perhaps not delete; a probe left behind harms nobody.
-        return

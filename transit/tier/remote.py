@@ -16,7 +16,13 @@ import os
 from typing import Final
 
 from transit.config import Settings
-from transit.errors import CorruptError, InvalidInputError, NotFoundError, TransitError
+from transit.errors import (
+    CorruptError,
+    InvalidInputError,
+    NotFoundError,
+    StorePermissionError,
+    TransitError,
+)
 from transit.format.commit import (
     COMMIT_BYTES_MAX,
     FORMAT_BYTES_MAX,
@@ -99,14 +105,18 @@ class Remote:
         Raises `UnsuitableRemoteError` for a store that does not exclude a second writer,
         `InvalidInputError` when another store is there.
         """
-        found = self.store_id(store_id or b"")
-        probe_exclusion(self.store, self.settings.remote_timeout_s)
+        timeout_s = self.settings.remote_timeout_s
+        try:
+            found = self.store_id(store_id or b"")
+            probe_exclusion(self.store, timeout_s)
+        except StorePermissionError:
+            # Who may not list is told "not allowed" of what is absent, until something can be read.
+            probe_exclusion(self.store, timeout_s)
+            found = self.store_id(store_id or b"")
         if found is None:
             ours = store_id or os.urandom(16)
             data = encode_format(ours)
-            other = put_if_absent(
-                self.store, FORMAT_FILE, data, FORMAT_BYTES_MAX, self.settings.remote_timeout_s
-            )
+            other = put_if_absent(self.store, FORMAT_FILE, data, FORMAT_BYTES_MAX, timeout_s)
             found = ours if other is None else decode_format(other, self.place(FORMAT_FILE))
         if store_id not in (None, found):
             raise InvalidInputError(f"{self.url}: holds store {found.hex()}, not {store_id.hex()}")
