@@ -1,27 +1,29 @@
-"""The project's own rules, read from the source without running it.
-
-Each rule yields findings as text, "place: what is wrong"; a test passes when there are none.
-"""
+"""The project's own rules, read from the source without running it."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from importlib.util import resolve_name
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import transit
 from transit import errors
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = "transit"
-LABORATORY = "rigs"
+from .source import (
+    LABORATORY,
+    PACKAGE,
+    ROOT,
+    dotted,
+    functions,
+    imports,
+    modules,
+    part_of,
+    report,
+    tree_of,
+)
 
 # From low to high. A part imports parts of lower levels and itself; never its neighbours. The
 # package itself, which only gathers the public names, lies between the engine and what is on top.
@@ -49,8 +51,6 @@ LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 # What tests use: no part imports it. Rigs are on no level, they may import everything.
 FOR_TESTS = {"testing", LABORATORY}
 
-DISK_MODULES = {"transit.descriptors", "transit.disk", "transit.locks", "transit.watches"}
-DISK_CALLS = {"os.open", "os.fsync", "os.fdatasync", "os.link"}
 PRINTING_PARTS = {"cli", LABORATORY}
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "core", "base", "manager", "misc"}
 # What tells the time, what its differences are called, and calls that wait.
@@ -87,81 +87,6 @@ COMMAND_EXIT_CODES = {
     141: "nobody reads the output any more",
 }
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-class Module(NamedTuple):
-    """One source file of the package."""
-
-    name: str
-    path: Path
-    lines: list[str]
-    tree: ast.Module
-
-    @property
-    def part(self) -> str:
-        """The layer's part: "log" for transit.log.append, "transit" for the package itself."""
-        pieces = self.name.split(".")
-        if pieces[0] == LABORATORY:
-            return LABORATORY
-        part = pieces[1] if len(pieces) > 1 else PACKAGE
-        return "cli" if part == "__main__" else part
-
-    def at(self, node: ast.stmt | ast.expr) -> str:
-        return f"{self.path.relative_to(ROOT)}:{node.lineno}"
-
-
-@cache
-def modules() -> dict[str, Module]:
-    found = {}
-    for path in sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / LABORATORY).rglob("*.py")]):
-        if path.stem.startswith("test_") or path.stem == "conftest":
-            continue
-        pieces = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces)
-        text = path.read_text(encoding="utf-8")
-        found[name] = Module(name, path, text.splitlines(), ast.parse(text))
-    return found
-
-
-def part_of(name: str) -> str:
-    return modules()[name].part
-
-
-def imports(module: Module) -> Iterator[tuple[ast.stmt, str]]:
-    """Each import of one of our modules, wherever it stands, with the module's name."""
-    package = module.name if module.path.stem == "__init__" else module.name.rpartition(".")[0]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            source = resolve_name("." * node.level + (node.module or ""), package)
-            names = [f"{source}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            target = name if name in modules() else name.rpartition(".")[0]
-            if target in modules():
-                yield node, target
-
-
-def functions(module: Module) -> Iterator[Function]:
-    return (node for node in ast.walk(module.tree) if isinstance(node, Function))
-
-
-def dotted(node: ast.expr) -> str:
-    """ "os.open" for that attribute, "" for what is no plain dotted name."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return ""
-
-
-def report(findings: Iterator[str]) -> None:
-    found = list(findings)
-    assert not found, "\n" + "\n".join(found)
-
 
 def parts_without_level() -> Iterator[str]:
     for module in modules().values():
@@ -193,15 +118,6 @@ def import_cycles() -> Iterator[str]:
         yield "import cycle: " + " < ".join(error.args[1])
 
 
-def star_imports() -> Iterator[str]:
-    for path in sorted(ROOT.rglob("*.py")):
-        if any(piece.startswith(".") for piece in path.relative_to(ROOT).parts):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-                yield f"{path.relative_to(ROOT)}:{node.lineno}: import *"
-
-
 def unexplained_imports_in_functions() -> Iterator[str]:
     for module in modules().values():
         for function in functions(module):
@@ -218,34 +134,15 @@ def prints() -> Iterator[str]:
     for module in modules().values():
         if module.part in PRINTING_PARTS:
             continue
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Name) and node.id == "print":
                 yield f"{module.at(node)}: print"
-
-
-def disk_calls_elsewhere() -> Iterator[str]:
-    for module in modules().values():
-        # The test rigs work on files of their own, and make file systems.
-        if module.name in DISK_MODULES or module.part in FOR_TESTS:
-            continue
-        for node in ast.walk(module.tree):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.Attribute):
-                names = [dotted(node)]
-            for name in names:
-                if name in DISK_CALLS or name.split(".")[0] == "fcntl":
-                    yield f"{module.path.relative_to(ROOT)}:{node.lineno}: {name}"
 
 
 def files_of_tests() -> Iterator[tuple[str, ast.Module]]:
     for folder in ("tests", LABORATORY):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            yield str(path.relative_to(ROOT)), tree
+            yield str(path.relative_to(ROOT)), tree_of(path)
 
 
 def is_duration(node: ast.expr) -> bool:
@@ -341,20 +238,12 @@ def test_modules_have_no_import_cycle() -> None:
     report(import_cycles())
 
 
-def test_nothing_is_imported_with_a_star() -> None:
-    report(star_imports())
-
-
 def test_imports_inside_functions_say_why() -> None:
     report(unexplained_imports_in_functions())
 
 
 def test_only_the_command_line_prints() -> None:
     report(prints())
-
-
-def test_only_the_disk_module_opens_syncs_links_and_locks() -> None:
-    report(disk_calls_elsewhere())
 
 
 def test_no_test_has_a_limit_in_seconds() -> None:
