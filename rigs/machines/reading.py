@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -25,7 +26,14 @@ from rigs.machines.compare import (
 )
 from rigs.machines.machine import World, step, still
 from rigs.machines.values import payloads, spots
-from transit.testing.model import ModelPosition
+from transit.testing.model import ModelPosition, Scalar
+
+
+def has(metadata: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
+    """Whether a stream with this metadata is asked for: JSON tells 1 from true."""
+    pairs = [(key, value, type(value) is bool) for key, value in metadata.items()]
+    return all((key, value, type(value) is bool) in pairs for key, value in wanted.items())
+
 
 ends = st.one_of(st.none(), st.integers(-2, 250))
 
@@ -151,8 +159,24 @@ class Reading(World):
         """Names, with a prefix and without; what is there, and what is not."""
         found = [stream.name for stream in self.log.streams(prefix)]
         assert found == [name for name in self.model.streams if name.startswith(prefix)]
+        assert self.pages(prefix) == found
+        for stream in self.model.streams.values():
+            wanted = dict(list(stream.metadata.items())[:1])
+            having = [
+                name
+                for name, other in self.model.streams.items()
+                if name.startswith(prefix) and has(other.metadata, wanted)
+            ]
+            assert [s.name for s in self.log.streams(prefix, where=wanted)] == having
         assert "nobody" not in self.log
         assert outcome(lambda: self.log.stream("nobody")) is transit.NotFoundError
+
+    def pages(self, prefix: str) -> list[str]:
+        """The same names, two at a time."""
+        names: list[str] = []
+        while page := list(self.log.streams(prefix, after=names[-1] if names else None, limit=2)):
+            names += [stream.name for stream in page]
+        return names
 
     @step()
     def look_at_the_status(self) -> None:
@@ -178,6 +202,9 @@ class Reading(World):
         a, b = self.pick(one), self.pick(other)
         compare_pair(self.log, self.model, a, b)
         compare_difference(self.log, self.model, a, b)
+        streams, lineage = (self.stream(a), self.stream(b)), self.log.lineage
+        assert lineage.diff(a, b) == lineage.diff(*streams)
+        assert lineage.merge_bases(a, b) == lineage.merge_bases(*streams)
         for name in (a, b):
             compare_family(self.log, self.model, name)
 

@@ -29,7 +29,7 @@ from .refusals import Contents, Store, ask, batched, refused, shown
         lambda store: [store.s, store.child, Position("s", 0)],
         lambda store: [store.s, store.log.stream("s")],
         lambda store: [Position("s", 0), Position("s", 1)],
-        lambda store: ["s", "child"],
+        lambda store: ["s", b"child"],
         lambda store: "s",
         lambda store: store.s,
         lambda store: None,
@@ -142,7 +142,7 @@ def test_policies_that_cannot_be_registered_are_refused(
     refused(InvalidInputError, lambda: transit.register_policy(name, function, version=version))
 
 
-@pytest.mark.parametrize("node", [None, 5, "s", ["s"], b"s"], ids=shown)
+@pytest.mark.parametrize("node", [None, 5, ["s"], b"s"], ids=shown)
 @pytest.mark.parametrize("question", ["ancestors", "children", "parents", "merge_base"])
 def test_lineage_refuses_what_is_neither_stream_nor_position(
     store: Store, question: str, node: Any
@@ -242,7 +242,7 @@ def test_a_staged_stream_has_no_stream_before_the_block_ends(store: Store) -> No
     refused(InvalidInputError, look)
 
 
-@pytest.mark.parametrize("target", [None, "s", 5, Position("s", 1)], ids=shown)
+@pytest.mark.parametrize("target", [None, b"s", 5, Position("s", 1)], ids=shown)
 def test_a_batch_refuses_what_is_no_stream(store: Store, target: Any) -> None:
     refused(InvalidInputError, lambda: batched(store, lambda b: b.append(target, b"x")))
     refused(InvalidInputError, lambda: batched(store, lambda b: b.branch(target, "new")))

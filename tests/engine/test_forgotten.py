@@ -41,6 +41,7 @@ def fill(log: transit.Log) -> None:
     child.append_many([b'"%d"' % n for n in range(20)])
     log.merge("m", [stream, child], policy="append")
     stream.cursor("c").advance(7)
+    log.layer("l").create("s").append(b"kept by a room")
     with trace.task(log, "run", actor="a") as task:
         task.message("user", "hello")
     log.seal()
@@ -111,6 +112,9 @@ def position() -> transit.Position:
 LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Log.stream": lambda log: log.stream("m"),
     "Log.streams": lambda log: log.streams(),
+    "Log.layer": lambda log: log.layer("l").streams(),
+    "Layer.stream": lambda log: log.layer("l").stream("s"),
+    "Layer.streams": lambda log: log.layer("l").streams("s"),
     "Log.lineage": lambda log: log.lineage,
     "Stream.__getitem__": lambda log: log.stream("m")[3],
     "Stream.__iter__": lambda log: iter(log.stream("m")),
@@ -139,6 +143,8 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
 WRITING: dict[str, Callable[[transit.Log], object]] = {
     "Log.create": lambda log: log.create("new"),
     "Log.batch": lambda log: log.batch(),
+    "Layer.create": lambda log: log.layer("l").create("new"),
+    "Layer.branch": lambda log: log.layer("l").branch(log.stream("s"), "new"),
     "Log.merge": lambda log: log.merge(
         "new", [log.stream("s"), log.stream("s/child")], policy="append"
     ),
@@ -152,7 +158,7 @@ WRITING: dict[str, Callable[[transit.Log], object]] = {
     "StagedStream.stream": lambda log: staged(log, lambda batch: batch.create("new")).stream,
 }
 HELD = re.compile(
-    r"Iterator|Stream|Cursor|Lineage\b|WriteBatch|StagedStream|Batch|Future|Provenance|MergePlan"
+    r"Iterator|Stream|Layer|Cursor|Lineage\b|WriteBatch|StagedStream|Batch|Future|Provenance|MergePlan"
 )
 # Gives the log itself, or the batch, or columns in memory: covered by everything else.
 THEMSELVES = {"Log.__enter__", "WriteBatch.__enter__", "Batch.to_arrow"}
@@ -182,7 +188,7 @@ def test_every_method_that_gives_something_lazily_is_known_here() -> None:
     """A new one fails here until it is called below."""
     kinds = (
         transit.Log, transit.Stream, transit.Lineage, transit.Cursor, transit.WriteBatch,
-        transit.StagedStream, transit.Batch,
+        transit.StagedStream, transit.Batch, transit.Layer,
     )  # fmt: skip
     found = {
         f"{kind.__name__}.{name}"
@@ -222,7 +228,8 @@ def test_what_was_given_writes_when_nobody_holds_the_store(
         del given
         collect()
         with transit.open(place, mode="read") as log:
-            assert ("new" in log) == (name not in ("Stream.submit", "Log.plan")), name
+            made = "new" in log or "new" in log.layer("l")
+            assert made == (name not in ("Stream.submit", "Log.plan")), name
 
 
 def use(given: Any) -> None:

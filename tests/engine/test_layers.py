@@ -93,7 +93,7 @@ def test_a_branch_goes_from_anything_into_a_layer_and_out_of_it(log: transit.Log
     assert outside.parents == (Position("$views/inside", 1),)
     assert names(log.lineage.children(run)) == ["$views/inside"]
     with pytest.raises(transit.InvalidInputError):
-        views.branch("run", "x")  # type: ignore[arg-type]
+        views.branch(b"run", "x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["$views/x", "$x", "$", "$cursors/1/c", "$lineage", "$names"])

@@ -9,7 +9,7 @@ import pytest
 
 import transit
 from transit.engine.creation import Staging
-from transit.engine.lineage import find_state
+from transit.engine.finding import find_state
 from transit.engine.merging import create_merge
 from transit.format import names
 from transit.format.lineage import LineageRecord, Root

@@ -32,8 +32,8 @@ CLASSES = {name: kind for name, kind in PUBLIC.items() if inspect.isclass(kind)}
 ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseException)}
 # What holds something open, or is only told apart by type checkers.
 OPEN = {
-    "transit.Cursor", "transit.Lineage", "transit.Log", "transit.StagedStream", "transit.Stream",
-    "transit.WriteBatch",
+    "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log", "transit.StagedStream",
+    "transit.Stream", "transit.WriteBatch",
     "transit.trace.Replay", "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip
 PROTOCOLS = {"transit.ObjectStore"}
@@ -223,7 +223,8 @@ def test_what_is_open_refuses_and_says_what_to_send(path: Path) -> None:
         memory = transit.open_store("memory://values/store")
         task = trace.task(log, "run", actor="a")
         for thing in (
-            log, stream, stream.cursor("c"), batch, staged, log.lineage, store, memory,
+            log, stream, stream.cursor("c"), batch, staged, log.lineage, log.layer("l"), store,
+            memory,
         ):  # fmt: skip
             assert refusals(thing) == []
         for thing in (trace.read(log, "s"), task):

@@ -10,6 +10,7 @@ stream      Stream
 cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan
+finding     streams by name, by handle, by metadata
 lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there

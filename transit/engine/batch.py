@@ -11,6 +11,7 @@ from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
 from transit.engine.creation import Staging, check_offset, new_name, root_record, stage
+from transit.engine.finding import state_of
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
@@ -39,7 +40,8 @@ class StagedStream(Opened):
         return self._stream
 
 
-Target = Stream | StagedStream
+Target = Stream | StagedStream | str
+"""A stream, one that the batch makes, or the name of either."""
 
 
 class WriteBatch(Opened):
@@ -106,7 +108,7 @@ class WriteBatch(Opened):
     ) -> None:
         """One record for `stream`; as `Stream.append`."""
         self._check()
-        self._check_target(stream)
+        target = self._target(stream)
         data = payload if type(payload) is bytes else as_bytes(payload)
         limit = self._handle.settings.record_bytes_max
         if len(data) > limit:
@@ -115,7 +117,7 @@ class WriteBatch(Opened):
         encoded = encode_headers(headers) if headers else b""
 
         def step(staging: Staging) -> None:
-            state = self._state_of(stream)
+            state = self._state_of(target)
             offset, given = staging.append(state, data, encoded, timestamp, expect)
             self._appended.append((state.name, offset, given))
 
@@ -146,14 +148,14 @@ class WriteBatch(Opened):
         Records staged before it here can be forked.
         """
         self._check()
-        self._check_target(stream)
+        target = self._target(stream)
         name = new_name(name, layer)
         check_offset(at)
         checked = check_metadata(metadata, name)
         staged = StagedStream(self, name)
 
         def step(staging: Staging) -> None:
-            staged._state = staging.branch(self._state_of(stream), name, at, checked)
+            staged._state = staging.branch(self._state_of(target), name, at, checked)
 
         self._staged.append(staged)
         self._steps.append(step)
@@ -164,20 +166,22 @@ class WriteBatch(Opened):
             raise InvalidInputError("a batch is used inside its with block")
         self._handle.check()
 
-    def _check_target(self, stream: object) -> None:
-        if isinstance(stream, StagedStream):
-            if stream._batch is not self:
-                raise InvalidInputError(f"{stream.name} is staged in another batch")
-        elif not isinstance(stream, Stream):
-            raise InvalidInputError(f"not a stream: {type(stream).__name__}")
-        elif not stream.is_of(self._handle):
-            raise InvalidInputError(f"{stream.name} is a stream of another open store")
+    def _target(self, stream: Target) -> StagedStream | StreamState:
+        if isinstance(stream, str):
+            # What is made here is not in the store yet.
+            stream = next((each for each in self._staged if each.name == stream), stream)
+        if not isinstance(stream, StagedStream):
+            return state_of(self._handle, stream)
+        if stream._batch is not self:
+            raise InvalidInputError(f"{stream.name} is staged in another batch")
+        return stream
 
-    def _state_of(self, stream: Target) -> StreamState:
-        state = stream._state
-        if state is None:
-            raise InvalidInputError(f"{stream.name} is not made yet")
-        return state
+    def _state_of(self, target: StagedStream | StreamState) -> StreamState:
+        if isinstance(target, StreamState):
+            return target
+        if target._state is None:
+            raise InvalidInputError(f"{target.name} is not made yet")
+        return target._state
 
     def _take_steps(self, staging: Staging) -> None:
         for step in self._steps:

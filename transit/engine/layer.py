@@ -19,18 +19,19 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from transit.engine.creation import create_branch, create_stream, new_name, root_record
-from transit.engine.lineage import find_state, lineage_records
+from transit.engine.finding import find_state, listed, state_of
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError
-from transit.format.lineage import LineageRecord, Scalar
+from transit.format.lineage import LineageRecord, Metadata, Scalar
 from transit.format.names import check_layer, layer_of
 from transit.handle.handle import Handle
+from transit.opened import Opened
 
 DERIVED: Final = "derived"
 """Metadata of a layer's stream that can be made again from others: true, or not there."""
 
 
-class Layer:
+class Layer(Opened):
     """The streams of one layer of an open store; made by `Log.layer`. Names here are without `$`.
 
     Safe for threads. Equal to another of the same layer and store.
@@ -75,7 +76,7 @@ class Layer:
 
     def branch(
         self,
-        parent: Stream,
+        parent: Stream | str,
         name: str,
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
@@ -83,10 +84,9 @@ class Layer:
         durability: str | None = None,
     ) -> Stream:
         """A new stream of this layer that inherits `parent`, of whomever; as `Stream.branch`."""
-        if not isinstance(parent, Stream) or not parent.is_of(self._handle):
-            raise InvalidInputError(f"not a stream of this store: {parent!r}")
         whole = new_name(name, self.name)
-        state = create_branch(self._handle, parent._state, whole, at, metadata, durability)
+        source = state_of(self._handle, parent)
+        state = create_branch(self._handle, source, whole, at, metadata, durability)
         return Stream(self._handle, state)
 
     def stream(self, name: str) -> Stream:
@@ -108,32 +108,26 @@ class Layer:
             return False
         return True
 
-    def streams(self, prefix: str = "") -> Iterator[Stream]:
-        """The streams of this layer whose names start with `prefix`, in order of creation."""
+    def streams(
+        self,
+        prefix: str = "",
+        *,
+        where: Metadata | None = None,
+        after: Stream | str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Stream]:
+        """The streams of this layer; as `Log.streams`."""
         if not isinstance(prefix, str):
             raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
-        return listed(self._handle, self._prefix + prefix)
+        if isinstance(after, str):
+            after = self.stream(after)
+        return listed(self._handle, self._prefix + prefix, where, after, limit)
 
     def local_name(self, stream: Stream) -> str:
         """The name of a stream of this layer, as `stream()` takes it."""
         if not stream.name.startswith(self._prefix):
             raise InvalidInputError(f"{stream.name}: is no stream of layer {self.name}")
         return stream.name[len(self._prefix) :]
-
-
-def listed(handle: Handle, prefix: str) -> Iterator[Stream]:
-    """The streams whose names in the store start with `prefix`, in order of creation.
-
-    Those of layers only where the prefix begins with `$`; those of the store itself never.
-    """
-    handle.refresh()
-    layers = prefix.startswith("$")
-    return (
-        Stream(handle, handle.catalog.state(stream_id))
-        for stream_id, record in lineage_records(handle)
-        if record.name.startswith(prefix)
-        and (layer_of(record.name) is not None if layers else not record.name.startswith("$"))
-    )
 
 
 def is_derived(record: LineageRecord) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from transit.engine.merging import head_at
+from transit.engine.finding import Which, head_of, lineage_records
 from transit.engine.provenance import (
     Difference,
     HistorySpan,
@@ -19,20 +19,18 @@ from transit.engine.provenance import (
     trace,
 )
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError, NotFoundError
+from transit.errors import InvalidInputError
 from transit.format.lineage import (
     Branch,
     Kind,
     LineageRecord,
     Merge,
-    decode_lineage,
     kind_of,
 )
-from transit.format.names import found_name
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened
-from transit.replay import Position, batches
+from transit.replay import Position
 
 Head = tuple[int, int]
 _Item = TypeVar("_Item")
@@ -63,7 +61,7 @@ class LineageGraph(msgspec.Struct, frozen=True):
 
 
 class Lineage(Opened):
-    """Lineage queries on one open store; streams and positions in, streams and positions out."""
+    """Lineage queries on one open store: streams, names and positions in, the same out."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -71,12 +69,12 @@ class Lineage(Opened):
         self._seen = 0
         self._looking = threading.Lock()
 
-    def parents(self, x: Stream | Position) -> tuple[Stream, ...]:
+    def parents(self, x: Which) -> tuple[Stream, ...]:
         """The streams that the stream of `x` was made from, in declared order."""
         state, _ = self._resolve(x)
         return self._streams(_parent_ids(state.record))
 
-    def children(self, x: Stream | Position) -> tuple[Stream, ...]:
+    def children(self, x: Which) -> tuple[Stream, ...]:
         """The branches and merges made from the stream of `x`, in order of creation.
 
         For a position: those that contain it.
@@ -84,7 +82,7 @@ class Lineage(Opened):
         state, head = self._resolve(x)
         self._look()
         children = _unique(self._children[state.id])
-        if not isinstance(x, Stream):
+        if not isinstance(x, Stream | str):
             children = [
                 child
                 for child in children
@@ -92,7 +90,7 @@ class Lineage(Opened):
             ]
         return self._streams(children)
 
-    def ancestors(self, x: Stream | Position) -> tuple[Stream, ...]:
+    def ancestors(self, x: Which) -> tuple[Stream, ...]:
         """The streams `x` descends from: its parents first, then theirs."""
         state, head = self._resolve(x)
         graph = self._handle.catalog.graph
@@ -112,26 +110,26 @@ class Lineage(Opened):
         found += sorted(within.keys() - set(found), reverse=True)
         return self._streams(found)
 
-    def is_ancestor(self, a: Stream | Position, b: Stream | Position) -> bool:
+    def is_ancestor(self, a: Which, b: Which) -> bool:
         """Whether the record at `a` is the one at `b`, or went into it; a stream is its head."""
         return self._handle.catalog.graph.is_ancestor(self._resolve(a)[1], self._resolve(b)[1])
 
-    def merge_base(self, a: Stream | Position, b: Stream | Position) -> Position | None:
+    def merge_base(self, a: Which, b: Which) -> Position | None:
         """The nearest common ancestor record, by its origin; None when there is none."""
         return next(iter(self.merge_bases(a, b)), None)
 
-    def merge_bases(self, a: Stream | Position, b: Stream | Position) -> tuple[Position, ...]:
+    def merge_bases(self, a: Which, b: Which) -> tuple[Position, ...]:
         """All nearest common ancestors: more than one after criss-cross merges."""
         catalog = self._handle.catalog
         bases = catalog.graph.merge_bases([self._resolve(a)[1], self._resolve(b)[1]])
         return tuple(Position(catalog.record(i).name, offset) for i, offset in bases)
 
-    def spans(self, x: Stream | Position) -> tuple[HistorySpan, ...]:
+    def spans(self, x: Which) -> tuple[HistorySpan, ...]:
         """Where the records of `x` were appended, in order; up to and including a position."""
         _, head = self._resolve(x)
         return history_spans(self._handle.catalog, head)
 
-    def diff(self, a: Stream | Position, b: Stream | Position) -> Difference:
+    def diff(self, a: Which, b: Which) -> Difference:
         """Which records only `a` has, which only `b`, and how many both have.
 
         Records are compared by where they were appended; a position stands for all up to it.
@@ -145,7 +143,7 @@ class Lineage(Opened):
         `OffsetError` when there is no such record, `NotFoundError` without the stream,
         `RetentionGapError` when what names the streams is out of reach.
         """
-        if isinstance(position, Stream):
+        if isinstance(position, Stream | str):
             raise InvalidInputError(f"not a position but a stream: {position!r}")
         _, head = self._resolve(position)
         return trace(self._handle, head)
@@ -162,18 +160,9 @@ class Lineage(Opened):
             edges += [Edge(names[p], head, record.name) for p, head in _heads_of(record)]
         return LineageGraph(tuple(nodes), tuple(edges))
 
-    def _resolve(self, x: Stream | Position) -> tuple[StreamState, Head]:
+    def _resolve(self, x: Which) -> tuple[StreamState, Head]:
         self._handle.refresh()
-        catalog = self._handle.catalog
-        if isinstance(x, Stream):
-            if not x.is_of(self._handle):
-                raise InvalidInputError(f"{x.name} is a stream of another open store")
-            state = catalog.state(x.id)
-            return state, (state.id, self._handle.next_offset(state) - 1)
-        if not isinstance(x, tuple) or len(x) != 2:
-            raise InvalidInputError(f"not a stream or a position: {x!r}")
-        state = find_state(self._handle, x[0])
-        return state, head_at(self._handle, state, x[1])
+        return head_of(self._handle, x)
 
     def _streams(self, ids: Iterable[int]) -> tuple[Stream, ...]:
         return tuple(Stream(self._handle, self._handle.catalog.state(i)) for i in ids)
@@ -191,23 +180,6 @@ class Lineage(Opened):
     def _records(self, start: int) -> Iterator[tuple[int, LineageRecord]]:
         self._handle.refresh()
         return lineage_records(self._handle, start)
-
-
-def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, LineageRecord]]:
-    """Ids and lineage records of all streams from id `start` on."""
-    state = handle.catalog.lineage_state()
-    for batch in batches(handle.catalog, state, start, state.next_offset):
-        for stream_id, payload in zip(batch.offsets, batch.payloads, strict=True):
-            yield stream_id, decode_lineage(payload, stream_id)
-
-
-def find_state(handle: Handle, name: object) -> StreamState:
-    """The state of stream `name`, a user's or a layer's; `NotFoundError` when there is none."""
-    catalog = handle.catalog
-    stream_id = catalog.find(found_name(name, lambda text: catalog.find(text) is not None))
-    if stream_id is None:
-        raise NotFoundError(f"there is no stream {name!r}")
-    return catalog.state(stream_id)
 
 
 def _heads_of(record: LineageRecord) -> tuple[Head, ...]:

@@ -11,8 +11,9 @@ import msgspec
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.creation import create_stream, root_record
-from transit.engine.layer import Layer, listed
-from transit.engine.lineage import Lineage, find_state, lineage_records
+from transit.engine.finding import Which, find_state, head_of, lineage_records, listed
+from transit.engine.layer import Layer
+from transit.engine.lineage import Lineage
 from transit.engine.merging import (
     Head,
     MergePlan,
@@ -20,14 +21,13 @@ from transit.engine.merging import (
     check_heads,
     create_merge,
     describe,
-    head_at,
     run_policy,
     work_out,
 )
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, TransitError
-from transit.format.lineage import Scalar
+from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable, known_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
@@ -223,14 +223,23 @@ class Log(Opened):
             # What cannot be a name names nothing.
             return False
 
-    def streams(self, prefix: str = "") -> Iterator[Stream]:
+    def streams(
+        self,
+        prefix: str = "",
+        *,
+        where: Metadata | None = None,
+        after: Stream | str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Stream]:
         """The streams whose names start with `prefix`, in order of creation.
 
+        where: metadata they all have, with exactly these values. after: the stream, or its name,
+        after which to begin: the last of the page before. limit: how many at most.
         Those of layers only with a prefix that begins with `$`: "$" for all of them.
         """
         if not isinstance(prefix, str):
             raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
-        return listed(self._handle, prefix)
+        return listed(self._handle, prefix, where, after, limit)
 
     def layer(self, name: str) -> Layer:
         """The streams of layer `name`, which a room above the engine keeps for itself."""
@@ -252,7 +261,7 @@ class Log(Opened):
     def merge(
         self,
         name: str,
-        parents: Sequence[Stream | Position],
+        parents: Sequence[Which],
         *,
         policy: str,
         base: Position | None = None,
@@ -263,8 +272,9 @@ class Log(Opened):
     ) -> Stream:
         """A new stream whose history `policy` makes from the heads of `parents`, which stay.
 
-        parents: streams, at their heads of this moment, or positions. base: None finds the nearest
-        common ancestor; `MergeBaseError` when the given one is none. params: what the policy takes.
+        parents: streams or names, at their heads of this moment, or positions. base: None finds the
+        nearest common ancestor; `MergeBaseError` when the given one is none. params: what the
+        policy takes.
         merge_id: the same id again returns the stream it made, once that is as durable as asked;
         None: a digest of all the rest.
         """
@@ -285,7 +295,7 @@ class Log(Opened):
 
     def plan(
         self,
-        parents: Sequence[Stream | Position],
+        parents: Sequence[Which],
         *,
         policy: str,
         base: Position | None = None,
@@ -297,7 +307,7 @@ class Log(Opened):
 
     def _work_out(
         self,
-        parents: Sequence[Stream | Position],
+        parents: Sequence[Which],
         policy: str,
         base: Position | None,
         params: Mapping[str, Scalar] | None,
@@ -305,20 +315,14 @@ class Log(Opened):
         handle = self._handle
         handle.refresh()
         if isinstance(parents, str | bytes) or not isinstance(parents, Sequence):
-            raise InvalidInputError("parents must be a sequence of streams or positions")
+            raise InvalidInputError("parents must be a sequence of streams, names or positions")
         # A parent may be the empty beginning of a stream, as `Stream.parents` shows it; a base not.
         heads = check_heads([self._head(parent, -1) for parent in parents], handle.catalog)
         given = None if base is None else self._head(base, 0)
         return work_out(handle, heads, policy, given, params)
 
-    def _head(self, parent: Stream | Position, lowest: int) -> Head:
-        if isinstance(parent, Stream):
-            if not parent.is_of(self._handle):
-                raise InvalidInputError(f"{parent.name} is a stream of another open store")
-            return parent.id, self._handle.next_offset(parent._state) - 1
-        if not isinstance(parent, tuple) or len(parent) != 2:
-            raise InvalidInputError(f"not a stream or a position: {parent!r}")
-        return head_at(self._handle, find_state(self._handle, parent[0]), parent[1], lowest)
+    def _head(self, parent: Which, lowest: int) -> Head:
+        return head_of(self._handle, parent, lowest)[1]
 
     # The store
 

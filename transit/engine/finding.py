@@ -1,0 +1,100 @@
+"""Finding streams: by name, by handle, by metadata.
+
+Owns what may stand for a stream in a call: the stream itself or its name, and, where a place in it
+is meant, a position. Lineage records are read in order of creation; metadata has no index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from transit.engine.merging import Head, head_at
+from transit.engine.stream import Stream
+from transit.errors import InvalidInputError, NotFoundError
+from transit.format.lineage import LineageRecord, Metadata, Scalar, check_metadata, decode_lineage
+from transit.format.names import found_name, layer_of
+from transit.handle.handle import Handle
+from transit.log.catalog import StreamState
+from transit.replay import Position, batches
+
+Which = Stream | str | Position
+"""A stream or its name, which stand for the head of this moment, or a position."""
+
+
+def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, LineageRecord]]:
+    """Ids and lineage records of all streams from id `start` on."""
+    state = handle.catalog.lineage_state()
+    for batch in batches(handle.catalog, state, start, state.next_offset):
+        for stream_id, payload in zip(batch.offsets, batch.payloads, strict=True):
+            yield stream_id, decode_lineage(payload, stream_id)
+
+
+def find_state(handle: Handle, name: object) -> StreamState:
+    """The state of stream `name`, a user's or a layer's; `NotFoundError` when there is none."""
+    catalog = handle.catalog
+    stream_id = catalog.find(found_name(name, lambda text: catalog.find(text) is not None))
+    if stream_id is None:
+        raise NotFoundError(f"there is no stream {name!r}")
+    return catalog.state(stream_id)
+
+
+def state_of(handle: Handle, stream: Stream | str) -> StreamState:
+    """The state of a stream of this store, given as itself or by name."""
+    if isinstance(stream, str):
+        handle.refresh()
+        return find_state(handle, stream)
+    if not isinstance(stream, Stream):
+        raise InvalidInputError(f"not a stream or its name: {type(stream).__name__}")
+    if not stream.is_of(handle):
+        raise InvalidInputError(f"{stream.name} is a stream of another open store")
+    return stream._state
+
+
+def head_of(handle: Handle, x: Which, lowest: int = 0) -> tuple[StreamState, Head]:
+    """What `x` stands for: a stream, and the offset of the last record that counts."""
+    if isinstance(x, Stream | str):
+        state = state_of(handle, x)
+        return state, (state.id, handle.next_offset(state) - 1)
+    if not isinstance(x, tuple) or len(x) != 2:
+        raise InvalidInputError(f"not a stream, a name or a position: {x!r}")
+    state = find_state(handle, x[0])
+    return state, head_at(handle, state, x[1], lowest)
+
+
+def listed(
+    handle: Handle,
+    prefix: str,
+    where: Metadata | None = None,
+    after: Stream | str | None = None,
+    limit: int | None = None,
+) -> Iterator[Stream]:
+    """The streams whose names in the store start with `prefix`, in order of creation.
+
+    Those of layers only where the prefix begins with `$`; those of the store itself never. where,
+    after, limit: as `Log.streams` takes them.
+    """
+    wanted = check_metadata(where, "where")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidInputError(f"limit must be a count of streams, not {limit!r}")
+    handle.refresh()
+    start = 0 if after is None else state_of(handle, after).id + 1
+    layers = prefix.startswith("$")
+    found = (
+        Stream(handle, handle.catalog.state(stream_id))
+        for stream_id, record in lineage_records(handle, start)
+        if record.name.startswith(prefix)
+        and (layer_of(record.name) is not None if layers else not record.name.startswith("$"))
+        and _has(record.metadata, wanted)
+    )
+    return found if limit is None else islice(found, limit)
+
+
+def _has(metadata: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
+    # To Python True is 1, to whoever wrote it it is not.
+    return all(
+        key in metadata
+        and metadata[key] == value
+        and isinstance(metadata[key], bool) == isinstance(value, bool)
+        for key, value in wanted.items()
+    )
