@@ -28,6 +28,7 @@ from transit.errors import (
     AlreadyExistsError,
     ClosedError,
     InvalidInputError,
+    LockedError,
     NotFoundError,
     StorageFullError,
     StorePermissionError,
@@ -82,11 +83,13 @@ class File(Opened):
     `ClosedError`.
     """
 
-    __slots__ = ("__weakref__", "_held", "path")
+    __slots__ = ("__weakref__", "_held", "_holder", "path")
 
     def __init__(self, path: str, held: Descriptor) -> None:
         self.path = path
         self._held = held
+        # The process that holds the file against others; 0 when none of ours does.
+        self._holder = 0
 
     @classmethod
     def open(cls, path: str, *, write: bool = False) -> File:
@@ -184,6 +187,31 @@ class File(Opened):
             with self._in_use() as number:
                 os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
 
+    def hold(self, *, shared: bool) -> None:
+        """Keep the file from others who hold it, those that share it apart; `LockedError`.
+
+        A lock file only keeps away who finds it. This is told by the very file that is written.
+        """
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        with self._in_use() as number:
+            try:
+                fcntl.flock(number, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(
+                    f"{self.path}: another process writes to it, though the store's LOCK was "
+                    "free, or removed: end that process, then open the store again"
+                ) from None
+        self._holder = os.getpid()
+
+    def let_go(self) -> None:
+        """Hold the file no more; a child made by fork() only forgets that its parent does."""
+        holder, self._holder = self._holder, 0
+        held = self._held
+        if holder == os.getpid() and held.is_ours:
+            # Not left to closing: a child that is about to run another program has a copy.
+            with contextlib.suppress(OSError):
+                fcntl.flock(held.number, fcntl.LOCK_UN)
+
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""
         with self._in_use() as number:
@@ -207,6 +235,7 @@ class File(Opened):
 
     def close(self) -> None:
         """Close the file, now or when the last call under way returns; again does nothing."""
+        self.let_go()
         self._held = NONE
 
     def __enter__(self) -> File:

@@ -19,6 +19,7 @@ behind, as with all exceptions of Python.
     ├── LockedError                  another process holds the store
     ├── ClosedError                  this handle can no longer be used
     │   ├── ForkedError              it belongs to the parent process
+    │   ├── StoreMovedError          the store's folder is not where it was opened
     │   └── PoisonedError            an earlier write or sync failed: open the store again
     ├── ReadOnlyError                a write on a store opened in mode "read"
     ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
@@ -58,6 +59,7 @@ __all__ = [
     "RemoteUnavailableError",
     "RetentionGapError",
     "StorageFullError",
+    "StoreMovedError",
     "StorePermissionError",
     "StoreUnavailableError",
     "SyncFailedError",
@@ -170,6 +172,16 @@ class ClosedError(TransitError):
 
 class ForkedError(ClosedError):
     """The store handle was opened before fork() and used in the child; open the store there."""
+
+
+class StoreMovedError(ClosedError):
+    """The folder this store was opened in was moved, replaced or removed, or its LOCK was.
+
+    Nothing was written to what is at its path now, and what was refused is not acknowledged. What
+    was acknowledged before is in the folder that was opened: the message says where that is now.
+    """
+
+    exit_code = 8
 
 
 class PoisonedError(ClosedError):

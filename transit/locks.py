@@ -1,41 +1,123 @@
-"""Locks on files, which keep processes apart (flock(2)).
+"""The files by which a process knows its folder: locks, and marks that are only looked at.
 
-Owns who holds a file, and who may. Leaves what a lock is for to those who take it.
+Owns their descriptors, who may hold which, and the question whether a path still leads to the file
+that was opened there. A lock is held on an open file, files are named by paths: when somebody moves
+or replaces the folder, the two part, and only this question tells.
+
+It is one stat(2), compared by device and inode with the open file, whose inode number nobody else
+can have meanwhile. So a file system has to give an open file one number for as long as it is open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import sys
 import time
+from typing import Final
 
 from transit.descriptors import NONE, lasting
 from transit.disk import translate, translated
-from transit.errors import LockedError
+from transit.errors import LockedError, StoreMovedError
+
+# What stat(2) says of a path that leads nowhere; the last is a network file system's word for it.
+_NOWHERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_GONE: Final = " (deleted)"
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY
 
 
-class Lock:
-    """An advisory lock on one file, held by one open handle (flock(2)); the file names the holder.
+class Mark:
+    """A file or folder kept open, to tell whether its path still leads to it."""
 
-    A lock keeps honest processes of one machine apart. It is a courtesy on network file systems.
-    """
-
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, flags: int = _FOLDER_FLAGS) -> None:
         self.path = path
         self._pid = os.getpid()
         with translated(path):
-            self._held = lasting(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+            self._held = lasting(os.open(path, flags | os.O_CLOEXEC, 0o666))
+            found = os.fstat(self._held.number)
+        self._identity = (found.st_dev, found.st_ino)
+        self._changed = found.st_ctime_ns
+
+    def is_in_place(self) -> bool:
+        """Whether the path leads to what was opened."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return False
+            raise translate(error, self.path) from error
+        return (found.st_dev, found.st_ino) == self._identity
+
+    def check(self) -> None:
+        """`StoreMovedError` unless the path leads to what was opened."""
+        if not self.is_in_place():
+            raise StoreMovedError(self._moved())
+
+    def glance(self) -> None:
+        """As `check`, if the file was renamed or removed; a moved folder is not noticed here.
+
+        It costs less: the file system keeps the time at which something changed about the file.
+        """
+        with translated(self.path):
+            changed = os.fstat(self._held.number).st_ctime_ns
+        if changed != self._changed:
+            self.check()
+            self._changed = changed
+
+    def _moved(self) -> str:
+        place = self.whereabouts()
+        return (
+            f"{self.path}: moved, replaced or removed since this store opened it, or the folder "
+            f"around it; what was opened is {place or 'removed'} now. Nothing was written to what "
+            f"is here; open the store where its folder is"
+        )
+
+    def whereabouts(self) -> str:
+        """The path of what was opened, as the system knows it; empty when it is removed."""
+        found = ""
+        with contextlib.suppress(OSError):
+            if sys.platform == "darwin":
+                found = os.fsdecode(fcntl.fcntl(self._held.number, fcntl.F_GETPATH, bytes(1024)))
+                found = found.rstrip("\0")
+            else:
+                found = os.readlink(f"/proc/self/fd/{self._held.number}")
+        return "" if found.endswith(_GONE) else found
 
     @property
     def is_open(self) -> bool:
         """Whether it was not closed."""
         return self._held is not NONE
 
+    def close(self) -> None:
+        """Close the file; further calls do nothing."""
+        self._held = NONE
+
+
+class Lock(Mark):
+    """An advisory lock on one file, held by one open handle (flock(2)); the file names the holder.
+
+    A lock keeps honest processes of one machine apart. It is a courtesy on network file systems.
+    Whoever takes it is told if its name, or that of `within`, was taken from the file meanwhile:
+    two processes that lock two files of one name would both go on.
+    """
+
+    def __init__(self, path: str, within: Mark | None = None) -> None:
+        super().__init__(path, os.O_RDWR | os.O_CREAT)
+        self._within = within
+
     def acquire(self, *, shared: bool = False, timeout_s: float = 0.0) -> None:
-        """Take the lock; `LockedError` with the holder's pid when it stays taken."""
+        """Take the lock; `LockedError` when it stays taken, `StoreMovedError` when it is not it."""
         if not self.try_acquire(shared=shared):
             self._wait(shared, time.monotonic() + timeout_s)
+        try:
+            self.glance()
+            if self._within is not None:
+                self._within.glance()
+        except BaseException:
+            self.release()
+            raise
 
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take the lock if nobody else has it."""
@@ -85,8 +167,8 @@ class Lock:
         """
         held = self._held
         if self._pid == os.getpid() and held.is_ours:
-            # A process that another thread is just starting has a copy until it runs, which
-            # would keep the lock for that long.
+            # A process that another thread is just starting has a copy until it runs, which would
+            # keep the lock for that long.
             with contextlib.suppress(OSError):
                 fcntl.flock(held.number, fcntl.LOCK_UN)
-        self._held = NONE
+        super().close()

@@ -8,6 +8,7 @@ the copy takes its place. What a loss of power leaves is tried by `rigs.crash.st
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import msgspec
 from hypothesis import strategies as st
@@ -18,6 +19,12 @@ from rigs.machines.compare import compare_all, outcome
 from rigs.machines.machine import World, step, still
 from rigs.machines.values import SMALL, spots
 from transit.testing.model import ModelLog
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, which may not be there."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
 
 modes = st.sampled_from(["exclusive", "exclusive", "shared"])
 
@@ -87,6 +94,39 @@ class Lives(World):
         else:
             self.stop()
             self.reopen(mode)
+
+    @step(way=st.sampled_from(["moved", "replaced", "removed", "unlocked"]), mode=modes)
+    def lose_the_folder(self, way: str, mode: str) -> None:
+        """The folder goes while it is open, and comes back: nobody wrote to what was in its place.
+
+        Who would go on is told so. What waited in memory may be lost, as in a crash.
+        """
+        waiting, moved = list(self.waiting), self.root / "moved"
+        with still(self.logs):
+            self.folder.rename(moved)
+            if way in ("replaced", "removed"):
+                shutil.copytree(moved, self.folder)
+            if way == "removed":
+                # What came back later is a copy, made before it was removed.
+                shutil.rmtree(moved)
+                self.folder.rename(moved)
+            if way == "unlocked":
+                moved.rename(self.folder)
+                (self.folder / "LOCK").unlink()
+        before = contents(self.folder)
+        assert outcome(self.log.seal) is transit.StoreMovedError
+        for log in self.logs:
+            # Told too, unless there is nothing left to do.
+            assert outcome(log.close) in (None, transit.StoreMovedError)
+        self.logs.clear()
+        self.stop()
+        if way != "unlocked":
+            assert contents(self.folder) == before
+            shutil.rmtree(self.folder, ignore_errors=True)
+            moved.rename(self.folder)
+        self.start(mode)
+        self.forget(waiting)
+        self.compare()
 
     def crash_now(self, mode: str) -> None:
         """Die, open again, and find what was kept."""

@@ -47,6 +47,7 @@ _HINTS: Final = {
     "RetentionGapError": "give --remote: the records are there",
     "RemoteUnavailableError": "try again later; `transit config` shows the address in use",
     "StorageFullError": "make room; nothing of it was acknowledged",
+    "StoreMovedError": "find the folder that was here: its records are in it",
     "SyncFailedError": "`transit verify` shows what survived",
     "CorruptError": "`transit verify` lists all damage; restore a good copy from the remote",
     "UnsupportedVersionError": "use a newer transit",

@@ -407,7 +407,11 @@ class Log(Opened):
         wals = handle.catalog.view.wals
         reached = wals[-1].next_lsn if wals else 0
         with handle.sealing_paused():
-            return verify_store(handle.catalog, handle.settings, run_policy, reached)
+            handle.catalog.check_place()
+            report = verify_store(handle.catalog, handle.settings, run_policy, reached)
+            # What was read by its path meanwhile was this store's.
+            handle.catalog.check_place()
+        return report
 
     def status(self) -> Status:
         """What the store holds now."""

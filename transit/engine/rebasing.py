@@ -58,6 +58,7 @@ def rebase(handle: Handle, common: int) -> Rebased:
     handle.writing.freeze(f"{handle.root}: rebased onto its remote; open it again")
     tag = f"rebased-{handle.catalog.commits.root[:8]}"
     place = Places(handle.root).rebase
+    handle.catalog.check_place()
     remove_tree(place)
     borrowed = Attached(handle.tiering.remote.store, lambda: None)
     # In the background nothing may be sealed or published before it is whole; and what was one
@@ -80,6 +81,7 @@ def rebase(handle: Handle, common: int) -> Rebased:
         copier.run()
     finally:
         new.close()
+    handle.catalog.check_place()
     put_if_absent(place, READY_FILE, tag.encode())
     finish_rebase(handle.root)
     return Rebased(copier.names, copier.records, os.path.join(DIVERGED_DIR, tag))

@@ -129,6 +129,7 @@ class _Target:
     def __enter__(self) -> _Target:
         try:
             self._lock.acquire()
+            self._lock.check()
             self._lock.sign()
             # By this name the next restore knows the folder: it is durable before any other is.
             sync_folder(self._root)

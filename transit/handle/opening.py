@@ -23,7 +23,7 @@ from transit.disk import (
     remove_temporary,
     sync_folder,
 )
-from transit.errors import InvalidInputError, NotFoundError
+from transit.errors import InvalidInputError, NotFoundError, StoreMovedError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
 from transit.format.names import (
     APPEND_LOCK_FILE,
@@ -40,26 +40,29 @@ from transit.store import address_folder
 
 # What an interrupted creation may leave.
 _OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
+# Folders that were put in the place of one another while they were opened, before we give up.
+_TRIES: Final = 20
 
 
 class Locks:
     """The locks a writing process holds or takes; `append` and `seal` only in mode "shared"."""
 
     def __init__(self, root: str, mode: Mode, settings: Settings) -> None:
-        self._presence = Lock(Places(root).lock)
         self.append: Lock | None = None
         self.seal: Lock | None = None
+        self._presence = _take(root, mode, settings)
         try:
             if mode == "shared":
-                self._presence.acquire(shared=True, timeout_s=settings.lock_timeout_s)
-                self.append = Lock(Places(root).append_lock)
-                self.seal = Lock(Places(root).seal_lock)
-            else:
-                self._presence.acquire()
+                self.append = Lock(Places(root).append_lock, self._presence)
+                self.seal = Lock(Places(root).seal_lock, self._presence)
             self._presence.sign()
         except BaseException:
             self.close()
             raise
+
+    def check_place(self) -> None:
+        """`StoreMovedError` when the folder these locks are in is not at its path any more."""
+        self._presence.check()
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -71,6 +74,25 @@ class Locks:
         # An opening that is interrupted may never get hold of these.
         with contextlib.suppress(AttributeError):
             self.close()
+
+
+def _take(root: str, mode: Mode, settings: Settings) -> Lock:
+    """LOCK, held: alone, or in mode "shared" together with others."""
+    shared = mode == "shared"
+    for _ in range(_TRIES):
+        lock = Lock(Places(root).lock)
+        try:
+            lock.acquire(shared=shared, timeout_s=settings.lock_timeout_s if shared else 0.0)
+            lock.check()
+        except StoreMovedError:
+            # The file that was waited for is another one by now.
+            lock.close()
+            continue
+        except BaseException:
+            lock.close()
+            raise
+        return lock
+    raise StoreMovedError(f"{root}: its {LOCK_FILE} is replaced again and again; try again")
 
 
 def check_mode(mode: str) -> Mode:

@@ -7,11 +7,13 @@ than a read; a remote only when asked, because that costs requests.
 from __future__ import annotations
 
 from transit.config import Settings
+from transit.disk import is_folder
 from transit.errors import InvalidInputError
 from transit.format.names import Places
 from transit.handle.opening import existing_store_id
 from transit.handle.switching import check_not_rebasing
 from transit.handle.waiting import FolderWaiter, RemoteWaiter, Waiter
+from transit.locks import Mark
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import judge_end, judge_live
@@ -34,11 +36,14 @@ class Reading:
         self._follower: Follower | None = None
         self._has_folder = not is_url(root)
         self._compared = not self._has_folder
+        # A reader holds no lock. It knows its folder by the folder itself.
+        self._place = Mark(root) if self._has_folder and is_folder(root) else None
         if self._has_folder:
             check_not_rebasing(root)
         if store is None:
             store_id = existing_store_id(root)
-            self.catalog = Catalog(root, store_id, settings, NotHere(root, store_id))
+            missing = NotHere(root, store_id, self.check_place)
+            self.catalog = Catalog(root, store_id, settings, missing, self.check_place)
         else:
             self._open_remote(store)
         try:
@@ -68,9 +73,14 @@ class Reading:
                 )
             cache = Places(self._root).cache
         shelf = GuideShelf(self._root, store_id)
-        fetcher = Fetcher(remote, shelf, cache)
-        self.catalog = Catalog(self._root, store_id, self._settings, fetcher)
+        fetcher = Fetcher(remote, shelf, cache, self.check_place)
+        self.catalog = Catalog(self._root, store_id, self._settings, fetcher, self.check_place)
         self._follower = Follower(remote, self.catalog, shelf)
+
+    def check_place(self) -> None:
+        """`StoreMovedError` when the folder that was opened is not at its path any more."""
+        if self._place is not None:
+            self._place.check()
 
     def follow(self) -> None:
         """Read on in the folder; `CorruptError` for damage, which stays as it is."""

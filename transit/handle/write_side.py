@@ -70,7 +70,7 @@ class Writing:
                 tidy_up(root)
             sync_names(root)
             elsewhere = self._attach(store_id, mode, remote)
-            self.catalog = Catalog(root, store_id, settings, elsewhere)
+            self.catalog = Catalog(root, store_id, settings, elsewhere, self._locks.check_place)
             self._files = self.catalog.files
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()
@@ -124,10 +124,12 @@ class Writing:
     def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
         """Take up what the remote has; where segments are that are not in the folder."""
         if remote is None:
-            return NotHere(self._root, store_id)
+            return NotHere(self._root, store_id, self._locks.check_place)
         if mode == "exclusive":
             self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
-        return Fetcher(remote, GuideShelf(self._root, store_id), Places(self._root).cache)
+        shelf = GuideShelf(self._root, store_id)
+        cache = Places(self._root).cache
+        return Fetcher(remote, shelf, cache, self._locks.check_place)
 
     def _tiering(self, remote: Remote) -> Tiering:
         tiering = Tiering(remote, self.catalog, self.writer, self.sealer, self._settings)

@@ -14,12 +14,12 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from transit.config import Settings
-from transit.disk import list_folder
+from transit.disk import list_folder, remove
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
@@ -28,11 +28,11 @@ from transit.format.record import Chunk
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.log.blocks import BlockCache
-from transit.log.commits import CommitChain
+from transit.log.commits import CommitChain, nowhere_else
 from transit.log.files import WalFiles
 from transit.log.keys import KeyIndex
 from transit.log.recover import ScannedFrame, scan
-from transit.log.rows import SealedRows
+from transit.log.rows import SealedRows, holding, missing
 from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
 
@@ -84,12 +84,15 @@ class Catalog:
         store_id: bytes,
         settings: Settings,
         elsewhere: Elsewhere,
+        check_place: Callable[[], None] = nowhere_else,
     ) -> None:
         self.root = root
+        # Raises `StoreMovedError` when what is at the folder's path is not this store any more.
+        self.check_place = check_place
         self.elsewhere = elsewhere
         self.places = Places(root)
         self.store_id = store_id
-        self.commits = CommitChain(root, store_id)
+        self.commits = CommitChain(root, store_id, check_place)
         self.view = View((), ())
         self._cache = BlockCache(settings.cache_bytes_max)
         self.files = WalFiles(self.places, store_id, self._cache)
@@ -150,11 +153,21 @@ class Catalog:
                 missed = 0
                 self.add_wal(found)
 
+    def hold(self, *, shared: bool) -> Wal | None:
+        """As `follow`, of files that from then on only this process writes, or those that share."""
+        self.follow(write=True)
+        for wal in self.view.wals:
+            wal.file.hold(shared=shared)
+        # With what was written before that.
+        return self.follow(write=True)
+
     def _open_next(self, expected: int, numbers: list[int], *, write: bool) -> Wal | None:
         """The WAL from LSN `expected` on, when it is there; None when it was never finished."""
         if numbers[0] != expected:
             raise NotFoundError(f"{self.places.wal}: no WAL from LSN {expected}")
         found = self.files.open(expected, write=write)
+        # Asked after it was opened: what a folder that came in its place holds is not read.
+        self.check_place()
         if found is None and len(numbers) > 1:
             raise CorruptError(
                 self.places.wal_file(expected),
@@ -239,6 +252,9 @@ class Catalog:
 
     def create_wal(self, first_lsn: int) -> Wal:
         """As `Wal.create`; the newest file from then on."""
+        self.check_place()
+        # A file of that name was never finished, or it would have been taken up.
+        remove(self.places.wal_file(first_lsn))
         wal = self.files.create(first_lsn)
         self.add_wal(wal)
         return wal
@@ -432,14 +448,14 @@ class Catalog:
             if stream_id in wal.index:
                 row = wal.row_of(stream_id, offset)
                 if row >= 0:
-                    return _holding(wal.chunk(stream_id, row), offset, wal.path)
+                    return holding(wal.chunk(stream_id, row), offset, wal.path)
         if sealed.seen < len(view.segments):
             self._look(view, stream_id, sealed)
         place = bisect_right(sealed.firsts, offset) - 1
         if place < 0:
-            raise _missing(self.root, stream_id, offset)
+            raise missing(self.root, stream_id, offset)
         chunk = sealed.chunk(place)
-        return chunk if offset - chunk.first < chunk.count else _holding(chunk, offset, self.root)
+        return chunk if offset - chunk.first < chunk.count else holding(chunk, offset, self.root)
 
     def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
         """The chunks that hold a stream's own records from `start` to before `stop`, in order."""
@@ -456,7 +472,7 @@ class Catalog:
             start = chunk.stop
             if start >= stop:
                 return
-        raise _missing(self.root, stream_id, start)
+        raise missing(self.root, stream_id, start)
 
     def _chunks_from(
         self, view: View, stream_id: int, sealed: SealedRows, start: int
@@ -479,17 +495,3 @@ class Catalog:
         with self.changing:
             for segment in view.segments[sealed.seen :]:
                 sealed.add(segment, stream_id)
-
-
-def _holding(chunk: Chunk, offset: int, path: str) -> Chunk:
-    if chunk.first <= offset < chunk.stop:
-        return chunk
-    raise CorruptError(
-        path,
-        expected=f"offset {offset} of stream {chunk.stream}",
-        found=f"offsets {chunk.first} to {chunk.stop - 1}",
-    )
-
-
-def _missing(root: str, stream_id: int, offset: int) -> CorruptError:
-    return CorruptError(root, expected=f"offset {offset} of stream {stream_id}", found="no chunk")

@@ -7,7 +7,7 @@ and nothing ever frees its name. `load` verifies every link, so a head it return
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from transit.disk import list_folder, put_if_absent, read_file
 from transit.errors import ConflictError, CorruptError
@@ -27,10 +27,20 @@ from transit.format.names import Places, commit_name, parse_commit_name
 from transit.proof.tree import CompactRange, leaf_hash
 
 
-class CommitChain:
-    """The commits of one store, in order; `head` is the last, None before the first."""
+def nowhere_else() -> None:
+    """For a folder that is not held: it is taken to be where its path says."""
 
-    def __init__(self, root: str, store_id: bytes) -> None:
+
+class CommitChain:
+    """The commits of one store, in order; `head` is the last, None before the first.
+
+    check_place: raises when the folder is not at its path any more.
+    """
+
+    def __init__(
+        self, root: str, store_id: bytes, check_place: Callable[[], None] = nowhere_else
+    ) -> None:
+        self._check_place = check_place
         self._places = Places(root)
         self._store = store_id.hex()
         self.head: Commit | None = None
@@ -56,6 +66,8 @@ class CommitChain:
             data = read_file(place, COMMIT_BYTES_MAX)
             if data is None:
                 return
+            # Asked after it was read: what a folder that came in its place holds is not ours.
+            self._check_place()
             yield self.follow(data, place)
 
     def follow(self, data: bytes, place: str) -> Commit:
@@ -127,6 +139,7 @@ class CommitChain:
             index=index,
         )
         data = encode_commit(commit)
+        self._check_place()
         if not put_if_absent(self._places.commits, commit_name(commit.number), data):
             return None
         self._take(commit, data)

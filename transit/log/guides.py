@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from transit.disk import list_folder, put_if_absent, read_file
@@ -18,6 +19,7 @@ from transit.format.digest import digest
 from transit.format.names import REMOTE_FILE, Places, parse_index_name
 from transit.format.segment import Footer
 from transit.format.snapshot import SNAPSHOT_BYTES_MAX, Snapshot, decode_snapshot
+from transit.log.commits import nowhere_else
 from transit.log.segments import Guide
 
 _URL_BYTES_MAX: Final = 4096
@@ -68,12 +70,16 @@ class NotHere:
     are out of reach. Without that file a segment that is not here is missing.
     """
 
-    def __init__(self, root: str, store_id: bytes) -> None:
+    def __init__(
+        self, root: str, store_id: bytes, check_place: Callable[[], None] = nowhere_else
+    ) -> None:
         self._root = root
+        self._check_place = check_place
         self._shelf = GuideShelf(root, store_id)
 
     def _gone(self, ref: SegmentRef) -> TransitError:
         path = Places(self._root).segment(ref.digest)
+        self._check_place()
         url = read_marker(self._root)
         if url is None:
             return CorruptError(path, expected=f"{ref.bytes} bytes", found="no file")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from transit.config import Settings
-from transit.disk import remove
 from transit.errors import SyncFailedError
 from transit.log.catalog import Catalog
 from transit.log.syncs import Syncs
@@ -24,7 +23,7 @@ from transit.log.wal import Wal
 class Rotation:
     """The WAL file that is written now, `wal`; an append up to `limit` need not ask for room.
 
-    write_end: writes the end frame.
+    write_end: writes the end frame. shared: whether other processes may write to the file too.
     """
 
     wal: Wal
@@ -35,7 +34,10 @@ class Rotation:
         settings: Settings,
         syncs: Syncs,
         write_end: Callable[[Wal], None],
+        *,
+        shared: bool,
     ) -> None:
+        self._shared = shared
         self._catalog = catalog
         self._seal_bytes = settings.seal_bytes
         self._syncs = syncs
@@ -46,7 +48,8 @@ class Rotation:
         self.on_ended: Callable[[], None] = _nothing
 
     def take(self, wal: Wal) -> Wal:
-        """Write to `wal` from now on."""
+        """Write to `wal` from now on; `LockedError` if another process does that should not."""
+        wal.file.hold(shared=self._shared)
         self.wal = wal
         self.limit = self._seal_bytes - self._seal_bytes // 8
         return wal
@@ -66,8 +69,6 @@ class Rotation:
             # Who wrote its end frame may have died or been interrupted before the sync, or is
             # another process, whose sync may have failed.
             self._syncs.secure(wals[-1])
-        # A file of that name was never finished, or it would have been taken up.
-        remove(catalog.places.wal_file(first_lsn))
         with self._syncs.poisoning(SyncFailedError):
             return self.take(catalog.create_wal(first_lsn))
 

@@ -65,3 +65,19 @@ class SealedRows:
             chunk = segment.chunk(row + place - start)
             self._decoded[place] = ref(chunk)
         return chunk
+
+
+def holding(chunk: Chunk, offset: int, path: str) -> Chunk:
+    """`chunk`, once it proves to hold `offset`; `path` is where it was read."""
+    if chunk.first <= offset < chunk.stop:
+        return chunk
+    raise CorruptError(
+        path,
+        expected=f"offset {offset} of stream {chunk.stream}",
+        found=f"offsets {chunk.first} to {chunk.stop - 1}",
+    )
+
+
+def missing(root: str, stream_id: int, offset: int) -> CorruptError:
+    """The error for a record that is in no file of the store in `root`."""
+    return CorruptError(root, expected=f"offset {offset} of stream {stream_id}", found="no chunk")

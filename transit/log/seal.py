@@ -87,11 +87,20 @@ class Sealer:
                 # Whatever the disk says the next time, it may have dropped what it could not write.
                 raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
             try:
-                self._seal_in_turn()
+                self._seal_in_place()
                 self.error = None
             except TransitError as error:
                 self.error = error
                 raise
+
+    def _seal_in_place(self) -> None:
+        self._catalog.check_place()
+        try:
+            self._seal_in_turn()
+        except TransitError:
+            # Where the folder went away meanwhile, that is what is wrong.
+            self._catalog.check_place()
+            raise
 
     def _seal_in_turn(self) -> None:
         if self._turns is None:
@@ -120,9 +129,11 @@ class Sealer:
 
     def drop_covered(self) -> None:
         """Remove the WAL files whose records commits cover, a killed sealer's too."""
+        self._catalog.check_place()
         for name in list_folder(self._catalog.places.wal):
             first_lsn = parse_wal_name(name)
             if first_lsn is not None and first_lsn < self._catalog.commits.next_lsn:
+                self._catalog.check_place()
                 remove(self._catalog.places.wal_file(first_lsn))
 
     def fail(self, error: BaseException) -> None:
@@ -135,6 +146,7 @@ class Sealer:
 
     def _seal(self, wal: Wal) -> None:
         folder = self._catalog.places.segments
+        self._catalog.check_place()
         ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
         self._commit(ref)
 

@@ -66,6 +66,7 @@ class Snapshots:
     def put(self, data: bytes) -> IndexRef:
         """Keep a snapshot in the folder."""
         name = digest(data)
+        self._catalog.check_place()
         make_folder(self._catalog.places.index)
         put_if_absent(self._catalog.places.index, index_name(name), data)
         return IndexRef(digest=name.hex(), bytes=len(data))

@@ -18,7 +18,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from transit.errors import OutcomeUnknownError, SyncFailedError, TransitError
+from transit.errors import (
+    OutcomeUnknownError,
+    PoisonedError,
+    StoreMovedError,
+    SyncFailedError,
+    TransitError,
+)
 from transit.format.frame import WAL_HEADER
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
@@ -36,22 +42,22 @@ InDoubt = tuple[tuple[str, int, int], ...]
 class Syncs:
     """Makes the WAL files of a writer durable; a sync that fails poisons it.
 
-    lock: the writer's. allocates: whether space may be reserved beyond the tail. poison: told why
-    nothing more may be written. check: raises what forbids a sync.
+    lock: the writer's. allocates: whether space may be reserved beyond the tail. give_up: told what
+    every later call is to raise. check: raises what forbids a sync.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         lock: threading.RLock,
-        poison: Callable[[str], None],
+        give_up: Callable[[TransitError], None],
         check: Callable[[], None],
         *,
         allocates: bool,
     ) -> None:
         self._catalog = catalog
         self._lock = lock
-        self._poison = poison
+        self._give_up = give_up
         self._allocates = allocates
         self._group = GroupSync(self.now, check)
         self._single = SingleSync()
@@ -64,6 +70,7 @@ class Syncs:
         """Make everything before the tail of this moment durable, whoever else asks for it."""
         if wal.durable >= wal.tail:
             return
+        self._check_place()
         try:
             if self._allocates and wal.wants_space:
                 with self._lock:
@@ -76,6 +83,17 @@ class Syncs:
                 unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
                 self._poison(f"a sync failed: {unknown}")
             raise unknown from error
+
+    def _check_place(self) -> None:
+        """Give up when the folder is not at its path any more: what is there may be another's."""
+        try:
+            self._catalog.check_place()
+        except StoreMovedError as error:
+            self._give_up(error)
+            raise
+
+    def _poison(self, reason: str) -> None:
+        self._give_up(PoisonedError(f"{self._catalog.root}: {reason}; open the store again"))
 
     def settle(self, wal: Wal) -> None:
         """Sync a file whose tail was judged."""

@@ -75,14 +75,16 @@ class Writer:
             if turns is None
             else SharedTurn(turns, settings.lock_timeout_s, self.check, self.catch_up)
         )
-        self.rotation = Rotation(catalog, settings, self._syncs, self._write_end)
+        self.rotation = Rotation(
+            catalog, settings, self._syncs, self._write_end, shared=self._shared
+        )
 
     def _take_locks(self, turn: SharedTurn | None) -> None:
         # The turn is both, taken in this order by `with`, which no interrupt parts from its end.
         self.lock = threading.RLock()
         self.turn: AbstractContextManager[object] = turn or self.lock
         self._syncs = Syncs(
-            self._catalog, self.lock, self._poison, self.check, allocates=not self._shared
+            self._catalog, self.lock, self._give_up, self.check, allocates=not self._shared
         )
 
     # The turn
@@ -125,7 +127,7 @@ class Writer:
         A store shared by processes is recovered by one at a time: the caller holds the turn.
         """
         with self.lock:
-            wal = self._catalog.follow(write=True)
+            wal = self._catalog.hold(shared=self._shared)
             # What a killed process left in the page cache is read as history: make it durable.
             for older in self._catalog.view.wals:
                 secure(older)
@@ -360,8 +362,10 @@ class Writer:
         self._poison(f"an unexpected error: {say(error)}")
 
     def _poison(self, reason: str) -> None:
-        message = f"{self._catalog.root}: {reason}; open the store again"
-        self.refuse(lambda: PoisonedError(message))
+        self._give_up(PoisonedError(f"{self._catalog.root}: {reason}; open the store again"))
+
+    def _give_up(self, error: TransitError) -> None:
+        self.refuse(lambda: type(error)(*error.args))
         with self.lock:
             # What was accepted and not framed is lost: it must not seem to be there.
             for state in self._waiting:

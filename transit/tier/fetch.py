@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from transit.config import KIB, MIB
@@ -22,6 +22,7 @@ from transit.errors import CorruptError, FormatError, NotFoundError, TransitErro
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.segment import TAIL, Block, Footer, decode_footer
+from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf
 from transit.log.segments import Guide, footer_bytes
 from transit.tier.remote import TRIES, Remote, segment_key
@@ -39,11 +40,17 @@ class Fetcher:
     cache: a folder for fetched blocks, None for none. Safe for threads.
     """
 
-    def __init__(self, remote: Remote, shelf: GuideShelf, cache: str | None) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        shelf: GuideShelf,
+        cache: str | None,
+        check_place: Callable[[], None] = nowhere_else,
+    ) -> None:
         self._remote = remote
         self.shelf = shelf
         limit = remote.settings.disk_cache_bytes_max
-        self._cache = DiskCache(cache, limit) if cache and limit else None
+        self._cache = DiskCache(cache, limit, check_place) if cache and limit else None
         # Blocks read ahead and not asked for yet, by digest.
         self._ahead: OrderedDict[bytes, bytes] = OrderedDict()
         self._ahead_bytes = 0
@@ -200,8 +207,11 @@ class DiskCache:
     share the folder each keep it within bounds by what they see of it.
     """
 
-    def __init__(self, folder: str, bytes_max: int) -> None:
+    def __init__(
+        self, folder: str, bytes_max: int, check_place: Callable[[], None] = nowhere_else
+    ) -> None:
         self._folder = folder
+        self._check_place = check_place
         self._bytes_max = bytes_max
         self._sizes: OrderedDict[str, int] | None = None
         self._bytes = 0
@@ -236,6 +246,7 @@ class DiskCache:
                 sizes = self._known()
                 if name in sizes:
                     return
+                self._check_place()
                 make_folder(self._folder)
                 while sizes and self._bytes + len(data) > self._bytes_max:
                     oldest, size = sizes.popitem(last=False)
@@ -253,6 +264,7 @@ class DiskCache:
             size = self._known().pop(name, 0)
             self._bytes -= size
             try:
+                self._check_place()
                 remove(os.path.join(self._folder, name))
             except TransitError:
                 return

@@ -122,7 +122,11 @@ class Publisher:
         )
 
     def check(self) -> None:
-        """Raise `FencedError` when another writer went on in the remote."""
+        """Raise `FencedError` when another writer went on in the remote.
+
+        `StoreMovedError` when the folder is not at its path any more.
+        """
+        self._catalog.check_place()
         if self.fenced is not None:
             error = self.fenced
             raise FencedError(str(error), store=error.store, number=error.number, epoch=error.epoch)
@@ -180,6 +184,8 @@ class Publisher:
 
     def _start(self, pool: ThreadPoolExecutor, number: int, meter: Meter) -> _Pending:
         data, commit = self._ours(number)
+        # Asked after it was read: what a folder that came in its place holds is not ours.
+        self._catalog.check_place()
         items = self._items(commit)
         size = sum(item.bytes for item in items)
         meter.expect(len(items), size)
@@ -202,6 +208,7 @@ class Publisher:
     def _finish(self, pending: _Pending) -> None:
         for upload in pending.uploads:
             upload.result()
+        self._catalog.check_place()
         found = self.remote.create_commit(pending.number, pending.data)
         if found is not None:
             winner = decode_commit(found, f"{self.remote.url}, commit {pending.number}")

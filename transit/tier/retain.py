@@ -41,6 +41,7 @@ def evict(
     bytes_max: until the local segments take no more than this. older_than_s: those whose records
     are all older, seconds. Raises before anything is dropped when the remote lacks one of them.
     """
+    catalog.check_place()
     local = [segment for segment in catalog.view.segments if file_size(segment.path) is not None]
     chosen = _choose(local, published, bytes_max, older_than_s)
 
@@ -73,9 +74,11 @@ def _drop(catalog: Catalog, url: str, chosen: list[Segment]) -> None:
         segment.load()
         if not noted:
             with contextlib.suppress(StorageFullError):
+                catalog.check_place()
                 put_marker(catalog.root, url)
                 snapshots.put(guides)
                 noted = True
+        catalog.check_place()
         remove(segment.path)
     if not noted:
         put_marker(catalog.root, url)
