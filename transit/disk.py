@@ -309,6 +309,43 @@ def is_folder(path: str) -> bool:
     return False
 
 
+def is_same_file(path: str, other: str) -> bool:
+    """Whether both paths lead to one file, through links or mounts; False when one is missing."""
+    with translated(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(os.stat(path), os.stat(other))
+    return False
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether `path` leads to `folder` or to a place below it; neither has to be there yet."""
+    with translated(path):
+        return _trail(folder)[0] in _trail(path)
+
+
+def _trail(path: str) -> list[tuple[int, int, str]]:
+    """What tells a folder and each of those above it from all others, the innermost first.
+
+    Device and inode of what is there, and the rest of the path for what is not there yet.
+    """
+    path = os.path.realpath(path)
+    trail: list[tuple[int, int, str]] = []
+    missing: list[str] = []
+    while True:
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+        else:
+            base = (found.st_dev, found.st_ino)
+            trail += [(*base, os.path.relpath(each, path)) for each in missing]
+            trail.append((*base, ""))
+            missing.clear()
+        above = os.path.dirname(path)
+        if above == path:
+            return trail
+        path = above
+
+
 def remove(path: str) -> None:
     """Remove file `path`, if it is there."""
     with translated(path), contextlib.suppress(FileNotFoundError):

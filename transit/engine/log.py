@@ -37,6 +37,7 @@ from transit.log.recover import Cut
 from transit.opened import Opened
 from transit.replay import Position
 from transit.store.addresses import is_url
+from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
 from transit.verify import Report, verify_store
@@ -112,6 +113,8 @@ def open(
     attached = attach(remote, storage_options, chosen)
     try:
         root = attached.store.url if is_url(path) else folder_of(path)
+        if not is_url(path):
+            check_apart(root, attached.store)
         return Log(Handle(root, checked_mode, level.durability, chosen, attached))
     except BaseException:
         attached.release()

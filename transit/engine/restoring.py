@@ -27,6 +27,7 @@ from transit.format.names import (
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.opening import folder_of, make_folders, tidy_up
 from transit.locks import Lock
+from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.tier.restore import Restorer, needed_segments
@@ -75,6 +76,7 @@ def restore(
     names = _check(streams, at)
     store, release = attach(remote, storage_options, chosen)
     try:
+        check_apart(root, store)
         with _Target(root) as target:
             source = Remote(store, chosen)
             store_id = source.existing_store_id()

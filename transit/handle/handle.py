@@ -262,6 +262,8 @@ class Handle:
                 self._writing.close()
         finally:
             self.catalog.files.close()
+            if self._reading is not None:
+                self._reading.let_go()
             if self._release is not None:
                 self._release()
             if self._bell is not None:
@@ -278,6 +280,8 @@ class Handle:
         self._closing = threading.Lock()
         self._finalizer.detach()
         self.catalog.files.close()
+        if self._reading is not None:
+            self._reading.let_go()
         if self._writing is not None:
             self._writing.abandon(message)
 

@@ -38,19 +38,25 @@ class Reading:
         self._compared = not self._has_folder
         # A reader holds no lock. It knows its folder by the folder itself.
         self._place = Mark(root) if self._has_folder and is_folder(root) else None
-        if self._has_folder:
-            check_not_rebasing(root)
-        if store is None:
-            store_id = existing_store_id(root)
-            missing = NotHere(root, store_id, self.check_place)
-            self.catalog = Catalog(root, store_id, settings, missing, self.check_place)
-        else:
-            self._open_remote(store)
         try:
-            self._begin()
+            self.catalog = self._open(store)
+            try:
+                self._begin()
+            except BaseException:
+                self.catalog.files.close()
+                raise
         except BaseException:
-            self.catalog.files.close()
+            self.let_go()
             raise
+
+    def _open(self, store: ObjectStore | None) -> Catalog:
+        if self._has_folder:
+            check_not_rebasing(self._root)
+        if store is not None:
+            return self._open_remote(store)
+        store_id = existing_store_id(self._root)
+        missing = NotHere(self._root, store_id, self.check_place)
+        return Catalog(self._root, store_id, self._settings, missing, self.check_place)
 
     def _begin(self) -> None:
         if self._has_folder:
@@ -61,7 +67,7 @@ class Reading:
         elif self._follower is not None:
             self._follower.start()
 
-    def _open_remote(self, store: ObjectStore) -> None:
+    def _open_remote(self, store: ObjectStore) -> Catalog:
         remote = self._remote = Remote(store, self._settings)
         cache = None
         found = existing_store_id(self._root) if self._has_folder else b""
@@ -74,13 +80,19 @@ class Reading:
             cache = Places(self._root).cache
         shelf = GuideShelf(self._root, store_id)
         fetcher = Fetcher(remote, shelf, cache, self.check_place)
-        self.catalog = Catalog(self._root, store_id, self._settings, fetcher, self.check_place)
-        self._follower = Follower(remote, self.catalog, shelf)
+        catalog = Catalog(self._root, store_id, self._settings, fetcher, self.check_place)
+        self._follower = Follower(remote, catalog, shelf)
+        return catalog
 
     def check_place(self) -> None:
         """`StoreMovedError` when the folder that was opened is not at its path any more."""
         if self._place is not None:
             self._place.check()
+
+    def let_go(self) -> None:
+        """Know the folder no more; a reader has nothing else to give up."""
+        if self._place is not None:
+            self._place.close()
 
     def follow(self) -> None:
         """Read on in the folder; `CorruptError` for damage, which stays as it is."""

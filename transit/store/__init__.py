@@ -15,7 +15,14 @@ loops       clients' coroutines, with a deadline
 """
 
 from transit.store.addresses import address_folder
-from transit.store.objects import ObjectStore, Traffic, check_key
+from transit.store.objects import ObjectStore, Traffic, check_key, folder_of_store
 from transit.store.opening import open_store
 
-__all__ = ["ObjectStore", "Traffic", "address_folder", "check_key", "open_store"]
+__all__ = [
+    "ObjectStore",
+    "Traffic",
+    "address_folder",
+    "check_key",
+    "folder_of_store",
+    "open_store",
+]

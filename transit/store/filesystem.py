@@ -28,6 +28,8 @@ from transit.store.objects import (
 )
 
 T = TypeVar("T")
+# File systems that are made of another one: caches, folders of one, what makes them asynchronous.
+_WRAPPERS_MAX: Final = 8
 
 # All memory:// stores of a process share their objects, so they share the lock too.
 _MEMORY: Final = threading.Lock()
@@ -55,6 +57,22 @@ class FilesystemStore(Opened):
     def url(self) -> str:
         """The address given, without credentials."""
         return self._url
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of this machine that the objects are in; None when they are elsewhere."""
+        filesystem, path = self._filesystem, self._root
+        for _ in range(_WRAPPERS_MAX):
+            if getattr(filesystem, "local_file", False) is True:
+                return str(filesystem._strip_protocol(path))
+            within = getattr(filesystem, "path", None)
+            if isinstance(within, str):
+                path = os.path.join(within, path.lstrip("/"))
+            inner = getattr(filesystem, "fs", None) or getattr(filesystem, "sync_fs", None)
+            if inner is None:
+                break
+            filesystem = inner
+        return path if getattr(filesystem, "type_name", "") == "local" else None
 
     @property
     def refuses_damage(self) -> bool:

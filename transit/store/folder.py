@@ -45,6 +45,11 @@ class FolderStore(Opened):
         return Path(self._path).as_uri()
 
     @property
+    def folder(self) -> str:
+        """The folder, for who has to know whether two stores are in one place."""
+        return self._path
+
+    @property
     def refuses_damage(self) -> bool:
         """True: there is no way on which bytes are damaged and not noticed by the kernel."""
         return True

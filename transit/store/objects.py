@@ -140,6 +140,15 @@ class ObjectStore(Protocol):
         """Give connections back; further calls raise `ClosedError`, closing again does nothing."""
 
 
+def folder_of_store(store: ObjectStore) -> str | None:
+    """The folder of this machine that a store's objects are in; None when they are elsewhere.
+
+    A store tells it by an attribute `folder`. One without that is taken to be elsewhere.
+    """
+    folder = getattr(store, "folder", None)
+    return folder if isinstance(folder, str) else None
+
+
 def check_key(key: str) -> str:
     """`key`, if it can name an object; `InvalidInputError` otherwise."""
     parts = key.split("/")

@@ -6,6 +6,7 @@ remote       the objects of one store in a remote, and finding its head
 probe        whether a remote really excludes the second of two writers
 publish      segments, then commits, to the remote
 fetch        segments read from the remote, block by block, through a cache
+apart        whether a store and its remote are two places
 bucket       the view of a store that is only in a remote
 adopt        commits that others published, taken up by the one writer
 restore      a store's folder from the remote alone

@@ -23,6 +23,7 @@ from transit.errors import CorruptError, FencedError, TransitError
 from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
 from transit.log.catalog import Catalog
+from transit.tier.apart import check_apart
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
 
@@ -141,6 +142,8 @@ class Publisher:
         """
         with self._lock:
             self.check()
+            # Once more: a link or a mount may have brought the two together.
+            check_apart(self._catalog.root, self.remote.store)
             if self.published < self._chain.count:
                 self._publish(Meter("publish", report))
             self._hint(HINT_COMMITS)

@@ -8,16 +8,19 @@ as soon as the first files that went have left room for it.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 
 import msgspec
 
-from transit.disk import file_size, remove
-from transit.errors import CorruptError, StorageFullError
+from transit.disk import file_size, is_same_file, remove
+from transit.errors import CorruptError, StorageFullError, UnsuitableRemoteError
 from transit.log.catalog import Catalog
 from transit.log.guides import put_marker, read_marker
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
+from transit.store import folder_of_store
+from transit.tier.apart import check_not_served
 from transit.tier.bucket import at_once
 from transit.tier.remote import Remote, segment_key
 
@@ -42,6 +45,8 @@ def evict(
     are all older, seconds. Raises before anything is dropped when the remote lacks one of them.
     """
     catalog.check_place()
+    if catalog.view.wals:
+        check_not_served(catalog.root, remote.store, catalog.view.wals[-1].first_lsn)
     local = [segment for segment in catalog.view.segments if file_size(segment.path) is not None]
     chosen = _choose(local, published, bytes_max, older_than_s)
 
@@ -57,14 +62,24 @@ def evict(
 
     at_once(check, chosen, remote.settings.transfers_max)
     if chosen:
-        _drop(catalog, remote.url, chosen)
+        _drop(catalog, remote, chosen)
     elif len(local) < len(catalog.view.segments) and read_marker(catalog.root) is None:
         # The last time there was no room for the note, even at the end.
         put_marker(catalog.root, remote.url)
     return Evicted(len(chosen), sum(segment.ref.bytes for segment in chosen))
 
 
-def _drop(catalog: Catalog, url: str, chosen: list[Segment]) -> None:
+def _check_other_copy(segment: Segment, remote: Remote) -> None:
+    """Last of all, and by the file itself: what is dropped is not what is left."""
+    folder = folder_of_store(remote.store)
+    key = segment_key(segment.ref.digest)
+    if folder is not None and is_same_file(segment.path, os.path.join(folder, key)):
+        raise UnsuitableRemoteError(
+            f"{remote.place(key)}: is the very file that would be dropped, {segment.path}"
+        )
+
+
+def _drop(catalog: Catalog, remote: Remote, chosen: list[Segment]) -> None:
     """Remove the segments' files, once it is noted where they are and what leads through them."""
     snapshots = Snapshots(catalog)
     # What leads through the segments stays here, so that only blocks need the remote.
@@ -75,13 +90,14 @@ def _drop(catalog: Catalog, url: str, chosen: list[Segment]) -> None:
         if not noted:
             with contextlib.suppress(StorageFullError):
                 catalog.check_place()
-                put_marker(catalog.root, url)
+                put_marker(catalog.root, remote.url)
                 snapshots.put(guides)
                 noted = True
         catalog.check_place()
+        _check_other_copy(segment, remote)
         remove(segment.path)
     if not noted:
-        put_marker(catalog.root, url)
+        put_marker(catalog.root, remote.url)
         with contextlib.suppress(StorageFullError):
             # A store is whole without it: whoever needs it then asks the remote.
             snapshots.put(guides)
