@@ -202,7 +202,7 @@ def test_each_stream_that_a_restore_needs_is_looked_at_once() -> None:
         records[n] = merge(f"m{n}", [(1, 0), (n - 1, 0)], plan)
     records[40] = branch("b", 39, 5)
     catalog = _Lookup(records)
-    assert needed_segments(catalog, ["b"]) == []
+    assert needed_segments(catalog, ["b"], "memory://") == []
     assert catalog.asked <= len(records)
 
 

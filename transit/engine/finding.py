@@ -35,7 +35,7 @@ def find_state(handle: Handle, name: object) -> StreamState:
     catalog = handle.catalog
     stream_id = catalog.find(found_name(name, lambda text: catalog.find(text) is not None))
     if stream_id is None:
-        raise NotFoundError(f"there is no stream {name!r}")
+        raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
     return catalog.state(stream_id)
 
 

@@ -26,7 +26,7 @@ from transit.engine.merging import (
 )
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError, TransitError
+from transit.errors import InvalidInputError, RetentionGapError, TransitError
 from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable, known_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
@@ -46,11 +46,14 @@ from transit.verify import Report, verify_store
 class Status(msgspec.Struct, frozen=True):
     """What an open store holds. Sizes in bytes.
 
-    streams: the user's. records: of all streams, the store's own too. unsynced_bytes: of the WAL.
+    streams: the user's; None where records that say so are only in a remote that is not attached.
+    records: of all streams, the store's own too. unsynced_bytes: of the WAL.
     commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
     head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
     seal_error: why sealing does not go on, "" while it does.
-    remote: address of the remote, "" without one. published: commits that are there.
+    remote: address of the remote, "" without one. published: commits that are there; None without
+    a remote: nobody was asked. remote_noted: the address in the file REMOTE, in which segments are
+    that are not in the folder, "" without that file.
     remote_error: why publishing did not go on the last time, "" when it did.
     """
 
@@ -58,7 +61,7 @@ class Status(msgspec.Struct, frozen=True):
     store_id: str
     mode: Mode
     durability: Durability
-    streams: int
+    streams: int | None
     records: int
     commits: int
     head: str
@@ -70,8 +73,9 @@ class Status(msgspec.Struct, frozen=True):
     unsynced_bytes: int
     seal_error: str
     remote: str
-    published: int
+    published: int | None
     remote_error: str
+    remote_noted: str
 
 
 def open(
@@ -417,7 +421,7 @@ class Log(Opened):
         return report
 
     def status(self) -> Status:
-        """What the store holds now."""
+        """What the store holds now; of a remote, what is known without asking it."""
         handle = self._handle
         handle.refresh()
         catalog = handle.catalog
@@ -442,13 +446,17 @@ class Log(Opened):
             remote=handle.remote_url,
             published=handle.published,
             remote_error=handle.remote_error,
+            remote_noted=handle.remote_noted,
         )
 
-    def _count_streams(self) -> int:
+    def _count_streams(self) -> int | None:
         seen, count = self._counted
-        for stream_id, record in lineage_records(self._handle, seen):
-            seen = stream_id + 1
-            count += not record.name.startswith("$")
+        try:
+            for stream_id, record in lineage_records(self._handle, seen):
+                seen = stream_id + 1
+                count += not record.name.startswith("$")
+        except RetentionGapError:
+            return None
         self._counted = (seen, count)
         return count
 

@@ -101,7 +101,7 @@ def _fill(
     wanted = refs
     if lazy or names is not None:
         catalog = restorer.catalog()
-        wanted = needed_segments(catalog, names) if names is not None else []
+        wanted = needed_segments(catalog, names, restorer.url) if names is not None else []
     size = restorer.fetch_segments(wanted)
     chain = restorer.chain
     return Restored(

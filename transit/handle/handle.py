@@ -30,9 +30,11 @@ from transit.handle.waiting import Bell, BellWaiter, FolderWaiter, Waiter
 from transit.handle.write_side import Writing
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
+from transit.log.guides import read_marker
 from transit.log.recover import Cut
 from transit.log.seal import Sealer
 from transit.log.writer import Writer
+from transit.store.addresses import is_url
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -122,7 +124,9 @@ class Handle:
         """The remote side; `InvalidInputError` for a store opened without a remote."""
         tiering = self.writing.tiering
         if tiering is None:
-            raise InvalidInputError(f"{self.root}: opened without remote=")
+            noted = self.remote_noted
+            hint = f"; segments of it are in {noted}" if noted else ""
+            raise InvalidInputError(f"{self.root}: opened without remote={hint}")
         return tiering
 
     @property
@@ -133,11 +137,16 @@ class Handle:
         return self._reading.remote_url if self._reading is not None else ""
 
     @property
-    def published(self) -> int:
-        """Count of commits known to be in the remote."""
+    def published(self) -> int | None:
+        """Count of commits known to be in the remote; None without one."""
         if self._writing is not None and self._writing.tiering is not None:
             return self._writing.tiering.publisher.published
-        return self._reading.published if self._reading is not None else 0
+        return self._reading.published if self._reading is not None else None
+
+    @property
+    def remote_noted(self) -> str:
+        """The remote that the folder's note names, where segments are that are not here."""
+        return "" if is_url(self.root) else read_marker(self.root) or ""
 
     def is_published(self, number: int | None) -> bool | None:
         """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""

@@ -27,9 +27,12 @@ from transit.errors import InvalidInputError, NotFoundError, StoreMovedError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
 from transit.format.names import (
     APPEND_LOCK_FILE,
+    CACHE_DIR,
     COMMIT_DIR,
     FORMAT_FILE,
+    INDEX_DIR,
     LOCK_FILE,
+    REMOTE_FILE,
     SEAL_LOCK_FILE,
     SEGMENT_DIR,
     WAL_DIR,
@@ -42,6 +45,10 @@ from transit.store import address_folder
 _OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
 # Folders that were put in the place of one another while they were opened, before we give up.
 _TRIES: Final = 20
+# And what an interrupted restore may.
+_RESTORED: Final = {
+    LOCK_FILE, COMMIT_DIR, SEGMENT_DIR, WAL_DIR, INDEX_DIR, CACHE_DIR, REMOTE_FILE,
+}  # fmt: skip
 
 
 class Locks:
@@ -126,9 +133,21 @@ def read_store_id(root: str) -> bytes | None:
     strangers = [name for name in list_folder(root) if name not in _OURS and not _is_left(name)]
     for folder in Places(root).needed:
         strangers += [name for name in list_folder(folder) if not _is_left(name)]
+    if strangers and _is_cut_restore(root):
+        raise InvalidInputError(
+            f"{root}: a restore was cut short here; run it again with the same remote and path, and"
+            " it goes on where it stopped"
+        )
     if strangers:
         raise InvalidInputError(f"{root}: not a store: no FORMAT file, but {strangers[0]!r}")
     return None
+
+
+def _is_cut_restore(root: str) -> bool:
+    """Whether a folder without FORMAT has what a restore makes before it, and nothing else."""
+    names = {name for name in list_folder(root) if not _is_left(name)}
+    places = Places(root)
+    return LOCK_FILE in names and names <= _RESTORED and not list_folder(places.wal)
 
 
 def existing_store_id(root: str) -> bytes:

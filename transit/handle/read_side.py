@@ -140,9 +140,12 @@ class Reading:
         return self._store.url if self._store is not None else ""
 
     @property
-    def published(self) -> int:
-        """Count of commits taken from the remote, or known from the folder, so far."""
-        return self.catalog.commits.count if self._follower is not None else 0
+    def published(self) -> int | None:
+        """Count of commits taken from the remote, or known from the folder, so far.
+
+        None without a remote.
+        """
+        return self.catalog.commits.count if self._follower is not None else None
 
     def is_published(self, number: int | None) -> bool | None:
         """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""

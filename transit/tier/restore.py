@@ -62,6 +62,11 @@ class Restorer:
         self._refs: list[SegmentRef] = []
         self.chain = CommitChain(root, store_id)
 
+    @property
+    def url(self) -> str:
+        """The remote's address."""
+        return self._remote.url
+
     # Commits
 
     def fetch_commits(self, at: int | str | None) -> list[SegmentRef]:
@@ -227,7 +232,7 @@ def _digest_of(path: str, size: int) -> str:
     return digester.digest().hex()
 
 
-def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
+def needed_segments(catalog: Catalog, names: Sequence[str], url: str) -> list[SegmentRef]:
     """The segments that hold the history of these streams, and the lineage it hangs on.
 
     A name that ends in `/` and begins with `$` stands for all streams of a layer. `NotFoundError`
@@ -239,7 +244,7 @@ def needed_segments(catalog: Catalog, names: Sequence[str]) -> list[SegmentRef]:
         if name[1:-1] not in layers:
             found = catalog.find(name)
             if found is None:
-                raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
+                raise NotFoundError(f"{url}: there is no stream {name!r}")
             wanted.append(found)
     needed: dict[int, int] = {LINEAGE_ID: 0}
     for stream in wanted:
