@@ -19,6 +19,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -297,6 +298,19 @@ def file_size(path: str) -> int | None:
     with translated(path), contextlib.suppress(FileNotFoundError):
         return os.stat(path).st_size
     return None
+
+
+def leads_to_folder(path: str) -> bool:
+    """Whether `path` leads to a folder, through links too; False for what is not there."""
+    return os.path.isdir(path)
+
+
+def check_regular(path: str) -> None:
+    """`NotFoundError` when nothing is at `path`, `InvalidInputError` when it is no regular file."""
+    with translated(path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise InvalidInputError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}")
 
 
 def is_folder(path: str) -> bool:

@@ -41,8 +41,6 @@ AI_LIBRARIES = {
 }  # fmt: skip
 # Where each thing may be done. What is for tests, and the rigs, may do anything.
 FILES_IN = {"descriptors", "disk", "locks", "watches", "cli"}
-# They look at what a path leads to, and do nothing to it.
-LOOKING = {"transit.store.folder", "transit.inspection.inspect"}
 OBJECTS_IN = {"store"}
 SOCKETS_IN = {"server", "client", "adapters"}
 ENVIRONMENT_IN = {"cli"}
@@ -78,8 +76,7 @@ def files_elsewhere(module: Module) -> Iterator[str]:
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
-        looks = module.name in LOOKING and name in ("os.stat", "os.path.isdir")
-        if (name in FILE_CALLS and not looks) or name.rpartition(".")[2] in PATH_METHODS:
+        if name in FILE_CALLS or name.rpartition(".")[2] in PATH_METHODS:
             yield f"{module.at(node)}: {name}()"
 
 

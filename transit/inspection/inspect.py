@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from transit.disk import File, translated
+from transit.disk import File, check_regular
 from transit.errors import InvalidInputError
 from transit.format.digest import Digester
 from transit.format.names import (
@@ -67,11 +66,8 @@ def _checked(path: str | os.PathLike[str]) -> str:
         raise InvalidInputError(f"path must be str or PathLike, not {path!r}") from None
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidInputError(f"path must be text that names a file, not {text!r}")
-    with translated(text):
-        mode = os.stat(text).st_mode
-    if not stat.S_ISREG(mode):
-        # Opening a pipe would wait for whoever writes to it.
-        raise InvalidInputError(f"{text}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}")
+    # Opening a pipe would wait for a writer.
+    check_regular(text)
     return text
 
 

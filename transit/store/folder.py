@@ -61,7 +61,7 @@ class FolderStore(Opened):
         """See `ObjectStore.get`."""
         path = self._file(key)
         self.traffic.sent("get")
-        if os.path.isdir(path):
+        if disk.leads_to_folder(path):
             return None
         data = disk.read_file(path, bytes_max)
         if data is None:
@@ -76,7 +76,7 @@ class FolderStore(Opened):
         check_range(position, size)
         path = self._file(key)
         self.traffic.sent("get")
-        if os.path.isdir(path):
+        if disk.leads_to_folder(path):
             raise NotFoundError(f"{self.url}/{key}: no such object")
         with disk.File.open(path) as file:
             data = file.read_at(position, size)
@@ -87,7 +87,7 @@ class FolderStore(Opened):
         """See `ObjectStore.size`."""
         path = self._file(key)
         self.traffic.sent("size")
-        return None if os.path.isdir(path) else disk.file_size(path)
+        return None if disk.leads_to_folder(path) else disk.file_size(path)
 
     def put(self, key: str, data: bytes) -> None:
         """See `ObjectStore.put`."""
@@ -124,7 +124,7 @@ class FolderStore(Opened):
     def _walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         folder = os.path.join(self._path, prefix)
         names = disk.list_folder(folder)
-        folders = {name + "/" for name in names if os.path.isdir(os.path.join(folder, name))}
+        folders = {name + "/" for name in names if disk.leads_to_folder(os.path.join(folder, name))}
         for name in sorted([name for name in names if name + "/" not in folders] + [*folders]):
             if name in folders:
                 yield from self._walk(prefix + name)
@@ -144,7 +144,7 @@ class FolderStore(Opened):
     def _place(self, key: str) -> tuple[str, str]:
         """Folder and name of the file for `key`; the folder is made."""
         path = self._file(key)
-        if os.path.isdir(path):
+        if disk.leads_to_folder(path):
             raise StoreUnavailableError(f"{self.url}/{key}: is a folder")
         folder, name = os.path.split(path)
         if folder not in self._made:
