@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from transit.arrow import check_columns, record_batch
 from transit.format.record import NO_HEADERS, Chunk, Columns, encode_chunk, measure
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState
@@ -148,34 +149,16 @@ class Batch:
             repeat(self.source),
         )
 
-    def to_arrow(self) -> pyarrow.RecordBatch:
+    def to_arrow(self, columns: Sequence[str] | None = None) -> pyarrow.RecordBatch:
         """An Arrow record batch over the same payload bytes; needs pyarrow.
 
-        Columns: offset int64, timestamp (ns, UTC), payload large_binary, headers map, origin_stream
+        columns: which, in this order; None: all. `InvalidInputError` for one there is not.
+        offset int64, timestamp (ns, UTC), payload large_binary, headers map, origin_stream
         dictionary, origin_offset int64.
         """
-        # Loaded here because pyarrow is an extra and slow to load.
-        import pyarrow as pa
-
-        count = len(self)
-        ends = pa.array([0, *self.ends], pa.int64()).buffers()[1]
-        payload = pa.Array.from_buffers(
-            pa.large_binary(), count, [None, ends, pa.py_buffer(self.data)]
-        )
-        headers = [list(entry.items()) for entry in self.headers]
-        stream = pa.DictionaryArray.from_arrays(
-            pa.array([0] * count, pa.int32()), pa.array([self.source.stream])
-        )
-        return pa.record_batch(
-            {
-                "offset": pa.array(self.offsets, pa.int64()),
-                "timestamp": pa.array(self.timestamps, pa.timestamp("ns", tz="UTC")),
-                "payload": payload,
-                "headers": pa.array(headers, pa.map_(pa.string(), pa.string())),
-                "origin_stream": stream,
-                "origin_offset": pa.array(self.origins, pa.int64()),
-            }
-        )
+        places = range(self._start, self._stop)
+        wanted = check_columns(columns)
+        return record_batch(self._chunk, places, self.offsets[0], self.source.stream, wanted)
 
 
 def _batch_again(data: bytes, first: int, source: Source) -> Batch:

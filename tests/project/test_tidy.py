@@ -36,6 +36,7 @@ LEVELS: list[set[str]] = [
     {"store"},
     {"log"},
     {"tier"},
+    {"arrow"},
     {"replay"},
     {"verify"},
     {"auditor"},
