@@ -54,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compression: "zstd" or "none"; a block that does not shrink is always stored as it is.
     compression_level: zstd level, 1 to 19.
     cache_bytes_max: decoded blocks kept in memory for reads, bytes.
+    open_timeout_s: how long opening waits for another process that has the store open, seconds;
+        this process's own handles are not waited for. In mode "shared" it is the longer of this and
+        `lock_timeout_s`.
     lock_timeout_s: how long a shared writer waits for the others, seconds.
     publish_interval_s: seconds after which unpublished records are published in the background;
         None: never by age.
@@ -76,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compression: Compression = "zstd"
     compression_level: int = 3
     cache_bytes_max: int = 64 * MIB
+    open_timeout_s: float = 1.0
     lock_timeout_s: float = 10.0
     publish_interval_s: float | None = None
     publish_bytes: int | None = None
@@ -114,6 +118,7 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
     ("block_bytes", 4 * KIB, 4 * MIB),
     ("compression_level", 1, 19),
     ("cache_bytes_max", 0, 1 << 40),
+    ("open_timeout_s", 0, 3_600),
     ("lock_timeout_s", 0.001, 3_600),
     ("publish_interval_s", 0.001, 366 * 86_400),
     ("publish_bytes", 1, 1 << 40),

@@ -137,22 +137,42 @@ class Lock(Mark):
             pause = min(pause * 2, 1e-3)
             if self.try_acquire(shared=shared):
                 return
-        pid = self.holder()
-        who = f"process {pid}" if pid else "another process"
-        raise LockedError(f"{self.path}: held by {who}", pid=pid)
+        raise LockedError(f"{self.path}: held by {self.holder_described()}", pid=self.holder())
+
+    def is_held_with(self, other: Lock) -> bool:
+        """Whether this is a lock of this process, still open, on the file of another lock."""
+        return self.is_open and self._pid == os.getpid() and self._identity == other._identity
 
     def sign(self) -> None:
         """Write this process's id into the file, for whoever finds it locked."""
         with translated(self.path):
-            text = f"{os.getpid()}\n".encode()
+            text = f"{os.getpid()} {_namespace()}\n".encode()
             os.pwrite(self._held.number, text, 0)
             os.ftruncate(self._held.number, len(text))
 
     def holder(self) -> int | None:
         """The process that last signed the file."""
+        return self._signature()[0]
+
+    def holder_described(self) -> str:
+        """What is known of the process that last signed the file."""
+        pid, namespace = self._signature()
+        if pid is None:
+            return "another process"
+        if namespace not in ("", _namespace()):
+            return f"process {pid} of another container"
+        if pid == os.getppid():
+            return f"process {pid}, the parent of this one"
+        if pid == os.getpid() or not _is_running(pid):
+            # Of several in mode "shared" the last signed; a child may hold what its parent took.
+            return f"a process opened beside process {pid}, or a child of it"
+        return f"process {pid}"
+
+    def _signature(self) -> tuple[int | None, str]:
         with contextlib.suppress(OSError, ValueError):
-            return int(os.pread(self._held.number, 32, 0))
-        return None
+            pid, _, namespace = os.pread(self._held.number, 64, 0).decode().strip().partition(" ")
+            return int(pid), namespace
+        return None, ""
 
     def release(self) -> None:
         """Let others in."""
@@ -172,3 +192,21 @@ class Lock(Mark):
             with contextlib.suppress(OSError):
                 fcntl.flock(held.number, fcntl.LOCK_UN)
         super().close()
+
+
+def _namespace() -> str:
+    """Names the system in which process ids count, where containers have their own."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid").replace(" ", "")
+    return ""
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # It is somebody else's.
+        return True
+    return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from typing import Final
+from weakref import WeakSet
 
 from transit.config import MODES, Mode, Settings
 from transit.disk import (
@@ -23,7 +24,7 @@ from transit.disk import (
     remove_temporary,
     sync_folder,
 )
-from transit.errors import InvalidInputError, NotFoundError, StoreMovedError
+from transit.errors import InvalidInputError, LockedError, NotFoundError, StoreMovedError
 from transit.format.commit import FORMAT_BYTES_MAX, decode_format, encode_format
 from transit.format.names import (
     APPEND_LOCK_FILE,
@@ -49,6 +50,8 @@ _TRIES: Final = 20
 _RESTORED: Final = {
     LOCK_FILE, COMMIT_DIR, SEGMENT_DIR, WAL_DIR, INDEX_DIR, CACHE_DIR, REMOTE_FILE,
 }  # fmt: skip
+# What this process holds, to tell its own handles from those of others.
+_taken: WeakSet[Lock] = WeakSet()
 
 
 class Locks:
@@ -85,11 +88,10 @@ class Locks:
 
 def _take(root: str, mode: Mode, settings: Settings) -> Lock:
     """LOCK, held: alone, or in mode "shared" together with others."""
-    shared = mode == "shared"
     for _ in range(_TRIES):
         lock = Lock(Places(root).lock)
         try:
-            lock.acquire(shared=shared, timeout_s=settings.lock_timeout_s if shared else 0.0)
+            _acquire(lock, root, mode, settings)
             lock.check()
         except StoreMovedError:
             # The file that was waited for is another one by now.
@@ -98,8 +100,33 @@ def _take(root: str, mode: Mode, settings: Settings) -> Lock:
         except BaseException:
             lock.close()
             raise
+        _taken.add(lock)
         return lock
     raise StoreMovedError(f"{root}: its {LOCK_FILE} is replaced again and again; try again")
+
+
+def _acquire(lock: Lock, root: str, mode: Mode, settings: Settings) -> None:
+    shared = mode == "shared"
+    if lock.try_acquire(shared=shared):
+        return
+    if any(other.is_held_with(lock) for other in list(_taken)):
+        # Nobody but this process can end the wait.
+        raise LockedError(
+            f"{root}: this process has it open already: use that Log, or close it first (one that "
+            "was forgotten is closed when it is collected). Several "
+            'handles at once need mode="shared"; to read, mode="read" is enough',
+            pid=os.getpid(),
+        )
+    timeout_s = max(settings.open_timeout_s, settings.lock_timeout_s if shared else 0.0)
+    try:
+        lock.acquire(shared=shared, timeout_s=timeout_s)
+    except LockedError as error:
+        raise LockedError(
+            f"{root}: held by {lock.holder_described()}: wait until it has closed the store, or "
+            'end it. To write together, all open it in mode="shared"; to read, mode="read" is '
+            "enough. Removing LOCK helps nobody: it is not the file that keeps others out",
+            pid=error.pid,
+        ) from None
 
 
 def check_mode(mode: str) -> Mode:
