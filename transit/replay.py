@@ -71,7 +71,11 @@ def _record_again(
 
 
 class Batch:
-    """Consecutive records as columns. Nothing is copied or cut up before it is asked for."""
+    """Consecutive records as columns, or those of them whose headers were asked for.
+
+    `offsets` are those in the stream that was read. Nothing is copied or cut up before it is asked
+    for.
+    """
 
     __slots__ = ("_chunk", "_payloads", "_start", "_stop", "offsets", "source")
 
@@ -80,7 +84,7 @@ class Batch:
         self._start = start
         self._stop = stop
         self._payloads: list[bytes] | None = None
-        self.offsets = range(first, first + stop - start)
+        self.offsets: Sequence[int] = range(first, first + stop - start)
         self.source = source
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -89,8 +93,8 @@ class Batch:
         if isinstance(headers, list):
             headers = headers[self._start : self._stop]
         columns = Columns(payloads, measure(payloads), self.timestamps, headers)
-        data = b"".join(encode_chunk(chunk.stream, self.origins.start, columns))
-        return _batch_again, (data, self.offsets.start, self.source)
+        data = b"".join(encode_chunk(chunk.stream, self.origins[0], columns))
+        return _batch_again, (data, self.offsets[0], self.source)
 
     def __len__(self) -> int:
         """Count of records."""
@@ -114,7 +118,7 @@ class Batch:
         return list(self._chunk.headers(self._start, self._stop))
 
     @property
-    def origins(self) -> range:
+    def origins(self) -> Sequence[int]:
         """Offsets in the stream `source.stream`, where the records were appended."""
         return range(self._chunk.first + self._start, self._chunk.first + self._stop)
 
@@ -156,9 +160,9 @@ class Batch:
         offset int64, timestamp (ns, UTC), payload large_binary, headers map, origin_stream
         dictionary, origin_offset int64.
         """
-        places = range(self._start, self._stop)
-        wanted = check_columns(columns)
-        return record_batch(self._chunk, places, self.offsets[0], self.source.stream, wanted)
+        chunk, places = self._chunk, range(self._start, self._stop)
+        first = chunk.first + self._start - self.source.shift
+        return record_batch(chunk, places, first, self.source.stream, check_columns(columns))
 
 
 def _batch_again(data: bytes, first: int, source: Source) -> Batch:

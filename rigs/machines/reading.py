@@ -48,6 +48,29 @@ class Reading(World):
         """Any range, which may lie outside."""
         compare_range(self.stream(self.pick(spot)), self.model, start, stop)
 
+    @step(spot=spots, start=spots, length=spots, of=spots, several=st.booleans())
+    def read_by_headers(self, spot: int, start: int, length: int, of: int, several: bool) -> None:
+        """The records of a range that have the first header of one of them, or a value more."""
+        model, stream = self.picked(spot), self.stream(self.pick(spot))
+        there = [record for record in model.records if record.headers]
+        if not there:
+            return
+        key, value = next(iter(there[of % len(there)].headers.items()))
+        values = {value, "another"} if several else {value}
+        where = {key: values} if several else {key: value}
+        start %= len(model.records) + 1
+        wanted = [
+            place
+            for place, record in enumerate(model.records)
+            if start <= place < start + length and record.headers.get(key) in values
+        ]
+        found = list(stream.read(start, start + length, where=where))
+        whole = stream[start : start + length]
+        assert found == [record for record in whole if record.offset in wanted]
+        assert [record.offset for record in found] == wanted
+        columns = stream.batches(start, start + length, where=where)
+        assert [record for batch in columns for record in batch.records()] == found
+
     @step(spot=spots, back=st.integers(0, 20), length=st.integers(0, 20))
     def read_near_the_end(self, spot: int, back: int, length: int) -> None:
         """The newest records, which may still be in memory."""

@@ -38,6 +38,7 @@ LEVELS: list[set[str]] = [
     {"tier"},
     {"arrow"},
     {"replay"},
+    {"picking"},
     {"verify"},
     {"auditor"},
     {"inspection"},

@@ -7,6 +7,7 @@ creation    new streams, batches and merges worked out and written as one frame
 checks      what users give, checked
 codec       typed values
 stream      Stream
+reading     a stream's side that reads by offsets
 cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit.config import Durability, Level
 from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
-from transit.engine.codec import decode_value, encode_value
+from transit.engine.codec import encode_value
 from transit.engine.creation import create_branch, new_name
 from transit.engine.cursor import Cursor
 from transit.engine.merging import MergePlan, recorded_plan
-from transit.errors import InvalidInputError, OffsetError
+from transit.engine.reading import Readable
+from transit.errors import InvalidInputError
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
 from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
-from transit.opened import Opened
-from transit.replay import Batch, Position, Record, Source, batches, locate, record_in, records
+from transit.replay import Batch, Position, Record, records
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -54,19 +54,17 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return self.offset + self.count - 1
 
 
-class Stream(Opened):
+class Stream(Readable):
     """One stream of an open store.
 
     Handles are cheap, safe for threads, and equal when they name the same stream.
     """
 
-    __slots__ = ("_handle", "_record_bytes_max", "_source", "_state", "_writer")
+    __slots__ = ("_record_bytes_max", "_writer")
 
     def __init__(self, handle: Handle, state: StreamState) -> None:
-        self._handle = handle
-        self._state = state
+        super().__init__(handle, state)
         self._writer: Writer | None = handle.writer if handle.mode != "read" else None
-        self._source = Source(state.name, 0)
         self._record_bytes_max = handle.settings.record_bytes_max
 
     def __repr__(self) -> str:
@@ -297,75 +295,6 @@ class Stream(Opened):
         )
 
     # Reading
-
-    @overload
-    def __getitem__(self, offset: int) -> Record: ...
-    @overload
-    def __getitem__(self, offset: slice) -> list[Record]: ...
-    def __getitem__(self, offset: int | slice) -> Record | list[Record]:
-        """The record at `offset`, counted from the end when negative; a list for a slice."""
-        state = self._state
-        count = self._handle.next_offset(state)
-        if type(offset) is not int:
-            return self._slice(offset, count)
-        place = offset + count if offset < 0 else offset
-        if not 0 <= place < count:
-            raise OffsetError(f"{self.name} has no offset {offset}; it has {count} records")
-        if place >= state.record.start:
-            chunk, source = self._handle.catalog.own_chunk(state, place), self._source
-        else:
-            chunk, source = locate(self._handle.catalog, state, place)
-        return record_in(chunk, source, place)
-
-    def _slice(self, wanted: object, count: int) -> list[Record]:
-        if not isinstance(wanted, slice):
-            raise InvalidInputError(f"offset must be int, not {type(wanted).__name__}")
-        try:
-            start, stop, step = wanted.indices(count)
-        except TypeError as error:
-            raise InvalidInputError(f"{self.name}: {error}") from None
-        if step != 1:
-            raise InvalidInputError("a slice of a stream has no step")
-        return list(self.read(start, max(start, stop)))
-
-    def __iter__(self) -> Iterator[Record]:
-        return self.read()
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
-        """The records from `start` to before `stop`, in order.
-
-        Where the records end is settled at the call. `OffsetError` for a negative offset or a
-        start past the head; a stop past the head stops at the head.
-        """
-        stop = self._range(start, stop)
-        return records(self._handle.catalog, self._state, start, stop, self._handle)
-
-    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """The same records as `read` gives, as columns, in runs as they are stored."""
-        stop = self._range(start, stop)
-        return batches(self._handle.catalog, self._state, start, stop, self._handle)
-
-    def _range(self, start: int, stop: int | None) -> int:
-        count = self._handle.next_offset(self._state)
-        if type(start) is not int or (stop is not None and type(stop) is not int):
-            raise InvalidInputError("start and stop must be int")
-        if not 0 <= start <= count or (stop is not None and stop < 0):
-            raise OffsetError(f"{self.name}: no offsets {start} to {stop}; it has {count} records")
-        return count if stop is None else min(stop, count)
-
-    def value(self, offset: int) -> object:
-        """The value at `offset`, decoded by the stream's codec."""
-        self._need_codec()
-        return decode_value(self[offset])
-
-    def values(self, start: int = 0, stop: int | None = None) -> Iterator[object]:
-        """The values from `start` to before `stop`, decoded by the stream's codec."""
-        self._need_codec()
-        return map(decode_value, self.read(start, stop))
-
-    def _need_codec(self) -> None:
-        if self.codec is None:
-            raise InvalidInputError(f'{self.name} has no codec; create it with codec="json"')
 
     def tail(self, start: int | None = None, timeout: float | None = None) -> Iterator[Record]:
         """The records from `start` (None: the head as it is now) on, waiting for more.

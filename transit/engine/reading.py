@@ -1,0 +1,111 @@
+"""Reading one stream by offsets: single records, ranges, columns, values, by headers.
+
+Owns what a range may be, and when its end is settled: at the call. Waiting is left to the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import overload
+
+from transit.engine.codec import decode_value
+from transit.errors import InvalidInputError, OffsetError
+from transit.handle.handle import Handle
+from transit.log.catalog import StreamState
+from transit.opened import Opened
+from transit.picking import Where, check_where, picked
+from transit.replay import Batch, Record, Source, batches, locate, record_in, records
+
+
+class Readable(Opened):
+    """The side of a stream that reads what is there."""
+
+    __slots__ = ("_handle", "_source", "_state")
+
+    def __init__(self, handle: Handle, state: StreamState) -> None:
+        self._handle = handle
+        self._state = state
+        self._source = Source(state.name, 0)
+
+    @overload
+    def __getitem__(self, offset: int) -> Record: ...
+    @overload
+    def __getitem__(self, offset: slice) -> list[Record]: ...
+    def __getitem__(self, offset: int | slice) -> Record | list[Record]:
+        """The record at `offset`, counted from the end when negative; a list for a slice."""
+        state = self._state
+        count = self._handle.next_offset(state)
+        if type(offset) is not int:
+            return self._slice(offset, count)
+        place = offset + count if offset < 0 else offset
+        if not 0 <= place < count:
+            raise OffsetError(f"{self._state.name} has no offset {offset}; it has {count} records")
+        if place >= state.record.start:
+            chunk, source = self._handle.catalog.own_chunk(state, place), self._source
+        else:
+            chunk, source = locate(self._handle.catalog, state, place)
+        return record_in(chunk, source, place)
+
+    def _slice(self, wanted: object, count: int) -> list[Record]:
+        if not isinstance(wanted, slice):
+            raise InvalidInputError(f"offset must be int, not {type(wanted).__name__}")
+        try:
+            start, stop, step = wanted.indices(count)
+        except TypeError as error:
+            raise InvalidInputError(f"{self._state.name}: {error}") from None
+        if step != 1:
+            raise InvalidInputError("a slice of a stream has no step")
+        return list(self.read(start, max(start, stop)))
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.read()
+
+    def read(
+        self, start: int = 0, stop: int | None = None, *, where: Where | None = None
+    ) -> Iterator[Record]:
+        """The records from `start` to before `stop`, in order.
+
+        where: headers they must have, by key the value, or several of which one is enough.
+        Where the records end is settled at the call. `OffsetError` for a negative offset or a
+        start past the head; a stop past the head stops at the head.
+        """
+        if where is None:
+            stop = self._range(start, stop)
+            return records(self._handle.catalog, self._state, start, stop, self._handle)
+        return chain.from_iterable(
+            batch.records() for batch in self.batches(start, stop, where=where)
+        )
+
+    def batches(
+        self, start: int = 0, stop: int | None = None, *, where: Where | None = None
+    ) -> Iterator[Batch]:
+        """The same records as `read` gives, as columns, in runs as they are stored."""
+        wanted = None if where is None else check_where(where)
+        stop = self._range(start, stop)
+        found = batches(self._handle.catalog, self._state, start, stop, self._handle)
+        return found if wanted is None else picked(found, wanted)
+
+    def _range(self, start: int, stop: int | None) -> int:
+        count = self._handle.next_offset(self._state)
+        if type(start) is not int or (stop is not None and type(stop) is not int):
+            raise InvalidInputError("start and stop must be int")
+        if not 0 <= start <= count or (stop is not None and stop < 0):
+            raise OffsetError(
+                f"{self._state.name}: no offsets {start} to {stop}; it has {count} records"
+            )
+        return count if stop is None else min(stop, count)
+
+    def value(self, offset: int) -> object:
+        """The value at `offset`, decoded by the stream's codec."""
+        self._need_codec()
+        return decode_value(self[offset])
+
+    def values(self, start: int = 0, stop: int | None = None) -> Iterator[object]:
+        """The values from `start` to before `stop`, decoded by the stream's codec."""
+        self._need_codec()
+        return map(decode_value, self.read(start, stop))
+
+    def _need_codec(self) -> None:
+        if self._state.record.codec is None:
+            raise InvalidInputError(f'{self._state.name} has no codec; create it with codec="json"')
