@@ -14,6 +14,7 @@ send, and the judgement of each case. With one writer, whatever fails:
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import tempfile
@@ -59,6 +60,10 @@ _LASTING: Final[dict[str, tuple[type[transit.TransitError], ...]]] = {
     "absent_404": (transit.UnsuitableRemoteError,),
     "exists_412": (transit.UnsuitableRemoteError,),
 }
+# The rights by their names in policies; with these two everything works.
+GET, PUT = "s3:GetObject", "s3:PutObject"
+# No job makes as many requests.
+_NEVER_SENT: Final = 2**40
 _NEVER: Final = (transit.FencedError, transit.ConflictError, transit.AlreadyExistsError)
 
 
@@ -132,6 +137,34 @@ class Rig:
                 session.close()
                 shutil.rmtree(session.folder)
 
+    def run_with(self, job: Job, rights: Callable[[int, str], bool]) -> str | None:
+        """What is wrong when who asks has only these rights at the n-th request; None: nothing.
+
+        Absent objects are refused as S3 does it to those who may not list.
+        """
+        count = itertools.count()
+        case = Case(job.name, "any", "denied_403", "outage", 0, None)
+        with self.clock.installed():
+            session = self.session(job)
+            try:
+                job.before(session)
+                session.server.allows = lambda right, _key: rights(next(count), right)
+                job.act(session)
+                session.server.allows = None
+                wrong = _wrongly_told(session, case, job) or _too_slow(session)
+                wrong = wrong or _settled(session, job)
+                if wrong is None and not job.damaged:
+                    wrong = _compared(session)
+                # Rights that last to the end refuse nothing.
+                lasting = rights(_NEVER_SENT, GET) and not (job.fences or job.damaged)
+                if wrong is None and lasting and session.errors:
+                    wrong = f"refused: {session.errors[0][1]!r}"
+                return wrong or next(iter(session.bucket.broken), None)
+            finally:
+                session.server.allows = None
+                session.close()
+                shutil.rmtree(session.folder)
+
     def _judged(self, session: Session, job: Job, case: Case) -> str | None:
         try:
             job.before(session)
@@ -148,6 +181,16 @@ class Rig:
             if wrong is None and not job.damaged:
                 wrong = _compared(session)
         return wrong or next(iter(session.bucket.broken), None)
+
+
+def least(_number: int, right: str) -> bool:
+    """The rights that everything works with, to the end."""
+    return right in (GET, PUT)
+
+
+def until(request: int) -> Callable[[int, str], bool]:
+    """The same, as long as fewer than `request` requests were made."""
+    return lambda number, right: least(number, right) and number < request
 
 
 def rule_of(case: Case) -> Rule:
@@ -307,10 +350,18 @@ def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
             for case in cases:
                 if time.monotonic() >= deadline:
                     break
-                wrong = rig.run(case)
-                tried += 1
-                if wrong:
-                    broken += 1
-                    say(f"{case}: {wrong}")
+                gone = chance.randrange(1, 2 * len(traffic[case.job]))
+                rights = until(gone)
+                for what, wrong in (
+                    (str(case), rig.run(case)),
+                    (
+                        f"{case.job}, rights gone at {gone}",
+                        rig.run_with(_BY_NAME[case.job], rights),
+                    ),
+                ):
+                    tried += 1
+                    broken += wrong is not None
+                    if wrong:
+                        say(f"{what}: {wrong}")
     say(f"{tried} remote faults tried, seed {seed}, {broken} violations")
     return broken
