@@ -18,7 +18,7 @@ import transit as engine
 from transit import Record
 from transit.cli.tapping import FORWARDED, LINE_BYTES_MAX, Lines, Piece, Recorder
 
-from .shell import Done, argv, at_terminal, environment, running, transit
+from .shell import DEADLINE_S, Done, argv, at_terminal, environment, running, transit
 
 PYTHON = sys.executable
 
@@ -353,3 +353,14 @@ def test_after_one_failure_nothing_more_is_appended_and_all_is_counted() -> None
     assert stream.taken == [[b"1", b"2"]]
     assert isinstance(recorder.error, engine.StorageFullError)
     assert recorder.lost == 2
+
+
+def test_tap_runs_where_the_working_directory_was_removed(store: Path) -> None:
+    gone = store.parent / "gone"
+    gone.mkdir()
+    line = f'rmdir "{gone}"; exec "$@"'
+    done = subprocess.run(
+        ["bash", "-c", line, "bash", *argv("tap", "s", "--create", "--", "echo", "out")],
+        cwd=gone, env=environment(store), capture_output=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"out\n", b"")

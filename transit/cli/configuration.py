@@ -28,7 +28,7 @@ from typing import Final, NamedTuple, get_args
 import msgspec
 
 from transit import Durability, InvalidInputError, Settings, address_folder
-from transit.cli.failures import CommandError
+from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.flags import Flags
 from transit.cli.values import parse_size
 
@@ -132,8 +132,31 @@ class Effective:
             raise CommandError(f"{', '.join(dict.fromkeys(named))}: {error}") from None
 
 
-def effective(flags: Flags, environment: Mapping[str, str], folder: str) -> Effective:
-    """The configuration for a command run in `folder`; `CommandError` for what it cannot mean."""
+def working_folder() -> str | None:
+    """The folder in which the command runs; None when it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def reachable(place: str) -> str:
+    """`place`, an address or a path; `CommandError` for a path that starts nowhere."""
+    if "://" in place or os.path.isabs(place) or working_folder() is not None:
+        return place
+    raise CommandError(
+        f"{place}: starts from the working directory, which was removed",
+        kind="not_found",
+        exit_code=NOT_FOUND,
+        hint="give an absolute path, or go to a folder that is there: cd",
+    )
+
+
+def effective(flags: Flags, environment: Mapping[str, str], folder: str | None) -> Effective:
+    """The configuration for a command run in `folder`; `CommandError` for what it cannot mean.
+
+    None stands for a folder that was removed: no file is looked for from there.
+    """
     given: dict[str, Setting] = {}
     path = find_file(flags, environment, folder)
     if path is not None:
@@ -146,11 +169,13 @@ def effective(flags: Flags, environment: Mapping[str, str], folder: str) -> Effe
     return Effective(given, path)
 
 
-def find_file(flags: Flags, environment: Mapping[str, str], folder: str) -> str | None:
+def find_file(flags: Flags, environment: Mapping[str, str], folder: str | None) -> str | None:
     """The configuration file to read: the named one, or the nearest; None when there is none."""
     named = flags.config or environment.get("TRANSIT_CONFIG")
     if named:
-        return os.path.join(folder, named)
+        return os.path.join(folder or "", reachable(named))
+    if folder is None:
+        return None
     for place in (Path(folder), *Path(folder).parents):
         path = place / FILE_NAME
         if path.is_file():
@@ -177,7 +202,8 @@ def from_file(path: str) -> dict[str, Setting]:
     if len(data) > FILE_BYTES_MAX:
         raise CommandError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
     try:
-        document = tomllib.loads(data.decode())
+        # Some editors begin a file with a byte-order mark.
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         # Not TOML, not UTF-8, or a number of thousands of digits.
         raise CommandError(f"{path}: not TOML: {error}") from None

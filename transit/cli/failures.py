@@ -15,7 +15,8 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import click
@@ -52,6 +53,16 @@ _HINTS: Final = {
     "CorruptError": "`transit verify` lists all damage; restore a good copy from the remote",
     "UnsupportedVersionError": "use a newer transit",
 }
+
+
+@contextmanager
+def hinted(kind: type[Exception], hint: str) -> Iterator[None]:
+    """Errors of this kind, raised within, are told with this hint instead of their class's."""
+    try:
+        yield
+    except kind as error:
+        error.add_note(hint)
+        raise
 
 
 class CommandError(Exception):
@@ -157,7 +168,10 @@ def _shown_path(path: object) -> str:
 
 
 def _hint(error: BaseException) -> str:
-    """The hint of the nearest class that has one."""
+    """What was noted where it was raised; else the hint of the nearest class that has one."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    if notes:
+        return notes[0]
     for kind in type(error).__mro__:
         if kind.__name__ in _HINTS:
             return _HINTS[kind.__name__]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import binascii
 import shutil
-import sys
 import tempfile
 import time
 from base64 import b64decode
@@ -38,10 +37,11 @@ from transit.cli.exchange import (
     damaged,
 )
 from transit.cli.failures import CommandError
+from transit.cli.json_lines import MARK, problem_of
 from transit.cli.records import Encoding
+from transit.cli.standard import STDIN, standard_input
 from transit.cli.values import parse_moment
 
-STDIN: Final = "-"
 # A byte of a payload takes at most six of JSON; the rest is for everything else in a line.
 _LINE_FACTOR: Final = 6
 _LINE_REST: Final = 1024 * 1024
@@ -73,6 +73,8 @@ class Source:
         while line := self._file.readline(size_max + 1):
             number += 1
             place = f"{self.name}, line {number}"
+            if number == 1:
+                line = line.removeprefix(MARK)
             if len(line) > size_max:
                 raise CommandError(f"{place}: longer than {size_max} bytes")
             if number == 1 and _is_chain(line):
@@ -87,7 +89,7 @@ class Source:
 def opened(path: str) -> Iterator[Source]:
     """The file at `path`, or the standard input; what cannot be read twice is copied first."""
     if path == STDIN:
-        with _copied(sys.stdin.buffer) as file:
+        with _copied(standard_input()) as file:
             yield Source("standard input", file)
         return
     with open(path, "rb") as file:
@@ -118,7 +120,8 @@ def _chained(chain: ChainReader, line: bytes, place: str) -> Entry:
     try:
         return chain.entry(line, place)
     except (ValueError, RecursionError) as error:
-        raise damaged(place, expected="a line of a chain", found=str(error)) from None
+        found = problem_of(line) or str(error)
+        raise damaged(place, expected="a line of a chain", found=found) from None
 
 
 def _plain_entry(line: bytes, place: str) -> Entry:
@@ -133,8 +136,8 @@ def _plain_entry(line: bytes, place: str) -> Entry:
     except (ValueError, RecursionError) as error:
         problem = str(error)
     raise CommandError(
-        f"{place}: neither a stream nor a record: {problem}",
-        hint="`transit export` writes what can be imported",
+        f"{place}: neither a stream nor a record: {problem_of(line) or problem}",
+        hint="`transit export` writes what can be imported; `transit append` takes other lines",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import Final, NamedTuple
 
-import msgspec
+from transit.cli.json_lines import MARK, problem_of
 
 READ_SIZE: Final = 1024 * 1024
 
@@ -26,7 +26,8 @@ class Line(NamedTuple):
 def read_lines(source: BufferedIOBase, bytes_max: int, must_be_json: bool) -> Iterator[list[Line]]:
     """The lines of `source` in runs as they arrive; the last needs no newline.
 
-    bytes_max: a longer line is a problem. must_be_json: what is not JSON is a problem too.
+    bytes_max: a longer line is a problem. must_be_json: what is not JSON is a problem too, and a
+    byte-order mark at the very beginning is left away.
     """
     number, held, size = 0, [b""], 0
     while data := source.read1(READ_SIZE):
@@ -48,21 +49,14 @@ def read_lines(source: BufferedIOBase, bytes_max: int, must_be_json: bool) -> It
 
 
 def _line(number: int, data: bytes, size: int, bytes_max: int, must_be_json: bool) -> Line:
+    if must_be_json and number == 1 and data.startswith(MARK):
+        data, size = data[len(MARK) :], size - len(MARK)
     if size > bytes_max:
         return Line(number, b"", f"{size} bytes; the limit is {bytes_max}")
-    problem = _not_json(data) if must_be_json else ""
+    problem = problem_of(data) if must_be_json else ""
+    if problem:
+        problem = f"not JSON: {problem}"
     return Line(number, b"" if problem else data, problem)
-
-
-def _not_json(data: bytes) -> str:
-    try:
-        data.decode()
-        msgspec.json.decode(data, type=msgspec.Raw)
-    except UnicodeDecodeError:
-        return "not JSON: not UTF-8"
-    except (msgspec.DecodeError, RecursionError) as error:
-        return f"not JSON: {error}" if data else "not JSON: an empty line"
-    return ""
 
 
 def read_whole(source: BufferedIOBase, bytes_max: int) -> bytes | None:

@@ -18,6 +18,7 @@ import click
 from transit.cli.failures import BROKEN_PIPE, INTERRUPTED, describe
 from transit.cli.flags import Flags
 from transit.cli.options import shared_options
+from transit.cli.standard import drop, take_closed, unwritten
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -132,23 +133,32 @@ def root() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Every failure is told on the standard error output."""
     flags = Flags()
-    _keep_unprintable()
+    take_closed()
     if COMPLETE_VARIABLE in os.environ:
         root.main(list(arguments), prog_name="transit", obj=flags)
     try:
-        with root.make_context("transit", list(arguments), obj=flags) as context:
-            root.invoke(context)
-        sys.stdout.flush()
-        return 0
-    except click.exceptions.Exit as asked:
-        return _flushed(asked.exit_code)
+        return _invoke(arguments, flags)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        drop(sys.stdout)
         return BROKEN_PIPE
     except Exception as error:
         return _tell(error, flags, arguments)
+
+
+def _invoke(arguments: Sequence[str], flags: Flags) -> int:
+    exit_code = 0
+    try:
+        with root.make_context("transit", list(arguments), obj=flags) as context:
+            root.invoke(context)
+    except click.exceptions.Exit as asked:
+        exit_code = asked.exit_code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise unwritten(error) from None
+    return exit_code
 
 
 def _tell(error: Exception, flags: Flags, arguments: Sequence[str]) -> int:
@@ -158,6 +168,9 @@ def _tell(error: Exception, flags: Flags, arguments: Sequence[str]) -> int:
     try:
         # What was printed before the failure comes before its message.
         sys.stdout.flush()
+    except OSError:
+        drop(sys.stdout)
+    try:
         if as_json or not sys.stderr.isatty():
             sys.stderr.write(failure.as_json().decode())
         elif isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -169,32 +182,7 @@ def _tell(error: Exception, flags: Flags, arguments: Sequence[str]) -> int:
         if flags.debug and failure.kind == "internal":
             traceback.print_exception(error)
         sys.stderr.flush()
-    except BrokenPipeError:
-        _drop_output()
+    except OSError:
+        # It cannot be written: the exit code still says what happened.
+        drop(sys.stderr)
     return failure.exit_code
-
-
-def _flushed(exit_code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_output()
-        return BROKEN_PIPE
-    return exit_code
-
-
-def _keep_unprintable() -> None:
-    """Show what the terminal's encoding cannot say as an escape, instead of failing over it."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """Send what is still buffered nowhere: the interpreter flushes once more when it ends."""
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    except (OSError, ValueError):
-        # A standard output without a file needs none.
-        return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import transit
-from transit.cli.configuration import Effective, effective
+from transit.cli.configuration import Effective, effective, reachable, shown_address, working_folder
 from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.flags import Flags
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT_FILE = "FORMAT"
 REMOTE_FILE = "REMOTE"
+ADDRESS_BYTES_MAX = 4096
 
 
 class Session:
@@ -28,7 +30,7 @@ class Session:
     @cached_property
     def configuration(self) -> Effective:
         """The configuration in effect."""
-        return effective(self.flags, os.environ, os.getcwd())
+        return effective(self.flags, os.environ, working_folder())
 
     @cached_property
     def output(self) -> Output:
@@ -47,11 +49,12 @@ class Session:
                 hint='give --store PATH, set TRANSIT_STORE, or write store = "PATH"'
                 " into transit.toml",
             )
-        return store
+        return reachable(store)
 
     def remote(self) -> str | None:
         """The address of the remote; None when none is configured."""
-        return self.configuration.remote
+        remote = self.configuration.remote
+        return None if remote is None else reachable(remote)
 
     def required_remote(self) -> str:
         """The address of the remote; a usage error when none is configured."""
@@ -85,7 +88,7 @@ class Session:
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
-        remote = configuration.remote if wanted else None
+        remote = self.remote() if wanted else None
         return transit.open(
             store,
             mode="read",
@@ -112,7 +115,7 @@ class Session:
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = remote or not there or away or configuration.durability == "tiered"
-        address = configuration.remote if wanted or self._remote_was_given() else None
+        address = self.remote() if wanted or self._remote_was_given() else None
         return transit.open(
             store,
             mode=configuration.mode,
@@ -121,6 +124,15 @@ class Session:
             storage_options=self.storage_options(address),
             settings=configuration.settings,
         )
+
+    def where_records_are(self) -> str:
+        """The hint for a folder whose segments are away: REMOTE names their place, for people."""
+        store = self.store()
+        with contextlib.suppress(OSError), open(os.path.join(store, REMOTE_FILE), "rb") as file:
+            address = file.read(ADDRESS_BYTES_MAX).decode("utf-8", "backslashreplace").strip()
+            if address:
+                return f"give --remote {shown_address(address)}: the folder's REMOTE names it"
+        return "give --remote: the records are there"
 
     def _remote_was_given(self) -> bool:
         """Whether this very command names a remote, rather than the configuration."""

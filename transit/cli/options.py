@@ -90,12 +90,26 @@ def store_options(function: Decorated) -> Decorated:
     @functools.wraps(function)
     def with_session(*args: Any, **given: Any) -> Any:
         # Imported here: `--help` needs no store.
+        # Imported here: `--help` needs no error of the engine's.
+        from transit import RetentionGapError
         from transit.cli.opening import Session
 
         session: Session = Session(_flags(click.get_current_context()))
-        return function(session, *args, **given)
+        try:
+            return function(session, *args, **given)
+        except RetentionGapError as error:
+            error.add_note(session.where_records_are())
+            raise
 
     return shared_options(with_session)
+
+
+def place_argument(function: Decorated) -> Decorated:
+    """An argument `[PLACE]` that means the same as `--store PLACE`."""
+    argument = click.argument(
+        "place", metavar="[PLACE]", required=False, callback=_keep_place, expose_value=False
+    )
+    return argument(function)
 
 
 def shared_options(function: Decorated) -> Decorated:
@@ -133,6 +147,14 @@ def _flags(ctx: click.Context) -> Flags:
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if value is not None:
         setattr(_flags(ctx), str(param.name), value)
+
+
+def _keep_place(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    flags = _flags(ctx)
+    if value is not None:
+        if flags.store not in (None, value):
+            raise click.UsageError(f"two stores: --store {flags.store} and {value}", ctx)
+        flags.store = value
 
 
 def _option(name: str, metavar: str, text: str) -> Callable[[Decorated], Decorated]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from transit.cli.standard import unwritten
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -67,7 +69,10 @@ class Output:
 
     def raw(self, data: bytes) -> None:
         """Bytes, as they are."""
-        sys.stdout.buffer.write(data)
+        try:
+            sys.stdout.buffer.write(data)
+        except OSError as error:
+            raise unwritten(error) from None
 
     def text(self, text: str) -> None:
         """A line for people; nothing in a pipe, and nothing where JSON was asked for."""
@@ -76,11 +81,17 @@ class Output:
 
     def line(self, text: str) -> None:
         """A line that is output in itself, as a graph's is; the caller made it printable."""
-        sys.stdout.write(f"{text}\n")
+        try:
+            sys.stdout.write(f"{text}\n")
+        except OSError as error:
+            raise unwritten(error) from None
 
     def flush(self) -> None:
         """Let readers see what was printed."""
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise unwritten(error) from None
 
     def style(self, text: str, **style: object) -> str:
         """`text` in a colour, where colour is wanted; as `click.style`."""
@@ -112,7 +123,7 @@ class Output:
             yield report
 
     def _json(self, row: Row, columns: Sequence[str] = ()) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(plain(row, columns)) + b"\n")
+        self.raw(msgspec.json.encode(plain(row, columns)) + b"\n")
 
     def _fields(self, title: str, fields: Mapping[str, object]) -> None:
         if title:

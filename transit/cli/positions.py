@@ -6,13 +6,20 @@ from transit import Log, OffsetError, Position, Stream
 from transit.cli.values import Place
 
 
+def has_records(count: int) -> str:
+    """How many records there are, and their offsets, for a message."""
+    if count < 2:
+        return "it has one record, 0" if count else "it has no records"
+    return f"it has {count} records, 0 to {count - 1}"
+
+
 def offset_in(stream: Stream, offset: int) -> int:
     """`offset`, counted from the end when it is below 0; `OffsetError` before the beginning."""
     if offset >= 0:
         return offset
     count = stream.next_offset
     if count + offset < 0:
-        raise OffsetError(f"{stream.name} has no offset {offset}; it has {count} records")
+        raise OffsetError(f"{stream.name} has no offset {offset}; {has_records(count)}")
     return count + offset
 
 
@@ -27,5 +34,5 @@ def position_of(log: Log, place: Place) -> Position:
         return Position(stream.name, count - 1)
     offset = offset_in(stream, place.offset)
     if offset >= count:
-        raise OffsetError(f"{stream.name} has no offset {offset}; it has {count} records")
+        raise OffsetError(f"{stream.name} has no offset {offset}; {has_records(count)}")
     return Position(stream.name, offset)

@@ -43,6 +43,7 @@ FORWARDED: Final = (
 )
 RESERVED_HEADERS: Final = frozenset({"kind", "partial", "continued"})
 _READ_BYTES: Final = 64 * 1024
+_SINKS: Final = {1: "standard output", 2: "standard error"}
 _WHOLE: Final[Mapping[str, str]] = {}
 _CONTINUED: Final[Mapping[str, str]] = {"continued": "true"}
 _PARTIAL: Final[Mapping[str, str]] = {"partial": "true"}
@@ -52,11 +53,13 @@ class Outcome(NamedTuple):
     """How a run ended.
 
     code: as a shell says it: the command's own, or 128 + the signal that ended it.
-    failure: why the command could not be started, "" when it was.
+    failure: why the command could not be started, "" when it was. unwritten: why not all of its
+    output could be passed on, "" when it was, or when nobody read it any more.
     """
 
     code: int
     failure: str
+    unwritten: str = ""
 
 
 class Piece(NamedTuple):
@@ -204,7 +207,8 @@ def run(
         "duration_s": round(ended - started, 6),
     }
     recorder.note("tap.exit", facts)
-    return Outcome(code if code >= 0 else 128 - code, "")
+    unwritten = "; ".join(pump.problem for pump in pumps if pump.problem)
+    return Outcome(code if code >= 0 else 128 - code, "", unwritten)
 
 
 def _spawn(argv: Sequence[str], stdout: int, stderr: int, mask: set[int]) -> int:
@@ -261,7 +265,10 @@ def _attend(pid: int, pumps: Sequence[_Pump], signals: Signals) -> tuple[int, fl
 
 
 class _Pump(threading.Thread):
-    """Passes one of the command's outputs on and records it. `done`: it has ended."""
+    """Passes one of the command's outputs on and records it.
+
+    done: it has ended. problem: why it could not be passed on; "" when it was, or nobody reads.
+    """
 
     def __init__(
         self, source: int, sink: int, kind: str, recorder: Recorder, size_max: int
@@ -269,6 +276,7 @@ class _Pump(threading.Thread):
         # What a command left behind may keep its output open for ever; we end without it.
         super().__init__(name=kind, daemon=True)
         self.done = False
+        self.problem = ""
         self._source = source
         self._sink = sink
         self._kind = kind
@@ -279,9 +287,11 @@ class _Pump(threading.Thread):
         """Until the output ends, or ours cannot be written any more."""
         try:
             while data := os.read(self._source, _READ_BYTES):
-                went = _write_all(self._sink, data)
+                error = _write_all(self._sink, data)
                 self._recorder.take(self._kind, self._lines.feed(data))
-                if not went:
+                if error is not None:
+                    if not isinstance(error, BrokenPipeError):
+                        self.problem = f"{_SINKS[self._sink]}: {error.strerror}"
                     break
         finally:
             os.close(self._source)
@@ -291,8 +301,8 @@ class _Pump(threading.Thread):
             os.kill(os.getpid(), signal.SIGCHLD)
 
 
-def _write_all(sink: int, data: bytes) -> bool:
-    """Whether all of `data` could be written."""
+def _write_all(sink: int, data: bytes) -> OSError | None:
+    """Write all of `data`; why that failed, or None."""
     rest = memoryview(data)
     while rest:
         try:
@@ -300,6 +310,6 @@ def _write_all(sink: int, data: bytes) -> bool:
         except BlockingIOError:
             # Somebody made our output non-blocking; the command need not know.
             select.select([], [sink], [])
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None

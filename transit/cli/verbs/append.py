@@ -16,8 +16,8 @@ from transit.cli.failures import INTERNAL, USAGE, CommandError
 from transit.cli.lines import Line, read_lines, read_whole
 from transit.cli.opening import Session
 from transit.cli.options import HEADER, STREAM, pairs, store_options
+from transit.cli.standard import STDIN, standard_input
 
-STDIN: Final = "-"
 RECORDS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 1024 * 1024
 
@@ -108,7 +108,7 @@ def _stream(log: Log, name: str, create: bool) -> Stream:
 @contextmanager
 def _opened(path: str) -> Iterator[BufferedIOBase]:
     if path == STDIN:
-        yield sys.stdin.buffer  # type: ignore[misc]
+        yield standard_input()
         return
     with open(path, "rb") as file:
         yield file

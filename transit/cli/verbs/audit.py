@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 import transit
-from transit.cli.configuration import shown_address
+from transit import NotFoundError
+from transit.cli.configuration import reachable, shown_address
+from transit.cli.failures import hinted
 from transit.cli.findings import tell
 from transit.cli.opening import Session
 from transit.cli.options import store_options
@@ -25,8 +27,11 @@ def command(
     Without an address: the remote, or the store when no remote is configured. Ends with 7 when
     something is wrong.
     """
-    chosen = address or context.remote() or context.store()
-    with context.output.progress("audit") as progress:
+    chosen = reachable(address) if address else context.remote() or context.store()
+    hint = (
+        "name the place that holds the store's FORMAT: a folder, or the address it is published to"
+    )
+    with context.output.progress("audit") as progress, hinted(NotFoundError, hint):
         report = transit.audit(
             chosen,
             level,

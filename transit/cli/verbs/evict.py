@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from transit.cli.opening import Session
-from transit.cli.options import DURATION, SIZE, store_options
+from transit.cli.options import DURATION, SIZE, place_argument, store_options
 
 
 @click.command()
+@place_argument
 @click.option("--bytes-max", type=SIZE, help="Until local segments take no more; oldest first.")
 @click.option("--older-than", type=DURATION, help="Those whose records are all older.")
 @store_options

@@ -6,9 +6,10 @@ from contextlib import ExitStack
 
 import click
 
-from transit.cli.importing import STDIN, Importer, Plan, opened
+from transit.cli.importing import Importer, Plan, opened
 from transit.cli.opening import Session
 from transit.cli.options import store_options
+from transit.cli.standard import STDIN
 
 COLUMNS = ("stream", "kind", "records", "own", "frames")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import click
 
 import transit
-from transit import FilePart, FileReport
-from transit.cli.failures import CORRUPT
+from transit import FilePart, FileReport, NotFoundError
+from transit.cli.failures import CORRUPT, hinted
 from transit.cli.findings import COLUMNS
 from transit.cli.opening import Session
 from transit.cli.options import store_options
@@ -28,7 +28,8 @@ def command(context: Session, file: str, records: bool) -> None:
     What it is is told by its content. As JSON: a line for the file, for each part, and for each
     finding, told apart by "type". Ends with 7 when something is wrong.
     """
-    report = transit.inspect_file(file, records=records)
+    with hinted(NotFoundError, "name one file of a store: files are in wal/, segments/, commits/"):
+        report = transit.inspect_file(file, records=records)
     output = context.output
     if output.tables:
         facts = _facts(report)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from transit.cli.opening import Session
-from transit.cli.options import store_options
+from transit.cli.options import place_argument, store_options
 
 
 @click.command()
+@place_argument
 @store_options
 def command(context: Session) -> None:
     """Seal what was written, and bring to the remote what it lacks.

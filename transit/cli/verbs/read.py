@@ -7,10 +7,10 @@ from functools import partial
 
 import click
 
-from transit import Batch, Log
+from transit import Batch, Log, OffsetError
 from transit.cli.opening import Session
 from transit.cli.options import POSITION, store_options
-from transit.cli.positions import offset_in
+from transit.cli.positions import has_records, offset_in
 from transit.cli.records import payload_bytes, print_batches, record_lines
 from transit.cli.values import Place
 
@@ -55,5 +55,9 @@ def _range(log: Log, place: Place, limit: int | None) -> tuple[int, int]:
     stream = log.stream(place.stream)
     start = offset_in(stream, place.offset or 0)
     head = stream.next_offset
+    if start > head:
+        raise OffsetError(f"{stream.name} has no offset {start}; {has_records(head)}")
+    if place.stop is not None and place.stop < start:
+        raise click.UsageError(f"a range ends before it begins: {start}:{place.stop}")
     stop = head if place.stop is None else min(place.stop, head)
     return start, stop if limit is None else min(stop, start + limit)

@@ -7,6 +7,9 @@ import re
 import click
 
 import transit
+from transit import NotFoundError
+from transit.cli.configuration import reachable, shown_address
+from transit.cli.failures import hinted
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 
@@ -39,10 +42,11 @@ def command(
     Interrupted and called again, it goes on where it stopped. The configured store has no part in
     it.
     """
-    with context.output.progress("restore") as report:
+    hint = f"`transit audit {shown_address(address)}` says what is there"
+    with context.output.progress("restore") as report, hinted(NotFoundError, hint):
         restored = transit.restore(
-            address,
-            path,
+            reachable(address),
+            reachable(path),
             lazy=lazy,
             streams=streams or None,
             at=int(at) if at is not None and _NUMBER.fullmatch(at) else at,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import click
 
 from transit.cli.opening import Session
-from transit.cli.options import store_options
+from transit.cli.options import place_argument, store_options
+from transit.cli.output import plain
 
 
 @click.command()
+@place_argument
 @store_options
 def command(context: Session) -> None:
-    """Print what the store holds. Its remote is only asked when --remote is given."""
+    """Print what the store holds.
+
+    Its remote is only asked when --remote is given; without it nobody knows what is published.
+    """
     with context.open_read() as log:
-        context.output.document("", log.status())
+        status = plain(log.status())
+    if not status["remote"]:
+        status["published"] = None
+    context.output.document("", status)

@@ -35,7 +35,8 @@ def command(
     """Run COMMAND, pass its input and output through, and record every line in STREAM.
 
     Ends as COMMAND does: with its exit code, or 128 + the signal that ended it; 127 when it is not
-    found, 126 when it cannot be run; 8 when it succeeded but not all of it could be recorded.
+    found, 126 when it cannot be run; 8 when it succeeded but not all of it could be recorded, or
+    passed on.
     """
     headers = pairs(header)
     reserved = sorted(RESERVED_HEADERS & headers.keys())
@@ -87,5 +88,12 @@ def _end(stream: str, outcome: Outcome, recorder: Recorder) -> None:
             outcome.failure,
             kind="command_not_found" if missing else "command_not_executable",
             exit_code=outcome.code,
+        )
+    if outcome.unwritten and not outcome.code:
+        raise CommandError(
+            f"{outcome.unwritten}; the rest of the output was not recorded either",
+            kind="io",
+            exit_code=IO,
+            fields={"stream": stream},
         )
     raise click.exceptions.Exit(outcome.code)

@@ -6,10 +6,11 @@ import click
 
 from transit.cli.findings import tell
 from transit.cli.opening import Session
-from transit.cli.options import store_options
+from transit.cli.options import place_argument, store_options
 
 
 @click.command()
+@place_argument
 @store_options
 def command(context: Session) -> None:
     """Check every byte of the store, and run its merges again.
