@@ -12,11 +12,15 @@ configuration  defaults < transit.toml < environment < command line
 opening        the store that a verb works on
 positions      from what was typed to streams and offsets
 lines          input cut into records
+json_lines     why a line is not JSON, and where
+standard       standard streams, which may be closed or full
 output         tables for people, JSON Lines for programs
 records        records as they are printed
 facts          what is told of a stream
 findings       the report of a check
 failures       from an exception to an exit code, a message, a hint
+health         what is wrong with a store's folder, and what mends it
+remote_health  the same of a remote
 graph          the lineage graph as text, Mermaid, DOT, JSON
 drawing        the graph on standard output
 tapping        a command's output, recorded while it runs

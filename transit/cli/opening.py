@@ -88,13 +88,16 @@ class Session:
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
-        remote = self.remote() if wanted else None
+        return self.open_place(store, self.remote() if wanted else None)
+
+    def open_place(self, place: str, remote: str | None = None) -> transit.Log:
+        """The store at `place`, a folder or an address, for reading, with this remote or none."""
         return transit.open(
-            store,
+            place,
             mode="read",
             remote=remote,
-            storage_options=self.storage_options(remote),
-            settings=configuration.settings,
+            storage_options=self.storage_options(remote or place),
+            settings=self.configuration.settings,
         )
 
     def open_write(self, *, create: bool = True, remote: bool = False) -> transit.Log:

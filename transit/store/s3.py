@@ -18,6 +18,7 @@ standard refuses damaged ones. Digests made by transit decide about what comes b
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import threading
@@ -209,6 +210,24 @@ class S3Store(Opened):
         """See `ObjectStore.list`; holds one page of at most 1,000 objects at a time."""
         self._check_usable()
         return self._pages(check_prefix(prefix))
+
+    def bucket_facts(self) -> dict[str, str]:
+        """What the bucket says of itself, in words: "versioning", "object lock", "time".
+
+        "time" is the Date of its answer. What it does not tell, or not with these rights, is left
+        out; nothing raises.
+        """
+        facts: dict[str, str] = {}
+        self._check_usable()
+        with contextlib.suppress(TransitError):
+            said = self._ask(self._call("get_bucket_versioning"), "", self._timeout_s)
+            facts["versioning"] = str(said.get("Status", "never enabled")).lower()
+            facts["time"] = str(said["ResponseMetadata"]["HTTPHeaders"]["date"])
+        with contextlib.suppress(TransitError):
+            said = self._ask(self._call("get_object_lock_configuration"), "", self._timeout_s)
+            lock = said.get("ObjectLockConfiguration", {})
+            facts["object lock"] = str(lock.get("ObjectLockEnabled", "not enabled")).lower()
+        return facts
 
     def close(self) -> None:
         """See `ObjectStore.close`."""
