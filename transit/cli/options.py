@@ -90,9 +90,8 @@ def store_options(function: Decorated) -> Decorated:
     @functools.wraps(function)
     def with_session(*args: Any, **given: Any) -> Any:
         # Imported here: `--help` needs no store.
-        # Imported here: `--help` needs no error of the engine's.
-        from transit import RetentionGapError
-        from transit.cli.opening import Session
+        from transit import RetentionGapError  # and no error of the engine's
+        from transit.cli.opening import Session  # nor this
 
         session: Session = Session(_flags(click.get_current_context()))
         try:
