@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     "offset", "timestamp", "payload", "headers", "origin_stream", "origin_offset",
+    "written", "writer",
 )  # fmt: skip
 
 
@@ -42,14 +43,16 @@ def record_batch(
     # Loaded here because pyarrow is an extra and slow to load.
     import pyarrow as pa
 
-    made = _Columns(chunk, places, first, stream)
+    made = _Columns(chunk, places, first)
     makers: dict[str, Callable[[], Any]] = {
         "offset": lambda: made.numbers(first),
         "timestamp": made.timestamps,
         "payload": made.payloads,
         "headers": made.headers,
-        "origin_stream": made.streams,
+        "origin_stream": lambda: made.one_name(stream),
         "origin_offset": lambda: made.numbers(chunk.first + places.start),
+        "written": made.written,
+        "writer": lambda: made.one_name(chunk.writer),
     }
     return pa.record_batch([makers[name]() for name in columns], names=list(columns))
 
@@ -57,7 +60,7 @@ def record_batch(
 class _Columns:
     """One chunk's columns, cut to the places asked for."""
 
-    def __init__(self, chunk: Chunk, places: range, first: int, stream: str) -> None:
+    def __init__(self, chunk: Chunk, places: range, first: int) -> None:
         # Loaded here because pyarrow is an extra and slow to load.
         import pyarrow as pa
 
@@ -68,7 +71,6 @@ class _Columns:
         self._chunk = chunk
         self._start, self._count = places.start, len(places)
         self._first = first
-        self._stream = stream
 
     def numbers(self, first: int) -> Any:
         """`first` and on, int64."""
@@ -89,6 +91,16 @@ class _Columns:
             stored = bytes(width) + self._bytes(at, chunk.count - 1, width)
             times = self._sums(self._array(stored, width, chunk.count, signed=True), first)
         return times.cast(kind).slice(self._start, self._count)
+
+    def written(self) -> Any:
+        """Nanoseconds, UTC, by the engine's clock."""
+        pa, chunk = self._pa, self._chunk
+        kind = pa.timestamp("ns", tz="UTC")
+        if chunk.written_is_timestamp:
+            return self.timestamps()
+        if chunk.written_at(0) == chunk.last_written:
+            return pa.repeat(self._int64(chunk.last_written), self._count).cast(kind)
+        return pa.array(chunk.written[self._start : self._start + self._count], kind)
 
     def payloads(self) -> Any:
         """The bytes as they lie, large_binary."""
@@ -125,11 +137,11 @@ class _Columns:
             return table.take(pa.repeat(self._int64(0), self._count))
         return table.take(pa.array(list(map(row_of.__getitem__, entries)), pa.int64()))
 
-    def streams(self) -> Any:
-        """One name for all, dictionary."""
+    def one_name(self, name: str) -> Any:
+        """The same name for all, dictionary."""
         pa = self._pa
         zeros = pa.repeat(pa.scalar(0, pa.int32()), self._count)
-        return pa.DictionaryArray.from_arrays(zeros, pa.array([self._stream], pa.string()))
+        return pa.DictionaryArray.from_arrays(zeros, pa.array([name], pa.string()))
 
     def _int64(self, value: int) -> Any:
         return self._pa.scalar(value, self._pa.int64())

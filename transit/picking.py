@@ -98,6 +98,11 @@ class _Picked(Batch):
         return list(map(self._chunk.timestamp, self._places))
 
     @property
+    def written(self) -> Sequence[int]:
+        """When each record was written, UTC nanoseconds by the engine's clock."""
+        return list(map(self._chunk.written_at, self._places))
+
+    @property
     def payloads(self) -> list[bytes]:
         """Payloads, one bytes object a record."""
         if self._payloads is None:
@@ -133,6 +138,7 @@ class _Picked(Batch):
             self.payloads,
             self.headers,
             repeat(self.source),
+            self.written,
         )
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pyarrow.RecordBatch:

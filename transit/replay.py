@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from transit.arrow import check_columns, record_batch
-from transit.format.record import NO_HEADERS, Chunk, Columns, encode_chunk, measure
+from transit.format.headers import NO_HEADERS
+from transit.format.record import Chunk, Columns, encode_chunk, measure
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState
 
@@ -32,18 +33,21 @@ class Position(NamedTuple):
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):
-    """Where the records of a span come from: their stream, and what to add to an offset there."""
+    """Where records come from: their stream, what to add to an offset there, and who wrote them."""
 
     stream: str
     shift: int
+    writer: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as a stream shows it.
 
-    offset: place in the stream it was read from. timestamp: UTC nanoseconds. payload: its bytes.
-    headers: read-only mapping of text to text, empty when it has none.
-    origin: the stream it was appended to, and its offset there.
+    offset: place in the stream it was read from. timestamp: UTC nanoseconds, the user's word or
+    the engine's. payload: its bytes. headers: read-only mapping of text to text, empty when it has
+    none. written: when it was written, UTC nanoseconds by the engine's clock. writer: who wrote it,
+    "" for a process that had the store open. origin: the stream it was appended to, and its offset
+    there.
     """
 
     offset: int
@@ -51,6 +55,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     headers: Mapping[str, str]
     source: Source
+    written: int
+
+    @property
+    def writer(self) -> str:
+        """Who wrote the record; "" for a process that had the store open."""
+        return self.source.writer
 
     @property
     def origin(self) -> Position:
@@ -59,15 +69,20 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     def __reduce__(self) -> tuple[object, ...]:
         # A view of a mapping cannot be pickled; the mapping can.
-        fields = (self.offset, self.timestamp, self.payload, dict(self.headers), self.source)
-        return _record_again, fields
+        fields = (self.offset, self.timestamp, self.payload, dict(self.headers))
+        return _record_again, (*fields, self.source, self.written)
 
 
 def _record_again(
-    offset: int, timestamp: int, payload: bytes, headers: dict[str, str], source: Source
+    offset: int,
+    timestamp: int,
+    payload: bytes,
+    headers: dict[str, str],
+    source: Source,
+    written: int,
 ) -> Record:
     kept = MappingProxyType(headers) if headers else NO_HEADERS
-    return Record(offset, timestamp, payload, kept, source)
+    return Record(offset, timestamp, payload, kept, source, written)
 
 
 class Batch:
@@ -92,7 +107,9 @@ class Batch:
         chunk, payloads, headers = self._chunk, self.payloads, self._chunk.encoded_headers()
         if isinstance(headers, list):
             headers = headers[self._start : self._stop]
-        columns = Columns(payloads, measure(payloads), self.timestamps, headers)
+        columns = Columns(
+            payloads, measure(payloads), self.timestamps, headers, self.written, self.writer
+        )
         data = b"".join(encode_chunk(chunk.stream, self.origins[0], columns))
         return _batch_again, (data, self.offsets[0], self.source)
 
@@ -104,6 +121,16 @@ class Batch:
     def timestamps(self) -> Sequence[int]:
         """UTC nanoseconds, one a record."""
         return self._chunk.timestamps[self._start : self._stop]
+
+    @property
+    def written(self) -> Sequence[int]:
+        """When each record was written, UTC nanoseconds by the engine's clock."""
+        return self._chunk.written[self._start : self._stop]
+
+    @property
+    def writer(self) -> str:
+        """Who wrote all of them; "" for a process that had the store open."""
+        return self._chunk.writer
 
     @property
     def payloads(self) -> list[bytes]:
@@ -144,13 +171,15 @@ class Batch:
     def records(self) -> Iterator[Record]:
         """The same records, one object each."""
         chunk, start, stop = self._chunk, self._start, self._stop
+        whole = stop - start == chunk.count
         return map(
             Record,
             self.offsets,
-            chunk.timestamps if stop - start == chunk.count else self.timestamps,
+            chunk.timestamps if whole else self.timestamps,
             self.payloads,
             chunk.headers(start, stop),
             repeat(self.source),
+            chunk.written if whole else self.written,
         )
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pyarrow.RecordBatch:
@@ -158,7 +187,7 @@ class Batch:
 
         columns: which, in this order; None: all. `InvalidInputError` for one there is not.
         offset int64, timestamp (ns, UTC), payload large_binary, headers map, origin_stream
-        dictionary, origin_offset int64.
+        dictionary, origin_offset int64, written (ns, UTC), writer dictionary.
         """
         chunk, places = self._chunk, range(self._start, self._stop)
         first = chunk.first + self._start - self.source.shift
@@ -207,7 +236,8 @@ def batches(
         for chunk in catalog.chunks(span.stream, span.origin, end):
             low = max(span.origin, chunk.first)
             high = min(end, chunk.stop)
-            yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, source)
+            part = source if chunk.writer == source.writer else _written_by(source, chunk)
+            yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, part)
 
 
 def records(
@@ -217,6 +247,10 @@ def records(
     # No Python code runs for each record: C iterators all the way.
     found = batches(catalog, state, start, stop, owner)
     return chain.from_iterable(batch.records() for batch in found)
+
+
+def _written_by(source: Source, chunk: Chunk) -> Source:
+    return Source(source.stream, source.shift, chunk.writer)
 
 
 def locate(catalog: Catalog, state: StreamState, offset: int) -> tuple[Chunk, Source]:
@@ -231,4 +265,8 @@ def locate(catalog: Catalog, state: StreamState, offset: int) -> tuple[Chunk, So
 def record_in(chunk: Chunk, source: Source, offset: int) -> Record:
     """The record at a stream's `offset`, which `locate` found in `chunk`."""
     place = offset + source.shift - chunk.first
-    return Record(offset, chunk.timestamp(place), chunk.payload(place), chunk.header(place), source)
+    return Record(
+        offset, chunk.timestamp(place), chunk.payload(place), chunk.header(place),
+        source if chunk.writer == source.writer else _written_by(source, chunk),
+        chunk.written_at(place),
+    )  # fmt: skip

@@ -224,7 +224,7 @@ def echo(seed: int) -> History:
     store_id = author.dice.randbytes(16)
     wal = wal_seed(store_id, 0)
     # 64 bytes and one more, so that one of eight copies lies where a frame could start.
-    mark = encode_frame(b"", 8 << 20, 0, 1 << 40, 0, MARK, wal) + b" "
+    mark = encode_frame(b"", 8 << 20, 0, 1 << 40, 0, MARK, 0, wal) + b" "
     author.do(MakeStore(store_id), OpenStore(PATIENT), Create("a"))
     for durability in ("local", "os", "os", "local", "memory", "os"):
         author.do(author.one("a", durability, author.payload() + bytes(500) + mark * 16))

@@ -77,7 +77,14 @@ def one_frame(data: bytes) -> None:
         chunk.check(PLACE)
     body = data[frame.FRAME_BYTES :][: header.body_bytes]
     again = frame.encode_frame(
-        body, position, header.lsn, header.durable, header.records, header.kind, FRAME_SEED
+        body,
+        position,
+        header.lsn,
+        header.durable,
+        header.records,
+        header.kind,
+        header.written,
+        FRAME_SEED,
     )
     assert again == data[: len(again)]
 
@@ -91,7 +98,7 @@ def chunks(data: bytes) -> None:
         values = _values(chunk)
         columns = Columns(
             chunk.payloads(), measure(chunk.payloads()), list(chunk.timestamps),
-            chunk.encoded_headers(),
+            chunk.encoded_headers(), list(chunk.written) if chunk.dated else None, chunk.writer,
         )  # fmt: skip
         again = b"".join(encode_chunk(chunk.stream, chunk.first, columns))
         (copy,) = chunks_of(again, PLACE)
@@ -108,7 +115,18 @@ def _values(chunk: Chunk) -> tuple[object, ...]:
     assert chunk.header(last) == headers[last]
     assert list(chunk.sizes()) == list(map(len, payloads))
     assert chunk.ends[last] == chunk.payload_bytes == sum(map(len, payloads))
-    return chunk.stream, chunk.first, payloads, times, list(map(dict, headers))
+    written = list(chunk.written)
+    assert chunk.written_at(last) == chunk.last_written == written[last] >= written[0]
+    assert len(written) == len(times)
+    return (
+        chunk.stream,
+        chunk.first,
+        payloads,
+        times,
+        written,
+        chunk.writer,
+        list(map(dict, headers)),
+    )
 
 
 def wal(data: bytes) -> None:

@@ -15,7 +15,16 @@ from pathlib import Path
 
 import transit
 from rigs.fuzz.reseal import one_frame
-from rigs.hostile.hostile import OTHER, STORE, TIME, Bucket, bare_chunk, branch, chunk_of, merge
+from rigs.hostile.hostile import (
+    OTHER,
+    STORE,
+    TIME,
+    Bucket,
+    bare_chunk,
+    branch,
+    in_frame,
+    merge,
+)
 from transit.format.checksum import checksum, wal_seed
 from transit.format.commit import encode_format
 from transit.format.frame import DATA, END, MARK, encode_frame, encode_wal_header
@@ -49,7 +58,7 @@ def add_wals(outcomes: set[str], bodies: dict[str, Sequence[tuple[bytes, int]]])
 
 def lineage_body(*records: LineageRecord | bytes, first: int = 0) -> tuple[bytes, int]:
     payloads = [r if isinstance(r, bytes) else encode_lineage(r) for r in records]
-    return chunk_of(0, first, payloads), len(payloads)
+    return in_frame(0, first, payloads), len(payloads)
 
 
 START = lineage_body(LINEAGE_RECORD, Root(name="one"))
@@ -62,7 +71,7 @@ def wal(
     data, lsn, seed = encode_wal_header(STORE, first), first, wal_seed(STORE, first)
     for place, (body, records) in enumerate([START, *frames]):
         kind = (kinds or {}).get(place, DATA)
-        data += encode_frame(body, len(data), lsn, 0, records, kind, seed)
+        data += encode_frame(body, len(data), lsn, 0, records, kind, TIME, seed)
         lsn += records
     return data
 
@@ -93,16 +102,16 @@ MANY = COUNT_MAX
 add_wals(
     OK,
     {
-        "millions_of_records_in_a_hundred_bytes": [(bare_chunk(1, 0, MANY), MANY)],
+        "millions_of_records_in_a_hundred_bytes": [(bare_chunk(1, 0, MANY, flags=0), MANY)],
         "billions_of_records_in_many_frames": [
-            (bare_chunk(1, n * MANY, MANY), MANY) for n in range(500)
+            (bare_chunk(1, n * MANY, MANY, flags=0), MANY) for n in range(500)
         ],
         "as_many_headers_as_records": [
             (table_chunk(b"[" + b"{}," * 299_999 + b"{}]", 2, 300_000), 300_000)
         ],
         "a_header_of_six_mebibytes": [(table_chunk(b'[{"k":"' + b"x" * 6 * MIB + b'"}]', 1), 1)],
         "four_million_different_times": [(times_chunk(1, MANY, TIME, 1), MANY)],
-        "frames_of_one_record_by_the_thousand": [(chunk_of(1, n, [b""]), 1) for n in range(20_000)],
+        "frames_of_one_record_by_the_thousand": [(in_frame(1, n, [b""]), 1) for n in range(20_000)],
     },
 )
 
@@ -110,14 +119,14 @@ add_wals(
 @case("ok")
 def billions_of_records_of_many_streams_in_one_frame() -> Files:
     roots = [Root(name=f"s{n}") for n in range(2, 1000)]
-    body = b"".join(bare_chunk(n, 0, MANY) for n in range(2, 1000))
+    body = b"".join(bare_chunk(n, 0, MANY, flags=0) for n in range(2, 1000))
     return wal_files([lineage_body(*roots, first=2), (body, 998 * MANY & 0xFFFF_FFFF)])
 
 
 @case("ok")
 def a_chain_of_ten_thousand_branches() -> Files:
     records = [branch(f"b{n}", n - 1, 2) for n in range(2, 10_000)]
-    return wal_files([(chunk_of(1, 0, [b"a"] * 3), 3), lineage_body(*records, first=2)])
+    return wal_files([(in_frame(1, 0, [b"a"] * 3), 3), lineage_body(*records, first=2)])
 
 
 # WAL files whose contents cannot be
@@ -127,7 +136,7 @@ add_wals(
     {
         "a_count_of_four_billion": [(CHUNK.pack(1, 0, 2**32 - 1, *[0] * 8), 2**32 - 1)],
         "a_count_of_nothing": [(CHUNK.pack(1, 0, 0, *[0] * 8), 0)],
-        "a_count_that_is_not_the_frames": [(chunk_of(1, 0, [b"a", b"b"]), 3)],
+        "a_count_that_is_not_the_frames": [(in_frame(1, 0, [b"a", b"b"]), 3)],
         "a_chunk_of_exabytes": [(CHUNK.pack(1, 0, 1, 0, 0, 0, 0, TIME, 0, 0, 2**63), 1)],
         "sizes_that_do_not_add_up": [
             (CHUNK.pack(1, 0, 9, 0, 0, 0, 0, TIME, 7, 0, 7) + b"x" * 7, 9)
@@ -145,15 +154,15 @@ add_wals(
         ],
         "times_beyond_64_bits": [(times_chunk(4, 9, 2**63 - 5, 2**31 - 1), 9)],
         "widths_of_three": [(CHUNK.pack(1, 0, 1, 3, 3, 3, 0, TIME, 0, 0, 0), 1)],
-        "two_chunks_of_one_stream": [(chunk_of(1, 0, [b"a"]) + chunk_of(1, 1, [b"b"]), 2)],
-        "half_a_chunk": [(chunk_of(1, 0, [b"a"]) + b"\1" * 20, 1)],
-        "a_gap_in_a_stream": [(chunk_of(1, 5, [b"a"]), 1)],
-        "a_stream_of_nobody": [(chunk_of(77, 0, [b"a"]), 1)],
-        "a_stream_at_the_end_of_numbers": [(chunk_of(2**64 - 1, 2**64 - 1, [b"a"]), 1)],
+        "two_chunks_of_one_stream": [(in_frame(1, 0, [b"a"]) + in_frame(1, 1, [b"b"]), 2)],
+        "half_a_chunk": [(in_frame(1, 0, [b"a"]) + b"\1" * 20, 1)],
+        "a_gap_in_a_stream": [(in_frame(1, 5, [b"a"]), 1)],
+        "a_stream_of_nobody": [(in_frame(77, 0, [b"a"]), 1)],
+        "a_stream_at_the_end_of_numbers": [(in_frame(2**64 - 1, 2**64 - 1, [b"a"]), 1)],
         "lineage_that_is_no_json": [lineage_body(b"\0" * 30, first=2)],
         "lineage_nested_deep": [lineage_body(b'{"kind":' + b"[" * 100_000, first=2)],
         "lineage_of_tomorrow": [lineage_body(b'{"kind":"tombstone","name":"a"}', first=2)],
-        "lineage_of_millions_of_nothings": [(bare_chunk(0, 2, MANY), MANY)],
+        "lineage_of_millions_of_nothings": [(bare_chunk(0, 2, MANY, flags=0), MANY)],
         "a_branch_of_itself": [
             lineage_body(b'{"fork":0,"kind":"branch","name":"b","parent":2}', first=2)
         ],
@@ -186,38 +195,38 @@ add_wals(
 
 @case("CorruptError")
 def a_frame_that_states_four_gibibytes() -> Files:
-    data = bytearray(wal([(chunk_of(1, 0, [b"x" * 600]), 1)]))
+    data = bytearray(wal([(in_frame(1, 0, [b"x" * 600]), 1)]))
     at = len(wal([]))
     data[at + 4 : at + 8] = b"\xff" * 4
     seed = wal_seed(STORE, 0)
     data[at + 48 : at + 56] = checksum(bytes(data[at : at + 48]), seed).to_bytes(8, "little")
-    return folder(bytes(data) + encode_frame(b"", len(data), 9, len(data), 0, MARK, seed))
+    return folder(bytes(data) + encode_frame(b"", len(data), 9, len(data), 0, MARK, TIME, seed))
 
 
 @case("CorruptError")
 def a_frame_copied_behind_itself() -> Files:
-    data = wal([(chunk_of(1, 0, [b"a"]), 1)])
+    data = wal([(in_frame(1, 0, [b"a"]), 1)])
     return folder(data + data[len(wal([])) :])
 
 
 @case("CorruptError")
 def frames_after_the_end() -> Files:
-    return folder(wal([(b"", 0), (chunk_of(1, 0, [b"a"]), 1)], {1: END}))
+    return folder(wal([(b"", 0), (in_frame(1, 0, [b"a"]), 1)], {1: END}))
 
 
 @case("CorruptError")
 def a_mark_with_records() -> Files:
-    return folder(wal([(chunk_of(1, 0, [b"a"]), 1)], {1: MARK}))
+    return folder(wal([(in_frame(1, 0, [b"a"]), 1)], {1: MARK}))
 
 
 @case("CorruptError")
 def a_kind_of_tomorrow() -> Files:
-    return folder(wal([(chunk_of(1, 0, [b"a"]), 1)], {1: 7}))
+    return folder(wal([(in_frame(1, 0, [b"a"]), 1)], {1: 7}))
 
 
 @case("CorruptError")
 def an_lsn_that_jumps() -> Files:
-    data = bytearray(wal([(chunk_of(1, 0, [b"a"]), 1)]))
+    data = bytearray(wal([(in_frame(1, 0, [b"a"]), 1)]))
     at = len(wal([]))
     data[at + 16] = 99
     one_frame(data, at, at, wal_seed(STORE, 0))
@@ -226,7 +235,7 @@ def an_lsn_that_jumps() -> Files:
 
 @case("ok")
 def durable_beyond_everything() -> Files:
-    data = bytearray(wal([(chunk_of(1, 0, [b"a"]), 1)]))
+    data = bytearray(wal([(in_frame(1, 0, [b"a"]), 1)]))
     at = len(wal([]))
     data[at + 24 : at + 32] = b"\xff" * 8
     one_frame(data, at, at, wal_seed(STORE, 0))

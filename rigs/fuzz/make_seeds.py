@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rigs.fuzz.reseal import FRAME_SEED
-from rigs.hostile.hostile import STORE, TIME, Bucket, branch, chunk_of, merge
+from rigs.hostile.hostile import STORE, TIME, Bucket, branch, in_frame, merge
 from transit.cli.chain import ChainWriter
 from transit.cli.exchange import At, StreamEntry
 from transit.cli.records import RecordLine
@@ -21,9 +21,10 @@ from transit.format.checksum import wal_seed
 from transit.format.commit import encode_commit, encode_format
 from transit.format.frame import DATA, END, MARK, encode_frame, encode_wal_header, frame_bytes
 from transit.format.head import encode_head
+from transit.format.headers import encode_headers
 from transit.format.lineage import LINEAGE_RECORD, Root, encode_lineage
 from transit.format.names import commit_name, index_name, segment_name, wal_name
-from transit.format.record import Columns, encode_chunk, encode_headers, measure
+from transit.format.record import Columns, encode_chunk, measure
 from transit.format.segment import TAIL, Extent, encode_block, encode_index
 from transit.trace.events import decode_json, encode_json
 from transit.trace.parts import KnownParts, Packing
@@ -56,34 +57,37 @@ def chunk(stream: int, first: int, payloads: Sequence[bytes], kind: int = 0) -> 
 
 
 def chunk_seeds() -> Iterator[bytes]:
-    yield chunk_of(1, 0, [b"one"])
-    yield chunk_of(1, 0, [b"a" * n for n in range(5)])
+    yield in_frame(1, 0, [b"one"])
+    yield in_frame(1, 0, [b"a" * n for n in range(5)])
     for kind in range(5):
         yield chunk(7, kind, [b"x" * (3 * n * kind) for n in range(6)], kind)
     yield chunk(2**64 - 1, 2**63, [b""] * 300, 2)
     yield chunk(1, 0, [b"ab"] * 4) + chunk(2, 9, [b"c"])
+    for written in (TIME, [TIME, TIME + 200, TIME + 300], [TIME, TIME, TIME + 2**40]):
+        dated = Columns([b"x"] * 3, 1, [TIME, TIME, TIME + 1], None, written, "töken")
+        yield b"".join(encode_chunk(1, 0, dated))
 
 
 def frame_seeds(position: int, seed: int) -> Iterator[bytes]:
     for place, body in enumerate(chunk_seeds(), 1):
         records = {9: 5}.get(place) or struct.unpack_from("<I", body, 16)[0]
-        yield encode_frame(body, position, place, 0, records, DATA, seed)
-    yield encode_frame(b"", position, 3, position, 0, MARK, seed)
-    yield encode_frame(b"", position, 4, position, 0, END, seed)
+        yield encode_frame(body, position, place, 0, records, DATA, TIME, seed)
+    yield encode_frame(b"", position, 3, position, 0, MARK, TIME, seed)
+    yield encode_frame(b"", position, 4, position, 0, END, TIME, seed)
 
 
 def wal_of(frames: Sequence[tuple[bytes, int, int]]) -> bytes:
     """A WAL file from bodies, counts of records and kinds."""
     data, lsn, seed = encode_wal_header(STORE, 0), 0, wal_seed(STORE, 0)
     for body, records, kind in frames:
-        data += encode_frame(body, len(data), lsn, len(data), records, kind, seed)
+        data += encode_frame(body, len(data), lsn, len(data), records, kind, TIME, seed)
         lsn += records
     return data
 
 
 def wal_seeds() -> Iterator[bytes]:
     lineage = [encode_lineage(record) for record in LINEAGE]
-    start = (chunk_of(0, 0, lineage), len(lineage), DATA)
+    start = (in_frame(0, 0, lineage), len(lineage), DATA)
     ones = [(chunk(1, n, [b"r%d" % n], n % 2), 1, DATA) for n in range(6)]
     many = (chunk(2, 2, [b"s"] * 3) + chunk(3, 3, [b"t", b"uu"], 1), 5, DATA)
     yield wal_of([start])
@@ -93,8 +97,8 @@ def wal_seeds() -> Iterator[bytes]:
     yield wal_of([start, *ones[:2]]) + bytes(200)
     whole = wal_of([start, *ones[:3]])
     yield whole[:-5]
-    cursor = (chunk_of(0, 5, [encode_lineage(Root(name="$cursors/1/c"))]), 1, DATA)
-    yield wal_of([start, *ones[:3], cursor, (chunk_of(5, 0, [b"2"]), 1, DATA)])
+    cursor = (in_frame(0, 5, [encode_lineage(Root(name="$cursors/1/c"))]), 1, DATA)
+    yield wal_of([start, *ones[:3], cursor, (in_frame(5, 0, [b"2"]), 1, DATA)])
     yield whole[: -frame_bytes(80)] + bytes(600) + whole[-frame_bytes(80) :]
 
 

@@ -89,7 +89,7 @@ def one_frame(sealed: bytearray, at: int, position: int, seed: int) -> None:
     (size,) = struct.unpack_from("<I", sealed, at + 4)
     body = at + frame.FRAME_BYTES
     struct.pack_into("<Q", sealed, at + 8, position)
-    _put(sealed, at + 40, checksum(bytes(sealed[body : body + size]), seed + position & _UINT64))
+    _put(sealed, at + 48, checksum(bytes(sealed[body : body + size]), seed + position & _UINT64))
     _put(sealed, at + frame.FRAME.size, checksum(bytes(sealed[at : at + frame.FRAME.size]), seed))
     padding = frame.PADDING[size % frame.ALIGNMENT]
     sealed[body + size : body + size + len(padding)] = padding
@@ -186,7 +186,7 @@ def snapshot_file(data: bytes) -> bytes:
         return data
     place = at + 8
     for row in range(rows, at, snapshot.SEGMENT.size):
-        footer, index = struct.unpack_from("<II", sealed, row + 128)
+        footer, index = struct.unpack_from("<II", sealed, row + 144)
         stop = place + footer
         if stop + index > len(sealed):
             break

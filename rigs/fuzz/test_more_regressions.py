@@ -9,7 +9,7 @@ import pytest
 import transit
 from rigs.apart import measured
 from rigs.fuzz.hostile_files import folder, lineage_body, wal
-from rigs.hostile.hostile import TIME, Bucket, Parts, chunk_of
+from rigs.hostile.hostile import TIME, Bucket, Parts, in_frame
 from transit.cli.configuration import from_file
 from transit.cli.failures import CommandError
 from transit.cli.values import parse_moment, parse_size
@@ -21,7 +21,12 @@ from transit.format.segment import Extent
 @pytest.mark.parametrize("payload", [b"abc", b"-5", b"\xff", b"9" * 5000, b""])
 def test_a_cursor_of_junk_is_damage(payload: bytes, tmp_path: Path) -> None:
     files = folder(
-        wal([lineage_body(Root(name="$cursors/1/c"), first=2), (chunk_of(2, 0, [payload]), 1)])
+        wal(
+            [
+                lineage_body(Root(name="$cursors/1/c"), first=2),
+                (in_frame(2, 0, [payload]), 1),
+            ]
+        )
     )
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -48,7 +53,7 @@ def test_a_number_of_many_digits_in_a_configuration_is_told(tmp_path: Path) -> N
 def test_an_audit_of_a_header_table_of_millions_takes_little_memory() -> None:
     def change(parts: Parts) -> None:
         table = b"[" + b"{}," * 4_000_000 + b"{}]"
-        parts.raws = [CHUNK.pack(1, 3, 2, 0, 0, 0, 0, TIME, 0, len(table), 0) + table]
+        parts.raws = [CHUNK.pack(1, 3, 2, 0, 0, 0, 1, TIME, 0, len(table), 0) + table]
         parts.extents = [Extent(1, 3, TIME, 2, 0, 0)]
         parts.records = 2
 

@@ -46,6 +46,7 @@ from transit.format.segment import (
     encode_index,
 )
 from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
+from transit.format.written import SAME
 from transit.proof.tree import CompactRange, leaf_hash
 from transit.store.objects import Traffic, too_large
 
@@ -147,13 +148,19 @@ Change = Callable[[Parts], None]
 
 
 def chunk_of(stream: int, first: int, payloads: Sequence[bytes]) -> bytes:
-    """A chunk of records at one time, without headers."""
+    """A chunk of a segment: records at one time, without headers."""
+    columns = Columns(payloads, measure(payloads), TIME, None, TIME)
+    return b"".join(encode_chunk(stream, first, columns))
+
+
+def in_frame(stream: int, first: int, payloads: Sequence[bytes]) -> bytes:
+    """The same, of a frame."""
     return b"".join(encode_chunk(stream, first, Columns(payloads, measure(payloads), TIME, None)))
 
 
-def bare_chunk(stream: int, first: int, count: int, table: bytes = b"") -> bytes:
-    """A chunk of `count` empty records in 48 bytes and a header table."""
-    return CHUNK.pack(stream, first, count, 0, 0, 0, 0, TIME, 0, len(table), 0) + table
+def bare_chunk(stream: int, first: int, count: int, table: bytes = b"", flags: int = SAME) -> bytes:
+    """A chunk of `count` empty records in 48 bytes and a header table; `flags` 0 in a frame."""
+    return CHUNK.pack(stream, first, count, 0, 0, 0, flags, TIME, 0, len(table), 0) + table
 
 
 def keys_of(stream: int, record: LineageRecord) -> list[tuple[int, int]]:
@@ -213,7 +220,8 @@ class Bucket:
         said: dict[str, Any] = {
             "store_id": parts.store, "first_lsn": self.lsn,
             "last_lsn": self.lsn + parts.records - 1, "records": parts.records,
-            "time_first": TIME, "time_last": TIME, "streams": parts.streams,
+            "time_first": TIME, "time_last": TIME, "written_first": TIME, "written_last": TIME,
+            "streams": parts.streams,
             "blocks": tuple(parts.entries([*blocks, entry])), **parts.footer,
         }  # fmt: skip
         footer = encode_footer(Footer(**said))
@@ -223,7 +231,8 @@ class Bucket:
         stated: dict[str, Any] = {
             "digest": name.hex(), "footer": digest(footer[: -TAIL.size]).hex(), "bytes": len(data),
             "records": parts.records, "streams": parts.streams,
-            "lsn": (self.lsn, self.lsn + parts.records - 1), "time": (TIME, TIME), **parts.ref,
+            "lsn": (self.lsn, self.lsn + parts.records - 1), "time": (TIME, TIME),
+            "written": (TIME, TIME), **parts.ref,
         }  # fmt: skip
         ref = SegmentRef(**stated)
         self.segments.append(

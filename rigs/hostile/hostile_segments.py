@@ -22,6 +22,7 @@ from .hostile import (
     branch,
     case,
     chunk_of,
+    in_frame,
 )
 
 
@@ -94,6 +95,37 @@ def both_say_other_times(parts: Parts) -> None:
     parts.ref = {"time": (0, TIME)}
 
 
+def both_say_other_times_of_writing(parts: Parts) -> None:
+    parts.footer = {"written_first": 0}
+    parts.ref = {"written": (0, TIME)}
+
+
+def written_at_no_time(parts: Parts) -> None:
+    parts.raws = [in_frame(1, 3, [b"x"])]
+    parts.records = 1
+
+
+def written_backwards(parts: Parts) -> None:
+    parts.raws = [CHUNK.pack(1, 3, 2, 1, 0, 0, 1, TIME, 0, 0, 0) + b"\xff"]
+    parts.extents = [Extent(1, 3, TIME - 1, 2, 0, 0)]
+    parts.records = 2
+    parts.footer = {"time_first": TIME - 1, "written_first": TIME - 1}
+    parts.ref = {"time": (TIME - 1, TIME), "written": (TIME - 1, TIME)}
+
+
+def written_past_the_end_of_time(parts: Parts) -> None:
+    head = CHUNK.pack(1, 3, 2, 0, 0, 0, 2, TIME, 0, 0, 0)
+    parts.raws = [head + (2**63 - 1).to_bytes(8, "little") + b"\1\1"]
+    parts.extents = [Extent(1, 3, 2**63 - 1, 2, 0, 0)]
+    parts.records = 2
+
+
+def written_by_nobody(parts: Parts) -> None:
+    parts.raws = [CHUNK.pack(1, 3, 1, 0, 0, 0, 5, TIME, 0, 0, 0) + b"\0"]
+    parts.extents = [Extent(1, 3, TIME, 1, 0, 0)]
+    parts.records = 1
+
+
 def block_states_a_gibibyte(parts: Parts) -> None:
     parts.entries = entry(raw_bytes=1024 * MIB)
 
@@ -143,13 +175,13 @@ def a_bomb_behind_a_chunk(parts: Parts) -> None:
 def a_bomb_of_headers(parts: Parts) -> None:
     one_chunk(parts, 1, 3)
     size = 300 * MIB
-    parts.raws = [CHUNK.pack(1, 3, 1, 0, 0, 0, 0, TIME, 1, size, 1) + bytes(size + 1)]
+    parts.raws = [CHUNK.pack(1, 3, 1, 0, 0, 0, 1, TIME, 1, size, 1) + bytes(size + 1)]
 
 
 def a_bomb_of_columns(parts: Parts) -> None:
     count = 2**22
     size = 12 * count - 8
-    parts.raws = [CHUNK.pack(1, 3, count, 8, 4, 0, 0, TIME, 0, 0, 0) + bytes(size)]
+    parts.raws = [CHUNK.pack(1, 3, count, 8, 4, 0, 1, TIME, 0, 0, 0) + bytes(size)]
     parts.extents = [Extent(1, 3, 0, count, 0, 0)]
     parts.records = count
 
@@ -225,7 +257,7 @@ def index_of_another_place(parts: Parts) -> None:
 
 
 def index_of_another_time(parts: Parts) -> None:
-    parts.extents = [msgspec.structs.replace(extent, last_timestamp=1) for extent in parts.extents]
+    parts.extents = [msgspec.structs.replace(extent, last_written=1) for extent in parts.extents]
 
 
 def index_with_a_row_more(parts: Parts) -> None:
@@ -282,7 +314,7 @@ def header_tables_of_two(parts: Parts) -> None:
 
 def header_table_of_millions_of_nothings(parts: Parts) -> None:
     table = b"[" + b"{}," * 4_000_000 + b"{}]"
-    chunk = CHUNK.pack(1, 3, 2, 0, 0, 1, 0, TIME, 0, len(table), 0) + b"\0\1" + table
+    chunk = CHUNK.pack(1, 3, 2, 0, 0, 1, 1, TIME, 0, len(table), 0) + b"\0\1" + table
     parts.raws = [chunk]
     parts.extents = [Extent(1, 3, TIME, 2, 0, 0)]
     parts.records = 2
@@ -294,11 +326,11 @@ def header_table_of_millions_for_all(parts: Parts) -> None:
 
 def times_of_millions(parts: Parts) -> None:
     count = 2**22
-    parts.raws = [CHUNK.pack(1, 3, count, 1, 0, 0, 0, TIME, 0, 0, 0) + b"\1" * (count - 1)]
+    parts.raws = [CHUNK.pack(1, 3, count, 1, 0, 0, 1, TIME, 0, 0, 0) + b"\1" * (count - 1)]
     parts.extents = [Extent(1, 3, TIME + count - 1, count, 0, 0)]
     parts.records = count
-    parts.footer = {"time_last": TIME + count - 1}
-    parts.ref = {"time": (TIME, TIME + count)}
+    parts.footer = {"time_last": TIME + count - 1, "written_last": TIME + count - 1}
+    parts.ref = {"time": (TIME, TIME + count), "written": (TIME, TIME + count - 1)}
 
 
 def index_of_a_block_that_is_not_there(parts: Parts) -> None:
@@ -343,7 +375,9 @@ for _change in (
     segment_of_another_store, segment_of_a_newer_version, segment_name_of_other_bytes, segment_cut,
     segment_of_nothing, segment_with_more_at_its_end, segment_of_zeros, footer_size_beyond_the_file,
     footer_size_of_four_gib, footer_of_another_lsn, footer_of_another_store, footer_of_other_totals,
-    footer_of_other_times, both_say_other_times, block_states_a_gibibyte, block_of_another_digest,
+    footer_of_other_times, both_say_other_times, both_say_other_times_of_writing,
+    written_at_no_time, written_backwards, written_past_the_end_of_time, written_by_nobody,
+    block_states_a_gibibyte, block_of_another_digest,
     block_of_another_checksum, block_of_an_unknown_codec, block_elsewhere, block_over_the_header,
     block_of_no_bytes, block_not_a_zstd_frame, a_bomb_of_300_mib, a_bomb_behind_a_chunk,
     a_bomb_of_headers, a_bomb_of_columns, bombs_of_20_mib, an_index_bomb,

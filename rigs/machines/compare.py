@@ -36,6 +36,11 @@ def plain_batch(batch: transit.Batch) -> list[tuple[int, int, bytes, dict[str, s
     assert [data[a:b] for a, b in zip(starts, ends, strict=True)] == payloads
     column = batch.headers if batch.headers is not None else [None] * len(offsets)
     maps = [dict(each or {}) for each in column]
+    written = list(batch.written)
+    assert written == sorted(written)
+    assert len(written) == len(offsets)
+    assert [record.written for record in batch.records()] == written
+    assert batch.writer == ""
     return list(zip(offsets, map(int, batch.timestamps), payloads, maps, strict=True))
 
 

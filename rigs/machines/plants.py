@@ -25,6 +25,8 @@ from transit.handle import write_side
 from transit.handle.write_side import Writing
 from transit.lineage import policy
 from transit.lineage.spans import Span, concatenate
+from transit.log import writer as log_writer
+from transit.log.assign import Tail, assign
 from transit.log.catalog import Catalog, StreamState, View
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
@@ -90,7 +92,25 @@ def cursor_stays() -> Replaced:
 
 def clock_steps_back() -> Replaced:
     """A timestamp that the engine gives may lie before the last one."""
-    return Writer, "timestamp", lambda writer, state: time.time_ns() - 10**12
+    right = assign
+
+    def wrong(tail: Tail, timestamp: int | None, expect: int | None, now: int) -> tuple[int, int]:
+        return right(tail, timestamp, expect, now - next(steps) % 2 * 10**12)
+
+    steps = itertools.count()
+    return log_writer, "assign", wrong
+
+
+def given_times_bind() -> Replaced:
+    """A timestamp that a user gave holds the later ones of its stream."""
+    right, last = assign, dict[str, int]()
+
+    def wrong(tail: Tail, timestamp: int | None, expect: int | None, now: int) -> tuple[int, int]:
+        offset, given = right(tail, timestamp, expect, max(now, last.get(tail.name, now)))
+        last[tail.name] = given
+        return offset, given
+
+    return log_writer, "assign", wrong
 
 
 def closing_forgets() -> Replaced:
@@ -249,6 +269,7 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         interleave_appends,
         cursor_stays,
         clock_steps_back,
+        given_times_bind,
         closing_forgets,
         others_not_read,
         nothing_adopted,

@@ -32,6 +32,7 @@ FOUND_BY = {
     "interleave_appends": Alone,
     "cursor_stays": Alone,
     "clock_steps_back": Alone,
+    "given_times_bind": Alone,
     "closing_forgets": Alone,
     "others_not_read": Alone,
     "wal_dropped_unread": Alone,

@@ -160,13 +160,15 @@ def durable_overstated() -> None:
     """Each frame says that everything before it is durable."""
     append, append_one = Wal.append, Wal.append_one
 
-    def more(wal: Wal, parts: list[bytes], records: int, kind: int = frame.DATA) -> int:
+    def more(
+        wal: Wal, parts: list[bytes], records: int, written: int, kind: int = frame.DATA
+    ) -> int:
         with _overstated(wal):
-            return append(wal, parts, records, kind)
+            return append(wal, parts, records, written, kind)
 
-    def one_more(wal: Wal, head: bytes, payload: bytes) -> int:
+    def one_more(wal: Wal, head: bytes, payload: bytes, written: int) -> int:
         with _overstated(wal):
-            return append_one(wal, head, payload)
+            return append_one(wal, head, payload, written)
 
     replace(Wal, "append", more)
     replace(Wal, "append_one", one_more)

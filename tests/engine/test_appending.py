@@ -221,30 +221,45 @@ def test_timestamps_of_the_engine_are_the_time_now(log: Log) -> None:
     assert before - SECOND <= receipt.timestamp <= time.time_ns() + SECOND
 
 
-def test_timestamps_of_the_engine_do_not_fall_behind_what_was_inherited(log: Log) -> None:
-    stream = log.create("s")
-    future = time.time_ns() + 3600 * SECOND
-    stream.append(b"", timestamp=future)
-    assert stream.append(b"").timestamp == future
-    branch = stream.branch("branch")
-    assert branch.append(b"").timestamp == future
-    merged = log.merge("merge", [stream, branch], policy="append")
-    assert merged.append_many([b"", b""]).timestamp == future
-    early = stream.branch("early", at=0)
-    with log.batch() as batch:
-        batch.append(early, b"")
-    assert early[-1].timestamp == future
-
-
-def test_timestamps_of_the_engine_do_not_decrease_after_reopening(path: Path) -> None:
+def test_timestamps_of_the_engine_go_by_none_that_a_user_gave(path: Path) -> None:
     future = time.time_ns() + 3600 * SECOND
     with transit.open(path) as log:
-        log.create("s").append(b"", timestamp=future)
+        stream = log.create("s")
+        stream.append(b"", timestamp=future)
+        given = [stream.append(b"").timestamp]
+        branch = stream.branch("branch", at=0)
+        given.append(branch.append(b"").timestamp)
+        merged = log.merge("merge", [stream, branch], policy="append")
+        given.append(merged.append_many([b"", b""]).timestamp)
+        with log.batch() as batch:
+            batch.append(branch, b"", timestamp=future)
+            batch.append(branch, b"")
+        given.append(branch[-1].timestamp)
+        given.append(stream.append(b"", durability="memory").timestamp)
     with transit.open(path) as log:
-        assert log.stream("s").append(b"").timestamp == future
+        given.append(log.stream("s").append(b"").timestamp)
         log.seal()
     with transit.open(path) as log:
-        assert log.stream("s").append(b"").timestamp == future
+        given.append(log.stream("s").append(b"").timestamp)
+    assert given == sorted(given)
+    assert given[-1] < future - 1800 * SECOND
+
+
+def test_when_a_record_was_written_is_kept_apart_from_its_timestamp(path: Path) -> None:
+    began = time.time_ns()
+    with transit.open(path) as log:
+        stream = log.create("s")
+        stream.append(b"own", timestamp=5)
+        stream.append_many([b"a", b"b"], timestamps=[7, 6])
+        stream.append(b"engine's")
+        times = [record.written for record in stream]
+        assert times[1] == times[2] == stream[2].written
+        assert began <= times[0] <= times[1] <= times[3] == stream[3].timestamp <= time.time_ns()
+        log.seal()
+        assert [record.written for record in stream] == times
+        (batch,) = stream.batches()
+        assert (list(batch.written), batch.writer, stream[0].writer) == (times, "", "")
+        assert log.lineage.why(stream[1].origin).written == times[1]
 
 
 # Batches

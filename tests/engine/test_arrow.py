@@ -16,7 +16,10 @@ from transit.replay import Batch, Source
 
 pa = pytest.importorskip("pyarrow")
 
-NAMES = ["offset", "timestamp", "payload", "headers", "origin_stream", "origin_offset"]
+NAMES = [
+    "offset", "timestamp", "payload", "headers", "origin_stream", "origin_offset",
+    "written", "writer",
+]  # fmt: skip
 MOMENT = 1_700_000_000_000_000_000
 STEPS = [0, 1, -1, 127, -128, 128, 32_767, -32_768, 2**31 - 1, -(2**31), 2**40]
 HEADERS = [b"{}", b'{"k":"v"}', b'{"k":"w","l":""}', b'{"\\u00e9":"\\n"}']
@@ -31,10 +34,11 @@ def batch_of(
     payloads: Sequence[bytes], timestamps: Any, headers: Any, start: int, stop: int
 ) -> Batch:
     """The records `start` to `stop` of a chunk at offset 40, shown at offset 7."""
-    columns = Columns(payloads, measure(payloads), timestamps, headers)
+    written = [MOMENT + n // 2 for n in range(len(payloads))]
+    columns = Columns(payloads, measure(payloads), timestamps, headers, written, "tökken")
     data = b"before" + b"".join(encode_chunk(3, 40, columns)) + b"after"
     chunk = Chunk(data, 6, "here")
-    return Batch(chunk, start, stop, 7, Source("s", 33 + start))
+    return Batch(chunk, start, stop, 7, Source("s", 33 + start, "tökken"))
 
 
 def problems(batch: Batch) -> list[str]:
@@ -47,11 +51,14 @@ def problems(batch: Batch) -> list[str]:
         "headers": [list(row.headers.items()) for row in rows],
         "origin_stream": [row.origin.stream for row in rows],
         "origin_offset": [row.origin.offset for row in rows],
+        "written": [row.written for row in rows],
+        "writer": [row.writer for row in rows],
     }
     found.validate(full=True)
     wrong = []
     for name in NAMES:
-        column = found[name].cast(pa.int64()) if name == "timestamp" else found[name]
+        moments = name in ("timestamp", "written")
+        column = found[name].cast(pa.int64()) if moments else found[name]
         if column.to_pylist() != said[name]:
             wrong.append(name)
     return wrong

@@ -8,6 +8,7 @@ in a folder of its own.
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transit.format.commit import (
 )
 from transit.format.digest import digest
 from transit.format.frame import DATA, END, MARK, encode_frame, encode_wal_header
+from transit.format.headers import encode_headers
 from transit.format.lineage import (
     LINEAGE_RECORD,
     Branch,
@@ -31,14 +33,7 @@ from transit.format.lineage import (
     encode_lineage,
 )
 from transit.format.names import index_name, merge_key, name_key
-from transit.format.record import (
-    Chunk,
-    Columns,
-    chunks_of,
-    encode_chunk,
-    encode_headers,
-    measure,
-)
+from transit.format.record import Chunk, Columns, chunks_of, encode_chunk, measure
 from transit.format.segment import (
     TAIL,
     Block,
@@ -96,9 +91,10 @@ def chunk(
     payloads: list[bytes],
     timestamps: int | list[int],
     headers: bytes | list[bytes] | None = None,
+    writer: str = "",
 ) -> bytes:
-    """One encoded chunk."""
-    columns = Columns(payloads, measure(payloads), timestamps, headers)
+    """One encoded chunk of a frame."""
+    columns = Columns(payloads, measure(payloads), timestamps, headers, None, writer)
     return b"".join(encode_chunk(stream, first, columns))
 
 
@@ -112,12 +108,20 @@ BODIES: list[bytes] = [
     lineage(0, 1),
     lineage(1, 3)
     + chunk(1, 0, [b"", b"one", b"two" * 100], [NOON, NOON + 1, NOON - 1], [b"{}", SOME, OTHER]),
-    chunk(1, 3, [b"same size"] * 3, NOON, SOME) + chunk(2, 3, [b"x"], -1),
+    chunk(1, 3, [b"same size"] * 3, NOON, SOME, "tökken 1") + chunk(2, 3, [b"x"], -1),
     chunk(2, 4, [b"\0\xff", b"12", b"ab"], [-(2**63), 2**63 - 1, 0]),
     lineage(3, 6) + chunk(3, 8, [b"a", b"bc"], [5, 30_000]) + chunk(4, 0, [b"."], 2**40),
     chunk(4, 1, [b"%d" % n for n in range(300)], [n * 3_000_000_000 // 2 for n in range(300)])
     + chunk(3, 10, [b"p" * 70_000, b""], [0, -70_000], OTHER),
 ]
+
+# When each of these frames was written; the first two streams' chunks go over several.
+WRITTEN = [NOON, NOON + 200, NOON + 300, NOON + 2**40, NOON + 2**41, NOON + 2**41]
+
+
+def written_at(body: bytes) -> int:
+    """When the frame around `body` was written."""
+    return WRITTEN[BODIES.index(body)]
 
 
 def wal(first_lsn: int, bodies: list[bytes], closing: int | None) -> bytes:
@@ -126,10 +130,10 @@ def wal(first_lsn: int, bodies: list[bytes], closing: int | None) -> bytes:
     data, lsn = encode_wal_header(STORE, first_lsn), first_lsn
     for body in bodies:
         records = sum(part.count for part in chunks_of(body, "golden"))
-        data += encode_frame(body, len(data), lsn, len(data), records, DATA, seed)
+        data += encode_frame(body, len(data), lsn, len(data), records, DATA, written_at(body), seed)
         lsn += records
     if closing is not None:
-        data += encode_frame(b"", len(data), lsn, len(data), 0, closing, seed)
+        data += encode_frame(b"", len(data), lsn, len(data), 0, closing, WRITTEN[-1], seed)
     return data
 
 
@@ -144,9 +148,30 @@ def chunks_in(bodies: list[bytes]) -> list[tuple[Chunk, bytes]]:
     return sorted(found, key=lambda pair: (pair[0].stream, pair[0].first))
 
 
+def sealed(bodies: list[bytes]) -> list[tuple[Chunk, bytes]]:
+    """The chunks of a segment of these frames and their bytes: one for each stream and writer."""
+    parts = []
+    for body in bodies:
+        for part in chunks_of(body, "golden"):
+            part.date(written_at(body), "golden")
+            parts.append(part)
+    parts.sort(key=lambda part: (part.stream, part.first))
+    found = []
+    for (stream, writer), run in groupby(parts, key=lambda part: (part.stream, part.writer)):
+        same = list(run)
+        payloads = [payload for part in same for payload in part.payloads()]
+        times = [time for part in same for time in part.timestamps]
+        headers = [encode_headers(each) for part in same for each in part.headers()]
+        written = [time for part in same for time in part.written]
+        columns = Columns(payloads, measure(payloads), times, headers, written, writer)
+        encoded = b"".join(encode_chunk(stream, same[0].first, columns))
+        found += [(part, encoded) for part in chunks_of(encoded, "golden")]
+    return found
+
+
 def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[bytes, SegmentRef]:
     """A segment of the records in these frames, two chunks a block, and how a commit names it."""
-    pairs = chunks_in(bodies)
+    pairs = sealed(bodies)
     parts = [part for part, _ in pairs]
     data = encode_header(STORE)
     blocks: list[Block] = []
@@ -156,7 +181,7 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
         for part, encoded in pairs[start : start + 2]:
             extents.append(
                 Extent(
-                    part.stream, part.first, part.last_timestamp, part.count, len(blocks), len(raw)
+                    part.stream, part.first, part.last_written, part.count, len(blocks), len(raw)
                 )
             )  # fmt: skip
             raw += encoded
@@ -170,7 +195,8 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
     streams = len({part.stream for part in parts})
     lsns = (first_lsn, first_lsn + count - 1)
     span = (min(times), max(times))
-    footer = encode_footer(Footer(STORE, *lsns, count, *span, streams, (*blocks, block)))
+    written = (written_at(bodies[0]), written_at(bodies[-1]))
+    footer = encode_footer(Footer(STORE, *lsns, count, *span, *written, streams, (*blocks, block)))
     data += footer
     ref = SegmentRef(
         digest=digest(data).hex(),
@@ -180,6 +206,7 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
         streams=streams,
         lsn=lsns,
         time=span,
+        written=written,
     )
     return data, ref
 
@@ -264,6 +291,8 @@ def expected() -> list[dict[str, Any]]:
             "timestamp": part.timestamp(place),
             "payload": payload.hex() if len(payload) < 1000 else f"{len(payload)} bytes",
             "headers": dict(part.header(place)),
+            "written": written_at(body),
+            "writer": part.writer,
         }
         for body in BODIES
         for part in chunks_of(body, "golden")

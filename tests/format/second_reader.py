@@ -30,14 +30,16 @@ class Record(NamedTuple):
     timestamp: int
     payload: bytes
     headers: dict[str, str]
+    written: int
+    writer: str
 
 
 class Wal(NamedTuple):
-    """One WAL file; `frames` are (position, lsn, durable, kind, records)."""
+    """One WAL file; `frames` are (position, lsn, durable, kind, records, written)."""
 
     store_id: bytes
     first_lsn: int
-    frames: list[tuple[int, int, int, int, list[Record]]]
+    frames: list[tuple[int, int, int, int, list[Record], int]]
     stop: int
 
     @property
@@ -47,11 +49,12 @@ class Wal(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """One segment; `index` holds (stream, first offset, last timestamp, count, block, position)."""
+    """One segment; `index` holds (stream, first offset, last written, count, block, position)."""
 
     store_id: bytes
     lsns: tuple[int, int]
     times: tuple[int, int]
+    written: tuple[int, int]
     streams: int
     records: list[Record]
     index: list[tuple[int, ...]]
@@ -92,17 +95,23 @@ def numbers(data: bytes, at: int, count: int, width: int, signed: bool = False) 
 # Chunks
 
 
-def read_chunk(data: bytes, at: int) -> tuple[list[Record], int]:
-    """The records of the chunk at `at`, and where it ends."""
+def read_chunk(data: bytes, at: int, framed: int | None = None) -> tuple[list[Record], int]:
+    """The records of the chunk at `at`, and where it ends.
+
+    framed: when the frame was written that the chunk is in; None in a segment.
+    """
     need(len(data) >= at + 48, "chunk header")
     stream, first = struct.unpack_from("<QQ", data, at)
     (count,) = struct.unpack_from("<I", data, at + 16)
-    time_width, size_width, header_width, zero = data[at + 20 : at + 24]
+    time_width, size_width, header_width, flags = data[at + 20 : at + 24]
     time_first, size, table_bytes, payload_bytes = struct.unpack_from("<qIIQ", data, at + 24)
-    need(1 <= count <= 4_194_304 and zero == 0, "count and reserved byte")
+    need(1 <= count <= 4_194_304 and flags < 8, "count and flags")
+    need(flags & 3 in ((1, 2) if framed is None else (0,)), "who says when it was written")
     need(time_width in (0, 1, 2, 4, 8), "timestamp width")
     need(size_width in (0, 1, 2, 4) and header_width in (0, 1, 2, 4), "widths")
     at += 48
+    written, writer, at = read_more(data, at, flags, count)
+    written = written if framed is None else [framed] * count
     times = [time_first]
     for number in numbers(data, at, count - 1 if time_width else 0, time_width, signed=True):
         times.append(number if time_width == 8 else times[-1] + number)
@@ -121,16 +130,37 @@ def read_chunk(data: bytes, at: int) -> tuple[list[Record], int]:
     for place in range(count):
         payload = data[at : at + sizes[place]]
         at += sizes[place]
+        when = written[place] if written else times[place]
         headers = table[entries[place]]
-        records.append(Record(stream, first + place, times[place], payload, headers))
+        records.append(Record(stream, first + place, times[place], payload, headers, when, writer))
+    dates = [record.written for record in records]
+    need(dates == sorted(dates) and dates[-1] < 2**63, "times of writing that go on")
     return records, at
 
 
-def read_chunks(data: bytes) -> list[list[Record]]:
+def read_more(data: bytes, at: int, flags: int, count: int) -> tuple[list[int], str, int]:
+    """When the records of a chunk were written, if it says so, by whom, and where that ends."""
+    written, writer = [], ""
+    if flags & 2:
+        first, width = struct.unpack_from("<qB", data, at)
+        need(width in (0, 1, 2, 4, 8), "width")
+        at += 9
+        written = [first]
+        for number in numbers(data, at, count - 1, width) if width else [0] * (count - 1):
+            written.append(written[-1] + number)
+        at += (count - 1) * width
+    if flags & 4:
+        need(data[at], "a writer")
+        writer = data[at + 1 : at + 1 + data[at]].decode()
+        at += 1 + data[at]
+    return written, writer, at
+
+
+def read_chunks(data: bytes, framed: int | None = None) -> list[list[Record]]:
     """The records of chunks that fill `data`, chunk by chunk."""
     chunks, at = [], 0
     while at < len(data):
-        records, at = read_chunk(data, at)
+        records, at = read_chunk(data, at, framed)
         chunks.append(records)
     return chunks
 
@@ -146,35 +176,37 @@ def read_wal(data: bytes) -> Wal:
     need(xxhash.xxh3_64_intdigest(data[:56]) == int.from_bytes(data[56:64], "little"), "checksum")
     need(version == 1 and zero == 0 and data[40:56] == bytes(16), "version and reserved bytes")
     seed = xxhash.xxh3_64_intdigest(store_id + data[32:40])
-    frames: list[tuple[int, int, int, int, list[Record]]] = []
-    at, kind = 64, 0
+    frames: list[tuple[int, int, int, int, list[Record], int]] = []
+    at, kind, latest = 64, 0, -(2**63)
     while kind != 2 and (body := frame_body(data, at, seed)) is not None:
-        lsn, durable, records, kind = struct.unpack_from("<QQII", data, at + 16)
+        lsn, durable, records, kind, written = struct.unpack_from("<QQIIq", data, at + 16)
         expected = first_lsn + sum(len(frame[4]) for frame in frames)
-        found = [record for chunk in read_chunks(body) for record in chunk]
+        found = [record for chunk in read_chunks(body, written) for record in chunk]
         need(lsn == expected and len(found) == records, "LSN and count")
         need(kind in (0, 1, 2) and (kind == 0) == bool(body), "kind")
-        frames.append((at, lsn, durable, kind, found))
-        at += 56 + len(body) + 8 - len(body) % 8
+        need(kind != 0 or written >= latest, "a time of writing that goes on")
+        latest = written if kind == 0 else latest
+        frames.append((at, lsn, durable, kind, found, written))
+        at += 64 + len(body) + 8 - len(body) % 8
     return Wal(store_id, first_lsn, frames, at)
 
 
 def frame_body(data: bytes, at: int, seed: int) -> bytes | None:
     """The body of the valid frame at `at`; None when there is none."""
-    head = data[at : at + 56]
-    if len(head) < 56 or head[:4] != b"TrFm" or int.from_bytes(head[8:16], "little") != at:
+    head = data[at : at + 64]
+    if len(head) < 64 or head[:4] != b"TrFm" or int.from_bytes(head[8:16], "little") != at:
         return None
-    stated = int.from_bytes(head[48:], "little")
-    if xxhash.xxh3_64_intdigest(head[:48], seed) != stated:
+    stated = int.from_bytes(head[56:], "little")
+    if xxhash.xxh3_64_intdigest(head[:56], seed) != stated:
         return None
     size = int.from_bytes(head[4:8], "little")
-    body = data[at + 56 : at + 56 + size]
+    body = data[at + 64 : at + 64 + size]
     padding_size = 8 - size % 8
-    padding = data[at + 56 + size : at + 56 + size + padding_size]
+    padding = data[at + 64 + size : at + 64 + size + padding_size]
     if padding != bytes(padding_size - 1) + b"\xa5":
         return None
     body_seed = (seed + at) % 2**64
-    if xxhash.xxh3_64_intdigest(body, body_seed) != int.from_bytes(head[40:48], "little"):
+    if xxhash.xxh3_64_intdigest(body, body_seed) != int.from_bytes(head[48:56], "little"):
         return None
     return body
 
@@ -191,14 +223,14 @@ def read_segment(data: bytes) -> Segment:
     footer_at = len(data) - 48 - size
     footer = data[footer_at:-48]
     need(blake3.blake3(footer).digest() == digest, "the footer's digest")
-    owner, first, last, count, early, late, streams, entries = struct.unpack_from(
-        "<16sQQQqqII", footer
+    owner, first, last, count, early, late, begun, ended, streams, entries = struct.unpack_from(
+        "<16sQQQqqqqII", footer
     )
-    need(owner == store_id and size == 64 + 64 * entries, "footer")
+    need(owner == store_id and size == 80 + 64 * entries, "footer")
     raws, position = [], 32
     for place in range(entries):
         at, stored, raw, codec, zero, fast, strong = struct.unpack_from(
-            "<QIIIIQ32s", footer, 64 + 64 * place
+            "<QIIIIQ32s", footer, 80 + 64 * place
         )
         need(at == position and zero == 0, "blocks back to back")
         bytes_stored = data[at : at + stored]
@@ -214,11 +246,14 @@ def read_segment(data: bytes) -> Segment:
     need(len({record.stream for record in records}) == streams, "count of streams")
     times = [record.timestamp for record in records]
     need((min(times), max(times)) == (early, late), "times")
+    times = [record.written for record in records]
+    need((min(times), max(times)) == (begun, ended), "times of writing")
     index, keys = read_index(raws[-1])
     check_index(index, blocks, raws)
     return Segment(
-        store_id, (first, last), (early, late), streams, records, index, keys, digest.hex()
-    )
+        store_id, (first, last), (early, late), (begun, ended), streams, records, index, keys,
+        digest.hex(),
+    )  # fmt: skip
 
 
 def read_index(raw: bytes) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
@@ -249,7 +284,7 @@ def check_index(
         while at < len(raw):
             records, stop = read_chunk(raw, at)
             head, tail = records[0], records[-1]
-            found.append((head.stream, head.offset, tail.timestamp, len(records), number, at))
+            found.append((head.stream, head.offset, tail.written, len(records), number, at))
             at = stop
     need(sorted(found) == sorted(index), "an index of the chunks there are")
     need(len(found) == sum(map(len, blocks)), "chunks")
@@ -265,7 +300,7 @@ def read_snapshot(data: bytes) -> Snapshot:
     first, last, lsn, next_lsn = numbers(data, 32, 4, 8)
     layer_count, count = numbers(data, 64, 2, 4)
     rows_at = 72 + 56 * layer_count
-    at = rows_at + 136 * count
+    at = rows_at + 152 * count
     stated = int.from_bytes(data[at : at + 8], "little")
     need(xxhash.xxh3_64_intdigest(data[:at]) == stated, "the checksum of the tables")
     at += 8
@@ -278,10 +313,10 @@ def read_snapshot(data: bytes) -> Snapshot:
     need(commit == first <= last and layer_count <= 64, "layers of all commits before")
     need((first == 0) == (lsn == 0), "LSN 0 in commit 0")
     segments = []
-    for place in range(rows_at, rows_at + 136 * count, 136):
-        footer_bytes, index_bytes = numbers(data, place + 128, 2, 4)
+    for place in range(rows_at, rows_at + 152 * count, 152):
+        footer_bytes, index_bytes = numbers(data, place + 144, 2, 4)
         footer, index = data[at : at + footer_bytes], data[at + footer_bytes :][:index_bytes]
-        segments.append(snapshot_row(data[place : place + 136], footer, index, store_id))
+        segments.append(snapshot_row(data[place : place + 152], footer, index, store_id))
         need(segments[-1].ref["lsn"][0] == lsn, "LSNs without a gap")
         lsn = segments[-1].ref["lsn"][1] + 1
         at += footer_bytes + index_bytes
@@ -295,12 +330,14 @@ def snapshot_row(row: bytes, footer: bytes, index: bytes, store_id: bytes) -> Sn
     """One segment of an index snapshot from its row, its footer and its stored index."""
     size, records, streams, *lsn = numbers(row, 72, 5, 8)
     times = numbers(row, 112, 2, 8, signed=True)
+    written = numbers(row, 128, 2, 8, signed=True)
     ref = {"digest": row[8:40].hex(), "footer": row[40:72].hex(), "bytes": size}
     ref |= {"records": records, "streams": streams, "lsn": lsn, "time": times}
+    ref |= {"written": written}
     need(blake3.blake3(footer).digest() == row[40:72], "the footer's digest")
-    owner, *stated, entries = struct.unpack_from("<16sQQQqqII", footer)
-    need(owner == store_id and len(footer) == 64 + 64 * entries, "footer")
-    need(stated == [*lsn, records, *times, streams], "the footer of this segment")
+    owner, *stated, entries = struct.unpack_from("<16sQQQqqqqII", footer)
+    need(owner == store_id and len(footer) == 80 + 64 * entries, "footer")
+    need(stated == [*lsn, records, *times, *written, streams], "the footer of this segment")
     at, stored, raw, codec, zero, fast, strong = struct.unpack("<QIIIIQ32s", footer[-64:])
     need(at + stored + len(footer) + 48 == size and zero == 0, "the segment's size")
     need(stored == len(index) and xxhash.xxh3_64_intdigest(index) == fast, "index checksum")
@@ -345,7 +382,8 @@ def compact_range(leaves: list[bytes]) -> list[str]:
 
 # Whole stores
 
-Shown = list[tuple[int, int, bytes, dict[str, str], tuple[str, int]]]
+Row = tuple[int, int, bytes, dict[str, str], tuple[str, int], int, str]
+Shown = list[Row]
 
 
 class Store:
@@ -383,9 +421,10 @@ class Store:
         need(blake3.blake3(data).hexdigest() == ref["digest"], "the segment's digest")
         segment = read_segment(data)
         need(segment.store_id == self.store_id, "store")
-        stated = (ref["bytes"], ref["records"], ref["streams"], ref["lsn"], ref["time"])
-        lsns, times = list(segment.lsns), list(segment.times)
-        need(stated == (len(data), len(segment.records), segment.streams, lsns, times), "ref")
+        stated = [ref[name] for name in ("bytes", "records", "streams", "lsn", "time", "written")]
+        lsns, times, written = map(list, (segment.lsns, segment.times, segment.written))
+        found = [len(data), len(segment.records), segment.streams, lsns, times, written]
+        need(stated == found, "ref")
         need(segment.footer_digest == ref["footer"] and lsns[0] == self._next_lsn, "ref")
         self._take(segment.records)
 
@@ -418,7 +457,7 @@ class Store:
         return inherited + [(stream, offset) for offset in offsets]
 
     def streams(self) -> dict[str, Shown]:
-        """What every stream of the user's shows: offset, timestamp, payload, headers, origin."""
+        """What every stream of the user's shows: `Row`s, in the order of `transit.Record`."""
         shown: dict[str, Shown] = {}
         for stream, plain in enumerate(self.lineage):
             if not plain["name"].startswith("$"):
@@ -428,10 +467,12 @@ class Store:
                 ]
         return shown
 
-    def _show(
-        self, offset: int, stream: int, place: int
-    ) -> tuple[int, int, bytes, dict[str, str], tuple[str, int]]:
+    def _show(self, offset: int, stream: int, place: int) -> Row:
         own = self.own[stream]
         record = own[place - own[0].offset]
         name = self.lineage[stream]["name"]
-        return offset, record.timestamp, record.payload, record.headers, (name, place)
+        origin = (name, place)
+        return (
+            offset, record.timestamp, record.payload, record.headers, origin, record.written,
+            record.writer,
+        )  # fmt: skip

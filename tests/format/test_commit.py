@@ -43,6 +43,7 @@ def segment_ref(first: int = 0, last: int = 9) -> SegmentRef:
         streams=2,
         lsn=(first, last),
         time=(-5, 7),
+        written=(3, 9),
     )
 
 
@@ -85,6 +86,7 @@ def commits(draw: st.DrawFn) -> Commit:
                 streams=draw(COUNT),
                 lsn=(lsn, lsn + records - 1),
                 time=(draw(INT64), draw(INT64)),
+                written=tuple(sorted((draw(INT64), draw(INT64)))),
             )
         )
         lsn += records

@@ -37,6 +37,7 @@ def segment(first: int, last: int, **changes: Any) -> SegmentRef:
         "streams": 2,
         "lsn": (first, last),
         "time": (-5, 7),
+        "written": (3, 9),
     }
     return SegmentRef(**{**values, **changes})
 

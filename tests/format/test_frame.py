@@ -32,13 +32,14 @@ from transit.format.record import Columns, encode_chunk
 
 STORE = bytes(range(16))
 SEED = wal_seed(STORE, 40)
+INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT64 = st.integers(0, 2**64 - 1)
 BODY = b"".join(encode_chunk(3, 0, Columns([b"one", b"three"], [3, 5], 9, None)))
 WAL = encode_wal_header(STORE, 40)
 
 
 def frame(body: bytes = BODY, position: int = 64, records: int = 2, kind: int = DATA) -> bytes:
-    return encode_frame(body, position, 40, 64, records, kind, SEED)
+    return encode_frame(body, position, 40, 64, records, kind, 0, SEED)
 
 
 def is_whole(data: bytes, position: int = 64, seed: int = SEED) -> bool:
@@ -95,15 +96,21 @@ def test_reserved_bytes_of_a_wal_header_must_be_zero(place: int) -> None:
 
 
 @given(
-    st.binary(max_size=200), UINT64, UINT64, UINT64, st.integers(0, 2**32 - 1), st.integers(0, 2)
+    st.binary(max_size=200),
+    UINT64,
+    UINT64,
+    UINT64,
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2),
+    INT64,
 )
 def test_a_frame_comes_back(
-    body: bytes, position: int, lsn: int, durable: int, records: int, kind: int
+    body: bytes, position: int, lsn: int, durable: int, records: int, kind: int, written: int
 ) -> None:
-    data = encode_frame(body, position, lsn, durable, records, kind, SEED)
+    data = encode_frame(body, position, lsn, durable, records, kind, written, SEED)
     header = decode_frame_header(b"before" + data, 6, position, SEED)
     assert header is not None
-    assert header[:-1] == (len(body), position, lsn, durable, records, kind)
+    assert header[:-1] == (len(body), position, lsn, durable, records, kind, written)
     assert body_is_valid(header, b"before" + data + b"after", 6, SEED)
     assert header.stop == position + len(data)
 
@@ -157,7 +164,7 @@ def test_the_same_body_has_another_checksum_at_another_place() -> None:
 
 
 def test_seeds_wrap_around_at_64_bits() -> None:
-    data = encode_frame(BODY, 2**64 - 8, 0, 0, 2, DATA, 2**64 - 1)
+    data = encode_frame(BODY, 2**64 - 8, 0, 0, 2, DATA, 0, 2**64 - 1)
     assert is_whole(data, 2**64 - 8, 2**64 - 1)
 
 
@@ -222,16 +229,16 @@ def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:
     wal, frames = tables(module)
     assert wal == fields(WAL_HEADER)
     assert frames == [*fields(FRAME), (FRAME.size, CHECKSUM.size)]
-    assert "\n        56     .  body" in (module.__doc__ or "")
-    assert (WAL_HEADER.size, FRAME_BYTES) == (64, 56)
+    assert "\n        64     .  body" in (module.__doc__ or "")
+    assert (WAL_HEADER.size, FRAME_BYTES) == (64, 64)
 
 
 @pytest.mark.parametrize("parts", [[], [b""], [b"one"], [b"a" * 48, b"", b"bc" * 5000]])
 def test_a_frame_joined_from_parts_is_the_frame_of_the_whole(parts: list[bytes]) -> None:
-    fields = (4096, 40, 64, 3, DATA, SEED)
+    fields = (4096, 40, 64, 3, DATA, 99, SEED)
     assert join_frame(parts, *fields) == encode_frame(b"".join(parts), *fields)
 
 
 def test_a_part_that_is_not_bytes_is_refused() -> None:
     with pytest.raises(InvalidInputError):
-        join_frame([b"a", "b"], 64, 0, 64, 1, DATA, SEED)  # type: ignore[list-item]
+        join_frame([b"a", "b"], 64, 0, 64, 1, DATA, 0, SEED)  # type: ignore[list-item]

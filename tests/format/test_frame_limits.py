@@ -27,7 +27,7 @@ SEED = wal_seed(STORE, 0)
 
 
 def join(size: int) -> bytearray:
-    return join_frame([b"x" * size, b"yz"], 64, 0, 64, 1, DATA, SEED)
+    return join_frame([b"x" * size, b"yz"], 64, 0, 64, 1, DATA, 0, SEED)
 
 
 def test_a_body_larger_than_its_field_can_say_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_a_body_larger_than_its_field_can_say_is_refused(monkeypatch: pytest.Mon
 
 def test_what_is_not_bytes_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="payloads must be bytes"):
-        join_frame([b"x", "text"], 64, 0, 64, 1, DATA, SEED)  # type: ignore[list-item]
+        join_frame([b"x", "text"], 64, 0, 64, 1, DATA, 0, SEED)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("size", [0, 63, 65])
@@ -77,7 +77,7 @@ def test_reserved_numbers_are_refused_though_the_checksum_fits(zero: int) -> Non
 
 @pytest.mark.parametrize("magic", [b"TrFl", b"TrFn", bytes(4), b"\xff" * 4])
 def test_a_frame_of_another_magic_is_none_though_its_checksum_fits(magic: bytes) -> None:
-    good = encode_frame(b"body", 64, 0, 64, 1, DATA, SEED)
+    good = encode_frame(b"body", 64, 0, 64, 1, DATA, 0, SEED)
     assert decode_frame_header(good, 0, 64, SEED) is not None
     assert good.startswith(FRAME_MAGIC)
     head = magic + good[4 : FRAME.size]
@@ -87,12 +87,12 @@ def test_a_frame_of_another_magic_is_none_though_its_checksum_fits(magic: bytes)
 
 @pytest.mark.parametrize("position", [56, 72, 0, 2**64 - 8])
 def test_a_frame_at_another_position_is_none(position: int) -> None:
-    good = encode_frame(b"body", 64, 0, 64, 1, DATA, SEED)
+    good = encode_frame(b"body", 64, 0, 64, 1, DATA, 0, SEED)
     assert decode_frame_header(good, 0, position, SEED) is None
 
 
 def test_a_header_is_read_where_the_bytes_end_with_it_and_not_where_one_is_missing() -> None:
-    good = encode_frame(b"body", 64, 0, 64, 1, DATA, SEED)[:FRAME_BYTES]
+    good = encode_frame(b"body", 64, 0, 64, 1, DATA, 0, SEED)[:FRAME_BYTES]
     header = decode_frame_header(good, 0, 64, SEED)
     assert header is not None
     assert (header.position, header.body_bytes, header.records) == (64, 4, 1)

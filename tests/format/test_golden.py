@@ -64,13 +64,23 @@ def expected() -> Rows:
     return rows
 
 
-def row(stream: int, offset: int, timestamp: int, payload: bytes, headers: Any) -> dict[str, Any]:
+def row(
+    stream: int,
+    offset: int,
+    timestamp: int,
+    payload: bytes,
+    headers: Any,
+    written: int,
+    writer: str,
+) -> dict[str, Any]:
     return {
         "stream": stream,
         "offset": offset,
         "timestamp": timestamp,
         "payload": payload.hex() if len(payload) < 1000 else f"{len(payload)} bytes",
         "headers": dict(headers),
+        "written": written,
+        "writer": writer,
     }
 
 
@@ -83,6 +93,8 @@ def rows_of(chunks: list[Chunk]) -> Rows:
             part.timestamp(place),
             part.payload(place),
             part.header(place),
+            part.written_at(place),
+            part.writer,
         )
         for part in chunks
         for place in range(part.count)
@@ -286,7 +298,15 @@ def test_the_golden_files_have_every_width_and_codec() -> None:
 def shown_by(log: transit.Log) -> dict[str, list[tuple[Any, ...]]]:
     return {
         stream.name: [
-            (r.offset, r.timestamp, r.payload, dict(r.headers), tuple(r.origin))
+            (
+                r.offset,
+                r.timestamp,
+                r.payload,
+                dict(r.headers),
+                tuple(r.origin),
+                r.written,
+                r.writer,
+            )
             for r in stream.read()
         ]
         for stream in log.streams()
@@ -334,7 +354,7 @@ def test_a_second_reader_reads_a_live_store_as_transit_replays_it(
     second = second_reader.Store(tmp_path / "store")
     assert second.streams() == shown
     assert len(shown["final"]) > 60
-    assert {origin[0] for *_, origin in shown["final"]} >= {"plan", "plan/retry", "deeper"}
+    assert {row[4][0] for row in shown["final"]} >= {"plan", "plan/retry", "deeper"}
 
 
 def test_the_second_reader_imports_nothing_from_transit() -> None:

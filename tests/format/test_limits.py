@@ -7,7 +7,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from transit.format import commit, frame, head, lineage, names, record, segment, snapshot
+from transit.format import commit, frame, head, headers, lineage, names, record, segment, snapshot
 
 KIB = 1024
 LIMITS: list[tuple[ModuleType, str, int, str]] = [
@@ -15,7 +15,7 @@ LIMITS: list[tuple[ModuleType, str, int, str]] = [
     (commit, "FORMAT_BYTES_MAX", 4 * KIB, ""),
     (frame, "BODY_BYTES_MAX", 2**32 - 1, "4     4  body size, bytes"),
     (frame, "ALIGNMENT", 8, "A frame starts at a multiple of 8"),
-    (frame, "FRAME_BYTES", 56, "56     .  body"),
+    (frame, "FRAME_BYTES", 64, "64     .  body"),
     (frame, "DATA", 0, "kind: 0 data"),
     (frame, "MARK", 1, "1 mark"),
     (frame, "END", 2, "2 end"),
@@ -24,7 +24,7 @@ LIMITS: list[tuple[ModuleType, str, int, str]] = [
     (lineage, "METADATA_BYTES_MAX", 64 * KIB, ""),
     (names, "NAME_BYTES_MAX", 512, "1 to 512 bytes"),
     (record, "COUNT_MAX", 4_194_304, "1 to 4,194,304"),
-    (record, "HEADER_BYTES_MAX", 64 * KIB, ""),
+    (headers, "HEADER_BYTES_MAX", 64 * KIB, ""),
     (segment, "BLOCK_BYTES_MAX", KIB**3, "chunks are at most 1 GiB"),
     (segment, "FOOTER_BYTES_MAX", 64 * KIB**2, "the footer 64 MiB"),
     (segment, "STORED", 0, "codec: 0 stored as it is"),

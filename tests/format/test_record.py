@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 import transit.format.record as module
 from transit.errors import CorruptError, InvalidInputError, TransitError
+from transit.format.headers import HEADER_BYTES_MAX, encode_headers
 from transit.format.record import (
     CHUNK,
     COUNT_MAX,
-    HEADER_BYTES_MAX,
     Chunk,
     Columns,
     chunks_of,
     encode_chunk,
-    encode_headers,
     encode_one,
     measure,
 )
@@ -321,7 +320,19 @@ def test_timestamps_beyond_64_bits_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(20, 3), (20, 5), (20, 255), (21, 3), (21, 8), (22, 3), (22, 8), (23, 1), (16, 0)],
+    [
+        (20, 3),
+        (20, 5),
+        (20, 255),
+        (21, 3),
+        (21, 8),
+        (22, 3),
+        (22, 8),
+        (23, 3),
+        (23, 8),
+        (23, 135),
+        (16, 0),
+    ],
 )
 def test_unknown_widths_reserved_bits_and_empty_chunks_are_refused(place: int, value: int) -> None:
     data = bytearray(encode(columns_of([b"x"])))
@@ -400,5 +411,5 @@ except CorruptError:
 def test_the_table_in_the_docstring_is_the_struct(tables, fields) -> None:
     (table,) = tables(module)
     assert table == fields(CHUNK)
-    assert "\n        48     .  timestamps" in (module.__doc__ or "")
+    assert "\n        48     .  with flag 2" in (module.__doc__ or "")
     assert CHUNK.size == 48

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from transit.errors import CorruptError, InvalidInputError
-from transit.format.record import CHUNK, Chunk, Columns, encode_chunk, encode_headers
+from transit.format.headers import encode_headers
+from transit.format.record import CHUNK, Chunk, Columns, encode_chunk
 
 TOP = 2**63 - 1
 BOTTOM = -(2**63)

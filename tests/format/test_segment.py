@@ -60,7 +60,7 @@ def segment(level: int | None) -> bytes:
         block, stored = encode_block(raw, len(data), level)
         blocks.append(block)
         data += stored
-    return data + encode_footer(Footer(STORE, 0, 61, 62, 5, 5, 2, tuple(blocks)))
+    return data + encode_footer(Footer(STORE, 0, 61, 62, 5, 5, 6, 7, 2, tuple(blocks)))
 
 
 def read(data: bytes) -> tuple[object, ...]:
@@ -190,7 +190,7 @@ def test_a_footer_comes_back(
     for stored, raw in sizes:
         blocks.append(Block(position, stored, raw, ZSTD, stored, digest(b"x")))
         position += stored
-    footer = Footer(STORE, *numbers, *times, streams, tuple(blocks))
+    footer = Footer(STORE, *numbers, *times, *reversed(times), streams, tuple(blocks))
     data = encode_footer(footer)
     stated, size = decode_tail(data[-TAIL.size :], "here")
     assert size == len(data) - TAIL.size
@@ -203,7 +203,7 @@ def footer_of(*entries: tuple[int, int, int, int, int], count: int | None = None
     """A footer of (position, stored, raw, codec, reserved) entries, whatever they are."""
     count = len(entries) if count is None else count
     packed = b"".join(ENTRY.pack(*entry, 0, bytes(32)) for entry in entries)
-    return FOOTER.pack(STORE, 0, 0, 1, 0, 0, 1, count) + packed
+    return FOOTER.pack(STORE, 0, 0, 1, 0, 0, 0, 0, 1, count) + packed
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_an_index_comes_back(extents: list[Extent], keys: list[tuple[int, int]])
     index = SegmentIndex(encode_index(extents, keys), "here")
     assert list(index.streams) == [extent.stream for extent in extents]
     assert list(index.firsts) == [extent.first for extent in extents]
-    assert list(index.last_times) == [extent.last_timestamp for extent in extents]
+    assert list(index.last_written) == [extent.last_written for extent in extents]
     assert list(index.counts) == [extent.count for extent in extents]
     assert list(index.blocks) == [extent.block for extent in extents]
     assert list(index.positions) == [extent.position for extent in extents]

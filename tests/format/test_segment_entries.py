@@ -155,7 +155,7 @@ def test_a_block_is_compressed_when_that_saves_more_than_a_sixteenth() -> None:
 def footer_of(*entries: tuple[int, int, int, int]) -> bytes:
     """A footer of (position, stored, raw, codec) entries, whatever they are."""
     packed = b"".join(ENTRY.pack(*entry, 0, 5, bytes(32)) for entry in entries)
-    return FOOTER.pack(STORE, 0, 9, 10, -3, 4, 2, len(entries)) + packed
+    return FOOTER.pack(STORE, 0, 9, 10, -3, 4, 5, 6, 2, len(entries)) + packed
 
 
 def test_a_footer_says_what_was_put_into_it() -> None:
@@ -230,7 +230,7 @@ def test_a_footer_of_another_digest_is_refused_and_both_named(expected: bytes) -
 @pytest.mark.parametrize("count", [0, 2, 3])
 def test_a_footer_has_as_many_entries_as_it_states(count: int) -> None:
     data = bytearray(footer_of((32, 8, 8, STORED)))
-    data[60:64] = struct.pack("<I", count)
+    data[76:80] = struct.pack("<I", count)
     with pytest.raises(CorruptError, match=f"{count} entries"):
         decode_footer(bytes(data), digest(bytes(data)), "here")
 
@@ -261,7 +261,7 @@ def test_an_index_finds_the_rows_of_a_stream_and_no_others() -> None:
     # Before the first of them comes the row before, which is another stream's.
     assert [index.row_of(rows, offset) for offset in (0, 2, 3, 5, 6, 100)] == [0, 0, 1, 1, 2, 2]
     assert [index.stop(row) for row in range(3)] == [2, 6, 7]
-    assert list(index.last_times) == [-5, 9, 9]
+    assert list(index.last_written) == [-5, 9, 9]
 
 
 def test_an_index_of_nothing_is_an_index() -> None:

@@ -13,7 +13,8 @@ from transit.errors import CorruptError
 from transit.format.checksum import checksum
 from transit.format.compression import compress
 from transit.format.digest import digest
-from transit.format.record import CHUNK, Columns, encode_chunk, encode_headers
+from transit.format.headers import encode_headers
+from transit.format.record import CHUNK, Columns, encode_chunk
 from transit.format.segment import (
     HEADER,
     INDEX,
@@ -165,7 +166,7 @@ def test_a_large_block_whose_frame_is_damaged_is_refused() -> None:
 
 def footer_of(index: bytes, records: int, level: int | None = 1) -> tuple[Footer, bytes]:
     entry, stored = encode_block(index, HEADER.size, level)
-    return Footer(STORE, 0, 0, records, 0, 0, 1, (entry,)), stored
+    return Footer(STORE, 0, 0, records, 0, 0, 0, 0, 1, (entry,)), stored
 
 
 def rows(count: int) -> list[Extent]:

@@ -63,7 +63,7 @@ def segment(
     lsns, times = (first_lsn, first_lsn + records - 1), (-5, 2**62)
     block = Block(32, 100, 100, STORED, 7, digest(b"block"))
     entry, index = encode_block(encode_index(EXTENTS[:records], KEYS), 132, level)
-    ended = encode_footer(Footer(store_id, *lsns, records, *times, 2, (block, entry)))
+    ended = encode_footer(Footer(store_id, *lsns, records, *times, 5, 6, 2, (block, entry)))
     footer = ended[: -TAIL.size]
     ref = SegmentRef(
         digest=digest(b"segment %d" % first_lsn).hex(),
@@ -73,6 +73,7 @@ def segment(
         streams=2,
         lsn=lsns,
         time=times,
+        written=(5, 6),
     )
     return SnapshotSegment(commit, ref, footer, index)
 
@@ -385,7 +386,7 @@ def header(layer_count: int, segment_count: int, last: int = 5) -> bytes:
 
 def row(footer_bytes: int, index_bytes: int) -> bytes:
     return SEGMENT.pack(
-        4, bytes(32), bytes(32), 9, 21, 1, 70, 90, 0, 0, footer_bytes, index_bytes
+        4, bytes(32), bytes(32), 9, 21, 1, 70, 90, 0, 0, 0, 0, footer_bytes, index_bytes
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def segment(commit: int, first: int, records: int = 10, **changes: Any) -> Snaps
     lsns = (first, first + records - 1)
     block = Block(32, 100, 100, STORED, 7, digest(b"block"))
     entry, index = encode_block(encode_index([], [(3, 0)]), 132, None)
-    ended = encode_footer(Footer(STORE, *lsns, records, -5, 6, 2, (block, entry)))
+    ended = encode_footer(Footer(STORE, *lsns, records, -5, 6, 5, 6, 2, (block, entry)))
     values: dict[str, Any] = {
         "digest": digest(b"%d" % first).hex(),
         "footer": digest(ended[: -TAIL.size]).hex(),
@@ -58,6 +58,7 @@ def segment(commit: int, first: int, records: int = 10, **changes: Any) -> Snaps
         "streams": 2,
         "lsn": lsns,
         "time": (-5, 6),
+        "written": (5, 6),
     }
     ref = SegmentRef(**{**values, **changes})
     return SnapshotSegment(commit, ref, ended[: -TAIL.size], index)
@@ -299,7 +300,9 @@ def test_a_footer_of_another_store_is_told(store: bytes) -> None:
     assert refused(other(last=4, segments=(entry,)))[1:] == (f"store {STORE.hex()}", store.hex())
 
 
-@pytest.mark.parametrize("changes", [{"bytes": 1}, {"time": (-6, 6)}, {"lsn": (70, 80)}])
+@pytest.mark.parametrize(
+    "changes", [{"bytes": 1}, {"time": (-6, 6)}, {"written": (5, 5)}, {"lsn": (70, 80)}]
+)
 def test_a_ref_that_its_footer_does_not_say_is_told(changes: dict[str, Any]) -> None:
     entry = EXAMPLE.segments[0]
     assert covered_by(entry, "here")[0].records == 10
@@ -309,10 +312,10 @@ def test_a_ref_that_its_footer_does_not_say_is_told(changes: dict[str, Any]) -> 
     assert caught.value.place == "here, footer"
     right, wrong = entry.ref, ref
     assert caught.value.found == str(
-        (right.bytes, right.records, right.streams, right.lsn, right.time)
+        (right.bytes, right.records, right.streams, right.lsn, right.time, right.written)
     )
     assert caught.value.expected == str(
-        (wrong.bytes, wrong.records, wrong.streams, wrong.lsn, wrong.time)
+        (wrong.bytes, wrong.records, wrong.streams, wrong.lsn, wrong.time, wrong.written)
     )
 
 

@@ -27,7 +27,7 @@ def segment(*blocks_named: int) -> SnapshotSegment:
     extents = [Extent(stream, 0, 5, 1, block, 0) for stream, block in enumerate(blocks_named)]
     blocks = [Block(32 + 50 * n, 50, 50, STORED, 7, digest(b"block")) for n in range(2)]
     entry, index = encode_block(encode_index(extents, []), 132, None)
-    ended = encode_footer(Footer(STORE, 0, 1, 2, 0, 0, 2, (*blocks, entry)))
+    ended = encode_footer(Footer(STORE, 0, 1, 2, 0, 0, 0, 0, 2, (*blocks, entry)))
     footer = ended[: -TAIL.size]
     ref = SegmentRef(
         digest="ab" * 32,
@@ -37,6 +37,7 @@ def segment(*blocks_named: int) -> SnapshotSegment:
         streams=2,
         lsn=(0, 1),
         time=(0, 0),
+        written=(0, 0),
     )
     return SnapshotSegment(0, ref, footer, index)
 

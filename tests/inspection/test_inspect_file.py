@@ -130,11 +130,13 @@ def test_frames_and_records_of_a_wal_are_those_of_the_second_reader(store: Path)
         parts = list(report.parts)
         data = path.read_bytes()
         frames = [part for part in parts if part.kind in ("frame", "mark", "end")]
-        assert [(f.place, f.fields["lsn"], f.fields["durable"]) for f in frames] == [
-            (position, lsn, durable) for position, lsn, durable, _, _ in wanted.frames
+        said = ("lsn", "durable", "written")
+        assert [(f.place, *(f.fields[name] for name in said)) for f in frames] == [
+            (position, lsn, durable, written)
+            for position, lsn, durable, _, _, written in wanted.frames
         ]
         assert [f.kind for f in frames] == [
-            ("frame", "mark", "end")[kind] for *_, kind, _ in wanted.frames
+            ("frame", "mark", "end")[kind] for *_, kind, _, _ in wanted.frames
         ]
         records = [part for part in parts if part.kind == "record"]
         assert [plain(part) for part in records] == list(map(tuple, wanted.records))
@@ -155,6 +157,7 @@ def plain(part: transit.FilePart) -> tuple[object, ...]:
     assert not isinstance(headers, str | int | bytes | tuple | None)
     return (
         fields["stream"], fields["offset"], fields["timestamp"], fields["payload"], dict(headers),
+        fields["written"], fields.get("writer", ""),
     )  # fmt: skip
 
 
@@ -164,6 +167,7 @@ def test_blocks_and_records_of_a_segment_are_those_of_the_second_reader(store: P
         wanted = second_reader.read_segment(path.read_bytes())
         report = transit.inspect_file(path, records=True)
         assert (report.fields["lsn"], report.fields["time"]) == (wanted.lsns, wanted.times)
+        assert report.fields["written"] == wanted.written
         assert report.fields["footer"] == wanted.footer_digest
         parts = list(report.parts)
         assert [plain(part) for part in parts if part.kind == "record"] == wanted.records
@@ -173,7 +177,7 @@ def test_blocks_and_records_of_a_segment_are_those_of_the_second_reader(store: P
         blocks = max(blocks, len(numbers))
         found = [
             (
-                part.fields["stream"], part.fields["first"], part.fields["time_last"],
+                part.fields["stream"], part.fields["first"], part.fields["written"][1],
                 part.fields["count"], numbers[part.place], part.fields["within"],
             )
             for part in parts
@@ -405,7 +409,7 @@ def wal_of(*frames: Callable[[int, int], bytes], first_lsn: int = 7) -> bytes:
 
 
 def frame_of(body: bytes, lsn: int, records: int = 1, kind: int = DATA) -> Callable[..., bytes]:
-    return lambda position, seed: encode_frame(body, position, lsn, 64, records, kind, seed)
+    return lambda position, seed: encode_frame(body, position, lsn, 64, records, kind, 0, seed)
 
 
 def one(stream: int, offset: int) -> bytes:
@@ -494,7 +498,7 @@ def test_a_frame_behind_a_long_hole_is_found_in_little_memory(tmp_path: Path) ->
             file.write(b"TrFm")
         for place, offset in ((edge + 4096, 1), (size, 2)):
             file.seek(place)
-            file.write(encode_frame(one(1, offset), place, 7 + offset, 64, 1, DATA, seed))
+            file.write(encode_frame(one(1, offset), place, 7 + offset, 64, 1, DATA, 0, seed))
         file.truncate(size + 200 * MIB)
     tracemalloc.start()
     report = transit.inspect_file(path)
@@ -515,7 +519,7 @@ def test_a_frame_across_the_edge_of_what_is_searched_at_once_is_found(
 ) -> None:
     head = wal_of()
     place = len(head) + inspected_wal.SEARCH_BYTES + shift
-    frame = encode_frame(one(1, 0), place, 7, 64, 1, DATA, wal_seed(STORE, 7))
+    frame = encode_frame(one(1, 0), place, 7, 64, 1, DATA, 0, wal_seed(STORE, 7))
     path = tmp_path / "copy"
     path.write_bytes(head + b"x" * (place - len(head)) + frame)
     report = transit.inspect_file(path)
@@ -567,7 +571,7 @@ def test_sizes_of_guides_that_a_snapshot_states_take_no_memory(tmp_path: Path) -
     data = bytearray(samples("index")[0])
     layers = int.from_bytes(data[64:68], "little")
     segments = int.from_bytes(data[68:72], "little")
-    stop = SNAPSHOT_HEADER.size + 56 * layers + 136 * segments
+    stop = SNAPSHOT_HEADER.size + 56 * layers + 152 * segments
     data[stop - 8 : stop - 4] = (2**32 - 1).to_bytes(4, "little")
     data[stop : stop + CHECKSUM.size] = checksum(bytes(data[:stop])).to_bytes(8, "little")
     (tmp_path / "copy").write_bytes(data)

@@ -52,7 +52,7 @@ class Made:
             body = b"".join(encode_chunk(7, self.lsn, columns))
         records = int(kind == DATA)
         lsn = self.lsn if lsn is None else lsn
-        self.data += encode_frame(body, position, lsn, durable, records, kind, SEED)
+        self.data += encode_frame(body, position, lsn, durable, records, kind, 0, SEED)
         self.lsn += records
         self.positions.append(position)
         return self

@@ -70,6 +70,7 @@ def segment_after(lsn: int) -> SegmentRef:
         streams=2,
         lsn=(lsn, lsn + 9),
         time=(-5, 7),
+        written=(3, 9),
     )
 
 

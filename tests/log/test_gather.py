@@ -31,7 +31,7 @@ def wal(tmp_path: Path) -> Iterator[Wal]:
     for payload, headers in ROWS:
         stream = STREAM + payload.startswith(b"another")
         head = encode_one(stream, offset, len(payload), 1_000 + offset, headers)
-        made.note(stream, offset, made.append_one(head, payload))
+        made.note(stream, offset, made.append_one(head, payload, 900 + offset))
         offset += stream == STREAM
     yield made
     made.file.close()
@@ -42,13 +42,10 @@ def run(wal: Wal) -> array[int]:
     return array("Q", [*wal.index[STREAM].positions, wal.tail])
 
 
-def rows(chunk: Chunk) -> list[tuple[int, bytes, int, dict[str, str]]]:
+def rows(chunk: Chunk) -> list[tuple[int, bytes, int, dict[str, str], int]]:
     headers = map(dict, chunk.headers())
-    return list(
-        zip(
-            range(chunk.first, chunk.stop), chunk.payloads(), chunk.timestamps, headers, strict=True
-        )
-    )
+    offsets, payloads = range(chunk.first, chunk.stop), chunk.payloads()
+    return list(zip(offsets, payloads, chunk.timestamps, headers, chunk.written, strict=True))
 
 
 def test_a_run_is_what_its_frames_are_one_by_one(wal: Wal) -> None:

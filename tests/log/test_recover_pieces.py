@@ -72,7 +72,7 @@ def test_a_frame_at_the_start_of_a_later_piece_is_judged_as_one_elsewhere(
     data = b"\0" * 7 + b"\1" + bytes(pieces * SCAN_BYTES - 8)
     position = torn + len(data)
     for durable, found in ((torn, False), (torn + 1, True), (torn + 8, True)):
-        frame = encode_frame(b"", position, 1, durable, 0, DATA, SEED)
+        frame = encode_frame(b"", position, 1, durable, 0, DATA, 0, SEED)
         other = with_tail(made, data + frame)
         if found:
             other.is_corrupt(torn, DURABLE, f"damage before byte {position}")

@@ -132,7 +132,7 @@ def test_a_frame_whose_columns_are_impossible_is_corrupt_though_its_checksums_fi
     columns = Columns([b"a", b"b"], 1, [0, 100], None)
     body = bytearray(b"".join(encode_chunk(7, 0, columns)))
     body[24:32] = struct.pack("<q", 2**63 - 50)
-    data = encode_frame(bytes(body), START, 0, START, 2, DATA, SEED)
+    data = encode_frame(bytes(body), START, 0, START, 2, DATA, 0, SEED)
     with pytest.raises(CorruptError, match="timestamps") as caught:
         made.raw(data).scanned()
     assert f"frame at {START}" in caught.value.place

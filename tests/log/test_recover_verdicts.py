@@ -103,7 +103,7 @@ def test_a_later_frame_is_found_behind_magics_that_begin_none(made: Made) -> Non
 
 def test_a_copy_of_a_frame_in_another_place_vouches_for_nothing(made: Made) -> None:
     made.frame()
-    mark = encode_frame(b"", len(made.data) + 800, 1, START, 0, MARK, SEED)
+    mark = encode_frame(b"", len(made.data) + 800, 1, START, 0, MARK, 0, SEED)
     torn = len(made.data)
     made.raw(bytes(16) + mark + bytes(40)).is_cut_at(torn)
 
@@ -112,7 +112,7 @@ def test_a_frame_at_no_multiple_of_8_vouches_for_nothing(made: Made) -> None:
     torn = len(made.frame().data)
     for place in range(1, 8):
         data = bytes(16 + place)
-        mark = encode_frame(b"", torn + len(data), 1, START, 0, MARK, SEED)
+        mark = encode_frame(b"", torn + len(data), 1, START, 0, MARK, 0, SEED)
         with_tail(made, data + mark).is_cut_at(torn)
 
 

@@ -602,6 +602,7 @@ def test_a_frame_with_fitting_checksums_and_impossible_contents_is_refused(
         last.durable,
         last.records + (change == "records"),
         9 if change == "kind" else last.kind,
+        0,
         wal_seed(closed.folder.store_id, 0),
     )
     data = closed.data[: last.position] + frame
@@ -611,7 +612,7 @@ def test_a_frame_with_fitting_checksums_and_impossible_contents_is_refused(
 def test_a_frame_that_states_an_absurd_size_takes_no_memory(closed: Scene, poor) -> None:
     position = closed.frames[-2].position
     frame = bytearray(
-        encode_frame(b"", position, 0, 64, 1, DATA, wal_seed(closed.folder.store_id, 0))
+        encode_frame(b"", position, 0, 64, 1, DATA, 0, wal_seed(closed.folder.store_id, 0))
     )
     frame[4:8] = (2**32 - 16).to_bytes(4, "little")
     from transit.format.checksum import checksum

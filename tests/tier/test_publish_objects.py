@@ -50,7 +50,7 @@ def commit(number: int, **changes: Any) -> bytes:
         "segments": (
             SegmentRef(
                 digest=NAME, footer="cd" * 32, bytes=9, records=10, streams=2,
-                lsn=(lsn, lsn + 9), time=(0, 1),
+                lsn=(lsn, lsn + 9), time=(0, 1), written=(0, 1),
             ),
         ),
         "tree": TreeState(size=number, range=("12" * 32,) * number.bit_count()),

@@ -57,7 +57,10 @@ class StreamEntry(
 
 
 class RecordEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One record: as `read` prints it. Without a timestamp it gets that of its import."""
+    """One record: as `read` prints it. Without a timestamp it gets that of its import.
+
+    When and by whom it was written is what the store says that it came from; an import writes anew.
+    """
 
     stream: str
     offset: int | None = None
@@ -66,6 +69,8 @@ class RecordEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     encoding: Encoding = "utf-8"
     headers: Mapping[str, str] = {}
     origin: At | None = None
+    written: str | None = None
+    writer: str = ""
 
 
 def damaged(place: str, expected: str, found: str) -> CommandError:

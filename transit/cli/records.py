@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain, repeat, starmap
+from operator import eq
 from typing import Final, Literal
 
 import msgspec
@@ -30,7 +31,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A record as JSON; `origin` only when it is inherited, `headers` only when it has some."""
+    """A record as JSON; `origin` only when it is inherited, `headers` only when it has some.
+
+    written: when, by the engine's clock; only where the timestamp is another.
+    """
 
     stream: str
     offset: int
@@ -39,6 +43,8 @@ class RecordLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     encoding: Encoding
     headers: dict[str, str] = {}
     origin: Origin | None = None
+    written: str | None = None
+    writer: str = ""
 
 
 class ValueLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -50,6 +56,8 @@ class ValueLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     value: msgspec.Raw
     headers: dict[str, str] = {}
     origin: Origin | None = None
+    written: str | None = None
+    writer: str = ""
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -66,7 +74,10 @@ def record_lines(stream: str, batch: Batch, values: bool = False) -> Iterator[by
 
 
 def batch_lines(stream: str, batch: Batch, origins: bool = True) -> list[RecordLine]:
-    """The records of a batch of `stream`; with `origins` those of inherited ones."""
+    """The records of a batch of `stream`; with `origins` what a store says of them beside.
+
+    That is where an inherited one is from, and when and by whom each was written.
+    """
     texts, encodings = _texts(batch.payloads)
     return list(
         map(
@@ -78,6 +89,8 @@ def batch_lines(stream: str, batch: Batch, origins: bool = True) -> list[RecordL
             encodings,
             plain_headers(batch.headers),
             _origins(stream, batch) if origins else repeat(None),
+            _written(batch) if origins else repeat(None),
+            repeat(batch.writer if origins else ""),
         )
     )
 
@@ -91,7 +104,14 @@ def _value_lines(stream: str, batch: Batch) -> Sequence[RecordLine | ValueLine]:
         else:
             lines.append(
                 ValueLine(
-                    line.stream, line.offset, line.timestamp, value, line.headers, line.origin
+                    line.stream,
+                    line.offset,
+                    line.timestamp,
+                    value,
+                    line.headers,
+                    line.origin,
+                    line.written,
+                    line.writer,
                 )
             )
     return lines
@@ -161,6 +181,15 @@ def _origins(stream: str, batch: Batch) -> Iterable[Origin | None]:
     return repeat(None) if source == stream else map(Origin, repeat(source), batch.origins)
 
 
+def _written(batch: Batch) -> Iterable[str | None]:
+    """When each record was written, None where its timestamp says it."""
+    pairs = list(zip(batch.written, batch.timestamps, strict=True))
+    if all(starmap(eq, pairs)):
+        return repeat(None)
+    texts = moment_texts(batch.written)
+    return (None if one == other else text for text, (one, other) in zip(texts, pairs, strict=True))
+
+
 def print_batches(
     output: Output,
     stream: str,
@@ -192,7 +221,10 @@ def line_of(stream: str, record: Record) -> RecordLine:
     inherited = Origin(*origin) if origin.stream != stream else None
     when = moment_text(record.timestamp)
     headers = dict(record.headers)
-    return RecordLine(stream, record.offset, when, text, encoding, headers, inherited)
+    written = None if record.written == record.timestamp else moment_text(record.written)
+    return RecordLine(
+        stream, record.offset, when, text, encoding, headers, inherited, written, record.writer
+    )
 
 
 def shown(output: Output, stream: str, record: Record) -> str:

@@ -14,8 +14,8 @@ from transit.engine.creation import Staging, check_offset, new_name, root_record
 from transit.engine.finding import state_of
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
+from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Scalar, check_metadata
-from transit.format.record import HeaderMap, encode_headers
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from transit.errors import InvalidInputError
-from transit.format.record import HeaderMap, encode_headers
+from transit.format.headers import HeaderMap, encode_headers
 
 Payload = bytes | bytearray | memoryview
 

@@ -14,7 +14,6 @@ from transit.errors import AlreadyExistsError, InvalidInputError, OffsetError
 from transit.format.lineage import (
     Branch,
     LineageRecord,
-    Merge,
     Root,
     Scalar,
     check_metadata,
@@ -34,12 +33,11 @@ T = TypeVar("T")
 class Pending:
     """Records to append to one stream, and where its tail will be."""
 
-    __slots__ = ("headers", "last_timestamp", "next_offset", "payloads", "state", "timestamps")
+    __slots__ = ("headers", "next_offset", "payloads", "state", "timestamps")
 
-    def __init__(self, state: StreamState, last_timestamp: int) -> None:
+    def __init__(self, state: StreamState) -> None:
         self.state = state
         self.next_offset = state.next_offset
-        self.last_timestamp: int | None = last_timestamp
         self.payloads: list[bytes] = []
         self.timestamps: list[int] = []
         self.headers: list[bytes] = []
@@ -56,6 +54,7 @@ class Staging:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._catalog = handle.catalog
+        self._now = handle.writer.time
         self._created: list[StreamState] = []
         self._names: set[str] = set()
         self._pending: dict[int, Pending] = {}
@@ -101,34 +100,15 @@ class Staging:
         """One more record; its offset and timestamp."""
         pending = self._pending.get(state.id)
         if pending is None:
-            last = self._last_timestamp(state)
-            pending = self._pending[state.id] = Pending(state, last)
-        offset, given = assign(pending, timestamp, expect, lambda pending: last)
+            pending = self._pending[state.id] = Pending(state)
+        offset, given = assign(pending, timestamp, expect, self._now)
         if len(pending.payloads) == COUNT_MAX:
             raise InvalidInputError(f"{state.name}: more than {COUNT_MAX} records in one frame")
         pending.payloads.append(payload)
         pending.timestamps.append(given)
         pending.headers.append(headers or b"{}")
         pending.next_offset = offset + 1
-        pending.last_timestamp = given
         return offset, given
-
-    def _last_timestamp(self, state: StreamState) -> int:
-        """Of the stream as it is staged: a staged branch may inherit staged records."""
-        record = state.record
-        if state.id < self._first_id or not record.start:
-            return self._catalog.last_timestamp(state)
-        if isinstance(record, Branch):
-            pending = self._pending.get(record.parent)
-            if pending is not None and record.fork >= pending.state.next_offset:
-                return pending.timestamps[record.fork - pending.state.next_offset]
-            if record.parent >= self._first_id:
-                return self._last_timestamp(self._created[record.parent - self._first_id])
-            source = self._catalog.graph.origin(record.parent, record.fork)
-        elif isinstance(record, Merge):
-            source = (record.plan[-3], record.plan[-2] + record.plan[-1] - 1)
-        chunk = self._catalog.chunk(*source)
-        return chunk.timestamp(source[1] - chunk.first)
 
     def commit(self) -> Written | None:
         """Write the frame; where it ends, None when there was nothing to write."""
@@ -136,8 +116,7 @@ class Staging:
         if self._created:
             payloads = [encode_lineage(state.record) for state in self._created]
             state = self._catalog.lineage_state()
-            _, now = assign(state, None, None, self._catalog.last_timestamp)
-            columns = Columns(payloads, measure(payloads), now, None)
+            columns = Columns(payloads, measure(payloads), self._now, None)
             groups.append(Group(state, columns))
         for pending in self._pending.values():
             columns = Columns(

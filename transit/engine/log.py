@@ -33,6 +33,7 @@ from transit.handle.attaching import RemoteAddress, attach, check_eviction, chec
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
+from transit.log.clock import ahead_s, steps
 from transit.log.recover import Cut
 from transit.opened import Opened
 from transit.replay import Position
@@ -50,6 +51,8 @@ class Status(msgspec.Struct, frozen=True):
     records: of all streams, the store's own too. unsynced_bytes: of the WAL.
     commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
     head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
+    clock_ahead_s: by how much the last record's time of writing is ahead of this machine's clock,
+    seconds; 0 when it is not. clock_steps: how often the clock was set back by more than a minute.
     seal_error: why sealing does not go on, "" while it does.
     remote: address of the remote, "" without one. published: commits that are there; None without
     a remote: nobody was asked. remote_noted: the address in the file REMOTE, in which segments are
@@ -71,6 +74,8 @@ class Status(msgspec.Struct, frozen=True):
     wal_files: int
     wal_bytes: int
     unsynced_bytes: int
+    clock_ahead_s: float
+    clock_steps: int
     seal_error: str
     remote: str
     published: int | None
@@ -427,6 +432,7 @@ class Log(Opened):
         catalog = handle.catalog
         view, head = catalog.view, catalog.commits.head
         error = handle.seal_error
+        times = catalog.times()
         return Status(
             path=handle.root,
             store_id=self.store_id,
@@ -442,6 +448,8 @@ class Log(Opened):
             wal_files=len(view.wals),
             wal_bytes=sum(wal.tail for wal in view.wals),
             unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
+            clock_ahead_s=ahead_s(times),
+            clock_steps=steps(times),
             seal_error=str(error) if error is not None else "",
             remote=handle.remote_url,
             published=handle.published,

@@ -25,12 +25,16 @@ from transit.format.names import (
     segment_name,
     wal_name,
 )
+from transit.format.record import Chunk
 from transit.handle.handle import Handle
 from transit.lineage.spans import Coverage, Span, total
 from transit.log.catalog import Catalog
 from transit.log.segments import Segment
 from transit.log.wal import Wal
 from transit.replay import Position
+
+_Times = tuple[int | None, int | None]
+"""A record's timestamp and when it was written; None where the record is out of reach."""
 
 
 class HistorySpan(msgspec.Struct, frozen=True):
@@ -108,15 +112,16 @@ class CommitRef(msgspec.Struct, frozen=True):
 class Provenance(msgspec.Struct, frozen=True):
     """How the record at `position` got there.
 
-    origin: where it was appended. timestamp: UTC nanoseconds; None when it is in a segment out of
-    reach. path: from the stream asked for down to the origin's. commit: the one that names the
-    record's segment; None while it is not sealed. published: whether that commit is in the remote;
-    None without a remote.
+    origin: where it was appended. timestamp, written: UTC nanoseconds; None when it is in a segment
+    out of reach. path: from the stream asked for down to the origin's. commit: the one that names
+    the record's segment; None while it is not sealed. published: whether that commit is in the
+    remote; None without a remote.
     """
 
     position: Position
     origin: Position
     timestamp: int | None
+    written: int | None
     path: tuple[ProvenanceStep, ...]
     place: RecordPlace
     commit: CommitRef | None
@@ -171,11 +176,12 @@ def trace(handle: Handle, head: Head) -> Provenance:
     """How the record at `head`, which exists, got there."""
     catalog = handle.catalog
     stream, offset = catalog.graph.origin(*head)
-    place, timestamp, segment = _locate(catalog, stream, offset)
+    place, (timestamp, written), segment = _locate(catalog, stream, offset)
     return Provenance(
         position=Position(catalog.record(head[0]).name, head[1]),
         origin=Position(catalog.record(stream).name, offset),
         timestamp=timestamp,
+        written=written,
         path=tuple(_steps(catalog, head, (stream, offset))),
         place=place,
         commit=None if segment is None else _commit_of(handle, segment),
@@ -273,8 +279,8 @@ def _offset_in_plan(plan: tuple[int, ...], stop: int, origin: Head) -> int | Non
 
 def _locate(
     catalog: Catalog, stream: int, offset: int
-) -> tuple[RecordPlace, int | None, Segment | None]:
-    """The place of an own record of a stream, its timestamp, and the segment when it is in one."""
+) -> tuple[RecordPlace, _Times, Segment | None]:
+    """The place of an own record of a stream, its times, and the segment when it is in one."""
     view = catalog.view
     for wal in reversed(view.wals):
         row = wal.row_of(stream, offset)
@@ -288,7 +294,7 @@ def _locate(
     raise CorruptError(catalog.root, expected=f"offset {offset} of stream {stream}", found="none")
 
 
-def _in_wal(wal: Wal, stream: int, offset: int, row: int) -> tuple[RecordPlace, int]:
+def _in_wal(wal: Wal, stream: int, offset: int, row: int) -> tuple[RecordPlace, _Times]:
     position = wal.index[stream].positions[row]
     header, data = wal.frame_at(position)
     lsn = header.lsn
@@ -299,10 +305,14 @@ def _in_wal(wal: Wal, stream: int, offset: int, row: int) -> tuple[RecordPlace, 
     lsn += offset - chunk.first
     file = f"{WAL_DIR}/{wal_name(wal.first_lsn)}"
     place = RecordPlace("wal", file, position, (lsn, lsn), None, None, local=True)
-    return place, chunk.timestamp(offset - chunk.first)
+    return place, _times_of(chunk, offset)
 
 
-def _in_segment(segment: Segment, row: int, offset: int) -> tuple[RecordPlace, int | None]:
+def _times_of(chunk: Chunk, offset: int) -> _Times:
+    return chunk.timestamp(offset - chunk.first), chunk.written_at(offset - chunk.first)
+
+
+def _in_segment(segment: Segment, row: int, offset: int) -> tuple[RecordPlace, _Times]:
     number = segment.index.blocks[row]
     place = RecordPlace(
         kind="segment",
@@ -316,10 +326,10 @@ def _in_segment(segment: Segment, row: int, offset: int) -> tuple[RecordPlace, i
     try:
         chunk = segment.chunk(row)
     except RetentionGapError:
-        # The index alone says when a chunk's last record was made.
+        # The index alone says when a chunk's last record was written.
         last = segment.index.stop(row) - 1
-        return place, segment.index.last_times[row] if offset == last else None
-    return place, chunk.timestamp(offset - chunk.first)
+        return place, (None, segment.index.last_written[row] if offset == last else None)
+    return place, _times_of(chunk, offset)
 
 
 def _commit_of(handle: Handle, segment: Segment) -> CommitRef:

@@ -209,7 +209,9 @@ class _Copier:
         writer = self._new.writer
         for chunk in self._old.chunks(stream, start, stop):
             columns = columns_of([(chunk, max(start - chunk.first, 0), chunk.count)])
-            writer.frame(partial(writer.commit, [Group(state, columns)]))
+            # They are written anew.
+            group = Group(state, columns._replace(written=None))
+            writer.frame(partial(writer.commit, [group]))
             self.records += len(columns.payloads)
 
     def _move_cursor(self, stream: int) -> None:

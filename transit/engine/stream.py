@@ -16,8 +16,9 @@ from transit.engine.cursor import Cursor
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.engine.reading import Readable
 from transit.errors import InvalidInputError
+from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
-from transit.format.record import COUNT_MAX, Columns, HeaderMap, encode_headers, measure
+from transit.format.record import COUNT_MAX, Columns, measure
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -336,7 +337,7 @@ class Stream(Readable):
     def _new_records(self, start: int, stop: int) -> Iterator[Record]:
         catalog, state = self._handle.catalog, self._state
         chunk = catalog.recent_chunk(state.id)
-        if chunk is not None and (chunk.first, chunk.stop) == (start, stop):
+        if chunk is not None and (chunk.first, chunk.stop, chunk.writer) == (start, stop, ""):
             # Just taken up, and all there is: no need to look for it.
             return Batch(chunk, 0, chunk.count, start, self._source).records()
         return records(catalog, state, start, stop)

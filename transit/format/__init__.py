@@ -7,6 +7,9 @@ checksum     XXH3-64, and the seed that binds a frame to store and file
 digest       BLAKE3
 compression  one zstd frame with a stated, checked size
 names        which names users may give; file names; index keys
+columns      the columns of a chunk, each as narrow as its values allow
+headers      headers as JSON, and tables of them
+written      who wrote the records of a chunk, and when
 record       chunks: columns to bytes and back
 frame        WAL header, frame header, padding
 lineage      the records of stream 0; metadata

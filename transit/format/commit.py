@@ -12,17 +12,19 @@ A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
     previous   root of the commit before, 64 hex digits; "" for commit 0
     segments   those it adds, in order of log sequence number:
                digest, footer (64 hex digits each), bytes, records, streams,
-               lsn [first, last], time [earliest, latest]
+               lsn [first, last], time [earliest, latest] timestamps,
+               written [first, last]: when the first and the last record were written
     index      optional snapshot of the index: digest, bytes
     tree       RFC 6962 tree over the bytes of all earlier commits: size, range (the
                compact range's hashes, largest subtree first, 64 hex digits each)
 
-The root of a commit is the BLAKE3 of its bytes. No path, ETag, host name or local clock is in it:
-the same commit has the same bytes everywhere.
+The root of a commit is the BLAKE3 of its bytes. No path, ETag or host name is in it, and no clock
+but the times of the records: the same commit has the same bytes everywhere.
 
 Valid if and only if: the bytes decode to this shape, encode to the same bytes again, the checksum
-fits, numbers and digests are in range, segments are contiguous in log sequence number, and the
-tree's size is the commit's number. `check_link` says whether a commit follows another.
+fits, numbers and digests are in range, segments are contiguous in log sequence number, no segment
+was written backwards, and the tree's size is the commit's number. `check_link` says whether a
+commit follows another.
 
 FORMAT, written once when a store is made, is canonical JSON too: kind "transit", format, store.
 """
@@ -66,6 +68,7 @@ class SegmentRef(_Strict, frozen=True, kw_only=True):
     streams: Count
     lsn: tuple[Count, Count]
     time: tuple[Timestamp, Timestamp]
+    written: tuple[Timestamp, Timestamp]
 
 
 class IndexRef(_Strict, frozen=True, kw_only=True):
@@ -137,6 +140,8 @@ def decode_commit(data: bytes, place: str) -> Commit:
         first, last = segment.lsn
         if first != expected or last - first + 1 != segment.records or not segment.records:
             raise CorruptError(place, expected=f"a segment from LSN {expected}", found=str(first))
+        if segment.written[0] > segment.written[1]:
+            raise CorruptError(place, expected="times that go on", found=f"{segment.written}")
         expected = last + 1
     if not commit.segments:
         raise CorruptError(place, expected="a segment", found="none")

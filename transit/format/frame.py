@@ -22,9 +22,10 @@ A frame starts at a multiple of 8:
                   was written
         32     4  count of records
         36     4  kind: 0 data, 1 mark, 2 end
-        40     8  checksum of the body, seeded with the file's seed plus the frame's position
-        48     8  checksum of bytes 0 to 48, seeded with the file's seed
-        56     .  body: chunks (`transit.format.record`), at most one a stream
+        40     8  when it was written, signed nanoseconds UTC by the engine's clock
+        48     8  checksum of the body, seeded with the file's seed plus the frame's position
+        56     8  checksum of bytes 0 to 56, seeded with the file's seed
+        64     .  body: chunks (`transit.format.record`), at most one a stream
          .   1-8  padding to a multiple of 8: zeros, and 0xA5 as the last byte
 
 A data frame commits its records, all or none. A mark has no body and says that everything before it
@@ -33,7 +34,8 @@ next WAL file starts at its LSN.
 
 A frame is valid if and only if: magic, position and both checksums fit, the body lies in the file,
 and the padding is as above. Its contents must fit too: chunks of distinct streams that fill the
-body and hold as many records as stated, in a data frame and in no other. Because the padding ends
+body and hold as many records as stated, in a data frame and in no other, and the time of a data
+frame is not before that of the data frame before it. Because the padding ends
 in a byte that is not zero, a frame whose last bytes never reached the disk is told from one that
 was damaged later (`transit.log.recover`).
 Zeros where a frame would start, to the end of the file, are the unused rest of a preallocated file.
@@ -54,7 +56,7 @@ FORMAT_VERSION: Final = 1
 WAL_MAGIC: Final = b"TRANSWAL"
 WAL_HEADER: Final = struct.Struct("<8sII16sQ16sQ")
 FRAME_MAGIC: Final = b"TrFm"
-FRAME: Final = struct.Struct("<4sIQQQIIQ")
+FRAME: Final = struct.Struct("<4sIQQQIIqQ")
 CHECKSUM: Final = struct.Struct("<Q")
 FRAME_BYTES: Final = FRAME.size + CHECKSUM.size
 ALIGNMENT: Final = 8
@@ -77,6 +79,7 @@ class FrameHeader(NamedTuple):
     durable: int
     records: int
     kind: int
+    written: int
     body_checksum: int
 
     @property
@@ -113,12 +116,19 @@ def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int]:
 
 
 def encode_frame(
-    body: bytes, position: int, lsn: int, durable: int, records: int, kind: int, seed: int
+    body: bytes,
+    position: int,
+    lsn: int,
+    durable: int,
+    records: int,
+    kind: int,
+    written: int,
+    seed: int,
 ) -> bytes:
     """A whole frame around `body`."""
     size = len(body)
     head = FRAME.pack(
-        FRAME_MAGIC, size, position, lsn, durable, records, kind,
+        FRAME_MAGIC, size, position, lsn, durable, records, kind, written,
         checksum(body, seed + position & _UINT64),
     )  # fmt: skip
     return b"".join((head, CHECKSUM.pack(checksum(head, seed)), body, PADDING[size % ALIGNMENT]))
@@ -131,6 +141,7 @@ def join_frame(
     durable: int,
     records: int,
     kind: int,
+    written: int,
     seed: int,
 ) -> bytearray:
     """`encode_frame` of the joined `parts`, with one copy less of a large body.
@@ -145,7 +156,9 @@ def join_frame(
     if size > BODY_BYTES_MAX:
         raise InvalidInputError(f"{size} bytes in one frame; it holds {BODY_BYTES_MAX}")
     body = checksum(memoryview(frame)[FRAME_BYTES:], seed + position & _UINT64)
-    FRAME.pack_into(frame, 0, FRAME_MAGIC, size, position, lsn, durable, records, kind, body)
+    FRAME.pack_into(
+        frame, 0, FRAME_MAGIC, size, position, lsn, durable, records, kind, written, body
+    )
     CHECKSUM.pack_into(frame, FRAME.size, checksum(memoryview(frame)[: FRAME.size], seed))
     frame += PADDING[size % ALIGNMENT]
     return frame
@@ -177,6 +190,8 @@ def frame_chunks(header: FrameHeader, data: bytes, at: int, place: str) -> list[
     """The chunks of the valid frame at `data[at:]`; `CorruptError` when they do not fit it."""
     start = at + FRAME_BYTES
     chunks = chunks_of(data, place, start, start + header.body_bytes)
+    for chunk in chunks:
+        chunk.date(header.written, place)
     if len({chunk.stream for chunk in chunks}) != len(chunks):
         raise CorruptError(place, expected="one chunk a stream", found="two of one stream")
     if sum(chunk.count for chunk in chunks) != header.records:

@@ -9,12 +9,15 @@ Frames of the WAL and blocks of a segment are made of chunks. All numbers are li
         20     1  timestamp width: 0, 1, 2, 4 or 8
         21     1  length width: 0, 1, 2 or 4
         22     1  header width: 0, 1, 2 or 4
-        23     1  reserved, 0
+        23     1  flags: 1, written = timestamps; 2, written column; 4, writer; others 0
         24     8  timestamp of the first record, signed nanoseconds UTC
         32     4  payload size of every record when the length width is 0, else 0
         36     4  size of the header table
         40     8  size of all payloads
-        48     .  timestamps of the other records: width 0, all equal the first; 1, 2, 4, signed
+        48     .  with flag 2: when the first record was written, 8, signed; a width, 1; and for
+                  each other record the unsigned difference to the one before, 0, 1, 2, 4 or 8
+         .     .  with flag 4: the writer's name, its size 1, at least 1, and its UTF-8
+         .     .  timestamps of the other records: width 0, all equal the first; 1, 2, 4, signed
                   differences to the record before; 8, signed absolute values
          .     .  payload sizes, one a record, unless the length width is 0
          .     .  header table entries, one a record, unless the header width is 0
@@ -22,10 +25,18 @@ Frames of the WAL and blocks of a segment are made of chunks. All numbers are li
                   headers; with header width 0 it has one entry, which holds for every record
          .     .  payloads, back to back
 
-Valid if and only if: every width is one of those named, the reserved byte is 0, the parts add up to
+A timestamp is the user's or the engine's; when a record was written is the engine's word alone
+(`transit.log.clock`), and never goes back within a chunk. In a frame of the WAL the frame has the
+time of all its records, and a chunk has neither flag 1 nor 2; in a segment it has one of the two.
+Flag 1 is the common case: the engine gave the timestamps, and the two are equal.
+
+Valid if and only if: every width is one of those named, flags are known and not 1 and 2 at once,
+the parts add up to
 the bytes there are, the payload sizes add up to the size of all payloads, every header entry
-exists, the table has no more entries than there are records, and every timestamp fits in 64 bits.
-There is no version field: the file that holds a chunk has one.
+exists, the table has no more entries than there are records, every time fits in 64 bits, and those
+of writing do not go back. Reserved for what will be, and refused by this reader: flag 128, a chunk
+whose columns and payloads are ciphertext. There is no version field: the file that holds a chunk
+has one.
 
 Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
 
@@ -37,82 +48,68 @@ with the bytes there are.
 from __future__ import annotations
 
 import io
-import re
 import struct
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, islice, repeat
-from operator import sub
+from itertools import accumulate, repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-import msgspec
-
-from transit.errors import CorruptError, InvalidInputError
+from transit.errors import CorruptError
+from transit.format.columns import (
+    SIGNED,
+    UNSIGNED,
+    encode_entries,
+    encode_sizes,
+    encode_timestamps,
+)
+from transit.format.headers import (
+    NO_HEADERS,
+    TABLE_BYTES_DECODED,
+    HeaderMap,
+    count_table,
+    decode_table,
+    encode_plain,
+)
+from transit.format.written import (
+    FLAGS,
+    OWN,
+    SAME,
+    decode_more,
+    differences,
+    encode_more,
+    never_back,
+    reaches,
+    unknown,
+)
 
 CHUNK: Final = struct.Struct("<QQIBBBBqIIQ")
 COUNT_MAX: Final = 2**22
-COLUMN_PARTS: Final = 5
+COLUMN_PARTS: Final = 6
 SPLIT_MAX: Final = 4096
-HEADER_BYTES_MAX: Final = 64 * 1024
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-_SIGNED: Final = {1: "b", 2: "h", 4: "i", 8: "q"}
-_UNSIGNED: Final = {1: "B", 2: "H", 4: "I"}
 _TIMESTAMP_WIDTHS: Final = (0, 1, 2, 4, 8)
 _SIZE_WIDTHS: Final = (0, 1, 2, 4)
 
 _INT64: Final = 2**63
 _LISTED_MAX: Final = 65_536
 
-HeaderMap = Mapping[str, str]
-
-# A larger header table is checked without being decoded: three bytes of it may become a hundred.
-_TABLE_BYTES_DECODED: Final = 64 * 1024
-_SPACE: Final = rb"[ \t\n\r]*+"
-_ESCAPE: Final = (
-    rb'\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
-    rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-)
-_TEXT: Final = _SPACE + rb'"(?:[^"\\\x00-\x1f]++|' + _ESCAPE + rb')*+"' + _SPACE
-_PAIR: Final = _TEXT + b":" + _TEXT
-_ENTRY: Final = _SPACE + rb"\{(?:" + _PAIR + b"(?:," + _PAIR + b")*+|" + _SPACE + rb")\}" + _SPACE
-_TABLE: Final = _SPACE + rb"\[" + _ENTRY + b"(?:," + _ENTRY + rb")*+\]" + _SPACE
-
-_encoder = msgspec.json.Encoder(order="sorted")
-_table_decoder = msgspec.json.Decoder(list[dict[str, str]])
-
-
-def encode_headers(headers: HeaderMap) -> bytes:
-    """One record's headers as a JSON object; `InvalidInputError` unless text keys and values."""
-    if not isinstance(headers, Mapping):
-        raise InvalidInputError(f"headers must be a mapping, not {type(headers).__name__}")
-    for key, value in headers.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise InvalidInputError(f"header {key!r}: {value!r} must be text with a text value")
-    try:
-        data = _encoder.encode(dict(headers))
-    except TypeError:
-        # Text of a class of its own.
-        return encode_headers({str.__str__(k): str.__str__(v) for k, v in headers.items()})
-    except ValueError as error:
-        raise InvalidInputError(f"headers are not Unicode text: {error}") from None
-    if len(data) > HEADER_BYTES_MAX:
-        raise InvalidInputError(f"headers take {len(data)} bytes; the limit is {HEADER_BYTES_MAX}")
-    return data
-
 
 class Columns(NamedTuple):
     """Records to encode: payloads with their sizes in bytes, timestamps and encoded headers.
 
-    `sizes`, `timestamps` and `headers` are one value for all records or one a record.
+    `sizes`, `timestamps`, `headers` and `written` are one value for all records or one a record.
+    written: when each was written, never going back; None in a frame, which says it for all.
+    writer: who wrote them all; empty for the process that has the store open.
     """
 
     payloads: Sequence[bytes]
     sizes: int | Sequence[int]
     timestamps: int | Sequence[int]
     headers: bytes | Sequence[bytes] | None
+    written: int | Sequence[int] | None = None
+    writer: str = ""
 
     @property
     def payload_bytes(self) -> int:
@@ -142,50 +139,15 @@ def encode_chunk(stream: int, first: int, columns: Columns) -> list[bytes]:
     """
     payloads = columns.payloads
     count = len(payloads)
-    time_first, time_width, times = _encode_timestamps(columns.timestamps)
-    size, size_width, size_column = _encode_sizes(columns.sizes)
-    header_width, entries, table = _encode_headers(columns.headers)
+    time_first, time_width, times = encode_timestamps(columns.timestamps)
+    size, size_width, size_column = encode_sizes(columns.sizes)
+    header_width, entries, table = encode_entries(columns.headers)
+    flags, more = encode_more(columns.written, columns.timestamps, columns.writer)
     head = CHUNK.pack(
-        stream, first, count, time_width, size_width, header_width, 0,
+        stream, first, count, time_width, size_width, header_width, flags,
         time_first, size, len(table), columns.payload_bytes,
     )  # fmt: skip
-    return [head, times, size_column, entries, table, *payloads]
-
-
-def _encode_timestamps(timestamps: int | Sequence[int]) -> tuple[int, int, bytes]:
-    if isinstance(timestamps, int):
-        return timestamps, 0, b""
-    first = timestamps[0]
-    deltas = list(map(sub, timestamps[1:], timestamps))
-    low, high = min(deltas, default=0), max(deltas, default=0)
-    if low == high == 0:
-        return first, 0, b""
-    for width in (1, 2, 4):
-        half = 1 << (8 * width - 1)
-        if -half <= low and high < half:
-            return first, width, array(_SIGNED[width], deltas).tobytes()
-    return first, 8, array("q", timestamps[1:]).tobytes()
-
-
-def _encode_sizes(sizes: int | Sequence[int]) -> tuple[int, int, bytes]:
-    if isinstance(sizes, int):
-        return sizes, 0, b""
-    width = _unsigned_width(max(sizes))
-    return 0, width, array(_UNSIGNED[width], sizes).tobytes()
-
-
-def _encode_headers(headers: bytes | Sequence[bytes] | None) -> tuple[int, bytes, bytes]:
-    if headers is None or isinstance(headers, bytes):
-        return 0, b"", b"[" + headers + b"]" if headers else b""
-    table = list(dict.fromkeys(headers))
-    if table == [b"{}"]:
-        return 0, b"", b""
-    joined = b"[" + b",".join(table) + b"]"
-    if len(table) == 1:
-        return 0, b"", joined
-    width = _unsigned_width(len(table) - 1)
-    places = {entry: place for place, entry in enumerate(table)}
-    return width, array(_UNSIGNED[width], map(places.__getitem__, headers)).tobytes(), joined
+    return [head, more, times, size_column, entries, table, *payloads]
 
 
 @lru_cache(maxsize=32)
@@ -194,22 +156,19 @@ def _splitter(size: int, count: int) -> struct.Struct:
     return struct.Struct(f"{size}s" * count)
 
 
-def _unsigned_width(value: int) -> int:
-    return 1 if value < 1 << 8 else 2 if value < 1 << 16 else 4
-
-
 class Chunk:
     """A decoded chunk: columns over bytes that stay where they are.
 
-    `stream`, `first` and `count` are read at once; columns when asked for, then kept. `data` holds
-    the chunk at `position`; `end` is where it ends. Not safe against concurrent mutation of `data`.
+    `stream`, `first`, `count` and `writer` are read at once; columns when asked for, then kept.
+    `data` holds the chunk at `position`; `end` is where it ends. A chunk of a frame knows when it
+    was written once `date` told it. Not safe against concurrent mutation of `data`.
     """
 
     __slots__ = (
         "__weakref__",
         "_ends", "_entries", "_entries_at", "_size", "_sizes", "_sizes_at", "_table", "_time_first",
-        "_times", "_times_at", "count", "data", "end", "first", "payload_bytes", "payloads_at",
-        "stream",
+        "_times", "_times_at", "_written", "_written_at", "_written_first", "count", "data", "end",
+        "first", "flags", "payload_bytes", "payloads_at", "stream", "writer",
     )  # fmt: skip
 
     stream: int
@@ -217,6 +176,8 @@ class Chunk:
     count: int
     payload_bytes: int
     end: int
+    flags: int
+    writer: str
     _time_first: int
     _size: int
 
@@ -226,7 +187,7 @@ class Chunk:
         if position + CHUNK.size > limit:
             raise _damage(place, position, "a chunk header", f"{limit - position} bytes")
         (
-            self.stream, self.first, self.count, time_width, size_width, header_width, reserved,
+            self.stream, self.first, self.count, time_width, size_width, header_width, self.flags,
             self._time_first, self._size, table_bytes, self.payload_bytes,
         ) = CHUNK.unpack_from(data, position)  # fmt: skip
         count = self.count
@@ -234,11 +195,23 @@ class Chunk:
             time_width not in _TIMESTAMP_WIDTHS
             or size_width not in _SIZE_WIDTHS
             or header_width not in _SIZE_WIDTHS
-            or reserved
+            or self.flags not in FLAGS
             or not 0 < count <= COUNT_MAX
         ):
             raise _damage(place, position, "known column widths and a count", "others")
-        self._times_at = (position + CHUNK.size, time_width)
+        self.data = data
+        self.writer = ""
+        self._written: Sequence[int] | None = None
+        self._written_first = self._time_first
+        self._written_at = (0, 0)
+        start = position + CHUNK.size
+        if self.flags > SAME:
+            more = decode_more(self.flags, data, start, limit, count)
+            if more is None:
+                raise unknown(place, start)
+            self._written_first, *column, self.writer, start = more
+            self._written_at = (column[0], column[1])
+        self._times_at = (start, time_width)
         self._sizes_at = (self._times_at[0] + (count - 1) * time_width, size_width)
         entries = self._sizes_at[0] + count * size_width
         table = entries + count * header_width
@@ -254,7 +227,6 @@ class Chunk:
             self._table = data[table : self.payloads_at]
         elif header_width:
             raise _damage(place, position, "a header table", "none")
-        self.data = data
         self._times: Sequence[int] | None = None
         self._sizes: Sequence[int] | None = None
         self._ends: Sequence[int] | None = None
@@ -265,12 +237,30 @@ class Chunk:
         """One past the last record's offset."""
         return self.first + self.count
 
+    @property
+    def dated(self) -> bool:
+        """Whether the chunk itself says when its records were written."""
+        return bool(self.flags & (SAME | OWN))
+
+    @property
+    def written_is_timestamp(self) -> bool:
+        """Whether each record was written at its timestamp, as far as the chunk itself says."""
+        return bool(self.flags & SAME)
+
+    def date(self, written: int, place: str) -> None:
+        """Take up when the frame of this chunk was written; the chunk itself must not say it."""
+        if self.dated:
+            raise CorruptError(place, expected="a chunk of a frame", found="one of a segment")
+        self._written_first = written
+
     def check(self, place: str) -> None:
         """Check every column; `CorruptError` naming `place` when one is not valid."""
         if self._sizes_at[1]:
             self.sizes(place)
         if not self._times_fit():
             raise _damage(place, 0, "timestamps of 64 bits", "larger ones")
+        if not self._written_fits():
+            raise _damage(place, 0, "times of writing that go on", "others")
         known, entries = self._count_table(place), self._header_entries()
         if entries is not None and max(entries) >= known:
             raise _damage(place, 0, "header entries of the table", "others")
@@ -285,10 +275,18 @@ class Chunk:
         first, reach = self._time_first, self.count << 8 * width - 1
         if abs(first) < _INT64 - reach:
             return True
-        column: array[int] = array(_SIGNED[width], self.data[at : at + (self.count - 1) * width])
+        column: array[int] = array(SIGNED[width], self.data[at : at + (self.count - 1) * width])
         low = min(accumulate(column, initial=first))
         high = max(accumulate(column, initial=first))
         return -_INT64 <= low <= high < _INT64
+
+    def _written_fits(self) -> bool:
+        """Whether times of writing never go back, and have 64 bits."""
+        if self.flags & SAME:
+            return never_back(self._time_first, self.data, *self._times_at, self.count)
+        at, width = self._written_at
+        first = self._written_first
+        return not width or reaches(first, differences(self.data, at, width, self.count))
 
     def _count_table(self, place: str) -> int:
         """The count of entries in the header table; `CorruptError` when it is none."""
@@ -298,8 +296,8 @@ class Chunk:
         if not table:
             return 0
         # Not kept: whoever reads headers decodes the table, whoever checks a log has many.
-        small = len(table) <= _TABLE_BYTES_DECODED
-        count = len(_decoded(table, place)) if small else _count(table, self.count + 1)
+        small = len(table) <= TABLE_BYTES_DECODED
+        count = len(decode_table(table, place)) if small else count_table(table, self.count + 1)
         if not count:
             raise CorruptError(place, expected="a header table", found=f"{len(table)} other bytes")
         return count
@@ -320,7 +318,7 @@ class Chunk:
                     return times
                 self._times = times
             else:
-                column = array(_SIGNED[width], self.data[at : at + (self.count - 1) * width])
+                column = array(SIGNED[width], self.data[at : at + (self.count - 1) * width])
                 if width == 8:
                     column.insert(0, self._time_first)
                     self._times = column
@@ -339,6 +337,34 @@ class Chunk:
             raise _damage("chunk", 0, "timestamps of 64 bits", "larger ones") from None
 
     @property
+    def written(self) -> Sequence[int]:
+        """When each record was written, UTC nanoseconds by the engine's clock; never going back."""
+        if self.flags & SAME:
+            return self.timestamps
+        if self._written is None:
+            at, width = self._written_at
+            if width:
+                column = differences(self.data, at, width, self.count)
+                self._written = list(accumulate(column, initial=self._written_first))
+            else:
+                times = [self._written_first] * self.count
+                if not self._takes_bytes:
+                    return times
+                self._written = times
+        return self._written
+
+    def written_at(self, place: int) -> int:
+        """When record `place`, counted within the chunk, was written."""
+        if self.flags & SAME:
+            return self.timestamp(place)
+        return self.written[place] if self._written_at[1] else self._written_first
+
+    @property
+    def last_written(self) -> int:
+        """When the last record was written."""
+        return self.written_at(self.count - 1)
+
+    @property
     def last_timestamp(self) -> int:
         """The last record's timestamp."""
         return self.timestamp(self.count - 1)
@@ -348,7 +374,7 @@ class Chunk:
         if self._sizes is None:
             at, width = self._sizes_at
             if width:
-                column = array(_UNSIGNED[width], self.data[at : at + self.count * width])
+                column = array(UNSIGNED[width], self.data[at : at + self.count * width])
                 if sum(column) != self.payload_bytes:
                     raise _damage(place, at, "payload sizes that add up", "others")
                 self._sizes = column
@@ -428,7 +454,7 @@ class Chunk:
         """The headers as `encode_chunk` takes them."""
         if not self._table:
             return None
-        table = [_encoder.encode(dict(entry)) for entry in self._header_table("chunk")]
+        table = [encode_plain(entry) for entry in self._header_table("chunk")]
         entries = self._header_entries()
         return table[0] if entries is None else [table[entry] for entry in entries]
 
@@ -437,13 +463,13 @@ class Chunk:
         if not width:
             return None
         if self._entries is None:
-            self._entries = array(_UNSIGNED[width], self.data[at : at + self.count * width])
+            self._entries = array(UNSIGNED[width], self.data[at : at + self.count * width])
         return self._entries
 
     def _header_table(self, place: str) -> tuple[HeaderMap, ...]:
         if isinstance(self._table, bytes):
             self._check_large_table(self._table, place)
-            decoded = _decoded(self._table, place)
+            decoded = decode_table(self._table, place)
             if not decoded:
                 raise CorruptError(place, expected="a header table", found="an empty one")
             self._table = tuple(MappingProxyType(entry) for entry in decoded)
@@ -452,29 +478,10 @@ class Chunk:
     def _check_large_table(self, table: bytes, place: str) -> None:
         """`CorruptError` for a table that takes memory for more than the chunk has records."""
         entries_max = self.count if self._entries_at[1] else 1
-        small = len(table) <= _TABLE_BYTES_DECODED
-        if not small and not 0 < _count(table, entries_max + 1) <= entries_max:
+        small = len(table) <= TABLE_BYTES_DECODED
+        if not small and not 0 < count_table(table, entries_max + 1) <= entries_max:
             found = f"{len(table)} bytes that are none, or of more"
             raise CorruptError(place, expected=f"a table of {entries_max} entries", found=found)
-
-
-def _decoded(table: bytes, place: str) -> list[dict[str, str]]:
-    try:
-        return _table_decoder.decode(table)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptError(place, expected="a header table", found=str(error)) from None
-
-
-def _count(table: bytes, count_max: int) -> int:
-    """The count of entries `_decoded` would give, `count_max` at most; 0 for what is no table."""
-    try:
-        table.decode()
-    except UnicodeDecodeError:
-        return 0
-    # Compiled when it is needed first: that takes as long as a tenth of importing transit.
-    if not re.fullmatch(_TABLE, table):
-        return 0
-    return sum(1 for _ in islice(re.finditer(_ENTRY, table), count_max))
 
 
 def chunks_of(data: bytes, place: str, start: int = 0, stop: int | None = None) -> list[Chunk]:

@@ -32,8 +32,10 @@ The footer is a head and then one entry a block, the index's entry last:
         32     8  count of records
         40     8  earliest timestamp, signed
         48     8  latest timestamp, signed
-        56     4  count of streams
-        60     4  count of entries
+        56     8  when the first record was written, signed (`transit.log.clock`)
+        64     8  when the last record was written, signed
+        72     4  count of streams
+        76     4  count of entries
 
 The tail is the file's last 48 bytes: BLAKE3 of the footer (32), footer size (4), format version
 (4), magic "TRANSEND" (8). The file's name is the BLAKE3 of the whole file.
@@ -42,16 +44,17 @@ The index, sorted, says where chunks are and which names the segment introduces:
 
          0     4  count of extents, one a chunk
          4     4  count of keys
-         8     .  extents by (stream, first offset), as columns: stream id 8, first offset 8,
-                  last timestamp 8 (signed), count 4, block 4, position in the block's chunks 4
+         8     .  extents by (stream, first offset), as columns: stream id 8, first offset 8, when
+                  its last record was written 8 (signed), count 4, block 4, position in the block's
+                  chunks 4
          .     .  keys by (key, stream id), as columns: key 8 (`transit.format.names`), stream id 8
 
 Valid if and only if: the tail's digest fits the footer; every block lies between header and index
 without a gap or an overlap; a block's chunks are at most 1 GiB, the footer 64 MiB; there are no
 more blocks, and no more extents, than records, and no more than two keys a record; a block whose
 chunks are more than 8 MiB is one record; checksums and digests fit; the decompressed size is the
-one stated; the index lists exactly the chunks of the blocks and the keys of the lineage records in
-them. A reader refuses another format version.
+one stated; each chunk says when its records were written; the index lists exactly the chunks of the
+blocks and the keys of the lineage records in them. A reader refuses another format version.
 
 Sizes are judged before memory is taken for what they stand for: of a large block and a large index
 the first bytes are looked at alone.
@@ -71,13 +74,15 @@ from transit.errors import CorruptError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.compression import beginning, compress, decompress
 from transit.format.digest import digest
-from transit.format.record import CHUNK, HEADER_BYTES_MAX, Chunk
+from transit.format.headers import HEADER_BYTES_MAX
+from transit.format.record import CHUNK, Chunk
+from transit.format.written import MORE_BYTES_MAX
 
 FORMAT_VERSION: Final = 1
 HEADER: Final = struct.Struct("<8sII16s")
 HEADER_MAGIC: Final = b"TRANSSEG"
 ENTRY: Final = struct.Struct("<QIIIIQ32s")
-FOOTER: Final = struct.Struct("<16sQQQqqII")
+FOOTER: Final = struct.Struct("<16sQQQqqqqII")
 TAIL: Final = struct.Struct("<32sII8s")
 TAIL_MAGIC: Final = b"TRANSEND"
 INDEX: Final = struct.Struct("<II")
@@ -146,6 +151,8 @@ class Footer(msgspec.Struct, frozen=True):
     records: int
     time_first: int
     time_last: int
+    written_first: int
+    written_last: int
     streams: int
     blocks: Sequence[Block]
 
@@ -187,7 +194,8 @@ def decode_block(entry: Block, stored: bytes, place: str) -> bytes:
     place = f"{place}, byte {entry.position}"
     _check_stored(entry, stored, place)
     if entry.raw_bytes > SHARED_BYTES_MAX:
-        _check_alone(_beginning(entry, stored, CHUNK.size, place), entry.raw_bytes, place)
+        size = CHUNK.size + MORE_BYTES_MAX
+        _check_alone(_beginning(entry, stored, size, place), entry.raw_bytes, place)
     return _unfolded(entry, stored, place)
 
 
@@ -210,8 +218,10 @@ def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
     """Refuse a block of `raw_bytes` whose first chunk is not one record of that size."""
     chunk = Chunk(header, 0, place, raw_bytes)
     room = chunk.payloads_at - CHUNK.size
-    # Headers of a record are one entry of a JSON array; before them may be its size and its entry.
-    if chunk.count != 1 or chunk.end != raw_bytes or room > HEADER_BYTES_MAX + 2 + 8:
+    # Headers of a record are one entry of a JSON array; before them may be its size and its entry,
+    # and when and by whom it was written.
+    room_max = HEADER_BYTES_MAX + 2 + 8 + MORE_BYTES_MAX
+    if chunk.count != 1 or chunk.end != raw_bytes or room > room_max:
         raise CorruptError(
             place,
             expected=f"one record of {raw_bytes} bytes",
@@ -223,7 +233,8 @@ def encode_footer(footer: Footer) -> bytes:
     """Footer and tail, which end a segment."""
     head = FOOTER.pack(
         footer.store_id, footer.first_lsn, footer.last_lsn, footer.records, footer.time_first,
-        footer.time_last, footer.streams, len(footer.blocks),
+        footer.time_last, footer.written_first, footer.written_last, footer.streams,
+        len(footer.blocks),
     )  # fmt: skip
     entries = (
         ENTRY.pack(
@@ -256,13 +267,15 @@ def decode_footer(data: bytes, expected: bytes, place: str) -> Footer:
         raise CorruptError(f"{place}, footer", expected=expected.hex(), found=digest(data).hex())
     if len(data) < FOOTER.size + ENTRY.size:
         raise CorruptError(f"{place}, footer", expected="an entry", found=f"{len(data)} bytes")
-    store_id, first, last, records, early, late, streams, count = FOOTER.unpack_from(data)
+    (
+        store_id, first, last, records, early, late, begun, ended, streams, count,
+    ) = FOOTER.unpack_from(data)  # fmt: skip
     if len(data) != FOOTER.size + count * ENTRY.size:
         raise CorruptError(f"{place}, footer", expected=f"{count} entries", found="another size")
     if count - 1 > records:
         raise CorruptError(f"{place}, footer", expected=f"{records} blocks", found=str(count - 1))
     _check_entries(data, count, place)
-    return Footer(store_id, first, last, records, early, late, streams, Blocks(data))
+    return Footer(store_id, first, last, records, early, late, begun, ended, streams, Blocks(data))
 
 
 def _check_entries(footer: bytes, count: int, place: str) -> None:
@@ -286,7 +299,7 @@ class Extent(msgspec.Struct, frozen=True, gc=False):
 
     stream: int
     first: int
-    last_timestamp: int
+    last_written: int
     count: int
     block: int
     position: int
@@ -340,7 +353,7 @@ class SegmentIndex:
     """A decoded index: binary search over columns that stay in the bytes they came in."""
 
     __slots__ = (
-        "blocks", "counts", "firsts", "ids", "keys", "last_times", "positions", "raw", "streams",
+        "blocks", "counts", "firsts", "ids", "keys", "last_written", "positions", "raw", "streams",
     )  # fmt: skip
 
     def __init__(self, data: bytes, place: str) -> None:
@@ -354,7 +367,7 @@ class SegmentIndex:
             columns.append(view[at : at + size].cast(code))
             at += size
         (
-            self.streams, self.firsts, self.last_times, self.counts, self.blocks, self.positions,
+            self.streams, self.firsts, self.last_written, self.counts, self.blocks, self.positions,
             self.keys, self.ids,
         ) = columns  # fmt: skip
 

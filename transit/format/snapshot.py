@@ -30,7 +30,7 @@ A layer, 56 bytes:
         40     8  first commit it covers
         48     8  last commit it covers
 
-A segment, 136 bytes, is what a commit says of it (`transit.format.commit`), and two sizes:
+A segment, 152 bytes, is what a commit says of it (`transit.format.commit`), and two sizes:
 
          0     8  number of the commit that added it
          8    32  BLAKE3 of the segment
@@ -42,8 +42,10 @@ A segment, 136 bytes, is what a commit says of it (`transit.format.commit`), and
        104     8  LSN of the last record
        112     8  earliest timestamp, signed
        120     8  latest timestamp, signed
-       128     4  size of its footer
-       132     4  size of its index as it is stored
+       128     8  when its first record was written, signed
+       136     8  when its last record was written, signed
+       144     4  size of its footer
+       148     4  size of its index as it is stored
 
 Valid if and only if: the file is at most 1 GiB and has exactly the size that its counts and sizes
 add up to; the checksum fits; there are at most 64 layers, each within the same 1 GiB, and they
@@ -87,13 +89,15 @@ LAYERS_MAX: Final = 64
 HEADER: Final = struct.Struct("<8sII16sQQQQII")
 MAGIC: Final = b"TRANSIDX"
 LAYER: Final = struct.Struct("<32sQQQ")
-SEGMENT: Final = struct.Struct("<Q32s32sQQQQQqqII")
+SEGMENT: Final = struct.Struct("<Q32s32sQQQQQqqqqII")
 CHECKSUM: Final = struct.Struct("<Q")
 
 _NUMBERS: Final = 2**63
 # A field called `bytes` hides the type of that name within its class.
 _Digest: TypeAlias = bytes
-_Row: TypeAlias = tuple[int, bytes, bytes, int, int, int, int, int, int, int, int, int]
+_Row: TypeAlias = tuple[
+    int, bytes, bytes, int, int, int, int, int, int, int, int, int, int, int
+]  # fmt: skip
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -170,7 +174,8 @@ def _encode_row(segment: SnapshotSegment) -> bytes:
     ref = segment.ref
     return SEGMENT.pack(
         segment.commit, bytes.fromhex(ref.digest), bytes.fromhex(ref.footer), ref.bytes,
-        ref.records, ref.streams, *ref.lsn, *ref.time, len(segment.footer), len(segment.index),
+        ref.records, ref.streams, *ref.lsn, *ref.time, *ref.written, len(segment.footer),
+        len(segment.index),
     )  # fmt: skip
 
 
@@ -278,15 +283,15 @@ def _check_rows(rows: list[_Row], header: _Header, place: str) -> None:
 def _decode_segments(
     data: bytes, position: int, rows: list[_Row], store_id: bytes, place: str
 ) -> tuple[SnapshotSegment, ...]:
-    size = position + sum(row[10] + row[11] for row in rows)
+    size = position + sum(row[-2] + row[-1] for row in rows)
     if size != len(data):
         raise CorruptError(place, expected=f"{size} bytes", found=str(len(data)))
     segments = []
     for number, row in enumerate(rows):
-        index_at = position + row[10]
+        index_at = position + row[-2]
         footer = data[position:index_at]
         _check_footer(footer, row[2], store_id, f"{place}, footer {number}, byte {position}")
-        position = index_at + row[11]
+        position = index_at + row[-1]
         segments.append(SnapshotSegment(row[0], _ref_of(row), footer, data[index_at:position]))
     return tuple(segments)
 
@@ -301,7 +306,7 @@ def _check_footer(footer: bytes, stated: bytes, store_id: bytes, place: str) -> 
 
 
 def _ref_of(row: _Row) -> SegmentRef:
-    _, name, footer, size, records, streams, first, last, early, late, _, _ = row
+    _, name, footer, size, records, streams, first, last, early, late, begun, ended, _, _ = row
     return SegmentRef(
         digest=name.hex(),
         footer=footer.hex(),
@@ -310,6 +315,7 @@ def _ref_of(row: _Row) -> SegmentRef:
         streams=streams,
         lsn=(first, last),
         time=(early, late),
+        written=(begun, ended),
     )
 
 
@@ -325,8 +331,9 @@ def covered_by(segment: SnapshotSegment, place: str) -> tuple[Footer, SegmentInd
     entry = footer.blocks[-1]
     size = entry.position + entry.stored_bytes + len(segment.footer) + TAIL.size
     lsns, times = (footer.first_lsn, footer.last_lsn), (footer.time_first, footer.time_last)
-    found = (size, footer.records, footer.streams, lsns, times)
-    stated = (ref.bytes, ref.records, ref.streams, ref.lsn, ref.time)
+    written = (footer.written_first, footer.written_last)
+    found = (size, footer.records, footer.streams, lsns, times, written)
+    stated = (ref.bytes, ref.records, ref.streams, ref.lsn, ref.time, ref.written)
     if found != stated:
         raise CorruptError(f"{place}, footer", expected=str(stated), found=str(found))
     if digest(segment.index) != entry.digest:

@@ -176,7 +176,7 @@ class Writing:
         state = self.catalog.lineage_state()
         if state.next_offset == 0:
             payload = encode_lineage(LINEAGE_RECORD)
-            columns = Columns([payload], len(payload), time.time_ns(), None)
+            columns = Columns([payload], len(payload), self.writer.time, None)
             self.writer.commit([Group(state, columns)], [state])
 
     def submit(self, written: Written, result: object, future: Future[Any]) -> None:

@@ -30,7 +30,10 @@ def chunk_parts(chunk: Chunk, start: int, where: Where, records: bool) -> Iterat
         "payload_bytes": chunk.payload_bytes,
         "time_first": chunk.timestamp(0),
         "time_last": chunk.last_timestamp,
+        "written": (chunk.written_at(0), chunk.last_written),
     }
+    if chunk.writer:
+        fields["writer"] = chunk.writer
     if where.inside:
         fields["within"] = start
     if where.lsn is not None:
@@ -48,9 +51,12 @@ def _records(chunk: Chunk, start: int, where: Where) -> Iterator[FilePart]:
             "stream": chunk.stream,
             "offset": chunk.first + number,
             "timestamp": chunk.timestamp(number),
+            "written": chunk.written_at(number),
             "headers": chunk.header(number),
             "payload": payload,
         }
+        if chunk.writer:
+            fields["writer"] = chunk.writer
         if where.inside:
             fields["within"] = position
         if where.lsn is not None:

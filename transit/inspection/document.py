@@ -90,6 +90,7 @@ class Document:
             "streams": ref.streams,
             "lsn": ref.lsn,
             "time": ref.time,
+            "written": ref.written,
         }
         # A commit is canonical, so a segment's text is in it as it would be written again.
         return FilePart(self._data.find(text), len(text), "segment", fields)

@@ -67,6 +67,7 @@ class SegmentFile:
             "records": footer.records,
             "streams": footer.streams,
             "time": (footer.time_first, footer.time_last),
+            "written": (footer.written_first, footer.written_last),
             "blocks": len(footer.blocks) - 1,
             "footer": self._ending[0].hex(),
         }
@@ -223,4 +224,5 @@ class SegmentFile:
             streams=footer.streams,
             lsn=(footer.first_lsn, footer.last_lsn),
             time=(footer.time_first, footer.time_last),
+            written=(footer.written_first, footer.written_last),
         )

@@ -99,7 +99,19 @@ class SnapshotFile:
 
     def _segments(self, start: int, count: int) -> Iterator[FilePart]:
         for place, row in self._rows(start, count):
-            commit, name, footer, size, records, streams, first, last, early, late, *sizes = row
+            (
+                commit,
+                name,
+                footer,
+                size,
+                records,
+                streams,
+                first,
+                last,
+                *times,
+                footer_bytes,
+                index,
+            ) = row
             fields: dict[str, FieldValue] = {
                 "commit": commit,
                 "digest": name.hex(),
@@ -108,9 +120,10 @@ class SnapshotFile:
                 "records": records,
                 "streams": streams,
                 "lsn": (first, last),
-                "time": (early, late),
-                "footer_bytes": sizes[0],
-                "index_bytes": sizes[1],
+                "time": tuple(times[:2]),
+                "written": tuple(times[2:]),
+                "footer_bytes": footer_bytes,
+                "index_bytes": index,
             }
             yield FilePart(place, SEGMENT.size, "segment", fields)
 
@@ -126,7 +139,7 @@ class SnapshotFile:
 
     def _guides(self, start: int, count: int, place: int) -> Iterator[FilePart]:
         for _, row in self._rows(start, count):
-            stated, footer_bytes, index_bytes = row[2], row[10], row[11]
+            stated, footer_bytes, index_bytes = row[2], row[-2], row[-1]
             if place + footer_bytes + index_bytes > self._size:
                 break
             fields: dict[str, FieldValue] = {"digest": stated.hex(), "segment": row[1].hex()}

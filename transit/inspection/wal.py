@@ -131,7 +131,7 @@ class WalFile:
         except CorruptError:
             chunks = []
         yield from self._chunks(header, chunks, self._records)
-        wal.advance(header.stop, 0, header.kind)
+        wal.advance(header.stop, 0, header.kind, header.written)
         wal.next_lsn = header.lsn + header.records
 
     def _chunks(
@@ -221,6 +221,7 @@ def _frame_part(header: FrameHeader) -> FilePart:
         "lsn": header.lsn,
         "records": header.records,
         "durable": header.durable,
+        "written": header.written,
         "body_bytes": header.body_bytes,
         "checksum": f"{header.body_checksum:016x}",
     }

@@ -12,6 +12,7 @@ commits    the local commit chain
 files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 catalog    which WALs and segments there are; streams by name and id; chunks by offset
+clock      when records are written, whatever the machine's clock does
 assign     which offset and timestamp a record gets
 frames     records made into one frame, and where it ended
 syncs      making files durable; threads that wait share one sync

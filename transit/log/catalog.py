@@ -28,6 +28,7 @@ from transit.format.record import Chunk
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.log.blocks import BlockCache
+from transit.log.clock import EARLIEST, Times
 from transit.log.commits import CommitChain, nowhere_else
 from transit.log.files import WalFiles
 from transit.log.keys import KeyIndex
@@ -51,20 +52,17 @@ class View(NamedTuple):
 class StreamState:
     """What is known of one stream while somebody uses it; guarded by the writer's lock.
 
-    `last_timestamp` is None until somebody needs it; `waiting` holds records accepted but not yet
-    framed, as (payload, timestamp, encoded headers).
+    `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
     """
 
     __slots__ = (
-        "__weakref__", "id", "inherited", "last_timestamp", "next_offset", "record", "sealed",
-        "waiting",
+        "__weakref__", "id", "inherited", "next_offset", "record", "sealed", "waiting",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, record: LineageRecord) -> None:
         self.id = stream_id
         self.record = record
         self.next_offset = record.start
-        self.last_timestamp: int | None = None
         self.inherited: tuple[Span, ...] | None = None
         self.waiting: list[tuple[bytes, int, bytes]] = []
         self.sealed = SealedRows()
@@ -223,9 +221,7 @@ class Catalog:
             return
         # Others wrote and sealed records whose frames were never seen here.
         for state in list(self._states.values()):
-            stop, last_timestamp = self._tail(state.id)
-            if stop > state.next_offset:
-                state.next_offset, state.last_timestamp = stop, last_timestamp
+            state.next_offset = max(state.next_offset, self._tail(state.id))
         # Only now: what is looked at may be out of reach for a while.
         self._stale = False
 
@@ -289,7 +285,6 @@ class Catalog:
             state = self._states.get(chunk.stream)
             if state is not None:
                 state.next_offset = chunk.stop
-                state.last_timestamp = chunk.last_timestamp
             if chunk.stream == LINEAGE_ID:
                 for place, payload in enumerate(chunk.payloads()):
                     stream_id = chunk.first + place
@@ -362,7 +357,7 @@ class Catalog:
 
     def stream_count(self) -> int:
         """Number of streams ever made, the store's own among them."""
-        return self._tail(LINEAGE_ID)[0]
+        return self._tail(LINEAGE_ID)
 
     def state(self, stream_id: int) -> StreamState:
         """The state of a stream, shared by all who ask."""
@@ -372,9 +367,7 @@ class Catalog:
                 state = self._states.get(stream_id)
                 if state is None:
                     state = StreamState(stream_id, self.record(stream_id))
-                    stop, last_timestamp = self._tail(stream_id)
-                    if stop:
-                        state.next_offset, state.last_timestamp = stop, last_timestamp
+                    state.next_offset = self._tail(stream_id) or state.next_offset
                     self._states[stream_id] = state
                     self._recent.append(state)
         return state
@@ -393,37 +386,39 @@ class Catalog:
         with self.changing:
             # Always the same record, so that it need not be read: it may be far away.
             state = StreamState(LINEAGE_ID, LINEAGE_RECORD)
-            stop, last_timestamp = self._tail(LINEAGE_ID)
-            if stop:
-                state.next_offset, state.last_timestamp = stop, last_timestamp
+            state.next_offset = self._tail(LINEAGE_ID)
             self.adopt(state)
             return state
 
-    def _tail(self, stream_id: int) -> tuple[int, int]:
-        """(next offset, last timestamp) of a stream's own records; (0, 0) when it has none."""
+    def _tail(self, stream_id: int) -> int:
+        """The next offset after a stream's own records; 0 when it has none."""
         view = self.view
         for wal in reversed(view.wals):
             chunks = wal.index.get(stream_id)
             if chunks is not None:
-                chunk = wal.chunk(stream_id, len(chunks.firsts) - 1)
-                return chunk.stop, chunk.last_timestamp
+                return wal.chunk(stream_id, len(chunks.firsts) - 1).stop
         for segment in reversed(view.segments):
             index = segment.index
             rows = index.rows(stream_id)
             if rows:
-                return index.stop(rows[-1]), index.last_times[rows[-1]]
-        return 0, 0
+                return index.stop(rows[-1])
+        return 0
 
-    def last_timestamp(self, state: StreamState) -> int:
-        """The timestamp of a stream's last record, inherited ones included; the lowest without."""
-        if state.last_timestamp is None:
-            last = -(2**63)
-            if state.next_offset:
-                stream, offset = self.graph.origin(state.id, state.next_offset - 1)
-                chunk = self.chunk(stream, offset)
-                last = chunk.timestamp(offset - chunk.first)
-            state.last_timestamp = last
-        return state.last_timestamp
+    # Time
+
+    def times(self) -> list[Times]:
+        """When the records of each file were written, in the order of the log."""
+        view = self.view
+        times = [segment.ref.written for segment in view.segments]
+        return times + [(wal.begun, wal.written) for wal in view.wals if wal.begun != EARLIEST]
+
+    def written_before(self, wal: Wal) -> int:
+        """When the last record before those of `wal` was written; the earliest time if none was."""
+        view = self.view
+        files = [(older.first_lsn, older.written) for older in view.wals]
+        files += [(segment.ref.lsn[0], segment.ref.written[1]) for segment in view.segments[-1:]]
+        before = [file for file in files if file[0] < wal.first_lsn]
+        return max(before)[1] if before else EARLIEST
 
     # Chunks
 

@@ -38,6 +38,7 @@ def gather(file: File, seed: int, stream: int, first: int, positions: array[int]
     slab = file.read_at(start, positions[-1] - start)
     payloads: list[bytes] = []
     times: list[int] = []
+    written: list[int] = []
     headers: list[bytes] = []
     unpack = _HEAD.unpack_from
     for offset, position in enumerate(positions[:-1], first):
@@ -45,8 +46,8 @@ def gather(file: File, seed: int, stream: int, first: int, positions: array[int]
         if at + _HEAD.size > len(slab):
             return None
         (
-            magic, size, stated, _, _, records, _, body_sum, head_sum,
-            found, own, _, _, _, _, _, time, _, table, payload_bytes,
+            magic, size, stated, _, _, records, _, time_written, body_sum, head_sum,
+            found, own, _, _, _, _, flags, time, _, table, payload_bytes,
         ) = unpack(slab, at)  # fmt: skip
         body = at + FRAME_BYTES
         end, payload = body + size, body + CHUNK.size + table
@@ -60,13 +61,15 @@ def gather(file: File, seed: int, stream: int, first: int, positions: array[int]
             or slab[end : end + len(padding)] != padding
             or found != stream
             or own != offset
+            or flags
             or payload + payload_bytes != end
         ):
             return None
         payloads.append(slab[payload:end])
         times.append(time)
+        written.append(time_written)
         # A table of one entry, without its brackets.
         headers.append(slab[payload - table + 1 : payload - 1] if table else b"{}")
-    columns = Columns(payloads, measure(payloads), times, headers)
+    columns = Columns(payloads, measure(payloads), times, headers, written)
     data = b"".join(encode_chunk(stream, first, columns))
     return Chunk(data, 0, f"{file.path}, frames from {start}")

@@ -82,6 +82,10 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
             return
         place = f"{wal.path}, frame at {position}"
         chunks = frame_chunks(header, slab, at, place)
+        if header.kind == DATA and header.written < wal.written:
+            raise CorruptError(
+                place, expected=f"a time from {wal.written} on", found=str(header.written)
+            )
         if header.lsn != wal.next_lsn:
             raise CorruptError(place, expected=f"LSN {wal.next_lsn}", found=str(header.lsn))
         for chunk in chunks:
@@ -92,7 +96,7 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
         wal.recent = (position, chunks)
         frame = ScannedFrame(header, chunks)
         # Last: whoever is interrupted before this meets the frame once more.
-        wal.advance(header.stop, header.records, header.kind)
+        wal.advance(header.stop, header.records, header.kind, header.written)
         yield frame
 
 

@@ -1,6 +1,7 @@
 """Rotation: the WAL file that is written now, and how it is ended and followed by the next.
 
-Owns which file that is and the tail from which on an append has more to do than to append. Only for
+Owns which file that is, the engine's clock, whose steps back end a file, and the tail from which on
+an append has more to do than to append. Only for
 the writer, in its turn. Every step may be interrupted: the next call goes on from what there is.
 
     all of the file synced     an end frame says that all before it is durable
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from transit.config import Settings
 from transit.errors import SyncFailedError
 from transit.log.catalog import Catalog
+from transit.log.clock import EngineClock
 from transit.log.syncs import Syncs
 from transit.log.wal import Wal
 
@@ -43,6 +45,7 @@ class Rotation:
         self._syncs = syncs
         self._write_end = write_end
         self.limit = 0
+        self.clock = EngineClock()
         # They only set flags.
         self.on_nearly_full: Callable[[], None] = _nothing
         self.on_ended: Callable[[], None] = _nothing
@@ -51,6 +54,10 @@ class Rotation:
         """Write to `wal` from now on; `LockedError` if another process does that should not."""
         wal.file.hold(shared=self._shared)
         self.wal = wal
+        if wal.next_lsn > wal.first_lsn:
+            self.clock.last = wal.written
+        else:
+            self.clock.begin(self._catalog.written_before(wal))
         self.limit = self._seal_bytes - self._seal_bytes // 8
         return wal
 
@@ -77,10 +84,20 @@ class Rotation:
         wal = self.wal
         if wal.ended or wal.tail >= self._seal_bytes:
             return self.next()
+        if self.clock.stepped:
+            return self._next_time()
         if wal.tail >= self.limit:
             # Nearly full: synced now, beside the appends, it can soon be ended without a long wait.
             self.limit = self._seal_bytes
             self.on_nearly_full()
+        return wal
+
+    def _next_time(self) -> Wal:
+        """Begin a time that is behind the last, in a file without records."""
+        wal = self.wal
+        if wal.next_lsn > wal.first_lsn:
+            return self.next()
+        self.clock.begin(self._catalog.written_before(wal))
         return wal
 
     def next(self) -> Wal:

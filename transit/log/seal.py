@@ -210,6 +210,7 @@ class SegmentWriter:
             streams=len(wal.index),
             lsn=(wal.first_lsn, wal.next_lsn - 1),
             time=self._times,
+            written=(wal.begun, wal.written),
         )
 
     def _put(self, data: bytes) -> None:
@@ -224,14 +225,13 @@ class SegmentWriter:
         if self._raw_bytes and self._raw_bytes + len(encoded) > self._block_bytes:
             self._end_block()
         times = columns.timestamps
-        low, high, last = (
-            (times, times, times) if isinstance(times, int) else (min(times), max(times), times[-1])
-        )
+        low, high = (times, times) if isinstance(times, int) else (min(times), max(times))
+        last, at = pieces[-1][0], pieces[-1][2] - 1
         self._times = (min(self._times[0], low), max(self._times[1], high))
         self._extents.append(
             Extent(
-                chunk.stream, chunk.first + start, last, len(columns.payloads), len(self._blocks),
-                self._raw_bytes,
+                chunk.stream, chunk.first + start, last.written_at(at), len(columns.payloads),
+                len(self._blocks), self._raw_bytes,
             )
         )  # fmt: skip
         self._parts.append(encoded)
@@ -254,6 +254,8 @@ class SegmentWriter:
                 records=wal.next_lsn - wal.first_lsn,
                 time_first=self._times[0],
                 time_last=self._times[1],
+                written_first=wal.begun,
+                written_last=wal.written,
                 streams=len(wal.index),
                 blocks=tuple(self._blocks),
             )
@@ -267,10 +269,16 @@ def _keys(wal: Wal) -> list[tuple[int, int]]:
 
 
 def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:
-    """Records of `chunks`, in order, in groups of about `block_bytes` of payload and headers."""
+    """Records of `chunks`, in order, in groups of about `block_bytes` of payload and headers.
+
+    Those of a group have one writer.
+    """
     pieces: list[Piece] = []
     room, places = block_bytes, CHUNK_RECORDS_MAX
     for chunk in chunks:
+        if pieces and pieces[0][0].writer != chunk.writer:
+            yield pieces
+            pieces, room, places = [], block_bytes, CHUNK_RECORDS_MAX
         ends = _ends(chunk)
         start = 0
         while start < chunk.count:
@@ -302,16 +310,18 @@ def _ends(chunk: Chunk) -> Sequence[int]:
 
 
 def columns_of(pieces: Sequence[Piece]) -> Columns:
-    """The records of `pieces`, one after another, as they are written."""
+    """The records of `pieces`, all of one writer, one after another, as they are written."""
     payloads: list[bytes] = []
     timestamps: list[int] = []
+    written: list[int] = []
     headers: list[bytes] = []
     for chunk, start, stop in pieces:
         payloads += chunk.payloads(start, stop)
         timestamps.extend(chunk.timestamps[start:stop])
+        written.extend(chunk.written[start:stop])
         encoded = chunk.encoded_headers()
         if isinstance(encoded, list):
             headers += encoded[start:stop]
         else:
             headers += [encoded or b"{}"] * (stop - start)
-    return Columns(payloads, measure(payloads), timestamps, headers)
+    return Columns(payloads, measure(payloads), timestamps, headers, written, pieces[0][0].writer)

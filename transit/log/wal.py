@@ -36,6 +36,7 @@ from transit.format.frame import (
 from transit.format.names import wal_name
 from transit.format.record import Chunk
 from transit.log.blocks import BlockCache, DecodedBlock
+from transit.log.clock import EARLIEST
 from transit.log.gather import gather
 
 READ_BYTES: Final = 4 * 1024
@@ -84,6 +85,8 @@ class Wal:
         self.ended = False
         self.marked = True
         self.index: dict[int, StreamChunks] = {}
+        # When its first and its last record were written, if it has any.
+        self.begun = self.written = EARLIEST
         self.names: dict[str, int] = {}
         self.merges: dict[str, int] = {}
         self.born = time.monotonic()
@@ -134,31 +137,41 @@ class Wal:
         """Where the file is."""
         return self.file.path
 
-    def append(self, parts: list[bytes], records: int, kind: int = DATA) -> int:
-        """Write one frame around the joined `parts`; its position. Nothing is synced.
+    def append(self, parts: list[bytes], records: int, written: int, kind: int = DATA) -> int:
+        """Write one frame around the joined `parts` at the time `written`; its position.
 
-        On an error the tail has not moved, and what was half written lies beyond it.
+        Nothing is synced. On an error the tail has not moved, and what was half written lies beyond
+        it.
         """
         position = self.tail
-        frame = join_frame(parts, position, self.next_lsn, self.durable, records, kind, self.seed)
+        frame = join_frame(
+            parts, position, self.next_lsn, self.durable, records, kind, written, self.seed
+        )
         self.file.write_at(position, frame)
-        self.advance(position + len(frame), records, kind)
+        self.advance(position + len(frame), records, kind, written)
         return position
 
-    def append_one(self, head: bytes, payload: bytes) -> int:
+    def append_one(self, head: bytes, payload: bytes, written: int) -> int:
         """`append` of one record in one chunk, with fewer steps: most frames are of this kind."""
         position = self.tail
         frame = encode_frame(
-            head + payload, position, self.next_lsn, self.durable, 1, DATA, self.seed
+            head + payload, position, self.next_lsn, self.durable, 1, DATA, written, self.seed
         )
         self.file.write_at(position, frame)
+        if self.next_lsn == self.first_lsn:
+            self.begun = written
+        self.written = written
         self.tail = position + len(frame)
         self.next_lsn += 1
         self.marked = False
         return position
 
-    def advance(self, tail: int, records: int, kind: int) -> None:
+    def advance(self, tail: int, records: int, kind: int, written: int) -> None:
         """Take note of a frame that ends at `tail`."""
+        if kind == DATA:
+            if self.next_lsn == self.first_lsn:
+                self.begun = written
+            self.written = written
         self.tail = tail
         self.next_lsn += records
         self.marked = kind != DATA

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import repeat
+from time import time_ns
 from typing import Final, TypeVar
 
 from transit.config import MIB, Settings
@@ -98,11 +99,17 @@ class Writer:
         """Do `work`, which may `commit`, in a turn that is prepared for a frame; what it returns.
 
         The door for all who write: what is accepted is framed, there is a file with room, and
-        nothing changes meanwhile.
+        nothing changes meanwhile, not even the `time`.
         """
         with self.lock, self.turn:
             self.prepare()
+            self.rotation.clock.now()
             return work()
+
+    @property
+    def time(self) -> int:
+        """The engine's time in this turn, UTC nanoseconds; for the work of `frame`."""
+        return self.rotation.clock.last
 
     def prepare(self) -> Wal:
         """Whatever must come before a frame, in a turn; the file to write it to."""
@@ -158,6 +165,7 @@ class Writer:
     def catch_up(self) -> None:
         """Take up what other processes wrote; the caller holds the turn."""
         wal = self._catalog.follow(write=True)
+        self.rotation.clock.reach(self.wal.written)
         if self._refusal is not None:
             return  # It reads on, and makes no file any more.
         if wal is None or wal.ended:
@@ -194,7 +202,7 @@ class Writer:
         self._syncs.now(wal := self.wal)
         if not wal.marked:
             try:
-                wal.append([], 0, MARK)
+                wal.append([], 0, self.rotation.clock.now(), MARK)
             except StorageFullError:
                 # All records are durable without it.
                 wal.cut()
@@ -219,12 +227,17 @@ class Writer:
             wal = rotation.wal
             if self._waiting or self._refusal is not None or wal.tail >= rotation.limit:
                 wal = self.prepare()
-            offset, given = assign(state, timestamp, expect, self._catalog.last_timestamp)
+            clock = rotation.clock
+            written = time_ns()
+            if written < clock.last:
+                wal = self.prepare()
+                written = clock.now()
+            clock.last = written
+            offset, given = assign(state, timestamp, expect, written)
             stream = state.id
             head = encode_one(stream, offset, len(payload), given, headers)
             try:
-                wal.note(stream, offset, wal.append_one(head, payload))
-                state.last_timestamp = given
+                wal.note(stream, offset, wal.append_one(head, payload, written))
                 state.next_offset = offset + 1
             except BaseException as error:
                 self._write_failed(wal, error)
@@ -248,7 +261,7 @@ class Writer:
 
         def work() -> tuple[int, int, Written]:
             last = None if times is None else times[-1]
-            offset, last = assign(state, last, expect, self._catalog.last_timestamp)
+            offset, last = assign(state, last, expect, self.time)
             group = Group(state, columns._replace(timestamps=last if times is None else times))
             return offset, last, self.commit([group])
 
@@ -270,10 +283,11 @@ class Writer:
             size = len(payload) + len(headers) + _WAITING_COST
             if self._waiting_bytes + size > self._waiting_max or self._refusal is not None:
                 self.prepare()
-            offset, given = assign(state, timestamp, expect, self._catalog.last_timestamp)
+            if time_ns() < self.rotation.clock.last:
+                self.prepare()
+            offset, given = assign(state, timestamp, expect, self.rotation.clock.now())
             self._waiting[state] = None
             self._waiting_bytes += size
-            state.last_timestamp = given
             state.next_offset = offset + 1
             # Last, and the only call: an interrupt comes before all of it or after.
             state.waiting.append((payload, given, headers))
@@ -307,8 +321,9 @@ class Writer:
             groups.append((state.next_offset - len(payloads), Group(state, columns)))
         wal = self.rotation.room()
         frame = build_frame(groups, self._settings.frame_bytes_max)
+        written = self.rotation.clock.now()
         try:
-            wal.note_all(frame.chunks, wal.append(frame.parts, frame.records))
+            wal.note_all(frame.chunks, wal.append(frame.parts, frame.records, written))
             for state in waiting:
                 state.waiting.clear()
             self._waiting.clear()
@@ -328,17 +343,14 @@ class Writer:
         )
         states = [group.state for group in groups]
         stops = [group.state.next_offset + len(group.columns.payloads) for group in groups]
-        times = (group.columns.timestamps for group in groups)
-        lasts = [each if isinstance(each, int) else each[-1] for each in times]
         try:
-            position = wal.append(frame.parts, frame.records)
+            position = wal.append(frame.parts, frame.records, self.time)
             for state in created:
                 # First: who finds the stream from here on must not make a state of their own.
                 self._catalog.adopt(state)
             wal.note_all(frame.chunks, position)
             for state in created:
                 self._catalog.note_stream(wal, state.id, state.record)
-            set_all(states, "last_timestamp", lasts)
             set_all(states, "next_offset", stops)
         except BaseException as error:
             self._write_failed(wal, error)
@@ -377,7 +389,7 @@ class Writer:
 
     def _write_end(self, wal: Wal) -> None:
         try:
-            wal.append([], 0, END)
+            wal.append([], 0, self.rotation.clock.now(), END)
         except BaseException as error:
             self._write_failed(wal, error)
             raise

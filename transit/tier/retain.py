@@ -16,6 +16,7 @@ import msgspec
 from transit.disk import file_size, is_same_file, remove
 from transit.errors import CorruptError, StorageFullError, UnsuitableRemoteError
 from transit.log.catalog import Catalog
+from transit.log.clock import believed
 from transit.log.guides import put_marker, read_marker
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
@@ -42,7 +43,8 @@ def evict(
     """Drop local segments of the first `published` commits, oldest first.
 
     bytes_max: until the local segments take no more than this. older_than_s: those whose records
-    are all older, seconds. Raises before anything is dropped when the remote lacks one of them.
+    were all written longer ago, seconds, by the engine's clock. Raises before anything is dropped
+    when the remote lacks one of them.
     """
     catalog.check_place()
     if catalog.view.wals:
@@ -107,14 +109,15 @@ def _choose(
     local: list[Segment], published: int, bytes_max: int | None, older_than_s: float | None
 ) -> list[Segment]:
     total = sum(segment.ref.bytes for segment in local)
-    latest = None if older_than_s is None else time.time_ns() - int(older_than_s * 1e9)
+    now = time.time_ns()
+    ages = (now - written for written in believed([each.ref.written for each in local], now))
     chosen = []
-    for segment in local:
+    for segment, age in zip(local, ages, strict=True):
         if segment.commit >= published:
             break
         if bytes_max is not None and total > bytes_max:
             total -= segment.ref.bytes
-        elif latest is None or segment.ref.time[1] >= latest:
+        elif older_than_s is None or age < older_than_s * 1e9:
             continue
         chosen.append(segment)
     return chosen

@@ -71,6 +71,7 @@ class SegmentCheck:
         self._records = 0
         self._streams = 0
         self._times = (2**63 - 1, -(2**63))
+        self._written = (2**63 - 1, -(2**63))
         self._last = (-1, -1)
         self._whole = True
         self._damaged = 0
@@ -151,12 +152,14 @@ class SegmentCheck:
     def _extents(self, raw: bytes, number: int, index: SegmentIndex, place: str) -> None:
         """Check each chunk of a block, and that the index has exactly these."""
         rows = tuple(array(code) for code in "QQqII")
-        streams, firsts, times, counts, positions = rows
+        streams, firsts, written, counts, positions = rows
         for chunk, position in _chunks(raw, place):
             chunk.check(place)
+            if not chunk.dated:
+                raise CorruptError(place, expected="when records were written", found="nothing")
             streams.append(chunk.stream)
             firsts.append(chunk.first)
-            times.append(chunk.last_timestamp)
+            written.append(chunk.last_written)
             counts.append(chunk.count)
             positions.append(position)
             self._count(chunk, position, place)
@@ -164,7 +167,7 @@ class SegmentCheck:
         # After a block that could not be read, the index says where the next one's rows are.
         start = self._row if self._whole else bisect_left(index.blocks, number)
         self._row = start + len(streams)
-        stated = (index.streams, index.firsts, index.last_times, index.counts, index.positions)
+        stated = (index.streams, index.firsts, index.last_written, index.counts, index.positions)
         same = all(
             part.tobytes() == column[start : self._row].tobytes()
             for part, column in zip(rows, stated, strict=True)
@@ -186,6 +189,8 @@ class SegmentCheck:
         times = (chunk.last_timestamp,) if same_time else chunk.timestamps
         low, high = min(times), max(times)
         self._times = (min(self._times[0], low), max(self._times[1], high))
+        begun, ended = self._written
+        self._written = (min(begun, chunk.written_at(0)), max(ended, chunk.last_written))
 
     def _end(self, index: SegmentIndex) -> None:
         stated = sorted(self._keys)
@@ -201,12 +206,12 @@ class SegmentCheck:
 
     def _totals(self) -> None:
         ref, footer = self._segment.ref, self._segment.footer
-        derived = (self._records, self._streams, ref.lsn, self._times)
+        derived = (self._records, self._streams, ref.lsn, self._times, self._written)
         in_footer = (
             footer.records, footer.streams, (footer.first_lsn, footer.last_lsn),
-            (footer.time_first, footer.time_last),
+            (footer.time_first, footer.time_last), (footer.written_first, footer.written_last),
         )  # fmt: skip
-        in_commit = (ref.records, ref.streams, ref.lsn, ref.time)
+        in_commit = (ref.records, ref.streams, ref.lsn, ref.time, ref.written)
         if not derived == in_footer == in_commit:
             raise CorruptError(
                 f"{self._path}, footer", expected=f"{derived}", found=f"{in_footer}, {in_commit}"

@@ -32,11 +32,12 @@ def command(context: Session, place: Place) -> None:
     if context.output.tables:
         _explain(context.output, found)
     else:
-        context.output.row({**plain(found), "timestamp": _moment(found)})
+        times = {"timestamp": _moment(found.timestamp), "written": _moment(found.written)}
+        context.output.row({**plain(found), **times})
 
 
-def _moment(found: Provenance) -> str | None:
-    return None if found.timestamp is None else moment_text(found.timestamp)
+def _moment(time: int | None) -> str | None:
+    return None if time is None else moment_text(time)
 
 
 def _explain(output: Output, found: Provenance) -> None:
@@ -52,7 +53,8 @@ def _explain(output: Output, found: Provenance) -> None:
         {
             "record": f"{found.position.stream}@{found.position.offset}",
             "appended": f"{found.origin.stream}@{found.origin.offset}",
-            "time": _moment(found) or "out of reach",
+            "time": _moment(found.timestamp) or "out of reach",
+            "written": _moment(found.written) or "out of reach",
             "file": file,
             "lsn": "-".join(str(number) for number in dict.fromkeys(found.place.lsn)),
             "commit": "not sealed yet" if commit is None else f"{commit.number} {commit.root}",
