@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from transit.disk import File
 from transit.format.record import Chunk, encode_one
 from transit.log.blocks import BlockCache
 from transit.log.gather import gather
-from transit.log.wal import Wal
+from transit.log.wal import StreamChunks, Wal
 
 STREAM, FIRST = 7, 3
 ROWS = [
@@ -89,3 +90,113 @@ def test_a_file_cut_within_the_run_is_not_taken(wal: Wal) -> None:
     for size in range(wal.tail - 1, positions[0], -1):
         wal.file.truncate(size)
         assert gather(wal.file, wal.seed, STREAM, FIRST, positions) is None, size
+
+
+# Runs that were read are kept.
+
+
+def grow(wal: Wal, offset: int, count: int) -> int:
+    """Append so many records one by one; the next offset."""
+    for number in range(offset, offset + count):
+        payload = b"%d" % number * (number % 7)
+        head = encode_one(STREAM + 5, number, len(payload), 1_000 + number, b"")
+        wal.note(STREAM + 5, number, wal.append_one(head, payload))
+    return offset + count
+
+
+def frame_by_frame(wal: Wal) -> list[tuple[int, bytes, int, dict[str, str]]]:
+    positions = wal.index[STREAM + 5].positions
+    return [row for at in range(len(positions)) for row in rows(wal.chunk(STREAM + 5, at))]
+
+
+def read(wal: Wal, row: int = 0) -> list[tuple[int, bytes, int, dict[str, str]]]:
+    return [each for chunk in wal.chunks(STREAM + 5, row) for each in rows(chunk)]
+
+
+def differ_while_it_grows(wal: Wal) -> bool:
+    """Whether a reader sees anything but the frames, reading after each of many growths."""
+    offset = 0
+    for growth in (1, 1, 2, 5, 1, 1, 40, 1, 3, 100, 1):
+        offset = grow(wal, offset, growth)
+        every = frame_by_frame(wal)
+        for row in {0, 1, offset // 2, offset - 1} & set(range(offset)):
+            for _ in range(2):
+                if read(wal, row) != every[row:]:
+                    return True
+    return False
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Iterator[Wal]:
+    made = Wal.create(str(tmp_path), bytes(16), 0, BlockCache(1024 * 1024))
+    yield made
+    made.file.close()
+
+
+def test_a_stream_that_grows_is_what_its_frames_are_at_every_read(cached: Wal) -> None:
+    assert not differ_while_it_grows(cached)
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames each call of `gather` reads from now on."""
+    gathered: list[int] = []
+
+    def counted(
+        file: File, seed: int, stream: int, first: int, positions: array[int]
+    ) -> Chunk | None:
+        gathered.append(len(positions) - 1)
+        return gather(file, seed, stream, first, positions)
+
+    monkeypatch.setattr("transit.log.wal.gather", counted)
+    return gathered
+
+
+def test_a_run_is_read_from_the_file_once(cached: Wal, monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered = counting(monkeypatch)
+    grow(cached, 0, 500)
+    for _ in range(5):
+        assert len(read(cached)) == 500
+    assert len(gathered) == 1
+
+
+def test_a_stream_read_after_each_append_is_in_few_chunks_and_read_few_times(
+    cached: Wal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = counting(monkeypatch)
+    for number in range(600):
+        grow(cached, number, 1)
+        assert len(read(cached)) == number + 1
+    assert len(list(cached.chunks(STREAM + 5, 0))) < 20
+    # Read anew at each look, it would be 180,000.
+    assert sum(gathered) < 600 * 20
+
+
+def test_what_is_kept_is_within_the_cache(tmp_path: Path) -> None:
+    cache = BlockCache(20_000)
+    made = Wal.create(str(tmp_path), bytes(16), 0, cache)
+    for number in range(0, 900, 30):
+        grow(made, number, 30)
+        assert read(made) == frame_by_frame(made)
+        assert cache._bytes == sum(2 * len(block.raw) for block in cache._blocks.values())
+        assert cache._bytes <= 20_000
+    made.file.close()
+
+
+PLANTS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "a run of another place is taken": lambda row, stop: (0, stop),
+    "the first record is passed over": lambda row, stop: (row + (stop - row > 2), stop),
+    "a run begins a record early": lambda row, stop: (max(row - 1, 0), stop),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_bug_in_kept_runs_is_found(
+    cached: Wal, monkeypatch: pytest.MonkeyPatch, plant: str
+) -> None:
+    real, wrong = Wal._run_chunk, PLANTS[plant]
+
+    def planted(self: Wal, stream: int, index: StreamChunks, row: int, stop: int) -> Chunk | None:
+        return real(self, stream, index, *wrong(row, stop))
+
+    monkeypatch.setattr(Wal, "_run_chunk", planted)
+    assert differ_while_it_grows(cached)

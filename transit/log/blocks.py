@@ -54,6 +54,17 @@ class BlockCache:
             if key not in self._blocks:
                 self._blocks[key] = block
                 self._bytes += cost
-            while self._bytes > self._bytes_max:
-                _, old = self._blocks.popitem(last=False)
+            self._let_go()
+
+    def replace(self, key: tuple[str, int], block: DecodedBlock) -> None:
+        """Keep `block` in the place of what is under `key`, if anything is."""
+        with self._lock:
+            old = self._blocks.pop(key, None)
+            if old is not None:
                 self._bytes -= 2 * len(old.raw)
+        self.put(key, block)
+
+    def _let_go(self) -> None:
+        while self._bytes > self._bytes_max:
+            _, old = self._blocks.popitem(last=False)
+            self._bytes -= 2 * len(old.raw)

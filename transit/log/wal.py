@@ -46,6 +46,8 @@ _UINT64: Final = 2**64 - 1
 # Frames of more streams than this are kept: who reads one stream of them soon reads the next.
 CACHED_CHUNKS: Final = 8
 _NEVER: Final = 2**63
+# After a file's path in the cache: runs of frames by where the first begins.
+_RUNS: Final = ", runs"
 
 
 @contextmanager
@@ -276,15 +278,34 @@ class Wal:
         while row < len(index.positions):
             stop = self._run(index, row)
             if stop - row > 1:
-                run = index.positions[row : stop + 1]
-                chunk = gather(self.file, self.seed, stream, index.firsts[row], run)
+                chunk = self._run_chunk(stream, index, row, stop)
                 if chunk is not None:
                     yield chunk
-                    row = stop
+                    row += chunk.count
                     continue
             while row < stop:
                 yield self._next_chunk(stream, index, row)
                 row += 1
+
+    def _run_chunk(self, stream: int, index: StreamChunks, row: int, stop: int) -> Chunk | None:
+        """The rows from `row` on as one chunk, up to `stop` or to where they were read before.
+
+        None when a frame is not valid, or not of one record.
+        """
+        key = (self.path + _RUNS, index.positions[row])
+        block = self._cache.get(key)
+        known = block.chunks.get(stream) if block is not None else None
+        # Read anew once as many more are there: so a stream is in few chunks however often it is
+        # looked at while it grows, and each of its frames is read few times.
+        if known is not None and known.count * 2 > stop - row:
+            return known
+        run = index.positions[row : stop + 1]
+        chunk = gather(self.file, self.seed, stream, index.firsts[row], run)
+        if chunk is not None:
+            block = DecodedBlock(chunk.data)
+            block.chunks[stream] = chunk
+            self._cache.replace(key, block)
+        return chunk
 
     def _next_chunk(self, stream: int, index: StreamChunks, row: int) -> Chunk:
         position = index.positions[row]
