@@ -362,3 +362,12 @@ def test_every_folder_of_the_package_lists_its_modules() -> None:
         names = {path.stem for path in module.path.parent.glob("*.py")} - {"__init__", "__main__"}
         missing = sorted(each for each in names if not re.search(rf"\b{each}\b", said))
         assert not missing, f"{name}: its docstring does not name {', '.join(missing)}"
+
+
+def test_the_guide_says_of_every_error_what_it_means_and_its_exit_code() -> None:
+    guide = (ROOT / "docs" / "guide" / "operating.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+Error)` \| (\d+) \| ([^|]+) \| ([^|]+) \|$", guide, re.MULTILINE)
+    shown = [(name, int(code)) for name, code, *_ in rows]
+    assert sorted(shown) == sorted((kind.__name__, kind.exit_code) for kind in error_classes())
+    told = set(map(int, re.findall(r"\b(1\d\d), ", guide[guide.index("Of the command alone") :])))
+    assert told == set(COMMAND_EXIT_CODES)
