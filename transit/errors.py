@@ -22,6 +22,7 @@ behind, as with all exceptions of Python.
     │   ├── StoreMovedError          the store's folder is not where it was opened
     │   └── PoisonedError            an earlier write or sync failed: open the store again
     ├── ReadOnlyError                a write on a store opened in mode "read"
+    ├── ReentrantCallError           made in the middle of another call of the same thread
     ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
     ├── StoreUnavailableError        the storage answered with an error
     │   ├── RemoteUnavailableError   the remote did not answer, or not for now
@@ -55,6 +56,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PoisonedError",
     "ReadOnlyError",
+    "ReentrantCallError",
     "RemoteSetupError",
     "RemoteUnavailableError",
     "RetentionGapError",
@@ -197,6 +199,14 @@ class ReadOnlyError(TransitError):
     """A write was asked of a store opened in mode "read"."""
 
     exit_code = 6
+
+
+class ReentrantCallError(TransitError):
+    """The call was made in the middle of another call of the same thread that is in its way.
+
+    Progress callbacks and object stores make such calls. Nothing was changed: call again once the
+    other one has ended.
+    """
 
 
 class OutcomeUnknownError(TransitError):

@@ -21,8 +21,9 @@ from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf
 from transit.store import ObjectStore, open_store
 from transit.testing.doors import FaultDoor
-from transit.tier.bucket import HINT_COMMITS_MAX, STEP, Follower, at_once
+from transit.tier.bucket import HINT_COMMITS_MAX, STEP, Follower
 from transit.tier.fetch import Fetcher
+from transit.tier.pools import at_once
 from transit.tier.remote import Remote, commit_key, index_key
 
 COMMITS = 21

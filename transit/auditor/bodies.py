@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from transit.auditor.chain import PASSES, Named
@@ -27,10 +28,11 @@ from transit.log.blocks import BlockCache
 from transit.log.guides import GuideShelf
 from transit.log.segments import Elsewhere, Guide, Segment, footer_bytes
 from transit.tier.fetch import Fetcher
+from transit.tier.pools import Pool
 from transit.tier.remote import Remote, segment_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
 _RANGE_BYTES: Final = 8 * MIB
 # Of a block, over one record: the largest target of a block, headers and columns.
@@ -99,18 +101,12 @@ class Bodies:
 
     def ahead(self, wanted: Sequence[Named]) -> Iterator[tuple[Named, Body | TransitError]]:
         """Each wanted segment with its bytes, or what is wrong with the object, in order."""
-        # Loaded here: it brings logging along, and only audits and remotes need it.
-        from concurrent.futures import ThreadPoolExecutor
-
         settings = self._remote.settings
-        pool = ThreadPoolExecutor(settings.transfers_max, "transit-audit")
-        try:
+        with Pool(settings.transfers_max, "transit-audit") as pool:
             yield from self._ahead(wanted, pool, settings)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _ahead(
-        self, wanted: Sequence[Named], pool: ThreadPoolExecutor, settings: Settings
+        self, wanted: Sequence[Named], pool: Pool, settings: Settings
     ) -> Iterator[tuple[Named, Body | TransitError]]:
         waiting: deque[tuple[Named, Future[Body | TransitError]]] = deque()
         size, size_max = 0, settings.transfer_bytes_max
@@ -123,7 +119,7 @@ class Bodies:
                 self._held = ("", 0, b"")
                 size -= first.ref.bytes if first.ref.bytes <= size_max else 0
             if named is not None:
-                waiting.append((named, pool.submit(self._download, named.ref)))
+                waiting.append((named, pool.submit(partial(self._download, named.ref))))
                 size += cost
 
     def _arrived(

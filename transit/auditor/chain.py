@@ -23,7 +23,8 @@ from transit.format.commit import Commit, SegmentRef
 from transit.format.head import HEAD_BYTES_MAX, decode_head
 from transit.format.names import COMMIT_DIR, FORMAT_FILE, HEAD_FILE, parse_commit_name
 from transit.log.commits import CommitChain
-from transit.tier.bucket import STEP, at_once
+from transit.tier.bucket import STEP
+from transit.tier.pools import at_once
 from transit.tier.remote import Remote, commit_key
 from transit.verify.findings import Ledger
 

@@ -22,7 +22,7 @@ from transit.format.names import (
     parse_wal_name,
 )
 from transit.format.record import Chunk
-from transit.tier.bucket import at_once
+from transit.tier.pools import at_once
 from transit.tier.progress import Meter
 from transit.tier.progress import Report as Reporter
 from transit.tier.remote import Remote, commit_key, index_key, segment_key

@@ -23,10 +23,12 @@ from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
 from transit.replay import Batch, Position, Record, records
+from transit.watches import Watcher
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from transit.handle.callbacks import Promise
     from transit.log.writer import Writer
 
 
@@ -361,7 +363,11 @@ class Stream(Readable):
                         yield record
                     position, deadline = stop, _deadline(timeout)
                 elif (left := deadline - time.monotonic()) > 0:
-                    await asyncio.to_thread(waiter.wait, left, state, position)
+                    try:
+                        await asyncio.to_thread(waiter.wait, left, state, position)
+                    except RuntimeError:
+                        # There can be no thread any more: the interpreter ends.
+                        await asyncio.sleep(min(left, Watcher.POLL_S))
                 else:
                     return
         finally:
@@ -405,17 +411,17 @@ def _times(timestamps: Sequence[int] | None, count: int) -> list[int] | None:
     return times
 
 
-def _resolved(receipt: Receipt) -> Future[Receipt]:
+def _resolved(receipt: Receipt) -> Promise[Receipt]:
     future = _new_future()
     future.set_result(receipt)
     return future
 
 
-def _new_future() -> Future[Receipt]:
+def _new_future() -> Promise[Receipt]:
     # Loaded here: it brings logging along, which takes longer to load than the rest of transit.
-    from concurrent.futures import Future
+    from transit.handle.callbacks import Promise
 
-    return Future()
+    return Promise()
 
 
 def _deadline(timeout: float | None) -> float:

@@ -51,25 +51,29 @@ class Worker:
         self._stopped = False
         self._ended = False
         self._thread: threading.Thread | None = None
+        self._ident: int | None = None
         self._lock = threading.Lock()
         # Held from the thread's beginning to its end.
         self._alive = threading.Lock()
         if beat_s is not None:
             self._start()
 
-    def wake(self) -> None:
-        """Have the work done soon."""
-        if not self._begun:
-            self._start()
+    def wake(self) -> bool:
+        """Have the work done soon; False when there can be no thread that does it."""
         self._asked.put(False)
+        return self._begun or self._start()
 
-    def hurry(self) -> None:
-        """Have the work done now."""
-        if not self._begun:
-            self._start()
+    def hurry(self) -> bool:
+        """Have the work done now; False when there can be no thread that does it."""
         self._asked.put(True)
+        return self._begun or self._start()
 
-    def _start(self) -> None:
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the thread."""
+        return threading.get_ident() == self._ident
+
+    def _start(self) -> bool:
         with self._lock:
             if not self._begun and not self._stopped:
                 self._alive.acquire(blocking=False)
@@ -78,8 +82,9 @@ class Worker:
                     self._begun = True
                     start_new_thread(self._launch, ())
                 except RuntimeError:
+                    # The process has as many threads as it may, or is about to end.
                     self._begun = False
-                    raise
+            return self._begun
 
     def _launch(self) -> None:
         # In a thread of its own, where no signal handler runs: an interrupt in the middle of
@@ -89,10 +94,12 @@ class Worker:
         try:
             thread.start()
         except RuntimeError:
-            # There are too many threads. Whoever wakes this one next tries again.
-            self._begun = False
+            # There can be no further thread: this one has no name, and does as well.
+            self._thread = None
+            self._run()
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         try:
             while self._wait():
                 try:
@@ -104,6 +111,8 @@ class Worker:
                     self._on_failure(error)
                     raise
         finally:
+            # Its number may be another thread's soon.
+            self._ident = None
             self._ended = True
             self._alive.release()
 
@@ -135,7 +144,7 @@ class Worker:
         with self._lock:
             self._stopped = True
         self._asked.put(True)
-        if not self._begun or threading.current_thread() is self._thread:
+        if not self._begun or self.is_here:
             return
         deadline = time.monotonic() + join_s
         while not self._ended and (left := deadline - time.monotonic()) > 0:

@@ -6,11 +6,13 @@ writes is `writing`, None in mode "read".
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
 import warnings
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -37,7 +39,7 @@ from transit.log.writer import Writer
 from transit.store.addresses import is_url
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from transit.handle.callbacks import Promise
 
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
@@ -221,6 +223,7 @@ class Handle:
         level = self.level if durability is None else durability_level(durability)
         if level is Level.TIERED and self._writing is not None:
             # Asked for before anything is written.
+            self.tiering.check_outside()
             self.tiering.publisher.check()
         return level
 
@@ -236,7 +239,7 @@ class Handle:
         self.writer.sync_to(*written)
         return "local"
 
-    def submit(self, written: Written, result: object, future: Future[Any], level: Level) -> None:
+    def submit(self, written: Written, result: object, future: Promise[Any], level: Level) -> None:
         """Resolve `future` with `result` once what was written is as durable as asked.
 
         Until it is in the remote, the store stays open, whether or not anybody holds it: closing
@@ -250,7 +253,19 @@ class Handle:
     # Closing
 
     def close(self) -> None:
-        """Make everything durable and let go; an error is raised after letting go."""
+        """Make everything durable and let go; an error is raised after letting go.
+
+        Waits for a callback of a future that is running, 5 seconds at most.
+        """
+        if self._writing is not None and self._writing.tiering is not None:
+            self._writing.tiering.check_outside()
+        try:
+            self._close_once()
+        finally:
+            if self._writing is not None:
+                self._writing.callbacks.close()
+
+    def _close_once(self) -> None:
         with self._closing:
             if self._let_go:
                 return
@@ -298,9 +313,21 @@ class Handle:
 def _close_forgotten(
     root: str, writing: Writing | None, release: Callable[[], None] | None
 ) -> None:
+    if writing is not None and writing.is_working_here:
+        # Collected in the middle of the store's own work, which closing waits for.
+        try:
+            start_new_thread(_close_unused, (root, writing, release))
+        except RuntimeError:
+            atexit.register(_close_unused, root, writing, release)
+    else:
+        _close_unused(root, writing, release)
+
+
+def _close_unused(root: str, writing: Writing | None, release: Callable[[], None] | None) -> None:
     try:
         if writing is not None:
             writing.close()
+            writing.callbacks.close()
     finally:
         if release is not None:
             release()

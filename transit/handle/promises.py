@@ -1,36 +1,77 @@
 """The futures of submitted appends.
 
 Owns that each of them ends: with its result once what was written is as durable as asked, or with
-the error that keeps it from that; also when it is made while the store closes.
+the error that keeps it from that; also when it is made while the store closes. Owns that what hangs
+on them is called then, by a thread that nothing of the store waits for with a lock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from transit.errors import TransitError
+from transit.handle.background import Worker
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from transit.handle.callbacks import Promise
 
 _Mark = TypeVar("_Mark")
+# How long a closing store waits for a callback that is running.
+_JOIN_S: Final = 5.0
+
+
+class Callbacks:
+    """Calls what hangs on futures that ended. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._due: deque[Promise[Any]] = deque()
+        self._worker = Worker("transit-callbacks", self._call, _nothing)
+
+    def add(self, future: Promise[Any]) -> None:
+        """Have what hangs on `future`, which ended, called after the next `wake`."""
+        self._due.append(future)
+
+    def wake(self) -> None:
+        """Have it called; here, if there can be no thread for it. The caller holds no lock."""
+        if self._due and not self._worker.hurry():
+            self._call()
+
+    def _call(self) -> None:
+        while self._due:
+            try:
+                future = self._due.popleft()
+            except IndexError:
+                return
+            future.call_all()
+
+    def close(self) -> None:
+        """Call what is left, and end the thread; one that a callback keeps busy ends after that.
+
+        Waits for a callback that is running, unless it is the one that calls this.
+        """
+        self._worker.stop(_JOIN_S)
+        self._call()
 
 
 class Promises(Generic[_Mark]):
     """Futures that wait, in the order in which they were made. Safe for threads.
 
     is_kept: whether what is written up to a mark is as durable as asked. closed: the error for a
-    mark that will not be reached any more.
+    mark that will not be reached any more. callbacks: takes the futures that have some.
     """
 
     def __init__(
-        self, is_kept: Callable[[_Mark], bool], closed: Callable[[], TransitError]
+        self,
+        is_kept: Callable[[_Mark], bool],
+        closed: Callable[[], TransitError],
+        callbacks: Callbacks,
     ) -> None:
         self._is_kept = is_kept
         self._closed = closed
-        self._waiting: deque[tuple[_Mark, Future[Any], object]] = deque()
+        self._callbacks = callbacks
+        self._waiting: deque[tuple[_Mark, Promise[Any], object]] = deque()
         self._ended = False
         self._error: TransitError | None = None
 
@@ -38,11 +79,11 @@ class Promises(Generic[_Mark]):
         """Count of futures that wait."""
         return len(self._waiting)
 
-    def add(self, mark: _Mark, result: object, future: Future[Any]) -> None:
+    def add(self, mark: _Mark, result: object, future: Promise[Any]) -> None:
         """Have `future` end with `result` once `mark` is reached."""
         self._waiting.append((mark, future, result))
         if self._ended:
-            # Whoever ended it may have looked before.
+            # The thread that ended it may have looked before.
             self.end(self._error)
 
     def settle(self, count: int, error: TransitError | None) -> None:
@@ -52,15 +93,21 @@ class Promises(Generic[_Mark]):
                 mark, future, result = self._waiting.popleft()
             except IndexError:
                 return
-            if not future.set_running_or_notify_cancel():
+            if future.done() or not future.set_running_or_notify_cancel():
                 continue
             if self._is_kept(mark):
                 future.set_result(result)
             else:
                 future.set_exception(error or self._closed())
+            if future.is_to_call:
+                self._callbacks.add(future)
 
     def end(self, error: TransitError | None) -> None:
         """End all, those too that are added from now on."""
         self._error, self._ended = error, True
         while self._waiting:
             self.settle(1, error)
+
+
+def _nothing(error: BaseException) -> None:
+    pass

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from transit.config import Settings
-from transit.errors import ClosedError, TransitError, say
+from transit.errors import ClosedError, ReentrantCallError, TransitError, say
 from transit.handle.background import Worker
-from transit.handle.promises import Promises
+from transit.handle.promises import Callbacks, Promises
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
 from transit.log.writer import Writer
@@ -24,7 +24,7 @@ from transit.tier.publish import Publisher
 from transit.tier.remote import Remote
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from transit.handle.callbacks import Promise
 
 _JOIN_S: Final = 5.0
 
@@ -47,7 +47,13 @@ class Tiering:
     """Publishes for one open store. Safe for threads."""
 
     def __init__(
-        self, remote: Remote, catalog: Catalog, writer: Writer, sealer: Sealer, settings: Settings
+        self,
+        remote: Remote,
+        catalog: Catalog,
+        writer: Writer,
+        sealer: Sealer,
+        settings: Settings,
+        callbacks: Callbacks,
     ) -> None:
         self.remote = remote
         self.publisher = Publisher(remote, catalog)
@@ -56,8 +62,9 @@ class Tiering:
         self._writer = writer
         self._sealer = sealer
         self._settings = settings
-        self._promises = Promises(self._is_published, _closed)
-        # Whoever waits for it finds, more often than not, that the round before covered it too.
+        self._callbacks = callbacks
+        self._promises = Promises(self._is_published, _closed, callbacks)
+        # Those who wait for it find, more often than not, that the round before covered them too.
         self._turn = threading.Lock()
         self._worker: Worker | None = None
 
@@ -71,8 +78,22 @@ class Tiering:
         """Whether there are records that are not in the remote."""
         return self._writer.wal.next_lsn > self.publisher.published_lsn
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is publishing, or does a part of that."""
+        return self.publisher.is_here or (self._worker is not None and self._worker.is_here)
+
+    def check_outside(self) -> None:
+        """`ReentrantCallError` in the middle of publishing, which would wait for itself."""
+        if self.publisher.is_here:
+            raise ReentrantCallError(
+                "called in the middle of publishing, by its progress callback or the object store: "
+                "call again once publish() has returned"
+            )
+
     def publish(self, report: Report | None = None) -> Published:
         """Seal, and bring everything to the remote; what that took."""
+        self.check_outside()
         traffic = self.remote.store.traffic
         before = (self.publisher.published, traffic.bytes_out, traffic.requests)
         with self._turn:
@@ -87,6 +108,7 @@ class Tiering:
 
     def reach(self, lsn: int) -> None:
         """Return when every record before `lsn` is in the remote."""
+        self.check_outside()
         while self.publisher.published_lsn < lsn:
             with self._turn:
                 if self.publisher.published_lsn < lsn:
@@ -94,7 +116,7 @@ class Tiering:
 
     def _round(self, report: Report | None) -> None:
         try:
-            # Whoever is fenced off seals nothing for a remote that will not take it.
+            # A writer that is fenced off seals nothing for a remote that will not take it.
             self.publisher.check()
             self._writer.rotate()
             self._sealer.seal_ended()
@@ -106,7 +128,7 @@ class Tiering:
 
     # In the background
 
-    def submit(self, lsn: int, result: object, future: Future[Any], owner: object) -> None:
+    def submit(self, lsn: int, result: object, future: Promise[Any], owner: object) -> None:
         """Resolve `future` with `result` once every record before `lsn` is in the remote.
 
         owner: what closes the store when nobody holds it any more; held until then.
@@ -121,8 +143,9 @@ class Tiering:
             self._wake()
 
     def _wake(self) -> None:
-        if self._worker is not None:
-            self._worker.wake()
+        if self._worker is not None and not self._worker.wake():
+            # Without a thread, as at the end of the interpreter.
+            self._work()
 
     def _unpublished_bytes(self) -> int:
         view = self._catalog.view
@@ -147,6 +170,7 @@ class Tiering:
             self._fail(failure)
             error = self.error
         self._promises.settle(count, error)
+        self._callbacks.wake()
 
     def _is_published(self, mark: _Mark) -> bool:
         return self.publisher.published_lsn >= mark.lsn

@@ -8,6 +8,7 @@ Closing, in order: everything is made durable; the writer refuses; the threads e
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from transit.format.names import Places
 from transit.format.record import Columns
 from transit.handle.background import Worker
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
-from transit.handle.promises import Promises
+from transit.handle.promises import Callbacks, Promises
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
 from transit.log.catalog import Catalog
@@ -37,7 +38,7 @@ from transit.tier.fetch import Fetcher
 from transit.tier.remote import Remote
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from transit.handle.callbacks import Promise
 
 
 class Writing:
@@ -48,7 +49,8 @@ class Writing:
     ) -> None:
         self._root = root
         self._settings = settings
-        self._promises = Promises(_is_durable, self._closed)
+        self.callbacks = Callbacks()
+        self._promises = Promises(_is_durable, self._closed, self.callbacks)
         self._flushing = threading.Lock()
         self.tiering: Tiering | None = None
         self._adopted = 0
@@ -132,7 +134,9 @@ class Writing:
         return Fetcher(remote, shelf, cache, self._locks.check_place)
 
     def _tiering(self, remote: Remote) -> Tiering:
-        tiering = Tiering(remote, self.catalog, self.writer, self.sealer, self._settings)
+        tiering = Tiering(
+            remote, self.catalog, self.writer, self.sealer, self._settings, self.callbacks
+        )
         tiering.publisher.locate()
         return tiering
 
@@ -179,16 +183,21 @@ class Writing:
             columns = Columns([payload], len(payload), self.writer.time, None)
             self.writer.commit([Group(state, columns)], [state])
 
-    def submit(self, written: Written, result: object, future: Future[Any]) -> None:
+    def submit(self, written: Written, result: object, future: Promise[Any]) -> None:
         """Resolve `future` with `result` once what was written is durable."""
         self._promises.add(written, result, future)
-        if self._flusher is not None:
-            self._flusher.hurry()
+        if self._flusher is not None and not self._flusher.hurry():
+            # Without a thread, as at the end of the interpreter. The future has the error, if any.
+            with contextlib.suppress(TransitError):
+                self.flush()
 
     def flush(self) -> None:
-        """What the flusher does: end a WAL that is old enough, sync, resolve futures."""
-        with self._flushing:
-            self._flush()
+        """What the flusher does: end a WAL that is old enough, sync, end futures."""
+        try:
+            with self._flushing:
+                self._flush()
+        finally:
+            self.callbacks.wake()
 
     def _flush(self) -> None:
         # Whatever is submitted from here on waits for the next round.
@@ -242,8 +251,15 @@ class Writing:
             with self.writer.lock:
                 self._let_files_go()
 
+    @property
+    def is_working_here(self) -> bool:
+        """Whether this thread is one of the store's own, in the middle of its work."""
+        workers = (self._flusher, self._seal_worker, self.tiering)
+        return any(worker is not None and worker.is_here for worker in workers)
+
     def abandon(self, message: str) -> None:
         """Make this side unusable in a child made by fork(); the parent's is not touched."""
+        self.callbacks = Callbacks()
         self.writer.abandon(lambda: ForkedError(message))
         self._let_files_go()
 

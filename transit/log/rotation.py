@@ -47,8 +47,8 @@ class Rotation:
         self.limit = 0
         self.clock = EngineClock()
         # They only set flags.
-        self.on_nearly_full: Callable[[], None] = _nothing
-        self.on_ended: Callable[[], None] = _nothing
+        self.on_nearly_full: Callable[[], object] = _nothing
+        self.on_ended: Callable[[], object] = _nothing
 
     def take(self, wal: Wal) -> Wal:
         """Write to `wal` from now on; `LockedError` if another process does that should not."""

@@ -69,7 +69,7 @@ class Writer:
         self._dirty = False
         self.cuts: list[Cut] = []
         # Called without the lock's protection of their own state: they only set flags.
-        self.on_dirty: Callable[[], None] = _nothing
+        self.on_dirty: Callable[[], bool] = _yes
         self.on_append: Callable[[], None] | None = None
         self._take_locks(
             None
@@ -299,7 +299,9 @@ class Writer:
         """Tell the flusher that there is something to sync, and listeners that there is more."""
         if not self._dirty:
             self._dirty = True
-            self.on_dirty()
+            if not self.on_dirty():
+                # There can be no thread now: the next append asks again.
+                self._dirty = False
         if self.on_append is not None:
             self.on_append()
 
@@ -452,6 +454,10 @@ def set_all(objects: Iterable[object], name: str, values: Iterable[object]) -> N
     No other thread and no signal handler sees some of them set and others not.
     """
     deque(map(setattr, objects, repeat(name), values), maxlen=0)
+
+
+def _yes() -> bool:
+    return True
 
 
 def _nothing() -> None:

@@ -1,5 +1,6 @@
 """The second home of a store: a remote with the same segments, commits and index snapshots.
 
+pools        calls made several at once, or one after another where there can be no threads
 progress     how far a transfer is
 conditional  put-if-absent with its three outcomes: won, lost, unknown
 remote       the objects of one store in a remote, and finding its head

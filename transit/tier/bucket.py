@@ -18,6 +18,7 @@ from transit.format.snapshot import Layer, Snapshot, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf
 from transit.log.segments import Segment
+from transit.tier.pools import at_once
 from transit.tier.remote import TRIES, Remote, commit_key, index_key
 
 # Commits asked for at once while the head is looked for.
@@ -27,22 +28,6 @@ HINT_COMMITS_MAX: Final = 1024
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-
-
-def at_once(
-    call: Callable[[_Key], _Value], keys: Sequence[_Key], transfers_max: int
-) -> list[_Value]:
-    """`call` of each key, several at once, in order."""
-    if len(keys) < 2:
-        return [call(key) for key in keys]
-    # Loaded here: it brings logging along, and only a store with a remote needs it.
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(min(transfers_max, len(keys)), "transit-fetch")
-    try:
-        return list(pool.map(call, keys))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Follower:

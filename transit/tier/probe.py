@@ -27,6 +27,7 @@ from transit.errors import (
 )
 from transit.store import ObjectStore
 from transit.tier.conditional import put_if_absent, read_twice
+from transit.tier.pools import at_once
 
 _RIVALS: Final = 4
 _BYTES_MAX: Final = 1024
@@ -48,9 +49,6 @@ def probe_exclusion(store: ObjectStore, timeout_s: float) -> None:
 
 
 def _probe(store: ObjectStore, timeout_s: float) -> None:
-    # Loaded here: it brings logging along, and only a store with a remote needs it.
-    from concurrent.futures import ThreadPoolExecutor
-
     ours, *others = (os.urandom(32).hex().encode() for _ in range(2 + _RIVALS))
     try:
         first = read_twice(store, PROBE_KEY, _BYTES_MAX, b"")
@@ -81,8 +79,7 @@ def _probe(store: ObjectStore, timeout_s: float) -> None:
 
     won = try_again(others[0])
     if not won:
-        with ThreadPoolExecutor(_RIVALS) as pool:
-            won = any(pool.map(try_again, others[1:]))
+        won = any(at_once(try_again, others[1:], _RIVALS))
     kept = _read_back(store, (first, *others), deadline)
     if won or kept in others:
         raise UnsuitableRemoteError(

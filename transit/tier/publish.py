@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from transit.disk import read_file
@@ -24,11 +27,12 @@ from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
 from transit.log.catalog import Catalog
 from transit.tier.apart import check_apart
+from transit.tier.pools import Pool
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
 # Commits published before the hint is brought up to date, which costs a request of its own.
 HINT_COMMITS: Final = 16
@@ -70,6 +74,8 @@ class Publisher:
         self._attached = self._chain.count
         self._hinted = -1
         self._lock = threading.Lock()
+        # The threads that publish now, or do a part of it.
+        self._inside: set[int] = set()
 
     # Where the two chains stand
 
@@ -140,7 +146,7 @@ class Publisher:
         Raises `FencedError`, `OutcomeUnknownError`, `RemoteUnavailableError`,
         `StorePermissionError`; published again, it goes on where it stopped.
         """
-        with self._lock:
+        with self._lock, self._working():
             self.check()
             # Once more: a link or a mount may have brought the two together.
             check_apart(self._catalog.root, self.remote.store)
@@ -150,8 +156,25 @@ class Publisher:
 
     def hint(self) -> None:
         """Bring HEAD up to date, if it is not."""
-        with self._lock:
+        with self._lock, self._working():
             self._hint(1)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is publishing, or does a part of that."""
+        return threading.get_ident() in self._inside
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        me = threading.get_ident()
+        if me in self._inside:
+            yield
+            return
+        try:
+            self._inside.add(me)
+            yield
+        finally:
+            self._inside.discard(me)
 
     def _hint(self, commits: int) -> None:
         if self.published - 1 < self._hinted + commits or not self.published:
@@ -170,22 +193,16 @@ class Publisher:
         self._hinted = self.published - 1
 
     def _publish(self, meter: Meter) -> None:
-        # Loaded here: it brings logging along, and only a store with a remote needs it.
-        from concurrent.futures import ThreadPoolExecutor
-
         numbers = deque(range(self.published, self._chain.count))
         pending: deque[_Pending] = deque()
         room = self.remote.settings.transfer_bytes_max
-        pool = ThreadPoolExecutor(self.remote.settings.transfers_max, "transit-upload")
-        try:
+        with Pool(self.remote.settings.transfers_max, "transit-upload") as pool:
             while numbers or pending:
                 while numbers and (not pending or sum(p.bytes for p in pending) < room):
                     pending.append(self._start(pool, numbers.popleft(), meter))
                 self._finish(pending.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, number: int, meter: Meter) -> _Pending:
+    def _start(self, pool: Pool, number: int, meter: Meter) -> _Pending:
         data, commit = self._ours(number)
         # Asked after it was read: what a folder that came in its place holds is not ours.
         self._catalog.check_place()
@@ -193,7 +210,7 @@ class Publisher:
         size = sum(item.bytes for item in items)
         meter.expect(len(items), size)
         fresh = number >= self._attached
-        uploads = [pool.submit(self._upload, item, fresh, meter) for item in items]
+        uploads = [pool.submit(partial(self._upload, item, fresh, meter)) for item in items]
         return _Pending(number, data, commit, size, uploads)
 
     def _items(self, commit: Commit) -> list[_Item]:
@@ -221,6 +238,10 @@ class Publisher:
         self.published_lsn = pending.commit.next_lsn
 
     def _upload(self, item: _Item, fresh: bool, meter: Meter) -> None:
+        with self._working():
+            self._bring(item, fresh, meter)
+
+    def _bring(self, item: _Item, fresh: bool, meter: Meter) -> None:
         if fresh or not self._is_there(item):
             data = read_file(item.path, item.bytes)
             if data is not None and digest(data).hex() == item.digest:

@@ -15,6 +15,7 @@ import contextlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -38,13 +39,14 @@ from transit.log.guides import GuideShelf, put_marker
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
 from transit.tier.adopt import fetch_snapshot
-from transit.tier.bucket import STEP, at_once
+from transit.tier.bucket import STEP
 from transit.tier.fetch import Fetcher
+from transit.tier.pools import Pool, at_once
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, commit_key, segment_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future
 
 READ_BYTES: Final = 8 * 1024 * 1024
 _COMMITS_AT_ONCE: Final = 8 * STEP
@@ -161,19 +163,16 @@ class Restorer:
         meter = Meter("restore", self._report)
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
-        # Loaded here: it brings logging along, and only a store with a remote needs it.
-        from concurrent.futures import ThreadPoolExecutor
-
         def fetch(ref: SegmentRef) -> None:
             self._fetch_segment(ref, ahead)
             meter.add(1, ref.bytes)
 
         threads = self._remote.settings.transfers_max
-        with ThreadPoolExecutor(threads, "transit-ahead") as ahead:
+        with Pool(threads, "transit-ahead") as ahead:
             at_once(fetch, wanted, threads)
         return sum(ref.bytes for ref in wanted)
 
-    def _fetch_segment(self, ref: SegmentRef, ahead: Executor) -> None:
+    def _fetch_segment(self, ref: SegmentRef, ahead: Pool) -> None:
         folder = self._places.segments
         name = segment_name(bytes.fromhex(ref.digest))
         path = self._places.segment(ref.digest)
@@ -196,7 +195,7 @@ class Restorer:
             self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
         )
 
-    def _copy(self, ref: SegmentRef, file: NewFile, ahead: Executor) -> str:
+    def _copy(self, ref: SegmentRef, file: NewFile, ahead: Pool) -> str:
         """Write the object's bytes to `file`; their digest, or what is wrong with them.
 
         While a piece is digested and written, `ahead` already fetches the next.
@@ -206,7 +205,7 @@ class Restorer:
 
         def fetch(position: int) -> Future[bytes] | None:
             size = min(READ_BYTES, ref.bytes - position)
-            return ahead.submit(get, key, position, size) if size > 0 else None
+            return ahead.submit(partial(get, key, position, size)) if size > 0 else None
 
         # Piece by piece: what a commit says of an object's size may be any number.
         position, coming = 0, fetch(0)

@@ -22,7 +22,7 @@ from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
 from transit.store import folder_of_store
 from transit.tier.apart import check_not_served
-from transit.tier.bucket import at_once
+from transit.tier.pools import at_once
 from transit.tier.remote import Remote, segment_key
 
 

@@ -18,7 +18,7 @@ from transit.format.digest import Digester, digest
 from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
 from transit.log.segments import Segment
-from transit.tier.bucket import at_once
+from transit.tier.pools import at_once
 from transit.verify.findings import Ledger
 
 READ_BYTES: Final = 1024 * 1024
