@@ -100,16 +100,16 @@ def grow(wal: Wal, offset: int, count: int) -> int:
     for number in range(offset, offset + count):
         payload = b"%d" % number * (number % 7)
         head = encode_one(STREAM + 5, number, len(payload), 1_000 + number, b"")
-        wal.note(STREAM + 5, number, wal.append_one(head, payload))
+        wal.note(STREAM + 5, number, wal.append_one(head, payload, 900 + number))
     return offset + count
 
 
-def frame_by_frame(wal: Wal) -> list[tuple[int, bytes, int, dict[str, str]]]:
+def frame_by_frame(wal: Wal) -> list[tuple[int, bytes, int, dict[str, str], int]]:
     positions = wal.index[STREAM + 5].positions
     return [row for at in range(len(positions)) for row in rows(wal.chunk(STREAM + 5, at))]
 
 
-def read(wal: Wal, row: int = 0) -> list[tuple[int, bytes, int, dict[str, str]]]:
+def read(wal: Wal, row: int = 0) -> list[tuple[int, bytes, int, dict[str, str], int]]:
     return [each for chunk in wal.chunks(STREAM + 5, row) for each in rows(chunk)]
 
 
