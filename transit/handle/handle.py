@@ -28,7 +28,7 @@ from transit.errors import (
 from transit.handle.attaching import Attached
 from transit.handle.read_side import Reading
 from transit.handle.tiering import Tiering
-from transit.handle.waiting import Bell, BellWaiter, FolderWaiter, Waiter
+from transit.handle.waiting import Bell, FolderWatch, Waiter
 from transit.handle.write_side import Writing
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -66,18 +66,22 @@ class Handle:
         # Whether nothing is left to close.
         self._let_go = False
         self._writing: Writing | None = None
-        self._bell: Bell | None = None
         self._reading: Reading | None = None
+        # What is joined to wait for new records.
+        self._waits: Bell | FolderWatch | Reading
         store = attached.store if attached is not None else None
         self._release = attached.release if attached is not None else None
         try:
             if mode == "read":
-                self._reading = Reading(root, settings, store)
+                self._waits = self._reading = Reading(root, settings, store)
                 self.catalog = self._reading.catalog
             else:
                 self._writing = Writing(root, mode, settings, store)
-                self._bell = Bell(self._writing.writer)
                 self.catalog = self._writing.catalog
+                if self.shared:
+                    self._waits = FolderWatch(root, self.catalog.check_place)
+                else:
+                    self._waits = Bell(self._writing.writer)
             self._finalizer = weakref.finalize(
                 self, _close_forgotten, root, self._writing, self._release
             )
@@ -210,11 +214,7 @@ class Handle:
     def listen(self) -> Waiter:
         """Something to wait on for new records."""
         self.check()
-        if self._reading is not None:
-            return self._reading.listen()
-        if self._bell is not None and not self.shared:
-            return BellWaiter(self._bell)
-        return FolderWaiter(self.root)
+        return self._waits.join()
 
     # Writing
 
@@ -286,12 +286,9 @@ class Handle:
                 self._writing.close()
         finally:
             self.catalog.files.close()
-            if self._reading is not None:
-                self._reading.let_go()
             if self._release is not None:
                 self._release()
-            if self._bell is not None:
-                self._bell.close()
+            self._waits.close()
             self._let_go = True
             self._finalizer.detach()
             _open_handles.discard(self)
@@ -304,8 +301,7 @@ class Handle:
         self._closing = threading.Lock()
         self._finalizer.detach()
         self.catalog.files.close()
-        if self._reading is not None:
-            self._reading.let_go()
+        self._waits.close()
         if self._writing is not None:
             self._writing.abandon(message)
 

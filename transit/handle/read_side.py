@@ -12,7 +12,7 @@ from transit.errors import InvalidInputError
 from transit.format.names import Places
 from transit.handle.opening import existing_store_id
 from transit.handle.switching import check_not_rebasing
-from transit.handle.waiting import FolderWaiter, RemoteWaiter, Waiter
+from transit.handle.waiting import FolderWatch, RemoteWaiter, Waiter
 from transit.locks import Mark
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf, NotHere
@@ -38,6 +38,7 @@ class Reading:
         self._compared = not self._has_folder
         # A reader holds no lock. It knows its folder by the folder itself.
         self._place = Mark(root) if self._has_folder and is_folder(root) else None
+        self._watch = FolderWatch(root, self.check_place)
         try:
             self.catalog = self._open(store)
             try:
@@ -46,7 +47,7 @@ class Reading:
                 self.catalog.files.close()
                 raise
         except BaseException:
-            self.let_go()
+            self.close()
             raise
 
     def _open(self, store: ObjectStore | None) -> Catalog:
@@ -89,8 +90,9 @@ class Reading:
         if self._place is not None:
             self._place.check()
 
-    def let_go(self) -> None:
-        """Know the folder no more; a reader has nothing else to give up."""
+    def close(self) -> None:
+        """Know and watch the folder no more; a reader has nothing else to give up."""
+        self._watch.close()
         if self._place is not None:
             self._place.close()
 
@@ -163,9 +165,9 @@ class Reading:
         found = self._remote.checked_commit(number)
         return None if found is None else found[0]
 
-    def listen(self) -> Waiter:
+    def join(self) -> Waiter:
         """Something to wait on for new records."""
-        waiter = FolderWaiter(self._root) if self._has_folder else None
+        waiter = self._watch.join() if self._has_folder else None
         if self._follower is None and waiter is not None:
             return waiter
         return RemoteWaiter(self.refresh, self._settings.refresh_interval_s, waiter)

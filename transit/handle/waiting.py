@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from transit.errors import NotFoundError
 from transit.format.names import Places
 from transit.log.catalog import StreamState
 from transit.log.writer import Writer
@@ -36,6 +37,10 @@ class Bell:
         self._changing = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
         self.closed = False
+
+    def join(self) -> BellWaiter:
+        """Something to wait on."""
+        return BellWaiter(self)
 
     def listen(self, listener: Listener) -> None:
         """Ring for `listener` too; without any the writer does not ring."""
@@ -97,43 +102,100 @@ class BellWaiter:
         self._bell.leave(self._listener)
 
 
+class FolderWatch:
+    """One watch of a store's folder for all of this process who wait for records of any process.
+
+    One of them waits for the folder and then wakes the others, who wait for that: a user may have
+    few watches. Whoever leaves wakes all, so that another takes the place.
+
+    check_place: raises when the folder is not at its path any more.
+    """
+
+    def __init__(self, root: str, check_place: Callable[[], None]) -> None:
+        self._folder = Places(root).wal
+        self._check_place = check_place
+        self._changing = threading.Lock()
+        # Held by the one who waits for the folder.
+        self._leading = threading.Lock()
+        self._watcher: Watcher | None = None
+        self._listeners: tuple[Listener, ...] = ()
+        self._closed = False
+
+    def join(self) -> FolderWaiter:
+        """Something to wait on."""
+        listener = Listener()
+        with self._changing:
+            if self._watcher is None and not self._closed:
+                self._watcher = self._watch()
+                if self._closed:
+                    self._end()
+            self._listeners = (*self._listeners, listener)
+        return FolderWaiter(self, listener)
+
+    def _watch(self) -> Watcher:
+        try:
+            return Watcher(self._folder)
+        except NotFoundError:
+            self._check_place()
+            raise
+
+    def leave(self, listener: Listener) -> None:
+        """Wake `listener` no more; the last to leave ends the watch."""
+        with self._changing:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+            if not self._listeners:
+                self._end()
+
+    def wait(self, timeout_s: float, listener: Listener) -> None:
+        """Return after a change, or after `timeout_s` seconds or a moment, whichever is first."""
+        watcher = self._watcher
+        if watcher is None:
+            return
+        if self._leading.acquire(blocking=False):
+            try:
+                watcher.wait(timeout_s)
+            finally:
+                self._leading.release()
+                self._ring()
+        else:
+            listener.wait(min(timeout_s, watcher.POLL_S))
+        self._check_place()
+
+    def _ring(self) -> None:
+        for listener in self._listeners:
+            listener.rouse()
+
+    def _end(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
+
+    def close(self) -> None:
+        """End the watch, whoever waits: they are let go."""
+        # Without a lock: in a child made by fork() the thread that held it is not there.
+        self._closed = True
+        self._end()
+        self._ring()
+
+
 class FolderWaiter:
     """Waits for records of any process.
 
-    May be closed while another thread waits, as when a task that follows is cancelled: the last to
-    leave closes the watcher, whose descriptor would otherwise soon be somebody else's.
+    May be closed while another thread waits, as when a task that follows is cancelled.
     """
 
-    def __init__(self, root: str) -> None:
-        self._watcher = Watcher(Places(root).wal)
-        self._changing = threading.Lock()
-        self._waits = 0
-        self._closed = False
+    def __init__(self, watch: FolderWatch, listener: Listener) -> None:
+        self._watch = watch
+        self._listener = listener
 
     def wait(self, timeout_s: float, state: StreamState, offset: int) -> None:
         """As `Waiter`; the stream is looked at by the caller."""
-        entered = False
-        try:
-            with self._changing:
-                if self._closed:
-                    return
-                # In one step, whenever an interrupt comes.
-                self._waits, entered = self._waits + 1, True
-            self._watcher.wait(timeout_s)
-        finally:
-            if entered:
-                self._leave(1, False)
-
-    def _leave(self, waits: int, closed: bool) -> None:
-        with self._changing:
-            self._waits -= waits
-            self._closed = self._closed or closed
-            if self._closed and not self._waits:
-                self._watcher.close()
+        self._watch.wait(timeout_s, self._listener)
 
     def close(self) -> None:
         """As `Waiter`."""
-        self._leave(0, True)
+        self._listener.rouse()
+        self._watch.leave(self._listener)
 
 
 class RemoteWaiter:
