@@ -293,9 +293,10 @@ class UnsupportedVersionError(FormatError):
     """The file was written in a format version this transit does not read."""
 
     def __init__(self, place: str, *, found: int, supported: int) -> None:
-        super().__init__(
-            f"{place}: format version {found}; this transit reads up to version {supported}"
-        )
+        what = f"format version {found}"
+        if not found:
+            what = "written by transit 0.1.0, a preview whose format is not read any more"
+        super().__init__(f"{place}: {what}; this transit reads up to version {supported}")
         self.place = place
         self.found = found
         self.supported = supported

@@ -320,7 +320,7 @@ for _name, _outcome, _build in (
     ("a_commit_far_ahead", "CorruptError", with_file(f"commits/{'9' * 20}.json", b"{}")),
     ("cache_of_junk", "ok", with_file(f"cache/{'ab' * 32}", b"\xff" * MIB)),
     ("cache_of_strange_names", "ok", with_file("cache/..x", b"\xff" * MIB)),
-    ("snapshot_of_junk", "ok", with_file(f"index/{'ab' * 32}.idx", b"TRANSIDX" + b"\xff" * MIB)),
+    ("snapshot_of_junk", "ok", with_file(f"index/{'ab' * 32}.idx", b"TrnstIDX" + b"\xff" * MIB)),
     ("remote_note_of_ten_mebibytes", "ok", with_file("REMOTE", b"\xff" * 10 * MIB)),
     ("head_of_junk", "ok", with_file("HEAD", b"[" * MIB)),
     ("lock_of_junk", "ok", with_file("LOCK", b"9" * MIB)),

@@ -170,7 +170,7 @@ def read_chunks(data: bytes, framed: int | None = None) -> list[list[Record]]:
 
 def read_wal(data: bytes) -> Wal:
     """A WAL file up to its end frame, or to the first bytes that are no frame."""
-    need(data[:8] == b"TRANSWAL", "magic")
+    need(data[:8] == b"TrnstWAL", "magic")
     version, zero = struct.unpack_from("<II", data, 8)
     store_id, first_lsn = data[16:32], int.from_bytes(data[32:40], "little")
     need(xxhash.xxh3_64_intdigest(data[:56]) == int.from_bytes(data[56:64], "little"), "checksum")
@@ -216,10 +216,10 @@ def frame_body(data: bytes, at: int, seed: int) -> bytes | None:
 
 def read_segment(data: bytes) -> Segment:
     """A segment, with every digest and checksum in it held."""
-    need(data[:8] == b"TRANSSEG" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
+    need(data[:8] == b"TrnstSEG" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
     store_id = data[16:32]
     digest, size, version, magic = struct.unpack("<32sII8s", data[-48:])
-    need(magic == b"TRANSEND" and version == 1, "tail")
+    need(magic == b"TrnstEND" and version == 1, "tail")
     footer_at = len(data) - 48 - size
     footer = data[footer_at:-48]
     need(blake3.blake3(footer).digest() == digest, "the footer's digest")
@@ -295,7 +295,7 @@ def check_index(
 
 def read_snapshot(data: bytes) -> Snapshot:
     """An index snapshot, with every digest and checksum in it held."""
-    need(data[:8] == b"TRANSIDX" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
+    need(data[:8] == b"TrnstIDX" and data[8:16] == b"\1\0\0\0\0\0\0\0", "magic and version")
     store_id = data[16:32]
     first, last, lsn, next_lsn = numbers(data, 32, 4, 8)
     layer_count, count = numbers(data, 64, 2, 4)
@@ -391,7 +391,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         plain = json.loads((folder / "FORMAT").read_bytes())
-        need(plain["kind"] == "transit" and plain["format"] == 1, "FORMAT")
+        need(plain["kind"] == "transit-store" and plain["format"] == 1, "FORMAT")
         self.store_id = bytes.fromhex(plain["store"])
         self.own: dict[int, list[Record]] = {}
         self._next_lsn = 0

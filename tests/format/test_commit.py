@@ -280,7 +280,7 @@ def test_a_first_commit_that_is_not_the_first_is_refused(changes: dict[str, Any]
 def test_a_format_file_comes_back(store_id: bytes) -> None:
     data = encode_format(store_id)
     assert decode_format(data, "here") == store_id
-    assert json.loads(data) == {"kind": "transit", "format": 1, "store": store_id.hex()}
+    assert json.loads(data) == {"kind": "transit-store", "format": 1, "store": store_id.hex()}
 
 
 def test_every_truncated_format_file_is_refused(cuts) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from transit.errors import CorruptError, UnsupportedVersionError
+from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.commit import (
     COMMIT_BYTES_MAX,
@@ -261,3 +261,16 @@ def test_counts_are_not_negative(field: str) -> None:
     stop = min(data.index(end, at) for end in (b",", b"}") if end in data[at:])
     with pytest.raises(CorruptError, match="Expected `int` >= 0"):
         decode_commit(data[:at] + b"-1" + data[stop:], "here")
+
+
+def test_a_commit_has_65535_bytes_at_most_and_no_more_is_made() -> None:
+    assert COMMIT_BYTES_MAX == 65_535
+    one = len(encode_commit(commit(segments=(segment(0, 0),))))
+    each = len(encode_commit(commit(segments=(segment(0, 0), segment(1, 1))))) - one
+    # Numbers of one digit only, so that each reference has the same size.
+    many = (65_535 - one) // each
+    refs = tuple(segment(place, place) for place in range(many // 2))
+    assert decode_commit(encode_commit(commit(segments=refs)), "here").segments == refs
+    too_many = tuple(segment(place, place) for place in range(many + 2))
+    with pytest.raises(InvalidInputError, match="the limit is 65535"):
+        encode_commit(commit(segments=too_many))

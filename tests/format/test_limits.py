@@ -11,7 +11,7 @@ from transit.format import commit, frame, head, headers, lineage, names, record,
 
 KIB = 1024
 LIMITS: list[tuple[ModuleType, str, int, str]] = [
-    (commit, "COMMIT_BYTES_MAX", 64 * KIB, "at most 64 KiB"),
+    (commit, "COMMIT_BYTES_MAX", 65_535, "at most 65,535 bytes"),
     (commit, "FORMAT_BYTES_MAX", 4 * KIB, ""),
     (frame, "BODY_BYTES_MAX", 2**32 - 1, "4     4  body size, bytes"),
     (frame, "ALIGNMENT", 8, "A frame starts at a multiple of 8"),

@@ -1,6 +1,7 @@
 """Commits: the links of the manifest chain, and the FORMAT file.
 
-A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 64 KiB:
+A commit is canonical JSON (keys sorted, no white space, UTF-8), at most 65,535 bytes, as much as an
+entry of a log in the form of C2SP tlog-tiles may have:
 
     checksum   XXH3-64 of these bytes with 16 zeros in its place, 16 hex digits: against accidents;
                it sorts first, so its place is always the same
@@ -26,7 +27,12 @@ fits, numbers and digests are in range, segments are contiguous in log sequence 
 was written backwards, and the tree's size is the commit's number. `check_link` says whether a
 commit follows another.
 
-FORMAT, written once when a store is made, is canonical JSON too: kind "transit", format, store.
+FORMAT, written once when a store is made, is canonical JSON too: kind "transit-store", format,
+store. What 0.1.0 wrote, under the same version, is told by `transit.format.preview`.
+
+Reserved, and refused until a reader knows them: "chunks" of a segment, the RFC 6962 root over its
+chunks; "heads" of a commit, size and root of the tree of streams' heads; "needs" of both, names of
+what a reader has to know to go on.
 """
 
 from __future__ import annotations
@@ -37,12 +43,13 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from transit.errors import CorruptError, UnsupportedVersionError
+from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.digest import digest
+from transit.format.preview import refuse_document
 
 FORMAT_VERSION: Final = 1
-COMMIT_BYTES_MAX: Final = 64 * 1024
+COMMIT_BYTES_MAX: Final = 65_535
 FORMAT_BYTES_MAX: Final = 4 * 1024
 
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
@@ -108,7 +115,7 @@ class Commit(_Strict, frozen=True, kw_only=True, omit_defaults=True):
 class StoreFormat(_Strict, frozen=True, kw_only=True):
     """The FORMAT file."""
 
-    kind: Literal["transit"]
+    kind: Literal["transit-store"]
     format: Literal[1]
     store: Hex32
 
@@ -120,8 +127,13 @@ _Shape = TypeVar("_Shape", Commit, StoreFormat)
 
 
 def encode_commit(commit: Commit) -> bytes:
-    """The commit's canonical bytes, whatever checksum it states."""
+    """The commit's canonical bytes, whatever checksum it states.
+
+    `InvalidInputError` when they are more than a reader takes.
+    """
     data = _encoder.encode(msgspec.structs.replace(commit, checksum=_NO_CHECKSUM))
+    if len(data) > COMMIT_BYTES_MAX:
+        raise InvalidInputError(f"a commit of {len(data)} bytes; the limit is {COMMIT_BYTES_MAX}")
     return data.replace(_NO_CHECKSUM.encode(), f"{checksum(data):016x}".encode(), 1)
 
 
@@ -173,7 +185,9 @@ def check_link(commit: Commit, previous: Commit | None, root: str, place: str) -
 
 def encode_format(store_id: bytes) -> bytes:
     """The FORMAT file of a store."""
-    return _encoder.encode(StoreFormat(kind="transit", format=FORMAT_VERSION, store=store_id.hex()))
+    return _encoder.encode(
+        StoreFormat(kind="transit-store", format=FORMAT_VERSION, store=store_id.hex())
+    )
 
 
 def decode_format(data: bytes, place: str) -> bytes:
@@ -192,6 +206,7 @@ def _decode(
     try:
         value = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        refuse_document(data, place)
         raise CorruptError(place, expected="canonical JSON", found=str(error)) from None
     if _encoder.encode(value) != data:
         raise CorruptError(place, expected="canonical JSON", found="another spelling of it")

@@ -3,7 +3,7 @@
 All numbers are little-endian. The file header:
 
     offset  size  field
-         0     8  magic, "TRANSWAL"
+         0     8  magic, "TrnstWAL"
          8     4  format version, 1
         12     4  reserved, 0
         16    16  store id
@@ -50,10 +50,11 @@ from typing import Final, NamedTuple
 
 from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
+from transit.format.preview import refuse_magic
 from transit.format.record import Chunk, chunks_of
 
 FORMAT_VERSION: Final = 1
-WAL_MAGIC: Final = b"TRANSWAL"
+WAL_MAGIC: Final = b"TrnstWAL"
 WAL_HEADER: Final = struct.Struct("<8sII16sQ16sQ")
 FRAME_MAGIC: Final = b"TrFm"
 FRAME: Final = struct.Struct("<4sIQQQIIqQ")
@@ -105,6 +106,7 @@ def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int]:
         raise CorruptError(place, expected="a WAL header of 64 bytes", found=f"{len(data)} bytes")
     magic, version, zero, store_id, first_lsn, zeros, stated = WAL_HEADER.unpack(data)
     if magic != WAL_MAGIC:
+        refuse_magic(magic, place)
         raise CorruptError(f"{place}, byte 0", expected=repr(WAL_MAGIC), found=repr(magic))
     if checksum(data[:-8]) != stated:
         raise CorruptError(f"{place}, byte 56", expected="the header's checksum", found="another")

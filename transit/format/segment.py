@@ -3,7 +3,7 @@
 All numbers are little-endian. The parts of the file, in order:
 
     offset  size  field
-         0     8  magic, "TRANSSEG"
+         0     8  magic, "TrnstSEG"
          8     4  format version, 1
         12     4  reserved, 0
         16    16  store id
@@ -38,7 +38,7 @@ The footer is a head and then one entry a block, the index's entry last:
         76     4  count of entries
 
 The tail is the file's last 48 bytes: BLAKE3 of the footer (32), footer size (4), format version
-(4), magic "TRANSEND" (8). The file's name is the BLAKE3 of the whole file.
+(4), magic "TrnstEND" (8). The file's name is the BLAKE3 of the whole file.
 
 The index, sorted, says where chunks are and which names the segment introduces:
 
@@ -75,16 +75,17 @@ from transit.format.checksum import checksum
 from transit.format.compression import beginning, compress, decompress
 from transit.format.digest import digest
 from transit.format.headers import HEADER_BYTES_MAX
+from transit.format.preview import refuse_magic
 from transit.format.record import CHUNK, Chunk
 from transit.format.written import MORE_BYTES_MAX
 
 FORMAT_VERSION: Final = 1
 HEADER: Final = struct.Struct("<8sII16s")
-HEADER_MAGIC: Final = b"TRANSSEG"
+HEADER_MAGIC: Final = b"TrnstSEG"
 ENTRY: Final = struct.Struct("<QIIIIQ32s")
 FOOTER: Final = struct.Struct("<16sQQQqqqqII")
 TAIL: Final = struct.Struct("<32sII8s")
-TAIL_MAGIC: Final = b"TRANSEND"
+TAIL_MAGIC: Final = b"TrnstEND"
 INDEX: Final = struct.Struct("<II")
 STORED: Final = 0
 ZSTD: Final = 1
@@ -167,6 +168,7 @@ def check_header(data: bytes, store_id: bytes, place: str) -> None:
     if len(data) < HEADER.size:
         raise CorruptError(place, expected="a segment header", found=f"{len(data)} bytes")
     magic, version, zero, found = HEADER.unpack_from(data)
+    refuse_magic(magic, place)
     if magic != HEADER_MAGIC or zero:
         raise CorruptError(f"{place}, byte 0", expected=repr(HEADER_MAGIC), found=repr(magic))
     if version != FORMAT_VERSION:
@@ -252,6 +254,7 @@ def decode_tail(data: bytes, place: str) -> tuple[bytes, int]:
     if len(data) != TAIL.size:
         raise CorruptError(place, expected="a segment tail", found=f"{len(data)} bytes")
     stated, size, version, magic = TAIL.unpack(data)
+    refuse_magic(magic, f"{place}, tail")
     if magic != TAIL_MAGIC:
         raise CorruptError(f"{place}, tail", expected=repr(TAIL_MAGIC), found=repr(magic))
     if version != FORMAT_VERSION:

@@ -8,7 +8,7 @@ hold: footers and stored indexes are copied as they are. The file's name is its 
 All numbers are little-endian. The parts of the file, in order:
 
     offset  size  field
-         0     8  magic, "TRANSIDX"
+         0     8  magic, "TrnstIDX"
          8     4  format version, 1
         12     4  reserved, 0
         16    16  store id
@@ -72,6 +72,7 @@ from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionEr
 from transit.format.checksum import checksum
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
+from transit.format.preview import refuse_magic
 from transit.format.segment import (
     ENTRY,
     FOOTER,
@@ -87,7 +88,7 @@ FORMAT_VERSION: Final = 1
 SNAPSHOT_BYTES_MAX: Final = 1024 * 1024 * 1024
 LAYERS_MAX: Final = 64
 HEADER: Final = struct.Struct("<8sII16sQQQQII")
-MAGIC: Final = b"TRANSIDX"
+MAGIC: Final = b"TrnstIDX"
 LAYER: Final = struct.Struct("<32sQQQ")
 SEGMENT: Final = struct.Struct("<Q32s32sQQQQQqqqqII")
 CHECKSUM: Final = struct.Struct("<Q")
@@ -201,6 +202,7 @@ def _decode_header(data: bytes, store_id: bytes, place: str) -> _Header:
     if not HEADER.size <= len(data) <= SNAPSHOT_BYTES_MAX:
         raise CorruptError(place, expected="an index snapshot", found=f"{len(data)} bytes")
     magic, version, zero, found, *numbers = HEADER.unpack_from(data)
+    refuse_magic(magic, place)
     if magic != MAGIC or zero:
         raise CorruptError(f"{place}, byte 0", expected=repr(MAGIC), found=repr(data[:16]))
     if version != FORMAT_VERSION:

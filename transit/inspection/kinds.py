@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from transit.format import frame, segment, snapshot
+from transit.format import frame, preview, segment, snapshot
 from transit.inspection.report import FileKind
 
 _MAGICS: Final[tuple[tuple[bytes, FileKind], ...]] = (
     (frame.WAL_MAGIC, "wal"),
     (segment.HEADER_MAGIC, "segment"),
     (snapshot.MAGIC, "index"),
+    # Of 0.1.0, which is told by its check.
+    (preview.MAGICS[0], "wal"),
+    (preview.MAGICS[1], "segment"),
+    (preview.MAGICS[3], "index"),
 )
 _COMMIT_START: Final = b'{"checksum":"'
 _COMMIT_KEYS: Final = (
@@ -24,7 +28,7 @@ _COMMIT_KEYS: Final = (
 )  # fmt: skip
 _HEAD_KEYS: Final = (b'"format"', b'"index"', b'"transit-head"', b'"number"', b'"store"')
 _HEAD_START: Final = b'{"format":1,"index":'
-_FORMAT_KEYS: Final = (b'"format"', b'"transit"', b'"store"')
+_FORMAT_KEYS: Final = (b'"format"', b'"transit-store"', b'"store"')
 _FORMAT_START: Final = b'{"format":1,"kind":"tr'
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
 _ADDRESS_BYTES_MAX: Final = 4096
