@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from rigs.faults.simulated_s3 import Bucket, SimulatedS3
 from rigs.faults.virtual_time import VirtualClock
+from transit.cli.failures import describe
 from transit.errors import (
     InvalidInputError,
     OutcomeUnknownError,
@@ -261,6 +262,11 @@ def test_an_error_that_the_caller_is_handling_decides_nothing() -> None:
     error = OSError("anything")
     error.__context__ = socket.gaierror(socket.EAI_NONAME, "the caller's own")
     assert type(error_of(answer(error), "place")) is RemoteUnavailableError
+
+
+def test_the_command_does_not_say_to_try_again_later() -> None:
+    assert "later" not in describe(RemoteSetupError("x")).hint
+    assert "later" in describe(RemoteUnavailableError("x")).hint
 
 
 # Put-if-absent

@@ -46,6 +46,8 @@ _HINTS: Final = {
     "ReadOnlyError": "give a folder of your own as --store",
     "OutcomeUnknownError": "run it again: what has happened already is not done twice",
     "RetentionGapError": "give --remote: the records are there",
+    # Its message says what to look at.
+    "RemoteSetupError": "`transit config` shows the address and the options in use",
     "RemoteUnavailableError": "try again later; `transit config` shows the address in use",
     "StorageFullError": "make room; nothing of it was acknowledged",
     "StoreMovedError": "find the folder that was here: its records are in it",
