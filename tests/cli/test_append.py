@@ -244,7 +244,7 @@ def test_lines_do_not_depend_on_how_they_arrive(size: int) -> None:
     problems = [line.problem.partition(":")[2].strip() or line.problem for line in found]
     assert problems[1] == "an empty line"
     assert found[3].problem == "10 bytes; the limit is 8"
-    assert problems[6] == "not UTF-8"
+    assert problems[6] == "not UTF-8: b'\\xff' (byte 0)"
 
 
 def test_an_endless_line_takes_no_memory() -> None:
