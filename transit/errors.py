@@ -15,6 +15,7 @@ behind, as with all exceptions of Python.
     ├── AlreadyExistsError           the name is taken
     ├── ConflictError                the store moved on: read again, decide again
     │   └── NotFastForwardError      no head contains all the others
+    ├── StreamFinishedError          the stream takes no more records: append to another
     ├── FencedError                  another writer published at our commit's number
     ├── LockedError                  another process holds the store
     ├── ClosedError                  this handle can no longer be used
@@ -64,6 +65,7 @@ __all__ = [
     "StoreMovedError",
     "StorePermissionError",
     "StoreUnavailableError",
+    "StreamFinishedError",
     "SyncFailedError",
     "TransitError",
     "UnpicklableError",
@@ -140,6 +142,21 @@ class ConflictError(TransitError):
 
 class NotFastForwardError(ConflictError):
     """A fast-forward merge was asked for, and no head contains all the others."""
+
+
+class StreamFinishedError(TransitError):
+    """The stream was finished and takes no more records, ever; nothing was written.
+
+    `stream` is its name, `next_offset` the count of its records. It can be read, branched and
+    merged: to go on, append to a branch of it.
+    """
+
+    exit_code = 13
+
+    def __init__(self, message: str, *, stream: str = "", next_offset: int = -1) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.next_offset = next_offset
 
 
 class FencedError(TransitError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import transit
 from transit.errors import TransitError
-from transit.testing.model import ModelLog, ModelPosition, ModelRecord
+from transit.testing.model import ModelLog, ModelPosition, ModelRecord, shown
 
 Plain = tuple[int, int, bytes, dict[str, str], tuple[str, int]]
 Node = ModelPosition | str
@@ -18,7 +18,7 @@ Node = ModelPosition | str
 
 def plain_record(record: transit.Record | ModelRecord) -> Plain:
     """A record of either side as values that compare."""
-    origin = (record.origin.stream, record.origin.offset)
+    origin = (shown(record.origin.stream), record.origin.offset)
     return (record.offset, record.timestamp, record.payload, dict(record.headers), origin)
 
 
@@ -87,7 +87,8 @@ def compare_stream(log: transit.Log, model: ModelLog, stream: transit.Stream) ->
     assert dict(stream.metadata) == dict(expected.metadata)
     # An offset names a record, so where nothing is inherited there is none.
     assert stream.fork_offset == (None if expected.fork == -1 else expected.fork)
-    assert [(p.stream, p.offset) for p in stream.parents] == list(expected.parents)
+    parents = [(shown(parent.stream), parent.offset) for parent in expected.parents]
+    assert [(p.stream, p.offset) for p in stream.parents] == parents
 
 
 def compare_range(stream: transit.Stream, model: ModelLog, start: int, stop: int | None) -> object:

@@ -1,4 +1,5 @@
-"""The state machines: a store alone, and a store with a remote and another writer on it.
+"""The state machines: a store alone, one with a remote and another writer on it, one whose streams
+end and go out of sight.
 
 `explore` runs one of them on examples that hypothesis chooses from a seed; the first difference
 between the engine and the model raises, with the shortest steps found that lead to it.
@@ -16,6 +17,7 @@ from hypothesis import seed as seeded
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rigs.machines.descent import Descent
+from rigs.machines.fates import Fates
 from rigs.machines.lives import Lives
 from rigs.machines.machine import World
 from rigs.machines.reading import Reading
@@ -31,7 +33,13 @@ class Tiered(Writing, Descent, Reading, Tiers):
     """A store with a remote, and at times another writer on the same remote."""
 
 
-MACHINES: Final[dict[str, type[World]]] = {machine.__name__: machine for machine in (Alone, Tiered)}
+class Named(Writing, Fates, Lives):
+    """A store without a remote, whose streams are finished and hidden, and names bound again."""
+
+
+MACHINES: Final[dict[str, type[World]]] = {
+    machine.__name__: machine for machine in (Alone, Tiered, Named)
+}
 
 
 # Left to itself hypothesis makes five of six examples by repeating parts of others, which find

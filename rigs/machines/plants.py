@@ -19,6 +19,7 @@ from transit.engine.cursor import Cursor
 from transit.engine.rebasing import _Copier
 from transit.engine.stream import Receipt, Stream
 from transit.errors import ConflictError, TransitError
+from transit.format.life import Life
 from transit.format.lineage import LINEAGE_ID
 from transit.format.snapshot import encode_snapshot
 from transit.handle import write_side
@@ -260,6 +261,33 @@ def snapshot_of_two_moments() -> Replaced:
     return Snapshots, "encode", wrong
 
 
+def finished_goes_on() -> Replaced:
+    """The record that finishes a stream is written, and appends go on."""
+    right = StreamState.take_life
+
+    def wrong(state: StreamState, life: Life | None) -> None:
+        right(state, life)
+        state.finished = False
+
+    return StreamState, "take_life", wrong
+
+
+def hidden_name_kept() -> Replaced:
+    """The name of a hidden stream still finds it."""
+    return Catalog, "is_hidden", lambda catalog, stream_id: False
+
+
+def hidden_after_sealing_is_shown() -> Replaced:
+    """What `$names` says is forgotten when it is sealed."""
+    right = Catalog.life
+
+    def wrong(catalog: Catalog, stream_id: int) -> Life | None:
+        in_wals = any(stream_id in wal.lives for wal in catalog.view.wals)
+        return right(catalog, stream_id) if in_wals else None
+
+    return Catalog, "life", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
@@ -283,6 +311,9 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         made_known_late,
         wal_dropped_unread,
         snapshot_of_two_moments,
+        finished_goes_on,
+        hidden_name_kept,
+        hidden_after_sealing_is_shown,
     )
 }
 

@@ -138,6 +138,7 @@ def test_streams_are_listed_in_order_of_creation(command: Command, forked: Path)
         "stream": "b",
         "kind": "branch",
         "records": 3,
+        "finished": False,
         "parents": [{"stream": "a", "offset": 1}],
         "metadata": {},
     }

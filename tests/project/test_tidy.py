@@ -81,6 +81,7 @@ EXIT_CODES = {
     10: "the store moved on",
     11: "another writer fenced this one off",
     12: "the remote does not answer",
+    13: "the stream takes no more records",
 }
 # Those of the command line alone: no error of the engine may have one of them.
 COMMAND_EXIT_CODES = {

@@ -113,6 +113,9 @@ class RerunCatalog(Catalog):
             raise self._too_many()
         return found
 
+    def life(self, stream_id: int) -> None:
+        """As `Catalog.life`: of no concern to a merge, and not asked for far away."""
+
     def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
         """As `Catalog.chunks`."""
         self._records_left -= stop - start

@@ -12,7 +12,6 @@ from transit.auditor.levels import Level, choose
 from transit.auditor.reruns import RerunCatalog
 from transit.auditor.snapshots import SnapshotAudit
 from transit.errors import CorruptError, TransitError
-from transit.format.lineage import LINEAGE_ID
 from transit.format.names import (
     INDEX_DIR,
     SEGMENT_DIR,
@@ -28,7 +27,7 @@ from transit.tier.progress import Report as Reporter
 from transit.tier.remote import Remote, commit_key, index_key, segment_key
 from transit.verify.findings import Ledger, Report
 from transit.verify.segments import SegmentCheck, whole_file
-from transit.verify.streams import RunPolicy, StreamCheck, keys_of, lineage_of
+from transit.verify.streams import RunPolicy, StreamCheck, keys_in
 
 _SIZES_AT_ONCE: Final = 256
 # More than a few wait for each other: decompression runs beside the rest, the rest does not.
@@ -174,10 +173,7 @@ class Audit:
         """Of a sample: what a chunk says by itself; the index keys it introduces."""
         self._ledger.counts["chunks"] += 1
         self._ledger.counts["records"] += chunk.count
-        if chunk.stream != LINEAGE_ID:
-            return []
-        records = lineage_of(chunk, self._ledger, place)
-        return [key for stream_id, record in records for key in keys_of(stream_id, record)]
+        return keys_in(chunk, self._ledger, place)
 
     def _lineage(self, bodies: Bodies, run_policy: RunPolicy) -> None:
         if self._streams.holes:

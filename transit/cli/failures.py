@@ -7,9 +7,10 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
     2    usage                             10   the store moved on
     3    not found                         11   another writer went on in the remote
     4    it exists already                 12   the remote does not answer
-    5    busy or locked                    124  the time given ran out
-    6    not allowed                       130  interrupted
-    7    damaged                           141  nobody reads the output
+    5    busy or locked                    13   the stream takes no more records
+    6    not allowed                       124  the time given ran out
+    7    damaged                           130  interrupted
+                                           141  nobody reads the output
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _HINTS: Final = {
     "AlreadyExistsError": "choose another name",
     "NotFastForwardError": "choose another policy: append, interleave, select",
     "ConflictError": "read again what is there, then decide again",
+    "StreamFinishedError": "`transit branch STREAM NEW` makes a stream that goes on from there",
     "FencedError": "another writer went on in the remote: keep this folder, and bring its records"
     " along from Python: log.rebase_onto_remote()",
     "LockedError": 'wait for the other process, or let all writers use mode = "shared"',

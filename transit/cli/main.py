@@ -49,6 +49,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "export": Verb("export", "Write streams out as JSON lines or as a hash-linked chain."),
     "tap": Verb("tap", "Run a command and record its output."),
     "status": Verb("status", "Print what the store holds."),
+    "finish": Verb("finish", "Take no more records into a stream, ever."),
+    "hide": Verb("hide", "Leave a stream out of listings; its name is free."),
     "seal": Verb("seal", "Turn what was written into an immutable segment, now."),
     "publish": Verb("publish", "Bring to the remote what it lacks."),
     "restore": Verb("restore", "Make a store from its remote."),

@@ -15,6 +15,7 @@ from transit.engine.finding import state_of
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
+from transit.format.life import check_reason
 from transit.format.lineage import Scalar, check_metadata
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -160,6 +161,32 @@ class WriteBatch(Opened):
         self._staged.append(staged)
         self._steps.append(step)
         return staged
+
+    def finish(self, stream: Target, *, expect: int | None = None, reason: str = "") -> None:
+        """Take no more records after those staged so far; as `Stream.finish`."""
+        self._check()
+        target = self._target(stream)
+        check_numbers(None, expect)
+        why = check_reason(reason)
+        self._steps.append(lambda staging: staging.finish(self._state_of(target), expect, why))
+
+    def hide(self, stream: Target, *, expect: int | None = None, reason: str = "") -> None:
+        """Leave a stream out of listings and lookups; as `Log.hide`.
+
+        A stream that the batch makes after it can have the name.
+        """
+        self._check()
+        target = self._target(stream)
+        check_numbers(None, expect)
+        why = check_reason(reason)
+        self._steps.append(lambda staging: staging.hide(self._state_of(target), expect, why))
+
+    def show(self, stream: Target, *, reason: str = "") -> None:
+        """Undo `hide`; as `Log.show`."""
+        self._check()
+        target = self._target(stream)
+        why = check_reason(reason)
+        self._steps.append(lambda staging: staging.show(self._state_of(target), why))
 
     def _check(self) -> None:
         if not self._entered or self._finished:

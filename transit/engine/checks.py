@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
+from transit.format.record import COUNT_MAX, Columns, measure
 
 Payload = bytes | bytearray | memoryview
 
@@ -49,3 +50,30 @@ def encode_all(
     if len(headers) != count:
         raise InvalidInputError(f"{len(headers)} headers for {count} payloads")
     return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]
+
+
+def as_columns(
+    payloads: Iterable[Payload],
+    headers: HeaderMap | Sequence[HeaderMap | None] | None,
+    record_bytes_max: int,
+) -> Columns:
+    """Records as columns; their timestamps are given when they are written."""
+    if isinstance(payloads, str | bytes | bytearray | memoryview):
+        raise InvalidInputError("payloads must be several; append() takes one")
+    try:
+        # A copy: what the caller does to its list meanwhile must not reach the frame.
+        given = list(payloads)
+    except TypeError:
+        raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
+    if not given:
+        raise InvalidInputError("payloads are empty")
+    # One look at the types is cheaper than one call a payload.
+    plain = set(map(type, given)) == {bytes}
+    taken: list[bytes] = given if plain else list(map(as_bytes, given))  # type: ignore[assignment]
+    if len(taken) > COUNT_MAX:
+        raise InvalidInputError(f"{len(taken)} records in one frame; the limit is {COUNT_MAX}")
+    sizes = measure(taken)
+    largest = sizes if isinstance(sizes, int) else max(sizes)
+    if largest > record_bytes_max:
+        raise too_large(largest, record_bytes_max)
+    return Columns(taken, sizes, 0, encode_all(headers, len(taken)))

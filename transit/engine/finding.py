@@ -11,7 +11,7 @@ from itertools import islice
 
 from transit.engine.merging import Head, head_at
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError, NotFoundError
+from transit.errors import InvalidInputError, NotFoundError, RetentionGapError
 from transit.format.lineage import LineageRecord, Metadata, Scalar, check_metadata, decode_lineage
 from transit.format.names import found_name, layer_of
 from transit.handle.handle import Handle
@@ -28,6 +28,31 @@ def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, Linea
     for batch in batches(handle.catalog, state, start, state.next_offset):
         for stream_id, payload in zip(batch.offsets, batch.payloads, strict=True):
             yield stream_id, decode_lineage(payload, stream_id)
+
+
+class StreamCount:
+    """How many streams of the user's are not hidden; each time only what is new is read."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._count = 0
+        self._hidden: frozenset[int] = frozenset()
+
+    def of(self, handle: Handle) -> int | None:
+        """The count; None where records that say so are only in a remote that is not attached."""
+        record = handle.catalog.record
+        seen, count = self._seen, self._count
+        try:
+            hidden = handle.catalog.hidden()
+            for stream_id, each in lineage_records(handle, seen):
+                seen = stream_id + 1
+                count += not each.name.startswith("$")
+            for ids, change in ((hidden - self._hidden, -1), (self._hidden - hidden, 1)):
+                count += change * sum(not record(i).name.startswith("$") for i in ids)
+        except RetentionGapError:
+            return None
+        self._seen, self._count, self._hidden = seen, count, hidden
+        return count
 
 
 def find_state(handle: Handle, name: object) -> StreamState:
@@ -68,22 +93,25 @@ def listed(
     where: Metadata | None = None,
     after: Stream | str | None = None,
     limit: int | None = None,
+    *,
+    hidden: bool = False,
 ) -> Iterator[Stream]:
     """The streams whose names in the store start with `prefix`, in order of creation.
 
     Those of layers only where the prefix begins with `$`; those of the store itself never. where,
-    after, limit: as `Log.streams` takes them.
+    after, limit: as `Log.streams` takes them. hidden: those that are hidden instead of the others.
     """
     wanted = check_metadata(where, "where")
     if limit is not None and (type(limit) is not int or limit < 0):
         raise InvalidInputError(f"limit must be a count of streams, not {limit!r}")
     handle.refresh()
     start = 0 if after is None else state_of(handle, after).id + 1
-    layers = prefix.startswith("$")
+    layers, left_out = prefix.startswith("$"), handle.catalog.hidden()
     found = (
         Stream(handle, handle.catalog.state(stream_id))
         for stream_id, record in lineage_records(handle, start)
         if record.name.startswith(prefix)
+        and (stream_id in left_out) is hidden
         and (layer_of(record.name) is not None if layers else not record.name.startswith("$"))
         and _has(record.metadata, wanted)
     )

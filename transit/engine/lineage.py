@@ -43,6 +43,7 @@ class Node(msgspec.Struct, frozen=True):
     id: int
     kind: Kind
     start: int
+    hidden: bool = False
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -75,13 +76,14 @@ class Lineage(Opened):
         return self._streams(_parent_ids(state.record))
 
     def children(self, x: Which) -> tuple[Stream, ...]:
-        """The branches and merges made from the stream of `x`, in order of creation.
+        """The branches and merges made from the stream of `x` and not hidden, in order of creation.
 
         For a position: those that contain it.
         """
         state, head = self._resolve(x)
         self._look()
-        children = _unique(self._children[state.id])
+        hidden = self._handle.catalog.hidden()
+        children = [i for i in _unique(self._children[state.id]) if i not in hidden]
         if not isinstance(x, Stream | str):
             children = [
                 child
@@ -149,15 +151,22 @@ class Lineage(Opened):
         return trace(self._handle, head)
 
     def graph(self) -> LineageGraph:
-        """All streams of the user's and their edges."""
+        """The user's streams and their edges; of hidden ones those that others descend from."""
+        records = dict(self._records(0))
+        hidden = self._handle.catalog.hidden()
+        wanted: set[int] = set()
+        for stream_id in sorted(records, reverse=True):
+            if stream_id in wanted or stream_id not in hidden:
+                # Known before its turn comes: what a stream descends from has a lower id.
+                wanted.update((stream_id, *_parent_ids(records[stream_id])))
         nodes, edges = [], []
-        names: dict[int, str] = {}
-        for stream_id, record in self._records(0):
-            names[stream_id] = record.name
-            if record.name.startswith("$"):
-                continue
-            nodes.append(Node(record.name, stream_id, kind_of(record), record.start))
-            edges += [Edge(names[p], head, record.name) for p, head in _heads_of(record)]
+        for stream_id, record in records.items():
+            if stream_id in wanted and not record.name.startswith("$"):
+                node = Node(
+                    record.name, stream_id, kind_of(record), record.start, stream_id in hidden
+                )
+                nodes.append(node)
+                edges += [Edge(records[p].name, h, record.name) for p, h in _heads_of(record)]
         return LineageGraph(tuple(nodes), tuple(edges))
 
     def _resolve(self, x: Which) -> tuple[StreamState, Head]:

@@ -10,8 +10,9 @@ import msgspec
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
-from transit.engine.creation import create_stream, root_record
-from transit.engine.finding import Which, find_state, head_of, lineage_records, listed
+from transit.engine.checks import check_numbers
+from transit.engine.creation import change_life, create_stream, root_record
+from transit.engine.finding import StreamCount, Which, find_state, head_of, listed, state_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import (
@@ -19,6 +20,7 @@ from transit.engine.merging import (
     MergePlan,
     Worked,
     check_heads,
+    check_shown,
     create_merge,
     describe,
     run_policy,
@@ -26,7 +28,8 @@ from transit.engine.merging import (
 )
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError, RetentionGapError, TransitError
+from transit.errors import InvalidInputError, TransitError
+from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable, known_name
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
@@ -47,8 +50,8 @@ from transit.verify import Report, verify_store
 class Status(msgspec.Struct, frozen=True):
     """What an open store holds. Sizes in bytes.
 
-    streams: the user's; None where records that say so are only in a remote that is not attached.
-    records: of all streams, the store's own too. unsynced_bytes: of the WAL.
+    streams: the user's that are not hidden; None where records that say so are only in a remote
+    that is not attached. records: of all streams, the store's own too. unsynced_bytes: of the WAL.
     commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
     head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
     clock_ahead_s: by how much the last record's time of writing is ahead of this machine's clock,
@@ -140,8 +143,7 @@ class Log(Opened):
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._lineage = Lineage(handle)
-        # Ids looked at so far, and how many of them are streams of the user's.
-        self._counted = (0, 0)
+        self._counted = StreamCount()
 
     def __repr__(self) -> str:
         return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
@@ -258,6 +260,39 @@ class Log(Opened):
         self._handle.check()
         return Layer(self._handle, name)
 
+    def hide(
+        self,
+        stream: Stream | str,
+        *,
+        expect: int | None = None,
+        reason: str = "",
+        durability: str | None = None,
+    ) -> None:
+        """Leave a stream out of listings and lookups; its name is free for another from here on.
+
+        Nothing else changes: what descends from it, and who holds it, reads on and appends. expect:
+        its next offset. reason: kept with it. Hidden already, nothing is written.
+        """
+        state, why = state_of(self._handle, stream), check_reason(reason)
+        check_numbers(None, expect)
+        change_life(self._handle, lambda staging: staging.hide(state, expect, why), durability)
+
+    def show(
+        self, stream: Stream | str, *, reason: str = "", durability: str | None = None
+    ) -> None:
+        """Undo `hide`, of a stream from `hidden()`; shown already, nothing is written.
+
+        `AlreadyExistsError` when its name is another stream's by now.
+        """
+        state, why = state_of(self._handle, stream), check_reason(reason)
+        change_life(self._handle, lambda staging: staging.show(state, why), durability)
+
+    def hidden(self, prefix: str = "") -> Iterator[Stream]:
+        """As `streams`, of the streams that are hidden; several may have one name."""
+        if not isinstance(prefix, str):
+            raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
+        return listed(self._handle, prefix, hidden=True)
+
     def batch(self, *, durability: str | None = None) -> WriteBatch:
         """A batch over several streams, written as one atomic frame when its `with` block ends."""
         self._handle.check()
@@ -300,6 +335,7 @@ class Log(Opened):
             )
             made = catalog.find_merge(merge_id)
             if made is not None and catalog.record(made).name == name:
+                check_shown(catalog.state(made), merge_id)
                 handle.acknowledge(None, handle.level_of(durability))
                 return Stream(handle, catalog.state(made))
         worked = self._work_out(parents, policy, base, params)
@@ -438,7 +474,7 @@ class Log(Opened):
             store_id=self.store_id,
             mode=handle.mode,
             durability=handle.durability,
-            streams=self._count_streams(),
+            streams=self._counted.of(handle),
             records=view.wals[-1].next_lsn if view.wals else catalog.commits.next_lsn,
             commits=catalog.commits.count,
             head=catalog.commits.root,
@@ -456,17 +492,6 @@ class Log(Opened):
             remote_error=handle.remote_error,
             remote_noted=handle.remote_noted,
         )
-
-    def _count_streams(self) -> int | None:
-        seen, count = self._counted
-        try:
-            for stream_id, record in lineage_records(self._handle, seen):
-                seen = stream_id + 1
-                count += not record.name.startswith("$")
-        except RetentionGapError:
-            return None
-        self._counted = (seen, count)
-        return count
 
     def close(self) -> None:
         """Make everything durable and let the store go; closing again does nothing."""

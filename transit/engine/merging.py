@@ -101,7 +101,7 @@ def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
 
         def order(parts: policies.Suffixes) -> Iterator[Head]:
             suffixes = tuple(tuple(_records(catalog, part)) for part in parts)
-            ids = {catalog.record(span.stream).name: span.stream for part in parts for span in part}
+            ids = _by_name(catalog, {span.stream for part in parts for span in part})
             ordered = call(suffixes, request.params)
             if not isinstance(ordered, Iterable):
                 raise InvalidInputError(f"{request.policy}: returned {ordered!r}, not records")
@@ -113,6 +113,16 @@ def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
                 yield ids[record.origin.stream], record.origin.offset
 
     return policies.plan(request, catalog.graph, lambda span: _timestamps(catalog, span), order)
+
+
+def _by_name(catalog: Catalog, streams: Iterable[int]) -> dict[str, int]:
+    """The streams by name, which a merge that goes by names needs to be one for each."""
+    ids: dict[str, int] = {}
+    for stream in streams:
+        name = catalog.record(stream).name
+        if ids.setdefault(name, stream) != stream:
+            raise InvalidInputError(f"two streams are named {name!r}: this merge goes by names")
+    return ids
 
 
 def version_of(policy: str) -> int:
@@ -128,7 +138,7 @@ def version_of(policy: str) -> int:
 def _selected_place(
     catalog: Catalog, heads: Sequence[Head], params: dict[str, Scalar]
 ) -> dict[str, Scalar]:
-    names = [catalog.record(stream).name for stream, _ in heads]
+    names = list(_by_name(catalog, [stream for stream, _ in heads]))
     selected = params.get("selected")
     if set(params) != {"selected"} or selected not in names:
         raise InvalidInputError(
@@ -250,6 +260,7 @@ def create_merge(
         if existing is None:
             return staging.create(record)
         state = catalog.state(existing)
+        check_shown(state, record.merge_id)
         if state.name != name:
             raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
         return state
@@ -258,6 +269,15 @@ def create_merge(
     # What is there already may have been written with less.
     handle.acknowledge(written, level)
     return state
+
+
+def check_shown(state: StreamState, merge_id: str) -> None:
+    """`AlreadyExistsError` for a merge that was made before and is hidden."""
+    if state.life is not None and state.life.hidden:
+        raise AlreadyExistsError(
+            f"merge id {merge_id!r} made stream {state.name!r}, which is hidden: show it, or give "
+            f"another merge_id"
+        )
 
 
 def default_id(merge: Merge) -> str:

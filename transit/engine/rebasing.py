@@ -7,11 +7,16 @@ from the remote's commits and those records, and takes its place when it is whol
 What was acknowledged here is in the new store under the names the report gives, and, as it was, in
 `diverged/<tag>/` with the segments it names. Offsets stay: a branch starts where the two histories
 part, so the record at offset n of a stream is the record at offset n of its branch.
+
+What was finished here is finished there: the stream that has our last records, or a branch of it
+where the stream went on in the remote's history. What was hidden here is hidden, in both histories'
+stream and its branch; what was shown is, unless its name is another's there.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final
@@ -25,6 +30,7 @@ from transit.engine.cursor import Cursor
 from transit.engine.layer import is_derived
 from transit.engine.merging import default_id
 from transit.errors import RemoteUnavailableError
+from transit.format.life import NAMES_ID, Life
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
 from transit.format.names import DIVERGED_DIR, READY_FILE, Places
 from transit.handle.attaching import Attached
@@ -111,16 +117,26 @@ class _Copier:
             for row, stream in enumerate(index.streams):
                 self._parted.setdefault(stream, index.firsts[row])
         self._moved: dict[int, int] = {}
+        # Streams that were finished here, by the last record about each.
+        self._ended: dict[int, Life] = {}
 
     def run(self) -> None:
         """Copy streams in order of their ids: what a stream descends from comes before it."""
+        lives = self._own_lives()
         for stream in self._wanted():
+            # A name that was given up before this stream was made is free for it.
+            while lives and lives[0].streams <= stream:
+                self._tell(lives.popleft())
             record = self._old.record(stream)
             state = self._create(stream, record)
             self._moved[stream] = state.id
             self.names[record.name] = state.name
             if stream in self._parted:
                 self._copy(stream, state)
+        for life in lives:
+            self._tell(life)
+        for life in self._ended.values():
+            self._finish(life)
         for stream in self._parted:
             self._move_cursor(stream)
         self._new.writer.sync()
@@ -133,7 +149,7 @@ class _Copier:
         made = range(self._known, self._old.stream_count())
         wanted: set[int] = set()
         needed: set[int] = set()
-        for stream in sorted({*self._parted, *made} - {LINEAGE_ID}, reverse=True):
+        for stream in sorted({*self._parted, *made} - {LINEAGE_ID, NAMES_ID}, reverse=True):
             record = self._old.record(stream)
             if record.name.startswith(CURSOR_PREFIX):
                 continue
@@ -141,6 +157,49 @@ class _Copier:
                 wanted.add(stream)
                 needed.update(sources(record))
         return sorted(wanted)
+
+    def _own_lives(self) -> deque[Life]:
+        """What only we say of streams, in order."""
+        start, stop = self._parted.get(NAMES_ID), self._old.names_state().next_offset
+        return deque(self._old.life_at(at) for at in range(stop if start is None else start, stop))
+
+    def _tell(self, life: Life) -> None:
+        """Hide, or show, what was hidden or shown here, where the remote's history has it too."""
+        if life.finished is not None:
+            self._ended[life.stream] = life
+        here = life.stream if life.stream < self._known else None
+        there = self._moved.get(life.stream)
+        for stream in (here, there):
+            if stream is not None:
+                self._hide_or_show(self._new.catalog.state(stream), life)
+
+    def _hide_or_show(self, state: StreamState, life: Life) -> None:
+        if life.hidden:
+            stage(self._new, lambda staging: staging.hide(state, None, life.reason))
+        elif self._new.catalog.find(state.name) is None:
+            # Otherwise its name is another's there, and it stays hidden.
+            stage(self._new, lambda staging: staging.show(state, life.reason))
+
+    def _finish(self, life: Life) -> None:
+        """Finish what has our last records: the stream itself, where it did not go on there."""
+        known = life.stream < self._known
+        stream = self._moved.get(life.stream, life.stream)
+        if not known and life.stream not in self._moved:
+            return  # It was left behind.
+        state = self._new.catalog.state(stream)
+        if state.next_offset != life.finished and not state.finished:
+            # It went on in the remote's history: what was finished here is a branch of its own.
+            record = self._old.record(life.stream)
+            branch = Branch(
+                name=self._free(f"{record.name}@{self._tag}"),
+                parent=stream,
+                fork=(life.finished or 0) - 1,
+                metadata={"rebased": True},
+                codec=record.codec,
+            )
+            state, _ = stage(self._new, lambda staging: staging.create(branch))
+            self.names[record.name] = state.name
+        stage(self._new, lambda staging: staging.finish(state, None, life.reason))
 
     def _create(self, stream: int, record: LineageRecord) -> StreamState:
         state, _ = stage(

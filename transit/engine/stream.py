@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from transit.config import Durability, Level
-from transit.engine.checks import Payload, as_bytes, check_numbers, encode_all, too_large
+from transit.engine.checks import (
+    Payload,
+    as_bytes,
+    as_columns,
+    check_numbers,
+    too_large,
+)
 from transit.engine.codec import encode_value
-from transit.engine.creation import create_branch, new_name
+from transit.engine.creation import create_branch, finish_stream, new_name
 from transit.engine.cursor import Cursor
 from transit.engine.merging import MergePlan, recorded_plan
 from transit.engine.reading import Readable
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
-from transit.format.record import COUNT_MAX, Columns, measure
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -151,6 +156,19 @@ class Stream(Readable):
         """True, for an empty stream too: it is there."""
         return True
 
+    @property
+    def finished(self) -> bool:
+        """Whether the stream takes no more records, ever."""
+        self._handle.refresh()
+        return self._state.finished
+
+    @property
+    def hidden(self) -> bool:
+        """Whether listings and lookups leave the stream out; its name may be another's."""
+        self._handle.refresh()
+        life = self._state.life
+        return life is not None and life.hidden
+
     # Appending
 
     def append(
@@ -218,38 +236,12 @@ class Stream(Readable):
         """
         handle = self._handle
         level = handle.level_of(durability)
-        columns = self._columns(payloads, headers)
+        columns = as_columns(payloads, headers, self._record_bytes_max)
         times = _times(timestamps, len(columns.payloads))
         check_numbers(None, expect)
         offset, last, written = handle.writer.append_many(self._state, columns, times, expect)
         reached = handle.acknowledge(written, level)
         return Receipt(self.name, offset, last, reached, len(columns.payloads))
-
-    def _columns(
-        self,
-        payloads: Iterable[Payload],
-        headers: HeaderMap | Sequence[HeaderMap | None] | None,
-    ) -> Columns:
-        """The records as columns; their timestamps are given when they are written."""
-        if isinstance(payloads, str | bytes | bytearray | memoryview):
-            raise InvalidInputError("payloads must be several; append() takes one")
-        try:
-            # A copy: what the caller does to its list meanwhile must not reach the frame.
-            given = list(payloads)
-        except TypeError:
-            raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
-        if not given:
-            raise InvalidInputError("payloads are empty")
-        # One look at the types is cheaper than one call a payload.
-        plain = set(map(type, given)) == {bytes}
-        taken: list[bytes] = given if plain else list(map(as_bytes, given))  # type: ignore[assignment]
-        if len(taken) > COUNT_MAX:
-            raise InvalidInputError(f"{len(taken)} records in one frame; the limit is {COUNT_MAX}")
-        sizes = measure(taken)
-        largest = sizes if isinstance(sizes, int) else max(sizes)
-        if largest > self._record_bytes_max:
-            raise too_large(largest, self._record_bytes_max)
-        return Columns(taken, sizes, 0, encode_all(headers, len(taken)))
 
     def submit(
         self,
@@ -297,12 +289,24 @@ class Stream(Readable):
             payload, headers=headers, timestamp=timestamp, expect=expect, durability=durability
         )
 
+    def finish(
+        self, *, expect: int | None = None, reason: str = "", durability: str | None = None
+    ) -> None:
+        """Take no more records, ever: appending raises `StreamFinishedError` from here on.
+
+        Reading, branching and merging go on. expect: the next offset the caller believes in.
+        reason: kept with it. `WriteBatch.finish` does it in the frame of the last records. Again,
+        it writes nothing.
+        """
+        finish_stream(self._handle, self._state, expect, reason, durability)
+
     # Reading
 
     def tail(self, start: int | None = None, timeout: float | None = None) -> Iterator[Record]:
         """The records from `start` (None: the head as it is now) on, waiting for more.
 
-        Ends after `timeout` seconds without a record; None: never. Sees what other processes write.
+        Ends after `timeout` seconds without a record (None: never), and where a stream is finished.
+        Sees what other processes write.
         """
         first = self._tail_start(start, timeout)
         return self._tail(first, timeout)
@@ -325,6 +329,8 @@ class Stream(Readable):
                 if stop > position:
                     yield from self._new_records(position, stop)
                     position, deadline = stop, _deadline(timeout)
+                elif state.finished:
+                    return
                 elif waiter is None:
                     # Listen first, then look once more: nothing falls between the two.
                     waiter = handle.listen()
@@ -362,14 +368,14 @@ class Stream(Readable):
                     for record in self._new_records(position, stop):
                         yield record
                     position, deadline = stop, _deadline(timeout)
-                elif (left := deadline - time.monotonic()) > 0:
+                elif state.finished or (left := deadline - time.monotonic()) <= 0:
+                    return
+                else:
                     try:
                         await asyncio.to_thread(waiter.wait, left, state, position)
                     except RuntimeError:
                         # There can be no thread any more: the interpreter ends.
                         await asyncio.sleep(min(left, Watcher.POLL_S))
-                else:
-                    return
         finally:
             waiter.close()
 

@@ -14,7 +14,6 @@ from transit.disk import File
 from transit.errors import CorruptError, FormatError, UnsupportedVersionError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
-from transit.format.lineage import LINEAGE_ID
 from transit.format.record import Chunk
 from transit.format.segment import (
     FORMAT_VERSION,
@@ -36,7 +35,7 @@ from transit.log.guides import NotHere
 from transit.log.segments import Segment
 from transit.verify.findings import Ledger
 from transit.verify.segments import Keys, SegmentCheck
-from transit.verify.streams import keys_of, lineage_of
+from transit.verify.streams import keys_in
 
 
 class SegmentFile:
@@ -203,10 +202,7 @@ class SegmentFile:
             return
 
         def keys(chunk: Chunk, place: str) -> Keys:
-            if chunk.stream != LINEAGE_ID:
-                return []
-            found = lineage_of(chunk, ledger, place)
-            return [key for stream_id, record in found for key in keys_of(stream_id, record)]
+            return keys_in(chunk, ledger, place)
 
         segment = Segment(
             "", self._ref(footer), 0, footer.store_id, BlockCache(0), NotHere("", footer.store_id)

@@ -7,11 +7,13 @@ blocks     the cache of decoded blocks
 segments   sealed files read block by block, here or elsewhere
 guides     what leads through segments that are not here
 snapshots  the guides of many segments in one file, for openers of a remote
-keys       streams by the key of their name, over all segments
+keys       what sealed segments have under a key: streams by name, records about them by id
+lives      which streams are hidden
 commits    the local commit chain
 files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
-catalog    which WALs and segments there are; streams by name and id; chunks by offset
+chunks     chunks by stream and offset, in whichever file; the state of a stream in use
+catalog    which WALs and segments there are; streams by name and id, and what became of them
 clock      when records are written, whatever the machine's clock does
 assign     which offset and timestamp a record gets
 frames     records made into one frame, and where it ended

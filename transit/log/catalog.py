@@ -10,70 +10,40 @@ in an earlier file come before those in a later one.
 
 from __future__ import annotations
 
-import threading
 import time
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
-from weakref import WeakValueDictionary
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from transit.config import Settings
 from transit.disk import list_folder, remove
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
+from transit.format.life import NAMES_ID, NAMES_RECORD, Life, decode_life, life_key
 from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
-from transit.format.record import Chunk
 from transit.lineage.graph import Graph
-from transit.lineage.spans import Span
 from transit.log.blocks import BlockCache
+from transit.log.chunks import StoredChunks, StreamState, View
 from transit.log.clock import EARLIEST, Times
 from transit.log.commits import CommitChain, nowhere_else
 from transit.log.files import WalFiles
-from transit.log.keys import KeyIndex
+from transit.log.keys import SealedKeys
+from transit.log.lives import HiddenStreams
 from transit.log.recover import ScannedFrame, scan
-from transit.log.rows import SealedRows, holding, missing
+from transit.log.rows import SealedRows
 from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
+
+__all__ = ["Catalog", "StreamState", "View"]
 
 _STATES_KEPT: Final = 4096
 _RECORDS_KEPT: Final = 65_536
 _TRIES: Final = 20
 
 
-class View(NamedTuple):
-    """The files of the log, oldest first."""
-
-    segments: tuple[Segment, ...]
-    wals: tuple[Wal, ...]
-
-
-class StreamState:
-    """What is known of one stream while somebody uses it; guarded by the writer's lock.
-
-    `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
-    """
-
-    __slots__ = (
-        "__weakref__", "id", "inherited", "next_offset", "record", "sealed", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, stream_id: int, record: LineageRecord) -> None:
-        self.id = stream_id
-        self.record = record
-        self.next_offset = record.start
-        self.inherited: tuple[Span, ...] | None = None
-        self.waiting: list[tuple[bytes, int, bytes]] = []
-        self.sealed = SealedRows()
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self.record.name
-
-
-class Catalog:
+class Catalog(StoredChunks):
     """The streams and files of one open store; `changing` is held while the view changes."""
 
     def __init__(
@@ -84,25 +54,21 @@ class Catalog:
         elsewhere: Elsewhere,
         check_place: Callable[[], None] = nowhere_else,
     ) -> None:
-        self.root = root
+        super().__init__(root)
         # Raises `StoreMovedError` when what is at the folder's path is not this store any more.
         self.check_place = check_place
         self.elsewhere = elsewhere
         self.places = Places(root)
         self.store_id = store_id
         self.commits = CommitChain(root, store_id, check_place)
-        self.view = View((), ())
         self._cache = BlockCache(settings.cache_bytes_max)
         self.files = WalFiles(self.places, store_id, self._cache)
-        self._keys = KeyIndex()
-        self._keyed = 0
-        self._searched = 0
-        self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
         # The streams used last stay known even when nobody holds a handle of theirs.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
         self._lineage = SealedRows()
-        self.changing = threading.RLock()
+        self._keys = SealedKeys(self.changing)
+        self._hidden = HiddenStreams()
         # Whether streams in use may reach further than their states say.
         self._stale = False
 
@@ -220,8 +186,12 @@ class Catalog:
         if not self._stale:
             return
         # Others wrote and sealed records whose frames were never seen here.
+        known = self.names_state().next_offset
         for state in list(self._states.values()):
             state.next_offset = max(state.next_offset, self._tail(state.id))
+        if self.names_state().next_offset > known:
+            for state in list(self._states.values()):
+                state.take_life(self.life(state.id))
         # Only now: what is looked at may be out of reach for a while.
         self._stale = False
 
@@ -286,26 +256,72 @@ class Catalog:
             if state is not None:
                 state.next_offset = chunk.stop
             if chunk.stream == LINEAGE_ID:
-                for place, payload in enumerate(chunk.payloads()):
-                    stream_id = chunk.first + place
+                for stream_id, payload in enumerate(chunk.payloads(), chunk.first):
                     self.note_stream(wal, stream_id, decode_lineage(payload, stream_id))
+            elif chunk.stream == NAMES_ID:
+                for offset, payload in enumerate(chunk.payloads(), chunk.first):
+                    self.note_life(wal, offset, decode_life(payload, offset))
 
     def note_stream(self, wal: Wal, stream_id: int, record: LineageRecord) -> None:
         """Index the name, and the merge id, of a stream whose lineage record is in `wal`."""
-        wal.names[record.name] = stream_id
+        known = wal.names.get(record.name, ())
+        # Taken up once more after an interrupt, it is there already.
+        if stream_id not in known:
+            wal.names[record.name] = (*known, stream_id)
         if isinstance(record, Merge):
             wal.merges[record.merge_id] = stream_id
 
+    def note_life(self, wal: Wal, offset: int, life: Life) -> None:
+        """Know what became of a stream, as the record at `offset` of `$names`, in `wal`, says."""
+        with self.changing:
+            known = wal.lives.setdefault(life.stream, [])
+            if not known or known[-1][0] < offset:
+                known.append((offset, life))
+            state = self._states.get(life.stream)
+            if state is not None:
+                state.take_life(life)
+
     # Streams
 
-    def find(self, name: str) -> int | None:
-        """The id of the stream with this name."""
+    def life(self, stream_id: int) -> Life | None:
+        """What the last record about a stream says; None when it is neither finished nor hidden."""
         view = self.view
-        for wal in view.wals:
-            if (found := wal.names.get(name)) is not None:
-                return found
-        key = name_key(name)
-        return next((i for i in self._ids(view, key) if self.record(i).name == name), None)
+        for wal in reversed(view.wals):
+            if stream_id in wal.lives:
+                return wal.lives[stream_id][-1][1]
+        if not self.names_state().next_offset:
+            return None
+        offsets = self._keys.find(view.segments, life_key(stream_id))
+        lives = map(self.life_at, sorted(offsets, reverse=True))
+        return next((life for life in lives if life.stream == stream_id), None)
+
+    def life_at(self, offset: int) -> Life:
+        """The record at `offset` of `$names`."""
+        chunk = self.own_chunk(self.names_state(), offset)
+        return decode_life(chunk.payload(offset - chunk.first), offset)
+
+    def is_hidden(self, stream_id: int) -> bool:
+        """Whether a stream is hidden now."""
+        state = self._states.get(stream_id)
+        life = state.life if state is not None else self.life(stream_id)
+        return life is not None and life.hidden
+
+    def hidden(self) -> frozenset[int]:
+        """All streams that are hidden now; reads what `$names` has since the last time."""
+        state = self.names_state()
+        return self._hidden.up_to(state.next_offset, partial(self.chunks, NAMES_ID))
+
+    def find(self, name: str) -> int | None:
+        """The id of the stream with this name that is not hidden."""
+        view = self.view
+        for wal in reversed(view.wals):
+            for stream_id in reversed(wal.names.get(name, ())):
+                if not self.is_hidden(stream_id):
+                    return stream_id
+        for stream_id in sorted(self._keys.find(view.segments, name_key(name)), reverse=True):
+            if self.record(stream_id).name == name and not self.is_hidden(stream_id):
+                return stream_id
+        return None
 
     def find_merge(self, merge_id: str) -> int | None:
         """The id of the stream made by the merge with this id."""
@@ -313,35 +329,15 @@ class Catalog:
         for wal in view.wals:
             if (found := wal.merges.get(merge_id)) is not None:
                 return found
-        for stream_id in self._ids(view, merge_key(merge_id)):
+        for stream_id in self._keys.find(view.segments, merge_key(merge_id)):
             record = self.record(stream_id)
             if isinstance(record, Merge) and record.merge_id == merge_id:
                 return stream_id
         return None
 
-    def _ids(self, view: View, key: int) -> list[int]:
-        # Read before the index of keys: what is taken up meanwhile is found twice, never missed.
-        new = view.segments[self._keyed :]
-        if new and self._searched > sum(len(segment.index.keys) for segment in new):
-            self._take_keys(view)
-            new = ()
-        self._searched += len(new)
-        found = self._keys.find(key)
-        for segment in new:
-            found += segment.index.find(key)
-        return found
-
-    def _take_keys(self, view: View) -> None:
-        """Sort the segments' keys into one index, once searching each has cost as much as that."""
-        with self.changing:
-            for segment in view.segments[self._keyed :]:
-                self._keys.add(segment.index.keys, segment.index.ids)
-                self._keyed += 1
-            self._searched = 0
-
     def record(self, stream_id: int) -> LineageRecord:
         """The lineage record of a stream; `NotFoundError` for an id that was never given."""
-        record = self._records.get(stream_id)
+        record = NAMES_RECORD if stream_id == NAMES_ID else self._records.get(stream_id)
         if record is None:
             try:
                 chunk = self._own_chunk(LINEAGE_ID, self._lineage, stream_id)
@@ -366,7 +362,7 @@ class Catalog:
             with self.changing:
                 state = self._states.get(stream_id)
                 if state is None:
-                    state = StreamState(stream_id, self.record(stream_id))
+                    state = StreamState(stream_id, self.record(stream_id), self.life(stream_id))
                     state.next_offset = self._tail(stream_id) or state.next_offset
                     self._states[stream_id] = state
                     self._recent.append(state)
@@ -380,13 +376,20 @@ class Catalog:
 
     def lineage_state(self) -> StreamState:
         """The state of stream 0, which may not have its own lineage record yet."""
-        found = self._states.get(LINEAGE_ID)
+        return self._own_state(LINEAGE_ID, LINEAGE_RECORD)
+
+    def names_state(self) -> StreamState:
+        """The state of `$names`, which may have no records yet, and never has a lineage record."""
+        return self._own_state(NAMES_ID, NAMES_RECORD)
+
+    def _own_state(self, stream_id: int, record: LineageRecord) -> StreamState:
+        found = self._states.get(stream_id)
         if found is not None:
             return found
         with self.changing:
             # Always the same record, so that it need not be read: it may be far away.
-            state = StreamState(LINEAGE_ID, LINEAGE_RECORD)
-            state.next_offset = self._tail(LINEAGE_ID)
+            state = StreamState(stream_id, record)
+            state.next_offset = self._tail(stream_id)
             self.adopt(state)
             return state
 
@@ -419,74 +422,3 @@ class Catalog:
         files += [(segment.ref.lsn[0], segment.ref.written[1]) for segment in view.segments[-1:]]
         before = [file for file in files if file[0] < wal.first_lsn]
         return max(before)[1] if before else EARLIEST
-
-    # Chunks
-
-    def chunk(self, stream_id: int, offset: int) -> Chunk:
-        """The chunk that holds the own record at `offset` of stream `stream_id`."""
-        state = self._states.get(stream_id)
-        return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
-
-    def recent_chunk(self, stream_id: int) -> Chunk | None:
-        """The stream's chunk in the frame that was taken up last, if it has one there."""
-        wals = self.view.wals
-        chunks = wals[-1].recent[1] if wals else []
-        return next((chunk for chunk in chunks if chunk.stream == stream_id), None)
-
-    def own_chunk(self, state: StreamState, offset: int) -> Chunk:
-        """The chunk that holds a stream's own record at `offset`."""
-        return self._own_chunk(state.id, state.sealed, offset)
-
-    def _own_chunk(self, stream_id: int, sealed: SealedRows, offset: int) -> Chunk:
-        view = self.view
-        for wal in reversed(view.wals):
-            if stream_id in wal.index:
-                row = wal.row_of(stream_id, offset)
-                if row >= 0:
-                    return holding(wal.chunk(stream_id, row), offset, wal.path)
-        if sealed.seen < len(view.segments):
-            self._look(view, stream_id, sealed)
-        place = bisect_right(sealed.firsts, offset) - 1
-        if place < 0:
-            raise missing(self.root, stream_id, offset)
-        chunk = sealed.chunk(place)
-        return chunk if offset - chunk.first < chunk.count else holding(chunk, offset, self.root)
-
-    def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
-        """The chunks that hold a stream's own records from `start` to before `stop`, in order."""
-        view = self.view
-        state = self._states.get(stream_id)
-        sealed = state.sealed if state else SealedRows()
-        for chunk in self._chunks_from(view, stream_id, sealed, start):
-            if chunk.stop <= start:
-                # Sealed since the view was taken: met once more in the WAL it came from.
-                continue
-            if chunk.first > start:
-                break
-            yield chunk
-            start = chunk.stop
-            if start >= stop:
-                return
-        raise missing(self.root, stream_id, start)
-
-    def _chunks_from(
-        self, view: View, stream_id: int, sealed: SealedRows, start: int
-    ) -> Iterator[Chunk]:
-        first_wal = 0
-        for place in reversed(range(len(view.wals))):
-            if view.wals[place].row_of(stream_id, start) >= 0:
-                first_wal = place
-                break
-        else:
-            if sealed.seen < len(view.segments):
-                self._look(view, stream_id, sealed)
-            place = max(bisect_right(sealed.firsts, start) - 1, 0)
-            yield from map(sealed.chunk, range(place, len(sealed.firsts)))
-        for wal in view.wals[first_wal:]:
-            if stream_id in wal.index:
-                yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
-
-    def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
-        with self.changing:
-            for segment in view.segments[sealed.seen :]:
-                sealed.add(segment, stream_id)

@@ -1,15 +1,18 @@
-"""Which streams have a name or merge id with a given key, over all sealed segments.
+"""What all sealed segments have under a key: ids of streams, or offsets in `$names`.
 
-Owns sorted columns of (key, stream id) in layers, each more than twice as long as the next: finding
-a key costs a search in a few layers, and no key is merged more often than there are layers. A key
-is 64 bits of checksum, so whoever finds an id compares the name itself.
+Owns sorted columns of (key, id) in layers, each more than twice as long as the next: finding a key
+costs a search in a few layers, and no key is merged more often than there are layers. A key is 64
+bits of checksum, so a reader that finds an id compares the name itself.
 """
 
 from __future__ import annotations
 
+import threading
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from transit.log.segments import Segment
 
 
 class KeyIndex:
@@ -34,6 +37,40 @@ class KeyIndex:
             if start < len(keys) and keys[start] == key:
                 found += ids[start : bisect_right(keys, key, start)]
         return found
+
+
+class SealedKeys:
+    """The keys of a growing row of segments; sorted into one index when it pays.
+
+    `changing` is held while that happens. Safe for threads.
+    """
+
+    def __init__(self, changing: threading.RLock) -> None:
+        self._changing = changing
+        self._sorted = KeyIndex()
+        self._count = 0
+        self._searched = 0
+
+    def find(self, segments: Sequence[Segment], key: int) -> list[int]:
+        """The ids under `key` in all of `segments`; perhaps also in later ones, perhaps twice."""
+        # Read before the index of keys: what is taken up meanwhile is found twice, never missed.
+        new = segments[self._count :]
+        if new and self._searched > sum(len(segment.index.keys) for segment in new):
+            self._take(segments)
+            new = ()
+        self._searched += len(new)
+        found = self._sorted.find(key)
+        for segment in new:
+            found += segment.index.find(key)
+        return found
+
+    def _take(self, segments: Sequence[Segment]) -> None:
+        """Sort all keys into one index, once searching each segment has cost as much as that."""
+        with self._changing:
+            for segment in segments[self._count :]:
+                self._sorted.add(segment.index.keys, segment.index.ids)
+                self._count += 1
+            self._searched = 0
 
 
 def _merged(

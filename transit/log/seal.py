@@ -32,6 +32,7 @@ from transit.errors import (
 )
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
+from transit.format.life import life_key
 from transit.format.names import (
     merge_key,
     name_key,
@@ -263,9 +264,10 @@ class SegmentWriter:
 
 
 def _keys(wal: Wal) -> list[tuple[int, int]]:
-    names = [(name_key(name), stream_id) for name, stream_id in wal.names.items()]
+    names = [(name_key(name), stream) for name, streams in wal.names.items() for stream in streams]
     merges = [(merge_key(merge_id), stream_id) for merge_id, stream_id in wal.merges.items()]
-    return sorted(names + merges)
+    lives = [(life_key(stream), at) for stream, each in wal.lives.items() for at, _ in each]
+    return sorted(names + merges + lives)
 
 
 def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:

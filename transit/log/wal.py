@@ -33,6 +33,7 @@ from transit.format.frame import (
     frame_chunks,
     join_frame,
 )
+from transit.format.life import Life
 from transit.format.names import wal_name
 from transit.format.record import Chunk
 from transit.log.blocks import BlockCache, DecodedBlock
@@ -73,7 +74,8 @@ class StreamChunks:
 class Wal:
     """An open WAL file.
 
-    `index` maps stream id to its chunks; `names` and `merges` map to stream ids.
+    `index` maps stream id to its chunks; `names` to all streams made with a name, `merges` to the
+    stream of a merge, `lives` from a stream's id to the records about it, with their offsets.
     """
 
     def __init__(self, file: File, store_id: bytes, first_lsn: int, cache: BlockCache) -> None:
@@ -89,8 +91,9 @@ class Wal:
         self.index: dict[int, StreamChunks] = {}
         # When its first and its last record were written, if it has any.
         self.begun = self.written = EARLIEST
-        self.names: dict[str, int] = {}
+        self.names: dict[str, tuple[int, ...]] = {}
         self.merges: dict[str, int] = {}
+        self.lives: dict[int, list[tuple[int, Life]]] = {}
         self.born = time.monotonic()
         # The last frame a scan decoded, which is the one a follower reads next.
         self.recent: tuple[int, list[Chunk]] = (-1, [])

@@ -32,6 +32,7 @@ from transit.errors import (
     say,
 )
 from transit.format.frame import END, MARK
+from transit.format.life import Life
 from transit.format.record import Columns, encode_one, measure
 from transit.locks import Lock
 from transit.log.assign import assign
@@ -334,10 +335,16 @@ class Writer:
             self._write_failed(wal, error)
             raise
 
-    def commit(self, groups: Sequence[Group], created: Sequence[StreamState] = ()) -> Written:
+    def commit(
+        self,
+        groups: Sequence[Group],
+        created: Sequence[StreamState] = (),
+        lives: Sequence[Life] = (),
+    ) -> Written:
         """Write `groups` as one frame; only for the work of `frame`. Where it ends.
 
-        created: the streams whose lineage records are among them.
+        created: the streams whose lineage records are among them. lives: what the records of
+        `$names` among them say.
         """
         wal = self.wal
         frame = build_frame(
@@ -353,6 +360,8 @@ class Writer:
             wal.note_all(frame.chunks, position)
             for state in created:
                 self._catalog.note_stream(wal, state.id, state.record)
+            for offset, life in enumerate(lives, self._catalog.names_state().next_offset):
+                self._catalog.note_life(wal, offset, life)
             set_all(states, "next_offset", stops)
         except BaseException as error:
             self._write_failed(wal, error)

@@ -2,7 +2,8 @@
 
 Every stream keeps its whole history as a list of records, the inherited ones copied, and lineage
 is recursion over parents. Streams are named, never held. A node of lineage is a `ModelPosition`:
-a stream's name with the offset of its last record counted, -1 when none is.
+a stream's name with the offset of its last record counted, -1 when none is. A hidden stream goes
+by another key, its name and its number, everywhere; `shown` gives the name back.
 
 The model owns what a store answers. It knows nothing of bytes, files, durability, processes or
 clocks: every timestamp is given by the caller. It imports nothing from transit but the errors,
@@ -12,8 +13,7 @@ raises them where the engine should, and leaves no trace of an operation that ra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from transit.errors import (
     AlreadyExistsError,
@@ -23,92 +23,48 @@ from transit.errors import (
     NotFastForwardError,
     NotFoundError,
     OffsetError,
+    StreamFinishedError,
+)
+from transit.testing.modelled import (
+    Append,
+    Branch,
+    Create,
+    Finish,
+    Hide,
+    ModelPlan,
+    ModelPosition,
+    ModelRecord,
+    ModelStream,
+    Operation,
+    Scalar,
+    Suffixes,
+    checked,
+    interleaved,
+    selected,
+    shown,
 )
 
-Scalar = str | int | float | bool | None
 _TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
 _REFUSED = frozenset(map(chr, _TURNING + _CONTROLS))
 
 
-class ModelPosition(NamedTuple):
-    """One record of one stream, or with offset -1 nothing of it."""
+__all__ = [
+    "Append",
+    "Branch",
+    "Create",
+    "Finish",
+    "Hide",
+    "ModelLog",
+    "ModelPlan",
+    "ModelPosition",
+    "ModelRecord",
+    "ModelStream",
+    "Operation",
+    "Scalar",
+    "shown",
+]
 
-    stream: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """A record as one stream shows it; `origin` is where it was appended."""
-
-    offset: int
-    timestamp: int
-    payload: bytes
-    headers: Mapping[str, str]
-    origin: ModelPosition
-
-
-@dataclass
-class ModelStream:
-    """A stream and its whole history; `start` is the offset of its first own record."""
-
-    name: str
-    number: int
-    kind: str = "root"
-    metadata: Mapping[str, Scalar] = field(default_factory=dict)
-    parents: tuple[ModelPosition, ...] = ()
-    fork: int | None = None
-    start: int = 0
-    records: list[ModelRecord] = field(default_factory=list)
-    codec: str | None = None
-
-    @property
-    def head(self) -> ModelPosition:
-        """The stream up to its last record."""
-        return ModelPosition(self.name, len(self.records) - 1)
-
-
-@dataclass(frozen=True)
-class ModelPlan:
-    """What a merge would make: its base, and the origin of every record in order."""
-
-    base: ModelPosition | None
-    origins: tuple[ModelPosition, ...]
-
-
-@dataclass(frozen=True)
-class Create:
-    """Operation of a batch: a new root stream."""
-
-    name: str
-    metadata: Mapping[str, Scalar] | None = None
-    codec: str | None = None
-
-
-@dataclass(frozen=True)
-class Append:
-    """Operation of a batch: one record."""
-
-    stream: str
-    payload: bytes
-    timestamp: int
-    headers: Mapping[str, str] | None = None
-    expect: int | None = None
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Operation of a batch: a new branch of `parent`."""
-
-    parent: str
-    name: str
-    at: int | None = None
-    metadata: Mapping[str, Scalar] | None = None
-
-
-Operation = Create | Append | Branch
-Suffixes = tuple[tuple[ModelRecord, ...], ...]
 Policy = Callable[[Suffixes, Mapping[str, Scalar]], Iterable[ModelRecord]]
 
 
@@ -117,6 +73,7 @@ class ModelLog:
 
     def __init__(self, policies: Mapping[str, Policy] | None = None) -> None:
         self.streams: dict[str, ModelStream] = {}
+        self.hidden: dict[str, ModelStream] = {}
         self.cursors: dict[tuple[str, str], int] = {}
         self.merges: dict[str, str] = {}
         self.policies = dict(policies or {})
@@ -146,6 +103,8 @@ class ModelLog:
     ) -> int:
         """One record at the end of a stream; its offset."""
         stream = self.stream(name)
+        if stream.finished:
+            raise StreamFinishedError(f"{name}: finished")
         offset = len(stream.records)
         if expect is not None and expect != offset:
             raise ConflictError(f"{name}: next offset is {offset}, not {expect}")
@@ -186,8 +145,64 @@ class ModelLog:
                     receipts.append(ModelPosition(name, offset))
                 case Branch(parent, name, at, metadata):
                     trial.branch(parent, name, at, metadata)
-        self.streams = trial.streams
+                case Finish(name, expect):
+                    trial.finish(name, expect)
+                case Hide(name):
+                    trial.hide(name)
+        self._become(trial)
         return receipts
+
+    def finish(self, name: str, expect: int | None = None) -> None:
+        """No more records."""
+        stream = self.stream(name)
+        if expect is not None and expect != len(stream.records):
+            raise ConflictError(f"{name}: next offset is {len(stream.records)}, not {expect}")
+        stream.finished = True
+
+    def hide(self, name: str) -> str:
+        """Out of sight; the key it goes by from here on."""
+        stream = self.stream(name)
+        key = f"{name}\0{stream.number}"
+        self.hidden[key] = self.streams.pop(name)
+        self.hidden = dict(sorted(self.hidden.items(), key=lambda item: item[1].number))
+        self._rename(name, key)
+        return key
+
+    def show(self, key: str) -> None:
+        """Undo `hide`."""
+        name = shown(key)
+        if name in self.streams:
+            raise AlreadyExistsError(f"{name!r} is taken")
+        self.streams[name] = self.hidden.pop(key)
+        self._rename(key, name)
+        self.streams = dict(sorted(self.streams.items(), key=lambda item: item[1].number))
+
+    def _rename(self, old: str, new: str) -> None:
+        """A stream goes by another name, wherever it is named."""
+
+        def moved(position: ModelPosition) -> ModelPosition:
+            return position._replace(stream=new) if position.stream == old else position
+
+        for stream in self.known.values():
+            stream.name = new if stream.name == old else stream.name
+            stream.parents = tuple(map(moved, stream.parents))
+            stream.records = [replace(r, origin=moved(r.origin)) for r in stream.records]
+        self.cursors = {
+            (new if name == old else name, cursor): position
+            for (name, cursor), position in self.cursors.items()
+        }
+        self.merges = {i: new if name == old else name for i, name in self.merges.items()}
+        self._vectors.clear()
+
+    def _become(self, other: ModelLog) -> None:
+        self.streams, self.hidden = other.streams, other.hidden
+        self.cursors, self.merges, self._vectors = other.cursors, other.merges, {}
+
+    @property
+    def known(self) -> dict[str, ModelStream]:
+        """All streams, hidden ones too."""
+        every = {**self.streams, **self.hidden}
+        return dict(sorted(every.items(), key=lambda item: item[1].number))
 
     def branch(
         self,
@@ -219,14 +234,15 @@ class ModelLog:
     ) -> str:
         """A stream made from several heads; the name of the one that has this merge id."""
         if merge_id in self.merges:
-            return self.merges[merge_id]
+            return self._merged_before(merge_id)
         heads = self._heads(parents)
         plan = self.plan(heads, policy, base, params)
+        numbered = [(self.known[head.stream].number, head.offset) for head in heads]
         merge_id = merge_id or repr(
-            (name, heads, plan.base, policy, sorted((params or {}).items()))
+            (name, numbered, plan.base, policy, sorted((params or {}).items()))
         )
         if merge_id in self.merges:
-            return self.merges[merge_id]
+            return self._merged_before(merge_id)
         self._check_new(name)
         records = [
             replace(self._record(origin), offset=offset)
@@ -240,6 +256,11 @@ class ModelLog:
         self.merges[merge_id] = name
         return name
 
+    def _merged_before(self, merge_id: str) -> str:
+        if self.merges[merge_id] in self.hidden:
+            raise AlreadyExistsError(f"{merge_id!r} made a stream that is hidden")
+        return self.merges[merge_id]
+
     def advance(self, name: str, cursor: str, offset: int) -> None:
         """Move a cursor forward."""
         if not self.position(name, cursor) <= offset <= len(self.stream(name).records):
@@ -250,15 +271,14 @@ class ModelLog:
         """The same as it is now, which goes its own way from here on."""
         copy = ModelLog(self.policies)
         copy.cursors, copy.merges = dict(self.cursors), dict(self.merges)
-        copy.streams = {
-            name: replace(stream, records=list(stream.records))
-            for name, stream in self.streams.items()
-        }
+        for mine, kept in ((copy.streams, self.streams), (copy.hidden, self.hidden)):
+            for name, stream in kept.items():
+                mine[name] = replace(stream, records=list(stream.records))
         return copy
 
     def add(self, stream: ModelStream) -> None:
         """A stream with all its history, as the next one created."""
-        self.streams[stream.name] = replace(stream, number=len(self.streams) + 1)
+        self.streams[stream.name] = replace(stream, number=len(self.known) + 1)
 
     # Reading
 
@@ -301,7 +321,7 @@ class ModelLog:
 
     def history(self, node: ModelPosition | None) -> list[ModelRecord]:
         """The records of a node; of none, none."""
-        return [] if node is None else self.streams[node.stream].records[: node.offset + 1]
+        return [] if node is None else self.known[node.stream].records[: node.offset + 1]
 
     def origin(self, node: ModelPosition) -> ModelPosition:
         """Where the node's last record was appended."""
@@ -312,7 +332,7 @@ class ModelLog:
 
         Inside a merge it may not: the origin's stream need not hold the records merged before.
         """
-        stream = self.streams[node.stream]
+        stream = self.known[node.stream]
         if stream.kind == "branch" and node.offset < stream.start:
             return self.canonical(ModelPosition(stream.parents[0].stream, node.offset))
         same = self._origins(self.origin(node)) == self._origins(node)
@@ -326,7 +346,7 @@ class ModelLog:
         """The nearest common ancestors of all heads, the latest created stream first."""
         vectors = [self.vector(head) for head in heads]
         shared = []
-        for name, stream in self.streams.items():
+        for name, stream in self.known.items():
             offset = min(vector.get(name, -2) for vector in vectors)
             # Up to its fork offset a branch is only another name of its parent.
             if offset >= -1 and (stream.fork is None or offset > stream.fork):
@@ -334,7 +354,7 @@ class ModelLog:
         # A shared merge that is empty stands before its parents: nothing is common then.
         named = {self.canonical(node) for node in self._nearest(shared) if node.offset >= 0}
         nearest = self._nearest(named)
-        return sorted(nearest, key=lambda p: (self.streams[p.stream].number, p.offset))[::-1]
+        return sorted(nearest, key=lambda p: (self.known[p.stream].number, p.offset))[::-1]
 
     def ancestors(self, node: ModelPosition) -> set[str]:
         """Names of the streams in the node's ancestry, its own left out."""
@@ -370,7 +390,7 @@ class ModelLog:
             raise AlreadyExistsError(f"{name!r} is taken")
 
     def _record(self, position: ModelPosition) -> ModelRecord:
-        return self.streams[position.stream].records[position.offset]
+        return self.known[position.stream].records[position.offset]
 
     def _origins(self, node: ModelPosition) -> list[ModelPosition]:
         return [record.origin for record in self.history(node)]
@@ -383,7 +403,7 @@ class ModelLog:
         return [a for a in every if not any(a != b and self._within(a, b) for b in every)]
 
     def _reached(self, node: ModelPosition) -> list[ModelPosition]:
-        stream = self.streams[node.stream]
+        stream = self.known[node.stream]
         if stream.kind == "branch":
             parent, fork = stream.parents[0]
             return [ModelPosition(parent, min(node.offset, fork))]
@@ -401,7 +421,7 @@ class ModelLog:
         return {
             ModelPosition(name, offset)
             for name, highest in self.vector(node).items()
-            for offset in range(self.streams[name].start, highest + 1)
+            for offset in range(self.known[name].start, highest + 1)
         }
 
     def _heads(self, parents: Sequence[str | ModelPosition]) -> tuple[ModelPosition, ...]:
@@ -448,17 +468,17 @@ class ModelLog:
         if policy == "fast-forward":
             return self.history(self._winner(heads))
         if policy == "select":
-            return self.history(_selected(heads, params))
+            return self.history(selected(heads, params))
         if policy == "append":
             return prefix + [record for suffix in suffixes for record in suffix]
         if policy == "interleave":
-            return prefix + _interleaved(suffixes)
+            return prefix + interleaved(suffixes)
         if policy == "base":
             return prefix
         kind, _, custom = policy.partition(":")
         if kind != "custom" or custom not in self.policies:
             raise NotFoundError(f"no merge policy {policy!r}")
-        return prefix + _checked(suffixes, self.policies[custom](suffixes, params))
+        return prefix + checked(suffixes, self.policies[custom](suffixes, params))
 
     def _winner(self, heads: Sequence[ModelPosition]) -> ModelPosition:
         everything = [self._contained(head) for head in heads]
@@ -466,30 +486,3 @@ class ModelLog:
             if all(contained >= other for other in everything):
                 return head
         raise NotFastForwardError("no head contains all the others")
-
-
-def _selected(heads: Sequence[ModelPosition], params: Mapping[str, Scalar]) -> ModelPosition:
-    for head in heads:
-        if head.stream == params.get("selected"):
-            return head
-    raise InvalidInputError("params name no parent as selected")
-
-
-def _interleaved(suffixes: Suffixes) -> list[ModelRecord]:
-    keyed = []
-    for order, suffix in enumerate(suffixes):
-        for place, record in enumerate(suffix):
-            latest = max(earlier.timestamp for earlier in suffix[: place + 1])
-            keyed.append((latest, order, place, record))
-    keyed.sort(key=lambda key: key[:3])
-    return [record for _, _, _, record in keyed]
-
-
-def _checked(suffixes: Suffixes, returned: Iterable[ModelRecord]) -> list[ModelRecord]:
-    records = list(returned)
-    left = {record.origin for suffix in suffixes for record in suffix}
-    for record in records:
-        if record.origin not in left:
-            raise InvalidInputError("a policy returns each record of the suffixes at most once")
-        left.remove(record.origin)
-    return records

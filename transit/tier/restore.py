@@ -30,6 +30,7 @@ from transit.disk import (
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester
+from transit.format.life import life_key
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, decode_lineage, triples
 from transit.format.names import Places, layer_of, segment_name
 from transit.format.snapshot import Layer, decode_snapshot
@@ -258,7 +259,13 @@ def needed_segments(catalog: Catalog, names: Sequence[str], url: str) -> list[Se
                 heappush(waiting, -source)
             needed[source] = max(needed.get(source, 0), stop)
     streams = sorted(needed)
-    return [segment.ref for segment in catalog.view.segments if _holds(segment, needed, streams)]
+    # What became of them is found by these keys, in the newest segment that has one.
+    lives = [life_key(stream) for stream in streams]
+    return [
+        segment.ref
+        for segment in catalog.view.segments
+        if _holds(segment, needed, streams) or any(map(segment.index.find, lives))
+    ]
 
 
 def _streams_of(catalog: Catalog, layers: set[str]) -> Iterator[int]:

@@ -3,6 +3,7 @@
 findings  what was found, and the report
 segments  the bytes of one segment; also for audits of a remote
 streams   offsets and lineage; also for audits of a remote
+names     what became of streams; also for audits of a remote
 local     a store's own folder
 """
 

@@ -1,8 +1,11 @@
 """What the records say: streams that go on where they were, and a lineage that can be.
 
 streams    offsets contiguous from each stream's start, in the order of the log
-lineage    records canonical; names and merge ids unique; forks and heads exist; every merge run
-           again gives the plan that was recorded
+lineage    records canonical; merge ids unique; forks and heads exist; every merge run again gives
+           the plan that was recorded
+names      records of `$names` canonical and about streams there were; no two streams with one name
+           that are not hidden; a finished stream has the records it was finished with, a deleted
+           one stays deleted
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from transit.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
+from transit.format.life import LIFE_BYTES_MIN, NAMES_ID, Life, decode_life, life_key
 from transit.format.lineage import (
     LINEAGE_ID,
     Branch,
@@ -25,6 +29,7 @@ from transit.lineage.policy import CUSTOM_PREFIX, Request
 from transit.lineage.spans import Span, to_plan
 from transit.log.catalog import Catalog
 from transit.verify.findings import Ledger
+from transit.verify.names import NameCheck
 
 RunPolicy = Callable[[Catalog, Request], tuple[Span, ...]]
 
@@ -45,6 +50,28 @@ def lineage_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, Line
     return found
 
 
+def lives_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, Life]]:
+    """The records in a chunk of `$names`, by offset; those that are none are found."""
+    found: list[tuple[int, Life]] = []
+    if chunk.payload_bytes < chunk.count * LIFE_BYTES_MIN:
+        ledger.find(place, f"{chunk.count} records of streams", f"{chunk.payload_bytes} bytes")
+        return found
+    for offset, payload in enumerate(chunk.payloads(), chunk.first):
+        with ledger.catching():
+            found.append((offset, decode_life(payload, offset)))
+    return found
+
+
+def keys_in(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, int]]:
+    """The keys under which a segment's index lists what a chunk says of streams."""
+    if chunk.stream == LINEAGE_ID:
+        records = lineage_of(chunk, ledger, place)
+        return [key for stream_id, record in records for key in keys_of(stream_id, record)]
+    if chunk.stream == NAMES_ID:
+        return [(life_key(life.stream), offset) for offset, life in lives_of(chunk, ledger, place)]
+    return []
+
+
 def keys_of(stream_id: int, record: LineageRecord) -> list[tuple[int, int]]:
     """The keys under which a segment's index lists a stream."""
     keys = [(name_key(record.name), stream_id)]
@@ -61,8 +88,8 @@ class StreamCheck:
         self._next: dict[int, int] = {}
         self.records: dict[int, LineageRecord] = {}
         # `Merge.start` adds up a plan each time it is asked for.
-        self._starts: dict[int, int] = {}
-        self._names: set[str] = set()
+        self._starts: dict[int, int] = {NAMES_ID: 0}
+        self._lives: dict[int, Life] = {}
         self._merge_ids: set[str] = set()
         # Whether some segments are out of reach, and so some lineage is not known.
         self.partial = False
@@ -82,6 +109,10 @@ class StreamCheck:
             for stream_id, record in lineage_of(chunk, self._ledger, place):
                 self._add(stream_id, record)
                 keys += keys_of(stream_id, record)
+        elif chunk.stream == NAMES_ID:
+            for offset, life in lives_of(chunk, self._ledger, place):
+                self._lives[offset] = life
+                keys.append((life_key(life.stream), offset))
         expected = self._next.get(chunk.stream)
         if expected is None:
             expected = self._starts.get(chunk.stream, -1)
@@ -106,9 +137,6 @@ class StreamCheck:
         self.records[stream_id] = record
         self._starts[stream_id] = record.start
         place = f"$lineage@{stream_id}"
-        if record.name in self._names:
-            self._ledger.find(place, "a new name", repr(record.name))
-        self._names.add(record.name)
         if isinstance(record, Merge):
             if record.merge_id in self._merge_ids:
                 self._ledger.find(place, "a new merge id", record.merge_id)
@@ -117,7 +145,10 @@ class StreamCheck:
     # Lineage
 
     def lineage(self, catalog: Catalog, run_policy: RunPolicy) -> None:
-        """Check what lineage records refer to, and run every merge again, in order of creation."""
+        """Check what lineage records refer to, and run every merge again, in order of creation.
+
+        Then what became of the streams.
+        """
         for stream_id, record in self.records.items():
             place = f"$lineage@{stream_id} ({record.name!r})"
             with self._ledger.catching():
@@ -125,6 +156,12 @@ class StreamCheck:
                     self._head(place, record.parent, record.fork)
                 elif isinstance(record, Merge):
                     self._merge(place, record, catalog, run_policy)
+
+        if not self.holes:
+            names = NameCheck(self._ledger, self.records)
+            for offset, life in sorted(self._lives.items()):
+                names.life(offset, life)
+            names.end({s: max(self._next.get(s, 0), start) for s, start in self._starts.items()})
 
     def _head(self, place: str, stream_id: int, offset: int) -> None:
         start = self._starts.get(stream_id)

@@ -1,0 +1,139 @@
+"""Chunks by stream and offset, wherever they are: in a WAL file or a sealed segment.
+
+Owns the view of the files as readers take it, and the state of a stream in use. What files and
+streams there are is for `transit.log.catalog`.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from transit.format.life import Life
+from transit.format.lineage import LineageRecord
+from transit.format.record import Chunk
+from transit.lineage.spans import Span
+from transit.log.rows import SealedRows, holding, missing
+from transit.log.segments import Segment
+from transit.log.wal import Wal
+
+
+class View(NamedTuple):
+    """The files of the log, oldest first."""
+
+    segments: tuple[Segment, ...]
+    wals: tuple[Wal, ...]
+
+
+class StreamState:
+    """What is known of one stream while somebody uses it; guarded by the writer's lock.
+
+    `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
+    `finished` is what `life` says, where every append looks.
+    """
+
+    __slots__ = (
+        "__weakref__", "finished", "id", "inherited", "life", "next_offset", "record", "sealed",
+        "waiting",
+    )  # fmt: skip
+
+    def __init__(self, stream_id: int, record: LineageRecord, life: Life | None = None) -> None:
+        self.id = stream_id
+        self.record = record
+        self.next_offset = record.start
+        self.inherited: tuple[Span, ...] | None = None
+        self.waiting: list[tuple[bytes, int, bytes]] = []
+        self.sealed = SealedRows()
+        self.take_life(life)
+
+    def take_life(self, life: Life | None) -> None:
+        """Know what became of the stream."""
+        self.life = life
+        self.finished = life is not None and life.finished is not None
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.record.name
+
+
+class StoredChunks:
+    """The chunks in a view of files; `changing` is held while the view changes."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.view = View((), ())
+        self.changing = threading.RLock()
+        self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
+
+    def chunk(self, stream_id: int, offset: int) -> Chunk:
+        """The chunk that holds the own record at `offset` of stream `stream_id`."""
+        state = self._states.get(stream_id)
+        return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
+
+    def recent_chunk(self, stream_id: int) -> Chunk | None:
+        """The stream's chunk in the frame that was taken up last, if it has one there."""
+        wals = self.view.wals
+        chunks = wals[-1].recent[1] if wals else []
+        return next((chunk for chunk in chunks if chunk.stream == stream_id), None)
+
+    def own_chunk(self, state: StreamState, offset: int) -> Chunk:
+        """The chunk that holds a stream's own record at `offset`."""
+        return self._own_chunk(state.id, state.sealed, offset)
+
+    def _own_chunk(self, stream_id: int, sealed: SealedRows, offset: int) -> Chunk:
+        view = self.view
+        for wal in reversed(view.wals):
+            if stream_id in wal.index:
+                row = wal.row_of(stream_id, offset)
+                if row >= 0:
+                    return holding(wal.chunk(stream_id, row), offset, wal.path)
+        if sealed.seen < len(view.segments):
+            self._look(view, stream_id, sealed)
+        place = bisect_right(sealed.firsts, offset) - 1
+        if place < 0:
+            raise missing(self.root, stream_id, offset)
+        chunk = sealed.chunk(place)
+        return chunk if offset - chunk.first < chunk.count else holding(chunk, offset, self.root)
+
+    def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
+        """The chunks that hold a stream's own records from `start` to before `stop`, in order."""
+        view = self.view
+        state = self._states.get(stream_id)
+        sealed = state.sealed if state else SealedRows()
+        for chunk in self._chunks_from(view, stream_id, sealed, start):
+            if chunk.stop <= start:
+                # Sealed since the view was taken: met once more in the WAL it came from.
+                continue
+            if chunk.first > start:
+                break
+            yield chunk
+            start = chunk.stop
+            if start >= stop:
+                return
+        raise missing(self.root, stream_id, start)
+
+    def _chunks_from(
+        self, view: View, stream_id: int, sealed: SealedRows, start: int
+    ) -> Iterator[Chunk]:
+        first_wal = 0
+        for place in reversed(range(len(view.wals))):
+            if view.wals[place].row_of(stream_id, start) >= 0:
+                first_wal = place
+                break
+        else:
+            if sealed.seen < len(view.segments):
+                self._look(view, stream_id, sealed)
+            place = max(bisect_right(sealed.firsts, start) - 1, 0)
+            yield from map(sealed.chunk, range(place, len(sealed.firsts)))
+        for wal in view.wals[first_wal:]:
+            if stream_id in wal.index:
+                yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
+
+    def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
+        with self.changing:
+            for segment in view.segments[sealed.seen :]:
+                sealed.add(segment, stream_id)
