@@ -80,9 +80,9 @@ class _Columns:
         """Nanoseconds, UTC."""
         pa, chunk = self._pa, self._chunk
         kind = pa.timestamp("ns", tz="UTC")
-        (at, width), first = chunk._times_at, chunk.timestamp(0)
+        (at, width), first = chunk._times_at, chunk._time_first
         if not width:
-            return pa.repeat(self._int64(first), self._count).cast(kind)
+            return pa.repeat(self._int64(first), self._count).view(kind)
         if width == 8:
             stored = first.to_bytes(8, "little", signed=True) + self._bytes(at, chunk.count - 1, 8)
             times = self._array(stored, 8, chunk.count, signed=True)
@@ -90,7 +90,7 @@ class _Columns:
             # The first differs by nothing from itself.
             stored = bytes(width) + self._bytes(at, chunk.count - 1, width)
             times = self._sums(self._array(stored, width, chunk.count, signed=True), first)
-        return times.cast(kind).slice(self._start, self._count)
+        return times.view(kind).slice(self._start, self._count)
 
     def written(self) -> Any:
         """Nanoseconds, UTC, by the engine's clock."""
@@ -99,7 +99,7 @@ class _Columns:
         if chunk.written_is_timestamp:
             return self.timestamps()
         if chunk.written_at(0) == chunk.last_written:
-            return pa.repeat(self._int64(chunk.last_written), self._count).cast(kind)
+            return pa.repeat(self._int64(chunk.last_written), self._count).view(kind)
         return pa.array(chunk.written[self._start : self._start + self._count], kind)
 
     def payloads(self) -> Any:

@@ -10,6 +10,7 @@ from benchmarks.remote import Rig, server_of
 from benchmarks.workload import Aim, Workload
 from benchmarks.workloads.append_many import AppendMany
 from benchmarks.workloads.append_one import AppendOne
+from benchmarks.workloads.arrow_columns import ArrowColumns
 from benchmarks.workloads.audit_bodies import AuditBodies
 from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
 from benchmarks.workloads.chain import Chain
@@ -17,6 +18,7 @@ from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.command_read import CommandRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
+from benchmarks.workloads.hot_read import HotRead
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
 from benchmarks.workloads.lazy_first_record import LazyFirstRecord, OpenBucket
 from benchmarks.workloads.open_many import OpenMany
@@ -54,6 +56,8 @@ ALL: tuple[Maker, ...] = (
     partial(Columns, "sealed"),
     partial(Columns, "sealed-uncompressed"),
     partial(Columns, "wal"),
+    ArrowColumns,
+    HotRead,
     partial(RandomRead, "sealed"),
     partial(RandomRead, "wal"),
     partial(Branches, "branch-10-time", TIME, Aim("value", 50), parent=SHORT),
