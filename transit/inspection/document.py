@@ -45,7 +45,8 @@ class Document:
     def fields(self) -> dict[str, FieldValue]:
         """What the document says."""
         if self._kind == "lock":
-            return {"pid": int(self._data)}
+            pid, _, namespace = self._data.decode().strip().partition(" ")
+            return {"pid": int(pid), **({"namespace": namespace} if namespace else {})}
         if self._kind == "remote":
             return {"address": self._data.decode(errors="replace")}
         commit = self._commit()

@@ -32,7 +32,8 @@ _FORMAT_KEYS: Final = (b'"format"', b'"transit-store"', b'"store"')
 _FORMAT_START: Final = b'{"format":1,"kind":"tr'
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x1f\x7f]*")
 _ADDRESS_BYTES_MAX: Final = 4096
-_PROCESS: Final = re.compile(rb"[0-9]{1,19}\n?")
+# A process id, and the namespace it counts in, where the system has any.
+_PROCESS: Final = re.compile(rb"[0-9]{1,19}( pid:\[[0-9]{1,20}\])?\n?")
 
 
 def kind_of_bytes(head: bytes, size: int) -> FileKind | None:
