@@ -42,6 +42,7 @@ class Made:
         durable: int = START,
         lsn: int | None = None,
         body: bytes | None = None,
+        written: int = 0,
     ) -> Made:
         """One frame more, of one record unless it is a mark or an end."""
         position = len(self.data)
@@ -52,7 +53,7 @@ class Made:
             body = b"".join(encode_chunk(7, self.lsn, columns))
         records = int(kind == DATA)
         lsn = self.lsn if lsn is None else lsn
-        self.data += encode_frame(body, position, lsn, durable, records, kind, 0, SEED)
+        self.data += encode_frame(body, position, lsn, durable, records, kind, written, SEED)
         self.lsn += records
         self.positions.append(position)
         return self

@@ -216,7 +216,7 @@ def test_a_header_that_ends_with_the_bytes_read_is_not_read_again(made: Made) ->
 
 
 def test_a_size_beyond_the_file_is_not_believed(made: Made) -> None:
-    head = FRAME.pack(FRAME_MAGIC, 2**32 - 16, START, 0, START, 1, DATA, 0)
+    head = FRAME.pack(FRAME_MAGIC, 2**32 - 16, START, 0, START, 1, DATA, 0, 0)
     made.raw(head + CHECKSUM.pack(checksum(head, SEED)) + b"some")
     asked = reads_of(made.open())
     assert asked == [(START, READ_BYTES)]
@@ -229,3 +229,11 @@ def test_a_frame_that_lacks_its_last_bytes_is_none(made: Made, missing: int) -> 
     made.data = made.data[:-missing]
     wal = made.scanned()
     assert (wal.tail, wal.stopped) == (made.positions[1], True)
+
+
+def test_a_time_that_goes_back_within_a_file_is_corrupt(made: Made) -> None:
+    made.frame(b"one", written=70).frame(b"two", written=70).frame(b"three", written=69)
+    frames = scan(made.open())
+    assert [next(frames).header.written for _ in range(2)] == [70, 70]
+    with pytest.raises(CorruptError, match="a time from 70 on, found 69"):
+        next(frames)

@@ -39,7 +39,9 @@ frame is not before that of the data frame before it. Because the padding ends
 in a byte that is not zero, a frame whose last bytes never reached the disk is told from one that
 was damaged later (`transit.log.recover`).
 Zeros where a frame would start, to the end of the file, are the unused rest of a preallocated file.
-A reader refuses a file of another format version.
+A reader refuses a file of another format version. Reserved, and refused until a reader knows them:
+the four bytes at 12 of the file header, one bit for each thing a reader must know to go on, of
+which bit 0 is bodies that are encrypted.
 """
 
 from __future__ import annotations

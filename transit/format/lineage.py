@@ -15,8 +15,9 @@ that was not given is the BLAKE3 of the JSON array [name, parents, base, policy,
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
 the same bytes; every offset is at least -1, every count at least 1, every id smaller than the
 record's own offset; a merge has two or more distinct parents; numbers
-fit in 64 bits, and what a stream inherits in 63. Unknown fields or kinds are refused:
-they can only come from a newer format version.
+fit in 64 bits, and what a stream inherits in 63. Unknown fields or kinds are refused: they can only
+come from a newer transit. Reserved for it: "uid", 32 hex digits, which names the stream for ever,
+in whatever history it is.
 """
 
 from __future__ import annotations

@@ -56,6 +56,10 @@ chunks are more than 8 MiB is one record; checksums and digests fit; the decompr
 one stated; each chunk says when its records were written; the index lists exactly the chunks of the
 blocks and the keys of the lineage records in them. A reader refuses another format version.
 
+Reserved, and refused until a reader knows them: codec 2, a block of pieces that are encrypted one
+by one; the four bytes at 12 of the header, one bit for each thing a reader must know to go on, of
+which bit 0 is a segment that some chunks were erased from.
+
 Sizes are judged before memory is taken for what they stand for: of a large block and a large index
 the first bytes are looked at alone.
 """
