@@ -115,6 +115,7 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Log.layer": lambda log: log.layer("l").streams(),
     "Layer.stream": lambda log: log.layer("l").stream("s"),
     "Layer.streams": lambda log: log.layer("l").streams("s"),
+    "Log.hidden": lambda log: log.hidden(),
     "Log.lineage": lambda log: log.lineage,
     "Stream.__getitem__": lambda log: log.stream("m")[3],
     "Stream.__iter__": lambda log: iter(log.stream("m")),

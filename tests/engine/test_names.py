@@ -156,7 +156,7 @@ def test_a_name_that_grew_in_a_rebase_is_found(path: Path) -> None:
 
 
 PLANTS = {
-    "lookups follow the rules for new names": ("transit.engine.lineage", "found_name"),
+    "lookups follow the rules for new names": ("transit.engine.finding", "found_name"),
     "cursors follow the rules for new names": ("transit.engine.cursor", "known_name"),
     "merge ids follow the rules for new names": ("transit.engine.log", "known_name"),
     "restore follows the rules for new names": ("transit.engine.restoring", "findable"),
