@@ -245,7 +245,7 @@ def test_closing_does_not_wait_for_a_pause_after_failed_work() -> None:
 
     # Woken at once, so that only the pause after the work is long.
     worker = Worker("test-worker", work, print, delay_s=600)
-    worker.hurry()
+    worker.wake_now()
     assert failed.wait(60)
     worker.stop(30)
     assert worker._ended

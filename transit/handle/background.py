@@ -63,7 +63,7 @@ class Worker:
         self._asked.put(False)
         return self._begun or self._start()
 
-    def hurry(self) -> bool:
+    def wake_now(self) -> bool:
         """Have the work done now; False when there can be no thread that does it."""
         self._asked.put(True)
         return self._begun or self._start()

@@ -65,7 +65,7 @@ class Promise(Future[T]):
             try:
                 self._call()
             except BaseException as error:
-                # A handler of the log's may raise too. There is nobody left to tell.
+                # A logging handler may raise too. Then there is no one left to tell.
                 with contextlib.suppress(BaseException):
                     self._report(error)
 

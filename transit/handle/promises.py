@@ -35,7 +35,7 @@ class Callbacks:
 
     def wake(self) -> None:
         """Have it called; here, if there can be no thread for it. The caller holds no lock."""
-        if self._due and not self._worker.hurry():
+        if self._due and not self._worker.wake_now():
             self._call()
 
     def _call(self) -> None:

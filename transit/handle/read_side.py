@@ -129,7 +129,7 @@ class Reading:
 
     def _look_again(self) -> None:
         self.follow()
-        # Whoever goes on with the newest file may have sealed the one before it.
+        # The writer of the newest file may have sealed the one before it.
         self.catalog.load_commits()
 
     def _has_unsealed(self) -> bool:

@@ -136,7 +136,7 @@ class Tiering:
         self._promises.add(_Mark(lsn, owner), result, future)
         self._wake()
 
-    def consider(self) -> None:
+    def publish_if_large(self) -> None:
         """Have a round made when enough is unpublished; costs no request."""
         limit = self._settings.publish_bytes
         if limit is not None and self._unpublished_bytes() >= limit:
@@ -166,7 +166,7 @@ class Tiering:
         except TransitError as failure:
             error = failure
         except BaseException as failure:
-            # Nobody foresaw it, and nobody else would tell those who wait.
+            # An unexpected error; without this, those who wait would never be told.
             self._fail(failure)
             error = self.error
         self._promises.settle(count, error)

@@ -26,10 +26,10 @@ class Waiter(Protocol):
 
 
 class Bell:
-    """Rung by a writer after each append while somebody listens.
+    """Rung by a writer after each append while there are listeners.
 
-    A signal handler may interrupt whoever rings or waits, so nothing here is a condition, which it
-    could leave locked. Each listener has a lock that it waits for and that ringing lets go.
+    A signal handler may interrupt a thread that rings or waits. So nothing here is a condition,
+    which it could leave locked. Each listener waits for a lock of its own, and ringing lets it go.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -66,7 +66,7 @@ class Bell:
 
 
 class Listener:
-    """Somebody who waits for a bell; for one thread."""
+    """One thread that waits for a bell."""
 
     def __init__(self) -> None:
         self._quiet = threading.Lock()

@@ -91,8 +91,8 @@ class Writing:
             raise
 
     def let_go(self) -> None:
-        """End the threads and give up the locks, for a store that nobody has used yet."""
-        # Whoever closes it as a forgotten one has no lock to write under.
+        """End the threads and give up the locks, for a store that was never used."""
+        # If it is closed later as a forgotten store, there is no lock left to write under.
         self._frozen = True
         try:
             self._stop()
@@ -162,7 +162,7 @@ class Writing:
         if self.tiering is not None:
             self.tiering.start()
         self.writer.on_dirty = self._flusher.wake
-        self.writer.rotation.on_nearly_full = self._flusher.hurry
+        self.writer.rotation.on_nearly_full = self._flusher.wake_now
         self.writer.rotation.on_ended = self._seal_worker.wake
         if mode == "exclusive":
             self.sealer.drop_covered()
@@ -186,7 +186,7 @@ class Writing:
     def submit(self, written: Written, result: object, future: Promise[Any]) -> None:
         """Resolve `future` with `result` once what was written is durable."""
         self._promises.add(written, result, future)
-        if self._flusher is not None and not self._flusher.hurry():
+        if self._flusher is not None and not self._flusher.wake_now():
             # Without a thread, as at the end of the interpreter. The future has the error, if any.
             with contextlib.suppress(TransitError):
                 self.flush()
@@ -209,7 +209,7 @@ class Writing:
                 self.writer.rotate()
             self.writer.sync()
             if self.tiering is not None:
-                self.tiering.consider()
+                self.tiering.publish_if_large()
         except TransitError as failure:
             error = failure
         self._promises.settle(count, error)
@@ -244,7 +244,7 @@ class Writing:
         finally:
             self.writer.refuse(self._closed)
             self._stop()
-            # From here on nobody seals, whoever still wants to: the locks go.
+            # The locks go now, so a seal that is asked for later is refused.
             self.sealer.stop()
             self._promises.end(None)
             # Not while a late thread takes its turn, for which it needs the locks.
