@@ -60,8 +60,10 @@ class Mark:
 
         It costs less: the file system keeps the time at which something changed about the file.
         """
-        with translated(self.path):
+        try:
             changed = os.fstat(self._held.number).st_ctime_ns
+        except OSError as error:
+            raise translate(error, self.path) from error
         if changed != self._changed:
             self.check()
             self._changed = changed
