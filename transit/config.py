@@ -37,6 +37,8 @@ class Level(IntEnum):
         return DURABILITIES[self]
 
 
+_LEVELS: Final[dict[str, Level]] = {level.durability: level for level in Level}
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
@@ -134,8 +136,8 @@ _OPTIONAL: Final = ("seal_interval_s", "publish_interval_s", "publish_bytes")
 def durability_level(value: str) -> Level:
     """The strength of a durability mode."""
     try:
-        return Level(DURABILITIES.index(value))
-    except ValueError:
+        return _LEVELS[value]
+    except (KeyError, TypeError):
         raise InvalidInputError(
             f"durability must be one of {', '.join(DURABILITIES)}, not {value!r}"
         ) from None

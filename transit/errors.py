@@ -221,8 +221,9 @@ class ReadOnlyError(TransitError):
 class ReentrantCallError(TransitError):
     """The call was made in the middle of another call of the same thread that is in its way.
 
-    Progress callbacks and object stores make such calls. Nothing was changed: call again once the
-    other one has ended.
+    Signal handlers, `__del__` methods, progress callbacks and object stores make such calls.
+    Nothing was changed: call again once the other one has ended, or use `submit` or durability
+    "memory", which are taken up at any moment.
     """
 
 

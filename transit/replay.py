@@ -18,6 +18,7 @@ import msgspec
 from transit.arrow import check_columns, record_batch
 from transit.format.headers import NO_HEADERS
 from transit.format.record import Chunk, Columns, encode_chunk, measure
+from transit.guards import VIEW
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState
 
@@ -238,6 +239,8 @@ def batches(
             high = min(end, chunk.stop)
             part = source if chunk.writer == source.writer else _written_by(source, chunk)
             yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, part)
+            # The next chunk may be asked for in the middle of another call.
+            catalog.order.check(VIEW)
 
 
 def records(

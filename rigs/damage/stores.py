@@ -220,7 +220,7 @@ def make_killed_and_closed(folder: Path) -> tuple[Sample, Sample]:
     notes = _Notes()
     versions: dict[str, list[bytes]] = {}
     log = transit.open(store, settings=STILL)
-    with log._handle.sealing_paused():
+    with log._handle.sealer.paused:
         for step in _steps(log, "ended"):
             step()
         log._handle.writer.rotate()

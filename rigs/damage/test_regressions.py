@@ -16,7 +16,7 @@ def make_ended_wal(path: Path) -> Path:
     """A copy of a store, made as a killed process leaves it: a WAL that ended, and one after it."""
     copy = path / "copy"
     log = transit.open(path / "store")
-    with log._handle.sealing_paused():
+    with log._handle.sealer.paused:
         stream = log.create("s")
         stream.append_many([b"a", b"b"])
         log._handle.writer.rotate()

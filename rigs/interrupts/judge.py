@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,6 +76,10 @@ class Stage:
         self.mode = mode
         self.certain: list[Group] = []
         self.possible: list[Group] = []
+        # What calls inside of others were refused, and what was promised to them.
+        self.refused: list[Group] = []
+        self.promised: list[tuple[Group, Future[transit.Receipt]]] = []
+        self.held: dict[str, transit.Stream] = {}
         self._count = 0
         self.log = self.open()
 
@@ -183,15 +188,19 @@ def _use(stage: Stage, control: History) -> None:
     answer = _typed(lambda: shown.append(history(log)))
     if shown:
         check(stage, shown[0], control, all_certain=False)
-    elif answer not in ("ClosedError", "PoisonedError"):
+    elif answer != "ClosedError":
         raise Broken(f"reading goes on after an interrupt, but {answer}")
     if stage.mode == "read":
         return
-    _typed(lambda: stage.append(log, "a"))
-    _typed(lambda: stage.append(log, "b", "local"))
-    _typed(lambda: _submit(stage))
-    _typed(log.sync)
-    _typed(log.seal)
+    answers = [
+        _typed(lambda: stage.append(log, "a")),
+        _typed(lambda: stage.append(log, "b", "local")),
+        _typed(lambda: _submit(stage)),
+        _typed(log.sync),
+        _typed(log.seal),
+    ]
+    if "PoisonedError" in answers:
+        raise Broken(f"the handle does not go on after an interrupt: {answers}")
     if stage.remote is not None:
         _typed(log.publish)
 

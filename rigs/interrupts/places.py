@@ -32,7 +32,9 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 _HERE = os.path.dirname(__file__)
 # What calls and judges; not the tests beside them.
-_RIGS = tuple(os.path.join(_HERE, name) for name in ("calls.py", "judge.py", "places.py"))
+_RIGS = tuple(
+    os.path.join(_HERE, name) for name in ("calls.py", "inside.py", "judge.py", "places.py")
+)
 _LEADING: Final = {
     "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "FOR_ITER", "SEND", "BEFORE_WITH",
     "WITH_EXCEPT_START",
@@ -59,10 +61,17 @@ class Interrupt:
 
     Places in the test rigs and in files whose names end in one of `spared` are not counted; what
     would be interrupted there is interrupted later. `places` is the count of places met; `where`
-    names the one that was interrupted, else it is "". For the main thread.
+    names the one that was interrupted, else it is "". call: what the handler does instead of
+    raising. For the main thread.
     """
 
-    def __init__(self, at: int | None = None, spared: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        at: int | None = None,
+        spared: tuple[str, ...] = (),
+        call: Callable[[], object] | None = None,
+    ) -> None:
+        self._call = call
         self._at = at
         self._spared = spared
         self.places = 0
@@ -110,7 +119,9 @@ class Interrupt:
             return
         self._at = None
         self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
-        raise KeyboardInterrupt(self.where)
+        if self._call is None:
+            raise KeyboardInterrupt(self.where)
+        self._call()
 
 
 def interrupt(call: Callable[[], object], at: int, spared: tuple[str, ...] = ()) -> str:
@@ -121,6 +132,16 @@ def interrupt(call: Callable[[], object], at: int, spared: tuple[str, ...] = ())
     chosen = Interrupt(at, spared)
     with contextlib.suppress(KeyboardInterrupt):
         chosen.run(call)
+    return chosen.where
+
+
+def interrupt_with(call: Callable[[], object], at: int, handler: Callable[[], object]) -> str:
+    """Make `handler`'s call at place `at` of `call`: which place that was, "" when it ended before.
+
+    Whatever `call` raises comes out.
+    """
+    chosen = Interrupt(at, call=handler)
+    chosen.run(call)
     return chosen.where
 
 

@@ -61,7 +61,7 @@ def still(logs: list[transit.Log]) -> Iterator[None]:
     """A block in which no sealer of these handles changes files."""
     with contextlib.ExitStack() as stack:
         for log in logs:
-            stack.enter_context(log._handle.sealing_paused())
+            stack.enter_context(log._handle.sealer.paused)
         yield
 
 

@@ -119,9 +119,10 @@ def closing_forgets() -> Replaced:
     right = Writing.close
 
     def wrong(side: Writing) -> None:
-        for state in side.writer._waiting:
+        accepted = side.writer._accepted
+        for state in accepted.states:
             state.waiting.clear()
-        side.writer._waiting.clear()
+        accepted.states.clear()
         right(side)
 
     return Writing, "close", wrong

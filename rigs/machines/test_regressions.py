@@ -53,8 +53,8 @@ def test_a_sync_covers_the_file_that_another_process_has_ended(tmp_path: Path) -
     with (
         transit.open(tmp_path, mode="shared", settings=settings) as one,
         transit.open(tmp_path, mode="shared", settings=settings) as other,
-        one._handle.sealing_paused(),
-        other._handle.sealing_paused(),
+        one._handle.sealer.paused,
+        other._handle.sealer.paused,
     ):
         one.create("s").append_many([b"long" * 10_000])
         other.stream("s").append(b"in the next file")

@@ -158,20 +158,20 @@ def rotation_without_sync() -> None:
 
 def durable_overstated() -> None:
     """Each frame says that everything before it is durable."""
-    append, append_one = Wal.append, Wal.append_one
+    encode, encode_one = Wal.encode, Wal.encode_one
 
     def more(
         wal: Wal, parts: list[bytes], records: int, written: int, kind: int = frame.DATA
-    ) -> int:
+    ) -> bytearray:
         with _overstated(wal):
-            return append(wal, parts, records, written, kind)
+            return encode(wal, parts, records, written, kind)
 
-    def one_more(wal: Wal, head: bytes, payload: bytes, written: int) -> int:
+    def one_more(wal: Wal, body: bytes, written: int) -> bytes:
         with _overstated(wal):
-            return append_one(wal, head, payload, written)
+            return encode_one(wal, body, written)
 
-    replace(Wal, "append", more)
-    replace(Wal, "append_one", one_more)
+    replace(Wal, "encode", more)
+    replace(Wal, "encode_one", one_more)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit.engine.creation import Staging
+from transit.engine.creation import Staging, stage
 from transit.engine.finding import find_state
 from transit.engine.merging import create_merge
 from transit.format import names
@@ -22,14 +22,13 @@ NEW = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f4
 
 def put(log: transit.Log, record: LineageRecord, payloads: tuple[bytes, ...] = ()) -> None:
     """A stream under a name that no rule is asked about, as a store of other rules has it."""
-    handle = log._handle
-    with handle.writer.lock, handle.writer.turn:
-        handle.writer.prepare()
-        staging = Staging(handle)
+
+    def work(staging: Staging) -> None:
         state = staging.create(record)
         for payload in payloads:
             staging.append(state, payload, b"", None, None)
-        staging.commit()
+
+    stage(log._handle, work)
 
 
 def old_store(log: transit.Log, name: str) -> None:

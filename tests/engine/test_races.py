@@ -123,8 +123,8 @@ def test_locks_are_kept_open_while_somebody_takes_a_turn(
 
     log = transit.open(path, mode="shared")
     writer = log._handle.writer
-    assert isinstance(writer.turn, SharedTurn)
-    turns = writer.turn._turns
+    assert isinstance(writer._turn.shared, SharedTurn)
+    turns = writer._turn.shared._turns
     monkeypatch.setattr(Sealer, "stop", and_somebody_comes)
     late, closer = threading.Thread(target=take_a_turn), threading.Thread(target=log.close)
     closer.start()

@@ -51,7 +51,7 @@ def several(quick_folder, copied, contents: Read) -> Store:
     with transit.open(path / "open", settings=SMALL_FILES) as log:
         fill(log, 5)
         log.seal()
-        with log._handle.sealing_paused():
+        with log._handle.sealer.paused:
             fill(log, 120)
             log.sync()
             folder = copied(path / "open", path / "store")

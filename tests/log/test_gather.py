@@ -32,7 +32,7 @@ def wal(tmp_path: Path) -> Iterator[Wal]:
     for payload, headers in ROWS:
         stream = STREAM + payload.startswith(b"another")
         head = encode_one(stream, offset, len(payload), 1_000 + offset, headers)
-        made.note(stream, offset, made.append_one(head, payload, 900 + offset))
+        made.note(stream, offset, made.append([head, payload], 1, 900 + offset))
         offset += stream == STREAM
     yield made
     made.file.close()
@@ -100,7 +100,7 @@ def grow(wal: Wal, offset: int, count: int) -> int:
     for number in range(offset, offset + count):
         payload = b"%d" % number * (number % 7)
         head = encode_one(STREAM + 5, number, len(payload), 1_000 + number, b"")
-        wal.note(STREAM + 5, number, wal.append_one(head, payload, 900 + number))
+        wal.note(STREAM + 5, number, wal.append([head, payload], 1, 900 + number))
     return offset + count
 
 

@@ -92,7 +92,7 @@ def test_what_is_sealed_meanwhile_is_no_finding_and_is_counted_once(
     files: int,
 ) -> None:
     reader = transit.open(path, mode="read")
-    with reader, writer._handle.sealing_paused():
+    with reader, writer._handle.sealer.paused:
         more(writer, files)
         before = reader.verify()
         assert before.ok
@@ -114,7 +114,7 @@ def test_a_wal_file_that_is_gone_and_not_sealed_is_a_finding(
     path: Path, writer: transit.Log, monkeypatch: Patch
 ) -> None:
     copy = path.with_name("copy")
-    with writer._handle.sealing_paused():
+    with writer._handle.sealer.paused:
         more(writer, 3)
         shutil.copytree(path, copy)
     files = sorted((copy / "wal").iterdir())
@@ -128,7 +128,7 @@ def test_a_wal_file_that_is_gone_and_not_sealed_is_a_finding(
 
 def test_what_is_missing_is_found_once(path: Path, writer: transit.Log) -> None:
     copy = path.with_name("copy")
-    with writer._handle.sealing_paused():
+    with writer._handle.sealer.paused:
         more(writer, 3)
         shutil.copytree(path, copy)
     gone = sorted((copy / "wal").iterdir())[-2]

@@ -27,7 +27,7 @@ def test_an_end_frame_is_written_when_all_before_it_is_durable(tmp_path: Path) -
         stream = log.create("s")
         for number in range(10):
             stream.append(b"%d" % number)
-        with log._handle.sealing_paused():
+        with log._handle.sealer.paused:
             log._handle.writer.rotate()
             copy = shutil.copytree(tmp_path / "s", tmp_path / "copy")
     store_id = bytes.fromhex(log.store_id)

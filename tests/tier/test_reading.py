@@ -285,7 +285,7 @@ def test_reader_of_a_folder_takes_a_commit_of_an_older_wal_for_its_own(tmp_path:
     """One WAL file was sealed and published while the next one goes on."""
     with transit.open(tmp_path / "a", remote=tmp_path / "remote", durability="os") as log:
         stream, handle = log.create("s"), log._handle
-        with handle.sealing_paused():
+        with handle.sealer.paused:
             stream.append(b"sealed")
             handle.writer.rotate()
             stream.append(b"in the next file")

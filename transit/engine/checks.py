@@ -77,3 +77,17 @@ def as_columns(
     if largest > record_bytes_max:
         raise too_large(largest, record_bytes_max)
     return Columns(taken, sizes, 0, encode_all(headers, len(taken)))
+
+
+def check_times(timestamps: Sequence[int] | None, count: int) -> list[int] | None:
+    """The timestamps given for `count` records, checked; None when none are given."""
+    if timestamps is None:
+        return None
+    if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
+        raise InvalidInputError("timestamps must be a sequence of one a record")
+    times = list(timestamps)
+    if len(times) != count:
+        raise InvalidInputError(f"{len(times)} timestamps for {count} payloads")
+    for timestamp in times:
+        check_numbers(timestamp, None)
+    return times

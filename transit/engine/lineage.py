@@ -27,6 +27,7 @@ from transit.format.lineage import (
     Merge,
     kind_of,
 )
+from transit.guards import LOOK
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.opened import Opened
@@ -180,11 +181,15 @@ class Lineage(Opened):
         return _heads_of(self._handle.catalog.record(stream_id))
 
     def _look(self) -> None:
-        with self._looking:
-            for stream_id, record in self._records(self._seen):
-                for parent in _parent_ids(record):
-                    self._children[parent].append(stream_id)
-                self._seen = stream_id + 1
+        order = self._handle.catalog.order
+        order.check(LOOK)
+        order.run(LOOK, self._looking, self._take_up)
+
+    def _take_up(self) -> None:
+        for stream_id, record in self._records(self._seen):
+            for parent in _parent_ids(record):
+                self._children[parent].append(stream_id)
+            self._seen = stream_id + 1
 
     def _records(self, start: int) -> Iterator[tuple[int, LineageRecord]]:
         self._handle.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 
 import msgspec
@@ -32,6 +33,7 @@ from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable, known_name
+from transit.guards import CLOSE
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
@@ -417,6 +419,7 @@ class Log(Opened):
         handle = self._handle
         if handle.mode != "exclusive":
             raise InvalidInputError('rebase_onto_remote() needs mode "exclusive"')
+        handle.catalog.order.check(CLOSE)
         publisher = handle.tiering.publisher
         if publisher.fenced is None:
             publisher.locate()
@@ -441,25 +444,24 @@ class Log(Opened):
         those whose records are all older, seconds. At least one of the two.
         """
         check_eviction(bytes_max, older_than)
-        handle = self._handle
-        tiering = handle.tiering
-        with handle.sealing_paused():
-            return evict(
-                handle.catalog, tiering.remote, tiering.publisher.published, bytes_max, older_than
-            )
+        handle, tiering = self._handle, self._handle.tiering
+        work = partial(evict, handle.catalog, tiering.remote, tiering.publisher.published)
+        return handle.while_sealing_pauses(lambda: work(bytes_max, older_than))
 
     def verify(self) -> Report:
         """Check every byte of the store, read afresh from disk; the report lists what is wrong."""
         handle = self._handle
         handle.refresh()
-        wals = handle.catalog.view.wals
-        reached = wals[-1].next_lsn if wals else 0
-        with handle.sealing_paused():
+        reached = max((wal.next_lsn for wal in handle.catalog.view.wals), default=0)
+
+        def work() -> Report:
             handle.catalog.check_place()
             report = verify_store(handle.catalog, handle.settings, run_policy, reached)
             # What was read by its path meanwhile was this store's.
             handle.catalog.check_place()
-        return report
+            return report
+
+        return handle.while_sealing_pauses(work)
 
     def status(self) -> Status:
         """What the store holds now; of a remote, what is known without asking it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from transit.engine.checks import (
     as_bytes,
     as_columns,
     check_numbers,
+    check_times,
     too_large,
 )
 from transit.engine.codec import encode_value
@@ -24,6 +26,7 @@ from transit.engine.reading import Readable
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
+from transit.guards import VIEW, inside
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -36,11 +39,17 @@ if TYPE_CHECKING:
     from transit.handle.callbacks import Promise
     from transit.log.writer import Writer
 
+# A member of an enumeration takes long to find.
+_MEMORY: Final = Level.MEMORY
+_LOCAL: Final = Level.LOCAL
+
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What an append reached.
 
-    stream: name. offset: of the first record. timestamp: of the last record, UTC nanoseconds.
+    stream: name. offset: of the first record; -1 for a "memory" record that was taken up in the
+    middle of another call of its thread: it gets its offset, and its timestamp unless one is given,
+    when that call ends. timestamp: of the last record, UTC nanoseconds.
     durability: what was reached when the receipt was made: "memory", "os", "local" or "tiered".
     count: number of records.
     """
@@ -121,6 +130,7 @@ class Stream(Readable):
     def parents(self) -> tuple[Position, ...]:
         """Where it descends from: the fork position, or each merged head; -1 for an empty one."""
         record, catalog = self._state.record, self._handle.catalog
+        catalog.order.check(VIEW)
         if isinstance(record, Branch):
             return (Position(catalog.record(record.parent).name, record.fork),)
         if isinstance(record, Merge):
@@ -201,13 +211,17 @@ class Stream(Readable):
         writer = self._writer or handle.writer
         state = self._state
         encoded = encode_headers(headers) if headers else b""
-        if level is Level.MEMORY and not handle.shared:
-            offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
-            return Receipt(state.record.name, offset, given, "memory")
+        if level is _MEMORY:
+            if inside and expect is None and writer.is_inside():
+                late = writer.take_up(state, payload, encoded, timestamp)
+                return Receipt(state.record.name, late.offset, late.timestamp, "memory")
+            if not handle.shared:
+                offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
+                return Receipt(state.record.name, offset, given, "memory")
         if handle.shared:
             handle.check()  # A closed handle has no lock left to take its turn with.
         offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
-        if level < Level.LOCAL:
+        if level < _LOCAL:
             return Receipt(state.record.name, offset, given, "os")
         reached = handle.acknowledge(Written(wal, stop), level)
         return Receipt(state.record.name, offset, given, reached)
@@ -237,7 +251,7 @@ class Stream(Readable):
         handle = self._handle
         level = handle.level_of(durability)
         columns = as_columns(payloads, headers, self._record_bytes_max)
-        times = _times(timestamps, len(columns.payloads))
+        times = check_times(timestamps, len(columns.payloads))
         check_numbers(None, expect)
         offset, last, written = handle.writer.append_many(self._state, columns, times, expect)
         reached = handle.acknowledge(written, level)
@@ -254,10 +268,13 @@ class Stream(Readable):
         """Append one record now and be told later that it is as durable as asked.
 
         The record has its offset, and readers see it, when this returns; the future resolves to its
-        receipt when it is durable, together with all others submitted meanwhile.
+        receipt when it is durable, together with all others submitted meanwhile. In the middle of
+        another call of the same thread the record is taken up, and has its offset when that ends.
         """
         handle = self._handle
         level = handle.level_of(durability)
+        if inside and handle.writer.is_inside():
+            return self._submit_late(payload, headers, timestamp)
         if level < Level.LOCAL:
             receipt = self.append(
                 payload, headers=headers, timestamp=timestamp, durability=durability
@@ -269,8 +286,23 @@ class Stream(Readable):
             self._state, data, encoded, timestamp, None
         )
         future = _new_future()
-        receipt = Receipt(self.name, offset, given, level.durability)
-        handle.submit(Written(wal, stop), receipt, future, level)
+        result = partial(Receipt, self.name, offset, given, level.durability)
+        handle.submit(Written(wal, stop), result, future, level)
+        return future
+
+    def _submit_late(
+        self, payload: Payload, headers: HeaderMap | None, timestamp: int | None
+    ) -> Future[Receipt]:
+        """`submit` in the middle of another call of this thread."""
+        data = self._checked(payload, timestamp, None)
+        encoded = encode_headers(headers) if headers else b""
+        future = _new_future()
+        late = self._handle.writer.take_up(self._state, data, encoded, timestamp)
+
+        def result() -> Receipt:
+            return Receipt(self.name, late.offset, late.timestamp, "local")
+
+        self._handle.submit(late, result, future, Level.LOCAL)
         return future
 
     def append_value(
@@ -401,20 +433,6 @@ class Stream(Readable):
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""
         return Cursor(self._handle, self._state, name)
-
-
-def _times(timestamps: Sequence[int] | None, count: int) -> list[int] | None:
-    """The timestamps given for `count` records, checked; None when none are given."""
-    if timestamps is None:
-        return None
-    if isinstance(timestamps, str | bytes) or not isinstance(timestamps, Sequence):
-        raise InvalidInputError("timestamps must be a sequence of one a record")
-    times = list(timestamps)
-    if len(times) != count:
-        raise InvalidInputError(f"{len(times)} timestamps for {count} payloads")
-    for timestamp in times:
-        check_numbers(timestamp, None)
-    return times
 
 
 def _resolved(receipt: Receipt) -> Promise[Receipt]:

@@ -52,7 +52,7 @@ class Worker:
         self._ended = False
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Held from the thread's beginning to its end.
         self._alive = threading.Lock()
         if beat_s is not None:
@@ -77,6 +77,9 @@ class Worker:
         with self._lock:
             if not self._begun and not self._stopped:
                 self._alive.acquire(blocking=False)
+                if self._begun:
+                    # By a handler, right now.
+                    return
                 try:
                     # No call between the two, so that an interrupt comes before both or after.
                     self._begun = True

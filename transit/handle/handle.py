@@ -14,8 +14,7 @@ import warnings
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.errors import (
@@ -25,11 +24,13 @@ from transit.errors import (
     ReadOnlyError,
     TransitError,
 )
+from transit.guards import CLOSE, PUBLISH, SEAL, TURN, VIEW, inside
 from transit.handle.attaching import Attached
 from transit.handle.read_side import Reading
 from transit.handle.tiering import Tiering
 from transit.handle.waiting import Bell, FolderWatch, Waiter
 from transit.handle.write_side import Writing
+from transit.log.accepted import Late
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
 from transit.log.guides import read_marker
@@ -41,6 +42,10 @@ from transit.store.addresses import is_url
 if TYPE_CHECKING:
     from transit.handle.callbacks import Promise
 
+T = TypeVar("T")
+# A member of an enumeration takes long to find.
+_LOCAL: Final = Level.LOCAL
+_TIERED: Final = Level.TIERED
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
@@ -118,7 +123,7 @@ class Handle:
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """What opening cut off the log's end."""
-        return tuple(self._writing.writer.cuts) if self._writing is not None else ()
+        return self._writing.writer.cuts if self._writing is not None else ()
 
     @property
     def seal_error(self) -> TransitError | None:
@@ -175,11 +180,13 @@ class Handle:
         error = tiering and (tiering.publisher.fenced or tiering.error)
         return str(error) if error else ""
 
-    def sealing_paused(self) -> AbstractContextManager[object]:
-        """A block in which this process seals nothing."""
+    def while_sealing_pauses(self, work: Callable[[], T]) -> T:
+        """Do `work` while this process seals nothing; what it returns."""
+        order = self.catalog.order
+        order.check(SEAL)
         if self._writing is None:
-            return contextlib.nullcontext()
-        return self._writing.sealer.paused
+            return work()
+        return order.run(SEAL, self._writing.sealer.paused, work)
 
     # Reading
 
@@ -187,6 +194,8 @@ class Handle:
         """See what there is to read now: what waits here, what other processes wrote."""
         if self.refusal is not None:
             self.check()
+        if inside:
+            self.catalog.order.check(TURN if self.shared else VIEW)
         if self._reading is not None:
             self._reading.follow()
         elif self._writing is None:
@@ -194,7 +203,7 @@ class Handle:
         elif self.shared:
             self._writing.writer.take_up_others()
         else:
-            self._writing.writer.frame_waiting()
+            self._writing.writer.frame_accepted()
 
     def next_offset(self, state: StreamState) -> int:
         """The stream's next offset, seen now; every record before it can be read."""
@@ -221,31 +230,38 @@ class Handle:
     def level_of(self, durability: str | None) -> Level:
         """The strength asked for, or the store's own; "tiered" needs a remote."""
         level = self.level if durability is None else durability_level(durability)
-        if level is Level.TIERED and self._writing is not None:
+        if level is _TIERED and self._writing is not None:
             # Asked for before anything is written.
+            self.catalog.order.check(PUBLISH)
             self.tiering.check_outside()
             self.tiering.publisher.check()
         return level
 
     def acknowledge(self, written: Written | None, level: Level) -> Durability:
         """Make what was written, None: everything so far, as durable as asked; what was reached."""
-        if level < Level.LOCAL:
+        if level < _LOCAL:
             return "os"
         if written is None:
             written = self.writer.reached()
-        if level is Level.TIERED:
+        if level is _TIERED:
             self.tiering.reach(written.wal.next_lsn)
             return "tiered"
         self.writer.sync_to(*written)
         return "local"
 
-    def submit(self, written: Written, result: object, future: Promise[Any], level: Level) -> None:
-        """Resolve `future` with `result` once what was written is as durable as asked.
+    def submit(
+        self,
+        written: Written | Late,
+        result: Callable[[], object],
+        future: Promise[Any],
+        level: Level,
+    ) -> None:
+        """Resolve `future` with what `result` returns once what was written is as durable as asked.
 
-        Until it is in the remote, the store stays open, whether or not anybody holds it: closing
-        does not wait for that.
+        What was taken up late is never "tiered". Until it is in the remote, the store stays open,
+        whether or not anybody holds it: closing does not wait for that.
         """
-        if level is Level.TIERED:
+        if level is _TIERED and isinstance(written, Written):
             self.tiering.submit(written.wal.next_lsn, result, future, self)
         else:
             self.writing.submit(written, result, future)
@@ -260,25 +276,26 @@ class Handle:
         if self._writing is not None and self._writing.tiering is not None:
             self._writing.tiering.check_outside()
         try:
-            self._close_once()
+            if not self._let_go:
+                self.catalog.order.check(CLOSE)
+                self.catalog.order.run(CLOSE, self._closing, self._close_once)
         finally:
             if self._writing is not None:
                 self._writing.callbacks.close()
 
     def _close_once(self) -> None:
-        with self._closing:
-            if self._let_go:
-                return
-            self.refusal = self.refusal or ClosedError(f"{self.root}: this store handle is closed")
-            try:
+        if self._let_go:
+            return
+        self.refusal = self.refusal or ClosedError(f"{self.root}: this store handle is closed")
+        try:
+            self._close()
+        except TransitError:
+            raise
+        except BaseException:
+            # An interrupt, perhaps in the middle of letting go: what is left of it is done now.
+            with contextlib.suppress(TransitError):
                 self._close()
-            except TransitError:
-                raise
-            except BaseException:
-                # An interrupt, perhaps in the middle of letting go: what is left of it is done now.
-                with contextlib.suppress(TransitError):
-                    self._close()
-                raise
+            raise
 
     def _close(self) -> None:
         try:

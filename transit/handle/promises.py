@@ -58,20 +58,23 @@ class Callbacks:
 class Promises(Generic[_Mark]):
     """Futures that wait, in the order in which they were made. Safe for threads.
 
-    is_kept: whether what is written up to a mark is as durable as asked. closed: the error for a
-    mark that will not be reached any more. callbacks: takes the futures that have some.
+    is_kept: whether what is written up to a mark is as durable as asked. is_pending: whether it is
+    still to be written. closed: the error for a mark that will not be reached any more.
+    callbacks: takes the futures that have some.
     """
 
     def __init__(
         self,
         is_kept: Callable[[_Mark], bool],
+        is_pending: Callable[[_Mark], bool],
         closed: Callable[[], TransitError],
         callbacks: Callbacks,
     ) -> None:
         self._is_kept = is_kept
+        self._is_pending = is_pending
         self._closed = closed
         self._callbacks = callbacks
-        self._waiting: deque[tuple[_Mark, Promise[Any], object]] = deque()
+        self._waiting: deque[tuple[_Mark, Promise[Any], Callable[[], object]]] = deque()
         self._ended = False
         self._error: TransitError | None = None
 
@@ -79,8 +82,8 @@ class Promises(Generic[_Mark]):
         """Count of futures that wait."""
         return len(self._waiting)
 
-    def add(self, mark: _Mark, result: object, future: Promise[Any]) -> None:
-        """Have `future` end with `result` once `mark` is reached."""
+    def add(self, mark: _Mark, result: Callable[[], object], future: Promise[Any]) -> None:
+        """Have `future` end with what `result` returns once `mark` is reached."""
         self._waiting.append((mark, future, result))
         if self._ended:
             # The thread that ended it may have looked before.
@@ -93,10 +96,13 @@ class Promises(Generic[_Mark]):
                 mark, future, result = self._waiting.popleft()
             except IndexError:
                 return
+            if not self._ended and self._is_pending(mark):
+                self._waiting.append((mark, future, result))
+                continue
             if future.done() or not future.set_running_or_notify_cancel():
                 continue
             if self._is_kept(mark):
-                future.set_result(result)
+                future.set_result(result())
             else:
                 future.set_exception(error or self._closed())
             if future.is_to_call:

@@ -8,12 +8,15 @@ Without anything to publish no request is made.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from transit.config import Settings
 from transit.errors import ClosedError, ReentrantCallError, TransitError, say
+from transit.guards import PUBLISH
 from transit.handle.background import Worker
 from transit.handle.promises import Callbacks, Promises
 from transit.log.catalog import Catalog
@@ -63,9 +66,9 @@ class Tiering:
         self._sealer = sealer
         self._settings = settings
         self._callbacks = callbacks
-        self._promises = Promises(self._is_published, _closed, callbacks)
+        self._promises = Promises(self._is_published, lambda mark: False, _closed, callbacks)
         # Those who wait for it find, more often than not, that the round before covered them too.
-        self._turn = threading.Lock()
+        self._rounds = threading.Lock()
         self._worker: Worker | None = None
 
     def start(self) -> None:
@@ -96,9 +99,9 @@ class Tiering:
         self.check_outside()
         traffic = self.remote.store.traffic
         before = (self.publisher.published, traffic.bytes_out, traffic.requests)
-        with self._turn:
-            self._round(report)
-            self.publisher.hint()
+        order = self._catalog.order
+        order.check(PUBLISH)
+        order.run(PUBLISH, self._rounds, partial(self._round_and_hint, report))
         return Published(
             commits=self.publisher.published - before[0],
             bytes=traffic.bytes_out - before[1],
@@ -109,10 +112,18 @@ class Tiering:
     def reach(self, lsn: int) -> None:
         """Return when every record before `lsn` is in the remote."""
         self.check_outside()
+        order = self._catalog.order
+        order.check(PUBLISH)
         while self.publisher.published_lsn < lsn:
-            with self._turn:
-                if self.publisher.published_lsn < lsn:
-                    self._round(None)
+            order.run(PUBLISH, self._rounds, partial(self._round_to, lsn))
+
+    def _round_to(self, lsn: int) -> None:
+        if self.publisher.published_lsn < lsn:
+            self._round(None)
+
+    def _round_and_hint(self, report: Report | None) -> None:
+        self._round(report)
+        self.publisher.hint()
 
     def _round(self, report: Report | None) -> None:
         try:
@@ -128,8 +139,10 @@ class Tiering:
 
     # In the background
 
-    def submit(self, lsn: int, result: object, future: Promise[Any], owner: object) -> None:
-        """Resolve `future` with `result` once every record before `lsn` is in the remote.
+    def submit(
+        self, lsn: int, result: Callable[[], object], future: Promise[Any], owner: object
+    ) -> None:
+        """Resolve `future` by `result` once every record before `lsn` is in the remote.
 
         owner: what closes the store when nobody holds it any more; held until then.
         """

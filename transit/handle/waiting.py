@@ -34,7 +34,7 @@ class Bell:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._listeners: tuple[Listener, ...] = ()
         self.closed = False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transit.config import Mode, Settings
@@ -19,11 +20,13 @@ from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitE
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
 from transit.format.names import Places
 from transit.format.record import Columns
+from transit.guards import FLUSH
 from transit.handle.background import Worker
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.handle.promises import Callbacks, Promises
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
+from transit.log.accepted import Late
 from transit.log.catalog import Catalog
 from transit.log.files import WalFiles
 from transit.log.frames import Group, Written
@@ -50,7 +53,7 @@ class Writing:
         self._root = root
         self._settings = settings
         self.callbacks = Callbacks()
-        self._promises = Promises(_is_durable, self._closed, self.callbacks)
+        self._promises = Promises(_is_durable, _is_pending, self._closed, self.callbacks)
         self._flushing = threading.Lock()
         self.tiering: Tiering | None = None
         self._adopted = 0
@@ -183,8 +186,10 @@ class Writing:
             columns = Columns([payload], len(payload), self.writer.time, None)
             self.writer.commit([Group(state, columns)], [state])
 
-    def submit(self, written: Written, result: object, future: Promise[Any]) -> None:
-        """Resolve `future` with `result` once what was written is durable."""
+    def submit(
+        self, written: Written | Late, result: Callable[[], object], future: Promise[Any]
+    ) -> None:
+        """Resolve `future` with what `result` returns once what was written is durable."""
         self._promises.add(written, result, future)
         if self._flusher is not None and not self._flusher.wake_now():
             # Without a thread, as at the end of the interpreter. The future has the error, if any.
@@ -194,8 +199,7 @@ class Writing:
     def flush(self) -> None:
         """What the flusher does: end a WAL that is old enough, sync, end futures."""
         try:
-            with self._flushing:
-                self._flush()
+            self.catalog.order.run(FLUSH, self._flushing, self._flush)
         finally:
             self.callbacks.wake()
 
@@ -264,5 +268,10 @@ class Writing:
         self._let_files_go()
 
 
-def _is_durable(written: Written) -> bool:
-    return written.wal.durable >= written.stop
+def _is_durable(mark: Written | Late) -> bool:
+    written = mark.written if isinstance(mark, Late) else mark
+    return written is not None and written.wal.durable >= written.stop
+
+
+def _is_pending(mark: Written | Late) -> bool:
+    return isinstance(mark, Late) and mark.is_pending

@@ -16,10 +16,13 @@ chunks     chunks by stream and offset, in whichever file; the state of a stream
 catalog    which WALs and segments there are; streams by name and id, and what became of them
 clock      when records are written, whatever the machine's clock does
 assign     which offset and timestamp a record gets
+accepted   records that wait to be framed
 frames     records made into one frame, and where it ended
 syncs      making files durable; threads that wait share one sync
 rotation   which WAL file is written, and the next
-turns      who of several processes may write now
-writer     offsets, frames, group commit, rotation: the only module that writes frames
+turns      which thread, and which of several processes, may write now
+taking_up  what is on disk: at opening, and what other processes wrote
+framing    the one door for all who write: a turn, a frame, what an exception left
+writer     single records, records that wait, closing, rotation, durability
 seal       WAL files become segments and commits
 """

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 
 from transit.format.record import Chunk
+from transit.guards import leaf
 
 
 class DecodedBlock:
@@ -50,19 +52,23 @@ class BlockCache:
         cost = 2 * len(block.raw)
         if cost > self._bytes_max:
             return
-        with self._lock:
-            if key not in self._blocks:
-                self._blocks[key] = block
-                self._bytes += cost
-            self._let_go()
+        leaf(self._lock, partial(self._put, key, block, cost))
 
     def replace(self, key: tuple[str, int], block: DecodedBlock) -> None:
         """Keep `block` in the place of what is under `key`, if anything is."""
-        with self._lock:
-            old = self._blocks.pop(key, None)
-            if old is not None:
-                self._bytes -= 2 * len(old.raw)
+        leaf(self._lock, partial(self._drop, key))
         self.put(key, block)
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        old = self._blocks.pop(key, None)
+        if old is not None:
+            self._bytes -= 2 * len(old.raw)
+
+    def _put(self, key: tuple[str, int], block: DecodedBlock, cost: int) -> None:
+        if key not in self._blocks:
+            self._blocks[key] = block
+            self._bytes += cost
+        self._let_go()
 
     def _let_go(self) -> None:
         while self._bytes > self._bytes_max:

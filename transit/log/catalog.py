@@ -25,7 +25,7 @@ from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Me
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
 from transit.lineage.graph import Graph
 from transit.log.blocks import BlockCache
-from transit.log.chunks import StoredChunks, StreamState, View
+from transit.log.chunks import StoredChunks, StreamState, View, changing_the_view
 from transit.log.clock import EARLIEST, Times
 from transit.log.commits import CommitChain, nowhere_else
 from transit.log.files import WalFiles
@@ -80,6 +80,7 @@ class Catalog(StoredChunks):
 
     # Files
 
+    @changing_the_view
     def follow(self, *, write: bool) -> Wal | None:
         """Take up what is on disk and was not read yet; the newest WAL, None when there is none.
 
@@ -87,35 +88,34 @@ class Catalog(StoredChunks):
         a commit at the next try.
         """
         missed = 0
-        with self.changing:
-            self.reload_states()
-            while True:
-                wal = self.view.wals[-1] if self.view.wals else None
-                if wal is not None:
-                    self.read_frames(wal)
-                    if not wal.ended:
-                        return wal
-                self.load_commits()
-                reached = wal.next_lsn if wal is not None else 0
-                expected = max(reached, self.commits.next_lsn)
-                numbers = [number for number in self.wal_numbers() if number >= expected]
-                if not numbers:
+        self.reload_states()
+        while True:
+            wal = self.view.wals[-1] if self.view.wals else None
+            if wal is not None:
+                self.read_frames(wal)
+                if not wal.ended:
                     return wal
-                try:
-                    found = self._open_next(expected, numbers, write=write)
-                except NotFoundError:
-                    missed += 1
-                    if missed == _TRIES:
-                        self.commits.check_no_gap()
-                        raise CorruptError(
-                            self.places.wal, expected=f"a WAL from LSN {expected}", found="none"
-                        ) from None
-                    time.sleep(0.001 * missed)
-                    continue
-                if found is None:
-                    return wal
-                missed = 0
-                self.add_wal(found)
+            self.load_commits()
+            reached = wal.next_lsn if wal is not None else 0
+            expected = max(reached, self.commits.next_lsn)
+            numbers = [number for number in self.wal_numbers() if number >= expected]
+            if not numbers:
+                return wal
+            try:
+                found = self._open_next(expected, numbers, write=write)
+            except NotFoundError:
+                missed += 1
+                if missed == _TRIES:
+                    self.commits.check_no_gap()
+                    raise CorruptError(
+                        self.places.wal, expected=f"a WAL from LSN {expected}", found="none"
+                    ) from None
+                time.sleep(0.001 * missed)
+                continue
+            if found is None:
+                return wal
+            missed = 0
+            self.add_wal(found)
 
     def hold(self, *, shared: bool) -> Wal | None:
         """As `follow`, of files that from then on only this process writes, or those that share."""
@@ -140,23 +140,28 @@ class Catalog(StoredChunks):
             )
         return found
 
+    @changing_the_view
     def load_commits(self) -> None:
         """Take up commits made since the last time, and let go of the WALs they cover."""
-        with self.changing:
-            reached = self._reached()
-            # What an interrupt kept from being taken up comes first.
-            segments = self._missed()
-            try:
-                for commit in self.commits.load():
-                    segments += self.segments_of(commit)
-            finally:
-                if self.commits.next_lsn > reached:
-                    self._stale = True
-                # Whatever is wrong with a later commit, these are the store's.
-                self.take_segments(segments)
-            for segment in segments:
-                segment.check_present()
-            self.reload_states()
+        reached = self._reached()
+        # What an interrupt kept from being taken up comes first.
+        segments = self._missed()
+        try:
+            for commit in self.commits.load():
+                segments += self.segments_of(commit)
+        finally:
+            if self.commits.next_lsn > reached:
+                self._stale = True
+            # Whatever is wrong with a later commit, these are the store's.
+            self.take_segments(segments)
+        for segment in segments:
+            segment.check_present()
+        self.reload_states()
+
+    @changing_the_view
+    def committed(self) -> tuple[Commit | None, int, tuple[Segment, ...]]:
+        """The last commit with a snapshot, the count of commits, and their segments, together."""
+        return self.commits.indexed, self.commits.count, self.view.segments
 
     def _reached(self) -> int:
         """The LSN up to which the view has all records."""
@@ -175,11 +180,11 @@ class Catalog(StoredChunks):
                 segments += self.segments_of(decode_commit(data, f"commit {number} of {self.root}"))
         return segments
 
+    @changing_the_view
     def take_others(self, segments: list[Segment]) -> None:
         """`take_segments` of records that others wrote, whose frames were never seen here."""
-        with self.changing:
-            self._stale = self._stale or bool(segments)
-            self.take_segments(segments)
+        self._stale = self._stale or bool(segments)
+        self.take_segments(segments)
 
     def reload_states(self) -> None:
         """Move the streams in use to where others brought them, unless that was done before."""
@@ -195,18 +200,18 @@ class Catalog(StoredChunks):
         # Only now: what is looked at may be out of reach for a while.
         self._stale = False
 
+    @changing_the_view
     def take_segments(self, segments: list[Segment]) -> None:
         """Add segments the chain has committed, in place of the WALs they were made from.
 
         A WAL goes only when it was read to its end: its writer goes by what was read of it.
         """
-        with self.changing:
-            taken = (*self.view.segments, *segments)
-            covered = taken[-1].ref.lsn[1] if taken else -1
-            for wal in self.view.wals:
-                if wal.first_lsn <= covered:
-                    self.read_frames(wal)
-            self.view = View(taken, tuple(w for w in self.view.wals if w.first_lsn > covered))
+        taken = (*self.view.segments, *segments)
+        covered = taken[-1].ref.lsn[1] if taken else -1
+        for wal in self.view.wals:
+            if wal.first_lsn <= covered:
+                self.read_frames(wal)
+        self.view = View(taken, tuple(w for w in self.view.wals if w.first_lsn > covered))
 
     def segment(self, ref: SegmentRef, commit: int) -> Segment:
         """The segment that commit number `commit` added, read through this store's cache."""
@@ -225,28 +230,30 @@ class Catalog(StoredChunks):
         self.add_wal(wal)
         return wal
 
+    @changing_the_view
     def add_wal(self, wal: Wal) -> None:
         """Add the newest WAL file."""
-        with self.changing:
-            self.view = View(self.view.segments, (*self.view.wals, wal))
+        self.view = View(self.view.segments, (*self.view.wals, wal))
 
     def wal_numbers(self) -> list[int]:
         """First log sequence numbers of the WAL files no commit covers, in order."""
         names = map(parse_wal_name, list_folder(self.places.wal))
         return [lsn for lsn in names if lsn is not None and lsn >= self.commits.next_lsn]
 
+    @changing_the_view
     def read_frames(self, wal: Wal) -> int:
         """Take up the frames after a WAL's tail; their count."""
         count = 0
-        with self.changing:
-            for frame in scan(wal):
-                try:
-                    self._apply(wal, frame)
-                except BaseException:
-                    # Interrupted: it is taken up once more the next time.
-                    wal.retreat(frame.header)
-                    raise
-                count += 1
+        if wal.loose:
+            wal.drop_loose()
+        for frame in scan(wal):
+            try:
+                self._apply(wal, frame)
+            except BaseException:
+                # Interrupted: it is taken up once more the next time.
+                wal.retreat(frame.header)
+                raise
+            count += 1
         return count
 
     def _apply(self, wal: Wal, frame: ScannedFrame) -> None:
@@ -357,15 +364,16 @@ class Catalog(StoredChunks):
 
     def state(self, stream_id: int) -> StreamState:
         """The state of a stream, shared by all who ask."""
+        return self._states.get(stream_id) or self._make_state(stream_id)
+
+    @changing_the_view
+    def _make_state(self, stream_id: int) -> StreamState:
         state = self._states.get(stream_id)
         if state is None:
-            with self.changing:
-                state = self._states.get(stream_id)
-                if state is None:
-                    state = StreamState(stream_id, self.record(stream_id), self.life(stream_id))
-                    state.next_offset = self._tail(stream_id) or state.next_offset
-                    self._states[stream_id] = state
-                    self._recent.append(state)
+            state = StreamState(stream_id, self.record(stream_id), self.life(stream_id))
+            state.next_offset = self._tail(stream_id) or state.next_offset
+            self._states[stream_id] = state
+            self._recent.append(state)
         return state
 
     def adopt(self, state: StreamState) -> None:
@@ -383,15 +391,15 @@ class Catalog(StoredChunks):
         return self._own_state(NAMES_ID, NAMES_RECORD)
 
     def _own_state(self, stream_id: int, record: LineageRecord) -> StreamState:
-        found = self._states.get(stream_id)
-        if found is not None:
-            return found
-        with self.changing:
-            # Always the same record, so that it need not be read: it may be far away.
-            state = StreamState(stream_id, record)
-            state.next_offset = self._tail(stream_id)
-            self.adopt(state)
-            return state
+        return self._states.get(stream_id) or self._make_own_state(stream_id, record)
+
+    @changing_the_view
+    def _make_own_state(self, stream_id: int, record: LineageRecord) -> StreamState:
+        # Always the same record, so that it need not be read: it may be far away.
+        state = StreamState(stream_id, record)
+        state.next_offset = self._tail(stream_id)
+        self.adopt(state)
+        return state
 
     def _tail(self, stream_id: int) -> int:
         """The next offset after a stream's own records; 0 when it has none."""

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from transit.format.life import Life
 from transit.format.lineage import LineageRecord
 from transit.format.record import Chunk
+from transit.guards import VIEW, Order
 from transit.lineage.spans import Span
 from transit.log.rows import SealedRows, holding, missing
 from transit.log.segments import Segment
 from transit.log.wal import Wal
+
+P = ParamSpec("P")
+S = TypeVar("S", bound="StoredChunks")
+T = TypeVar("T")
 
 
 class View(NamedTuple):
@@ -60,6 +66,18 @@ class StreamState:
         return self.record.name
 
 
+def changing_the_view(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], T]:
+    """A method that holds `changing`."""
+
+    @wraps(method)
+    def held(stored: S, /, *args: P.args, **options: P.kwargs) -> T:
+        return stored.order.run(VIEW, stored.changing, lambda: method(stored, *args, **options))
+
+    return held
+
+
 class StoredChunks:
     """The chunks in a view of files; `changing` is held while the view changes."""
 
@@ -67,6 +85,7 @@ class StoredChunks:
         self.root = root
         self.view = View((), ())
         self.changing = threading.RLock()
+        self.order = Order()
         self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
 
     def chunk(self, stream_id: int, offset: int) -> Chunk:
@@ -133,7 +152,7 @@ class StoredChunks:
             if stream_id in wal.index:
                 yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
 
+    @changing_the_view
     def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
-        with self.changing:
-            for segment in view.segments[sealed.seen :]:
-                sealed.add(segment, stream_id)
+        for segment in view.segments[sealed.seen :]:
+            sealed.add(segment, stream_id)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from transit.disk import list_folder, put_if_absent, read_file
@@ -19,6 +20,7 @@ from transit.format.digest import digest
 from transit.format.names import REMOTE_FILE, Places, parse_index_name
 from transit.format.segment import Footer
 from transit.format.snapshot import SNAPSHOT_BYTES_MAX, Snapshot, decode_snapshot
+from transit.guards import leaf
 from transit.log.commits import nowhere_else
 from transit.log.segments import Guide
 
@@ -37,16 +39,17 @@ class GuideShelf:
 
     def find(self, ref: SegmentRef) -> Guide | None:
         """The guide of a segment, if a snapshot has it."""
-        with self._lock:
-            if not self._loaded:
-                self._load()
-                self._loaded = True
-            return self._guides.get(ref.digest)
+        return leaf(self._lock, partial(self._find, ref))
+
+    def _find(self, ref: SegmentRef) -> Guide | None:
+        if not self._loaded:
+            self._load()
+            self._loaded = True
+        return self._guides.get(ref.digest)
 
     def add(self, snapshot: Snapshot) -> None:
         """Take up the guides in a snapshot that came from elsewhere."""
-        with self._lock:
-            self._take(snapshot)
+        leaf(self._lock, partial(self._take, snapshot))
 
     def _take(self, snapshot: Snapshot) -> None:
         for entry in snapshot.segments:

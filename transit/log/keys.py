@@ -11,7 +11,9 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from functools import partial
 
+from transit.guards import leaf
 from transit.log.segments import Segment
 
 
@@ -66,11 +68,13 @@ class SealedKeys:
 
     def _take(self, segments: Sequence[Segment]) -> None:
         """Sort all keys into one index, once searching each segment has cost as much as that."""
-        with self._changing:
-            for segment in segments[self._count :]:
-                self._sorted.add(segment.index.keys, segment.index.ids)
-                self._count += 1
-            self._searched = 0
+        leaf(self._changing, partial(self._sort, segments))
+
+    def _sort(self, segments: Sequence[Segment]) -> None:
+        for segment in segments[self._count :]:
+            self._sorted.add(segment.index.keys, segment.index.ids)
+            self._count += 1
+        self._searched = 0
 
 
 def _merged(

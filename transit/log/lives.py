@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from transit.format.life import decode_life
 from transit.format.record import Chunk
+from transit.guards import leaf
 
 Chunks = Callable[[int, int], Iterable[Chunk]]
 """The chunks of `$names` from one offset to before another."""
@@ -28,14 +30,16 @@ class HiddenStreams:
         """The ids of the streams that are hidden when `$names` has `stop` records or more."""
         if self._seen >= stop:
             return self._ids
-        with self._lock:
-            ids, seen = set(self._ids), self._seen
-            for chunk in chunks(seen, stop) if seen < stop else ():
-                for offset in range(max(seen, chunk.first), min(stop, chunk.stop)):
-                    life = decode_life(chunk.payload(offset - chunk.first), offset)
-                    if life.hidden:
-                        ids.add(life.stream)
-                    else:
-                        ids.discard(life.stream)
-            self._ids, self._seen = frozenset(ids), max(seen, stop)
-            return self._ids
+        return leaf(self._lock, partial(self._read, stop, chunks))
+
+    def _read(self, stop: int, chunks: Chunks) -> frozenset[int]:
+        ids, seen = set(self._ids), self._seen
+        for chunk in chunks(seen, stop) if seen < stop else ():
+            for offset in range(max(seen, chunk.first), min(stop, chunk.stop)):
+                life = decode_life(chunk.payload(offset - chunk.first), offset)
+                if life.hidden:
+                    ids.add(life.stream)
+                else:
+                    ids.discard(life.stream)
+        self._ids, self._seen = frozenset(ids), max(seen, stop)
+        return self._ids

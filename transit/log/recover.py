@@ -35,6 +35,7 @@ from transit.errors import CorruptError
 from transit.format.frame import (
     ALIGNMENT,
     DATA,
+    END,
     FRAME_BYTES,
     FRAME_MAGIC,
     PADDING,
@@ -94,9 +95,17 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
         stated = min(header.durable, position) if header.kind == DATA else position
         wal.durable = max(wal.durable, stated)
         wal.recent = (position, chunks)
-        frame = ScannedFrame(header, chunks)
-        # Last: whoever is interrupted before this meets the frame once more.
-        wal.advance(header.stop, header.records, header.kind, header.written)
+        frame, stop = ScannedFrame(header, chunks), header.stop
+        # Last, and without a call: an interrupt before meets the frame once more, and there is no
+        # place for one before it is given.
+        if header.kind == DATA:
+            if wal.next_lsn == wal.first_lsn:
+                wal.begun = header.written
+            wal.written = header.written
+        wal.tail = stop
+        wal.next_lsn += header.records
+        wal.marked = header.kind != DATA
+        wal.ended = header.kind == END
         yield frame
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from operator import add
 from typing import Final
@@ -50,6 +51,7 @@ from transit.format.segment import (
     encode_header,
     encode_index,
 )
+from transit.guards import SEAL, VIEW
 from transit.locks import Lock
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
@@ -81,18 +83,22 @@ class Sealer:
 
     def seal_ended(self) -> None:
         """Seal every WAL file that has ended, oldest first; the WAL stays when anything fails."""
-        with self.paused:
-            if self._stopped:
-                raise ClosedError(f"{self._catalog.root}: this store handle is closed")
-            if isinstance(self.error, SyncFailedError):
-                # Whatever the disk says the next time, it may have dropped what it could not write.
-                raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
-            try:
-                self._seal_in_place()
-                self.error = None
-            except TransitError as error:
-                self.error = error
-                raise
+        order = self._catalog.order
+        order.check(SEAL)
+        order.run(SEAL, self.paused, self._seal_unless_stopped)
+
+    def _seal_unless_stopped(self) -> None:
+        if self._stopped:
+            raise ClosedError(f"{self._catalog.root}: this store handle is closed")
+        if isinstance(self.error, SyncFailedError):
+            # Whatever the disk says the next time, it may have dropped what it could not write.
+            raise PoisonedError(f"sealing has stopped: {self.error}; open the store again")
+        try:
+            self._seal_in_place()
+            self.error = None
+        except TransitError as error:
+            self.error = error
+            raise
 
     def _seal_in_place(self) -> None:
         self._catalog.check_place()
@@ -152,21 +158,23 @@ class Sealer:
         self._commit(ref)
 
     def _commit(self, ref: SegmentRef) -> None:
+        self._catalog.order.run(VIEW, self._catalog.changing, partial(self._commit_now, ref))
+
+    def _commit_now(self, ref: SegmentRef) -> None:
         catalog = self._catalog
-        with catalog.changing:
-            index = self._snapshots.take()
-            commit = catalog.commits.add((ref,), self._epoch, index)
-            if commit is None:
-                # Another process sealed this file; its commit holds the same records.
-                catalog.load_commits()
-                if catalog.commits.next_lsn <= ref.lsn[1]:
-                    raise CorruptError(
-                        catalog.root,
-                        expected=f"a commit up to LSN {ref.lsn[1]}",
-                        found=f"one up to {catalog.commits.next_lsn - 1}",
-                    )
-            else:
-                catalog.take_segments(catalog.segments_of(commit))
+        index = self._snapshots.take()
+        commit = catalog.commits.add((ref,), self._epoch, index)
+        if commit is not None:
+            catalog.take_segments(catalog.segments_of(commit))
+            return
+        # Another process sealed this file; its commit holds the same records.
+        catalog.load_commits()
+        if catalog.commits.next_lsn <= ref.lsn[1]:
+            raise CorruptError(
+                catalog.root,
+                expected=f"a commit up to LSN {ref.lsn[1]}",
+                found=f"one up to {catalog.commits.next_lsn - 1}",
+            )
 
 
 class SegmentWriter:

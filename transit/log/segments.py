@@ -28,6 +28,7 @@ from transit.format.segment import (
     decode_tail,
 )
 from transit.format.snapshot import SnapshotSegment, covered_by
+from transit.guards import leaf
 from transit.log.blocks import BlockCache, DecodedBlock
 
 
@@ -97,9 +98,11 @@ class Segment:
 
     def load(self) -> tuple[Footer, SegmentIndex]:
         """The segment's blocks and index, read and checked the first time."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = decode_guide(self.guide(), self.ref, self._store_id, self.path)
+        return leaf(self._lock, self._load)
+
+    def _load(self) -> tuple[Footer, SegmentIndex]:
+        if self._loaded is None:
+            self._loaded = decode_guide(self.guide(), self.ref, self._store_id, self.path)
         return self._loaded
 
     def guide(self) -> Guide:

@@ -56,12 +56,7 @@ class Snapshots:
 
     def encode(self) -> bytes:
         """A snapshot of all commits so far, of which there is one at least, as it is stored."""
-        catalog = self._catalog
-        with catalog.changing:
-            # Together: other processes' commits are taken up at any time.
-            stop, indexed = catalog.commits.count, catalog.commits.indexed
-            segments = catalog.view.segments
-        return encode_snapshot(self._snapshot(indexed, stop, segments))
+        return encode_snapshot(self._snapshot(*self._catalog.committed()))
 
     def put(self, data: bytes) -> IndexRef:
         """Keep a snapshot in the folder."""

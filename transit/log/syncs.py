@@ -22,10 +22,12 @@ from transit.errors import (
     OutcomeUnknownError,
     PoisonedError,
     StoreMovedError,
+    StoreUnavailableError,
     SyncFailedError,
     TransitError,
 )
 from transit.format.frame import WAL_HEADER
+from transit.guards import SYNC, Order
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
 
@@ -59,8 +61,8 @@ class Syncs:
         self._lock = lock
         self._give_up = give_up
         self._allocates = allocates
-        self._group = GroupSync(self.now, check)
-        self._single = SingleSync()
+        self._group = GroupSync(self.now, check, catalog.order)
+        self._single = SingleSync(catalog.order)
 
     def reach(self, wal: Wal, stop: int) -> None:
         """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` when none can tell."""
@@ -76,7 +78,7 @@ class Syncs:
                 with self._lock:
                     wal.allocate()
             self._single.sync(wal)
-        except TransitError as error:
+        except StoreUnavailableError as error:
             # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
             with self._lock:
                 # A record written at this moment is refused, or was named.
@@ -102,7 +104,7 @@ class Syncs:
 
     def secure(self, wal: Wal) -> None:
         """Make durable what other processes, which may be dead, have written to `wal`."""
-        with self.poisoning(TransitError):
+        with self.poisoning(StoreUnavailableError):
             self._single.secure(wal)
 
     @contextmanager
@@ -118,9 +120,12 @@ class Syncs:
 class GroupSync:
     """Syncs that threads share; `sync` makes a file durable, `check` raises what forbids it."""
 
-    def __init__(self, sync: Callable[[Wal], None], check: Callable[[], None]) -> None:
+    def __init__(
+        self, sync: Callable[[Wal], None], check: Callable[[], None], order: Order
+    ) -> None:
         self._sync = sync
         self._check = check
+        self._order = order
         self._lock = threading.Lock()
         self._sleepers: list[threading.Lock] = []
         self._syncing = False
@@ -128,6 +133,10 @@ class GroupSync:
 
     def reach(self, wal: Wal, stop: int) -> None:
         """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` after a failed sync."""
+        if wal.durable < stop:
+            self._order.during(SYNC, partial(self._reach, wal, stop))
+
+    def _reach(self, wal: Wal, stop: int) -> None:
         while wal.durable < stop:
             leads = False
             try:
@@ -181,9 +190,10 @@ class SingleSync:
     file at the same time, one would be told so, and the other that all is well.
     """
 
-    def __init__(self) -> None:
-        # A leaf: whoever holds it takes nothing.
-        self._turn = threading.Lock()
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        # A leaf: a thread that holds it takes nothing.
+        self._one = threading.Lock()
         self._failure: TransitError | None = None
 
     def sync(self, wal: Wal) -> None:
@@ -195,14 +205,16 @@ class SingleSync:
         self._run(partial(secure, wal))
 
     def _run(self, step: Callable[[], None]) -> None:
-        with self._turn:
-            if self._failure is not None:
-                raise SyncFailedError(str(self._failure))
-            try:
-                step()
-            except TransitError as error:
-                self._failure = error
-                raise
+        self._order.run(SYNC, self._one, partial(self._try, step))
+
+    def _try(self, step: Callable[[], None]) -> None:
+        if self._failure is not None:
+            raise SyncFailedError(str(self._failure))
+        try:
+            step()
+        except StoreUnavailableError as error:
+            self._failure = error
+            raise
 
 
 def secure(wal: Wal) -> None:

@@ -1,6 +1,7 @@
-"""Turns: who of several processes may write to a shared store now.
+"""Turns: which thread, and which of several processes, may write to a store now.
 
-Owns the lock between processes; the one between threads is the writer's, and is taken first.
+Owns the lock between threads, taken first, and the one between processes. A thread has one turn at
+a time: what it wants in the middle of it is refused.
 
 A signal handler may interrupt whoever has the turn, and there is one place where the turn then ends
 without letting go of the lock between processes. The next turn of this process does so.
@@ -10,8 +11,47 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from threading import get_ident
+from typing import TypeVar
 
+from transit.guards import TURN, Order, inside, reentrant
 from transit.locks import Lock
+
+T = TypeVar("T")
+
+
+class Turn:
+    """A thread's turn to write: `lock`, and in a shared store `shared` too.
+
+    settle: called when it begins, before others are looked at.
+    """
+
+    def __init__(self, order: Order, shared: SharedTurn | None, settle: Callable[[], None]) -> None:
+        self.mark = order.mark(TURN)
+        self.lock = threading.RLock()
+        self.shared = shared
+        self._settle = settle
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do `work` in a turn; what it returns. `ReentrantCallError` in the middle of another."""
+        me = get_ident()
+        before = inside.get(me, 0)
+        if before >= self.mark:
+            raise reentrant()
+        try:
+            # No call before it, so that an exception finds it set whenever it is taken back.
+            inside[me] = self.mark
+            with self.lock:
+                self._settle()
+                if self.shared is None:
+                    return work()
+                with self.shared:
+                    return work()
+        finally:
+            if before:
+                inside[me] = before
+            else:
+                del inside[me]
 
 
 class SharedTurn:

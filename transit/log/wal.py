@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -99,6 +99,8 @@ class Wal:
         self.recent: tuple[int, list[Chunk]] = (-1, [])
         # Whether a scan stopped at bytes that are not zeros.
         self.stopped = False
+        # Whether the index may hold more than there is before the tail.
+        self.loose = False
         self._allocated = 0
 
     @classmethod
@@ -142,6 +144,18 @@ class Wal:
         """Where the file is."""
         return self.file.path
 
+    def encode(self, parts: list[bytes], records: int, written: int, kind: int = DATA) -> bytearray:
+        """The frame around the joined `parts`, written at that time, that may go to the tail."""
+        return join_frame(
+            parts, self.tail, self.next_lsn, self.durable, records, kind, written, self.seed
+        )
+
+    def encode_one(self, body: bytes, written: int) -> bytes:
+        """`encode` of one record in one chunk, with fewer steps: most frames are of this kind."""
+        return encode_frame(
+            body, self.tail, self.next_lsn, self.durable, 1, DATA, written, self.seed
+        )
+
     def append(self, parts: list[bytes], records: int, written: int, kind: int = DATA) -> int:
         """Write one frame around the joined `parts` at the time `written`; its position.
 
@@ -149,26 +163,9 @@ class Wal:
         it.
         """
         position = self.tail
-        frame = join_frame(
-            parts, position, self.next_lsn, self.durable, records, kind, written, self.seed
-        )
+        frame = self.encode(parts, records, written, kind)
         self.file.write_at(position, frame)
         self.advance(position + len(frame), records, kind, written)
-        return position
-
-    def append_one(self, head: bytes, payload: bytes, written: int) -> int:
-        """`append` of one record in one chunk, with fewer steps: most frames are of this kind."""
-        position = self.tail
-        frame = encode_frame(
-            head + payload, position, self.next_lsn, self.durable, 1, DATA, written, self.seed
-        )
-        self.file.write_at(position, frame)
-        if self.next_lsn == self.first_lsn:
-            self.begun = written
-        self.written = written
-        self.tail = position + len(frame)
-        self.next_lsn += 1
-        self.marked = False
         return position
 
     def advance(self, tail: int, records: int, kind: int, written: int) -> None:
@@ -184,13 +181,20 @@ class Wal:
 
     def retreat(self, header: FrameHeader) -> None:
         """Forget the last frame, which is to be taken up once more."""
-        for stream, chunks in list(self.index.items()):
-            while chunks.positions and chunks.positions[-1] >= header.position:
-                chunks.positions.pop()
-            del chunks.firsts[len(chunks.positions) :]
-            if not chunks.positions:
-                del self.index[stream]
+        self.loose = True
         self.tail, self.next_lsn, self.ended = header.position, header.lsn, False
+
+    def drop_loose(self) -> None:
+        """Take frames beyond the tail out of the index, which an exception may have left in it."""
+        for stream, chunks in list(self.index.items()):
+            count = bisect_left(chunks.positions, self.tail)
+            if count:
+                # In this order, for readers without a lock.
+                del chunks.firsts[count:]
+                del chunks.positions[count:]
+            else:
+                del self.index[stream]
+        self.loose = False
 
     def note(self, stream: int, first: int, position: int) -> None:
         """Index the chunk of `stream` that starts at offset `first` in the frame at `position`."""

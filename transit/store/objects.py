@@ -46,14 +46,14 @@ class Traffic:
     def __init__(self) -> None:
         self.get = self.put = self.create = self.size = self.delete = self.list = 0
         self.bytes_in = self.bytes_out = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, int]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, int]) -> None:
         vars(self).update(state)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def sent(self, request: Request, size: int = 0) -> None:
         """Count one request that carried an object of `size` bytes."""

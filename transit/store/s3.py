@@ -100,7 +100,7 @@ class S3Store(Opened):
         self._pid = os.getpid()
         self._closed = False
         self._refuses_damage: bool | None = None
-        self._probe = threading.Lock()
+        self._probe = threading.RLock()
         # A key that could be read, and whether listing was refused: see `_is_absent`.
         self._readable: str | None = None
         self._may_list = True

@@ -14,6 +14,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from transit.config import KIB, MIB
@@ -22,6 +23,7 @@ from transit.errors import CorruptError, FormatError, NotFoundError, TransitErro
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.segment import TAIL, Block, Footer, decode_footer
+from transit.guards import leaf
 from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf
 from transit.log.segments import Guide, footer_bytes
@@ -119,12 +121,15 @@ class Fetcher:
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
         """As `Elsewhere`."""
         name = footer.blocks[number].digest
-        with self._lock:
-            data = self._ahead.pop(name, None)
-            self._ahead_bytes -= len(data or b"")
+        data = leaf(self._lock, partial(self._take_ahead, name))
         if data is None:
             data = self._cached(name.hex())
         return self._fetch_blocks(ref, footer, number) if data is None else data
+
+    def _take_ahead(self, name: bytes) -> bytes | None:
+        data = self._ahead.pop(name, None)
+        self._ahead_bytes -= len(data or b"")
+        return data
 
     def _fetch_blocks(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
         """Block `number`; those fetched in the same request are kept for later."""
@@ -133,13 +138,15 @@ class Fetcher:
         if self._cache is not None:
             for block, data in zip(blocks, stored, strict=True):
                 self._cache.put(block.digest.hex(), data)
-        with self._lock:
-            for block, data in zip(blocks[1:], stored[1:], strict=True):
-                self._ahead_bytes += len(data) - len(self._ahead.pop(block.digest, b""))
-                self._ahead[block.digest] = data
-            while self._ahead_bytes > 2 * AHEAD_BYTES_MAX:
-                self._ahead_bytes -= len(self._ahead.popitem(last=False)[1])
+        leaf(self._lock, partial(self._keep_ahead, blocks[1:], stored[1:]))
         return stored[0]
+
+    def _keep_ahead(self, blocks: Sequence[Block], stored: Sequence[bytes]) -> None:
+        for block, data in zip(blocks, stored, strict=True):
+            self._ahead_bytes += len(data) - len(self._ahead.pop(block.digest, b""))
+            self._ahead[block.digest] = data
+        while self._ahead_bytes > 2 * AHEAD_BYTES_MAX:
+            self._ahead_bytes -= len(self._ahead.popitem(last=False)[1])
 
     def _read_blocks(self, ref: SegmentRef, blocks: Sequence[Block]) -> list[bytes]:
         start = blocks[0].position
@@ -164,17 +171,19 @@ class Fetcher:
         """One past the last block to fetch with block `number`: more, the longer it goes on."""
         # The last block is the index, which nobody reads as records.
         last = len(footer.blocks) - 1
-        with self._lock:
-            expected, ahead = self._streaks.pop(ref.digest, (-1, 0))
-            ahead = min(max(2 * ahead, AHEAD_BYTES_MIN), AHEAD_BYTES_MAX)
-            if expected != number:
-                ahead = 0
-            stop, size = number + 1, 0
-            while stop < last and (size := size + footer.blocks[stop].stored_bytes) <= ahead:
-                stop += 1
-            self._streaks[ref.digest] = (stop, ahead)
-            if len(self._streaks) > _STREAKS_MAX:
-                self._streaks.popitem(last=False)
+        return leaf(self._lock, partial(self._stop_before, ref, footer, number, last))
+
+    def _stop_before(self, ref: SegmentRef, footer: Footer, number: int, last: int) -> int:
+        expected, ahead = self._streaks.pop(ref.digest, (-1, 0))
+        ahead = min(max(2 * ahead, AHEAD_BYTES_MIN), AHEAD_BYTES_MAX)
+        if expected != number:
+            ahead = 0
+        stop, size = number + 1, 0
+        while stop < last and (size := size + footer.blocks[stop].stored_bytes) <= ahead:
+            stop += 1
+        self._streaks[ref.digest] = (stop, ahead)
+        if len(self._streaks) > _STREAKS_MAX:
+            self._streaks.popitem(last=False)
         return stop
 
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
@@ -227,44 +236,50 @@ class DiskCache:
 
     def get(self, name: str) -> bytes | None:
         """The bytes under `name`, unchecked."""
-        with self._lock:
-            try:
-                sizes = self._known()
-                if name not in sizes:
-                    return None
-                sizes.move_to_end(name)
-                return read_file(os.path.join(self._folder, name), sizes[name])
-            except TransitError:
+        return leaf(self._lock, partial(self._get, name))
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            sizes = self._known()
+            if name not in sizes:
                 return None
+            sizes.move_to_end(name)
+            return read_file(os.path.join(self._folder, name), sizes[name])
+        except TransitError:
+            return None
 
     def put(self, name: str, data: bytes) -> None:
         """Keep `data`, and let the oldest go."""
         if len(data) > self._bytes_max:
             return
-        with self._lock:
-            try:
-                sizes = self._known()
-                if name in sizes:
-                    return
-                self._check_place()
-                make_folder(self._folder)
-                while sizes and self._bytes + len(data) > self._bytes_max:
-                    oldest, size = sizes.popitem(last=False)
-                    self._bytes -= size
-                    remove(os.path.join(self._folder, oldest))
-                put_unsynced(self._folder, name, data)
-                sizes[name] = len(data)
-                self._bytes += len(data)
-            except TransitError:
+        leaf(self._lock, partial(self._put, name, data))
+
+    def _put(self, name: str, data: bytes) -> None:
+        try:
+            sizes = self._known()
+            if name in sizes:
                 return
+            self._check_place()
+            make_folder(self._folder)
+            while sizes and self._bytes + len(data) > self._bytes_max:
+                oldest, size = sizes.popitem(last=False)
+                self._bytes -= size
+                remove(os.path.join(self._folder, oldest))
+            put_unsynced(self._folder, name, data)
+            sizes[name] = len(data)
+            self._bytes += len(data)
+        except TransitError:
+            return
 
     def drop(self, name: str) -> None:
         """Forget what is under `name`: it is not what it should be."""
-        with self._lock:
-            size = self._known().pop(name, 0)
-            self._bytes -= size
-            try:
-                self._check_place()
-                remove(os.path.join(self._folder, name))
-            except TransitError:
-                return
+        leaf(self._lock, partial(self._drop, name))
+
+    def _drop(self, name: str) -> None:
+        size = self._known().pop(name, 0)
+        self._bytes -= size
+        try:
+            self._check_place()
+            remove(os.path.join(self._folder, name))
+        except TransitError:
+            return

@@ -16,6 +16,7 @@ tools         a tool call: request and result with one id
 calls         calls that a replay answers
 context       the current task
 ids           ids of calls
+packed        events that refer to parts, written one at a time
 parts         messages written once and referred to by number
 artifacts     payloads by digest
 reading       events out

@@ -8,7 +8,6 @@ may be used from several threads and from asyncio.
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -19,9 +18,9 @@ from blake3 import blake3
 
 from transit import (
     AlreadyExistsError,
-    ConflictError,
     InvalidInputError,
     Log,
+    ReentrantCallError,
     Scalar,
     Stream,
     TransitError,
@@ -50,6 +49,7 @@ from transit.trace.events import (
     encode_json,
 )
 from transit.trace.ids import new_id
+from transit.trace.packed import TAKEN_UP, PackedEvents
 from transit.trace.parts import KnownParts, Packing
 from transit.trace.tools import ToolCall
 
@@ -64,7 +64,10 @@ class Task:
     """A stream being recorded: a task, or a branch or merge of tasks.
 
     As a context manager it is the current task of its block; how the block is left is recorded.
-    Methods that record return the offset of the record.
+    Methods that record return the offset of the record; -1 in the middle of another call of the
+    same thread, by a signal handler or a `__del__` method: the event is written after that call.
+    What has parts, such as a message, is then written with the task's next event that has some, or
+    at the end of its block.
     """
 
     def __init__(
@@ -73,8 +76,7 @@ class Task:
         self.log = log
         self.stream = stream
         self.durability = durability
-        self._known = KnownParts() if known is None else known
-        self._lock = threading.Lock()
+        self._packed = PackedEvents(stream, durability, KnownParts() if known is None else known)
 
     def __repr__(self) -> str:
         return f"<transit.trace.{type(self).__name__} {self.name!r}>"
@@ -295,9 +297,7 @@ class Task:
 
         stream = make(name) if name is not None else make_named(self.log, stem, make)
         inherited = stream.parents[0].offset + 1
-        with self._lock:
-            known = self._known.until(inherited)
-        return Task(self.log, stream, self.durability, known)
+        return Task(self.log, stream, self.durability, self._packed.known_until(inherited))
 
     # The block
 
@@ -312,6 +312,7 @@ class Task:
         trace: TracebackType | None,
     ) -> None:
         leave(self)
+        self._packed.write_later()
         if error is None:
             self._write(RunEnd(status="completed"))
             return
@@ -364,12 +365,13 @@ class Task:
         """Append an event that has no parts."""
         payload = encode_json(event)
         headers = IN_CALL if in_call.get() is self else None
-        receipt = self.stream.append(payload, headers=headers, durability=self.durability)
-        offset = receipt.offset
-        with self._lock:
-            if offset == self._known.stop:
-                self._known.stop = offset + 1
-        return offset
+        try:
+            receipt = self.stream.append(payload, headers=headers, durability=self.durability)
+        except ReentrantCallError:
+            self.stream.submit(payload, headers=headers)
+            return TAKEN_UP
+        self._packed.pass_over(receipt.offset)
+        return receipt.offset
 
     def _write_packed(self, kind: type[Event], make: Callable[[Packing], Event]) -> int:
         """Append an event that refers to parts the history holds, and brings the others along.
@@ -377,23 +379,7 @@ class Task:
         Appended under the condition that the history is the one the references are about; when
         somebody else was faster, they are worked out again.
         """
-        with self._lock:
-            while True:
-                if self._known.stop != self.stream.next_offset:
-                    self._known.catch_up(self.stream)
-                packing = Packing(self._known)
-                payload = packing.finish(encode_json(make(packing)))
-                try:
-                    receipt = self.stream.append(
-                        payload,
-                        headers=self._headers(),
-                        expect=self._known.stop,
-                        durability=self.durability,
-                    )
-                except ConflictError:
-                    continue
-                self._known.passed(packing.parts.digests, packing.lists.digests)
-                return receipt.offset
+        return self._packed.write(make, self._headers())
 
 
 def current() -> Task | None:

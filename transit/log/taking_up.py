@@ -1,0 +1,70 @@
+"""Taking up what is on disk: when a store is opened, and what other processes wrote meanwhile.
+
+Owns the order in which files are read, judged, cut and made durable. Leaves judging bytes to
+`transit.log.recover`. Only for the writer, in its turn.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from transit.errors import StorageFullError
+from transit.log.catalog import Catalog
+from transit.log.recover import Cut, judge_end, judge_tail
+from transit.log.rotation import Rotation
+from transit.log.syncs import Syncs, secure
+from transit.log.wal import Wal
+
+
+class TakingUp:
+    """What a writer finds on disk; `cuts` are the torn tails that were cut off.
+
+    shared: whether other processes may write to the store too.
+    """
+
+    def __init__(self, catalog: Catalog, rotation: Rotation, syncs: Syncs, *, shared: bool) -> None:
+        self._shared = shared
+        self._catalog = catalog
+        self._rotation = rotation
+        self._syncs = syncs
+        self.cuts: list[Cut] = []
+
+    def recover(self) -> None:
+        """Take up the WAL files on disk, cut a torn tail, and have a file to write to."""
+        wal = self._catalog.hold(shared=self._shared)
+        # What a killed process left in the page cache is read as history: make it durable.
+        for older in self._catalog.view.wals:
+            secure(older)
+        if wal is not None and wal.ended:
+            # A full disk has no room for the next: who appends asks again, readers need none.
+            self._rotation.take_ended(wal)
+            with suppress(StorageFullError):
+                self._rotation.ensure()
+            return
+        if wal is not None:
+            if self._catalog.wal_numbers()[-1] > wal.first_lsn:
+                judge_end(wal)
+            self._cut_torn_tail(wal)
+        self._rotation.ensure()
+
+    def catch_up(self, *, write: bool) -> None:
+        """Take up what other processes wrote; to `write`, have a file to write to."""
+        wal = self._catalog.follow(write=True)
+        self._rotation.clock.reach(self._rotation.wal.written)
+        if not write:
+            return
+        if wal is None or wal.ended:
+            self._rotation.ensure()
+            return
+        if wal is not self._rotation.wal:
+            self._syncs.secure(self._rotation.take(wal))
+        if wal.stopped:
+            # Its writer died within a write: the next to have the turn settles it.
+            self._cut_torn_tail(wal)
+
+    def _cut_torn_tail(self, wal: Wal) -> None:
+        cut = judge_tail(wal)
+        if cut is not None:
+            self.cuts.append(cut)
+            wal.cut()
+        self._syncs.settle(wal)
