@@ -15,14 +15,13 @@ import msgspec
 import pytest
 
 import transit
+from rigs.hostile.hostile import Bucket, Shelf, rebuilt
 from transit.format.commit import Commit
 from transit.format.names import commit_name
 from transit.format.segment import TAIL, decode_tail
 from transit.replay import Record
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
-
-from .hostile import Bucket, Shelf, rebuilt
 
 COMMITS = 18
 LEVELS = ("roots", "bodies", "sample:0.4", "sample:1")
