@@ -43,7 +43,7 @@ _PACKAGE: Final = os.path.dirname(transit.__file__) + os.sep
 # "function (path:line)" of Python, "function (library)" of C.
 _FRAME: Final = re.compile(r"^(?P<name>.*) \((?P<place>[^()]*)\)$")
 # Where the threads of a store wait for work; py-spy takes them for busy there.
-_WAITING: Final = "engine.background.Worker._next"
+_WAITING: Final = "handle.background.Worker._next"
 HEAD: Final = ("share", "function of transit", "what it calls last")
 
 
