@@ -45,7 +45,7 @@ def test_what_another_thread_has_accepted_meanwhile_is_there_or_not_yet(
     log: Log, monkeypatch: pytest.MonkeyPatch, way: str, settled: int
 ) -> None:
     stream, _ = filled(log, "s", b"0", b"1"), filled(log, "x", b"0")
-    frame, times = Writer.frame_waiting, itertools.count(1)
+    frame, times = Writer.frame_accepted, itertools.count(1)
     accepted: list[bytes] = []
 
     def frame_and_accept(writer: Writer) -> None:
@@ -55,7 +55,7 @@ def test_what_another_thread_has_accepted_meanwhile_is_there_or_not_yet(
             accepted.append(b"meanwhile")
 
     with monkeypatch.context() as patch, contextlib.suppress(transit.OffsetError):
-        patch.setattr(Writer, "frame_waiting", frame_and_accept)
+        patch.setattr(Writer, "frame_accepted", frame_and_accept)
         WAYS[way](log, stream)
     assert accepted or settled > 1
     assert payloads(stream) == [b"0", b"1", *accepted]
@@ -67,7 +67,7 @@ def test_what_a_failed_write_took_back_meanwhile_is_not_read(
     stream = filled(log, "s", b"0", b"1")
     stream.append(b"lost", durability="memory")
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "frame_waiting", lambda writer: writer.fail(OSError("no more")))
+        patch.setattr(Writer, "frame_accepted", lambda writer: writer.fail(OSError("no more")))
         read = [record.payload for record in stream.read()]
     assert read == [b"0", b"1"]
     with pytest.raises(transit.PoisonedError):
