@@ -329,7 +329,7 @@ def places(root: Path) -> dict[tuple[int, int], dict[str, object]]:
                 }  # fmt: skip
     for file in (root / "wal").iterdir():
         wal = second_reader.read_wal(file.read_bytes())
-        for position, lsn, _, _, records in wal.frames:
+        for position, lsn, _, _, records, _ in wal.frames:
             for place, record in enumerate(records):
                 found[record.stream, record.offset] = {
                     "kind": "wal", "file": f"wal/{file.name}", "position": position,
@@ -440,7 +440,7 @@ def test_why_knows_of_a_record_out_of_reach_only_what_the_index_says(tmp_path: P
     with transit.open(tmp_path / "b", mode="read") as log:
         found = [log.lineage.why(Position("away", n)) for n in (0, 1)]
         assert log.lineage.why(Position("here", 0)).place.local
-    assert [why.timestamp for why in found] == [None, 6]
+    assert [why.timestamp for why in found] == [None, None]
     assert [why.place.local for why in found] == [False, False]
     assert (found[0].commit, found[0].published) == (wanted.commit, None)
     assert (found[0].place.digest, found[0].place.block) == (wanted.place.digest, 0)

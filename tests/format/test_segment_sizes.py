@@ -28,6 +28,7 @@ from transit.format.segment import (
     encode_block,
     encode_index,
 )
+from transit.format.written import MORE_BYTES_MAX
 
 STORE = bytes(range(16))
 MIB = 1024 * 1024
@@ -97,8 +98,9 @@ def test_a_large_block_of_two_records_in_one_chunk_is_refused(level: int | None)
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_large_block_of_headers_is_refused(level: int | None) -> None:
-    # An object of 64 KiB in an array, and columns of four bytes for its size and its entry.
-    most = 65_536 + 2 + 8
+    # An object of 64 KiB in an array, columns of four bytes for its size and its entry, and when and
+    # by whom it was written.
+    most = 65_536 + 2 + 8 + MORE_BYTES_MAX
     for room in (most, most + 1):
         table = room - 8
         payload = LARGE - CHUNK.size - room

@@ -652,7 +652,7 @@ def test_a_document_larger_than_any_is_a_finding(tmp_path: Path) -> None:
     path.write_bytes(samples("commit")[0] + b" " * 100_000)
     report = transit.inspect_file(path)
     assert report.kind == "commit"
-    assert "at most 65536 bytes" in report.findings[0].expected
+    assert "at most 65535 bytes" in report.findings[0].expected
 
 
 def test_documents_that_decode_are_shown_as_they_would_be_written(tmp_path: Path) -> None:
