@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 import transit as engine
+from transit.cli.remote_health import remote_findings
 
 from .conftest import Command
 from .shell import Done, at_terminal
@@ -159,3 +162,75 @@ def test_at_a_terminal_each_finding_has_a_line_and_its_mend_below(store: Path) -
     lines = done.out.decode().splitlines()
     assert any(line.startswith("lock") for line in lines)
     assert any(line.strip().startswith("→ transit doctor --write") for line in lines)
+
+
+@pytest.fixture
+def facts(moto_remote: tuple[str, dict[str, object]]) -> Callable[..., dict[str, Any]]:
+    """A function that says what is found out about a new bucket of moto: each thing's finding.
+
+    made: arguments of its creation. versioning: statuses it is then given, in turn. ahead_s: of
+    this machine's clock.
+    """
+    # Only a test with a bucket needs it, and it takes longer to import than all of transit.
+    from s3fs import S3FileSystem
+
+    def ask(versioning: tuple[str, ...] = (), ahead_s: float = 0.0, **made: object) -> Any:
+        name, options = f"transit-{uuid4().hex}", moto_remote[1]
+        client: Any = S3FileSystem(**options, skip_instance_cache=True)
+        try:
+            client.call_s3("create_bucket", Bucket=name, **made)
+            for status in versioning:
+                kept = {"Status": status}
+                client.call_s3("put_bucket_versioning", Bucket=name, VersioningConfiguration=kept)
+        finally:
+            client.close_session(client.loop, client._s3creator)
+        store = engine.open_store(f"s3://{name}/runs", options)
+        try:
+            rows = remote_findings(store, "", False, lambda: time.time() + ahead_s)
+            return {row.about: row for row in rows}
+        finally:
+            store.close()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("versioning", "said"),
+    [((), "never enabled"), (("Enabled",), "enabled"), (("Enabled", "Suspended"), "suspended")],
+)
+def test_whether_a_bucket_keeps_versions_is_told(
+    facts: Callable[..., dict[str, Any]], versioning: tuple[str, ...], said: str
+) -> None:
+    row = facts(versioning)["versioning"]
+    assert (row.state, row.said) == ("ok", said)
+
+
+@pytest.mark.parametrize(("locked", "said"), [(False, "not enabled"), (True, "enabled")])
+def test_whether_a_bucket_locks_objects_is_told(
+    facts: Callable[..., dict[str, Any]], locked: bool, said: str
+) -> None:
+    row = facts(ObjectLockEnabledForBucket=locked)["object lock"]
+    assert (row.state, row.said) == ("ok", said)
+
+
+@pytest.mark.parametrize(("ahead_s", "state"), [(0.0, "ok"), (3600.0, "warn"), (-3600.0, "warn")])
+def test_a_clock_that_differs_from_the_bucket_s_is_told(
+    facts: Callable[..., dict[str, Any]], ahead_s: float, state: str
+) -> None:
+    row = facts(ahead_s=ahead_s)["clock of the remote"]
+    assert row.state == state
+    if state == "warn":
+        # Some seconds may pass between the two looks.
+        assert 3500 < float(row.said.split(" s ")[0].replace(",", "")) < 3700
+        assert "set-ntp" in row.mend
+
+
+@pytest.mark.parametrize("told", [{}, {"time": "yesterday"}])
+def test_what_a_bucket_does_not_tell_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
+) -> None:
+    store = engine.open_store(f"memory://{uuid4().hex}")
+    monkeypatch.setattr(store, "bucket_facts", lambda: told, raising=False)
+    states = {row.about: row.state for row in remote_findings(store, "", False)}
+    about = ("versioning", "object lock", "clock of the remote")
+    assert [states[each] for each in about] == ["unknown"] * 3

@@ -28,8 +28,13 @@ class _Bucket(Protocol):
     def bucket_facts(self) -> Mapping[str, str]: ...
 
 
-def remote_findings(store: ObjectStore, path: str, write: bool) -> Iterator[Found]:
-    """Everything about `store`, the remote of the folder `path`; "" when there is no folder."""
+def remote_findings(
+    store: ObjectStore, path: str, write: bool, now_s: Callable[[], float] = time.time
+) -> Iterator[Found]:
+    """Everything about `store`, the remote of the folder `path`; "" when there is no folder.
+
+    now_s: this machine's clock, in seconds since 1970.
+    """
     there = _tried(lambda: store.get("FORMAT", FORMAT_BYTES_MAX))
     if isinstance(there, TransitError):
         yield Found("remote", "fail", str(there), "transit config")
@@ -51,7 +56,8 @@ def remote_findings(store: ObjectStore, path: str, write: bool) -> Iterator[Foun
             for about in ("right to put", "exclusion", "right to delete")
         )
     )
-    yield from _bucket(store)
+    if isinstance(store, _Bucket):
+        yield from _bucket(store.bucket_facts(), now_s)
 
 
 def _tried(call: Callable[[], T]) -> T | TransitError:
@@ -113,19 +119,28 @@ def _writing(store: ObjectStore) -> Iterator[Found]:
         yield Found("right to delete", "ok", "given, and needed by nothing")
 
 
-def _bucket(store: ObjectStore) -> Iterator[Found]:
+def _bucket(facts: Mapping[str, str], now_s: Callable[[], float]) -> Iterator[Found]:
     """What only buckets have, where they tell it."""
-    facts = store.bucket_facts() if isinstance(store, _Bucket) else {}
     for about in ("versioning", "object lock"):
-        if isinstance(store, _Bucket):
-            known = about in facts
-            yield Found(about, "ok" if known else "unknown", facts.get(about, "not told to you"))
-    if "time" in facts:
-        skew_s = abs(time.time() - parsedate_to_datetime(facts["time"]).timestamp())
-        if skew_s > SKEW_S:
-            yield Found(
-                "clock of the remote", "warn", f"{skew_s:,.0f} s from this one; S3 refuses 900",
-                "set this machine's clock: timedatectl set-ntp true",
-            )  # fmt: skip
-        else:
-            yield Found("clock of the remote", "ok", "within a minute of this one")
+        known = about in facts
+        yield Found(about, "ok" if known else "unknown", facts.get(about, "not told to you"))
+    theirs_s = _seconds(facts.get("time", ""))
+    if theirs_s is None:
+        yield Found("clock of the remote", "unknown", "not told to you")
+        return
+    skew_s = abs(now_s() - theirs_s)
+    if skew_s > SKEW_S:
+        yield Found(
+            "clock of the remote", "warn", f"{skew_s:,.0f} s from this one; S3 refuses 900",
+            "set this machine's clock: timedatectl set-ntp true",
+        )  # fmt: skip
+    else:
+        yield Found("clock of the remote", "ok", "within a minute of this one")
+
+
+def _seconds(date: str) -> float | None:
+    """A Date header in seconds since 1970; None when it is no date."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None

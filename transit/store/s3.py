@@ -217,14 +217,17 @@ class S3Store(Opened):
         "time" is the Date of its answer. What it does not tell, or not with these rights, is left
         out; nothing raises.
         """
-        facts: dict[str, str] = {}
         self._check_usable()
+        facts: dict[str, str] = {}
         with contextlib.suppress(TransitError):
             said = self._ask(self._call("get_bucket_versioning"), "", self._timeout_s)
             facts["versioning"] = str(said.get("Status", "never enabled")).lower()
-            facts["time"] = str(said["ResponseMetadata"]["HTTPHeaders"]["date"])
+            date = said["ResponseMetadata"]["HTTPHeaders"].get("date")
+            facts |= {} if date is None else {"time": str(date)}
         with contextlib.suppress(TransitError):
-            said = self._ask(self._call("get_object_lock_configuration"), "", self._timeout_s)
+            # A bucket that never had it has no configuration: absent.
+            call = self._call("get_object_lock_configuration")
+            said = self._ask(call, "", self._timeout_s, {Meaning.ABSENT: {}})
             lock = said.get("ObjectLockConfiguration", {})
             facts["object lock"] = str(lock.get("ObjectLockEnabled", "not enabled")).lower()
         return facts
