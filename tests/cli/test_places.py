@@ -90,6 +90,32 @@ def test_verify_and_status_take_the_address_of_a_remote(command: Command, publis
     assert done.rows[0]["segments"] == 1
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_folder_whose_path_has_the_mark_of_a_url_in_it_is_a_folder(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    (tmp_path / "x:").mkdir()
+    place = f"{tmp_path}/x://y" if whole else "./x://y"
+    monkeypatch.setenv("TRANSIT_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert command("--store", place, "append", "s", "--create", "1").code == 0
+    assert command("--store", place, "read", "s", "--raw").out == b"1\n"
+    assert command("doctor", place).rows[0]["said"].endswith(f" in {place}")
+    assert (tmp_path / "x:" / "y" / "FORMAT").exists()
+    assert command("publish", place, "--remote", f"{tmp_path}/x://bucket").code == 0
+    assert command("restore", f"{tmp_path}/x://bucket", "./x://again").code == 0
+    assert command("audit", f"{tmp_path}/x://bucket").code == 0
+
+
+@pytest.mark.parametrize("verb", ["publish", "seal"])
+def test_an_address_cannot_be_written_to_and_it_is_told_so(
+    command: Command, published: Path, verb: str
+) -> None:
+    bucket = f"file://{published / 'bucket'}"
+    done = command(verb, "--store", bucket, "--remote", bucket)
+    assert (done.code, done.error["kind"]) == (2, "invalid_input")
+    assert "is a remote" in done.error["message"]
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -80,6 +80,25 @@ def test_a_store_that_is_not_there_is_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["publish"], ["seal"], ["evict", "--bytes-max", "0"], ["branch", "task@1", "new"],
+        ["finish", "task"], ["hide", "task"], ["append", "task", "x"], ["read", "task"],
+    ],
+)  # fmt: skip
+def test_where_a_restore_was_cut_short_it_says_to_run_it_again(
+    command: Command, store: Path, remote: Path, tmp_path: Path, words: list[str]
+) -> None:
+    assert command("publish", "--remote", remote).code == 0
+    half = tmp_path / "half"
+    assert command("restore", remote, half).code == 0
+    (half / "FORMAT").unlink()
+    done = command(*words, "--store", half, "--remote", remote)
+    assert (done.code, done.error["kind"]) == (2, "invalid_input")
+    assert "a restore was cut short here; run it again" in done.error["message"]
+
+
 def test_while_another_process_holds_the_store_it_is_locked(command: Command, store: Path) -> None:
     with engine.open(store):
         done = transit(store, "seal")

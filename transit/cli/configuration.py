@@ -140,9 +140,15 @@ def working_folder() -> str | None:
         return None
 
 
+def is_url(place: str) -> bool:
+    """Whether `place` is a store's URL, rather than a folder; `InvalidInputError` for neither."""
+    return address_folder(place) is None
+
+
 def reachable(place: str) -> str:
     """`place`, an address or a path; `CommandError` for a path that starts nowhere."""
-    if "://" in place or os.path.isabs(place) or working_folder() is not None:
+    folder = address_folder(place)
+    if folder is None or os.path.isabs(folder) or working_folder() is not None:
         return place
     raise CommandError(
         f"{place}: starts from the working directory, which was removed",

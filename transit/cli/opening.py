@@ -9,8 +9,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import transit
-from transit.cli.configuration import Effective, effective, reachable, shown_address, working_folder
-from transit.cli.failures import NOT_FOUND, CommandError
+from transit import NotFoundError
+from transit.cli.configuration import (
+    Effective,
+    effective,
+    is_url,
+    reachable,
+    shown_address,
+    working_folder,
+)
+from transit.cli.failures import CommandError, hinted
 from transit.cli.flags import Flags
 
 if TYPE_CHECKING:
@@ -70,7 +78,7 @@ class Session:
     def storage_options(self, address: str | None) -> Mapping[str, object] | None:
         """What fsspec is given to open `address`; None for a folder, and when nothing is set."""
         options = self.configuration.remote_options
-        return options if options and address is not None and "://" in address else None
+        return options if options and address is not None and is_url(address) else None
 
     def open_read(self) -> transit.Log:
         """The store, for reading. The remote is only asked where segments may be there alone.
@@ -79,7 +87,7 @@ class Session:
         has a note that segments are away.
         """
         store, configuration = self.store(), self.configuration
-        if "://" in store:
+        if is_url(store):
             return transit.open(
                 store,
                 mode="read",
@@ -109,13 +117,10 @@ class Session:
         """
         store, configuration = self.store(), self.configuration
         there = os.path.exists(os.path.join(store, FORMAT_FILE))
-        if not create and not there:
-            raise CommandError(
-                f"{store}: there is no store here",
-                kind="not_found",
-                exit_code=NOT_FOUND,
-                hint="`transit config` says where the path comes from",
-            )
+        if not create and not there and not is_url(store):
+            # Opened for reading nothing is made, and what is there instead is said.
+            with hinted(NotFoundError, "`transit config` says where the path comes from"):
+                self.open_place(store).close()
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = remote or not there or away or configuration.durability == "tiered"
         address = self.remote() if wanted or self._remote_was_given() else None

@@ -9,6 +9,7 @@ import click
 
 import transit
 from transit import Log, NotFoundError, TransitError
+from transit.cli.configuration import is_url
 from transit.cli.failures import INTERNAL
 from transit.cli.health import Found, folder_findings
 from transit.cli.opening import FORMAT_FILE, Session
@@ -42,7 +43,7 @@ def command(context: Session, write: bool) -> None:
 
 def _findings(context: Session, write: bool) -> Iterator[Found]:
     path = context.store()
-    if "://" in path:
+    if is_url(path):
         yield from _remote(context, path, "", write)
         return
     if not os.path.isdir(path):
