@@ -27,7 +27,7 @@ from .shell import ROOT, Done, argv, at_terminal, environment, transit
 
 SOURCES = sorted([*(ROOT / "transit" / "cli").rglob("*.py"), ROOT / "transit" / "__main__.py"])
 GUIDE = ROOT / "docs" / "guide" / "command.md"
-EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 124, 130, 141}
+EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 124, 130, 141}
 
 
 # What is loaded
@@ -317,6 +317,11 @@ def unreachable(store: Path) -> Done:
     return transit(store, "read", "a", "--remote", "s3://bucket/x", env=env)
 
 
+def finished(store: Path) -> Done:
+    assert transit(store, "finish", "a").code == 0
+    return transit(store, "append", "a", "x")
+
+
 def timed_out(store: Path) -> Done:
     return transit(store, "tail", "a", "-f", "--timeout", "50ms")
 
@@ -351,7 +356,7 @@ def nobody_reads(store: Path) -> Done:
 PRODUCED: dict[int, Callable[[Path], Done]] = {
     0: done_, 1: partly_failed, 2: usage, 3: not_found, 4: exists, 5: locked, 6: forbidden,
     7: corrupt, 8: input_failed, 9: retention_gap, 10: conflict, 11: fenced, 12: unreachable,
-    124: timed_out, 130: interrupted, 141: nobody_reads,
+    13: finished, 124: timed_out, 130: interrupted, 141: nobody_reads,
 }  # fmt: skip
 
 

@@ -123,9 +123,7 @@ def test_a_store_without_streams_prints_nothing(command: Command, tmp_path: Path
 
 
 @pytest.mark.parametrize("form", ["text", "mermaid", "dot"])
-def test_names_that_break_lines_elsewhere_keep_to_theirs(
-    command: Command, tmp_path: Path, form: str
-) -> None:
+def test_odd_names_keep_to_their_lines(command: Command, tmp_path: Path, form: str) -> None:
     with engine.open(tmp_path / "store") as log:
         for name in ODD_NAMES:
             log.create(name)

@@ -33,9 +33,9 @@ def test_in_a_pipe_there_are_json_lines_and_nothing_else(store: Path) -> None:
 
 def test_asked_for_a_table_a_pipe_gets_one_without_colour(store: Path) -> None:
     lines = transit(store, "streams", "--format", "table").out.decode().splitlines()
-    assert lines[0] == "stream  kind  records  parents  metadata"
-    assert lines[1] == "a       root  1                 who=\\x1b[31mred"
-    assert lines[2] == "宽      root  1"
+    assert lines[0] == "stream  kind  records  finished  parents  metadata"
+    assert lines[1] == "a       root  1        no                 who=\\x1b[31mred"
+    assert lines[2] == "宽      root  1        no"
 
 
 def test_a_terminal_gets_a_coloured_table_and_a_word_for_people(store: Path) -> None:

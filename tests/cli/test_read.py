@@ -68,7 +68,7 @@ def test_an_inherited_record_has_its_origin_and_an_own_one_none(
     ("words", "offsets"),
     [
         (["a"], list(range(8))), (["a@6"], [6, 7]), (["a@-2"], [6, 7]), (["a@2:4"], [2, 3]),
-        (["a@-6:3"], [2]), (["a@5:99"], [5, 6, 7]), (["a@8"], []), (["a@5:2"], []), (["empty"], []),
+        (["a@-6:3"], [2]), (["a@5:99"], [5, 6, 7]), (["a@8"], []), (["a@5:5"], []), (["empty"], []),
         (["a", "--limit", "2"], [0, 1]), (["a", "b", "--limit", "9"], [*range(8), 0]),
         (["a@3:5", "b@1:2"], [3, 4, 1]), (["a", "--limit", "0"], []), (["a@3@0"], [0]),
         (["a@8", "b", "--limit", "1"], [0]),
@@ -81,7 +81,9 @@ def test_offsets_choose_records(
     assert (done.code, [row["offset"] for row in done.rows]) == (0, offsets)
 
 
-@pytest.mark.parametrize(("place", "code"), [("a@9", 2), ("a@-9", 2), ("none", 3), ("a@x", 3)])
+@pytest.mark.parametrize(
+    ("place", "code"), [("a@9", 2), ("a@-9", 2), ("a@5:2", 2), ("none", 3), ("a@x", 3)]
+)
 def test_what_is_not_there_is_refused(place: str, code: int, command: Command, store: Path) -> None:
     assert command("read", place).code == code
 
