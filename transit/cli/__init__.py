@@ -30,6 +30,9 @@ exporting      streams as the lines of an export
 importing      streams from the lines of an export
 demonstration  the main job from end to end, proven
 madeup         the agent run that the demonstration records
+contests       what is measured, and the raw work beside it
+measuring      contests in rounds, against the clock
+workplaces     a folder and a remote's prefix for one command alone
 """
 
 from __future__ import annotations

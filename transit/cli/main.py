@@ -57,6 +57,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "verify": Verb("verify", "Check every byte of the store."),
     "audit": Verb("audit", "Derive a remote or a folder again from its bytes."),
     "doctor": Verb("doctor", "Look at folder, disk, lock and remote, and say what mends them."),
+    "bench": Verb("bench", "Measure each durability on your disk and bucket, beside the raw cost."),
     "evict": Verb("evict", "Drop local segments that are published."),
     "inspect": Verb("inspect", "Print what a file of a store holds."),
     "config": Verb("config", "Print the configuration in effect, and where it comes from."),
