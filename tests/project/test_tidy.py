@@ -352,6 +352,12 @@ def test_every_decision_is_in_the_index_with_its_title() -> None:
         assert f"| [{number}]({page.name}) | {title} |" in index
 
 
+def test_every_page_on_reliability_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs" / "reliability").glob("*.md"):
+        assert f"(reliability/{page.name})" in index, page.name
+
+
 def test_every_folder_of_the_package_lists_its_modules() -> None:
     for name, module in modules().items():
         # A module of a verb is listed by the command itself.
