@@ -18,6 +18,7 @@ from transit.format.life import NAMES_ID, Life, encode_life
 from transit.format.record import Columns
 from transit.log import assign as assigning
 from transit.log.frames import Group
+from transit.log.segments import Segment
 
 SMALL = transit.Settings(seal_bytes=64 * 1024)
 
@@ -311,6 +312,32 @@ def test_every_process_of_a_shared_store_sees_what_becomes_of_streams(path: Path
         with pytest.raises(transit.ReadOnlyError):
             reader.show(read)
         assert one.verify().ok
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared", "read"])
+def test_opening_looks_into_no_segment(
+    path: Path, mode: transit.Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a store opens as fast with many as with few, and though one is damaged."""
+    with transit.open(path, durability="os") as log:
+        for name in "abc":
+            log.create(name).append(b"x")
+            log.seal()
+        log.stream("a").append(b"x")
+    looked: list[str] = []
+    load = Segment.load
+
+    def noted(segment: Segment) -> object:
+        looked.append(segment.path)
+        return load(segment)
+
+    monkeypatch.setattr(Segment, "load", noted)
+    with transit.open(path, mode=mode) as log:
+        at_opening = list(looked)
+        assert [r.payload for r in log.stream("b").read()] == [b"x"]
+    assert len(set(looked)) == 3
+    # A writer looks for the store's own first record, which is in one of them.
+    assert len(at_opening) <= (mode != "read")
 
 
 def test_opening_and_appending_look_at_no_finished_stream(path: Path) -> None:

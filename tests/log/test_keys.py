@@ -51,5 +51,5 @@ def test_names_are_found_before_and_after_the_keys_are_sorted_into_one_index(
             for number in range(8):
                 assert f"{number}-3" in log
                 assert f"{number}-5" not in log
-                seen.add(catalog._keyed)
+                seen.add(catalog._keys._count)
         assert seen == {0, 8}

@@ -71,6 +71,8 @@ class Catalog(StoredChunks):
         self._hidden = HiddenStreams()
         # Whether streams in use may reach further than their states say.
         self._stale = False
+        # Up to which record of `$names` all streams in use surely know it.
+        self._told = 0
 
     @property
     def graph(self) -> Graph:
@@ -190,13 +192,15 @@ class Catalog(StoredChunks):
         """Move the streams in use to where others brought them, unless that was done before."""
         if not self._stale:
             return
-        # Others wrote and sealed records whose frames were never seen here.
-        known = self.names_state().next_offset
-        for state in list(self._states.values()):
+        # Others wrote and sealed records whose frames were never seen here. Only streams in use
+        # are looked at: a store whose segments are damaged, or out of reach, can be opened.
+        states = list(self._states.values())
+        for state in states:
             state.next_offset = max(state.next_offset, self._tail(state.id))
-        if self.names_state().next_offset > known:
-            for state in list(self._states.values()):
+        if states and (reached := self.names_state().next_offset) > self._told:
+            for state in states:
                 state.take_life(self.life(state.id))
+            self._told = reached
         # Only now: what is looked at may be out of reach for a while.
         self._stale = False
 
