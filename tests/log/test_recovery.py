@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import transit
-from transit.format.checksum import wal_seed
+from transit.format.checksum import checksum, wal_seed
 from transit.format.frame import (
+    CHECKSUM,
     DATA,
+    FRAME,
     FRAME_BYTES,
     MARK,
     FrameHeader,
@@ -580,8 +582,6 @@ def test_a_wal_under_the_name_of_another_is_refused(closed: Scene, opened: Opene
 
 
 def test_a_wal_of_a_newer_version_is_refused_by_that_name(closed: Scene, opened: Opened) -> None:
-    from transit.format.checksum import checksum
-
     head = bytearray(closed.data[:HEADER_BYTES])
     head[8] = 2
     head[56:] = checksum(bytes(head[:56])).to_bytes(8, "little")
@@ -602,7 +602,8 @@ def test_a_frame_with_fitting_checksums_and_impossible_contents_is_refused(
         last.durable,
         last.records + (change == "records"),
         9 if change == "kind" else last.kind,
-        0,
+        # Not before the time of the frame before it, which would be refused for that.
+        last.written,
         wal_seed(closed.folder.store_id, 0),
     )
     data = closed.data[: last.position] + frame
@@ -615,10 +616,8 @@ def test_a_frame_that_states_an_absurd_size_takes_no_memory(closed: Scene, poor)
         encode_frame(b"", position, 0, 64, 1, DATA, 0, wal_seed(closed.folder.store_id, 0))
     )
     frame[4:8] = (2**32 - 16).to_bytes(4, "little")
-    from transit.format.checksum import checksum
-
     seed = wal_seed(closed.folder.store_id, 0)
-    frame[48:56] = checksum(bytes(frame[:48]), seed).to_bytes(8, "little")
+    CHECKSUM.pack_into(frame, FRAME.size, checksum(bytes(frame[: FRAME.size]), seed))
     closed.folder.restore({closed.wal: closed.data[:position] + bytes(frame)})
     script = """
 import sys, transit
