@@ -195,23 +195,29 @@ class File(Opened):
         """
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         with self._in_use() as number:
+            # First: an interrupt must not leave it held and nobody knowing.
+            self._holder = os.getpid()
             try:
                 fcntl.flock(number, kind | fcntl.LOCK_NB)
             except BlockingIOError:
+                self._holder = 0
                 raise LockedError(
                     f"{self.path}: another process writes to it, though the store's LOCK was "
                     "free, or removed: end that process, then open the store again"
                 ) from None
-        self._holder = os.getpid()
 
     def let_go(self) -> None:
         """Hold the file no more; a child made by fork() only forgets that its parent does."""
-        holder, self._holder = self._holder, 0
         held = self._held
-        if holder == os.getpid() and held.is_ours:
-            # Not left to closing: a child that is about to run another program has a copy.
-            with contextlib.suppress(OSError):
-                fcntl.flock(held.number, fcntl.LOCK_UN)
+        try:
+            if self._holder == os.getpid() and held.is_ours:
+                # Not left to closing: a child that is about to run another program has a copy.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(held.number, fcntl.LOCK_UN)
+        finally:
+            del held
+        # Last: who was interrupted before that lets go once more.
+        self._holder = 0
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""

@@ -10,13 +10,17 @@ import os
 import random
 import textwrap
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rigs.interrupts.calls import CALLS, Sweep, sweep
+from rigs.interrupts.judge import is_whole
 from rigs.interrupts.places import count_places, interrupt, within
+from transit.disk import File
 from transit.handle.handle import Handle
 from transit.log.syncs import GroupSync
 from transit.log.wal import Wal
@@ -136,6 +140,57 @@ def test_a_planted_bug_is_found(
         if rig.broken:
             break
     assert rig.broken != []
+
+
+@pytest.mark.parametrize("call", ["hold", "close"])
+def test_a_file_kept_from_others_is_let_go_wherever_a_call_was_interrupted(
+    tmp_path: Path, call: str
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    other = File.open(str(path), write=True)
+
+    def interrupted(place: int | None) -> int:
+        file = File.open(str(path), write=True)
+        # As a call does that goes on meanwhile: the file is not closed by letting go of it.
+        used = file._held
+        if call == "close":
+            file.hold(shared=False)
+        work = partial(file.hold, shared=False) if call == "hold" else file.close
+        places = 0
+        if place is None:
+            places = count_places(work)
+        else:
+            assert interrupt(work, place) != ""
+        file.close()
+        assert used.is_ours
+        other.hold(shared=False)
+        other.let_go()
+        return places
+
+    for place in range(interrupted(None)):
+        interrupted(place)
+
+
+@pytest.mark.parametrize(
+    ("counts", "quiet", "live"),
+    [
+        ((0, 0, 0), True, True),
+        ((1, 1, 1), True, True),
+        ((0, 0, 1), False, True),
+        ((1, 1, 0), False, False),
+        ((0, 1, 1), False, False),
+        ((2, 2, 2), False, False),
+    ],
+)
+def test_a_group_is_whole_or_came_while_it_was_read(
+    counts: tuple[int, int, int], quiet: bool, live: bool
+) -> None:
+    # Two records of one stream are read at once.
+    group = (("a", b"1"), ("a", b"2"), ("b", b"3"))
+    written = Counter(dict(zip(group, counts, strict=True)))
+    assert is_whole(group, written, ["a", "b"], live=False) is quiet
+    assert is_whole(group, written, ["a", "b"], live=True) is live
 
 
 def test_a_witness_tells_who_holds_what_it_waits_for() -> None:

@@ -17,6 +17,7 @@ from transit.errors import StorageFullError, SyncFailedError, TransitError
 from transit.format import frame
 from transit.format.commit import SegmentRef, encode_format
 from transit.format.frame import FrameHeader
+from transit.format.life import Life
 from transit.format.names import wal_name
 from transit.handle import opening
 from transit.handle.handle import Handle
@@ -146,7 +147,7 @@ def rotation_without_sync() -> None:
         wal = rotation.wal
         if not wal.ended:
             rotation.limit = 0
-            wal.append([], 0, frame.END)
+            wal.append([], 0, rotation.clock.now(), frame.END)
             wal.durable = wal.tail
             wal.cut()
         wal = rotation.ensure()
@@ -236,10 +237,13 @@ def batch_in_two_frames() -> None:
     commit = Writer.commit
 
     def each(
-        writer: Writer, groups: Sequence[Group], created: Sequence[StreamState] = ()
+        writer: Writer,
+        groups: Sequence[Group],
+        created: Sequence[StreamState] = (),
+        lives: Sequence[Life] = (),
     ) -> Written:
-        if created or len(groups) < 2:
-            return commit(writer, groups, created)
+        if created or lives or len(groups) < 2:
+            return commit(writer, groups, created, lives)
         return [commit(writer, [group]) for group in groups][-1]
 
     replace(Writer, "commit", each)

@@ -23,6 +23,7 @@ import pytest
 
 import transit
 from transit import replay, trace
+from transit.guards import TURN
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
 
@@ -341,3 +342,31 @@ def test_a_promise_that_does_not_hold_its_store_is_found(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         assert not promise_is_kept(path, True)
+
+
+# A store that is collected in the middle of a call on another one.
+
+
+def test_a_store_collected_in_a_call_on_a_later_one_is_closed_whole(path: Path) -> None:
+    older = transit.open(path / "older")
+    older.create("s").append(b"waits", durability="memory")
+    with (
+        transit.open(path / "later") as later,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always", ResourceWarning)
+        held = [older]
+        del older
+
+        def collected() -> None:
+            held.clear()
+            collect()
+
+        later._handle.catalog.order.during(TURN, collected)
+        # It is closed by a thread of its own.
+        deadline = time.monotonic() + 60
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "was not closed" in str(told[0].message)
+    with transit.open(path / "older") as log:
+        assert log.stream("s")[0].payload == b"waits"

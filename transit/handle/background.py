@@ -79,7 +79,7 @@ class Worker:
                 self._alive.acquire(blocking=False)
                 if self._begun:
                     # By a handler, right now.
-                    return
+                    return True
                 try:
                     # No call between the two, so that an interrupt comes before both or after.
                     self._begun = True

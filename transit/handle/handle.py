@@ -327,7 +327,7 @@ def _close_forgotten(
     root: str, writing: Writing | None, release: Callable[[], None] | None
 ) -> None:
     if writing is not None and writing.is_working_here:
-        # Collected in the middle of the store's own work, which closing waits for.
+        # Collected in the middle of the store's own work, or of a call on a store opened later.
         try:
             start_new_thread(_close_unused, (root, writing, release))
         except RuntimeError:

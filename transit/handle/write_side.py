@@ -20,7 +20,7 @@ from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitE
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
 from transit.format.names import Places
 from transit.format.record import Columns
-from transit.guards import FLUSH
+from transit.guards import CLOSE, FLUSH
 from transit.handle.background import Worker
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.handle.promises import Callbacks, Promises
@@ -257,9 +257,14 @@ class Writing:
 
     @property
     def is_working_here(self) -> bool:
-        """Whether this thread is one of the store's own, in the middle of its work."""
+        """Whether this thread is in the middle of what closing waits for, or would be refused in.
+
+        As a thread of the store's own is, or one in a call on a store that was opened later.
+        """
         workers = (self._flusher, self._seal_worker, self.tiering)
-        return any(worker is not None and worker.is_here for worker in workers)
+        return self.catalog.order.is_inside(CLOSE) or any(
+            worker is not None and worker.is_here for worker in workers
+        )
 
     def abandon(self, message: str) -> None:
         """Make this side unusable in a child made by fork(); the parent's is not touched."""
