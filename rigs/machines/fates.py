@@ -98,9 +98,15 @@ class Fates(World):
             if self.model.hidden[key].finished:
                 compare_stream(self.log, self.renamed(key), stream)
                 return
-            self.same(lambda: self.model.show(key), lambda: self.log.show(stream))
+            show = self.log.show if spot % 2 else self.show_in_a_batch
+            self.same(lambda: self.model.show(key), lambda: show(stream))
             compare_all(self.log, self.model)
             self.compare_hidden()
+
+    def show_in_a_batch(self, stream: transit.Stream) -> None:
+        """`Log.show`, as a frame with others does it."""
+        with self.log.batch() as batch:
+            batch.show(stream)
 
     def renamed(self, key: str) -> ModelLog:
         """The model with one hidden stream in sight, to compare it."""

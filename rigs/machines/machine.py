@@ -148,7 +148,7 @@ class World(RuleBasedStateMachine):
 
     def fresh(self, name: str) -> str:
         """A name no stream has yet."""
-        return name if name not in self.model.streams else f"{name}/{len(self.model.streams)}"
+        return name if name not in self.model.streams else f"{name}/{len(self.model.known)}"
 
     def same(self, modelled: Callable[[], object], real: Callable[[], object]) -> object:
         """Run both; the engine's outcome, whose class of error the model's must equal."""

@@ -49,7 +49,7 @@ SURFACE = (transit.Log, transit.Stream, transit.Lineage, transit.Cursor, transit
 # What the machine of names asks for.
 FATES = {
     "Log.hide", "Log.show", "Log.hidden", "Log.layer", "Stream.finish", "WriteBatch.finish",
-    "WriteBatch.hide",
+    "WriteBatch.hide", "WriteBatch.show",
 }  # fmt: skip
 # What only says how something looks, or ends a block.
 ASIDE = {"is_of"}

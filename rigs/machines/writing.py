@@ -313,8 +313,8 @@ class Writing(World):
 
     def planned(self, drawn: list[Drawn]) -> list[Operation]:
         """Operations that are valid one after another."""
-        trial = ModelLog()
-        trial.streams = self.model.copy().streams
+        trial, now = ModelLog(), self.model.copy()
+        trial.streams, trial.hidden = now.streams, now.hidden
         planned: list[Operation] = []
         for one in drawn:
             operation = _operation(trial, one)
@@ -364,7 +364,8 @@ def _operation(trial: ModelLog, drawn: Drawn) -> Operation:
     verb, spot, name, (payload, timestamp, header), choice = drawn
     known = list(trial.streams)
     target = known[spot % len(known)]
-    new = f"{name}#{len(known)}"
+    # Those out of sight count too: so no name is given twice.
+    new = f"{name}#{len(trial.known)}"
     count = len(trial.stream(target).records)
     if verb == "append":
         return Append(target, payload, timestamp, header, count if choice else None)

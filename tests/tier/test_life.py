@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import transit
+from transit.log import catalog as catalogs
 
 from .conftest import Place
 
@@ -45,3 +46,33 @@ def test_a_rebase_finishes_and_hides_what_was_finished_and_hidden_here(place: Pl
     transit.restore(place.store, place.path / "part", streams=[moved["y"]])
     with transit.open(place.path / "part", mode="read") as log:
         assert log.stream(moved["y"]).finished
+
+
+def test_a_follower_that_forgot_the_stream_of_names_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogs, "_STATES_KEPT", 1)
+    with place.open() as log:
+        log.create("s")
+        log.create("t")
+        log.publish()
+        with transit.open(place.store.url, mode="read") as reader:
+            read = reader.stream("s")
+            reader.stream("t")
+            log.stream("s").finish()
+            log.publish()
+            assert reader.refresh() == 1
+            assert read.finished
+
+
+def test_opening_reads_no_index(place: Place) -> None:
+    with place.open() as log:
+        log.create("s").append(b"0")
+        log.release()
+    for segment in (place.path / "a" / "segments").iterdir():
+        data = segment.read_bytes()
+        segment.write_bytes(data[:40] + bytes(len(data) - 40))
+    with transit.open(place.path / "a", mode="read") as log:
+        assert not log.verify().ok
+        with pytest.raises(transit.CorruptError):
+            log.stream("s")
