@@ -27,7 +27,8 @@ from transit.trace.events import (
     Unknown,
     decode_event,
 )
-from transit.trace.parts import Packing
+from transit.trace.packed import PackedEvents
+from transit.trace.parts import KnownParts, Packing
 from transit.trace.reading import find_stream
 from transit.trace.recording import BRANCH_KIND, IN_CALL, Task, describe, make_named
 from transit.trace.tools import ToolCall
@@ -214,6 +215,8 @@ class Replay(Task):
             self.stream = make_named(self.log, f"{self.task_id}/retry", make)
         else:
             self.stream = make(wanted)
+        # Nothing was written before, so nothing is known yet of what the branch holds.
+        self._packed = PackedEvents(self.stream, self.durability, KnownParts())
         # Outcomes that were given, and recorded only after the fork.
         answered = self._recording.calls[: self.steps]
         given = [self._recording.results[request.call_id] for _, request in answered]
