@@ -28,6 +28,7 @@ from transit.log.frames import Group, Written
 from transit.log.recover import Cut, ScannedFrame
 from transit.log.rotation import Rotation
 from transit.log.seal import Sealer, SegmentWriter
+from transit.log.syncs import GroupSync, SingleSync, Syncs
 from transit.log.wal import Wal
 from transit.log.writer import Writer
 
@@ -264,7 +265,9 @@ def retry_after_failed_sync() -> None:
 
 def failed_sync_forgotten() -> None:
     """A writer goes on after a failed sync."""
-    replace(Writer, "_poison", lambda writer, reason: None)
+    replace(Syncs, "_poison", lambda syncs, reason: None)
+    replace(SingleSync, "_try", lambda single, step: step())
+    replace(GroupSync, "_lead", lambda group, wal: group._sync(wal))
     replace(Writer, "fail", lambda writer, error: None)
 
 
