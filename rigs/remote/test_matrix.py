@@ -32,6 +32,7 @@ KINDS = {
     "get commits", "create commits", "size commits", "list commits",
     "put segments", "size segments", "range segments", "get segments", "list segments",
     "put index", "size index", "range index", "get index", "list index", "list wal",
+    "size wal",
 }  # fmt: skip
 PARTS = 4
 
@@ -68,7 +69,8 @@ def callers() -> set[str]:
     found = set()
     for path in SOURCE.rglob("*.py"):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        if parts[0] in ("store", "testing"):
+        # The command tries out a remote that the user names, by the public `ObjectStore`.
+        if parts[0] in ("store", "testing", "cli"):
             continue
         for function in ast.walk(ast.parse(path.read_text())):
             if isinstance(function, ast.FunctionDef) and any(map(asks_a_store, ast.walk(function))):
