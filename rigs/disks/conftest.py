@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from rigs.kills.mounts import why_unavailable
 from rigs.kills.rounds import scratch
 from rigs.kills.yard import Yard
+from rigs.seeds import run_seed
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,6 @@ def yard(_can_mount: None) -> Iterator[Yard]:
 @pytest.fixture
 def seed() -> int:
     """A seed, which pytest shows with the output of a test that fails."""
-    chosen = int(os.environ.get("TRANSIT_SEED") or random.randrange(2**32))
+    chosen = run_seed()
     print(f"TRANSIT_SEED={chosen}")
     return chosen

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rigs.interrupts.inside import Inside, pairs
+from rigs.seeds import run_seed
 from transit.log.accepted import Accepted, Taken
 from transit.log.frames import Written
 from transit.log.turns import Turn
@@ -26,7 +27,7 @@ pytestmark = [
 ]
 PAIRS = int(os.environ.get("TRANSIT_INSIDE", "24")) or None
 PLACES = int(os.environ.get("TRANSIT_INSIDE_PLACES", "4")) or None
-SEED = int(os.environ.get("TRANSIT_SEED") or random.randrange(2**32))
+SEED = run_seed()
 
 
 @pytest.mark.parametrize(("outer", "inner"), list(pairs(SEED))[:PAIRS])

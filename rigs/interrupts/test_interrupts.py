@@ -7,7 +7,6 @@ TRANSIT_INTERRUPTS says at how many places each call is interrupted, 0 for all o
 from __future__ import annotations
 
 import os
-import random
 import textwrap
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ import pytest
 from rigs.interrupts.calls import CALLS, Sweep, sweep
 from rigs.interrupts.judge import is_whole
 from rigs.interrupts.places import count_places, interrupt, within
+from rigs.seeds import run_seed
 from transit.disk import File
 from transit.handle.handle import Handle
 from transit.log.syncs import GroupSync
@@ -56,7 +56,7 @@ print(*rig.broken, sep="\\n")
 
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])
 def test_signals_at_random_moments_break_no_promise(run: Run, tmp_path: Path, mode: str) -> None:
-    seed = int(os.environ.get("TRANSIT_SEED") or random.randrange(2**32))
+    seed = run_seed()
     print(f"TRANSIT_SEED={seed}")
     assert run(STORM, tmp_path, seed, mode, 500).strip() == ""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterator
 
 import pytest
 
 from rigs.kills.yard import Yard
+from rigs.seeds import run_seed
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +19,6 @@ def yard() -> Iterator[Yard]:
 @pytest.fixture
 def seed() -> int:
     """A seed, which pytest shows with the output of a test that fails."""
-    chosen = int(os.environ.get("TRANSIT_SEED") or random.randrange(2**32))
+    chosen = run_seed()
     print(f"TRANSIT_SEED={chosen}")
     return chosen
