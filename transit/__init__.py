@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from transit.engine.cursor import Cursor
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
-    from transit.engine.log import Log, Status, open
+    from transit.engine.log import Log, open
     from transit.engine.merging import MergePlan, register_policy
+    from transit.engine.pieces import Piece, read_piece
     from transit.engine.provenance import (
         CommitRef,
         Difference,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
+    from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
     from transit.errors import (
         AlreadyExistsError,
@@ -87,7 +89,7 @@ _HOMES = {
     "transit.engine.cursor": ("Cursor",),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
-    "transit.engine.log": ("Log", "Status", "open"),
+    "transit.engine.log": ("Log", "open"),
     "transit.engine.merging": ("MergePlan", "register_policy"),
     "transit.engine.provenance": (
         "CommitRef",
@@ -98,8 +100,10 @@ _HOMES = {
         "ProvenanceStep",
         "RecordPlace",
     ),
+    "transit.engine.pieces": ("Piece", "read_piece"),
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
+    "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
     "transit.handle.tiering": ("Published",),
     "transit.errors": (
@@ -199,6 +203,7 @@ __all__ = [
     "ObjectStore",
     "OffsetError",
     "OutcomeUnknownError",
+    "Piece",
     "PoisonedError",
     "Position",
     "Progress",
@@ -239,6 +244,7 @@ __all__ = [
     "inspect_file",
     "open",
     "open_store",
+    "read_piece",
     "register_policy",
     "restore",
 ]

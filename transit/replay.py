@@ -105,13 +105,7 @@ class Batch:
 
     def __reduce__(self) -> tuple[object, ...]:
         # Only its own records: the chunk, and the block it lies in, may be much larger.
-        chunk, payloads, headers = self._chunk, self.payloads, self._chunk.encoded_headers()
-        if isinstance(headers, list):
-            headers = headers[self._start : self._stop]
-        columns = Columns(
-            payloads, measure(payloads), self.timestamps, headers, self.written, self.writer
-        )
-        data = b"".join(encode_chunk(chunk.stream, self.origins[0], columns))
+        data = encoded(self._chunk, self._start, self._stop)
         return _batch_again, (data, self.offsets[0], self.source)
 
     def __len__(self) -> int:
@@ -193,6 +187,16 @@ class Batch:
         chunk, places = self._chunk, range(self._start, self._stop)
         first = chunk.first + self._start - self.source.shift
         return record_batch(chunk, places, first, self.source.stream, check_columns(columns))
+
+
+def encoded(chunk: Chunk, start: int, stop: int) -> bytes:
+    """The records at the places `start` to `stop` of a chunk, as a chunk of their own."""
+    payloads, headers = chunk.payloads(start, stop), chunk.encoded_headers()
+    if isinstance(headers, list):
+        headers = headers[start:stop]
+    times, written = chunk.timestamps[start:stop], chunk.written[start:stop]
+    columns = Columns(payloads, measure(payloads), times, headers, written, chunk.writer)
+    return b"".join(encode_chunk(chunk.stream, chunk.first + start, columns))
 
 
 def _batch_again(data: bytes, first: int, source: Source) -> Batch:

@@ -166,9 +166,8 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     ("words", "offsets"),
     [
         ((), range(8)), (("-n", "2"), [6, 7]), (("-n", "0"), []), (("-n", "99"), range(8)),
-        (("--since", moment_text(MOMENT + 6)), [6, 7]),
-        (("--since", moment_text(MOMENT + 5), "-n", "2"), [6, 7]),
-        (("--since", "2023-11-15"), []), (("--since", "1990-01-01", "-n", "3"), [5, 6, 7]),
+        (("--since", "2123-11-15"), []), (("--since", "1990-01-01", "-n", "3"), [5, 6, 7]),
+        (("--since", "2123-11-15", "-n", "2"), []), (("--since", "1990-01-01"), range(8)),
     ],
 )  # fmt: skip
 def test_tail_prints_the_last_records(
@@ -182,16 +181,15 @@ def test_tail_prints_ten_records_unless_told_otherwise(command: Command, store: 
     assert [row["payload"] for row in command("tail", "empty").rows] == list(map(str, range(5, 15)))
 
 
-def test_since_finds_records_of_a_merge_that_are_out_of_order(
-    command: Command, store: Path
-) -> None:
+def test_since_goes_by_when_records_were_written(command: Command, store: Path) -> None:
     with engine.open(store) as log:
-        old, new = log.create("old"), log.create("new")
-        new.append(b"n", timestamp=MOMENT + 100)
-        old.append(b"o", timestamp=MOMENT)
-        log.merge("m", [new, old], policy="append").append(b"later")
-    rows = command("tail", "m", "--since", moment_text(MOMENT + 50)).rows
-    assert [row["payload"] for row in rows] == ["n", "later"]
+        stream = log.create("w")
+        for number in range(6):
+            stream.append(b"%d" % number, timestamp=MOMENT - number)
+        since = moment_text(stream[4].written)
+    assert [row["payload"] for row in command("tail", "w", "--since", since).rows] == ["4", "5"]
+    rows = command("tail", "w", "--since", since, "-n", "1").rows
+    assert [row["payload"] for row in rows] == ["5"]
 
 
 def test_follow_prints_what_another_process_appends_until_it_is_interrupted(store: Path) -> None:

@@ -8,6 +8,8 @@ checks      what users give, checked
 codec       typed values
 stream      Stream
 reading     a stream's side that reads by offsets
+pieces      a history cut where it lies, for readers side by side
+times       where a stream was at a time
 cursor      Cursor
 batch       Batch writes: several streams, one frame
 merging     which policy, which base, which plan
@@ -15,5 +17,6 @@ finding     streams by name, by handle, by metadata
 lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
+status      what an open store holds, in numbers
 log         Log, and open()
 """

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
-import msgspec
-
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.checks import check_numbers
@@ -27,7 +25,9 @@ from transit.engine.merging import (
     run_policy,
     work_out,
 )
+from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.rebasing import Rebased, rebase
+from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
@@ -38,7 +38,6 @@ from transit.handle.attaching import RemoteAddress, attach, check_eviction, chec
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
-from transit.log.clock import ahead_s, steps
 from transit.log.recover import Cut
 from transit.opened import Opened
 from transit.replay import Position
@@ -47,45 +46,6 @@ from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
 from transit.verify import Report, verify_store
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What an open store holds. Sizes in bytes.
-
-    streams: the user's that are not hidden; None where records that say so are only in a remote
-    that is not attached. records: of all streams, the store's own too. unsynced_bytes: of the WAL.
-    commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
-    head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
-    clock_ahead_s: by how much the last record's time of writing is ahead of this machine's clock,
-    seconds; 0 when it is not. clock_steps: how often the clock was set back by more than a minute.
-    seal_error: why sealing does not go on, "" while it does.
-    remote: address of the remote, "" without one. published: commits that are there; None without
-    a remote: nobody was asked. remote_noted: the address in the file REMOTE, in which segments are
-    that are not in the folder, "" without that file.
-    remote_error: why publishing did not go on the last time, "" when it did.
-    """
-
-    path: str
-    store_id: str
-    mode: Mode
-    durability: Durability
-    streams: int | None
-    records: int
-    commits: int
-    head: str
-    epoch: int
-    segments: int
-    segment_bytes: int
-    wal_files: int
-    wal_bytes: int
-    unsynced_bytes: int
-    clock_ahead_s: float
-    clock_steps: int
-    seal_error: str
-    remote: str
-    published: int | None
-    remote_error: str
-    remote_noted: str
 
 
 def open(
@@ -256,6 +216,15 @@ class Log(Opened):
         if not isinstance(prefix, str):
             raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
         return listed(self._handle, prefix, where, after, limit)
+
+    def pieces(self, since: int = -1, *, layer: str | None = None) -> Iterator[Piece]:
+        """The sealed records of all streams, cut where they lie, in the order of the log.
+
+        since: leave out what commits up to this number hold; `Piece.commit` of the last piece is
+        where to go on. layer: the streams of this layer instead of the user's. Each piece holds a
+        stream's own records of one segment; hidden streams are left out. Made when asked for.
+        """
+        return sealed_pieces(self._handle, since, layer)
 
     def layer(self, name: str) -> Layer:
         """The streams of layer `name`, which a room above the engine keeps for itself."""
@@ -465,35 +434,7 @@ class Log(Opened):
 
     def status(self) -> Status:
         """What the store holds now; of a remote, what is known without asking it."""
-        handle = self._handle
-        handle.refresh()
-        catalog = handle.catalog
-        view, head = catalog.view, catalog.commits.head
-        error = handle.seal_error
-        times = catalog.times()
-        return Status(
-            path=handle.root,
-            store_id=self.store_id,
-            mode=handle.mode,
-            durability=handle.durability,
-            streams=self._counted.of(handle),
-            records=view.wals[-1].next_lsn if view.wals else catalog.commits.next_lsn,
-            commits=catalog.commits.count,
-            head=catalog.commits.root,
-            epoch=head.epoch if head else -1,
-            segments=len(view.segments),
-            segment_bytes=sum(segment.ref.bytes for segment in view.segments),
-            wal_files=len(view.wals),
-            wal_bytes=sum(wal.tail for wal in view.wals),
-            unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
-            clock_ahead_s=ahead_s(times),
-            clock_steps=steps(times),
-            seal_error=str(error) if error is not None else "",
-            remote=handle.remote_url,
-            published=handle.published,
-            remote_error=handle.remote_error,
-            remote_noted=handle.remote_noted,
-        )
+        return status_of(self._handle, self._counted)
 
     def close(self) -> None:
         """Make everything durable and let the store go; closing again does nothing."""

@@ -10,6 +10,8 @@ from itertools import chain
 from typing import overload
 
 from transit.engine.codec import decode_value
+from transit.engine.pieces import Piece, pieces_of
+from transit.engine.times import offset_at
 from transit.errors import InvalidInputError, OffsetError
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -85,6 +87,26 @@ class Readable(Opened):
         stop = self._range(start, stop)
         found = batches(self._handle.catalog, self._state, start, stop, self._handle)
         return found if wanted is None else picked(found, wanted)
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[Piece]:
+        """The same records, cut where they lie: what readers in other processes share out.
+
+        Each piece can be pickled, and read by `transit.read_piece` without opening the store.
+        """
+        stop = self._range(start, stop)
+        return pieces_of(self._handle, self._state, start, stop)
+
+    def offset_at(self, time: int) -> int:
+        """The first offset of a record written at `time` or later; the next offset if none was.
+
+        time: UTC nanoseconds by the engine's clock (`Record.written`), whatever timestamps the
+        records were given. Where the machine's clock was set back, no record counts as written
+        later than the one after it.
+        """
+        if type(time) is not int:
+            raise InvalidInputError(f"time must be UTC nanoseconds, not {type(time).__name__}")
+        count = self._handle.next_offset(self._state)
+        return offset_at(self._handle.catalog, self._state, time, count)
 
     def _range(self, start: int, stop: int | None) -> int:
         count = self._handle.next_offset(self._state)

@@ -141,10 +141,7 @@ class Blocks(Sequence[Block]):
         numbers = range(len(self))[number]
         if isinstance(numbers, range):
             return [self[each] for each in numbers]
-        at, stored, raw, codec, _, fast, strong = ENTRY.unpack_from(
-            self._footer, FOOTER.size + numbers * ENTRY.size
-        )
-        return Block(at, stored, raw, codec, fast, strong)
+        return decode_entry(self._footer, FOOTER.size + numbers * ENTRY.size)
 
 
 class Footer(msgspec.Struct, frozen=True):
@@ -235,6 +232,20 @@ def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
         )
 
 
+def encode_entry(block: Block) -> bytes:
+    """A block's entry in the footer."""
+    return ENTRY.pack(
+        block.position, block.stored_bytes, block.raw_bytes, block.codec, 0, block.checksum,
+        block.digest,
+    )  # fmt: skip
+
+
+def decode_entry(data: bytes, position: int) -> Block:
+    """The entry at `position` of encoded entries, unchecked."""
+    at, stored, raw, codec, _, fast, strong = ENTRY.unpack_from(data, position)
+    return Block(at, stored, raw, codec, fast, strong)
+
+
 def encode_footer(footer: Footer) -> bytes:
     """Footer and tail, which end a segment."""
     head = FOOTER.pack(
@@ -242,14 +253,7 @@ def encode_footer(footer: Footer) -> bytes:
         footer.time_last, footer.written_first, footer.written_last, footer.streams,
         len(footer.blocks),
     )  # fmt: skip
-    entries = (
-        ENTRY.pack(
-            block.position, block.stored_bytes, block.raw_bytes, block.codec, 0, block.checksum,
-            block.digest,
-        )
-        for block in footer.blocks
-    )  # fmt: skip
-    data = b"".join((head, *entries))
+    data = b"".join((head, *map(encode_entry, footer.blocks)))
     return data + TAIL.pack(digest(data), len(data), FORMAT_VERSION, TAIL_MAGIC)
 
 

@@ -152,6 +152,15 @@ class StoredChunks:
             if stream_id in wal.index:
                 yield from wal.chunks(stream_id, max(wal.row_of(stream_id, start), 0))
 
+    def sealed_rows(self, stream_id: int, start: int, stop: int) -> Iterator[tuple[Segment, range]]:
+        """Segments, and the rows of each, with a stream's own records from `start` to `stop`."""
+        state = self._states.get(stream_id)
+        sealed = state.sealed if state else SealedRows()
+        view = self.view
+        if sealed.seen < len(view.segments):
+            self._look(view, stream_id, sealed)
+        return sealed.runs(start, stop)
+
     @changing_the_view
     def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
         for segment in view.segments[sealed.seen :]:

@@ -6,7 +6,8 @@ Owns lists that go together; who adds to them holds the catalog's lock, who read
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from operator import itemgetter, lt
 from typing import Final
 from weakref import ref
@@ -55,6 +56,18 @@ class SealedRows:
         # Readers without a lock search the first offsets: the rest must be there by then.
         self.firsts += firsts
         self.seen += 1
+
+    def runs(self, start: int, stop: int) -> Iterator[tuple[Segment, range]]:
+        """Segments, and the rows of each, whose chunks hold offsets from `start` to `stop`."""
+        low = max(bisect_right(self.firsts, start) - 1, 0)
+        high = bisect_left(self.firsts, stop)
+        runs = self._runs
+        for at in range(max(bisect_right(runs, low, key=_START) - 1, 0), len(runs)):
+            known, segment, row = runs[at]
+            end = runs[at + 1][0] if at + 1 < len(runs) else high
+            rows = range(row + max(low - known, 0), row + min(high, end) - known)
+            if rows and segment.index.stop(rows[-1]) > start:
+                yield segment, rows
 
     def chunk(self, place: int) -> Chunk:
         """The chunk at `place`."""

@@ -1,0 +1,280 @@
+"""Pieces: a stream's history cut where its records lie, for readers that work side by side.
+
+Owns what a piece is and how it is read. A piece is a value: it can be pickled, sent to another
+process or machine, and read there without opening the store. What is sealed is read from its
+segment, in the store's folder or else in the remote, and never changes; records that are not sealed
+yet travel in the piece itself.
+
+    piece      one run of records of one stream: in one segment, or not sealed yet
+    blocks     the entries of the segment's footer (`transit.format.segment`), 64 bytes each, of the
+               blocks that the run lies in; each says where its bytes are, and their BLAKE3
+    data       instead of blocks: the chunks (`transit.format.record`) of records not sealed yet
+
+A piece is believed as the store that made it is; what it leads to is checked: each block against
+its digest, each chunk against stream and offsets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from transit.arrow import check_columns
+from transit.disk import File
+from transit.errors import CorruptError, InvalidInputError, NotFoundError, RetentionGapError
+from transit.format.digest import digest
+from transit.format.names import Places, check_layer, layer_of
+from transit.format.record import Chunk, chunks_of
+from transit.format.segment import ENTRY, Block, decode_block, decode_entry, encode_entry
+from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.handle.handle import Handle
+from transit.log.catalog import StreamState
+from transit.log.rows import missing
+from transit.log.segments import Segment
+from transit.replay import Batch, Source, encoded, spans_between
+from transit.tier.remote import segment_key
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_NO_COMMIT: Final = -1
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Consecutive records of one stream that lie together.
+
+    stream: its name. first, stop: offsets there, from `first` to before `stop`.
+    source: where they were appended (`Record.origin`). stored_bytes: what a reader fetches, or what
+    the piece carries itself.
+    segment: BLAKE3 of the segment's file, 64 hex digits; "" for records not sealed yet.
+    commit: number of the commit that added the segment, -1 for records not sealed yet.
+    folder, remote: the store's folder and its remote's address, "" where there is none.
+    """
+
+    stream: str
+    first: int
+    stop: int
+    source: Source
+    stored_bytes: int
+    segment: str
+    commit: int
+    folder: str
+    remote: str
+    # The stream's id, and the number and footer entries of the blocks.
+    _id: int
+    _block: int
+    _entries: bytes
+    # Where the first chunk begins in the first block; the chunks themselves when not sealed.
+    _position: int
+    _data: bytes = b""
+
+    def __len__(self) -> int:
+        """Count of records."""
+        return self.stop - self.first
+
+    def __repr__(self) -> str:
+        lies = f"segment {self.segment[:12]}" if self.segment else "not sealed"
+        return f"<transit.Piece {self.stream!r} {self.first}:{self.stop}, {lies}>"
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of the segment's blocks that the records lie in."""
+        return range(self._block, self._block + len(self._entries) // ENTRY.size)
+
+
+def pieces_of(handle: Handle, state: StreamState, start: int, stop: int) -> Iterator[Piece]:
+    """The pieces of a stream's history from offset `start` to before `stop`, in order."""
+    catalog = handle.catalog
+    for span in spans_between(catalog, state, start, stop):
+        shift = span.origin - span.first
+        at, end = span.origin, span.origin + span.count
+        source = Source(catalog.record(span.stream).name, shift)
+        make = partial(_piece, handle, state.name, source)
+        for segment, rows in catalog.sealed_rows(span.stream, at, end):
+            piece = make(segment, span.stream, rows, at, end)
+            if piece.first + shift != at:
+                raise missing(catalog.root, span.stream, at)
+            yield piece
+            at = piece.stop + shift
+        if at < end:
+            data = _cut(catalog.chunks(span.stream, at, end), at, end)
+            yield Piece(
+                state.name, at - shift, end - shift, source, len(data), "", _NO_COMMIT,
+                *_places(handle), span.stream, 0, b"", 0, data,
+            )  # fmt: skip
+
+
+def sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Piece]:
+    """The sealed records of all streams that commits after number `since` added, in their order.
+
+    layer: the streams of this layer instead of the user's. Hidden streams are left out.
+    """
+    if type(since) is not int:
+        raise InvalidInputError(f"since must be a commit's number, not {type(since).__name__}")
+    handle.refresh()
+    return _sealed_pieces(handle, since, layer if layer is None else check_layer(layer))
+
+
+def _sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Piece]:
+    catalog = handle.catalog
+    hidden = catalog.hidden()
+    for segment in catalog.view.segments:
+        if segment.commit <= since:
+            continue
+        row, index = 0, segment.index
+        while row < len(index.streams):
+            rows = index.rows(index.streams[row])
+            stream_id, row = index.streams[row], rows.stop
+            name = catalog.record(stream_id).name
+            if stream_id in hidden or not _is_wanted(name, layer):
+                continue
+            first, stop = index.firsts[rows.start], index.stop(rows[-1])
+            yield _piece(handle, name, Source(name, 0), segment, stream_id, rows, first, stop)
+
+
+def _is_wanted(name: str, layer: str | None) -> bool:
+    return not name.startswith("$") if layer is None else layer_of(name) == layer
+
+
+def _places(handle: Handle) -> tuple[str, str]:
+    """The folder and the remote where a store's segments are."""
+    remote = handle.remote_url or handle.remote_noted
+    return ("", remote) if handle.root == remote else (os.path.abspath(handle.root), remote)
+
+
+def _piece(
+    handle: Handle,
+    stream: str,
+    source: Source,
+    segment: Segment,
+    stream_id: int,
+    rows: range,
+    start: int,
+    stop: int,
+) -> Piece:
+    """Of the chunks in `rows` of a segment's index the records from `start` to before `stop`."""
+    index, footer = segment.index, segment.footer
+    first = max(start, index.firsts[rows.start])
+    stop = min(stop, index.stop(rows[-1]))
+    low, high = index.blocks[rows.start], index.blocks[rows[-1]] + 1
+    entries = footer.blocks[low:high]
+    return Piece(
+        stream, first - source.shift, stop - source.shift, source,
+        sum(entry.stored_bytes for entry in entries), segment.ref.digest, segment.commit,
+        *_places(handle), stream_id, low, b"".join(map(encode_entry, entries)),
+        index.positions[rows.start],
+    )  # fmt: skip
+
+
+def _cut(chunks: Iterator[Chunk], start: int, stop: int) -> bytes:
+    """The records from `start` to before `stop` of `chunks`, as chunks of their own."""
+    parts: list[bytes] = []
+    for chunk in chunks:
+        low, high = max(start, chunk.first) - chunk.first, min(stop, chunk.stop) - chunk.first
+        parts.append(encoded(chunk, low, high))
+    return b"".join(parts)
+
+
+def read_piece(
+    piece: Piece,
+    columns: Sequence[str] | None = None,
+    *,
+    remote: RemoteAddress | None = None,
+    storage_options: Mapping[str, object] | None = None,
+) -> pyarrow.Table:
+    """The records of a piece as an Arrow table, in any process that reaches its segment.
+
+    columns: as `Batch.to_arrow`. The folder that the piece names is asked first, if it is there,
+    and then `remote`, or else the remote that the piece names. remote: an address, or an open
+    `ObjectStore`, which saves connecting for each piece. storage_options: credentials; a piece has
+    none.
+    Raises `RetentionGapError` when the segment is in neither, `CorruptError` when it is not what
+    the piece says, `RemoteUnavailableError`, `InvalidInputError`; `ImportError` without pyarrow.
+    """
+    if not isinstance(piece, Piece):
+        raise InvalidInputError(f"not a piece: {type(piece).__name__}")
+    names = check_columns(columns)
+    # Loaded here because pyarrow is an extra and slow to load.
+    import pyarrow as pa
+
+    found = _batches(piece, remote, storage_options)
+    return pa.Table.from_batches([batch.to_arrow(names) for batch in found])
+
+
+def _batches(
+    piece: Piece, remote: RemoteAddress | None, storage_options: Mapping[str, object] | None
+) -> Iterator[Batch]:
+    if not piece.segment:
+        chunks: Iterator[Chunk] = iter(chunks_of(piece._data, "a piece"))
+    else:
+        place = f"segment {piece.segment}"
+        blocks = [
+            decode_entry(piece._entries, at) for at in range(0, len(piece._entries), ENTRY.size)
+        ]
+        data = _fetch(piece, blocks, remote, storage_options)
+        chunks = _chunks_in(blocks, data, piece._position, place)
+    at, stop = piece.first + piece.source.shift, piece.stop + piece.source.shift
+    for chunk in chunks:
+        if chunk.stream != piece._id or not chunk.first <= at < chunk.stop:
+            break
+        high = min(stop, chunk.stop)
+        first = at - piece.source.shift
+        yield Batch(chunk, at - chunk.first, high - chunk.first, first, piece.source)
+        at = high
+        if at == stop:
+            return
+    raise CorruptError(
+        f"{piece!r}", expected=f"offset {at} of stream {piece._id}", found="another record, or none"
+    )
+
+
+def _chunks_in(blocks: Sequence[Block], data: bytes, position: int, place: str) -> Iterator[Chunk]:
+    """The chunks of consecutive blocks, whose stored bytes are `data`, from `position` on."""
+    for block in blocks:
+        start = block.position - blocks[0].position
+        stored = data[start : start + block.stored_bytes]
+        if digest(stored) != block.digest:
+            raise CorruptError(
+                f"{place}, byte {block.position}",
+                expected=block.digest.hex(),
+                found="another digest",
+            )
+        raw = decode_block(block, stored, place)
+        while position < len(raw):
+            chunk = Chunk(raw, position, place)
+            yield chunk
+            position = chunk.end
+        position = 0
+
+
+def _fetch(
+    piece: Piece,
+    blocks: Sequence[Block],
+    remote: RemoteAddress | None,
+    storage_options: Mapping[str, object] | None,
+) -> bytes:
+    """The stored bytes of all blocks, from the folder or else from the remote."""
+    start = blocks[0].position
+    size = blocks[-1].position + blocks[-1].stored_bytes - start
+    if piece.folder:
+        try:
+            with File.open(Places(piece.folder).segment(piece.segment)) as file:
+                return file.read_at(start, size)
+        except NotFoundError:
+            # Another machine's folder, or evicted since.
+            pass
+    if remote is None and not piece.remote:
+        raise RetentionGapError(
+            f"{piece!r}: not in {piece.folder}, and no remote is known: give remote="
+        )
+    store, release = attach(remote or piece.remote, storage_options, check_settings(None))
+    try:
+        return store.get_range(segment_key(piece.segment), start, size)
+    except NotFoundError:
+        raise RetentionGapError(f"{piece!r}: is not in {store.url}") from None
+    finally:
+        release()
