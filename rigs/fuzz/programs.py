@@ -22,9 +22,14 @@ from transit.cli.values import parse_moment
 from transit.format.commit import encode_format
 from transit.inspection import inspect_file
 from transit.log import recover
-from transit.trace.events import Unknown, decode_event, decode_json, encode_json
+from transit.trace.events import (
+    Unknown,
+    decode_event,
+    decode_json,
+    encode_json,
+    packed_fields,
+)
 from transit.trace.parts import HistoryParts, KnownParts, Packing
-from transit.trace.reading import packed_fields
 
 PLACE: Final = "input"
 _READ_MAX: Final = 200

@@ -465,3 +465,46 @@ def test_the_end_of_a_parent_is_not_the_end_of_its_branch(log: transit.Log) -> N
         pass
     assert trace.read(log, branch.stream).ended == trace.RunEnd(status="completed")
     assert len(branch.stream) == 2
+
+
+# Events made elsewhere
+
+
+def test_a_trace_recorded_event_by_event_is_the_same(log: transit.Log) -> None:
+    history = [{"role": "user", "content": "q"}]
+    with trace.task(log, "first") as task:
+        task.message("user", "q", name="n")
+        for number in range(3):
+            task.model_call(model="m", request=list(history), response={"n": number})
+            history.append({"role": "assistant", "content": f"a{number}"})
+        with task.tool("bash", {"cmd": "ls"}) as call:
+            call.result("setup.py")
+        task.call("f", {"x": 1}, lambda x: x)
+        task.evaluate("judge", decision="selected", score=1.0)
+        task.custom("own", {"data": [None, 1.5]})
+        task.artifact(b"bytes", kind="patch")
+        task.checkpoint("final", status="success")
+    again = trace.task(log, "again")
+    first = list(trace.read(log, "first"))
+    for number, record in enumerate(first):
+        assert isinstance(record.event, trace.Event)
+        assert again.record(record.event, timestamp=number) == number
+    second = list(trace.read(log, "again"))
+    assert [record.event for record in second] == [record.event for record in first]
+    assert [record.timestamp for record in second] == list(range(len(first)))
+    # Parts of the history are written once there too.
+    sizes = [sum(len(record.payload) for record in found) for found in (first, second)]
+    assert sizes[1] == sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "timestamp"),
+    [("text", None), (trace.Unknown("x", {}), None), (trace.RunEnd(status="completed"), "now")],
+)
+def test_what_is_no_event_or_time_is_not_recorded(
+    log: transit.Log, event: Any, timestamp: Any
+) -> None:
+    task = trace.task(log, "t")
+    with pytest.raises(transit.InvalidInputError):
+        task.record(event, timestamp=timestamp)
+    assert len(task.stream) == 0

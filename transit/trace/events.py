@@ -205,6 +205,18 @@ Event = (
     | Custom
 )
 
+_PACKED: Final[dict[type, tuple[str, ...]]] = {
+    Message: ("message",),
+    ModelCall: ("request", "response"),
+    Custom: ("data",),
+}
+
+
+def packed_fields(event: Event | Unknown) -> tuple[str, ...]:
+    """The names of an event's packed fields."""
+    return _PACKED.get(type(event), ())
+
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
 

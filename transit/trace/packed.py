@@ -31,18 +31,20 @@ class PackedEvents:
         self._lock = threading.RLock()
         # Whether an event is being written, and what was made in the middle of that.
         self._writing = False
-        self._later: deque[tuple[Make, Mapping[str, str] | None]] = deque()
+        self._later: deque[tuple[Make, Mapping[str, str] | None, int | None]] = deque()
 
-    def write(self, make: Make, headers: Mapping[str, str] | None) -> int:
+    def write(
+        self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None = None
+    ) -> int:
         """Write an event: its offset, `TAKEN_UP` in the middle of another call of this thread."""
         with self._lock:
             if self._writing:
-                return self._take_up(make, headers)
+                return self._take_up(make, headers, timestamp)
             try:
                 self._writing = True
-                offset = self._append(make, headers)
+                offset = self._append(make, headers, timestamp)
             except ReentrantCallError:
-                return self._take_up(make, headers)
+                return self._take_up(make, headers, timestamp)
             finally:
                 self._writing = False
         self.write_later()
@@ -75,13 +77,13 @@ class PackedEvents:
         with self._lock:
             return self._known.until(stop)
 
-    def _take_up(self, make: Make, headers: Mapping[str, str] | None) -> int:
+    def _take_up(self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         # What cannot be encoded is refused here, and not when it is written.
         encode_json(make(Packing(KnownParts())))
-        self._later.append((make, headers))
+        self._later.append((make, headers, timestamp))
         return TAKEN_UP
 
-    def _append(self, make: Make, headers: Mapping[str, str] | None) -> int:
+    def _append(self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         """Append under the condition that the history is the one the references are about.
 
         When somebody else was faster, they are worked out again.
@@ -95,6 +97,7 @@ class PackedEvents:
                 receipt = self._stream.append(
                     payload,
                     headers=headers,
+                    timestamp=timestamp,
                     expect=self._known.stop,
                     durability=self._durability,
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -12,30 +11,17 @@ from transit.trace.events import (
     CallRequest,
     CallResult,
     Checkpoint,
-    Custom,
     Event,
-    Message,
-    ModelCall,
     RunEnd,
     ToolRequest,
     ToolResult,
     Unknown,
     decode_event,
     decode_unknown,
+    packed_fields,
 )
 from transit.trace.parts import HistoryParts
 from transit.trace.recording import BRANCH_KIND, TASK_ID, TRACE_KIND
-
-_PACKED: Final[dict[type, tuple[str, ...]]] = {
-    Message: ("message",),
-    ModelCall: ("request", "response"),
-    Custom: ("data",),
-}
-
-
-def packed_fields(event: Event | Unknown) -> tuple[str, ...]:
-    """The names of an event's packed fields."""
-    return _PACKED.get(type(event), ())
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar, cast
 
+import msgspec
 from blake3 import blake3
 
 from transit import (
@@ -47,6 +48,7 @@ from transit.trace.events import (
     check_text,
     check_texts,
     encode_json,
+    packed_fields,
 )
 from transit.trace.ids import new_id
 from transit.trace.packed import TAKEN_UP, PackedEvents
@@ -265,6 +267,24 @@ class Task:
             Custom, lambda packing: Custom(name=name, data=packing.pack(data))
         )
 
+    def record(self, event: Event, *, timestamp: int | None = None) -> int:
+        """An event made or read elsewhere, with its fields whole, as `trace.read` gives them.
+
+        For importers and adapters. timestamp: when it happened, UTC nanoseconds; None: now.
+        """
+        if not isinstance(event, Event):
+            raise InvalidInputError(f"not an event of a trace: {type(event).__name__}")
+        fields = packed_fields(event)
+        if not fields:
+            return self._write(event, timestamp)
+
+        def make(packing: Packing) -> Event:
+            # A message is a part by itself, which later requests refer to.
+            pack = packing.pack_whole if isinstance(event, Message) else packing.pack
+            return msgspec.structs.replace(event, **{f: pack(getattr(event, f)) for f in fields})
+
+        return self._write_packed(type(event), make, timestamp)
+
     # Branches
 
     def retry(
@@ -361,25 +381,29 @@ class Task:
     def _store(self, data: bytes, digest: str) -> str:
         return store_bytes(self.log, data, digest, self.durability)
 
-    def _write(self, event: Event) -> int:
+    def _write(self, event: Event, timestamp: int | None = None) -> int:
         """Append an event that has no parts."""
         payload = encode_json(event)
         headers = IN_CALL if in_call.get() is self else None
         try:
-            receipt = self.stream.append(payload, headers=headers, durability=self.durability)
+            receipt = self.stream.append(
+                payload, headers=headers, timestamp=timestamp, durability=self.durability
+            )
         except ReentrantCallError:
-            self.stream.submit(payload, headers=headers)
+            self.stream.submit(payload, headers=headers, timestamp=timestamp)
             return TAKEN_UP
         self._packed.pass_over(receipt.offset)
         return receipt.offset
 
-    def _write_packed(self, kind: type[Event], make: Callable[[Packing], Event]) -> int:
+    def _write_packed(
+        self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
+    ) -> int:
         """Append an event that refers to parts the history holds, and brings the others along.
 
         Appended under the condition that the history is the one the references are about; when
         somebody else was faster, they are worked out again.
         """
-        return self._packed.write(make, self._headers())
+        return self._packed.write(make, self._headers(), timestamp)
 
 
 def current() -> Task | None:

@@ -261,13 +261,15 @@ class Replay(Task):
             tool_call_id = None if offset is None else self._recording.tool_call_ids[offset]
         return super().tool(name, arguments, tool_call_id=tool_call_id)
 
-    def _write(self, event: Event) -> int:
+    def _write(self, event: Event, timestamp: int | None = None) -> int:
         offset = self._pass(type(event))
-        return super()._write(event) if offset is None else offset
+        return super()._write(event, timestamp) if offset is None else offset
 
-    def _write_packed(self, kind: type[Event], make: Callable[[Packing], Event]) -> int:
+    def _write_packed(
+        self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
+    ) -> int:
         offset = self._pass(kind)
-        return super()._write_packed(kind, make) if offset is None else offset
+        return super()._write_packed(kind, make, timestamp) if offset is None else offset
 
     def _store(self, data: bytes, digest: str) -> str:
         return super()._store(data, digest) if self.live else artifact_stream(digest)

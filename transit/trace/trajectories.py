@@ -116,7 +116,7 @@ def _checked(given: Mapping[str, object], number: int) -> _Document:
 
 def _write_statement(recorded: Task, statement: _Object) -> None:
     # The very message of the history, which refers to it.
-    recorded._write_packed(Message, lambda packing: Message(message=packing.pack_whole(statement)))
+    recorded.record(Message(message=statement))
 
 
 def _write_run(recorded: Task, document: _Document) -> None:
