@@ -43,6 +43,7 @@ from transit.opened import Opened
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR)
+_NO_PATH: Final = (errno.ENAMETOOLONG, errno.ELOOP)
 _TEMPORARY: Final = ".temporary"
 
 
@@ -63,6 +64,8 @@ def translate(error: OSError, path: str) -> TransitError:
         return StorePermissionError(message)
     if error.errno in _NO_FILE:
         return NotFoundError(message)
+    if error.errno in _NO_PATH:
+        return InvalidInputError(f"{message}: give another path")
     if error.errno == errno.EEXIST:
         return AlreadyExistsError(message)
     return StoreUnavailableError(message)

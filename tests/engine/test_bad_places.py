@@ -63,6 +63,40 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     refused(transit.TransitError, lambda: transit.open(tmp_path / "file" / "store"))
 
 
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    assert "path" in refused(InvalidInputError, lambda: transit.open(tmp_path / ("n" * 300)))
+
+
+def deep(folder: Path, length: int) -> Path:
+    """A folder whose path has `length` bytes, made step by step."""
+    while length - len(os.fsencode(folder)) > 201:
+        folder = folder / ("d" * 100)
+        folder.mkdir()
+    return folder / ("e" * (length - len(os.fsencode(folder)) - 1))
+
+
+def test_a_path_that_leaves_no_room_for_the_names_below_it_is_refused(tmp_path: Path) -> None:
+    limit = os.pathconf("/", "PC_PATH_MAX")
+    found = deep(tmp_path, limit - 60)
+    message = refused(InvalidInputError, lambda: transit.open(found))
+    assert "too long" in message
+    assert not found.exists()
+    shutil.rmtree(tmp_path / ("d" * 100))
+
+
+def test_the_longest_path_there_may_be_holds_a_store(tmp_path: Path) -> None:
+    room = os.pathconf("/", "PC_PATH_MAX") - 128
+    found, remote = deep(tmp_path, room), tmp_path / "remote"
+    with transit.open(found, remote=remote) as log:
+        log.create("s").append(b"x")
+        log.publish()
+        with transit.open(found, mode="read") as reader:
+            assert [record.payload for record in reader.stream("s")] == [b"x"]
+        log.evict(bytes_max=0)
+        assert log.verify().ok
+    shutil.rmtree(tmp_path / ("d" * 100))
+
+
 @pytest.mark.parametrize("mode", ["exclusive", "shared", "read"])
 def test_a_store_of_a_newer_format_is_refused_and_left_alone(path: Path, mode: str) -> None:
     with transit.open(path) as log:

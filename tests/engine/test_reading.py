@@ -291,3 +291,26 @@ def test_cursors_of_one_name_on_different_streams_are_different(log: Log) -> Non
     assert child.cursor("c").position == 0
     child.cursor("c").advance(1)
     assert (stream.cursor("c").position, child.cursor("c").position) == (2, 1)
+
+
+class Numbered:
+    """A number of another library's, as a data frame gives them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_numbers_of_other_libraries_are_offsets_as_of_a_list(log: transit.Log) -> None:
+    stream = log.create("numbers")
+    stream.append_many([b"0", b"1", b"2", b"3"])
+    one, three, last = Numbered(1), Numbered(3), Numbered(-1)
+    assert stream[one].payload == b"1"  # type: ignore[call-overload]
+    assert stream[last].payload == b"3"  # type: ignore[call-overload]
+    assert [record.payload for record in stream[one:three]] == [b"1", b"2"]
+    read = list(stream.read(one, three))  # type: ignore[arg-type]
+    assert [(record.offset, type(record.offset)) for record in read] == [(1, int), (2, int)]
+    tail = stream.tail(three, timeout=60)  # type: ignore[arg-type]
+    assert next(tail).payload == b"3"

@@ -160,3 +160,21 @@ def test_a_planted_mistake_is_found(
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         test_the_search_finds_what_looking_at_each_record_finds(log, machine, STEPS["back"])
+
+
+@pytest.mark.parametrize("durability", ["memory", "os"])
+def test_a_clock_past_what_the_format_holds_gives_the_latest_time(
+    log: transit.Log, machine: Machine, durability: str
+) -> None:
+    stream = log.create("a")
+    machine.now = 2**63 + 7
+    stream.append(b"0", durability=durability)
+    stream.append_many([b"1", b"2"], durability=durability)
+    log.seal()
+    stream.append(b"3", durability=durability)
+    assert {record.written for record in stream} == {2**63 - 1}
+    assert {record.timestamp for record in stream} == {2**63 - 1}
+    machine.now = 2_000 * SECOND
+    stream.append(b"4", durability=durability)
+    assert stream[4].written == machine.now
+    assert log.verify().ok

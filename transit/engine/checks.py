@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,18 @@ def as_bytes(payload: object) -> bytes:
 def too_large(size: int, limit: int) -> InvalidInputError:
     """The error for a record over the limit."""
     return InvalidInputError(f"a record of {size} bytes; record_bytes_max is {limit}")
+
+
+def as_index(value: object, what: str) -> int:
+    """A number that counts, as a sequence takes it: an int, or what has `__index__` (NumPy's)."""
+    if type(value) is int:
+        return value
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise InvalidInputError(f"{what} must be int, not {type(value).__name__}")
 
 
 def check_numbers(timestamp: object, expect: object) -> None:

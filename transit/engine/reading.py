@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import overload
 
+from transit.engine.checks import as_index
 from transit.engine.codec import decode_value
 from transit.engine.pieces import Piece, pieces_of
 from transit.engine.times import offset_at
@@ -39,7 +40,9 @@ class Readable(Opened):
         state = self._state
         count = self._handle.next_offset(state)
         if type(offset) is not int:
-            return self._slice(offset, count)
+            if isinstance(offset, slice):
+                return self._slice(offset, count)
+            offset = as_index(offset, "offset")
         place = offset + count if offset < 0 else offset
         if not 0 <= place < count:
             raise OffsetError(f"{self._state.name} has no offset {offset}; it has {count} records")
@@ -49,9 +52,7 @@ class Readable(Opened):
             chunk, source = locate(self._handle.catalog, state, place)
         return record_in(chunk, source, place)
 
-    def _slice(self, wanted: object, count: int) -> list[Record]:
-        if not isinstance(wanted, slice):
-            raise InvalidInputError(f"offset must be int, not {type(wanted).__name__}")
+    def _slice(self, wanted: slice, count: int) -> list[Record]:
         try:
             start, stop, step = wanted.indices(count)
         except TypeError as error:
@@ -73,7 +74,7 @@ class Readable(Opened):
         start past the head; a stop past the head stops at the head.
         """
         if where is None:
-            stop = self._range(start, stop)
+            start, stop = self._range(start, stop)
             return records(self._handle.catalog, self._state, start, stop, self._handle)
         return chain.from_iterable(
             batch.records() for batch in self.batches(start, stop, where=where)
@@ -84,7 +85,7 @@ class Readable(Opened):
     ) -> Iterator[Batch]:
         """The same records as `read` gives, as columns, in runs as they are stored."""
         wanted = None if where is None else check_where(where)
-        stop = self._range(start, stop)
+        start, stop = self._range(start, stop)
         found = batches(self._handle.catalog, self._state, start, stop, self._handle)
         return found if wanted is None else picked(found, wanted)
 
@@ -93,7 +94,7 @@ class Readable(Opened):
 
         Each piece can be pickled, and read by `transit.read_piece` without opening the store.
         """
-        stop = self._range(start, stop)
+        start, stop = self._range(start, stop)
         return pieces_of(self._handle, self._state, start, stop)
 
     def offset_at(self, time: int) -> int:
@@ -103,20 +104,19 @@ class Readable(Opened):
         records were given. Where the machine's clock was set back, no record counts as written
         later than the one after it.
         """
-        if type(time) is not int:
-            raise InvalidInputError(f"time must be UTC nanoseconds, not {type(time).__name__}")
+        time = as_index(time, "UTC nanoseconds")
         count = self._handle.next_offset(self._state)
         return offset_at(self._handle.catalog, self._state, time, count)
 
-    def _range(self, start: int, stop: int | None) -> int:
+    def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         count = self._handle.next_offset(self._state)
-        if type(start) is not int or (stop is not None and type(stop) is not int):
-            raise InvalidInputError("start and stop must be int")
+        start = as_index(start, "start")
+        stop = None if stop is None else as_index(stop, "stop")
         if not 0 <= start <= count or (stop is not None and stop < 0):
             raise OffsetError(
                 f"{self._state.name}: no offsets {start} to {stop}; it has {count} records"
             )
-        return count if stop is None else min(stop, count)
+        return start, count if stop is None else min(stop, count)
 
     def value(self, offset: int) -> object:
         """The value at `offset`, decoded by the stream's codec."""

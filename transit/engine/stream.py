@@ -348,7 +348,7 @@ class Stream(Readable):
             raise InvalidInputError(f"timeout must be seconds, not {timeout!r}")
         if start is None:
             return self.next_offset
-        self._range(start, None)
+        start, _ = self._range(start, None)
         return start
 
     def _tail(self, position: int, timeout: float | None) -> Iterator[Record]:

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import partial
-from typing import Final
 
 from transit.format.record import Chunk
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState, View
-from transit.log.clock import EARLIEST, believed
+from transit.log.clock import EARLIEST, LATEST, believed
 from transit.log.wal import Wal
 from transit.replay import spans_between
-
-_LATEST: Final = 2**63 - 1
 
 
 def offset_at(catalog: Catalog, state: StreamState, time: int, stop: int) -> int:
@@ -47,7 +44,7 @@ class _Search:
         times += [(wal.begun, wal.written) for wal in self._view.wals]
         names = [segment.path for segment in segments] + [wal.path for wal in self._view.wals]
         # How late the last record of each file was written, at most.
-        self._latest = dict(zip(names, believed(times, _LATEST), strict=True))
+        self._latest = dict(zip(names, believed(times, LATEST), strict=True))
 
     def first_in(self, span: Span) -> int | None:
         """The first own offset within `span` of a record written at the time or later."""

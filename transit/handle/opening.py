@@ -46,6 +46,8 @@ from transit.store import address_folder
 _OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
 # Folders that were put in the place of one another while they were opened, before we give up.
 _TRIES: Final = 20
+# Of the longest name below the folder, also of the one a rebase makes; its temporary name too.
+_ROOM_BYTES: Final = 128
 # And what an interrupted restore may.
 _RESTORED: Final = {
     LOCK_FILE, COMMIT_DIR, SEGMENT_DIR, WAL_DIR, INDEX_DIR, CACHE_DIR, REMOTE_FILE,
@@ -142,7 +144,14 @@ def folder_of(path: str | os.PathLike[str]) -> str:
     folder = address_folder(path)
     if folder is None:
         raise InvalidInputError(f"{path}: is an address; a folder is wanted here")
-    return os.path.abspath(folder)
+    absolute = os.path.abspath(folder)
+    room = os.pathconf("/", "PC_PATH_MAX") - _ROOM_BYTES
+    if len(os.fsencode(absolute)) > room:
+        # What can be made here could not be sealed: names of segments are longer.
+        raise InvalidInputError(
+            f"{absolute[:40]}…: too long for a store's folder, which has at most {room} bytes"
+        )
+    return absolute
 
 
 def read_store_id(root: str) -> bytes | None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from transit.format.record import Columns, measure
 from transit.log.catalog import StreamState
+from transit.log.clock import LATEST
 from transit.log.frames import Group, Written
 from transit.log.wal import Wal
 
@@ -45,7 +46,7 @@ class Late:
         self.payload = payload
         self.headers = headers
         self.taken_up = timestamp is None
-        self.timestamp = time_ns() if timestamp is None else timestamp
+        self.timestamp = min(time_ns(), LATEST) if timestamp is None else timestamp
         self.offset = -1
         self.written: Written | None = None
         self.lost = False

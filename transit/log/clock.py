@@ -24,6 +24,8 @@ from typing import Final
 HELD_NS: Final = 60 * 10**9
 EARLIEST: Final = -(2**63)
 """Before all times: where there is no record yet."""
+LATEST: Final = 2**63 - 1
+"""The latest time there can be, in the year 2262: given while the machine's clock is past it."""
 
 Times = tuple[int, int]
 """When the first and the last record of a file were written, UTC nanoseconds."""
@@ -42,8 +44,8 @@ class EngineClock:
         now = time_ns()
         if now < self.last:
             return self.last
-        self.last = now
-        return now
+        self.last = min(now, LATEST)
+        return self.last
 
     def reach(self, written: int) -> None:
         """Give no time before `written`: that of a record in the file being written."""

@@ -23,6 +23,7 @@ from transit.guards import TURN, inside, reentrant
 from transit.log.accepted import COST, Late
 from transit.log.assign import assign
 from transit.log.catalog import StreamState
+from transit.log.clock import LATEST
 from transit.log.frames import Group, Written
 from transit.log.framing import Framing, Refusal
 from transit.log.wal import Wal
@@ -116,7 +117,7 @@ class Writer(Framing):
             self._settle()
             wal = self._prepare()
         written = time_ns()
-        if written < rotation.clock.last:
+        if not rotation.clock.last <= written <= LATEST:
             wal = self._prepare()
             written = rotation.clock.now()
         rotation.clock.last = written
