@@ -203,11 +203,11 @@ def stale_length() -> Replaced:
     right = Stream._range
     counts: dict[int, tuple[int, int]] = {}
 
-    def wrong(stream: Stream, start: int, stop: int | None) -> int:
-        found = right(stream, start, stop)
+    def wrong(stream: Stream, start: int, stop: int | None) -> tuple[int, int]:
+        first, found = right(stream, start, stop)
         looks, before = counts.get(id(stream._state), (0, found))
         counts[id(stream._state)] = (looks + 1, found)
-        return before if looks % 3 == 2 and start <= before else found
+        return first, before if looks % 3 == 2 and first <= before else found
 
     return Stream, "_range", wrong
 

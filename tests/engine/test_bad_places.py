@@ -289,3 +289,46 @@ with transit.open(sys.argv[1], durability="os") as log:
     assert read == acknowledged == int(second)
     with transit.open(path) as log:
         assert len(list(log.stream("s"))) == acknowledged + 1
+
+
+# The folder the process is in
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda there: transit.open("store"),
+        lambda there: transit.open("store", mode="read"),
+        lambda there: transit.open(there, remote="remote"),
+        lambda there: transit.open_store("remote"),
+        lambda there: transit.restore("remote", there),
+        lambda there: transit.restore(there, "store"),
+        lambda there: transit.audit("remote"),
+    ],
+    ids=["open", "read", "remote", "open_store", "restore from", "restore to", "audit"],
+)
+def test_a_working_directory_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[str], object]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    message = refused(InvalidInputError, lambda: call(str(tmp_path / "store")))
+    assert "working directory was removed" in message
+
+
+def test_a_store_that_was_opened_before_its_process_lost_its_folder_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, store = tmp_path / "here", tmp_path / "store"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with transit.open("../store", remote="../remote") as log:
+        here.rmdir()
+        log.create("s").append(b"x")
+        log.publish()
+        log.evict(bytes_max=0)
+        assert [record.payload for record in log.stream("s")] == [b"x"]
+        assert log.verify().ok
+    assert (store / "FORMAT").exists()

@@ -16,7 +16,6 @@ its digest, each chunk against stream and offsets.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -143,7 +142,7 @@ def _is_wanted(name: str, layer: str | None) -> bool:
 def _places(handle: Handle) -> tuple[str, str]:
     """The folder and the remote where a store's segments are."""
     remote = handle.remote_url or handle.remote_noted
-    return ("", remote) if handle.root == remote else (os.path.abspath(handle.root), remote)
+    return ("", remote) if handle.root == remote else (handle.root, remote)
 
 
 def _piece(

@@ -40,7 +40,7 @@ from transit.format.names import (
     Places,
 )
 from transit.locks import Lock
-from transit.store import address_folder
+from transit.store.addresses import absolute, address_folder
 
 # What an interrupted creation may leave.
 _OURS: Final = (WAL_DIR, SEGMENT_DIR, COMMIT_DIR, LOCK_FILE, APPEND_LOCK_FILE, SEAL_LOCK_FILE)
@@ -144,14 +144,14 @@ def folder_of(path: str | os.PathLike[str]) -> str:
     folder = address_folder(path)
     if folder is None:
         raise InvalidInputError(f"{path}: is an address; a folder is wanted here")
-    absolute = os.path.abspath(folder)
+    found = absolute(folder)
     room = os.pathconf("/", "PC_PATH_MAX") - _ROOM_BYTES
-    if len(os.fsencode(absolute)) > room:
+    if len(os.fsencode(found)) > room:
         # What can be made here could not be sealed: names of segments are longer.
         raise InvalidInputError(
-            f"{absolute[:40]}…: too long for a store's folder, which has at most {room} bytes"
+            f"{found[:40]}…: too long for a store's folder, which has at most {room} bytes"
         )
-    return absolute
+    return found
 
 
 def read_store_id(root: str) -> bytes | None:

@@ -35,6 +35,19 @@ _ARN: Final = "arn:"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def absolute(path: str) -> str:
+    """The path of a folder from the root on; `InvalidInputError` where there is none.
+
+    A process may stay in a folder that was removed, and then nothing lies below it.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"{path}: the working directory was removed: give a path from the root on"
+        ) from None
+
+
 class Address(NamedTuple):
     """A URL with its scheme in small letters; or, with scheme "", the path of a folder."""
 

@@ -17,6 +17,7 @@ from transit.errors import (
     StoreUnavailableError,
 )
 from transit.opened import Opened
+from transit.store.addresses import absolute
 from transit.store.objects import (
     TEMPORARY,
     Traffic,
@@ -31,7 +32,7 @@ class FolderStore(Opened):
     """An `ObjectStore` in the folder `path`, which is made by the first write."""
 
     def __init__(self, path: str) -> None:
-        self._path = os.path.abspath(path)
+        self._path = absolute(path)
         self._closed = False
         self._made: set[str] = set()
         self.traffic = Traffic()
