@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from transit.config import Durability, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
-    from transit.engine.cursor import Cursor
+    from transit.engine.cursor import Cursor, CursorStatus
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
-    from transit.engine.merging import MergePlan, register_policy
     from transit.engine.pieces import Piece, read_piece
+    from transit.engine.plans import MergePlan, register_policy
     from transit.engine.provenance import (
         CommitRef,
         Difference,
@@ -86,11 +86,11 @@ _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
-    "transit.engine.cursor": ("Cursor",),
+    "transit.engine.cursor": ("Cursor", "CursorStatus"),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
-    "transit.engine.merging": ("MergePlan", "register_policy"),
+    "transit.engine.plans": ("MergePlan", "register_policy"),
     "transit.engine.provenance": (
         "CommitRef",
         "Difference",
@@ -173,6 +173,7 @@ __all__ = [
     "ConflictError",
     "CorruptError",
     "Cursor",
+    "CursorStatus",
     "Cut",
     "Difference",
     "Durability",

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from unittest.mock import patch
 
-from transit.engine import creation
-from transit.engine.creation import Staging
+from transit.engine import staging as staging_module
 from transit.engine.cursor import Cursor
 from transit.engine.rebasing import _Copier
+from transit.engine.staging import Staging
 from transit.engine.stream import Receipt, Stream
 from transit.errors import ConflictError, TransitError
 from transit.format.life import Life
@@ -42,12 +42,12 @@ Replaced = tuple[object, str, object]
 
 def fork_before_the_head() -> Replaced:
     """A branch at the head begins one record before it."""
-    right = creation.fork_offset
+    right = staging_module.fork_offset
 
     def wrong(name: str, at: int | None, stop: int) -> int:
         return max(-1, stop - 2) if at is None else right(name, at, stop)
 
-    return creation, "fork_offset", wrong
+    return staging_module, "fork_offset", wrong
 
 
 def batch_without_conditions() -> Replaced:

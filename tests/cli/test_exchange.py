@@ -303,6 +303,13 @@ OTHER = STREAM.replace('"r"', '"q"') + "\n" + RECORD.replace('"r"', '"q"')
         ([STREAM, BRANCH % (0, ',"inherited":1')], 7, "expected an offset of 0 records"),
         ([STREAM, RECORD, BRANCH % (0, "")], 7, "parents of a branch"),
         ([STREAM, RECORD, OTHER, MERGE % ("custom:mine", 2)], 2, "custom:mine"),
+        ([STREAM, RECORD, OTHER, MERGE % ("odd", 2)], 3, "no merge policy 'odd'"),
+        ([STREAM, RECORD, OTHER, MERGE % ("select", 2)], 7, "parents of a merge"),
+        (
+            [STREAM, RECORD, OTHER, (MERGE % ("append", 2)).replace('"name":"x"', '"name":"$A/x"')],
+            2,
+            "a layer's name",
+        ),
         ([STREAM, RECORD, OTHER, (MERGE % ("append", 2)).replace('"policy":"append",', "")], 7, ""),
     ],
 )
@@ -316,9 +323,7 @@ def test_what_cannot_be_imported_is_refused_before_anything_is_appended(
     assert not (tmp_path / "store").exists() or command("streams").out == b""
 
 
-@pytest.mark.parametrize(
-    ("policy", "inherited", "code"), [("append", 2, 0), ("append", 3, 7), ("odd", 2, 3)]
-)
+@pytest.mark.parametrize(("policy", "inherited", "code"), [("append", 2, 0), ("append", 3, 7)])
 def test_a_merge_that_would_come_out_otherwise_is_not_made(
     policy: str, inherited: int, code: int, command: Command
 ) -> None:
@@ -397,3 +402,27 @@ def test_verbs_read_a_layers_stream_and_list_it_when_asked(
     assert [row["stream"] for row in command("streams").rows] == ["run"]
     assert [row["stream"] for row in command("streams", "$").rows] == ["$trace/artifact/1"]
     assert command("read", "$trace/artifact/1").rows[0]["payload"] == "bytes"
+
+
+def test_a_merge_in_a_layer_is_imported_as_it_was(command: Command, tmp_path: Path) -> None:
+    with engine.open(tmp_path / "first") as log:
+        for number, name in enumerate(("a", "b")):
+            log.create(name).append(name.encode(), timestamp=number)
+        room = log.layer("room")
+        room.merge("m", ["a", "b"], policy="interleave", metadata={"k": 1}).append(b"own")
+        room.merge("n", ["$room/m", "b"], policy="select", params={"selected": "$room/m"})
+    exported = command("export", "--all", "--store", str(tmp_path / "first")).out
+    for into in ("", "copy/"):
+        store = tmp_path / f"second{into.strip('/')}"
+        given = ["import", "--store", str(store), *(["--into", into] if into else [])]
+        done = command(*given, stdin=exported)
+        assert done.code == 0, done
+        with engine.open(store, mode="read") as log:
+            merged = log.layer("room").stream("m")
+            assert [r.payload for r in merged] == [b"a", b"b", b"own"]
+            assert merged.metadata == {"k": 1}
+            assert merged.parents == (
+                engine.Position(f"{into}a", 0), engine.Position(f"{into}b", 0),
+            )  # fmt: skip
+            assert len(log.stream("$room/n")) == 3
+            assert log.verify().ok

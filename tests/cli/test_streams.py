@@ -162,6 +162,33 @@ def test_show_tells_every_fact(command: Command, forked: Path) -> None:
     assert command("show", "none").code == 3
 
 
+# cursors
+
+
+def test_cursors_are_listed_with_how_far_behind_they_are(command: Command, forked: Path) -> None:
+    with engine.open(forked) as log:
+        log.stream("a").cursor("index").advance(1, state=b'{"n":1}')
+        log.stream("b").cursor("index").advance(3)
+        log.stream("b").cursor("other").advance(0, state=b"\xff")
+        log.layer("room").create("s").cursor("c").advance(0, state=b"")
+    first = {
+        "cursor": "index", "stream": "a", "position": 1, "lag": 3,
+        "state": '{"n":1}', "encoding": "utf-8",
+    }  # fmt: skip
+    done = command("cursors")
+    assert done.rows[0] == first
+    assert [(row["cursor"], row["stream"], row["lag"]) for row in done.rows] == [
+        ("index", "a", 3), ("index", "b", 0), ("other", "b", 3),
+    ]  # fmt: skip
+    assert (done.rows[1]["state"], done.rows[1]["encoding"]) == (None, None)
+    assert (done.rows[2]["state"], done.rows[2]["encoding"]) == ("/w==", "base64")
+    assert [row["stream"] for row in command("cursors", "--prefix", "i").rows] == ["a", "b"]
+    assert [row["cursor"] for row in command("cursors", "b", "--prefix", "o").rows] == ["other"]
+    assert [row["state"] for row in command("cursors", "$room/s").rows] == [""]
+    assert command("cursors", "--format", "table").out.count(b"\n") == 4
+    assert command("cursors", "none").code == 3
+
+
 # completion
 
 

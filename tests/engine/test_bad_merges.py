@@ -47,12 +47,20 @@ def test_parents_that_are_no_two_distinct_streams_are_refused(
     parents = choose(store)
     refused(InvalidInputError, lambda: store.log.merge("new", parents, policy="append"))
     refused(InvalidInputError, lambda: store.log.plan(parents, policy="append"))
+    refused(InvalidInputError, lambda: merge_in_a_batch(store, parents, policy="append"))
+
+
+def merge_in_a_batch(store: Store, parents: Any, **options: Any) -> None:
+    """The same merge, staged; what is wrong is told there or when the batch is written."""
+    with store.log.batch() as batch:
+        batch.merge("new", parents, **options)
 
 
 def test_parents_that_do_not_exist_are_not_found(store: Store) -> None:
     parents = [store.s, Position("nobody", 0)]
     refused(NotFoundError, lambda: store.log.merge("new", parents, policy="append"))
     refused(NotFoundError, lambda: store.log.plan(parents, policy="append"))
+    refused(NotFoundError, lambda: merge_in_a_batch(store, parents, policy="append"))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +95,7 @@ def test_policies_params_and_bases_that_do_not_fit_are_refused(
     parents = [store.s, store.child]
     refused(kind, lambda: store.log.plan(parents, **options))
     refused(kind, lambda: store.log.merge("new", parents, **options))
+    refused(kind, lambda: merge_in_a_batch(store, parents, **options))
 
 
 @pytest.mark.parametrize("merge_id", [5, b"id", "", "\ud800", ["id"]], ids=shown)
@@ -95,6 +104,10 @@ def test_merge_ids_that_are_no_text_are_refused(store: Store, merge_id: Any) -> 
     refused(
         InvalidInputError,
         lambda: store.log.merge("new", parents, policy="append", merge_id=merge_id),
+    )
+    refused(
+        InvalidInputError,
+        lambda: merge_in_a_batch(store, parents, policy="append", merge_id=merge_id),
     )
 
 

@@ -126,6 +126,8 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Stream.values": lambda log: log.stream("s").values(),
     "Stream.tail": lambda log: islice(log.stream("s").tail(0), COUNT),
     "Stream.follow": lambda log: log.stream("s").follow(0),
+    "Stream.cursors": lambda log: log.stream("s").cursors(),
+    "Log.cursors": lambda log: log.cursors(),
     "Stream.cursor": lambda log: log.stream("s").cursor("c"),
     "Stream.merge_plan": lambda log: log.stream("m").merge_plan,
     "Lineage.parents": lambda log: log.lineage.parents(log.stream("m")),
@@ -158,13 +160,17 @@ WRITING: dict[str, Callable[[transit.Log], object]] = {
     "WriteBatch.branch": lambda log: staged(
         log, lambda batch: batch.branch(log.stream("s"), "new")
     ),
+    "WriteBatch.merge": lambda log: staged(
+        log, lambda batch: batch.merge("new", ["s", "s/child"], policy="append")
+    ),
+    "Layer.merge": lambda log: log.layer("l").merge("new", ["s", "s/child"], policy="append"),
     "StagedStream.stream": lambda log: staged(log, lambda batch: batch.create("new")).stream,
 }
 HELD = re.compile(
     r"Iterator|Stream|Layer|Cursor|Lineage\b|WriteBatch|StagedStream|Batch|Future|Provenance|MergePlan"
 )
-# Gives the log itself, or the batch, or columns in memory: covered by everything else.
-THEMSELVES = {"Log.__enter__", "WriteBatch.__enter__", "Batch.to_arrow"}
+# Gives the log itself, the batch, columns in memory, or a value: covered by everything else.
+THEMSELVES = {"Log.__enter__", "WriteBatch.__enter__", "Batch.to_arrow", "Cursor.status"}
 
 
 def begun(given: Iterator[Any]) -> Iterator[Any]:

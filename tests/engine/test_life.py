@@ -13,7 +13,7 @@ import pytest
 
 import transit
 from transit import Position
-from transit.engine.creation import Staging
+from transit.engine.staging import Staging
 from transit.format.life import NAMES_ID, Life, encode_life
 from transit.format.record import Columns
 from transit.log import assign as assigning

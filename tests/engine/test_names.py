@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit.engine.creation import Staging, stage
 from transit.engine.finding import find_state
-from transit.engine.merging import create_merge
+from transit.engine.staging import Staging, WantedMerge, stage
 from transit.format import names
 from transit.format.lineage import LineageRecord, Root
 from transit.format.names import cursor_stream_name
@@ -38,8 +37,9 @@ def old_store(log: transit.Log, name: str) -> None:
     put(log, Root(name=cursor_stream_name(stream_id, name)), (b"1",))
     other = log.create("other")
     other.append(b"3")
-    worked = log._work_out([log.stream(name), other], "append", None, None)
-    create_merge(log._handle, f"{name}m", worked, name, None, None)
+    wanted = WantedMerge(f"{name}m", "append", None, {}, name, (None, None))
+    parents = [(find_state(log._handle, each), None) for each in (name, "other")]
+    stage(log._handle, lambda staging: staging.merge(wanted, parents, None))
 
 
 def calls(log: transit.Log, name: str) -> dict[str, Callable[[], object]]:
@@ -157,7 +157,7 @@ def test_a_name_that_grew_in_a_rebase_is_found(path: Path) -> None:
 PLANTS = {
     "lookups follow the rules for new names": ("transit.engine.finding", "found_name"),
     "cursors follow the rules for new names": ("transit.engine.cursor", "known_name"),
-    "merge ids follow the rules for new names": ("transit.engine.log", "known_name"),
+    "merge ids follow the rules for new names": ("transit.engine.merging", "known_name"),
     "restore follows the rules for new names": ("transit.engine.restoring", "findable"),
     "names in the log follow the rules for new names": ("transit.engine.log", "findable"),
 }

@@ -15,7 +15,7 @@ from base64 import b64decode
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, NamedTuple, TypedDict
 
 import msgspec
 
@@ -33,6 +33,7 @@ from transit.cli.exchange import (
     CUSTOM_PREFIX,
     STREAM_TYPE,
     RecordEntry,
+    Scalar,
     StreamEntry,
     damaged,
 )
@@ -141,6 +142,16 @@ def _plain_entry(line: bytes, place: str) -> Entry:
     )
 
 
+class MergeOptions(TypedDict):
+    """What decides a merge, but its name."""
+
+    parents: Sequence[Position]
+    policy: str
+    base: Position | None
+    params: Mapping[str, Scalar]
+    metadata: Mapping[str, Scalar]
+
+
 class Plan:
     """What an import will make, from a first reading of it; `names` in the order of the input."""
 
@@ -229,11 +240,28 @@ class Plan:
                 self.there.add(name)
         with suppress(_NotWritten), log.batch() as batch:
             for name, entry in self.entries.items():
-                if name not in self.there:
-                    local, layer = split(self.name(name))
+                if name in self.there:
+                    continue
+                local, layer = split(self.name(name))
+                if entry.kind == "merge":
+                    batch.merge(local, layer=layer, **self.merge_options(entry))
+                else:
                     batch.create(local, entry.metadata, entry.codec, layer=layer)
             # A batch that ends with an exception writes nothing.
             raise _NotWritten
+
+    def merge_options(self, entry: StreamEntry) -> MergeOptions:
+        """What a merge is made from, by the names in the store."""
+        policy, params = entry.policy or "", dict(entry.params)
+        if policy == "select":
+            params["selected"] = self.name(str(params.get("selected")))
+        return MergeOptions(
+            parents=[Position(self.name(each.stream), each.offset) for each in entry.parents],
+            policy=policy,
+            base=Position(self.name(entry.base.stream), entry.base.offset) if entry.base else None,
+            params=params,
+            metadata=entry.metadata,
+        )
 
     def _is_there(self, stream: Stream, entry: StreamEntry) -> bool:
         """Whether a layer's stream of this name is as large, and was made as the one to import."""
@@ -264,7 +292,9 @@ def _check_kind(entry: StreamEntry, place: str) -> None:
                 f"{place}: {entry.name!r} was merged by {policy}, which is not registered here",
                 hint="export that stream whole: name it without --lineage",
             )
-        good = len(entry.parents) > 1 and bool(policy)
+        names = [parent.stream for parent in entry.parents]
+        good = len(names) > 1 and bool(policy)
+        good = good and (policy != "select" or entry.params.get("selected") in names)
     else:
         good = len(entry.parents) == (entry.kind == "branch")
         at = entry.parents[0].offset if entry.parents else -1
@@ -399,24 +429,22 @@ class Importer:
                 waiting.append((child, made))
 
     def _merge(self, entry: StreamEntry) -> Stream:
-        named = self._plan.name
-        parents = [Position(named(each.stream), each.offset) for each in entry.parents]
-        base = Position(named(entry.base.stream), entry.base.offset) if entry.base else None
-        params = dict(entry.params)
-        policy = entry.policy or ""
-        if policy == "select":
-            params["selected"] = named(str(params.get("selected")))
-        plan = self._log.plan(parents, policy=policy, base=base, params=params)
+        name, options = self._plan.name(entry.name), self._plan.merge_options(entry)
+        plan = self._log.plan(
+            options["parents"],
+            policy=options["policy"],
+            base=options["base"],
+            params=options["params"],
+        )
         if plan.count != entry.inherited or plan.version != entry.version:
             raise damaged(
-                f"merge {named(entry.name)!r}",
+                f"merge {name!r}",
                 expected=f"{entry.inherited} records by {entry.policy}, version {entry.version}",
                 found=f"{plan.count} records by version {plan.version}",
             )
-        return self._log.merge(
-            named(entry.name), parents, policy=policy, base=base, params=params,
-            metadata=entry.metadata, durability="os",
-        )  # fmt: skip
+        local, layer = split(name)
+        made_in = self._log if layer is None else self._log.layer(layer)
+        return made_in.merge(local, durability="os", **options)
 
 
 class _Records:

@@ -41,6 +41,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "branch": Verb("branch", "Make a stream that inherits another up to an offset."),
     "merge": Verb("merge", "Make a stream from the heads of others, by a policy."),
     "streams": Verb("streams", "List streams."),
+    "cursors": Verb("cursors", "List the places of readers, and how far behind they are."),
     "show": Verb("show", "Print everything known about a stream."),
     "log": Verb("log", "Print how streams descend from one another."),
     "why": Verb("why", "Explain how a record got where it is."),

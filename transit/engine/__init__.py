@@ -3,7 +3,8 @@
 restoring   restore()
 auditing    audit()
 rebasing    going on after a fence
-creation    new streams, batches and merges worked out and written as one frame
+staging     what a frame is to hold, worked out in the writer's turn
+creation    new streams and the ends of streams
 checks      what users give, checked
 codec       typed values
 stream      Stream
@@ -12,7 +13,9 @@ pieces      a history cut where it lies, for readers side by side
 times       where a stream was at a time
 cursor      Cursor
 batch       Batch writes: several streams, one frame
-merging     which policy, which base, which plan
+plans       what a merge yields: which policy, which base, which plan
+merging     merges, asked for and made
+scanning    lineage records in order
 finding     streams by name, by handle, by metadata
 lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves

@@ -8,7 +8,7 @@ from typing import Final
 
 from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
-from transit.engine.merging import run_policy
+from transit.engine.plans import run_policy
 from transit.errors import InvalidInputError
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.tier.progress import Progress

@@ -6,12 +6,21 @@ and conditions are those of that moment. If anything does not hold then, nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
-from transit.engine.creation import Staging, check_offset, new_name, root_record, stage
-from transit.engine.finding import state_of
+from transit.engine.creation import check_offset, new_name, root_record
+from transit.engine.cursor import Cursor, wanted_place
+from transit.engine.finding import find_state, state_of
+from transit.engine.merging import (
+    check_expectations,
+    check_sequence,
+    made_before,
+    wanted_merge,
+)
+from transit.engine.plans import check_asked
+from transit.engine.staging import Staging, WantedMerge, check_shown, stage, stage_prepared
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
@@ -19,11 +28,16 @@ from transit.format.life import check_reason
 from transit.format.lineage import Scalar, check_metadata
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.log.frames import Written
 from transit.opened import Opened
+from transit.replay import Position
 
 
 class StagedStream(Opened):
-    """A stream that a batch will make; `stream` is it once the batch is written."""
+    """A stream that a batch will make; `stream` is it once the batch is written.
+
+    For a merge that was made before it is the stream that there is.
+    """
 
     __slots__ = ("_batch", "_state", "_stream", "name")
 
@@ -44,6 +58,8 @@ class StagedStream(Opened):
 Target = Stream | StagedStream | str
 """A stream, one that the batch makes, or the name of either."""
 
+_Source = StagedStream | StreamState
+
 
 class WriteBatch(Opened):
     """What to write when the `with` block ends; made by `Log.batch()`, for one thread, used once.
@@ -57,6 +73,8 @@ class WriteBatch(Opened):
         self._steps: list[Callable[[Staging], None]] = []
         self._staged: list[StagedStream] = []
         self._appended: list[tuple[str, int, int]] = []
+        # Work that merges is staged twice.
+        self._stage: Callable[..., tuple[None, Written | None]] = stage
         self._entered = False
         self._finished = False
         self.receipts: list[Receipt] = []
@@ -86,7 +104,10 @@ class WriteBatch(Opened):
         *,
         layer: str | None = None,
     ) -> StagedStream:
-        """A new root stream, of the user's or of a layer."""
+        """A new root stream, of the user's or of a layer.
+
+        Its one condition always holds or is refused: nobody has the name (`AlreadyExistsError`).
+        """
         self._check()
         record = root_record(new_name(name, layer), metadata, codec)
         staged = StagedStream(self, record.name)
@@ -143,24 +164,95 @@ class WriteBatch(Opened):
         metadata: Mapping[str, Scalar] | None = None,
         *,
         layer: str | None = None,
+        expect: int | None = None,
     ) -> StagedStream:
         """A new branch, of the user's or of a layer; as `Stream.branch`.
 
-        Records staged before it here can be forked.
+        Records staged before it here can be forked, and count for `expect`.
         """
         self._check()
         target = self._target(stream)
         name = new_name(name, layer)
         check_offset(at)
+        check_numbers(None, expect)
         checked = check_metadata(metadata, name)
         staged = StagedStream(self, name)
 
         def step(staging: Staging) -> None:
-            staged._state = staging.branch(self._state_of(target), name, at, checked)
+            staged._state = staging.branch(self._state_of(target), name, at, checked, expect)
 
         self._staged.append(staged)
         self._steps.append(step)
         return staged
+
+    def merge(  # noqa: PLR0913 - as many things decide a merge
+        self,
+        name: str,
+        parents: Sequence[Target | Position],
+        *,
+        policy: str,
+        base: Position | None = None,
+        params: Mapping[str, Scalar] | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        merge_id: str | None = None,
+        layer: str | None = None,
+        expect: Sequence[int | None] | None = None,
+    ) -> StagedStream:
+        """A merge, of the user's or in a layer; as `Log.merge`, but for the moment.
+
+        Streams stand for their heads when the batch is written, with all that is staged for them
+        before the merge here; what the batch makes can be a parent, and be named by a position.
+        expect: as `Log.merge` takes it, with the records staged so far.
+
+        A custom policy takes no record that its batch is about to write (`InvalidInputError`), and
+        is asked again when others append to its parents meanwhile, a few times (`ConflictError`
+        then). Where the plan does not fit into the frame with the rest: `InvalidInputError`.
+        """
+        self._check()
+        wanted = wanted_merge(self._handle, name, policy, params, metadata, merge_id, layer)
+        staged = StagedStream(self, wanted.name)
+        made = made_before(self._handle, wanted)
+        if made is None:
+            step = self._merge_step(staged, wanted, check_sequence(parents), base, expect)
+        else:
+            step = _found_step(staged, made, wanted.merge_id)
+        self._staged.append(staged)
+        self._steps.append(step)
+        return staged
+
+    def _merge_step(
+        self,
+        staged: StagedStream,
+        wanted: WantedMerge,
+        parents: Sequence[Target | Position],
+        base: Position | None,
+        expect: Sequence[int | None] | None,
+    ) -> Callable[[Staging], None]:
+        check_asked(wanted.policy, wanted.params)
+        sources = [self._place(parent) for parent in parents]
+        source = None if base is None else self._place(base)
+        if source is not None and source[1] is None:
+            raise InvalidInputError(f"a merge base is a position, not {base!r}")
+        wanted = wanted._replace(expect=check_expectations(expect, len(sources)))
+        self._stage = stage_prepared
+
+        def step(staging: Staging) -> None:
+            heads = [(self._state_of(target), offset) for target, offset in sources]
+            given = None if source is None else (self._state_of(source[0]), source[1])
+            staged._state = staging.merge(wanted, heads, given)
+
+        return step
+
+    def _place(self, given: Target | Position) -> tuple[_Source, int | None]:
+        if isinstance(given, str | Stream | StagedStream):
+            return self._target(given), None
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise InvalidInputError(f"not a stream, a name or a position: {given!r}")
+        name, offset = given
+        if type(offset) is not int:
+            raise InvalidInputError(f"{name}: offset must be int, not {type(offset).__name__}")
+        target = self._target(name) if isinstance(name, str) else find_state(self._handle, name)
+        return target, offset
 
     def finish(self, stream: Target, *, expect: int | None = None, reason: str = "") -> None:
         """Take no more records after those staged so far; as `Stream.finish`."""
@@ -181,19 +273,42 @@ class WriteBatch(Opened):
         why = check_reason(reason)
         self._steps.append(lambda staging: staging.hide(self._state_of(target), expect, why))
 
-    def show(self, stream: Target, *, reason: str = "") -> None:
+    def show(self, stream: Target, *, expect: int | None = None, reason: str = "") -> None:
         """Undo `hide`; as `Log.show`."""
         self._check()
         target = self._target(stream)
+        check_numbers(None, expect)
         why = check_reason(reason)
-        self._steps.append(lambda staging: staging.show(self._state_of(target), why))
+        self._steps.append(lambda staging: staging.show(self._state_of(target), expect, why))
+
+    def advance(
+        self,
+        cursor: Cursor,
+        position: int,
+        *,
+        state: Payload | None = None,
+        expect: int | None = None,
+    ) -> None:
+        """Move a cursor together with the rest: what was read, and what came of it, in one frame.
+
+        As `Cursor.advance`. Records staged before it here can be passed. A consumer that writes
+        what it makes of a stream into this store, and moves its cursor in the same batch with
+        `expect`, does each record once, whatever happens and however many do the same.
+        """
+        self._check()
+        if not isinstance(cursor, Cursor):
+            raise InvalidInputError(f"not a cursor: {type(cursor).__name__}")
+        if not cursor.is_of(self._handle):
+            raise InvalidInputError(f"{cursor!r} is of another open store")
+        wanted = wanted_place(position, state, expect)
+        self._steps.append(lambda staging: cursor._move(staging, wanted, expect))
 
     def _check(self) -> None:
         if not self._entered or self._finished:
             raise InvalidInputError("a batch is used inside its with block")
         self._handle.check()
 
-    def _target(self, stream: Target) -> StagedStream | StreamState:
+    def _target(self, stream: Target) -> _Source:
         if isinstance(stream, str):
             # What is made here is not in the store yet.
             stream = next((each for each in self._staged if each.name == stream), stream)
@@ -203,7 +318,7 @@ class WriteBatch(Opened):
             raise InvalidInputError(f"{stream.name} is staged in another batch")
         return stream
 
-    def _state_of(self, target: StagedStream | StreamState) -> StreamState:
+    def _state_of(self, target: _Source) -> StreamState:
         if isinstance(target, StreamState):
             return target
         if target._state is None:
@@ -211,17 +326,29 @@ class WriteBatch(Opened):
         return target._state
 
     def _take_steps(self, staging: Staging) -> None:
+        self._appended.clear()
         for step in self._steps:
             step(staging)
 
     def _write(self) -> None:
         handle = self._handle
-        _, written = stage(handle, self._take_steps)
-        if written is None:
-            return
+        _, written = self._stage(handle, self._take_steps)
         for staged in self._staged:
             staged._stream = Stream(handle, self._state_of(staged))
+        # What is there already may have been written with less.
         reached = handle.acknowledge(written, self._level)
         self.receipts = [
             Receipt(name, offset, given, reached) for name, offset, given in self._appended
         ]
+
+
+def _found_step(
+    staged: StagedStream, made: StreamState, merge_id: str | None
+) -> Callable[[Staging], None]:
+    """A merge that was made before."""
+
+    def step(staging: Staging) -> None:
+        check_shown(made, merge_id, made.life)
+        staged._state = made
+
+    return step

@@ -50,6 +50,12 @@ def check_numbers(timestamp: object, expect: object) -> None:
         raise InvalidInputError(f"expect must be an offset, not {expect!r}")
 
 
+def check_limit(limit: object, what: str) -> None:
+    """`InvalidInputError` unless `limit` is None or a count."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidInputError(f"limit must be a count of {what}, not {limit!r}")
+
+
 def encode_all(
     headers: HeaderMap | Sequence[HeaderMap | None] | None, count: int
 ) -> bytes | list[bytes] | None:

@@ -9,25 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-from transit.engine.merging import Head, head_at
+from transit.engine.checks import check_limit
+from transit.engine.plans import Head, head_at
+from transit.engine.scanning import lineage_records
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError, RetentionGapError
-from transit.format.lineage import LineageRecord, Metadata, Scalar, check_metadata, decode_lineage
+from transit.format.lineage import Metadata, Scalar, check_metadata
 from transit.format.names import found_name, layer_of
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
-from transit.replay import Position, batches
+from transit.replay import Position
 
 Which = Stream | str | Position
 """A stream or its name, which stand for the head of this moment, or a position."""
-
-
-def lineage_records(handle: Handle, start: int = 0) -> Iterator[tuple[int, LineageRecord]]:
-    """Ids and lineage records of all streams from id `start` on."""
-    state = handle.catalog.lineage_state()
-    for batch in batches(handle.catalog, state, start, state.next_offset):
-        for stream_id, payload in zip(batch.offsets, batch.payloads, strict=True):
-            yield stream_id, decode_lineage(payload, stream_id)
 
 
 class StreamCount:
@@ -102,8 +96,7 @@ def listed(
     after, limit: as `Log.streams` takes them. hidden: those that are hidden instead of the others.
     """
     wanted = check_metadata(where, "where")
-    if limit is not None and (type(limit) is not int or limit < 0):
-        raise InvalidInputError(f"limit must be a count of streams, not {limit!r}")
+    check_limit(limit, "streams")
     handle.refresh()
     start = 0 if after is None else state_of(handle, after).id + 1
     layers, left_out = prefix.startswith("$"), handle.catalog.hidden()

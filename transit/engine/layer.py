@@ -15,17 +15,19 @@ What becomes of them elsewhere:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from transit.engine.creation import create_branch, create_stream, new_name, root_record
-from transit.engine.finding import find_state, listed, state_of
+from transit.engine.finding import Which, find_state, listed, state_of
+from transit.engine.merging import create_merge, wanted_merge
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.lineage import LineageRecord, Metadata, Scalar
 from transit.format.names import check_layer, layer_of
 from transit.handle.handle import Handle
 from transit.opened import Opened
+from transit.replay import Position
 
 DERIVED: Final = "derived"
 """Metadata of a layer's stream that can be made again from others: true, or not there."""
@@ -81,13 +83,36 @@ class Layer(Opened):
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         *,
+        expect: int | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new stream of this layer that inherits `parent`, of whomever; as `Stream.branch`."""
         whole = new_name(name, self.name)
         source = state_of(self._handle, parent)
-        state = create_branch(self._handle, source, whole, at, metadata, durability)
+        state = create_branch(self._handle, source, whole, at, metadata, expect, durability)
         return Stream(self._handle, state)
+
+    def merge(  # noqa: PLR0913 - as many things decide a merge
+        self,
+        name: str,
+        parents: Sequence[Which],
+        *,
+        policy: str,
+        base: Position | None = None,
+        params: Mapping[str, Scalar] | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        merge_id: str | None = None,
+        expect: Sequence[int | None] | None = None,
+        durability: str | None = None,
+    ) -> Stream:
+        """A new stream of this layer, made from heads of whomever's streams; as `Log.merge`.
+
+        Parents, base and params name streams of layers as `$<layer>/<name>`.
+        """
+        handle = self._handle
+        handle.writer.check()
+        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, self.name)
+        return Stream(handle, create_merge(handle, wanted, parents, base, expect, durability))
 
     def stream(self, name: str) -> Stream:
         """The stream of this layer with this name; `NotFoundError` when there is none."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from transit.engine.finding import Which, head_of, lineage_records
+from transit.engine.finding import Which, head_of
 from transit.engine.provenance import (
     Difference,
     HistorySpan,
@@ -18,6 +18,7 @@ from transit.engine.provenance import (
     history_spans,
     trace,
 )
+from transit.engine.scanning import lineage_records
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import (

@@ -11,28 +11,20 @@ from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
-from transit.engine.finding import StreamCount, Which, find_state, head_of, listed, state_of
+from transit.engine.cursor import Cursor, all_cursors
+from transit.engine.finding import StreamCount, Which, find_state, listed, state_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
-from transit.engine.merging import (
-    Head,
-    MergePlan,
-    Worked,
-    check_heads,
-    check_shown,
-    create_merge,
-    describe,
-    run_policy,
-    work_out,
-)
+from transit.engine.merging import create_merge, plan_merge, wanted_merge
 from transit.engine.pieces import Piece, sealed_pieces
+from transit.engine.plans import MergePlan, run_policy
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
-from transit.format.names import check_name, findable, known_name
+from transit.format.names import check_name, findable
 from transit.guards import CLOSE
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.handle import Handle
@@ -249,20 +241,44 @@ class Log(Opened):
         change_life(self._handle, lambda staging: staging.hide(state, expect, why), durability)
 
     def show(
-        self, stream: Stream | str, *, reason: str = "", durability: str | None = None
+        self,
+        stream: Stream | str,
+        *,
+        expect: int | None = None,
+        reason: str = "",
+        durability: str | None = None,
     ) -> None:
         """Undo `hide`, of a stream from `hidden()`; shown already, nothing is written.
 
-        `AlreadyExistsError` when its name is another stream's by now.
+        expect: its next offset. `AlreadyExistsError` when its name is another stream's by now.
         """
         state, why = state_of(self._handle, stream), check_reason(reason)
-        change_life(self._handle, lambda staging: staging.show(state, why), durability)
+        check_numbers(None, expect)
+        change_life(self._handle, lambda staging: staging.show(state, expect, why), durability)
 
     def hidden(self, prefix: str = "") -> Iterator[Stream]:
         """As `streams`, of the streams that are hidden; several may have one name."""
         if not isinstance(prefix, str):
             raise InvalidInputError(f"prefix must be str, not {type(prefix).__name__}")
         return listed(self._handle, prefix, hidden=True)
+
+    def cursors(
+        self,
+        prefix: str = "",
+        *,
+        streams: str = "",
+        after: Cursor | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Cursor]:
+        """The cursors whose names start with `prefix`, in order of creation.
+
+        Each has its stream, position, lag and state. streams: only those on streams whose names
+        start with it; on those of layers only where it begins with `$`; on hidden ones never
+        (`Stream.cursors` lists them). after: the cursor after which to begin. limit: how many at
+        most. A cursor that was never advanced is not there. Reads every lineage record after
+        `after`.
+        """
+        return all_cursors(self._handle, prefix, streams, after, limit)
 
     def batch(self, *, durability: str | None = None) -> WriteBatch:
         """A batch over several streams, written as one atomic frame when its `with` block ends."""
@@ -276,7 +292,7 @@ class Log(Opened):
         """Questions about how streams descend from one another."""
         return self._lineage
 
-    def merge(
+    def merge(  # noqa: PLR0913 - as many things decide a merge
         self,
         name: str,
         parents: Sequence[Which],
@@ -286,6 +302,7 @@ class Log(Opened):
         params: Mapping[str, Scalar] | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         merge_id: str | None = None,
+        expect: Sequence[int | None] | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new stream whose history `policy` makes from the heads of `parents`, which stay.
@@ -293,24 +310,15 @@ class Log(Opened):
         parents: streams or names, at their heads of this moment, or positions. base: None finds the
         nearest common ancestor; `MergeBaseError` when the given one is none. params: what the
         policy takes.
-        merge_id: the same id again returns the stream it made, once that is as durable as asked;
-        None: a digest of all the rest.
+        merge_id: the same id again returns the stream it made, once that is as durable as asked,
+        whatever else is given; None: a digest of all that decides the result.
+        expect: the next offset of each parent that the caller believes in, in their order, or None
+        for one that may be anywhere; `ConflictError` when one is another.
         """
         handle = self._handle
         handle.writer.check()
-        catalog = handle.catalog
-        name = known_name(name, "stream name", lambda text: catalog.find(text) is not None)
-        if merge_id is not None:
-            merge_id = known_name(
-                merge_id, "merge id", lambda text: catalog.find_merge(text) is not None
-            )
-            made = catalog.find_merge(merge_id)
-            if made is not None and catalog.record(made).name == name:
-                check_shown(catalog.state(made), merge_id)
-                handle.acknowledge(None, handle.level_of(durability))
-                return Stream(handle, catalog.state(made))
-        worked = self._work_out(parents, policy, base, params)
-        return Stream(handle, create_merge(handle, name, worked, merge_id, metadata, durability))
+        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, None)
+        return Stream(handle, create_merge(handle, wanted, parents, base, expect, durability))
 
     def plan(
         self,
@@ -321,27 +329,7 @@ class Log(Opened):
         params: Mapping[str, Scalar] | None = None,
     ) -> MergePlan:
         """What `merge` would make, without making it."""
-        worked = self._work_out(parents, policy, base, params)
-        return describe(self._handle.catalog, worked)
-
-    def _work_out(
-        self,
-        parents: Sequence[Which],
-        policy: str,
-        base: Position | None,
-        params: Mapping[str, Scalar] | None,
-    ) -> Worked:
-        handle = self._handle
-        handle.refresh()
-        if isinstance(parents, str | bytes) or not isinstance(parents, Sequence):
-            raise InvalidInputError("parents must be a sequence of streams, names or positions")
-        # A parent may be the empty beginning of a stream, as `Stream.parents` shows it; a base not.
-        heads = check_heads([self._head(parent, -1) for parent in parents], handle.catalog)
-        given = None if base is None else self._head(base, 0)
-        return work_out(handle, heads, policy, given, params)
-
-    def _head(self, parent: Which, lowest: int) -> Head:
-        return head_of(self._handle, parent, lowest)[1]
+        return plan_merge(self._handle, parents, policy, base, params)
 
     # The store
 

@@ -1,293 +1,128 @@
-"""Merges: which heads, which base, which policy, and the plan that comes of them.
+"""Merges: what is asked for, checked, and made by a call of its own or in a batch.
 
-Owns the registry of custom policies and the passage between names and ids. The policies themselves
-are pure functions (`transit.lineage.policy`); this module reads what they ask for.
+Leaves to `transit.engine.plans` what a merge yields, and to `transit.engine.staging` how it is
+worked out beside other changes and written.
+
+In a call of its own, streams stand for their heads when the call begins. In a batch they stand for
+their heads when the batch is written, with all that it appends to them before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-import msgspec
-
-from transit.engine.creation import Staging, stage
-from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
-from transit.format.digest import digest
-from transit.format.lineage import Merge, Scalar, check_metadata
-from transit.format.names import check_name
+from transit.engine.checks import check_numbers
+from transit.engine.creation import new_name
+from transit.engine.finding import Which, head_of
+from transit.engine.plans import MergePlan, Parents, check_heads, describe, work_out
+from transit.engine.staging import Place, WantedMerge, check_shown, stage_prepared
+from transit.errors import InvalidInputError
+from transit.format.lineage import Scalar, check_metadata
+from transit.format.names import known_name
 from transit.handle.handle import Handle
-from transit.lineage import policy as policies
-from transit.lineage.spans import Span, from_plan, to_plan
-from transit.log.catalog import Catalog, StreamState
-from transit.replay import Position, Record, Source, batches
+from transit.log.catalog import StreamState
+from transit.replay import Position
 
-CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
-Head = tuple[int, int]
-"""(stream id, offset of its last record that counts; -1 for an empty stream)."""
-
-_custom: Final[dict[str, tuple[CustomPolicy, int]]] = {}
+T = TypeVar("T")
 
 
-def register_policy(name: str, order: CustomPolicy, version: int = 1) -> None:
-    """Make `order` known to this process as merge policy "custom:<name>".
-
-    `order(suffixes, params)` gets each parent's own records after the base, as tuples of `Record`
-    whose `offset` counts within the suffix, and returns the records to keep, each at most once, in
-    their new order. It must be a pure function: a verifier runs it again and compares. `version` is
-    recorded with each merge; give a new one whenever the same input would yield another order.
-    """
-    check_name(name, "policy name")
-    if not callable(order):
-        raise InvalidInputError(f"policy {name!r}: {order!r} is not callable")
-    if type(version) is not int or version < 1:
-        raise InvalidInputError(f"policy {name!r}: version must be a positive int")
-    _custom[name] = (order, version)
-
-
-class MergePlan(msgspec.Struct, frozen=True):
-    """What a merge yields: `spans` are (origin of the first record, count), in order."""
-
-    base: Position | None
-    policy: str
-    version: int
-    params: Mapping[str, Scalar]
-    spans: tuple[tuple[Position, int], ...]
-
-    @property
-    def count(self) -> int:
-        """Number of records."""
-        return sum(count for _, count in self.spans)
-
-
-class Worked(msgspec.Struct, frozen=True):
-    """A merge worked out: everything its lineage record holds but name, id and metadata."""
-
-    heads: tuple[Head, ...]
-    base: Head | None
-    policy: str
-    version: int
-    params: dict[str, Scalar]
-    spans: tuple[Span, ...]
-
-
-def work_out(
+def wanted_merge(
     handle: Handle,
-    heads: tuple[Head, ...],
+    name: str,
     policy: str,
-    base: Head | None,
     params: Mapping[str, Scalar] | None,
-) -> Worked:
-    """The plan of a merge of `heads`, which are checked positions."""
+    metadata: Mapping[str, Scalar] | None,
+    merge_id: str | None,
+    layer: str | None,
+) -> WantedMerge:
+    """A merge asked for, all but its parents, base and conditions; checked."""
     catalog = handle.catalog
-    if not isinstance(policy, str):
-        raise InvalidInputError(f"policy must be text, not {type(policy).__name__}")
-    policies.check_policy(policy)
-    checked = check_metadata(params, f"merge policy {policy!r}")
-    if policy == "select":
-        checked = _selected_place(catalog, heads, checked)
-    resolved = policies.resolve_base(catalog.graph, heads, base)
-    request = policies.Request(policy=policy, heads=heads, base=resolved, params=checked)
-    spans = run_policy(catalog, request)
-    return Worked(heads, resolved, policy, version_of(policy), checked, spans)
-
-
-def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
-    """The spans `request` yields; also what a verifier runs again."""
-    order: policies.Order | None = None
-    custom = _custom.get(request.policy.removeprefix(policies.CUSTOM_PREFIX))
-    if custom is not None and request.policy.startswith(policies.CUSTOM_PREFIX):
-        call = custom[0]
-
-        def order(parts: policies.Suffixes) -> Iterator[Head]:
-            suffixes = tuple(tuple(_records(catalog, part)) for part in parts)
-            ids = _by_name(catalog, {span.stream for part in parts for span in part})
-            ordered = call(suffixes, request.params)
-            if not isinstance(ordered, Iterable):
-                raise InvalidInputError(f"{request.policy}: returned {ordered!r}, not records")
-            for record in ordered:
-                if not isinstance(record, Record) or record.origin.stream not in ids:
-                    raise InvalidInputError(
-                        f"{request.policy}: returned {record!r}, which is in none of the suffixes"
-                    )
-                yield ids[record.origin.stream], record.origin.offset
-
-    return policies.plan(request, catalog.graph, lambda span: _timestamps(catalog, span), order)
-
-
-def _by_name(catalog: Catalog, streams: Iterable[int]) -> dict[str, int]:
-    """The streams by name, which a merge that goes by names needs to be one for each."""
-    ids: dict[str, int] = {}
-    for stream in streams:
-        name = catalog.record(stream).name
-        if ids.setdefault(name, stream) != stream:
-            raise InvalidInputError(f"two streams are named {name!r}: this merge goes by names")
-    return ids
-
-
-def version_of(policy: str) -> int:
-    """The version under which `policy` runs here; `NotFoundError` when it is not registered."""
-    if policy in policies.POLICIES:
-        return policies.POLICIES[policy]
-    name = policy.removeprefix(policies.CUSTOM_PREFIX)
-    if name not in _custom:
-        raise NotFoundError(f"merge policy {policy!r} is not registered here")
-    return _custom[name][1]
-
-
-def _selected_place(
-    catalog: Catalog, heads: Sequence[Head], params: dict[str, Scalar]
-) -> dict[str, Scalar]:
-    names = list(_by_name(catalog, [stream for stream, _ in heads]))
-    selected = params.get("selected")
-    if set(params) != {"selected"} or selected not in names:
-        raise InvalidInputError(
-            f'merge policy "select" takes params={{"selected": one of {names}}}, not {params}'
+    if layer is None:
+        name = known_name(name, "stream name", lambda text: catalog.find(text) is not None)
+    else:
+        name = new_name(name, layer)
+    if merge_id is not None:
+        merge_id = known_name(
+            merge_id, "merge id", lambda text: catalog.find_merge(text) is not None
         )
-    return {"selected": names.index(str(selected))}
+    # A copy: what the caller does to them before its batch is written must not reach the merge.
+    kept = dict(params) if isinstance(params, Mapping) else params
+    return WantedMerge(name, policy, kept, check_metadata(metadata, name), merge_id, ())
 
 
-def _timestamps(catalog: Catalog, span: Span) -> list[int]:
-    timestamps: list[int] = []
-    stop = span.origin + span.count
-    for chunk in catalog.chunks(span.stream, span.origin, stop):
-        low, high = max(span.origin, chunk.first), min(stop, chunk.stop)
-        timestamps.extend(chunk.timestamps[low - chunk.first : high - chunk.first])
-    return timestamps
+def made_before(handle: Handle, wanted: WantedMerge) -> StreamState | None:
+    """The stream that was made by a merge of this id and name; None when there is none."""
+    if wanted.merge_id is None:
+        return None
+    made = handle.catalog.find_merge(wanted.merge_id)
+    if made is None or handle.catalog.record(made).name != wanted.name:
+        return None
+    return handle.catalog.state(made)
 
 
-def _records(catalog: Catalog, part: Sequence[Span]) -> Iterator[Record]:
-    place = 0
-    for span in part:
-        state = catalog.state(span.stream)
-        for batch in batches(catalog, state, span.origin, span.origin + span.count):
-            for record in batch.records():
-                shift = record.offset - place
-                yield msgspec.structs.replace(
-                    record, offset=place, source=Source(state.name, shift)
-                )
-                place += 1
+def check_sequence(parents: Sequence[T]) -> Sequence[T]:
+    """`parents`; `InvalidInputError` unless they are a sequence of several."""
+    if isinstance(parents, str | bytes) or not isinstance(parents, Sequence):
+        raise InvalidInputError("parents must be a sequence of streams, names or positions")
+    return tuple(parents)
 
 
-def describe(catalog: Catalog, worked: Worked) -> MergePlan:
-    """The plan as the public surface shows it: by names."""
-
-    def named(head: Head) -> Position:
-        return Position(catalog.record(head[0]).name, head[1])
-
-    return MergePlan(
-        base=None if worked.base is None else named(worked.base),
-        policy=worked.policy,
-        version=worked.version,
-        params=_named_params(catalog, worked),
-        spans=tuple((named((span.stream, span.origin)), span.count) for span in worked.spans),
-    )
-
-
-def recorded_plan(catalog: Catalog, record: Merge) -> MergePlan:
-    """The plan a merge was made by."""
-    return describe(
-        catalog,
-        Worked(
-            heads=record.parents,
-            base=record.base,
-            policy=record.policy,
-            version=record.version,
-            params=record.params,
-            spans=from_plan(record.plan),
-        ),
-    )
-
-
-def _named_params(catalog: Catalog, worked: Worked) -> dict[str, Scalar]:
-    if worked.policy != "select":
-        return worked.params
-    place = worked.params["selected"]
-    return {"selected": catalog.record(worked.heads[int(place or 0)][0]).name}
-
-
-def check_heads(heads: Sequence[Head], catalog: Catalog) -> tuple[Head, ...]:
-    """Two or more heads of distinct streams, or `InvalidInputError`."""
-    if len(heads) < 2:
-        raise InvalidInputError(f"a merge takes two parents or more, not {len(heads)}")
-    if len({stream for stream, _ in heads}) != len(heads):
-        names = [catalog.record(stream).name for stream, _ in heads]
-        raise InvalidInputError(f"a merge takes distinct streams, not {names}")
-    return tuple(heads)
-
-
-def head_at(handle: Handle, state: StreamState, offset: int, lowest: int = 0) -> Head:
-    """The position as (id, offset), when the stream has a record there; -1 if `lowest` allows."""
-    if type(offset) is not int:
-        raise InvalidInputError(f"{state.name}: offset must be int, not {type(offset).__name__}")
-    count = handle.next_offset(state)
-    if not lowest <= offset < count:
-        raise OffsetError(f"{state.name} has no offset {offset}; it has {count} records")
-    return state.id, offset
+def check_expectations(expect: Sequence[int | None] | None, count: int) -> Sequence[int | None]:
+    """The next offset expected of each of `count` parents, or None; or `InvalidInputError`."""
+    if expect is None:
+        return (None,) * count
+    if isinstance(expect, str | bytes) or not isinstance(expect, Sequence) or len(expect) != count:
+        raise InvalidInputError(
+            f"expect must be a sequence of {count}, one a parent: its next offset, or None"
+        )
+    for each in expect:
+        check_numbers(None, each)
+    return tuple(expect)
 
 
 def create_merge(
     handle: Handle,
-    name: str,
-    worked: Worked,
-    merge_id: str | None,
-    metadata: Mapping[str, Scalar] | None,
+    wanted: WantedMerge,
+    parents: Sequence[Which],
+    base: Position | None,
+    expect: Sequence[int | None] | None,
     durability: str | None,
 ) -> StreamState:
-    """The stream of a merge; the one there is when this merge was made before.
-
-    name and merge_id are checked: whoever asks has looked for them first.
-    """
+    """The stream of a merge of heads as they are now; the one there is if it was made before."""
     level = handle.level_of(durability)
-    catalog = handle.catalog
-    record = Merge(
-        name=name,
-        merge_id=merge_id or "",
-        parents=worked.heads,
-        base=worked.base,
-        policy=worked.policy,
-        version=worked.version,
-        params=worked.params,
-        plan=to_plan(worked.spans),
-        metadata=check_metadata(metadata, name),
-        codec=_shared_codec(catalog, worked.heads),
-    )
-    if merge_id is None:
-        record = msgspec.structs.replace(record, merge_id=default_id(record))
-
-    def work(staging: Staging) -> StreamState:
-        existing = catalog.find_merge(record.merge_id)
-        if existing is None:
-            return staging.create(record)
-        state = catalog.state(existing)
-        check_shown(state, record.merge_id)
-        if state.name != name:
-            raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
-        return state
-
-    state, written = stage(handle, work)
+    made = made_before(handle, wanted)
+    if made is not None:
+        check_shown(made, wanted.merge_id, made.life)
+        handle.acknowledge(None, level)
+        return made
+    handle.refresh()
+    heads = [_place(handle, parent, -1) for parent in check_sequence(parents)]
+    given = None if base is None else _place(handle, base, 0)
+    wanted = wanted._replace(expect=check_expectations(expect, len(heads)))
+    state, written = stage_prepared(handle, lambda staging: staging.merge(wanted, heads, given))
     # What is there already may have been written with less.
     handle.acknowledge(written, level)
     return state
 
 
-def check_shown(state: StreamState, merge_id: str) -> None:
-    """`AlreadyExistsError` for a merge that was made before and is hidden."""
-    if state.life is not None and state.life.hidden:
-        raise AlreadyExistsError(
-            f"merge id {merge_id!r} made stream {state.name!r}, which is hidden: show it, or give "
-            f"another merge_id"
-        )
+def plan_merge(
+    handle: Handle,
+    parents: Sequence[Which],
+    policy: str,
+    base: Position | None,
+    params: Mapping[str, Scalar] | None,
+) -> MergePlan:
+    """What a merge of heads as they are now would make."""
+    handle.refresh()
+    catalog = handle.catalog
+    there = Parents(catalog)
+    # A parent may be the empty beginning of a stream, as `Stream.parents` shows it; a base not.
+    heads = [head_of(handle, parent, -1)[1] for parent in check_sequence(parents)]
+    given = None if base is None else head_of(handle, base, 0)[1]
+    return describe(catalog, work_out(there, check_heads(heads, there), policy, given, params))
 
 
-def default_id(merge: Merge) -> str:
-    """The merge id of a merge that was given none: a digest of all that decides its result."""
-    decided = (
-        merge.name, merge.parents, merge.base, merge.policy, merge.version, merge.params,
-    )  # fmt: skip
-    return digest(msgspec.json.encode(decided, order="sorted")).hex()
-
-
-def _shared_codec(catalog: Catalog, heads: Sequence[Head]) -> str | None:
-    codecs = {catalog.record(stream).codec for stream, _ in heads}
-    return codecs.pop() if len(codecs) == 1 else None
+def _place(handle: Handle, x: Which, lowest: int) -> Place:
+    state, (_, offset) = head_of(handle, x, lowest)
+    return state, offset

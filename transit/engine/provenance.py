@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from transit.disk import file_size
-from transit.engine.merging import Head, recorded_plan
+from transit.engine.plans import Head, recorded_plan
 from transit.errors import CorruptError, RetentionGapError
 from transit.format.commit import decode_commit, root_of
 from transit.format.frame import frame_chunks

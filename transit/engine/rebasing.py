@@ -25,11 +25,12 @@ import msgspec
 
 from transit.config import MIB
 from transit.disk import put_if_absent, remove_tree
-from transit.engine.creation import stage
 from transit.engine.cursor import Cursor
 from transit.engine.layer import is_derived
-from transit.engine.merging import default_id
+from transit.engine.plans import default_id
+from transit.engine.staging import last_place, stage
 from transit.errors import RemoteUnavailableError
+from transit.format.cursor import CURSORS_PREFIX, owner_of
 from transit.format.life import NAMES_ID, Life
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
 from transit.format.names import DIVERGED_DIR, READY_FILE, Places
@@ -42,7 +43,6 @@ from transit.log.frames import Group
 from transit.log.seal import columns_of
 
 FRAME_BYTES_MAX: Final = 64 * MIB
-CURSOR_PREFIX: Final = "$cursors/"
 
 
 class Rebased(msgspec.Struct, frozen=True):
@@ -151,7 +151,7 @@ class _Copier:
         needed: set[int] = set()
         for stream in sorted({*self._parted, *made} - {LINEAGE_ID, NAMES_ID}, reverse=True):
             record = self._old.record(stream)
-            if record.name.startswith(CURSOR_PREFIX):
+            if record.name.startswith(CURSORS_PREFIX):
                 continue
             if stream in needed or not is_derived(record):
                 wanted.add(stream)
@@ -178,7 +178,7 @@ class _Copier:
             stage(self._new, lambda staging: staging.hide(state, None, life.reason))
         elif self._new.catalog.find(state.name) is None:
             # Otherwise its name is another's there, and it stays hidden.
-            stage(self._new, lambda staging: staging.show(state, life.reason))
+            stage(self._new, lambda staging: staging.show(state, None, life.reason))
 
     def _finish(self, life: Life) -> None:
         """Finish what has our last records: the stream itself, where it did not go on there."""
@@ -276,15 +276,23 @@ class _Copier:
     def _move_cursor(self, stream: int) -> None:
         """Bring a cursor that moved here to where its stream is now, unless it is further there."""
         name = self._old.record(stream).name
-        if not name.startswith(CURSOR_PREFIX):
+        found = owner_of(name)
+        if found is None:
             return
-        _, owner, cursor_name = name.split("/", 2)
-        last = self._old.state(stream).next_offset - 1
-        chunk = self._old.chunk(stream, last)
-        position = int(chunk.payload(last - chunk.first))
-        if int(owner) >= self._known and int(owner) not in self._moved:
+        owner, cursor_name = found
+        stands = last_place(self._old, self._old.state(stream))
+        if owner >= self._known and owner not in self._moved:
             return  # Of a stream that was left behind.
-        owner_state = self._new.catalog.state(self._moved.get(int(owner), int(owner)))
+        owner_state = self._new.catalog.state(self._moved.get(owner, owner))
         cursor = Cursor(self._new, owner_state, cursor_name)
-        if cursor.position < position <= owner_state.next_offset:
-            cursor.advance(position, durability="os")
+        now = cursor.position
+        # As far there: what was kept with it there stays, unless only we moved it.
+        further = now < stands.position or (now == stands.position and self._is_ours(stream, owner))
+        if further and stands.position <= owner_state.next_offset:
+            cursor.advance(stands.position, state=stands.state, durability="os")
+
+    def _is_ours(self, stream: int, owner: int) -> bool:
+        """Whether only we wrote to a cursor's stream, of those who have it."""
+        if owner in self._moved or stream >= self._known:
+            return True
+        return self._new.catalog.state(stream).next_offset == self._parted[stream]

@@ -20,8 +20,8 @@ from transit.engine.checks import (
 )
 from transit.engine.codec import encode_value
 from transit.engine.creation import create_branch, finish_stream, new_name
-from transit.engine.cursor import Cursor
-from transit.engine.merging import MergePlan, recorded_plan
+from transit.engine.cursor import Cursor, cursors_of
+from transit.engine.plans import MergePlan, recorded_plan
 from transit.engine.reading import Readable
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
@@ -419,20 +419,27 @@ class Stream(Readable):
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         *,
+        expect: int | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new stream that inherits this one up to and including offset `at` (None: the head).
 
-        Nothing is copied, and this stream does not change. `OffsetError` past the head,
-        `AlreadyExistsError` when the name is taken.
+        Nothing is copied, and this stream does not change. expect: this stream's next offset.
+        `OffsetError` past the head, `AlreadyExistsError` when the name is taken.
         """
         whole = new_name(name, None)
-        state = create_branch(self._handle, self._state, whole, at, metadata, durability)
+        state = create_branch(self._handle, self._state, whole, at, metadata, expect, durability)
         return Stream(self._handle, state)
 
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""
         return Cursor(self._handle, self._state, name)
+
+    def cursors(
+        self, prefix: str = "", *, after: Cursor | None = None, limit: int | None = None
+    ) -> Iterator[Cursor]:
+        """The cursors on this stream that were ever advanced; as `Log.cursors`."""
+        return cursors_of(self._handle, self._state, prefix, after, limit)
 
 
 def _resolved(receipt: Receipt) -> Promise[Receipt]:

@@ -14,6 +14,7 @@ record       chunks: columns to bytes and back
 frame        WAL header, frame header, padding
 lineage      the records of stream 0; metadata
 life         the records of `$names`: streams finished and hidden
+cursor       where a cursor stands
 segment      blocks, index, footer, tail
 commit       commits, roots, links, the FORMAT file
 snapshot     the guides of many segments, in layers

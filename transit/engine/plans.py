@@ -1,0 +1,289 @@
+"""Plans of merges: which heads, which base, which policy, and what comes of them.
+
+Owns the registry of custom policies and the passage between names and ids. The policies themselves
+are pure functions (`transit.lineage.policy`); this module reads what they ask for. Leaves to
+`transit.engine.merging` and `transit.engine.creation` what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from transit.errors import InvalidInputError, NotFoundError, OffsetError
+from transit.format.digest import digest
+from transit.format.lineage import LineageRecord, Merge, Scalar, check_metadata
+from transit.format.names import check_name
+from transit.handle.handle import Handle
+from transit.lineage import policy as policies
+from transit.lineage.graph import Graph
+from transit.lineage.spans import Span, from_plan, to_plan
+from transit.log.catalog import Catalog, StreamState
+from transit.replay import Position, Record, Source, batches
+
+CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
+Lookup = Callable[[int], LineageRecord]
+Head = tuple[int, int]
+"""(stream id, offset of its last record that counts; -1 for an empty stream)."""
+
+_custom: Final[dict[str, tuple[CustomPolicy, int]]] = {}
+
+
+def register_policy(name: str, order: CustomPolicy, version: int = 1) -> None:
+    """Make `order` known to this process as merge policy "custom:<name>".
+
+    `order(suffixes, params)` gets each parent's own records after the base, as tuples of `Record`
+    whose `offset` counts within the suffix, and returns the records to keep, each at most once, in
+    their new order. It must be a pure function: a verifier runs it again and compares. `version` is
+    recorded with each merge; give a new one whenever the same input would yield another order.
+    """
+    check_name(name, "policy name")
+    if not callable(order):
+        raise InvalidInputError(f"policy {name!r}: {order!r} is not callable")
+    if type(version) is not int or version < 1:
+        raise InvalidInputError(f"policy {name!r}: version must be a positive int")
+    _custom[name] = (order, version)
+
+
+class MergePlan(msgspec.Struct, frozen=True):
+    """What a merge yields: `spans` are (origin of the first record, count), in order."""
+
+    base: Position | None
+    policy: str
+    version: int
+    params: Mapping[str, Scalar]
+    spans: tuple[tuple[Position, int], ...]
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return sum(count for _, count in self.spans)
+
+
+class Worked(msgspec.Struct, frozen=True):
+    """A merge worked out: everything its lineage record holds but name, id and metadata."""
+
+    heads: tuple[Head, ...]
+    base: Head | None
+    policy: str
+    version: int
+    params: dict[str, Scalar]
+    spans: tuple[Span, ...]
+
+
+class Parents:
+    """The streams that merges are made from, as the store has them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    @property
+    def graph(self) -> Graph:
+        """How they descend from one another."""
+        return Graph(self.record)
+
+    def record(self, stream: int) -> LineageRecord:
+        """The lineage record of a stream."""
+        return self._catalog.record(stream)
+
+    def timestamps(self, span: Span) -> list[int]:
+        """The timestamps of a span's records, in order."""
+        timestamps: list[int] = []
+        stop = span.origin + span.count
+        for chunk in self._catalog.chunks(span.stream, span.origin, stop):
+            low, high = max(span.origin, chunk.first), min(stop, chunk.stop)
+            timestamps.extend(chunk.timestamps[low - chunk.first : high - chunk.first])
+        return timestamps
+
+    def spans(self, request: policies.Request) -> tuple[Span, ...]:
+        """What a merge yields."""
+        return policies.plan(request, self.graph, self.timestamps, self._order(request))
+
+    def _order(self, request: policies.Request) -> policies.Order | None:
+        """What puts the records of a custom policy in order; None for all other policies."""
+        custom = _custom.get(request.policy.removeprefix(policies.CUSTOM_PREFIX))
+        if custom is None or not request.policy.startswith(policies.CUSTOM_PREFIX):
+            return None
+        call = custom[0]
+
+        def order(parts: policies.Suffixes) -> Iterator[Head]:
+            suffixes = tuple(tuple(_records(self._catalog, part)) for part in parts)
+            ids = _by_name(self.record, {span.stream for part in parts for span in part})
+            ordered = call(suffixes, request.params)
+            if not isinstance(ordered, Iterable):
+                raise InvalidInputError(f"{request.policy}: returned {ordered!r}, not records")
+            for record in ordered:
+                if not isinstance(record, Record) or record.origin.stream not in ids:
+                    raise InvalidInputError(
+                        f"{request.policy}: returned {record!r}, which is in none of the suffixes"
+                    )
+                yield ids[record.origin.stream], record.origin.offset
+
+        return order
+
+
+def work_out(
+    parents: Parents,
+    heads: tuple[Head, ...],
+    policy: str,
+    base: Head | None,
+    params: Mapping[str, Scalar] | None,
+) -> Worked:
+    """The plan of a merge of `heads`, which are checked positions."""
+    checked = check_asked(policy, params)
+    if policy == "select":
+        checked = _selected_place(parents, heads, checked)
+    resolved = policies.resolve_base(parents.graph, heads, base)
+    request = policies.Request(policy=policy, heads=heads, base=resolved, params=checked)
+    spans = parents.spans(request)
+    return Worked(heads, resolved, policy, version_of(policy), checked, spans)
+
+
+def check_asked(policy: str, params: Mapping[str, Scalar] | None) -> dict[str, Scalar]:
+    """A plain copy of `params`, as a policy that is there may take them; or a typed error."""
+    if not isinstance(policy, str):
+        raise InvalidInputError(f"policy must be text, not {type(policy).__name__}")
+    policies.check_policy(policy)
+    version_of(policy)
+    return check_metadata(params, f"merge policy {policy!r}")
+
+
+def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
+    """The spans `request` yields; what a verifier runs again."""
+    return Parents(catalog).spans(request)
+
+
+def _by_name(lookup: Lookup, streams: Iterable[int]) -> dict[str, int]:
+    """The streams by name, which a merge that goes by names needs to be one for each."""
+    ids: dict[str, int] = {}
+    for stream in streams:
+        name = lookup(stream).name
+        if ids.setdefault(name, stream) != stream:
+            raise InvalidInputError(f"two streams are named {name!r}: this merge goes by names")
+    return ids
+
+
+def version_of(policy: str) -> int:
+    """The version under which `policy` runs here; `NotFoundError` when it is not registered."""
+    if policy in policies.POLICIES:
+        return policies.POLICIES[policy]
+    name = policy.removeprefix(policies.CUSTOM_PREFIX)
+    if name not in _custom:
+        raise NotFoundError(f"merge policy {policy!r} is not registered here")
+    return _custom[name][1]
+
+
+def _selected_place(
+    parents: Parents, heads: Sequence[Head], params: dict[str, Scalar]
+) -> dict[str, Scalar]:
+    names = list(_by_name(parents.record, [stream for stream, _ in heads]))
+    selected = params.get("selected")
+    if set(params) != {"selected"} or selected not in names:
+        raise InvalidInputError(
+            f'merge policy "select" takes params={{"selected": one of {names}}}, not {params}'
+        )
+    return {"selected": names.index(str(selected))}
+
+
+def _records(catalog: Catalog, part: Sequence[Span]) -> Iterator[Record]:
+    place = 0
+    for span in part:
+        state = catalog.state(span.stream)
+        for batch in batches(catalog, state, span.origin, span.origin + span.count):
+            for record in batch.records():
+                shift = record.offset - place
+                yield msgspec.structs.replace(
+                    record, offset=place, source=Source(state.name, shift)
+                )
+                place += 1
+
+
+def describe(catalog: Catalog, worked: Worked) -> MergePlan:
+    """The plan as the public surface shows it: by names."""
+
+    def named(head: Head) -> Position:
+        return Position(catalog.record(head[0]).name, head[1])
+
+    return MergePlan(
+        base=None if worked.base is None else named(worked.base),
+        policy=worked.policy,
+        version=worked.version,
+        params=_named_params(catalog, worked),
+        spans=tuple((named((span.stream, span.origin)), span.count) for span in worked.spans),
+    )
+
+
+def recorded_plan(catalog: Catalog, record: Merge) -> MergePlan:
+    """The plan a merge was made by."""
+    return describe(
+        catalog,
+        Worked(
+            heads=record.parents,
+            base=record.base,
+            policy=record.policy,
+            version=record.version,
+            params=record.params,
+            spans=from_plan(record.plan),
+        ),
+    )
+
+
+def _named_params(catalog: Catalog, worked: Worked) -> dict[str, Scalar]:
+    if worked.policy != "select":
+        return worked.params
+    place = worked.params["selected"]
+    return {"selected": catalog.record(worked.heads[int(place or 0)][0]).name}
+
+
+def check_heads(heads: Sequence[Head], parents: Parents) -> tuple[Head, ...]:
+    """Two or more heads of distinct streams, or `InvalidInputError`."""
+    if len(heads) < 2:
+        raise InvalidInputError(f"a merge takes two parents or more, not {len(heads)}")
+    if len({stream for stream, _ in heads}) != len(heads):
+        names = [parents.record(stream).name for stream, _ in heads]
+        raise InvalidInputError(f"a merge takes distinct streams, not {names}")
+    return tuple(heads)
+
+
+def head_at(handle: Handle, state: StreamState, offset: int, lowest: int = 0) -> Head:
+    """The position as (id, offset), when the stream has a record there; -1 if `lowest` allows."""
+    check_place(state.name, offset, lowest, handle.next_offset(state))
+    return state.id, offset
+
+
+def check_place(name: str, offset: int, lowest: int, count: int) -> None:
+    """`OffsetError` unless a stream with `count` records has one there; -1 if `lowest` allows."""
+    if type(offset) is not int:
+        raise InvalidInputError(f"{name}: offset must be int, not {type(offset).__name__}")
+    if not lowest <= offset < count:
+        raise OffsetError(f"{name} has no offset {offset}; it has {count} records")
+
+
+def merge_record(
+    parents: Parents, name: str, worked: Worked, merge_id: str | None, metadata: dict[str, Scalar]
+) -> Merge:
+    """The lineage record of a merge; without an id it gets one that says how it was made."""
+    codecs = {parents.record(stream).codec for stream, _ in worked.heads}
+    record = Merge(
+        name=name,
+        merge_id=merge_id or "",
+        parents=worked.heads,
+        base=worked.base,
+        policy=worked.policy,
+        version=worked.version,
+        params=worked.params,
+        plan=to_plan(worked.spans),
+        metadata=metadata,
+        codec=codecs.pop() if len(codecs) == 1 else None,
+    )
+    return record if merge_id else msgspec.structs.replace(record, merge_id=default_id(record))
+
+
+def default_id(merge: Merge) -> str:
+    """The merge id of a merge that was given none: a digest of all that decides its result."""
+    decided = (
+        merge.name, merge.parents, merge.base, merge.policy, merge.version, merge.params,
+    )  # fmt: skip
+    return digest(msgspec.json.encode(decided, order="sorted")).hex()

@@ -1,0 +1,451 @@
+"""Frames in the making: what a batch, or a single call, asks for, worked out in the writer's turn.
+
+Owns `Staging`: in one turn of the writer it gives ids, offsets and timestamps to what
+was asked for, checks names and conditions against the store and against itself, and commits it all
+or nothing. A new stream, branch or merge is one record in stream 0; finishing, hiding or
+showing a stream is one in `$names` (`transit.format.life`); moving a cursor is one in a stream of
+its own (`transit.format.cursor`).
+
+Merges may have much to read, and custom policies are the user's code: neither belongs into the
+turn. So whatever has merges in it is staged twice: first outside, to read what they need, and then
+in the turn (`stage_prepared`).
+
+Invariants: of the streams with one name at most one is not hidden, and the name finds that one; a
+finished stream has as many records for ever; a cursor moves forward, and stands within its stream.
+All hold after each step of a frame, in the order of the steps, so that hiding a stream and giving
+its name to a new one is one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from transit.engine.plans import (
+    Head,
+    Parents,
+    check_heads,
+    check_place,
+    merge_record,
+    work_out,
+)
+from transit.errors import AlreadyExistsError, ConflictError, InvalidInputError, OffsetError
+from transit.format.cursor import START, CursorRecord, decode_cursor, encode_cursor
+from transit.format.life import Life, encode_life
+from transit.format.lineage import (
+    Branch,
+    LineageRecord,
+    Root,
+    Scalar,
+    check_metadata,
+    encode_lineage,
+)
+from transit.format.names import cursor_stream_name
+from transit.format.record import COUNT_MAX, Columns, measure
+from transit.handle.handle import Handle
+from transit.lineage import policy as policies
+from transit.lineage.spans import Span
+from transit.log.assign import assign, check_expected
+from transit.log.catalog import Catalog, StreamState
+from transit.log.frames import Group, Written
+from transit.replay import locate, record_in
+
+# How often parents may go on while a custom policy of the user's works.
+TRIES: Final = 8
+T = TypeVar("T")
+Place = tuple[StreamState, int | None]
+"""A stream, and the offset of the last record that counts; None: the last one."""
+
+
+class WantedMerge(NamedTuple):
+    """A merge asked for, but for its parents and base; all of it is checked."""
+
+    name: str
+    policy: str
+    params: Mapping[str, Scalar] | None
+    metadata: dict[str, Scalar]
+    merge_id: str | None
+    expect: Sequence[int | None]
+
+
+class Pending:
+    """Records to append to one stream, and where its tail will be."""
+
+    __slots__ = ("finished", "first", "headers", "next_offset", "payloads", "state", "timestamps")
+
+    def __init__(self, state: StreamState, finished: bool) -> None:
+        self.state = state
+        self.finished = finished
+        self.first = self.next_offset = state.next_offset
+        self.payloads: list[bytes] = []
+        self.timestamps: list[int] = []
+        self.headers: list[bytes] = []
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.state.name
+
+
+class Prepared:
+    """What the merges of one frame have read, and what their policies gave, so far.
+
+    `asking`: whether the user's policies may be called now, which they never are in the turn.
+    """
+
+    def __init__(self) -> None:
+        self.asking = True
+        self.spans: dict[tuple[object, ...], tuple[Span, ...]] = {}
+        # By stream and offset of the first record.
+        self.timestamps: dict[tuple[int, int], list[int]] = {}
+
+
+class PolicyBehindError(Exception):
+    """A custom policy worked on heads that are none any more: it must be asked again."""
+
+
+class StagedParents(Parents):
+    """The streams that merges are made from, as a frame in the making has them."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        created: Mapping[int, StreamState],
+        pending: Mapping[int, Pending],
+        prepared: Prepared,
+    ) -> None:
+        super().__init__(catalog)
+        self._created = created
+        self._pending = pending
+        self._prepared = prepared
+
+    def record(self, stream: int) -> LineageRecord:
+        """The lineage record of a stream, of one that the frame makes too."""
+        made = self._created.get(stream)
+        return made.record if made else super().record(stream)
+
+    def timestamps(self, span: Span) -> list[int]:
+        """The timestamps of a span's records, staged ones too."""
+        stop = span.origin + span.count
+        pending = self._pending.get(span.stream)
+        staged_from = pending.first if pending else stop
+        known = self._prepared.timestamps.setdefault((span.stream, span.origin), [])
+        missing = min(stop, staged_from) - span.origin - len(known)
+        if missing > 0:
+            known += super().timestamps(Span(0, span.stream, span.origin + len(known), missing))
+        if pending is None or stop <= staged_from:
+            return known[: span.count]
+        low = max(0, span.origin - staged_from)
+        return known + pending.timestamps[low : stop - staged_from]
+
+    def spans(self, request: policies.Request) -> tuple[Span, ...]:
+        """What a merge yields; `PolicyBehindError` when the user's policy must be asked again."""
+        if any(self._is_staged(*head) for head in request.heads):
+            if request.policy.startswith(policies.CUSTOM_PREFIX):
+                raise InvalidInputError(
+                    f"{request.policy}: takes no record that its batch is about to write: give "
+                    "positions of records that are there, or merge after the batch"
+                )
+            return super().spans(request)
+        prepared = self._prepared
+        params = tuple(sorted(request.params.items()))
+        key = (request.policy, request.heads, request.base, repr(params))
+        if key not in prepared.spans:
+            if request.policy.startswith(policies.CUSTOM_PREFIX) and not prepared.asking:
+                raise PolicyBehindError
+            prepared.spans[key] = super().spans(request)
+        return prepared.spans[key]
+
+    def _is_staged(self, stream: int, offset: int) -> bool:
+        pending = self._pending.get(stream)
+        return stream in self._created or (pending is not None and offset >= pending.first)
+
+
+class Staging:
+    """One frame in the making: in a turn of the writer, or, to prepare it, before that."""
+
+    def __init__(self, handle: Handle, prepared: Prepared | None = None) -> None:
+        self._handle = handle
+        self._catalog = handle.catalog
+        self._now = handle.writer.time
+        self._created: dict[int, StreamState] = {}
+        # Names that go from one stream to another, or to none, in this frame.
+        self._bound: dict[str, int | None] = {}
+        self._lives: list[Life] = []
+        self._pending: dict[int, Pending] = {}
+        self._merges: dict[str, StreamState] = {}
+        self._cursors: dict[str, CursorRecord] = {}
+        self._first_id = self._catalog.lineage_state().next_offset
+        self._parents = StagedParents(
+            self._catalog, self._created, self._pending, prepared or Prepared()
+        )
+
+    def create(self, record: LineageRecord) -> StreamState:
+        """A new stream; `AlreadyExistsError` when its name is another's that is not hidden."""
+        if self._find(record.name) is not None:
+            raise AlreadyExistsError(f"stream {record.name!r} exists")
+        state = StreamState(self._count, record)
+        self._bound[record.name] = state.id
+        self._created[state.id] = state
+        return state
+
+    def branch(
+        self,
+        parent: StreamState,
+        name: str,
+        at: int | None,
+        metadata: Mapping[str, Scalar] | None,
+        expect: int | None = None,
+    ) -> StreamState:
+        """A new branch of `parent` at offset `at`, or at its head with everything staged so far."""
+        tail = self._tail(parent)
+        check_expected(tail, expect)
+        return self.create(
+            Branch(
+                name=name,
+                parent=parent.id,
+                fork=fork_offset(parent.name, at, tail.next_offset),
+                metadata=check_metadata(metadata, name),
+                codec=parent.record.codec,
+            )
+        )
+
+    def merge(
+        self, wanted: WantedMerge, parents: Sequence[Place], base: Place | None
+    ) -> StreamState:
+        """The stream of a merge of heads with everything staged so far; the one there is when this
+        merge was made before, whatever is expected."""
+        made = self._made_by(wanted, wanted.merge_id)
+        if made is not None:
+            return made
+        for (state, _), expect in zip(parents, wanted.expect, strict=True):
+            check_expected(self._tail(state), expect)
+        heads = check_heads([self._head(place, -1) for place in parents], self._parents)
+        given = None if base is None else self._head(base, 0)
+        worked = work_out(self._parents, heads, wanted.policy, given, wanted.params)
+        record = merge_record(self._parents, wanted.name, worked, wanted.merge_id, wanted.metadata)
+        made = self._made_by(wanted, record.merge_id)
+        if made is None:
+            made = self._merges[record.merge_id] = self.create(record)
+        return made
+
+    def _made_by(self, wanted: WantedMerge, merge_id: str | None) -> StreamState | None:
+        """The stream that this merge made before, in this frame or another."""
+        if merge_id is None:
+            return None
+        state = self._merges.get(merge_id)
+        if state is None:
+            made = self._catalog.find_merge(merge_id)
+            if made is None:
+                return None
+            state = self._catalog.state(made)
+        check_shown(state, merge_id, self._life(state))
+        if state.name != wanted.name:
+            raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
+        return state
+
+    def _head(self, place: Place, lowest: int) -> Head:
+        state, offset = place
+        count = self._tail(state).next_offset
+        if offset is None:
+            return state.id, count - 1
+        check_place(state.name, offset, lowest, count)
+        return state.id, offset
+
+    def _tail(self, state: StreamState) -> Pending | StreamState:
+        """Where a stream goes on, as this frame has it so far."""
+        return self._pending.get(state.id) or state
+
+    def append(
+        self,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+    ) -> tuple[int, int]:
+        """One more record; its offset and timestamp."""
+        pending = self._pending.get(state.id)
+        if pending is None:
+            finished = self._life(state).finished is not None
+            pending = self._pending[state.id] = Pending(state, finished)
+        offset, given = assign(pending, timestamp, expect, self._now)
+        if len(pending.payloads) == COUNT_MAX:
+            raise InvalidInputError(f"{state.name}: more than {COUNT_MAX} records in one frame")
+        pending.payloads.append(payload)
+        pending.timestamps.append(given)
+        pending.headers.append(headers or b"{}")
+        pending.next_offset = offset + 1
+        return offset, given
+
+    # What becomes of streams
+
+    def finish(self, state: StreamState, expect: int | None, reason: str) -> None:
+        """Take no more records, from here on; nothing when that is so already."""
+        tail = self._tail(state)
+        check_expected(tail, expect)
+        if self._life(state).finished is None:
+            self._change(state, reason, finished=tail.next_offset)
+            if isinstance(tail, Pending):
+                tail.finished = True
+
+    def hide(self, state: StreamState, expect: int | None, reason: str) -> None:
+        """Leave a stream out of listings and lookups; nothing when that is so already."""
+        check_expected(self._tail(state), expect)
+        if not self._life(state).hidden:
+            self._change(state, reason, hidden=True)
+            self._bound[state.name] = None
+
+    def show(self, state: StreamState, expect: int | None, reason: str) -> None:
+        """Undo `hide`; `AlreadyExistsError` when the name is another's by now."""
+        check_expected(self._tail(state), expect)
+        if self._life(state).hidden:
+            if self._find(state.name) is not None:
+                raise AlreadyExistsError(f"stream {state.name!r} exists: hide that one first")
+            self._change(state, reason, hidden=False)
+            self._bound[state.name] = state.id
+
+    # Cursors
+
+    def advance(
+        self, stream: StreamState, name: str, wanted: CursorRecord, expect: int | None
+    ) -> None:
+        """Move cursor `name` on `stream`; nothing when it stands there, with that state or any."""
+        own = cursor_stream_name(stream.id, name)
+        places = self._cursor_stream(own)
+        now, stop = self._stands(own, places), self._tail(stream).next_offset
+        if expect is not None and expect != now.position:
+            raise ConflictError(
+                f"cursor {name!r} on {stream.name}: expected position {expect}, found "
+                f"{now.position}",
+                stream=stream.name,
+                expected=expect,
+                found=now.position,
+            )
+        if not now.position <= wanted.position <= stop:
+            raise OffsetError(
+                f"cursor {name!r} on {stream.name} is at {now.position} of {stop}; "
+                f"it cannot move to {wanted.position}"
+            )
+        if wanted in (now, now._replace(state=None)):
+            return
+        if places is None:
+            places = self.create(Root(name=own))
+        self.append(places, encode_cursor(wanted), b"", None, None)
+        self._cursors[own] = wanted
+
+    def _cursor_stream(self, own: str) -> StreamState | None:
+        stream_id = self._find(own)
+        if stream_id is None:
+            return None
+        # What this frame made has no state in the catalog yet.
+        return self._created.get(stream_id) or self._catalog.state(stream_id)
+
+    def _stands(self, own: str, places: StreamState | None) -> CursorRecord:
+        """Where a cursor stands, as this frame has it so far."""
+        if own in self._cursors:
+            return self._cursors[own]
+        return START if places is None else last_place(self._catalog, places)
+
+    @property
+    def _count(self) -> int:
+        """How many streams there are, those of this frame so far among them."""
+        return self._first_id + len(self._created)
+
+    def _find(self, name: str) -> int | None:
+        """Whose the name is, as this frame has it so far."""
+        return self._bound[name] if name in self._bound else self._catalog.find(name)
+
+    def _life(self, state: StreamState) -> Life:
+        """What is so of a stream, as this frame has it so far."""
+        said = (life for life in reversed(self._lives) if life.stream == state.id)
+        return next(said, None) or state.life or Life(stream=state.id, streams=self._count)
+
+    def _change(self, state: StreamState, reason: str, **changes: int | bool) -> None:
+        now = self._life(state)
+        self._lives.append(replace(now, streams=self._count, reason=reason, **changes))
+
+    def commit(self) -> Written | None:
+        """Write the frame; where it ends, None when there was nothing to write."""
+        groups = []
+        if self._created:
+            made = [encode_lineage(state.record) for state in self._created.values()]
+            groups.append(self._told(self._catalog.lineage_state(), made))
+        if self._lives:
+            lives = list(map(encode_life, self._lives))
+            groups.append(self._told(self._catalog.names_state(), lives))
+        for pending in self._pending.values():
+            columns = Columns(
+                pending.payloads, measure(pending.payloads), pending.timestamps, pending.headers
+            )
+            groups.append(Group(pending.state, columns))
+        if not groups:
+            return None
+        return self._handle.writer.commit(groups, tuple(self._created.values()), self._lives)
+
+    def _told(self, state: StreamState, payloads: list[bytes]) -> Group:
+        """Records of one of the store's own streams."""
+        return Group(state, Columns(payloads, measure(payloads), self._now, None))
+
+
+def last_place(catalog: Catalog, places: StreamState) -> CursorRecord:
+    """Where the cursor stands whose stream is `places`; `CorruptError` for what none wrote."""
+    if not places.next_offset:
+        return START
+    last = places.next_offset - 1
+    payload = record_in(*locate(catalog, places, last), last).payload
+    return decode_cursor(payload, f"{places.name}@{last}")
+
+
+def check_shown(state: StreamState, merge_id: str | None, life: Life | None) -> None:
+    """`AlreadyExistsError` for a merge that was made before and is hidden."""
+    if life is not None and life.hidden:
+        raise AlreadyExistsError(
+            f"merge id {merge_id!r} made stream {state.name!r}, which is hidden: show it, or give "
+            f"another merge_id"
+        )
+
+
+def stage(
+    handle: Handle, work: Callable[[Staging], T], prepared: Prepared | None = None
+) -> tuple[T, Written | None]:
+    """Stage what `work` asks for and write it as one frame: what `work` returned, and its end."""
+
+    def staged() -> tuple[T, Written | None]:
+        staging = Staging(handle, prepared)
+        return work(staging), staging.commit()
+
+    return handle.writer.frame(staged)
+
+
+def stage_prepared(handle: Handle, work: Callable[[Staging], T]) -> tuple[T, Written | None]:
+    """`stage` of work that merges: it is done twice, and its merges read before the turn.
+
+    `ConflictError` when parents go on again and again while a custom policy works.
+    """
+    prepared = Prepared()
+    for _ in range(TRIES):
+        handle.refresh()
+        prepared.asking = True
+        work(Staging(handle, prepared))
+        prepared.asking = False
+        try:
+            return stage(handle, work, prepared)
+        except PolicyBehindError:
+            continue
+    raise ConflictError(
+        f"{handle.root}: the parents of a merge went on {TRIES} times while its policy worked: "
+        "give positions instead of streams"
+    )
+
+
+def fork_offset(name: str, at: int | None, stop: int) -> int:
+    """The fork offset for a branch at `at`, or at the head, of a stream with `stop` records."""
+    if at is None:
+        return stop - 1
+    if not 0 <= at < stop:
+        held = f"0 to {stop - 1}" if stop else "none: it is empty"
+        raise OffsetError(f"{name}: cannot fork at offset {at}; its offsets are {held}")
+    return at
