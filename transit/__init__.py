@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when first used: whoever asks for help, or for one thing, does not wait for the engine.
+# Loaded when first used: a program that wants help, or one thing, does not wait for the engine.
 _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),

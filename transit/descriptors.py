@@ -8,7 +8,7 @@ number stays the file's until that read has returned. Python counts references w
 an interrupt could leave locked.
 
 Programs close numbers that they do not own: daemons close all of them, after a fork or without one.
-Such a number goes to the next file that anybody opens. Two things keep us from taking that file for
+Such a number goes to the next file the process opens. Two things keep us from taking that file for
 ours:
 
 - What is written to has a number from `LASTING` on, where the limit allows that. The system gives

@@ -123,7 +123,7 @@ class File(Opened):
         except OSError as error:
             raise self._failure(error) from error
         finally:
-            # An error that somebody keeps would keep the file open.
+            # A caller that keeps the error would keep the file open.
             del held
 
     @property
@@ -192,13 +192,14 @@ class File(Opened):
                 os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def hold(self, *, shared: bool) -> None:
-        """Keep the file from others who hold it, those that share it apart; `LockedError`.
+        """Lock the file: alone, or together with holders that share it; `LockedError`.
 
-        A lock file only keeps away who finds it. This is told by the very file that is written.
+        A lock file keeps out only a process that finds it. This lock is on the very file that is
+        written.
         """
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         with self._in_use() as number:
-            # First: an interrupt must not leave it held and nobody knowing.
+            # First: an interrupt must not leave it held and unknown.
             self._holder = os.getpid()
             try:
                 fcntl.flock(number, kind | fcntl.LOCK_NB)
@@ -219,7 +220,7 @@ class File(Opened):
                     fcntl.flock(held.number, fcntl.LOCK_UN)
         finally:
             del held
-        # Last: who was interrupted before that lets go once more.
+        # Last: a caller that was interrupted before this line lets go once more.
         self._holder = 0
 
     def truncate(self, size: int) -> None:
@@ -230,9 +231,9 @@ class File(Opened):
     def allocate(self, position: int, size: int) -> bool:
         """Reserve zeros from `position` on; False where the file system cannot or is full.
 
-        A sync of bytes inside the file's size need not write the size: it is faster. Nobody may
-        write there meanwhile: where the file system has no fallocate(2), the C library writes
-        zeros instead.
+        A sync of bytes inside the file's size need not write the size: it is faster. No thread or
+        process may write there meanwhile: where the file system has no fallocate(2), the C library
+        writes zeros instead.
         """
         if sys.platform != "linux":
             return False

@@ -259,7 +259,7 @@ class RemoteUnavailableError(StoreUnavailableError):
 class RemoteSetupError(RemoteUnavailableError):
     """The remote cannot be reached as it is set up, and waiting does not help: tried once.
 
-    A host nobody knows, a certificate nobody trusts, a proxy that is not there, a wrong region, a
+    An unknown host, a certificate that is not trusted, a proxy that is not there, a wrong region, a
     clock that is wrong. The message holds the client's own words and what to look at.
     """
 

@@ -1,11 +1,11 @@
 """The files by which a process knows its folder: locks, and marks that are only looked at.
 
-Owns their descriptors, who may hold which, and the question whether a path still leads to the file
-that was opened there. A lock is held on an open file, files are named by paths: when somebody moves
-or replaces the folder, the two part, and only this question tells.
+Owns their descriptors, which handles may hold a lock together, and the question whether a path
+still leads to the file that was opened there. A lock is held on an open file, but files are named
+by paths: when the folder is moved or replaced, path and file part, and only this question tells.
 
-It is one stat(2), compared by device and inode with the open file, whose inode number nobody else
-can have meanwhile. So a file system has to give an open file one number for as long as it is open.
+It is one stat(2), compared by device and inode with the open file. No other file can have its inode
+number meanwhile, so a file system has to give an open file one number for as long as it is open.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Lock(Mark):
     """An advisory lock on one file, held by one open handle (flock(2)); the file names the holder.
 
     A lock keeps honest processes of one machine apart. It is a courtesy on network file systems.
-    Whoever takes it is told if its name, or that of `within`, was taken from the file meanwhile:
-    two processes that lock two files of one name would both go on.
+    Taking it fails if its name, or that of `within`, no longer leads to the open file: two
+    processes that lock two files of one name would both go on.
     """
 
     def __init__(self, path: str, within: Mark | None = None) -> None:
@@ -122,7 +122,7 @@ class Lock(Mark):
             raise
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock if nobody else has it."""
+        """Take the lock if no other open handle keeps it; whether it was taken."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(self._held.number, kind | fcntl.LOCK_NB)
@@ -146,7 +146,7 @@ class Lock(Mark):
         return self.is_open and self._pid == os.getpid() and self._identity == other._identity
 
     def sign(self) -> None:
-        """Write this process's id into the file, for whoever finds it locked."""
+        """Write this process's id into the file, for a process that finds it locked."""
         with translated(self.path):
             text = f"{os.getpid()} {_namespace()}\n".encode()
             os.pwrite(self._held.number, text, 0)
@@ -209,6 +209,6 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        # It is somebody else's.
+        # The process is there, and is another user's.
         return True
     return True

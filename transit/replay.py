@@ -233,7 +233,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The records from offset `start` to before `stop`, one batch a chunk.
 
-    _owner: what closes the store when nobody holds it any more; held until the last batch.
+    _owner: the object whose last reference closes the store; held until the last batch.
     """
     for span in spans_between(catalog, state, start, stop):
         source = Source(catalog.record(span.stream).name, span.origin - span.first)

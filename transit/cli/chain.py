@@ -16,7 +16,7 @@ Canonical JSON: keys sorted, no spaces, UTF-8, nothing escaped that need not be.
 `json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()`.
 
 The first line says how many records follow, so a chain that was cut short is found too. A chain
-proves that its lines belong together; who wrote it, only the last hash kept elsewhere can tell.
+proves that its lines belong together, not who wrote them: for that, keep the last hash elsewhere.
 """
 
 from __future__ import annotations

@@ -191,7 +191,8 @@ def find_file(flags: Flags, environment: Mapping[str, str], folder: str | None) 
 
 
 def _check_owner(path: Path) -> None:
-    # Whoever can write to a folder above could otherwise send the user's credentials elsewhere.
+    # Another user who can write to a folder above could otherwise send this user's credentials
+    # elsewhere.
     if path.stat().st_uid not in (os.geteuid(), 0):
         raise CommandError(
             f"{path}: belongs to another user",

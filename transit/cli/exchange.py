@@ -59,7 +59,7 @@ class StreamEntry(
 class RecordEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One record: as `read` prints it. Without a timestamp it gets that of its import.
 
-    When and by whom it was written is what the store says that it came from; an import writes anew.
+    When it was written, and by which writer, is as the exported store says; an import writes anew.
     """
 
     stream: str

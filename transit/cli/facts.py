@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from transit import Scalar, Stream
 from transit.cli.graph import Parent, StreamFacts
 
-# Where those who make a branch or merge say what it is, and why.
+# The metadata keys in which a program says what a branch or merge is, and why it made it.
 _SAYING = ("branch_kind", "trace_kind", "kind", "reason")
 
 

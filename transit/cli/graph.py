@@ -1,6 +1,6 @@
 """Drawings of the lineage graph: lanes of text, Mermaid, DOT, and one JSON document.
 
-Owns how streams and what they descend from are drawn; whoever calls reads them from a store. All
+Owns how streams and what they descend from are drawn; the caller reads them from a store. All
 functions are pure, take the streams in order of creation (parents before children), and draw the
 newest first where order matters. Parents that are not among the streams are named, not drawn.
 
@@ -40,7 +40,7 @@ class Parent(NamedTuple):
 
 
 class StreamFacts(msgspec.Struct, frozen=True):
-    """What is drawn of one stream. detail: why it was made, "" when nobody said."""
+    """What is drawn of one stream. detail: why it was made, "" when that was not said."""
 
     name: str
     kind: str

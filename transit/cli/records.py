@@ -76,7 +76,7 @@ def record_lines(stream: str, batch: Batch, values: bool = False) -> Iterator[by
 def batch_lines(stream: str, batch: Batch, origins: bool = True) -> list[RecordLine]:
     """The records of a batch of `stream`; with `origins` what a store says of them beside.
 
-    That is where an inherited one is from, and when and by whom each was written.
+    That is where an inherited one is from, when each was written, and by which writer.
     """
     texts, encodings = _texts(batch.payloads)
     return list(

@@ -1,4 +1,4 @@
-"""What `doctor` finds out about a remote: who may do what, and whether it keeps writers apart.
+"""What `doctor` finds out about a remote: what it allows, and whether it keeps writers apart.
 
 Reading is tried. Writing is tried only when that was asked for, with objects of its own below
 `probes/`, which are deleted again where deleting is allowed.
@@ -95,7 +95,7 @@ def unpublished(status: Status, published: int, path: str) -> Found:
 
 
 def _writing(store: ObjectStore) -> Iterator[Found]:
-    """Puts, creates and deletes of two objects that nobody else knows."""
+    """Puts, creates and deletes of two objects that no other program knows."""
     key = f"probes/doctor-{os.urandom(8).hex()}"
     made = _tried(lambda: store.create(key, b"1"))
     if isinstance(made, TransitError):

@@ -11,8 +11,8 @@ Owns the child process, the signals on their way to it and the records of one ru
                 {"error": text} when the command could not be started
 
 The command reads our standard input itself. What it prints is written to our output before it is
-recorded; a command is never held back because recording failed, and learns that nobody reads its
-output as it would without us: it can no longer write.
+recorded. A command is never held back because recording failed. When the reader of its output is
+gone, the command learns it as it would without us: it can no longer write.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
     code: as a shell says it: the command's own, or 128 + the signal that ended it.
     failure: why the command could not be started, "" when it was. unwritten: why not all of its
-    output could be passed on, "" when it was, or when nobody read it any more.
+    output could be passed on, "" when it was, or when its reader was gone.
     """
 
     code: int
@@ -267,7 +267,8 @@ def _attend(pid: int, pumps: Sequence[_Pump], signals: Signals) -> tuple[int, fl
 class _Pump(threading.Thread):
     """Passes one of the command's outputs on and records it.
 
-    done: it has ended. problem: why it could not be passed on; "" when it was, or nobody reads.
+    done: it has ended. problem: why it could not be passed on; "" when it was, or its reader is
+    gone.
     """
 
     def __init__(
@@ -297,7 +298,7 @@ class _Pump(threading.Thread):
             os.close(self._source)
             self._recorder.take(self._kind, self._lines.end())
             self.done = True
-            # Whoever waits for signals looks again.
+            # The thread that waits for signals looks again.
             os.kill(os.getpid(), signal.SIGCHLD)
 
 
@@ -308,7 +309,7 @@ def _write_all(sink: int, data: bytes) -> OSError | None:
         try:
             rest = rest[os.write(sink, rest) :]
         except BlockingIOError:
-            # Somebody made our output non-blocking; the command need not know.
+            # Another process made our output non-blocking; the command need not know.
             select.select([], [sink], [])
         except OSError as error:
             return error

@@ -112,7 +112,7 @@ def listed(
 
 
 def _has(metadata: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
-    # To Python True is 1, to whoever wrote it it is not.
+    # To Python True equals 1; to the user who wrote the metadata it does not.
     return all(
         key in metadata
         and metadata[key] == value

@@ -233,8 +233,9 @@ class Log(Opened):
     ) -> None:
         """Leave a stream out of listings and lookups; its name is free for another from here on.
 
-        Nothing else changes: what descends from it, and who holds it, reads on and appends. expect:
-        its next offset. reason: kept with it. Hidden already, nothing is written.
+        Nothing else changes: its descendants go on, and a program that holds the stream reads on
+        and appends. expect: its next offset. reason: kept with it. Hidden already, nothing is
+        written.
         """
         state, why = state_of(self._handle, stream), check_reason(reason)
         check_numbers(None, expect)

@@ -21,7 +21,7 @@ class Status(msgspec.Struct, frozen=True):
     seconds; 0 when it is not. clock_steps: how often the clock was set back by more than a minute.
     seal_error: why sealing does not go on, "" while it does.
     remote: address of the remote, "" without one. published: commits that are there; None without
-    a remote: nobody was asked. remote_noted: the address in the file REMOTE, in which segments are
+    a remote: none was asked. remote_noted: the address in the file REMOTE, in which segments are
     that are not in the folder, "" without that file.
     remote_error: why publishing did not go on the last time, "" when it did.
     """

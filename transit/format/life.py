@@ -10,7 +10,7 @@ canonical JSON (keys sorted, no white space, UTF-8):
 It says all that is so of one stream from this record on; the last record about a stream holds, and
 a stream without one is neither finished nor hidden. What is not so is left out.
 
-    stream     whom it is about
+    stream     which stream it is about
     streams    how many streams there were, `$lineage` among them: those with ids from here on were
                made later, in the same frame or another
     finished   how many records the stream has for ever, inherited ones included
@@ -22,7 +22,7 @@ Valid if and only if: the bytes decode to this shape and encoding that value aga
 bytes; 0 < stream < streams < `NAMES_ID`; finished is at least 0; reason is at most 1024 bytes. A
 reader that knows nothing of deletion treats a deleted stream rightly: it is hidden and finished.
 That a finished stream stays finished at the same count, a deleted one deleted, and that no two
-streams that are not hidden have one name is for a verifier to see, who has all records.
+streams that are not hidden have one name is for a verifier to see: it has all records.
 
 The index of a segment lists each record under `life_key(stream)`, with the record's offset in
 `$names` where other keys have a stream's id.

@@ -295,7 +295,7 @@ class Chunk:
             return len(table)
         if not table:
             return 0
-        # Not kept: whoever reads headers decodes the table, whoever checks a log has many.
+        # Not kept: a reader of headers decodes the table anyway, and a verifier has many tables.
         small = len(table) <= TABLE_BYTES_DECODED
         count = len(decode_table(table, place)) if small else count_table(table, self.count + 1)
         if not count:

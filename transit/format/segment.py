@@ -222,7 +222,7 @@ def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
     chunk = Chunk(header, 0, place, raw_bytes)
     room = chunk.payloads_at - CHUNK.size
     # Headers of a record are one entry of a JSON array; before them may be its size and its entry,
-    # and when and by whom it was written.
+    # when it was written, and by which writer.
     room_max = HEADER_BYTES_MAX + 2 + 8 + MORE_BYTES_MAX
     if chunk.count != 1 or chunk.end != raw_bytes or room > room_max:
         raise CorruptError(

@@ -151,7 +151,7 @@ class Worker:
             return
         deadline = time.monotonic() + join_s
         while not self._ended and (left := deadline - time.monotonic()) > 0:
-            # Not for long at once: only one of those who stop it gets the lock.
+            # Not for long at once: several threads may stop it, and only one gets the lock.
             self._alive.acquire(timeout=min(left, 0.1))
         if self._ended and self._thread is not None:
             self._thread.join(join_s)

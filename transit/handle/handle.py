@@ -259,7 +259,7 @@ class Handle:
         """Resolve `future` with what `result` returns once what was written is as durable as asked.
 
         What was taken up late is never "tiered". Until it is in the remote, the store stays open,
-        whether or not anybody holds it: closing does not wait for that.
+        even when the program holds it no more: closing does not wait for that.
         """
         if level is _TIERED and isinstance(written, Written):
             self.tiering.submit(written.wal.next_lsn, result, future, self)

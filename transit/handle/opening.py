@@ -112,7 +112,7 @@ def _acquire(lock: Lock, root: str, mode: Mode, settings: Settings) -> None:
     if lock.try_acquire(shared=shared):
         return
     if any(other.is_held_with(lock) for other in list(_taken)):
-        # Nobody but this process can end the wait.
+        # Only this process itself can end the wait.
         raise LockedError(
             f"{root}: this process has it open already: use that Log, or close it first (one that "
             "was forgotten is closed when it is collected). Several "

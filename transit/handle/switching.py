@@ -34,7 +34,7 @@ def check_not_rebasing(root: str) -> None:
 
 
 def finish_rebase(root: str) -> None:
-    """Finish a rebase that is ready, remove one that is not; for the one who may write."""
+    """Finish a rebase that is ready, remove one that is not; the caller holds LOCK alone."""
     old = Places(root)
     new = Places(old.rebase)
     ready = read_file(new.ready, _TAG_BYTES_MAX)

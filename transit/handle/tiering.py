@@ -1,8 +1,8 @@
 """The remote side of a store that writes: publishing on request, in the background, and on append.
 
-Owns who publishes now and who waits for it. A record is "tiered" once the commit that covers it is
-in the remote; appends that wait share the next round, which ends the WAL, seals it and publishes.
-Without anything to publish no request is made.
+Owns which thread publishes now and which wait. A record is "tiered" once the commit that covers it
+is in the remote; appends that wait share the next round, which ends the WAL, seals it and
+publishes. Without anything to publish no request is made.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Tiering:
         self._settings = settings
         self._callbacks = callbacks
         self._promises = Promises(self._is_published, lambda mark: False, _closed, callbacks)
-        # Those who wait for it find, more often than not, that the round before covered them too.
+        # A thread that waited for this lock often finds that the round before covered it too.
         self._rounds = threading.Lock()
         self._worker: Worker | None = None
 
@@ -144,7 +144,7 @@ class Tiering:
     ) -> None:
         """Resolve `future` by `result` once every record before `lsn` is in the remote.
 
-        owner: what closes the store when nobody holds it any more; held until then.
+        owner: the object whose last reference closes the store; held until then.
         """
         self._promises.add(_Mark(lsn, owner), result, future)
         self._wake()
@@ -179,7 +179,7 @@ class Tiering:
         except TransitError as failure:
             error = failure
         except BaseException as failure:
-            # An unexpected error; without this, those who wait would never be told.
+            # An unexpected error; without this, the threads that wait would never be told.
             self._fail(failure)
             error = self.error
         self._promises.settle(count, error)

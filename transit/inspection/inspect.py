@@ -1,4 +1,4 @@
-"""From a path to a report: which kind of file it is, its digest, who reads it on."""
+"""From a path to a report: which kind of file it is, its digest, and which module reads it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ syncs      making files durable; threads that wait share one sync
 rotation   which WAL file is written, and the next
 turns      which thread, and which of several processes, may write now
 taking_up  what is on disk: at opening, and what other processes wrote
-framing    the one door for all who write: a turn, a frame, what an exception left
+framing    the one door for every write: a turn, a frame, what an exception left
 writer     single records, records that wait, closing, rotation, durability
 seal       WAL files become segments and commits
 """

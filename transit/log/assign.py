@@ -1,4 +1,4 @@
-"""Which offset and timestamp a record gets: the one rule, for all who append.
+"""Which offset and timestamp a record gets: the one rule, for every append.
 
 In this order: the stream must not be finished; the caller's condition on the next offset must hold;
 the record gets that offset; it gets the caller's timestamp, or the engine's time

@@ -63,7 +63,7 @@ class Catalog(StoredChunks):
         self.commits = CommitChain(root, store_id, check_place)
         self._cache = BlockCache(settings.cache_bytes_max)
         self.files = WalFiles(self.places, store_id, self._cache)
-        # The streams used last stay known even when nobody holds a handle of theirs.
+        # The streams used last stay known even when the program holds no handle of them.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
         self._lineage = SealedRows()
@@ -367,7 +367,7 @@ class Catalog(StoredChunks):
         return self._tail(LINEAGE_ID)
 
     def state(self, stream_id: int) -> StreamState:
-        """The state of a stream, shared by all who ask."""
+        """The state of a stream, one for all callers."""
         return self._states.get(stream_id) or self._make_state(stream_id)
 
     @changing_the_view

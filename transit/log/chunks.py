@@ -35,7 +35,7 @@ class View(NamedTuple):
 
 
 class StreamState:
-    """What is known of one stream while somebody uses it; guarded by the writer's lock.
+    """What is known of one stream while it is in use; guarded by the writer's lock.
 
     `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
     `finished` is what `life` says, where every append looks.

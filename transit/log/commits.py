@@ -1,7 +1,8 @@
 """The local commit chain: `commits/<number>.json`, made by put-if-absent.
 
-Owns the commit files and the head. A number is the fence: whoever links commit n first has made it,
-and nothing ever frees its name. `load` verifies every link, so a head it returns is a whole chain.
+Owns the commit files and the head. A number is the fence: the process that links commit n first has
+made it, and nothing ever frees its name. `load` verifies every link, so a head it returns is a
+whole chain.
 """
 
 from __future__ import annotations
@@ -153,5 +154,5 @@ class CommitChain:
     def _take(self, commit: Commit, data: bytes) -> None:
         root, tree = root_of(data), self._tree.append(leaf_hash(data))
         indexed = self.indexed if commit.index is None else commit
-        # In one step: whoever is interrupted between them would go on with two different chains.
+        # In one step: an interrupt in between would leave fields of two different chains.
         self.head, self.root, self._tree, self.indexed = commit, root, tree, indexed

@@ -1,7 +1,7 @@
-"""The writer's turn, and frames: the one door for all who write.
+"""The writer's turn, and frames: the one door for every write.
 
-Owns who may write now, what comes before a frame, how one is written and taken note of, and what an
-exception in the middle of that leaves. No other module writes frames. Leaves to the engine what
+Owns which thread may write now, what comes before a frame, how one is written and noted, and what
+an exception in the middle of that leaves. No other module writes frames. Leaves to the engine what
 records mean, and to `transit.log.rotation` which file is written.
 
 Invariants:
@@ -93,7 +93,7 @@ class Framing:
     def frame(self, work: Callable[[], T]) -> T:
         """Do `work`, which may `commit`, in a turn that is prepared for a frame; what it returns.
 
-        The door for all who write: what is accepted is framed, there is a file with room, and
+        The door for every write: what is accepted is framed, there is a file with room, and
         nothing changes meanwhile, not even the `time`.
         """
 
@@ -126,8 +126,8 @@ class Framing:
         if self._unsettled and self._turns is None and self._refusal is None:
             wal = self.wal
             self._catalog.read_frames(wal)
-            # Nobody else writes here, so what is left of a frame that is not whole is our own. In a
-            # shared store the turn begins with all this.
+            # No other process writes here, so a frame that is not whole is our own. In a shared
+            # store the turn begins with all this.
             wal.cut()
             self._unsettled = False
             self._announce()
@@ -235,7 +235,7 @@ class Framing:
                 self._begun = Begun(wal, position, frame, taken)
             wal.file.write_at(position, frame)
             for state in created:
-                # First: who finds the stream from here on must not make a state of their own.
+                # First: a thread that finds the stream from here on must not make another state.
                 catalog.adopt(state)
             wal.note_all(parts.chunks, position)
             for state in created:
@@ -277,7 +277,7 @@ class Framing:
             self._poison(f"a write failed: {say(error)}")
 
     def fail(self, error: BaseException) -> None:
-        """Be poisoned by an error nobody foresaw."""
+        """Be poisoned by an error that was not foreseen."""
         self._poison(f"an unexpected error: {say(error)}")
 
     def _poison(self, reason: str) -> None:

@@ -31,7 +31,7 @@ _HEAD: Final = struct.Struct(FRAME.format + CHECKSUM.format[1:] + CHUNK.format[1
 def gather(file: File, seed: int, stream: int, first: int, positions: array[int]) -> Chunk | None:
     """The records from offset `first` on, in the frames at all `positions` but the last.
 
-    None when a frame is not valid, or not of one record of `stream`: whoever asks then reads frame
+    None when a frame is not valid, or not of one record of `stream`: the caller then reads frame
     by frame and finds out.
     """
     start = positions[0]

@@ -28,7 +28,7 @@ class KeyIndex:
         layers = [*self._layers, (array("Q", keys), array("Q", ids))]
         while len(layers) > 1 and len(layers[-2][0]) <= 2 * len(layers[-1][0]):
             layers[-2:] = [_merged(layers[-2], layers[-1])]
-        # Replaced as a whole: who searches without a lock sees the layers before or after.
+        # Replaced as a whole: a search without a lock sees the layers before or after.
         self._layers = tuple(layers)
 
     def find(self, key: int) -> list[int]:

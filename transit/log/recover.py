@@ -13,8 +13,8 @@ A scan walks the frames of a file and stops at the first bytes that are no valid
       place, no 512-byte sector of it all zeros, wrong sum
     anything else                                              torn: never acknowledged as durable
 
-A torn tail of the last file is cut by whoever opens the store for writing, and reported. In any
-other file it is corrupt, because a file ends with an end frame before the next one is made. Corrupt
+Opening the store for writing cuts a torn tail of the last file and reports it. In any other file
+such a tail is corrupt, because a file ends with an end frame before the next one is made. Corrupt
 bytes are never cut: opening raises `CorruptError` with the place.
 
 What this cannot see: damage to the last synced frames of a process that was killed, when it zeroes

@@ -73,7 +73,7 @@ class Rotation:
             return self.take(wals[-1])
         first_lsn = wals[-1].next_lsn if wals else catalog.commits.next_lsn
         if wals and wals[-1].durable < wals[-1].tail:
-            # Who wrote its end frame may have died or been interrupted before the sync, or is
+            # The writer of its end frame may have died or been interrupted before the sync, or is
             # another process, whose sync may have failed.
             self._syncs.secure(wals[-1])
         with self._syncs.poisoning(SyncFailedError):

@@ -1,6 +1,6 @@
 """Where one stream's chunks are in the segments that were looked at so far.
 
-Owns lists that go together; who adds to them holds the catalog's lock, who reads does not.
+Owns lists that go together. A thread that adds to them holds the catalog's lock; a reader does not.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Group commit: threads that wait for the same WAL file to be durable share one sync.
 
-Owns who leads a sync and who waits for it. The first to come leads; those who come meanwhile wait,
-and one of them leads the next sync, which covers all that was written until then. After a failed
-sync nobody leads again: whoever waits learns that its outcome is unknown. The next opening cannot
-ask the kernel what became of it, and hands what is in doubt to the disk once more (`write_again`).
+Owns which thread leads a sync and which wait. The first thread leads; threads that come meanwhile
+wait, and one of them leads the next sync, which covers all that was written until then. After a
+failed sync no thread leads again: each waiting thread learns that the outcome of its records is
+unknown. The next opening cannot ask the kernel what became of them, and hands what is in doubt to
+the disk once more (`write_again`).
 
 A signal handler may interrupt a leader or a waiter anywhere. There is no condition here, which an
 interrupt could leave locked: a lock taken by `with`, a lock for each waiter to sleep on, and a
-leader that steps down before it does anything else. Who is not woken looks again by itself.
+leader that steps down before it does anything else. A waiter that is not woken looks again by
+itself.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from transit.guards import SYNC, Order
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
 
-# How long a waiter sleeps whose leader was interrupted before it could wake anybody.
+# How long a waiter sleeps when its leader was interrupted before it could wake the next.
 _LOOK_AGAIN_S: Final = 0.1
 # No file system keeps track of changes in smaller pieces.
 _BLOCK_BYTES_MIN: Final = 512
@@ -69,7 +71,7 @@ class Syncs:
         self._group.reach(wal, stop)
 
     def now(self, wal: Wal) -> None:
-        """Make everything before the tail of this moment durable, whoever else asks for it."""
+        """Make everything before the tail of this moment durable, with a sync of its own."""
         if wal.durable >= wal.tail:
             return
         self._check_place()

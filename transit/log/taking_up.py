@@ -36,7 +36,7 @@ class TakingUp:
         for older in self._catalog.view.wals:
             secure(older)
         if wal is not None and wal.ended:
-            # A full disk has no room for the next: who appends asks again, readers need none.
+            # A full disk has no room for the next file: an append tries again, readers need none.
             self._rotation.take_ended(wal)
             with suppress(StorageFullError):
                 self._rotation.ensure()

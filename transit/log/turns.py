@@ -3,8 +3,8 @@
 Owns the lock between threads, taken first, and the one between processes. A thread has one turn at
 a time: what it wants in the middle of it is refused.
 
-A signal handler may interrupt whoever has the turn, and there is one place where the turn then ends
-without letting go of the lock between processes. The next turn of this process does so.
+A signal handler may interrupt the thread that has the turn. There is one place where the turn then
+ends with the lock between processes still held. The next turn of this process lets go of it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Turn:
 class SharedTurn:
     """A context in which no other process writes, and what others wrote is known.
 
-    Only for who holds the writer's lock. Entering calls `check`, which raises what stands against
+    The caller holds the writer's lock. Entering calls `check`, which raises what stands against
     it, takes `turns` (`LockedError` after `timeout_s` seconds), then calls `catch_up`. The thread
     that has the turn may enter again.
     """
@@ -80,7 +80,7 @@ class SharedTurn:
         try:
             self._check()
         except BaseException:
-            # Whoever may write no more keeps nobody else from it.
+            # A writer that may not write any more must not keep other processes from writing.
             self._let_go()
             raise
         thread = threading.get_ident()

@@ -44,7 +44,7 @@ READ_BYTES: Final = 4 * 1024
 SLAB_BYTES: Final = 1024 * 1024
 ALLOCATE_BYTES: Final = 1024 * 1024
 _UINT64: Final = 2**64 - 1
-# Frames of more streams than this are kept: who reads one stream of them soon reads the next.
+# Frames of more streams than this are kept: after one stream a reader soon reads the next.
 CACHED_CHUNKS: Final = 8
 _NEVER: Final = 2**63
 # After a file's path in the cache: runs of frames by where the first begins.
@@ -53,7 +53,7 @@ _RUNS: Final = ", runs"
 
 @contextmanager
 def _closed_if_it_fails(file: File) -> Iterator[None]:
-    """Close `file` on an error in the block: whoever keeps the error would keep it open."""
+    """Close `file` on an error in the block: a caller that keeps the error would keep it open."""
     try:
         yield
     except BaseException:

@@ -233,7 +233,7 @@ class Writer(Framing):
             self.rotation.next()
 
     def finish(self, refusal: Refusal) -> None:
-        """`rotate`, and accept nothing more: both at once for all who append."""
+        """`rotate`, and accept nothing more; no append comes between the two."""
 
         def work() -> None:
             self._rotate()

@@ -97,7 +97,7 @@ def _below_home(text: str) -> str:
 
 
 def _refuse_slips(text: str) -> None:
-    """Refuse what was meant as a URL, as far as anybody can tell, and is none."""
+    """Refuse text that is not a URL but was most likely meant as one."""
     found = _WORD.match(text) or _KNOWN_WORD.match(text)
     word = found[1].lower() if found is not None else ""
     if found is not None and (text[found.end(1)] == ":" or word in _KNOWN):

@@ -33,7 +33,7 @@ class Meaning(Enum):
     NO_BUCKET = auto()  # no such bucket
     TAKEN = auto()  # there is an object, and there should be none
     PAST_END = auto()  # the range begins after the last byte
-    HIDDEN = auto()  # not allowed; or absent, which is not told to those who may not list
+    HIDDEN = auto()  # not allowed; or absent, which a client that may not list is not told
     DENIED = auto()  # no credentials, wrong ones, or they do not suffice
     UNSUITABLE = auto()  # the store does not do this, now or later
     SETUP = auto()  # the way to the store, or a clock, is not set up right: waiting does not help

@@ -222,7 +222,7 @@ class FilesystemStore(Opened):
         said = answer(error)
         if said.meaning in useful:
             return useful[said.meaning]
-        # Not chained: nobody knows what a file system writes into its errors.
+        # Not chained: a file system may write anything, even secrets, into its errors.
         raise error_of(said, self._place(key)) from None
 
     def _check_usable(self) -> None:

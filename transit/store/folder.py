@@ -47,7 +47,7 @@ class FolderStore(Opened):
 
     @property
     def folder(self) -> str:
-        """The folder, for who has to know whether two stores are in one place."""
+        """The folder, for callers that must know whether two stores are in one place."""
         return self._path
 
     @property

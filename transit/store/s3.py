@@ -5,11 +5,11 @@ caches, its splitting of objects and its repetitions are not used, because each 
 hides answers that a log cannot be built on (a listing from before, a condition that holds for the
 last part only, another request's outcome).
 
-S3 says "not allowed" (403) of an object that is absent to those who may get objects and not list
-them (Amazon S3 API Reference, GetObject). Whether it is there is then asked of a listing; where
+To a client that may get objects but not list them, S3 says "not allowed" (403) of an absent object
+(Amazon S3 API Reference, GetObject). A listing is then asked whether the object is there. Where
 that is not allowed either, such an answer counts as absent for as long as an object that was read
-before can still be read. A history ends there as it does at "absent", which nobody can tell from a
-server that hides what there is.
+before can still be read. A history ends there as it does at "absent": a reader cannot tell this
+from a server that hides what there is.
 
 `put` and `create` carry the MD5 of their bytes (RFC 1864), so that a server that keeps to the
 standard refuses damaged ones. Digests made by transit decide about what comes back.
@@ -70,7 +70,7 @@ def s3_options(options: Mapping[str, object], timeout_s: float) -> dict[str, obj
         # Older servers refuse the checksums that newer clients add to every request.
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
-        # Who asks decides how often a request is repeated.
+        # The caller decides how often a request is repeated.
         "retries": {"mode": "standard", "total_max_attempts": 1},
         # A server that hangs must leave time to ask again.
         "connect_timeout": min(_CONNECT_TIMEOUT_S, timeout_s / _TRIES_IN_DEADLINE),
@@ -302,7 +302,7 @@ class S3Store(Opened):
         return found
 
     def _is_absent(self, key: str, deadline: float) -> bool:
-        """Whether an object that may not be read is not there, as far as anybody is told."""
+        """Whether an object that may not be read is not there, as far as the server tells."""
         path, useful = self._full(key), {Meaning.HIDDEN: _REFUSED}
         if self._may_list:
             self.traffic.sent("list")

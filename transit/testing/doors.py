@@ -1,6 +1,6 @@
 """Doors through which a test lets an object store fail, at chosen requests.
 
-`FaultDoor` stands between a store and who uses it. Each request is numbered from 0; a rule decides
+`FaultDoor` stands between a store and its caller. Each request is numbered from 0; a rule decides
 what becomes of it. What a rule can do is what networks and servers do: lose a request, or lose its
 answer after it was carried out.
 """

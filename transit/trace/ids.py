@@ -8,7 +8,7 @@ from typing import Final
 
 
 class _Ids:
-    """Ids nobody else has: 64 random bits of the process, and a count."""
+    """Ids no other process makes: 64 random bits of the process, and a count."""
 
     def __init__(self) -> None:
         self.begin()

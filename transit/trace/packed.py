@@ -86,7 +86,7 @@ class PackedEvents:
     def _append(self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         """Append under the condition that the history is the one the references are about.
 
-        When somebody else was faster, they are worked out again.
+        When another writer was faster, they are worked out again.
         """
         while True:
             if self._known.stop != self._stream.next_offset:

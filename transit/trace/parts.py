@@ -96,7 +96,7 @@ def _brought_by(payload: bytes) -> _Brought:
 def _plainly_brought_by(payload: bytes) -> _Brought:
     """The same of a record that only the standard library reads: half a surrogate pair in it.
 
-    Nothing for somebody else's record: it has no parts of ours.
+    Nothing for a record that `transit.trace` did not write: it has no parts of ours.
     """
     try:
         found = msgspec.convert(decode_json(payload), _PlainBrought)
@@ -155,7 +155,7 @@ class KnownParts:
         self._marks: list[tuple[int, int, int]] = []
 
     def catch_up(self, stream: Stream) -> None:
-        """Take in what was appended since, by whomever."""
+        """Take in what was appended since, by this writer or another."""
         for record in stream.read(self.stop):
             brought = _brought_by(record.payload)
             for part in brought.parts:
@@ -174,7 +174,7 @@ class KnownParts:
     def _list_digest(self, base: int, runs: _Runs) -> bytes:
         parts, lists = self.parts.digests, self.lists.digests
         if base >= len(lists) or any(first + count > len(parts) for first, count in runs):
-            # Somebody else's, which is about nothing here: numbered, and never referred to.
+            # Not written by `transit.trace`, and about nothing here: numbered, never referred to.
             return b"?"
         items = (parts[n] for first, count in runs for n in range(first, first + count))
         return _longer(b"" if base < 0 else lists[base], items)
@@ -404,8 +404,8 @@ class HistoryParts:
     ) -> dict[str, object] | None:
         """The values of the packed fields of the record at `offset`, which was taken in.
 
-        None when they are not packed: somebody else's record. `CorruptError` with `place` when the
-        parts are not those it was written with.
+        None when they are not packed: another program's record. `CorruptError` with `place` when
+        the parts are not those it was written with.
         """
         try:
             typed = {key: msgspec.convert(form, _Form) for key, form in forms.items()}

@@ -401,7 +401,7 @@ class Task:
         """Append an event that refers to parts the history holds, and brings the others along.
 
         Appended under the condition that the history is the one the references are about; when
-        somebody else was faster, they are worked out again.
+        another writer was faster, they are worked out again.
         """
         return self._packed.write(make, self._headers(), timestamp)
 

@@ -15,7 +15,7 @@ from transit.cli.output import plain
 def command(context: Session) -> None:
     """Print what the store holds.
 
-    Its remote is only asked when --remote is given; without it nobody knows what is published.
+    Its remote is only asked when --remote is given; without it what is published is unknown.
     """
     with context.open_read() as log:
         status = plain(log.status())
