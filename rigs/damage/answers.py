@@ -74,7 +74,7 @@ def _facts(log: transit.Log, name: str) -> object:
     stream = log.stream(name)
     plan = stream.merge_plan
     return (
-        stream.id, stream.kind, dict(stream.metadata), stream.codec, stream.parents,
+        stream.id, stream.uid, stream.kind, dict(stream.metadata), stream.codec, stream.parents,
         stream.fork_offset, plan, stream.next_offset, stream.last_offset,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from rigs.hostile.hostile import (
 from transit.format.checksum import checksum, wal_seed
 from transit.format.commit import encode_format
 from transit.format.frame import DATA, END, MARK, encode_frame, encode_wal_header
-from transit.format.lineage import LINEAGE_RECORD, LineageRecord, Root, encode_lineage
+from transit.format.lineage import LINEAGE_RECORD, LineageRecord, encode_lineage
 from transit.format.record import CHUNK, COUNT_MAX
 
 MIB = 1024 * 1024
@@ -61,7 +61,8 @@ def lineage_body(*records: LineageRecord | bytes, first: int = 0) -> tuple[bytes
     return in_frame(0, first, payloads), len(payloads)
 
 
-START = lineage_body(LINEAGE_RECORD, Root(name="one"))
+UID = b'"uid":"%s"' % (b"12" * 16)
+START = lineage_body(LINEAGE_RECORD, Bucket.named("one"))
 
 
 def wal(
@@ -118,7 +119,7 @@ add_wals(
 
 @case("ok")
 def billions_of_records_of_many_streams_in_one_frame() -> Files:
-    roots = [Root(name=f"s{n}") for n in range(2, 1000)]
+    roots = [Bucket.named(f"s{n}") for n in range(2, 1000)]
     body = b"".join(bare_chunk(n, 0, MANY, flags=0) for n in range(2, 1000))
     return wal_files([lineage_body(*roots, first=2), (body, 998 * MANY & 0xFFFF_FFFF)])
 
@@ -161,19 +162,26 @@ add_wals(
         "a_stream_at_the_end_of_numbers": [(in_frame(2**64 - 1, 2**64 - 1, [b"a"]), 1)],
         "lineage_that_is_no_json": [lineage_body(b"\0" * 30, first=2)],
         "lineage_nested_deep": [lineage_body(b'{"kind":' + b"[" * 100_000, first=2)],
-        "lineage_of_tomorrow": [lineage_body(b'{"kind":"tombstone","name":"a"}', first=2)],
+        "lineage_of_tomorrow": [lineage_body(b'{"kind":"tombstone","name":"a",%s}' % UID, first=2)],
         "lineage_of_millions_of_nothings": [(bare_chunk(0, 2, MANY, flags=0), MANY)],
         "a_branch_of_itself": [
-            lineage_body(b'{"fork":0,"kind":"branch","name":"b","parent":2}', first=2)
+            lineage_body(b'{"fork":0,"kind":"branch","name":"b","parent":2,%s}' % UID, first=2)
         ],
         "a_branch_of_its_child": [
-            lineage_body(b'{"fork":0,"kind":"branch","name":"b","parent":3}', first=2)
+            lineage_body(b'{"fork":0,"kind":"branch","name":"b","parent":3,%s}' % UID, first=2)
+        ],
+        "a_stream_without_a_uid": [lineage_body(b'{"kind":"root","name":"b"}', first=2)],
+        "two_streams_of_one_uid": [
+            lineage_body(branch("b", 1, -1, "12" * 16), branch("c", 1, -1, "12" * 16), first=2)
+        ],
+        "a_stream_with_the_uid_of_an_earlier_one": [
+            lineage_body(branch("b", 1, -1, Bucket.named("one").uid), first=2)
         ],
         "a_merge_of_a_million_parents": [
             lineage_body(
                 b'{"base":null,"kind":"merge","merge_id":"m","name":"m","params":{},"parents":['
                 + b",".join(b"[%d,-1]" % n for n in range(1, 1_000_001))
-                + b'],"plan":[],"policy":"append","version":1}',
+                + b'],"plan":[],"policy":"append",%s,"version":1}' % UID,
                 first=2,
             )
         ],
@@ -188,7 +196,9 @@ add_wals(
         "a_plan_beyond_its_streams": [
             lineage_body(branch("b", 1, -1), merge("m", [(1, -1), (2, -1)], [1, 0, 2**60]), first=2)
         ],
-        "two_streams_of_one_name": [lineage_body(Root(name="two"), Root(name="two"), first=2)],
+        "two_streams_of_one_name": [
+            lineage_body(Bucket.named("two"), branch("two", 1, -1), first=2)
+        ],
     },
 )
 

@@ -30,9 +30,15 @@ from transit.trace.events import decode_json, encode_json
 from transit.trace.parts import KnownParts, Packing
 
 SEEDS = Path(__file__).parent / "seeds"
+UID = "12" * 16
 LINEAGE = (
     LINEAGE_RECORD,
-    Root(name="one", metadata={"a": 1, "b": 2.5, "c": "ä", "d": None, "e": True}, codec="json"),
+    Root(
+        name="one",
+        uid=UID,
+        codec="json",
+        metadata={"a": 1, "b": 2.5, "c": "ä", "d": None, "e": True},
+    ),
     branch("two", 1, 1),
     merge("three", [(1, 2), (2, 2)], [1, 0, 2, 2, 2, 1]),
     merge("four", [(1, 2), (2, 2)], [1, 0, 3], policy="select", params={"selected": 0}),
@@ -97,7 +103,7 @@ def wal_seeds() -> Iterator[bytes]:
     yield wal_of([start, *ones[:2]]) + bytes(200)
     whole = wal_of([start, *ones[:3]])
     yield whole[:-5]
-    cursor = (in_frame(0, 5, [encode_lineage(Root(name="$cursors/1/c"))]), 1, DATA)
+    cursor = (in_frame(0, 5, [encode_lineage(Bucket.named("$cursors/1/c"))]), 1, DATA)
     yield wal_of([start, *ones[:3], cursor, (in_frame(5, 0, [b"2"]), 1, DATA)])
     yield whole[: -frame_bytes(80)] + bytes(600) + whole[-frame_bytes(80) :]
 
@@ -157,7 +163,7 @@ def plan_seeds() -> Iterator[bytes]:
         map(
             encode_lineage,
             [
-                Root(name="a"),
+                Bucket.named("a"),
                 branch("b", 1, 0),
                 merge("c", [(1, 2), (2, 1)], [1, 0, 3, 2, 1, 1], base=(1, 0)),
                 merge("d", [(2, 1), (1, 2)], [1, 0, 1, 2, 1, 1, 1, 1, 2], policy="interleave"),
@@ -210,9 +216,10 @@ def packed_lines(values: Sequence[object]) -> bytes:
 
 def exports() -> Iterator[bytes]:
     entries = [
-        StreamEntry(type="stream", name="one", kind="root", own=2, metadata={"a": 1}),
+        StreamEntry(type="stream", name="one", kind="root", uid=UID, own=2, metadata={"a": 1}),
         StreamEntry(
-            type="stream", name="two", kind="branch", parents=(At("one", 0),), inherited=1, own=0
+            type="stream", name="two", kind="branch", uid=UID[::-1], parents=(At("one", 0),),
+            inherited=1, own=0,
         ),
         StreamEntry(
             type="stream", name="three", kind="merge", parents=(At("one", 1), At("two", 0)),

@@ -16,8 +16,8 @@ import transit
 from rigs.fuzz.folder import written
 from rigs.fuzz.reseal import STORE
 from transit.cli.configuration import Effective, from_file
-from transit.cli.exchange import RecordEntry
-from transit.cli.importing import Plan, Source, appendable
+from transit.cli.exchange import RecordEntry, appendable
+from transit.cli.importing import Plan, Source
 from transit.cli.values import parse_moment
 from transit.format.commit import encode_format
 from transit.inspection import inspect_file

@@ -13,7 +13,6 @@ from rigs.hostile.hostile import TIME, Bucket, Parts, in_frame
 from transit.cli.configuration import from_file
 from transit.cli.failures import CommandError
 from transit.cli.values import parse_moment, parse_size
-from transit.format.lineage import Root
 from transit.format.record import CHUNK
 from transit.format.segment import Extent
 
@@ -23,7 +22,7 @@ def test_a_cursor_of_junk_is_damage(payload: bytes, tmp_path: Path) -> None:
     files = folder(
         wal(
             [
-                lineage_body(Root(name="$cursors/1/c"), first=2),
+                lineage_body(Bucket.named("$cursors/1/c"), first=2),
                 (in_frame(2, 0, [payload]), 1),
             ]
         )

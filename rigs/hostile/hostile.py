@@ -46,6 +46,7 @@ from transit.format.segment import (
     encode_index,
 )
 from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
+from transit.format.uid import uid_key
 from transit.format.written import SAME
 from transit.proof.tree import CompactRange, leaf_hash
 from transit.store.objects import Traffic, too_large
@@ -165,6 +166,8 @@ def bare_chunk(stream: int, first: int, count: int, table: bytes = b"", flags: i
 
 def keys_of(stream: int, record: LineageRecord) -> list[tuple[int, int]]:
     keys = [(name_key(record.name), stream)]
+    if record.uid:
+        keys.append((uid_key(record.uid), stream))
     if isinstance(record, Merge):
         keys.append((merge_key(record.merge_id), stream))
     return keys
@@ -278,7 +281,7 @@ class Bucket:
 
     def begin(self, *lineage: LineageRecord, records: int = 3) -> Bucket:
         """Commit 0: the store's own stream, stream 1 with a few records, and more streams."""
-        first = [LINEAGE_RECORD, Root(name="one"), *lineage]
+        first = [LINEAGE_RECORD, self.named("one"), *lineage]
         self.add([(1, 0, [b"%d" % n for n in range(records)])], first)
         return self
 
@@ -297,7 +300,7 @@ class Bucket:
     @staticmethod
     def named(name: str) -> LineageRecord:
         """A new stream that inherits nothing."""
-        return Root(name=name)
+        return Root(name=name, uid=uid_of(name))
 
     # Snapshots and HEAD
 
@@ -340,8 +343,13 @@ def rebuilt(objects: dict[str, bytes], number: int, change: Callable[[Commit], C
         tree = tree.append(leaf_hash(objects[key]))
 
 
-def branch(name: str, parent: int, fork: int) -> Branch:
-    return Branch(name=name, parent=parent, fork=fork)
+def uid_of(*said: object) -> str:
+    """The same uid each time for a stream of which the same is said, and another for all others."""
+    return digest(repr(said).encode()).hex()[:32]
+
+
+def branch(name: str, parent: int, fork: int, uid: str = "") -> Branch:
+    return Branch(name=name, parent=parent, fork=fork, uid=uid or uid_of(name, parent, fork))
 
 
 def merge(
@@ -350,4 +358,5 @@ def merge(
     said: dict[str, Any] = {
         "merge_id": name, "base": None, "policy": "append", "version": 1, "params": {}, **changes,
     }  # fmt: skip
+    said.setdefault("uid", uid_of(name, parents, plan, changes))
     return Merge(name=name, parents=tuple(parents), plan=tuple(plan), **said)

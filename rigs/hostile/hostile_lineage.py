@@ -11,6 +11,7 @@ from transit.format.digest import digest
 from transit.format.names import commit_name, index_name, merge_key, name_key, segment_name
 from transit.format.segment import Extent
 from transit.format.snapshot import Layer, Snapshot
+from transit.format.uid import uid_key
 
 from .hostile import (
     CASES,
@@ -24,6 +25,7 @@ from .hostile import (
     chunk_of,
     commit_key,
     merge,
+    uid_of,
 )
 from .hostile_segments import bare
 
@@ -50,6 +52,8 @@ for _name, _records in {
     "branch_of_an_unknown_stream": (branch("b", 1, 2), branch("c", 2, 900)),
     "branch_beyond_its_parent": (branch("b", 1, 3),),
     "two_streams_of_one_name": (branch("b", 1, 0), branch("b", 1, 1)),
+    "two_streams_of_one_uid": (branch("b", 1, 0, "12" * 16), branch("c", 1, 1, "12" * 16)),
+    "a_stream_with_the_uid_of_an_earlier_one": (branch("b", 1, 0, uid_of("one")),),
     "two_merges_of_one_id": (
         branch("b", 1, 0),
         merge("c", [(1, 2), (2, 0)], [1, 0, 3]),
@@ -89,13 +93,20 @@ for _name, _records in {
 for _name, _payload in {
     "lineage_not_json": b"\0" * 40,
     "lineage_nested": b'{"kind":' + b"[" * 100_000,
-    "lineage_of_another_kind": b'{"kind":"tombstone","name":"a","of":1}',
-    "lineage_of_its_own_child": b'{"fork":0,"kind":"branch","name":"b","parent":3}',
-    "lineage_of_itself": b'{"fork":0,"kind":"branch","name":"b","parent":2}',
-    "lineage_of_the_lineage": b'{"fork":0,"kind":"branch","name":"b","parent":0}',
-    "lineage_of_a_huge_fork": b'{"fork":9999999999999999999,"kind":"branch","name":"b","parent":1}',
-    "lineage_in_another_spelling": b'{ "kind":"root","name":"b"}',
+    "lineage_of_another_kind": b'{"kind":"tombstone","name":"a","of":1,%s}',
+    "lineage_of_its_own_child": b'{"fork":0,"kind":"branch","name":"b","parent":3,%s}',
+    "lineage_of_itself": b'{"fork":0,"kind":"branch","name":"b","parent":2,%s}',
+    "lineage_of_the_lineage": b'{"fork":0,"kind":"branch","name":"b","parent":0,%s}',
+    "lineage_of_a_huge_fork": b'{"fork":9999999999999999999,"kind":"branch","name":"b",'
+    b'"parent":1,%s}',
+    "lineage_in_another_spelling": b'{ "kind":"root","name":"b",%s}',
+    "lineage_without_a_uid": b'{"kind":"root","name":"b"}',
+    "lineage_of_an_empty_uid": b'{"kind":"root","name":"b","uid":""}',
+    "lineage_of_a_short_uid": b'{"kind":"root","name":"b","uid":"0123456789abcdef"}',
+    "lineage_of_a_uid_in_capitals": b'{"kind":"root","name":"b","uid":"%s"}' % (b"AB" * 16),
+    "lineage_of_a_uid_with_a_line_end": b'{"kind":"root","name":"b","uid":"%s\\n"}' % (b"0" * 31),
 }.items():
+    _payload = _payload.replace(b"%s", b'"uid":"0123456789abcdef0123456789abcdef"')
     CASES[_name] = ("", lambda payload=_payload: raw_lineage(payload))  # type: ignore[misc]
 
 
@@ -104,7 +115,7 @@ def merge_of_a_million_parents() -> Bucket:
     parents = b",".join(b"[%d,-1]" % n for n in range(1, 1_000_001))
     payload = (
         b'{"base":null,"kind":"merge","merge_id":"m","name":"m","params":{},"parents":[%s],'
-        b'"plan":[],"policy":"append","version":1}' % parents
+        b'"plan":[],"policy":"append","uid":"%s","version":1}' % (parents, b"12" * 16)
     )
     bucket = Bucket().begin()
 
@@ -113,7 +124,8 @@ def merge_of_a_million_parents() -> Bucket:
         parts.raws = [chunk_of(0, 2_000_000, [payload])]
         parts.extents = [Extent(0, 2_000_000, TIME, 1, 0, 0)]
         parts.records = 1
-        parts.keys = sorted((key("m"), 2_000_000) for key in (name_key, merge_key))
+        keys = name_key("m"), merge_key("m"), uid_key("12" * 16)
+        parts.keys = sorted((key, 2_000_000) for key in keys)
 
     bucket.add([(1, 3, [b""])], change=change)
     return bucket

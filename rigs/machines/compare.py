@@ -58,6 +58,7 @@ def compare_all(log: transit.Log, model: ModelLog) -> None:
     assert [stream.name for stream in streams] == list(model.streams)
     ids = [stream.id for stream in streams]
     assert ids == sorted(set(ids))
+    assert len({stream.uid for stream in streams}) == len(streams)
     for stream in streams:
         compare_stream(log, model, stream)
     hidden = dict(zip(model.hidden, log.hidden(), strict=True)) if model.hidden else {}
@@ -87,6 +88,9 @@ def compare_stream(log: transit.Log, model: ModelLog, stream: transit.Stream) ->
         assert plain_record(stream[len(wanted) // 2]) == wanted[len(wanted) // 2]
     assert (stream.kind, stream.codec) == (expected.kind, expected.codec)
     assert dict(stream.metadata) == dict(expected.metadata)
+    # Drawn by the engine: the first look tells which it is, and it stays that.
+    expected.uid = expected.uid or stream.uid
+    assert stream.uid == expected.uid
     # An offset names a record, so where nothing is inherited there is none.
     assert stream.fork_offset == (None if expected.fork == -1 else expected.fork)
     parents = [(shown(parent.stream), parent.offset) for parent in expected.parents]

@@ -125,9 +125,9 @@ def test_lineage_takes_the_ancestors_along(command: Command, store: Path, tmp_pa
 def test_into_a_prefix_everything_is_there_twice(form: str, command: Command, store: Path) -> None:
     exported = command("export", "--all", "--as", form).out
     before = content(store)
-    assert command("import", "--into", "copy/", stdin=exported).code == 0
+    assert command("import", "--into", "copy/", "--new-uids", stdin=exported).code == 0
     assert content(store, "copy/") == before
-    again = command("import", "--into", "copy/", stdin=exported)
+    again = command("import", "--into", "copy/", "--new-uids", stdin=exported)
     assert (again.code, again.error["kind"]) == (4, "already_exists")
 
 
@@ -144,7 +144,7 @@ def test_each_stream_is_one_frame_where_it_fits(
     rows = command("import", "--store", tmp_path / "one", stdin=exported).rows
     assert {row["frames"] for row in rows} == {1}
     monkeypatch.setenv("TRANSIT_LIMITS_RECORD_BYTES_MAX", "64")
-    monkeypatch.setenv("TRANSIT_LIMITS_FRAME_BYTES_MAX", "512")
+    monkeypatch.setenv("TRANSIT_LIMITS_FRAME_BYTES_MAX", "640")
     rows = command("import", "--store", tmp_path / "many", stdin=exported).rows
     assert rows[0]["frames"] > 1
     assert content(tmp_path / "many") == content(store)
@@ -264,7 +264,7 @@ def test_text_that_looks_like_base64_stays_text(command: Command, tmp_path: Path
         log.create("a").append_many([b"aGVsbG8=", b"\xff\xfe\xfd", b""])
     for form in ("jsonl", "chain"):
         exported = command("export", "a", "--as", form).out
-        assert command("import", "--into", form, stdin=exported).code == 0
+        assert command("import", "--into", form, "--new-uids", stdin=exported).code == 0
         with engine.open(tmp_path / "store", mode="read") as log:
             copied = [record.payload for record in log.stream(f"{form}a").read()]
         assert copied == [b"aGVsbG8=", b"\xff\xfe\xfd", b""]
@@ -373,7 +373,7 @@ def test_streams_of_layers_come_along_with_all_but_for_those_made_again(
     assert b"$views" not in exported
     for target, into in (("other", ""), ("other", "again-"), ("third", "p-")):
         store = str(tmp_path / target)
-        given = ["import", "--store", store, *(["--into", into] if into else [])]
+        given = ["import", "--store", store, *(["--into", into, "--new-uids"] if into else [])]
         lines = exported
         if into == "again-":
             # A layer's streams have one name each; only such as are the same may be there already.
@@ -426,3 +426,93 @@ def test_a_merge_in_a_layer_is_imported_as_it_was(command: Command, tmp_path: Pa
             )  # fmt: skip
             assert len(log.stream("$room/n")) == 3
             assert log.verify().ok
+
+
+# Uids
+
+
+def uids(path: Path) -> dict[str, str]:
+    with engine.open(path, mode="read") as log:
+        return {stream.name: stream.uid for stream in [*log.streams(), *log.streams("$")]}
+
+
+def check_uids(command: Command, store: Path, tmp_path: Path, form: str) -> None:
+    """What is exported and imported has the uids it had, and a copy has others."""
+    exported = command("export", "--all", "--as", form).out
+    assert command("import", "--store", tmp_path / "other", stdin=exported).code == 0
+    before = uids(store)
+    assert uids(tmp_path / "other") == before
+    again = command("import", "--into", "copy/", stdin=exported)
+    assert again.code == 4
+    assert again.error["kind"] == "already_exists"
+    assert f"'a' is here already, as 'a': uid {before['a']}" in again.error["message"]
+    assert "--new-uids" in again.error["hint"]
+    assert uids(store) == before
+    assert command("import", "--into", "copy/", "--new-uids", stdin=exported).code == 0
+    after = uids(store)
+    assert {name: after[name] for name in before} == before
+    assert len(set(after.values())) == 2 * len(before)
+    # A branch that is exported whole, as a root, is the same stream.
+    whole = command("export", "b", "--as", form).out
+    assert command("import", "--store", tmp_path / "third", stdin=whole).code == 0
+    assert uids(tmp_path / "third") == {"b": before["b"]}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+def test_a_stream_keeps_its_uid_from_store_to_store(
+    form: str, command: Command, store: Path, tmp_path: Path
+) -> None:
+    check_uids(command, store, tmp_path, form)
+
+
+def test_a_stream_that_is_there_hidden_is_told(command: Command, store: Path) -> None:
+    exported = command("export", "a").out
+    assert command("hide", "a").code == 0
+    refused = command("import", stdin=exported)
+    assert "'a' is here already, as 'a', hidden" in refused.error["message"]
+
+
+@pytest.mark.parametrize("uid", [b'"0"', b"7", b'"%s"' % (b"A" * 32), b'"%s\\n"' % (b"0" * 31)])
+def test_a_line_with_what_is_no_uid_is_refused(
+    uid: bytes, command: Command, tmp_path: Path
+) -> None:
+    refuse(command, b'{"type":"stream","name":"h","kind":"root","uid":%s}\n' % uid, tmp_path)
+
+
+def test_two_lines_with_one_uid_are_refused(command: Command, tmp_path: Path) -> None:
+    line = '{"type":"stream","name":"%s","kind":"root","uid":"%s"}\n'
+    lines = "".join(line % (name, "0" * 32) for name in "hi").encode()
+    done = refuse(command, lines, tmp_path)
+    assert done.error["expected"] == "a uid that no other stream has"
+
+
+def test_show_and_streams_tell_the_uid(command: Command, store: Path) -> None:
+    known = uids(store)
+    assert command("show", "b").rows[0]["uid"] == known["b"]
+    assert {row["stream"]: row["uid"] for row in command("streams").rows} == known
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong"),
+    [
+        ("transit.cli.importing.Plan", "uid", lambda plan, entry: None),
+        ("transit.cli.importing.Plan", "_check_free", lambda plan, log, entry: None),
+        ("transit.engine.stream.Stream", "uid", property(lambda stream: f"{stream.id:032x}")),
+        ("transit.cli.importing.Plan", "uid", lambda plan, entry: entry.uid),
+    ],
+    ids=["dropped by import", "not looked for", "made from the id", "kept by a copy"],
+)
+def test_a_planted_bug_is_found(
+    owner: str,
+    name: str,
+    wrong: object,
+    form: str,
+    command: Command,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{owner}.{name}", wrong)
+    with pytest.raises(AssertionError):
+        check_uids(command, store, tmp_path, form)

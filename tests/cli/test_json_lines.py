@@ -63,7 +63,7 @@ def test_a_byte_order_mark_at_the_beginning_is_left_away(command: Command, tmp_p
     assert command("append", "s", "--create", "-", stdin=MARK + b'{"a":1}\n2').code == 0
     assert command("read", "s", "--raw").out == b'{"a":1}\n2\n'
     exported = command("export", "s").out
-    assert command("import", "--into", "again/", stdin=MARK + exported).code == 0
+    assert command("import", "--into", "again/", "--new-uids", stdin=MARK + exported).code == 0
     assert command("read", "again/s", "--raw").out == b'{"a":1}\n2\n'
     # Without JSON nothing is known of what the bytes mean.
     assert command("append", "s", "--input", "lines", "-", stdin=MARK + b"x\n").code == 0

@@ -47,6 +47,7 @@ from transit.format.segment import (
     encode_index,
 )
 from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
+from transit.format.uid import uid_key
 from transit.proof.tree import CompactRange, leaf_hash
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,6 +58,7 @@ OTHER = encode_headers({"kind": "answer"})
 
 MERGE = Merge(
     name="merged",
+    uid="3" * 32,
     merge_id="one",
     parents=((1, 5), (2, 4)),
     base=(1, 2),
@@ -67,6 +69,7 @@ MERGE = Merge(
 )
 SELECTED = Merge(
     name="selected",
+    uid="5" * 32,
     merge_id="two",
     parents=((2, 4), (1, 5)),
     base=None,
@@ -77,10 +80,14 @@ SELECTED = Merge(
 )
 LINEAGE: list[LineageRecord] = [
     LINEAGE_RECORD,
-    Root(name="root", metadata={"actor": "planner", "try": 1, "half": 0.5, "done": None}),
-    Branch(name="root/branch", parent=1, fork=2, codec="json"),
+    Root(
+        name="root",
+        uid="01" * 16,
+        metadata={"actor": "planner", "try": 1, "half": 0.5, "done": None},
+    ),
+    Branch(name="root/branch", uid="2" * 32, parent=1, fork=2, codec="json"),
     MERGE,
-    Branch(name="of nothing", parent=1, fork=-1),
+    Branch(name="of nothing", uid="fedcba9876543210" * 2, parent=1, fork=-1),
     SELECTED,
 ]
 
@@ -218,6 +225,8 @@ def keys(parts: list[Chunk]) -> list[tuple[int, int]]:
         for stream_id in range(part.first, part.stop) if part.stream == 0 else ():
             record = LINEAGE[stream_id]
             found.append((name_key(record.name), stream_id))
+            if record.uid:
+                found.append((uid_key(record.uid), stream_id))
             if isinstance(record, Merge):
                 found.append((merge_key(record.merge_id), stream_id))
     return sorted(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import sys
 from pathlib import Path
@@ -400,6 +401,10 @@ class Store:
         self.lineage = [json.loads(record.payload) for record in self.own[0]]
         for record, plain in zip(self.own[0], self.lineage, strict=True):
             need(canonical(plain) == record.payload, "canonical lineage")
+            need(("uid" in plain) == (record.offset > 0), "a uid for each stream")
+        uids = [plain["uid"] for plain in self.lineage[1:]]
+        need(all(re.fullmatch("[0-9a-f]{32}", uid) for uid in uids), "uids of 32 hex digits")
+        need(len(set(uids)) == len(uids), "uids that no two streams have")
 
     def _read_commits(self, folder: Path) -> None:
         leaves: list[bytes] = []

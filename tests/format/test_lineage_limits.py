@@ -21,6 +21,8 @@ from transit.format.lineage import (
     triples,
 )
 
+UID = "0123456789abcdef" * 2
+
 
 def test_metadata_that_is_no_unicode_text_is_refused() -> None:
     for metadata in ({"k": "\ud800"}, {"\udfff": 1}):
@@ -46,7 +48,7 @@ TOP = 2**63 - 1
 def test_metadata_at_the_limits_of_its_types_is_taken(value: Scalar) -> None:
     metadata = check_metadata({"k": value}, "here")
     assert metadata == {"k": value}
-    record = Root(name="a", metadata=metadata)
+    record = Root(name="a", uid=UID, metadata=metadata)
     assert decode_lineage(encode_lineage(record), 5) == record
 
 
@@ -72,6 +74,7 @@ def test_what_is_wrong_with_metadata_is_said(metadata: Any, problem: str) -> Non
 def merge(**changes: Any) -> Merge:
     values: dict[str, Any] = {
         "name": "m",
+        "uid": UID,
         "merge_id": "id",
         "parents": ((1, 3), (2, 4)),
         "base": (1, 2),
@@ -83,11 +86,17 @@ def merge(**changes: Any) -> Merge:
     return Merge(**{**values, **changes})
 
 
+def branch(parent: int, fork: int) -> Branch:
+    return Branch(name="b", uid=UID, parent=parent, fork=fork)
+
+
 ID = 50
 FITTING: list[LineageRecord] = [
-    Root(name="a"),
-    Branch(name="b", parent=1, fork=-1),
-    Branch(name="b", parent=ID - 1, fork=TOP - 1),
+    Root(name="a", uid=UID),
+    Root(name="a", uid="0" * 32),
+    Root(name="a", uid="f" * 32),
+    branch(1, -1),
+    branch(ID - 1, TOP - 1),
     merge(parents=((1, -1), (ID - 1, TOP - 1))),
     merge(parents=((3, 0), (2, 0), (1, 0))),
     merge(base=None),
@@ -110,10 +119,13 @@ def test_a_record_at_the_limits_comes_back(record: LineageRecord) -> None:
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
-        (Branch(name="b", parent=0, fork=0), "a parent out of range"),
-        (Branch(name="b", parent=ID, fork=0), "a parent out of range"),
-        (Branch(name="b", parent=1, fork=-2), "a parent out of range"),
-        (Branch(name="b", parent=1, fork=TOP), "a parent out of range"),
+        (Root(name="a"), "no uid"),
+        (Branch(name="b", parent=1, fork=-1), "no uid"),
+        (merge(uid=""), "no uid"),
+        (branch(0, 0), "a parent out of range"),
+        (branch(ID, 0), "a parent out of range"),
+        (branch(1, -2), "a parent out of range"),
+        (branch(1, TOP), "a parent out of range"),
         (merge(parents=((1, 0),)), "1 parents, 1 of them distinct"),
         (merge(parents=((1, 0), (2, 0), (1, 3))), "3 parents, 2 of them distinct"),
         (merge(parents=((1, 0), (ID, 0))), "a parent out of range"),

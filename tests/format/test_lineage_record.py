@@ -24,6 +24,7 @@ from transit.format.lineage import (
 )
 
 ID = 50
+WITH_UID = b'"uid":"0123456789abcdef0123456789abcdef"'
 TEXT = st.text(max_size=12)
 IDS = st.integers(1, ID - 1)
 OFFSETS = st.integers(-1, 2**63 - 2)
@@ -36,6 +37,7 @@ SCALARS = (
 )
 SHARED: dict[str, st.SearchStrategy[Any]] = {
     "name": TEXT,
+    "uid": st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}"),
     "metadata": st.dictionaries(TEXT, SCALARS, max_size=3),
     "codec": st.none() | st.just("json"),
 }
@@ -56,8 +58,10 @@ MERGES = st.builds(
     ),
     **SHARED,
 )
+UID = "0123456789abcdef" * 2
 MERGE = Merge(
     name="m",
+    uid=UID,
     merge_id="id",
     parents=((1, 4), (2, -1)),
     base=(1, 2),
@@ -67,8 +71,8 @@ MERGE = Merge(
     plan=(1, 0, 5, 2, 3, 1),
 )
 EXAMPLES = [
-    Root(name="täsk", metadata={"a": 1, "b": None, "c": 1.5}, codec="json"),
-    Branch(name="b", parent=3, fork=17),
+    Root(name="täsk", uid=UID, metadata={"a": 1, "b": None, "c": 1.5}, codec="json"),
+    Branch(name="b", uid=UID, parent=3, fork=17),
     MERGE,
 ]
 
@@ -128,39 +132,75 @@ def test_every_flipped_bit_is_refused_or_another_canonical_record(record, flips)
         b"[]",
         b"{}",
         b'{"kind":"root"}',
-        b'{"kind":"other","name":"a"}',
-        b'{"kind":1,"name":"a"}',
-        b'{"kind":"root","name":1}',
-        b'{"kind":"root","name":"a","extra":1}',
-        b'{"kind":"root","name":"a","name":"a"}',
-        b'{"kind":"root","name":"\\u0061"}',
+        b'{"kind":"other","name":"a",@}',
+        b'{"kind":1,"name":"a",@}',
+        b'{"kind":"root","name":1,@}',
+        b'{"kind":"root","name":"a","extra":1,@}',
+        b'{"kind":"root","name":"a","name":"a",@}',
+        b'{"kind":"root","name":"\\u0061",@}',
         b'{"name":"a","kind":"root"}',
-        b'{"kind": "root","name":"a"}',
-        b'{"kind":"root","name":"\xff"}',
-        b'{"kind":"root","name":"\\ud800"}',
-        b'{"codec":null,"kind":"root","name":"a"}',
-        b'{"kind":"root","metadata":{},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":[]},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":1e999},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":NaN},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":1.50},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":' + b"9" * 30 + b'},"name":"a"}',
-        b'{"kind":"root","metadata":{"a":' + b"9" * 5000 + b'},"name":"a"}',
+        b'{"kind": "root","name":"a",@}',
+        b'{"kind":"root","name":"\xff",@}',
+        b'{"kind":"root","name":"\\ud800",@}',
+        b'{"codec":null,"kind":"root","name":"a",@}',
+        b'{"kind":"root","metadata":{},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":[]},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":1e999},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":NaN},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":1.50},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":' + b"9" * 30 + b'},"name":"a",@}',
+        b'{"kind":"root","metadata":{"a":' + b"9" * 5000 + b'},"name":"a",@}',
         b'{"kind":"root","metadata":' + b'{"a":' * 50_000,
-        b'{"fork":1,"kind":"branch","name":"a"}',
-        b'{"fork":1,"kind":"branch","name":"a","parent":0}',
-        b'{"fork":1,"kind":"branch","name":"a","parent":-1}',
-        b'{"fork":1,"kind":"branch","name":"a","parent":50}',
-        b'{"fork":1,"kind":"branch","name":"a","parent":51}',
-        b'{"fork":-2,"kind":"branch","name":"a","parent":1}',
-        b'{"fork":1.0,"kind":"branch","name":"a","parent":1}',
-        b'{"fork":' + b"9" * 30 + b',"kind":"branch","name":"a","parent":1}',
-        b'{"fork":18446744073709551615,"kind":"branch","name":"a","parent":1}',
+        b'{"fork":1,"kind":"branch","name":"a",@}',
+        b'{"fork":1,"kind":"branch","name":"a","parent":0,@}',
+        b'{"fork":1,"kind":"branch","name":"a","parent":-1,@}',
+        b'{"fork":1,"kind":"branch","name":"a","parent":50,@}',
+        b'{"fork":1,"kind":"branch","name":"a","parent":51,@}',
+        b'{"fork":-2,"kind":"branch","name":"a","parent":1,@}',
+        b'{"fork":1.0,"kind":"branch","name":"a","parent":1,@}',
+        b'{"fork":' + b"9" * 30 + b',"kind":"branch","name":"a","parent":1,@}',
+        b'{"fork":18446744073709551615,"kind":"branch","name":"a","parent":1,@}',
     ],
 )
 def test_other_bytes_are_refused(payload: bytes) -> None:
     with pytest.raises(CorruptError):
-        decode(payload)
+        decode(payload.replace(b"@", WITH_UID))
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        b"",
+        b"0" * 31,
+        b"0" * 33,
+        b"0" * 31 + b"\\n",
+        b"0" * 32 + b"\\n",
+        b"A" * 32,
+        b"g" * 32,
+        b"01234567-89ab-cdef-0123-456789abcdef",
+        "٣".encode() * 32,
+        b"\\u0030" * 32,
+    ],
+)
+def test_a_uid_is_32_lower_case_hex_digits(uid: bytes) -> None:
+    payload = b'{"kind":"root","name":"a","uid":"%s"}'
+    assert decode(payload % UID.encode()) == Root(name="a", uid=UID)
+    with pytest.raises(CorruptError):
+        decode(payload % uid)
+
+
+@pytest.mark.parametrize("uid", [b'"uid":null', b'"uid":7', b'"uid":["%s"]' % (b"0" * 32)])
+def test_a_uid_that_is_no_text_is_refused(uid: bytes) -> None:
+    with pytest.raises(CorruptError):
+        decode(b'{"kind":"root","name":"a",%s}' % uid)
+
+
+def test_every_stream_has_a_uid_but_the_lineage_itself() -> None:
+    for stream_id in (1, ID, 2**62):
+        with pytest.raises(CorruptError, match="found no uid"):
+            decode_lineage(encode_lineage(LINEAGE_RECORD), stream_id)
+    with pytest.raises(CorruptError, match="found a uid"):
+        decode_lineage(encode_lineage(Root(name="$lineage", uid=UID)), 0)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +236,7 @@ def test_a_merge_of_what_cannot_be_is_refused(changes: dict[str, Any]) -> None:
 
 
 def test_a_record_refers_to_smaller_ids_only() -> None:
-    payload = encode_lineage(Branch(name="b", parent=7, fork=0))
+    payload = encode_lineage(Branch(name="b", uid=UID, parent=7, fork=0))
     assert decode_lineage(payload, 8)
     for stream_id in (0, 6, 7):
         with pytest.raises(CorruptError):

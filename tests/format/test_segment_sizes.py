@@ -176,8 +176,8 @@ def rows(count: int) -> list[Extent]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_an_index_has_at_most_a_row_and_two_keys_a_record(level: int | None) -> None:
-    keys = [(n, n) for n in range(20)]
+def test_an_index_has_at_most_a_row_and_three_keys_a_record(level: int | None) -> None:
+    keys = [(n, n) for n in range(30)]
     whole = encode_index(rows(10), keys)
     footer, stored = footer_of(whole, 10, level)
     assert decode_index(footer, stored, "here").raw == whole
@@ -185,8 +185,8 @@ def test_an_index_has_at_most_a_row_and_two_keys_a_record(level: int | None) -> 
     with pytest.raises(CorruptError) as caught:
         decode_index(footer, stored, "here")
     assert caught.value.place == "here, index"
-    assert (caught.value.expected, caught.value.found) == ("at most 620 bytes", "688")
-    for extents, names, found in ((10, 0, "10 and 0"), (0, 19, "0 and 19")):
+    assert (caught.value.expected, caught.value.found) == ("at most 764 bytes", "848")
+    for extents, names, found in ((10, 0, "10 and 0"), (0, 28, "0 and 28")):
         footer, stored = footer_of(encode_index(rows(extents), keys[:names]), 9, level)
         with pytest.raises(CorruptError) as caught:
             decode_index(footer, stored, "here")

@@ -8,6 +8,7 @@ A stream's line:
 
     type            "stream"
     name, kind      kind is "root", "branch" or "merge"
+    uid             what the stream is called in every store; without it, it gets a new one
     codec, metadata as they were given
     parents         [{"stream", "offset"}, …]: where it descends from; -1: from an empty beginning
     inherited, own  how many records it has from elsewhere, and how many lines follow
@@ -16,13 +17,17 @@ A stream's line:
 
 from __future__ import annotations
 
+import binascii
+import time
+from base64 import b64decode
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
 from transit.cli.failures import CORRUPT, CommandError
 from transit.cli.records import Encoding
+from transit.cli.values import parse_moment
 
 STREAM_TYPE: Final = "stream"
 CUSTOM_PREFIX: Final = "custom:"
@@ -45,6 +50,7 @@ class StreamEntry(
     type: Literal["stream"]
     name: str
     kind: Literal["root", "branch", "merge"]
+    uid: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", max_length=32)] | None = None
     codec: str | None = None
     metadata: Mapping[str, Scalar] = {}
     parents: tuple[At, ...] = ()
@@ -82,3 +88,24 @@ def damaged(place: str, expected: str, found: str) -> CommandError:
         hint="the export was changed or cut short: take another copy of it",
         fields={"place": place, "expected": expected, "found": found},
     )
+
+
+class Appendable(NamedTuple):
+    """A record as `append` takes it."""
+
+    payload: bytes
+    timestamp: int
+    headers: Mapping[str, str]
+
+
+def appendable(entry: RecordEntry, place: str) -> Appendable:
+    """The record of an entry; one without a timestamp gets the present time."""
+    try:
+        timestamp = time.time_ns() if entry.timestamp is None else parse_moment(entry.timestamp)
+        return Appendable(_payload(entry.payload, entry.encoding), timestamp, entry.headers)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise CommandError(f"{place}: {error}") from None
+
+
+def _payload(text: str, encoding: Encoding) -> bytes:
+    return text.encode() if encoding == "utf-8" else b64decode(text, validate=True)

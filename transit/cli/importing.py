@@ -7,15 +7,12 @@ it fits. So a bad line at the end of a large file appends nothing.
 
 from __future__ import annotations
 
-import binascii
 import shutil
 import tempfile
-import time
-from base64 import b64decode
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Final, NamedTuple, TypedDict
+from typing import IO, Final, TypedDict
 
 import msgspec
 
@@ -32,16 +29,16 @@ from transit.cli.chain import ChainReader
 from transit.cli.exchange import (
     CUSTOM_PREFIX,
     STREAM_TYPE,
+    Appendable,
     RecordEntry,
     Scalar,
     StreamEntry,
+    appendable,
     damaged,
 )
-from transit.cli.failures import CommandError
+from transit.cli.failures import CommandError, hinted
 from transit.cli.json_lines import MARK, problem_of
-from transit.cli.records import Encoding
 from transit.cli.standard import STDIN, standard_input
-from transit.cli.values import parse_moment
 
 # A byte of a payload takes at most six of JSON; the rest is for everything else in a line.
 _LINE_FACTOR: Final = 6
@@ -150,13 +147,19 @@ class MergeOptions(TypedDict):
     base: Position | None
     params: Mapping[str, Scalar]
     metadata: Mapping[str, Scalar]
+    uid: str | None
 
 
 class Plan:
-    """What an import will make, from a first reading of it; `names` in the order of the input."""
+    """What an import will make, from a first reading of it; `names` in the order of the input.
 
-    def __init__(self, prefix: str) -> None:
+    new_uids: make streams of their own, instead of the same ones as in the store they come from.
+    """
+
+    def __init__(self, prefix: str, *, new_uids: bool = False) -> None:
         self._prefix = prefix
+        self._new_uids = new_uids
+        self._uids: set[str] = set()
         self.entries: dict[str, StreamEntry] = {}
         self.counts: dict[str, int] = {}
         # Branches of an empty beginning: only possible before the parent has records.
@@ -167,6 +170,10 @@ class Plan:
     def name(self, name: str) -> str:
         """A stream's name in the store; a layer's keep theirs, by which others refer to them."""
         return name if name.startswith(_LAYER_MARK) else self._prefix + name
+
+    def uid(self, entry: StreamEntry) -> str | None:
+        """The uid a stream is made with; None for a new one."""
+        return None if self._new_uids else entry.uid
 
     def read(self, sources: Sequence[Source], record_bytes_max: int) -> None:
         """Check every line; what is wrong is raised with its place."""
@@ -191,6 +198,7 @@ class Plan:
         if entry.name in self.entries:
             raise CommandError(f"{place}: stream {entry.name!r} is there twice")
         _check_kind(entry, place)
+        self._check_uid(entry, place)
         for parent in entry.parents:
             if parent.stream not in self.entries:
                 raise NotFoundError(
@@ -205,6 +213,12 @@ class Plan:
         self.counts[entry.name] = entry.inherited
         if entry.kind == "branch" and entry.parents[0].offset < 0:
             self.early[entry.parents[0].stream].append(entry.name)
+
+    def _check_uid(self, entry: StreamEntry, place: str) -> None:
+        if entry.uid in self._uids:
+            raise damaged(place, expected="a uid that no other stream has", found=entry.uid)
+        if entry.uid is not None:
+            self._uids.add(entry.uid)
 
     def _count(
         self, entry: RecordEntry, current: StreamEntry | None, place: str, bytes_max: int
@@ -238,6 +252,8 @@ class Plan:
                 if not self._is_there(log.stream(self.name(name)), entry):
                     raise AlreadyExistsError(f"stream {self.name(name)!r} exists")
                 self.there.add(name)
+            else:
+                self._check_free(log, entry)
         with suppress(_NotWritten), log.batch() as batch:
             for name, entry in self.entries.items():
                 if name in self.there:
@@ -261,7 +277,22 @@ class Plan:
             base=Position(self.name(entry.base.stream), entry.base.offset) if entry.base else None,
             params=params,
             metadata=entry.metadata,
+            uid=self.uid(entry),
         )
+
+    def _check_free(self, log: Log, entry: StreamEntry) -> None:
+        """Raise when the store has this very stream, under whatever name."""
+        if (uid := self.uid(entry)) is None:
+            return
+        try:
+            other = log.stream(uid=uid)
+        except NotFoundError:
+            return
+        hidden = ", hidden" if other.hidden else ""
+        with hinted(AlreadyExistsError, "--new-uids imports it as another stream"):
+            raise AlreadyExistsError(
+                f"stream {entry.name!r} is here already, as {other.name!r}{hidden}: uid {uid}"
+            )
 
     def _is_there(self, stream: Stream, entry: StreamEntry) -> bool:
         """Whether a layer's stream of this name is as large, and was made as the one to import."""
@@ -303,27 +334,6 @@ def _check_kind(entry: StreamEntry, place: str) -> None:
         raise damaged(
             place, expected=f"parents of a {entry.kind}", found=f"those of {entry.name!r}"
         )
-
-
-class Appendable(NamedTuple):
-    """A record as `append` takes it."""
-
-    payload: bytes
-    timestamp: int
-    headers: Mapping[str, str]
-
-
-def appendable(entry: RecordEntry, place: str) -> Appendable:
-    """The record of an entry; one without a timestamp gets the present time."""
-    try:
-        timestamp = time.time_ns() if entry.timestamp is None else parse_moment(entry.timestamp)
-        return Appendable(_payload(entry.payload, entry.encoding), timestamp, entry.headers)
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise CommandError(f"{place}: {error}") from None
-
-
-def _payload(text: str, encoding: Encoding) -> bytes:
-    return text.encode() if encoding == "utf-8" else b64decode(text, validate=True)
 
 
 class Importer:
@@ -410,10 +420,11 @@ class Importer:
         if entry.name in self._made:
             return self._log.stream(name)
         local, layer = split(name)
+        uid = self._plan.uid(entry)
         if entry.kind == "root":
-            return batch.create(local, entry.metadata, entry.codec, layer=layer)
+            return batch.create(local, entry.metadata, entry.codec, layer=layer, uid=uid)
         parent = self._log.stream(self._plan.name(entry.parents[0].stream))
-        return batch.branch(parent, local, _fork(entry), entry.metadata, layer=layer)
+        return batch.branch(parent, local, _fork(entry), entry.metadata, layer=layer, uid=uid)
 
     def _branch_early(self, batch: WriteBatch, name: str, target: Stream | StagedStream) -> None:
         waiting = [(name, target)]
@@ -423,9 +434,11 @@ class Importer:
                 if child in self._made:
                     continue
                 self._made.add(child)
-                metadata = self._plan.entries[child].metadata
+                entry = self._plan.entries[child]
                 local, layer = split(self._plan.name(child))
-                made = batch.branch(staged, local, None, metadata, layer=layer)
+                made = batch.branch(
+                    staged, local, None, entry.metadata, layer=layer, uid=self._plan.uid(entry)
+                )
                 waiting.append((child, made))
 
     def _merge(self, entry: StreamEntry) -> Stream:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 
 from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
-from transit.engine.creation import check_offset, new_name, root_record
+from transit.engine.creation import check_offset, given_uid, new_name, root_record
 from transit.engine.cursor import Cursor, wanted_place
 from transit.engine.finding import find_state, state_of
 from transit.engine.merging import (
@@ -103,13 +103,14 @@ class WriteBatch(Opened):
         codec: str | None = None,
         *,
         layer: str | None = None,
+        uid: str | None = None,
     ) -> StagedStream:
-        """A new root stream, of the user's or of a layer.
+        """A new root stream, of the user's or of a layer; as `Log.create`.
 
         Its one condition always holds or is refused: nobody has the name (`AlreadyExistsError`).
         """
         self._check()
-        record = root_record(new_name(name, layer), metadata, codec)
+        record = root_record(new_name(name, layer), metadata, codec, uid)
         staged = StagedStream(self, record.name)
 
         def step(staging: Staging) -> None:
@@ -164,6 +165,7 @@ class WriteBatch(Opened):
         metadata: Mapping[str, Scalar] | None = None,
         *,
         layer: str | None = None,
+        uid: str | None = None,
         expect: int | None = None,
     ) -> StagedStream:
         """A new branch, of the user's or of a layer; as `Stream.branch`.
@@ -175,11 +177,11 @@ class WriteBatch(Opened):
         name = new_name(name, layer)
         check_offset(at)
         check_numbers(None, expect)
-        checked = check_metadata(metadata, name)
+        checked, given = check_metadata(metadata, name), given_uid(uid)
         staged = StagedStream(self, name)
 
         def step(staging: Staging) -> None:
-            staged._state = staging.branch(self._state_of(target), name, at, checked, expect)
+            staged._state = staging.branch(self._state_of(target), name, at, checked, expect, given)
 
         self._staged.append(staged)
         self._steps.append(step)
@@ -196,6 +198,7 @@ class WriteBatch(Opened):
         metadata: Mapping[str, Scalar] | None = None,
         merge_id: str | None = None,
         layer: str | None = None,
+        uid: str | None = None,
         expect: Sequence[int | None] | None = None,
     ) -> StagedStream:
         """A merge, of the user's or in a layer; as `Log.merge`, but for the moment.
@@ -209,7 +212,7 @@ class WriteBatch(Opened):
         then). Where the plan does not fit into the frame with the rest: `InvalidInputError`.
         """
         self._check()
-        wanted = wanted_merge(self._handle, name, policy, params, metadata, merge_id, layer)
+        wanted = wanted_merge(self._handle, name, policy, params, metadata, merge_id, layer, uid)
         staged = StagedStream(self, wanted.name)
         made = made_before(self._handle, wanted)
         if made is None:

@@ -14,6 +14,7 @@ from transit.errors import InvalidInputError
 from transit.format.life import check_reason
 from transit.format.lineage import Root, Scalar, check_metadata
 from transit.format.names import check_layer, check_name, layer_stream_name
+from transit.format.uid import check_uid
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 
@@ -36,14 +37,16 @@ def create_branch(
     metadata: Mapping[str, Scalar] | None,
     expect: int | None,
     durability: str | None,
+    uid: str | None = None,
 ) -> StreamState:
     """A new branch of `parent`; the name is checked."""
     level = handle.level_of(durability)
     check_offset(at)
     check_numbers(None, expect)
+    given = given_uid(uid)
 
     def work(staging: Staging) -> StreamState:
-        return staging.branch(parent, name, at, metadata, expect)
+        return staging.branch(parent, name, at, metadata, expect, given)
 
     state, written = stage(handle, work)
     handle.acknowledge(written, level)
@@ -73,11 +76,18 @@ def new_name(name: str, layer: str | None) -> str:
     return check_name(name) if layer is None else layer_stream_name(check_layer(layer), name)
 
 
-def root_record(name: str, metadata: Mapping[str, Scalar] | None, codec: str | None) -> Root:
+def given_uid(uid: str | None) -> str:
+    """The uid of a stream to be made, checked; empty where it is to get a new one."""
+    return "" if uid is None else check_uid(uid)
+
+
+def root_record(
+    name: str, metadata: Mapping[str, Scalar] | None, codec: str | None, uid: str | None = None
+) -> Root:
     """The lineage record of a new root stream, checked; its name was."""
     if codec is not None and codec not in CODECS:
         raise InvalidInputError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
-    return Root(name=name, metadata=check_metadata(metadata, name), codec=codec)
+    return Root(name=name, metadata=check_metadata(metadata, name), codec=codec, uid=given_uid(uid))
 
 
 def check_offset(offset: object, what: str = "fork offset") -> None:

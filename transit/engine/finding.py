@@ -16,6 +16,7 @@ from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError, RetentionGapError
 from transit.format.lineage import Metadata, Scalar, check_metadata
 from transit.format.names import found_name, layer_of
+from transit.format.uid import check_uid
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.replay import Position
@@ -55,6 +56,15 @@ def find_state(handle: Handle, name: object) -> StreamState:
     stream_id = catalog.find(found_name(name, lambda text: catalog.find(text) is not None))
     if stream_id is None:
         raise NotFoundError(f"{catalog.root}: there is no stream {name!r}")
+    return catalog.state(stream_id)
+
+
+def find_with_uid(handle: Handle, uid: object) -> StreamState:
+    """The state of the stream with this uid, hidden or not; `NotFoundError` when there is none."""
+    catalog = handle.catalog
+    stream_id = catalog.find_uid(check_uid(uid))
+    if stream_id is None:
+        raise NotFoundError(f"{catalog.root}: there is no stream with the uid {uid!r}")
     return catalog.state(stream_id)
 
 

@@ -102,6 +102,7 @@ class Layer(Opened):
         params: Mapping[str, Scalar] | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         merge_id: str | None = None,
+        uid: str | None = None,
         expect: Sequence[int | None] | None = None,
         durability: str | None = None,
     ) -> Stream:
@@ -111,7 +112,7 @@ class Layer(Opened):
         """
         handle = self._handle
         handle.writer.check()
-        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, self.name)
+        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, self.name, uid)
         return Stream(handle, create_merge(handle, wanted, parents, base, expect, durability))
 
     def stream(self, name: str) -> Stream:

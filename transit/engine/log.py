@@ -12,7 +12,7 @@ from transit.engine.batch import WriteBatch
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
-from transit.engine.finding import StreamCount, Which, find_state, listed, state_of
+from transit.engine.finding import StreamCount, Which, find_state, find_with_uid, listed, state_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge
@@ -163,22 +163,27 @@ class Log(Opened):
         metadata: Mapping[str, Scalar] | None = None,
         *,
         codec: str | None = None,
+        uid: str | None = None,
         durability: str | None = None,
     ) -> Stream:
-        """A new, empty stream; `AlreadyExistsError` when the name is taken.
+        """A new, empty stream; `AlreadyExistsError` when the name, or the uid, is taken.
 
         metadata: text keys, scalar values, kept as they are. codec: "json" for typed values.
+        uid: that of the same stream in another store, a UUID as text; None: a new one.
         """
-        record = root_record(check_name(name), metadata, codec)
+        record = root_record(check_name(name), metadata, codec, uid)
         return Stream(self._handle, create_stream(self._handle, record, durability))
 
-    def stream(self, name: str) -> Stream:
-        """The stream with this name; `NotFoundError` when there is none.
+    def stream(self, name: str | None = None, *, uid: str | None = None) -> Stream:
+        """The stream with this name, or this uid; `NotFoundError` when there is none.
 
-        That of a layer is named `$<layer>/<name>`.
+        That of a layer is named `$<layer>/<name>`. By its uid a hidden one is found too.
         """
+        if (name is None) == (uid is None):
+            raise InvalidInputError("stream() takes a name or a uid")
         self._handle.refresh()
-        return Stream(self._handle, find_state(self._handle, name))
+        find = find_state if uid is None else find_with_uid
+        return Stream(self._handle, find(self._handle, name if uid is None else uid))
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a stream with this name."""
@@ -303,6 +308,7 @@ class Log(Opened):
         params: Mapping[str, Scalar] | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         merge_id: str | None = None,
+        uid: str | None = None,
         expect: Sequence[int | None] | None = None,
         durability: str | None = None,
     ) -> Stream:
@@ -312,13 +318,13 @@ class Log(Opened):
         nearest common ancestor; `MergeBaseError` when the given one is none. params: what the
         policy takes.
         merge_id: the same id again returns the stream it made, once that is as durable as asked,
-        whatever else is given; None: a digest of all that decides the result.
+        whatever else is given; None: a digest of all that decides the result. uid: as in `create`.
         expect: the next offset of each parent that the caller believes in, in their order, or None
         for one that may be anywhere; `ConflictError` when one is another.
         """
         handle = self._handle
         handle.writer.check()
-        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, None)
+        wanted = wanted_merge(handle, name, policy, params, metadata, merge_id, None, uid)
         return Stream(handle, create_merge(handle, wanted, parents, base, expect, durability))
 
     def plan(

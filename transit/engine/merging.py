@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from transit.engine.checks import check_numbers
-from transit.engine.creation import new_name
+from transit.engine.creation import given_uid, new_name
 from transit.engine.finding import Which, head_of
 from transit.engine.plans import MergePlan, Parents, check_heads, describe, work_out
 from transit.engine.staging import Place, WantedMerge, check_shown, stage_prepared
@@ -35,6 +35,7 @@ def wanted_merge(
     metadata: Mapping[str, Scalar] | None,
     merge_id: str | None,
     layer: str | None,
+    uid: str | None,
 ) -> WantedMerge:
     """A merge asked for, all but its parents, base and conditions; checked."""
     catalog = handle.catalog
@@ -48,7 +49,8 @@ def wanted_merge(
         )
     # A copy: what the caller does to them before its batch is written must not reach the merge.
     kept = dict(params) if isinstance(params, Mapping) else params
-    return WantedMerge(name, policy, kept, check_metadata(metadata, name), merge_id, ())
+    checked, given = check_metadata(metadata, name), given_uid(uid)
+    return WantedMerge(name, policy, kept, checked, merge_id, (), given)
 
 
 def made_before(handle: Handle, wanted: WantedMerge) -> StreamState | None:

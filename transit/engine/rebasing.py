@@ -8,6 +8,9 @@ What was acknowledged here is in the new store under the names the report gives,
 `diverged/<tag>/` with the segments it names. Offsets stay: a branch starts where the two histories
 part, so the record at offset n of a stream is the record at offset n of its branch.
 
+A branch is a stream of its own, with a uid of its own. A stream that only this folder has keeps its
+uid: it has the same records under the same offsets, wherever it hangs.
+
 What was finished here is finished there: the stream that has our last records, or a branch of it
 where the stream went on in the remote's history. What was hidden here is hidden, in both histories'
 stream and its branch; what was shown is, unless its name is another's there.
@@ -217,6 +220,9 @@ class _Copier:
                 codec=record.codec,
             )
         name = self._free(record.name)
+        if self._new.catalog.find_uid(record.uid) is not None:
+            # Both histories imported the same stream: there they are two.
+            record = msgspec.structs.replace(record, uid="")
         if isinstance(record, Branch):
             parent, fork = self._position(record.parent, record.fork)
             return msgspec.structs.replace(record, name=name, parent=parent, fork=fork)

@@ -44,6 +44,7 @@ from transit.format.lineage import (
 )
 from transit.format.names import cursor_stream_name
 from transit.format.record import COUNT_MAX, Columns, measure
+from transit.format.uid import new_uid
 from transit.handle.handle import Handle
 from transit.lineage import policy as policies
 from transit.lineage.spans import Span
@@ -68,6 +69,7 @@ class WantedMerge(NamedTuple):
     metadata: dict[str, Scalar]
     merge_id: str | None
     expect: Sequence[int | None]
+    uid: str = ""
 
 
 class Pending:
@@ -183,9 +185,16 @@ class Staging:
         )
 
     def create(self, record: LineageRecord) -> StreamState:
-        """A new stream; `AlreadyExistsError` when its name is another's that is not hidden."""
+        """A new stream, with a uid of its own unless its record has one already.
+
+        `AlreadyExistsError` when its name is another's that is not hidden, or its uid another's.
+        """
         if self._find(record.name) is not None:
             raise AlreadyExistsError(f"stream {record.name!r} exists")
+        if not record.uid:
+            record = replace(record, uid=new_uid())
+        elif (other := self._with_uid(record.uid)) is not None:
+            raise AlreadyExistsError(f"stream {other!r} has the uid {record.uid}")
         state = StreamState(self._count, record)
         self._bound[record.name] = state.id
         self._created[state.id] = state
@@ -198,8 +207,12 @@ class Staging:
         at: int | None,
         metadata: Mapping[str, Scalar] | None,
         expect: int | None = None,
+        uid: str = "",
     ) -> StreamState:
-        """A new branch of `parent` at offset `at`, or at its head with everything staged so far."""
+        """A new branch of `parent` at offset `at`, or at its head with everything staged so far.
+
+        uid: checked; empty for a new one.
+        """
         tail = self._tail(parent)
         check_expected(tail, expect)
         return self.create(
@@ -209,6 +222,7 @@ class Staging:
                 fork=fork_offset(parent.name, at, tail.next_offset),
                 metadata=check_metadata(metadata, name),
                 codec=parent.record.codec,
+                uid=uid,
             )
         )
 
@@ -228,6 +242,7 @@ class Staging:
         record = merge_record(self._parents, wanted.name, worked, wanted.merge_id, wanted.metadata)
         made = self._made_by(wanted, record.merge_id)
         if made is None:
+            record = replace(record, uid=wanted.uid)
             made = self._merges[record.merge_id] = self.create(record)
         return made
 
@@ -357,6 +372,14 @@ class Staging:
     def _find(self, name: str) -> int | None:
         """Whose the name is, as this frame has it so far."""
         return self._bound[name] if name in self._bound else self._catalog.find(name)
+
+    def _with_uid(self, uid: str) -> str | None:
+        """The name of the stream that has a uid, as this frame has it so far."""
+        found = self._catalog.find_uid(uid)
+        if found is not None:
+            return self._catalog.record(found).name
+        made = self._created.values()
+        return next((state.name for state in made if state.record.uid == uid), None)
 
     def _life(self, state: StreamState) -> Life:
         """What is so of a stream, as this frame has it so far."""

@@ -112,6 +112,14 @@ class Stream(Readable):
         return self._state.id
 
     @property
+    def uid(self) -> str:
+        """What the stream is called for ever, in every store: 32 hex digits, as `UUID` takes them.
+
+        Kept where the stream is published, restored, exported and imported.
+        """
+        return self._state.record.uid
+
+    @property
     def kind(self) -> Kind:
         """ "root", "branch" or "merge"."""
         return kind_of(self._state.record)
@@ -419,17 +427,19 @@ class Stream(Readable):
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         *,
+        uid: str | None = None,
         expect: int | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new stream that inherits this one up to and including offset `at` (None: the head).
 
         Nothing is copied, and this stream does not change. expect: this stream's next offset.
-        `OffsetError` past the head, `AlreadyExistsError` when the name is taken.
+        `OffsetError` past the head, `AlreadyExistsError` when the name, or the uid, is taken. uid:
+        as `Log.create` takes it.
         """
-        whole = new_name(name, None)
-        state = create_branch(self._handle, self._state, whole, at, metadata, expect, durability)
-        return Stream(self._handle, state)
+        handle, whole = self._handle, new_name(name, None)
+        state = create_branch(handle, self._state, whole, at, metadata, expect, durability, uid)
+        return Stream(handle, state)
 
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""

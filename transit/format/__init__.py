@@ -13,6 +13,7 @@ written      who wrote the records of a chunk, and when
 record       chunks: columns to bytes and back
 frame        WAL header, frame header, padding
 lineage      the records of stream 0; metadata
+uid          what a stream is called in every store
 life         the records of `$names`: streams finished and hidden
 cursor       where a cursor stands
 segment      blocks, index, footer, tail

@@ -3,21 +3,23 @@
 A stream's numeric id is the offset of its record in stream 0. A record is canonical JSON (keys
 sorted, no white space, UTF-8) of one of three shapes, told apart by "kind":
 
-    root    {"kind": "root", "name"}
-    branch  {"kind": "branch", "name", "parent": id, "fork": offset}
-    merge   {"kind": "merge", "name", "merge_id", "parents": [[id, head], …], "base": [id, offset]
-             or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
+    root    {"kind": "root", "name", "uid"}
+    branch  {"kind": "branch", "name", "uid", "parent": id, "fork": offset}
+    merge   {"kind": "merge", "name", "uid", "merge_id", "parents": [[id, head], …], "base": [id,
+             offset] or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
 
-each with an optional "metadata" object of scalars and an optional "codec" name. The params of
-policy "select" are {"selected": place in "parents", counted from 0}. A merge id is any name; one
-that was not given is the BLAKE3 of the JSON array [name, parents, base, policy, version, params].
+The uid, 32 lower-case hex digits, names the stream for ever, in whatever history it is
+(`transit.format.uid`). Each record may have a "metadata" object of scalars and a "codec" name. The
+params of policy "select" are {"selected": place in "parents", counted from 0}. A merge id is any
+name; one that was not given is the BLAKE3 of the JSON array [name, parents, base, policy, version,
+params].
 
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
-the same bytes; every offset is at least -1, every count at least 1, every id smaller than the
-record's own offset; a merge has two or more distinct parents; numbers
-fit in 64 bits, and what a stream inherits in 63. Unknown fields or kinds are refused: they can only
-come from a newer transit. Reserved for it: "uid", 32 hex digits, which names the stream for ever,
-in whatever history it is.
+the same bytes; there is a uid, but for record 0, which is about `$lineage` itself and has none;
+every offset is at least -1, every count at least 1, every id smaller than the record's own offset;
+a merge has two or more distinct parents; numbers fit in 64 bits, and what a stream inherits in 63.
+Unknown fields or kinds are refused: they can only come from a newer transit. That no two streams
+have one uid is for a verifier to see, who has all records.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import msgspec
 from msgspec import Meta
 
 from transit.errors import CorruptError, InvalidInputError
+from transit.format.uid import UID_DIGITS
 
 LINEAGE_ID: Final = 0
 LINEAGE_NAME: Final = "$lineage"
@@ -42,6 +45,7 @@ Kind = Literal["root", "branch", "merge"]
 # What a record may hold: as `Scalar`, with numbers of 64 bits.
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Stored = str | Int64 | float | bool | None
+Uid = Annotated[str, Meta(pattern="^([0-9a-f]{32})?$", max_length=UID_DIGITS)]
 
 
 class _Shape(
@@ -53,6 +57,8 @@ class _Shape(
     omit_defaults=True,
 ):
     name: str
+    # Empty for the store's own two streams, and until a stream is made.
+    uid: Uid = ""
     metadata: dict[str, Stored] = {}
     codec: str | None = None
 
@@ -132,10 +138,16 @@ def decode_lineage(payload: bytes, stream_id: int) -> LineageRecord:
         raise CorruptError(place, expected="a lineage record", found=str(error)) from None
     if _encoder.encode(record) != payload:
         raise CorruptError(place, expected="canonical JSON", found="another spelling of it")
-    problem = _problem(record, stream_id)
+    problem = _uid_problem(record.uid, stream_id) or _problem(record, stream_id)
     if problem:
         raise CorruptError(place, expected="a lineage record that fits", found=problem)
     return record
+
+
+def _uid_problem(uid: str, stream_id: int) -> str:
+    if len(uid) == (0 if stream_id == LINEAGE_ID else UID_DIGITS):
+        return ""
+    return "a uid" if uid else "no uid"
 
 
 def _problem(record: LineageRecord, stream_id: int) -> str:

@@ -47,11 +47,12 @@ The index, sorted, says where chunks are and which names the segment introduces:
          8     .  extents by (stream, first offset), as columns: stream id 8, first offset 8, when
                   its last record was written 8 (signed), count 4, block 4, position in the block's
                   chunks 4
-         .     .  keys by (key, stream id), as columns: key 8 (`transit.format.names`), stream id 8
+         .     .  keys by (key, stream id), as columns: key 8 (`transit.format.names`, `uid` and
+                  `life`), stream id 8
 
 Valid if and only if: the tail's digest fits the footer; every block lies between header and index
 without a gap or an overlap; a block's chunks are at most 1 GiB, the footer 64 MiB; there are no
-more blocks, and no more extents, than records, and no more than two keys a record; a block whose
+more blocks, and no more extents, than records, and no more than three keys a record; a block whose
 chunks are more than 8 MiB is one record; checksums and digests fit; the decompressed size is the
 one stated; each chunk says when its records were written; the index lists exactly the chunks of the
 blocks and the keys of the lineage records in them. A reader refuses another format version.
@@ -106,8 +107,8 @@ _EXTENT_COLUMNS: Final[tuple[tuple[_Code, int], ...]] = (
 )  # fmt: skip
 _ROW_BYTES: Final = sum(width for _, width in _EXTENT_COLUMNS)
 _KEY_BYTES: Final = 16
-# A merge has two: its name and its id.
-_KEYS_A_RECORD: Final = 2
+# A merge has three: its name, its uid and its id.
+_KEYS_A_RECORD: Final = 3
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):

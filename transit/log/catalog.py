@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,8 +21,16 @@ from transit.disk import list_folder, remove
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.life import NAMES_ID, NAMES_RECORD, Life, decode_life, life_key
-from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
+from transit.format.lineage import (
+    LINEAGE_ID,
+    LINEAGE_NAME,
+    LINEAGE_RECORD,
+    LineageRecord,
+    Merge,
+    decode_lineage,
+)
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
+from transit.format.uid import uid_key
 from transit.lineage.graph import Graph
 from transit.log.blocks import BlockCache
 from transit.log.chunks import StoredChunks, StreamState, View, changing_the_view
@@ -268,19 +276,32 @@ class Catalog(StoredChunks):
                 state.next_offset = chunk.stop
             if chunk.stream == LINEAGE_ID:
                 for stream_id, payload in enumerate(chunk.payloads(), chunk.first):
-                    self.note_stream(wal, stream_id, decode_lineage(payload, stream_id))
+                    record = decode_lineage(payload, stream_id)
+                    self._check_uid(wal, stream_id, record.uid)
+                    self.note_stream(wal, stream_id, record)
             elif chunk.stream == NAMES_ID:
                 for offset, payload in enumerate(chunk.payloads(), chunk.first):
                     self.note_life(wal, offset, decode_life(payload, offset))
 
     def note_stream(self, wal: Wal, stream_id: int, record: LineageRecord) -> None:
-        """Index the name, and the merge id, of a stream whose lineage record is in `wal`."""
+        """Index name, uid and merge id of a stream whose lineage record is in `wal`."""
         known = wal.names.get(record.name, ())
         # Taken up once more after an interrupt, it is there already.
         if stream_id not in known:
             wal.names[record.name] = (*known, stream_id)
+        if record.uid:
+            wal.uids[record.uid] = stream_id
         if isinstance(record, Merge):
             wal.merges[record.merge_id] = stream_id
+
+    def _check_uid(self, wal: Wal, stream_id: int, uid: str) -> None:
+        """Refuse a uid that another stream has, as far as WAL files say it.
+
+        Taking up frames reads no segment: a stream in one is found by who asks for the uid.
+        """
+        for each in (wal, *self.view.wals):
+            if (known := each.uids.get(uid, stream_id)) != stream_id:
+                raise _one_uid(uid, (known, stream_id))
 
     def note_life(self, wal: Wal, offset: int, life: Life) -> None:
         """Know what became of a stream, as the record at `offset` of `$names`, in `wal`, says."""
@@ -333,6 +354,17 @@ class Catalog(StoredChunks):
             if self.record(stream_id).name == name and not self.is_hidden(stream_id):
                 return stream_id
         return None
+
+    def find_uid(self, uid: str) -> int | None:
+        """The id of the stream with this uid, hidden or not; `CorruptError` when two have it."""
+        view = self.view
+        found = {wal.uids[uid] for wal in view.wals if uid in wal.uids}
+        for stream_id in self._keys.find(view.segments, uid_key(uid)):
+            if self.record(stream_id).uid == uid:
+                found.add(stream_id)
+        if len(found) > 1:
+            raise _one_uid(uid, sorted(found))
+        return next(iter(found), None)
 
     def find_merge(self, merge_id: str) -> int | None:
         """The id of the stream made by the merge with this id."""
@@ -434,3 +466,11 @@ class Catalog(StoredChunks):
         files += [(segment.ref.lsn[0], segment.ref.written[1]) for segment in view.segments[-1:]]
         before = [file for file in files if file[0] < wal.first_lsn]
         return max(before)[1] if before else EARLIEST
+
+
+def _one_uid(uid: str, streams: Sequence[int]) -> CorruptError:
+    return CorruptError(
+        f"{LINEAGE_NAME}@{streams[-1]}",
+        expected="a uid that no other stream has",
+        found=f"that of stream {streams[0]}: {uid}",
+    )

@@ -51,6 +51,7 @@ from transit.format.segment import (
     encode_header,
     encode_index,
 )
+from transit.format.uid import uid_key
 from transit.guards import SEAL, VIEW
 from transit.locks import Lock
 from transit.log.catalog import Catalog
@@ -273,9 +274,10 @@ class SegmentWriter:
 
 def _keys(wal: Wal) -> list[tuple[int, int]]:
     names = [(name_key(name), stream) for name, streams in wal.names.items() for stream in streams]
+    uids = [(uid_key(uid), stream_id) for uid, stream_id in wal.uids.items()]
     merges = [(merge_key(merge_id), stream_id) for merge_id, stream_id in wal.merges.items()]
     lives = [(life_key(stream), at) for stream, each in wal.lives.items() for at, _ in each]
-    return sorted(names + merges + lives)
+    return sorted(names + uids + merges + lives)
 
 
 def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:

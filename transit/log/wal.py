@@ -74,8 +74,9 @@ class StreamChunks:
 class Wal:
     """An open WAL file.
 
-    `index` maps stream id to its chunks; `names` to all streams made with a name, `merges` to the
-    stream of a merge, `lives` from a stream's id to the records about it, with their offsets.
+    `index` maps stream id to its chunks; `names` to all streams made with a name, `uids` to the
+    stream of a uid, `merges` to that of a merge, `lives` from a stream's id to the records about
+    it, with their offsets.
     """
 
     def __init__(self, file: File, store_id: bytes, first_lsn: int, cache: BlockCache) -> None:
@@ -92,6 +93,7 @@ class Wal:
         # When its first and its last record were written, if it has any.
         self.begun = self.written = EARLIEST
         self.names: dict[str, tuple[int, ...]] = {}
+        self.uids: dict[str, int] = {}
         self.merges: dict[str, int] = {}
         self.lives: dict[int, list[tuple[int, Life]]] = {}
         self.born = time.monotonic()

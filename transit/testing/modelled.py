@@ -31,7 +31,10 @@ class ModelRecord:
 
 @dataclass
 class ModelStream:
-    """A stream and its whole history; `start` is the offset of its first own record."""
+    """A stream and its whole history; `start` is the offset of its first own record.
+
+    uid: what the engine drew for it, once that is known.
+    """
 
     name: str
     number: int
@@ -43,6 +46,7 @@ class ModelStream:
     records: list[ModelRecord] = field(default_factory=list)
     codec: str | None = None
     finished: bool = False
+    uid: str = ""
 
     @property
     def head(self) -> ModelPosition:

@@ -1,8 +1,8 @@
 """What the records say: streams that go on where they were, and a lineage that can be.
 
 streams    offsets contiguous from each stream's start, in the order of the log
-lineage    records canonical; merge ids unique; forks and heads exist; every merge run again gives
-           the plan that was recorded
+lineage    records canonical; uids and merge ids unique; forks and heads exist; every merge run
+           again gives the plan that was recorded
 names      records of `$names` canonical and about streams there were; no two streams with one name
            that are not hidden; a finished stream has the records it was finished with, a deleted
            one stays deleted
@@ -25,6 +25,7 @@ from transit.format.lineage import (
 )
 from transit.format.names import merge_key, name_key
 from transit.format.record import Chunk
+from transit.format.uid import uid_key
 from transit.lineage.policy import CUSTOM_PREFIX, Request
 from transit.lineage.spans import Span, to_plan
 from transit.log.catalog import Catalog
@@ -33,8 +34,8 @@ from transit.verify.names import NameCheck
 
 RunPolicy = Callable[[Catalog, Request], tuple[Span, ...]]
 
-# No lineage record is shorter: {"kind":"root","name":"a"}.
-_LINEAGE_BYTES_MIN: Final = 24
+# No lineage record is shorter: {"kind":"root","name":"$lineage"}.
+_LINEAGE_BYTES_MIN: Final = 33
 
 
 def lineage_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, LineageRecord]]:
@@ -75,6 +76,8 @@ def keys_in(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, int]]:
 def keys_of(stream_id: int, record: LineageRecord) -> list[tuple[int, int]]:
     """The keys under which a segment's index lists a stream."""
     keys = [(name_key(record.name), stream_id)]
+    if record.uid:
+        keys.append((uid_key(record.uid), stream_id))
     if isinstance(record, Merge):
         keys.append((merge_key(record.merge_id), stream_id))
     return keys
@@ -90,6 +93,7 @@ class StreamCheck:
         # `Merge.start` adds up a plan each time it is asked for.
         self._starts: dict[int, int] = {NAMES_ID: 0}
         self._lives: dict[int, Life] = {}
+        self._uids: dict[str, int] = {}
         self._merge_ids: set[str] = set()
         # Whether some segments are out of reach, and so some lineage is not known.
         self.partial = False
@@ -137,6 +141,11 @@ class StreamCheck:
         self.records[stream_id] = record
         self._starts[stream_id] = record.start
         place = f"$lineage@{stream_id}"
+        if self._uids.setdefault(record.uid, stream_id) != stream_id:
+            other = self._uids[record.uid]
+            self._ledger.find(
+                place, "a uid that no other stream has", f"that of stream {other}: {record.uid}"
+            )
         if isinstance(record, Merge):
             if record.merge_id in self._merge_ids:
                 self._ledger.find(place, "a new merge id", record.merge_id)

@@ -27,6 +27,7 @@ def facts(log: Log, stream: Stream) -> dict[str, object]:
     return {
         "stream": stream.name,
         "id": stream.id,
+        "uid": stream.uid,
         "kind": stream.kind,
         "codec": stream.codec,
         "metadata": stream.metadata,

@@ -26,6 +26,7 @@ def command(context: Session, prefix: str, hidden: bool) -> None:
             (
                 {
                     "stream": stream.name,
+                    "uid": stream.uid,
                     "kind": stream.kind,
                     "records": stream.next_offset,
                     "finished": stream.finished,
