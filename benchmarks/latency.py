@@ -43,7 +43,7 @@ def start_reader(kind: str, path: str, count: int) -> Popen[str]:
 def percentile_us(append: Append, reader: Popen[str], count: int, percentile: int) -> float:
     """Append `count` records a millisecond apart; a percentile of how late they are seen.
 
-    At random, so that appends fall in step with nobody. The first records are not counted.
+    At random, so that appends fall in step with no timer. The first records are not counted.
     """
     rng = random.Random("gaps")
     rest = payloads(1)[0]

@@ -33,7 +33,7 @@ SEAL_BYTES_MAX = 1024 * 1024 * 1024
 
 @contextmanager
 def raw_file(folder: str) -> Iterator[int]:
-    """An empty file to append to; afterwards it is synced, so that nobody else pays for it."""
+    """An empty file to append to; afterwards it is synced, so that no later run pays for it."""
     path = os.path.join(folder, "raw")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
     try:

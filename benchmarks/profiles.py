@@ -63,7 +63,7 @@ class Profile(NamedTuple):
 
 
 def place_of(stack: Sequence[str]) -> Place | None:
-    """Whom a sample belongs to; None when nothing of transit is in it, or it is being imported."""
+    """The function a sample belongs to; None when it has none of transit's, or an import runs."""
     ours = last = ""
     for frame in stack:
         found = _FRAME.match(frame)

@@ -1,4 +1,4 @@
-"""A store that is in a bucket and nowhere else, for whoever reads buckets again and again."""
+"""A store that is in a bucket and nowhere else, for workloads that read the bucket repeatedly."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where an S3 server is, and who may use it."""
+    """Where an S3 server is, and the keys for it."""
 
     endpoint: str
     key: str

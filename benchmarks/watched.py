@@ -1,4 +1,4 @@
-"""The process that `benchmarks.syscalls` watches: appends between two calls that nobody else makes.
+"""The process that `benchmarks.syscalls` watches: appends between two calls made nowhere else.
 
 Run as `python -m benchmarks.watched NAME LEVEL FOLDER`.
 """

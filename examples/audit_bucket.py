@@ -5,7 +5,7 @@
 
 URL is s3://bucket/prefix, any address fsspec knows, or a folder. With --trusted-root-file the root
 of each sound audit is remembered in F, and the next one must find it in the history: a bucket that
-was set back or made anew is noticed. Keep F where whoever writes the bucket cannot write.
+was set back or made anew is noticed. Keep F where no writer of the bucket can write.
 Credentials come from the environment, as for any S3 tool.
 
 Findings go to standard error. Exit status: 0 sound, 7 findings, 3 no store there, 12 the remote is
@@ -38,7 +38,7 @@ def trusted_root(arguments: argparse.Namespace) -> str | None:
         return None
     root: str = file.read_text(encoding="ascii", errors="replace").strip()
     if not ROOT.fullmatch(root):
-        # Whoever could empty the file could hide a rollback: never taken for a first run.
+        # An attacker that empties the file must not hide a rollback: never taken for a first run.
         raise transit.InvalidInputError(f"{file}: holds no root; look why, then remove it")
     return root
 

@@ -223,7 +223,7 @@ def show(log: transit.Log, attempts: list[Attempt]) -> None:
                 f"{merged.metadata['reason']}"
             )
     files = [path for path in Path(log.path).rglob("*") if path.is_file()]
-    # Who holds the lock is noted in it: that is not of the store.
+    # The lock file holds its holder's process id: no part of the store's data.
     disk = sum(path.stat().st_size for path in files if not path.name.startswith("LOCK"))
     payloads = sum(len(r.payload) for s in streams for r in s if r.origin.stream == s.name)
     source = sum(attempt.path.stat().st_size for attempt in attempts)

@@ -12,7 +12,7 @@ from benchmarks.systems.system import System
 
 
 class Tail(Fresh):
-    """Systems that tell nobody are looked at once a millisecond: see `System.tail` of each."""
+    """Systems that do not notify readers are polled once a millisecond: see each `System.tail`."""
 
     def __init__(self, percentile: int) -> None:
         self._percentile = percentile

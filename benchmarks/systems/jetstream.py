@@ -95,7 +95,7 @@ class JetStream(System):
             for _ in range(count):
                 yield _row(arrived.get(timeout=_WAIT_S))
         finally:
-            # What nobody takes any more would be pushed on all the same.
+            # The server would go on pushing records that this process does not take any more.
             self._wait(subscription.unsubscribe())
 
     async def _follow(self, name: str, arrived: SimpleQueue[Any]) -> Any:

@@ -114,7 +114,7 @@ class Offsets:
         self._next: dict[str, count[int]] = {}
 
     def take(self, stream: str) -> int:
-        """An offset nobody else gets."""
+        """An offset that no other call gets."""
         # One step of C: threads need no lock.
         return next(self._next.setdefault(stream, count()))
 
@@ -135,7 +135,7 @@ def plain(stream: str) -> str:
 
 
 def polled(look: Callable[[], Sequence[_T]]) -> Iterator[_T]:
-    """What `look` finds anew, looked for once a millisecond; for systems that tell nobody."""
+    """What `look` finds anew, once a millisecond; for systems that do not notify readers."""
     while True:
         yield from look()
         time.sleep(POLL_S)

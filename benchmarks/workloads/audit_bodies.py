@@ -1,4 +1,4 @@
-"""Auditing every byte of a bucket that nobody trusts."""
+"""Auditing every byte of a bucket that is not trusted."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from benchmarks.workload import Aim, Facts
 class Tail:
     """Each record carries the clock from before its append; the reader takes the clock on sight.
 
-    Appends come about a millisecond apart, at random, so that they fall in step with nobody.
+    Appends come about a millisecond apart, at random, so that they fall in step with no timer.
     """
 
     remark = ""

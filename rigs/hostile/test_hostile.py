@@ -79,7 +79,7 @@ def test_an_audit_of_a_hostile_bucket_costs_little_and_finds_it_out(
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_hostile_bucket_costs_who_reads_or_restores_it_little_and_typed_errors(
+def test_reading_or_restoring_a_hostile_bucket_costs_little_and_raises_typed_errors(
     apart: Apart, name: str
 ) -> None:
     cheap(apart.call("read", name))

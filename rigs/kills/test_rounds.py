@@ -21,7 +21,7 @@ STORES = 8
 
 
 @pytest.mark.parametrize("store", range(STORES))
-def test_nothing_is_lost_doubled_or_torn_whoever_is_killed(
+def test_nothing_is_lost_doubled_or_torn_when_processes_are_killed(
     store: int, yard: Yard, seed: int
 ) -> None:
     rounds = -(-ROUNDS // STORES)

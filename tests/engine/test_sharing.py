@@ -34,7 +34,7 @@ def take_up_commits(log: transit.Log) -> None:
 
 
 @pytest.mark.parametrize("look", ["length", "last", "read", "append", "branch"])
-def test_what_another_handle_wrote_and_sealed_is_seen_whoever_took_up_the_commits(
+def test_what_another_handle_wrote_and_sealed_is_seen_when_its_commits_were_taken_up_first(
     pair: Pair, look: str
 ) -> None:
     one, other = pair
