@@ -126,6 +126,9 @@ def test_states_after_a_crash_show_the_bug(name: str, tmp_path: Path) -> None:
     assert any(shown(name, seed, tmp_path / str(seed)) for seed in range(tries))
 
 
+MISFITS = ("AttributeError:", "TypeError:", "NameError:", "ImportError:")
+
+
 def shown(name: str, seed: int, folder: Path) -> bool:
     """Whether one run with the bug ends in an error, or in states that break a promise."""
     folder.mkdir()
@@ -133,6 +136,9 @@ def shown(name: str, seed: int, folder: Path) -> bool:
     try:
         outcome = explore(history, folder, states_max=500, planted=name, violations_max=1)
     except RuntimeError as error:
+        # A bug that no longer fits the code it is planted in ends a run too, and shows nothing.
+        if any(misfit in str(error) for misfit in MISFITS):
+            raise
         print(error)
         return True
     print(outcome.violations)
