@@ -104,7 +104,7 @@ def _serve(module_name: str, laps_max: float) -> None:
     gc.collect()
     gc.freeze()
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    # What is tried may print; only answers go to whoever asked.
+    # What is tried may print; only answers go to the process that asked.
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         function, *texts = json.loads(line)
@@ -188,7 +188,7 @@ def measured(step: Step) -> Spent:
 
 
 def _status(name: str) -> int:
-    """A size of this process as the system has it, bytes; 0 where nobody knows."""
+    """A size of this process as the system has it, bytes; 0 where the system does not tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(name):

@@ -145,7 +145,7 @@ def _promises(progress: _Progress) -> _Both:
 
 
 def _cases_of(disk: Disk, place: int, before: _Both, after: _Both, keys: _Keys) -> Iterator[Case]:
-    # Who died within a write had not acknowledged it, but had tried it.
+    # A process that died within a write had not acknowledged it, but had tried it.
     tried = {lane.lane: lane.tried for lane in after.died.lanes}
     lanes = tuple(lane._replace(tried=tried[lane.lane]) for lane in before.died.lanes)
     during = before.died._replace(lanes=lanes)

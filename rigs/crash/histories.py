@@ -269,7 +269,7 @@ def shared(seed: int) -> History:
 
 
 def anything(seed: int) -> History:
-    """Steps drawn by lot from all there are, over three lives."""
+    """Steps drawn at random from all there are, over three lives."""
     author = Author(f"anything {seed}")
     remote = author.dice.random() < 0.5
     lives = []
@@ -282,7 +282,7 @@ def anything(seed: int) -> History:
             author.do(_drawn(author, remote))
         end: Step = Close()
         if author.dice.random() < 0.6:
-            # What was only accepted would be lost, and nobody could say how much of it.
+            # What was only accepted would be lost, and the judge could not say how much of it.
             author.do(author.one("s0", "os"))
             torn = author.one("s0", "local")
             end = author.dice.choice([Die(), DieWriting(torn, author.dice.randrange(1, 90))])

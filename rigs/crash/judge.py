@@ -12,7 +12,7 @@ A judge rebuilds one state in a folder of its own and asks:
     the copy      that a restore was making is a store, or becomes one when the restore is repeated
 
 Where several processes wrote at once, contents have no single order. Then each process's steps must
-be there as a first part of what it tried, whole, and in order; and each receipt must hold.
+be there as a prefix of what it tried, whole, and in order; and each receipt must hold.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Expected:
             known |= self._check_lane(lane, own, set(found))
         strangers = set(found) - known
         if strangers:
-            raise BrokenPromiseError(f"records nobody appended: {strangers}")
+            raise BrokenPromiseError(f"records that were never appended: {strangers}")
         for name, offset, digests in promise.receipts:
             records = streams.get(name, [])
             assert isinstance(records, list)
@@ -280,7 +280,7 @@ class Judge:
             _check_report("verify", log.verify())
 
     def _peek(self, path: Path, remote: str | None) -> Rows | None:
-        """What a reader sees before anybody opens the store for writing."""
+        """What a reader sees before the store is opened for writing."""
         try:
             log = transit.open(path, mode="read", remote=remote, settings=_SETTINGS)
         except transit.NotFoundError:

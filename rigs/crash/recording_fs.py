@@ -180,7 +180,7 @@ class RecordingFolder:
     def rename(self, old: str, new: str) -> int:
         """Another place for a file or a folder."""
         if new.rpartition("/")[2].startswith(_HIDDEN):
-            # So libfuse keeps a file that somebody has open: to everybody else it is removed.
+            # So libfuse keeps a removed file that a process has open: at its old path it is gone.
             self._hidden[new] = self._find(old)
             return self.unlink(old)
         node, (parent, name), (target, wanted) = self._find(old), self._place(old), self._place(new)

@@ -45,7 +45,7 @@ def run_plan(root: Path, lane: Lane, plan: Plan, meet: Callable[[], object]) -> 
     """Do the steps of one process below `root`, and mark them there.
 
     After the first, which opens the store, `meet` waits for all that run at once: none of them may
-    be done before another has begun, or nobody would write beside anybody.
+    be done before another has begun, or no two processes would write at the same time.
     """
     session = Session(root)
     marks = (root / MARK_FILE).open("r+b", buffering=0)

@@ -5,7 +5,7 @@ a process everything stands, but for the write it was in, which may have been ca
 After a loss of power:
 
     bytes      a file has what was there at its last sync; of each later write all, nothing, zeros,
-               a first part, or all but one sector may have arrived, in any order
+               a prefix, or all but one sector may have arrived, in any order
     names      a folder has the names it had at its last sync; of each later change all or nothing;
                a rename between folders may leave both names, and loses the file never
 
@@ -291,7 +291,7 @@ class Disk:
         return State(label, self._image(entries, contents), True, False)
 
     def _died_within(self, whole: dict[int, Content]) -> Iterator[State]:
-        """The process died within its last write: a first part of it is there."""
+        """The process died within its last write: a prefix of it is there."""
         last = self._last
         if not isinstance(last, Wrote):
             return

@@ -1,9 +1,8 @@
 """Threads that do all that a store with a remote can do, at once.
 
 In mode "exclusive" they share one handle, in mode "shared" two, which seal beside each other. Each
-record says which stream it is in and at which offset, so that whoever reads it can tell whether it
-is the right one. What one call alone does is held elsewhere; here only that no other call disturbs
-it.
+record says which stream it is in and at which offset, so that a reader can tell whether it is the
+right one. What one call alone does is held elsewhere; here only that no other call disturbs it.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def check(records: Iterable[transit.Record], name: str, start: int, stop: int) -
 
 
 class Crowd:
-    """One store and its remote in `folder`, and everybody who is busy with it."""
+    """One store and its remote in `folder`, and the threads that use them."""
 
     def __init__(self, folder: Path, mode: str, seed: int) -> None:
         self._folder = folder
@@ -141,7 +140,7 @@ class Crowd:
     # What they do
 
     def _append(self, log: transit.Log, lot: random.Random) -> None:
-        """One record or several, where nobody else came first."""
+        """One record or several, where no other append came first."""
         stream = log.stream(lot.choice(_NAMES))
         offset, level = len(stream), lot.choices(_LEVELS, (9, 9, 9, 9, 1))[0]
         data = [payload(stream.name, offset + n, lot.randrange(300)) for n in range(5)]
@@ -258,13 +257,13 @@ class Crowd:
             for report in (log.verify(), transit.audit(self._remote)):
                 if not report.ok:
                     raise ValueError(f"{report.findings}")
-            # What is wrong with these harms nobody, and would not be seen.
+            # A fault in one of these harms no reader, so no other judgement would see it.
             for place in self._store.glob("index/*"):
                 decode_snapshot(place.read_bytes(), bytes.fromhex(log.store_id), str(place))
 
 
 class _StoppedError(Exception):
-    """Somebody has found a problem, or the store is closed."""
+    """Another thread has found a problem, or the store is closed."""
 
 
 def crowd(mode: str, seed: int, seconds: float, appends: int = 0, *, leave: bool = False) -> Tally:

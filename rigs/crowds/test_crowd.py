@@ -28,7 +28,7 @@ def test_a_store_that_is_closed_while_all_are_busy_has_what_was_acknowledged(see
 @pytest.mark.parametrize("plant", ["snapshot_of_two_moments", "condition_looked_at_apart"])
 def test_planted_bug_is_found(plant: str) -> None:
     with planted(plant):
-        # Once more where nobody met at the wrong moment.
+        # Again, with another seed, when no two calls met at the wrong moment.
         assert any(crowd("shared", seed, seconds=6).problems for seed in range(20))
 
 

@@ -154,7 +154,7 @@ def try_all(judge: Judge, damages: Iterable[Damage], until: float = float("inf")
 
 
 class Task(NamedTuple):
-    """Damages of one sample, and who judges them."""
+    """Damages of one sample, and the judge of them."""
 
     name: str
     judge: Judge
@@ -274,7 +274,7 @@ def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
     with fast_folder() as name:
         (Path(name) / "samples").mkdir()
         samples = make_samples(Path(name) / "samples")
-        # Samples are given to who is forked as they are.
+        # A forked process inherits the samples as they are.
         context = multiprocessing.get_context("fork")
         with context.Pool(PROCESSES, _start, (samples, name, seed, until)) as pool:
             shares = pool.imap_unordered(_try_share, range(_SHARES))

@@ -109,7 +109,7 @@ class LocalJudge:
         changes = damage.changes(self.sample.files)
         expected = expected_of(self.sample, damage, changes)
         self._judged += 1
-        # Beside a living writer some things are looked at again, after a while; here nobody writes.
+        # Beside a living writer a reader looks at some things again, after a while; here is none.
         with replaced((recover, "LOOK_AGAIN_S", (0.0,)), (catalog, "_TRIES", 2)):
             problems = [f"reader: {p}" for p in self._read(damage, changes, expected)]
             problems += [f"writer: {p}" for p in self._write(damage, changes, expected)]

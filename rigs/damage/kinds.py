@@ -165,7 +165,7 @@ def gone(name: str) -> Iterator[Damage]:
 
 
 def spread(damages: Sequence[Damage], count: int, rng: random.Random) -> list[Damage]:
-    """`count` of `damages` at even distances, beginning at one drawn by lot; all when fewer."""
+    """`count` of `damages` at even distances, beginning at a random one; all when fewer."""
     if len(damages) <= count:
         return list(damages)
     start = rng.random()

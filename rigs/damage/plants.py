@@ -212,7 +212,7 @@ PLANTS: Final[Mapping[str, Plant]] = {
         "a footer is not compared with the commit", "killed", ("segments",), _footer_unchecked
     ),
     "size_unchecked": Plant(
-        "nobody looks whether a segment is there", "killed", ("segments",), _size_unchecked
+        "opening does not look whether a segment is there", "killed", ("segments",), _size_unchecked
     ),
     "cache_believed": Plant(
         "what is in the cache is not compared", "evicted", ("cache",), _cache_believed

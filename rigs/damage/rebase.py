@@ -2,7 +2,7 @@
 
 The next opening for writing finishes a rebase: from then on `rebase/` is the store. So each of its
 files is damaged, and the opening is refused, or what is answered is right or refused. Without READY
-the rebase is given up, and the store is the one before. `diverged/` is read by nobody.
+the rebase is given up, and the store is the one before. No code reads `diverged/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a remote with one damaged object keeps its word, to all who read it.
+"""Whether a remote with one damaged object keeps its word to every reader.
 
 Owns a remote in a folder, which is the sample's again after each judgement. For one damage it asks:
 

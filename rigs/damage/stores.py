@@ -327,7 +327,7 @@ def make_rebasing(folder: Path) -> Sample:
     files = kept_files(ours)
     with transit.open(ours, remote=remote, settings=STILL) as log:
         expected = ask_all(log)
-    # What an earlier rebase left is kept for people and read by nobody.
+    # What an earlier rebase left is kept for people; no code reads it.
     kept = {
         f"diverged/rebased-00000000/{name.split('/', 2)[2]}": data
         for name, data in kept_files(ours).items()

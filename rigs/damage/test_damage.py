@@ -37,7 +37,7 @@ def test_damage_is_refused_or_found_and_never_read(name: str, work: dict[str, Ta
 
 
 def layout(text: str) -> set[str]:
-    """The classes of file in the two drawings of ARCHITECTURE.md, by the first part of a name."""
+    """The classes of file in the two drawings of ARCHITECTURE.md, by how their names begin."""
     drawn = re.search(r"## Layout on disk\n(.*?)\n## ", text, re.DOTALL)
     assert drawn is not None
     return {name.split("/")[0] for name in re.findall(r"^  (\S+) ", drawn[1], re.MULTILINE)}

@@ -3,8 +3,8 @@
 Writers work on an ext4 or XFS file system whose image lies in a full tmpfs
 (`rigs.kills.mounts.BreakingDisk`). They go on after errors for a while. Then:
 
-    errors          come, are of the kinds that say so, and after a writer's first nothing that was
-                    begun later is acknowledged any more, by nobody who shares the handle
+    errors          come, are of the kinds that say so, and after a writer's first error nothing
+                    that was begun later through its handle is acknowledged, in any thread
     opened again    with space again, while the kernel still has its cache: what was acknowledged as
                     "local" is there, and what is there and was not acknowledged was named in doubt
     built upon      more is appended as "local"
@@ -96,7 +96,7 @@ def _in_doubt(judge: Judge, lines: list[Line]) -> list[str]:
         for stream, offset, count in line.places:
             named.update((stream, at) for at in range(offset, offset + count))
     return [
-        f"{name}@{offset} is there, and nobody was told"
+        f"{name}@{offset} is there, and no error named it"
         for name, offset in judge.places()
         if (name, offset) not in named
     ]
@@ -138,7 +138,7 @@ def _break(broken: BreakingDisk, yard: Yard, said_in: Path, seed: int, plant: st
 
 
 def play(yard: Yard, kind: FileSystem, seed: int, plant: str = "") -> Tally:
-    """Break one disk; `seed` decides who writes, one process in two of three disks."""
+    """Break one disk; `seed` decides how many processes write: one on two of three disks."""
     folder = scratch()
     said_in = folder / "said"
     said_in.mkdir()

@@ -113,7 +113,7 @@ def in_frames(error: BaseException, canaries: Mapping[str, str]) -> list[tuple[s
 
 
 class Logs(logging.Handler):
-    """Keeps what is logged, at any level and by anybody, while it is installed (`with`)."""
+    """Keeps what is logged, at any level and by any library, while it is installed (`with`)."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)

@@ -3,7 +3,7 @@
 Owns the matrix, which is made from what the jobs of `rigs.faults.remote_jobs` really
 send, and the judgement of each case. With one writer, whatever fails:
 
-    nobody is told of a conflict
+    no caller is told of a conflict
     every error is one of transit's, and of a class that the fault may cause
     every call of the store ends within its deadline
     what was acknowledged as "tiered" is in the bucket at that moment
@@ -138,9 +138,9 @@ class Rig:
                 shutil.rmtree(session.folder)
 
     def run_with(self, job: Job, rights: Callable[[int, str], bool]) -> str | None:
-        """What is wrong when who asks has only these rights at the n-th request; None: nothing.
+        """What is wrong when the client has only these rights at the n-th request; None: nothing.
 
-        Absent objects are refused as S3 does it to those who may not list.
+        Absent objects are refused, as S3 does it to a client that may not list.
         """
         count = itertools.count()
         case = Case(job.name, "any", "denied_403", "outage", 0, None)
@@ -238,7 +238,7 @@ def _too_slow(session: Session) -> str | None:
 def _is_stuck(session: Session, case: Case) -> bool:
     """Whether a commit lies damaged in a server that does not check what it is sent.
 
-    Its name is taken for good: that is said as `CorruptError`, and nobody goes on by overwriting.
+    Its name is taken for good: that is said as `CorruptError`, and no writer overwrites it.
     """
     return case.fault == "kept_damaged" and any(
         isinstance(error, transit.FormatError) for _, error in session.errors
@@ -321,7 +321,7 @@ def matrix(traffic: Mapping[str, Sequence[Request]], chance: random.Random) -> I
 
 
 def one_job_each(cases: Sequence[Case], chance: random.Random) -> list[Case]:
-    """Every kind, fault and moment once, in a job drawn by lot."""
+    """Every kind, fault and moment once, in a job drawn at random."""
     drawn: dict[tuple[str, str, str], Case] = {}
     shuffled = list(cases)
     chance.shuffle(shuffled)

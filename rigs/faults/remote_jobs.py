@@ -34,7 +34,7 @@ Contents = dict[str, list[bytes]]
 
 
 class Call(NamedTuple):
-    """One call of an `ObjectStore`: who made it, what it asked, and what it took."""
+    """One call of an `ObjectStore`: its caller, what it asked, and what it took."""
 
     caller: str
     kind: str
@@ -42,7 +42,7 @@ class Call(NamedTuple):
 
 
 class Watched:
-    """An `ObjectStore` that notes of every call who made it and how long it waited."""
+    """An `ObjectStore` that notes the caller of every call, and how long the call waited."""
 
     def __init__(self, store: ObjectStore, clock: VirtualClock) -> None:
         self._store = store
@@ -422,7 +422,7 @@ def _find_gap(session: Session) -> None:
 
 
 def _find_gap_on(session: Session) -> None:
-    """Whoever reads all of it finds that a commit is missing."""
+    """A reader of the whole history finds that a commit is missing."""
     for look in (_restore, _audit):
         session.errors.clear()
         shutil.rmtree(session.folder / "r", ignore_errors=True)

@@ -183,7 +183,7 @@ class Bucket:
         try:
             commit = decode_commit(data, key)
         except TransitError:
-            # Damaged on its way in: whoever sent it must find out.
+            # Damaged on its way in: the sender must find out.
             return
         for ref in commit.segments:
             if segment_key(ref.digest) not in self.objects:
@@ -222,7 +222,7 @@ class Body:
 class SimulatedS3:
     """What `S3Store` needs of an `s3fs.S3FileSystem`, over a `Bucket`.
 
-    rule: which fault to do to a request, by name; None: none. allows: the rights of who asks; None:
+    rule: which fault to do to a request, by name; None: none. allows: the client's rights; None:
     all. `seen` lists all requests.
     """
 
@@ -266,7 +266,7 @@ class SimulatedS3:
             raise translated from translated.__cause__
 
     def _check_rights(self, allows: Allows, method: str, key: str) -> None:
-        """Refuse as S3 does: who may not list is told 403 of what is absent."""
+        """Refuse as S3 does: a client that may not list is told 403 of an absent object."""
         operation = "".join(part.capitalize() for part in method.split("_"))
         allowed = allows(_RIGHTS[method], key)
         hidden = method in ("get_object", "head_object") and key not in self.bucket.objects
@@ -380,7 +380,7 @@ def flipped(data: bytes) -> bytes:
 
 
 def _ignoring(perform: Callable[[], object]) -> None:
-    """Carry out what nobody will hear the answer of."""
+    """Carry out a request whose answer gets lost."""
     try:
         perform()
     except ClientError:

@@ -152,7 +152,7 @@ class Rig:
         steps = self._history.steps
         errors = [each for each in said if each.what == "error"]
         if not errors:
-            return "a sync of the WAL failed, and nobody was told"
+            return "a sync of the WAL failed, and no caller was told"
         after = said[said.index(errors[0]) :]
         for each in after:
             if each.what == "done" and (each.receipts or steps[each.step].adds.streams):

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody waits, for the loops that wait for a remote.
+"""Time that passes only when a thread waits, for the loops that wait for a remote.
 
 Owns a clock for each thread and putting it in place of `time` where `transit.store` and
 `transit.tier` wait between tries and look at deadlines. A minute of an outage then costs nothing,
@@ -32,7 +32,7 @@ class VirtualClock:
     def monotonic(self) -> float:
         """Seconds until now, as this thread has waited for them."""
         if not hasattr(self._local, "now"):
-            # Whoever started this thread may have given it a deadline.
+            # The thread that started this one may have given it a deadline.
             self._local.now = self._latest
         now: float = self._local.now
         return now

@@ -69,7 +69,7 @@ def run(name: str, seconds: int, seed: int, corpus: Path) -> tuple[int, int, boo
         "-print_final_stats=1", "-verbosity=1", str(own), str(HERE / "seeds" / name), str(found),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # Neither may fill a pipe that nobody reads, nor be waited for without end.
+    # Neither may fill a pipe that is not read, nor be waited for without end.
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         with subprocess.Popen(
             command, stdout=said, stderr=said, env=environment, cwd=ROOT

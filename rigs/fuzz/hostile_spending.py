@@ -21,5 +21,5 @@ def spin() -> Callable[[], None]:
 
 
 def fail() -> Callable[[], float]:
-    """Raise what nobody expects."""
+    """Raise an error that no caller expects."""
     return lambda: 1 / 0

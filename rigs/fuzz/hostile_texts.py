@@ -1,7 +1,7 @@
 """Hostile exports, configuration files and traces, and what is done to them in a process apart.
 
 Each case says how it must end: a command with one of the exit codes that say what is wrong, which
-1, for what nobody expected, is not; a trace with "ok", where all events can be given, or with the
+1, for an unexpected error, is not; a trace with "ok", where all events can be given, or with the
 error of transit's that tells why not.
 """
 

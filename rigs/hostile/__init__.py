@@ -1,1 +1,1 @@
-"""Buckets that somebody made to harm their readers."""
+"""Buckets that an attacker made to harm their readers."""

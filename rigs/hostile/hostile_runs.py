@@ -72,7 +72,7 @@ def restore(name: str) -> Callable[[], list[str]]:
 
 
 def read(name: str) -> Callable[[], list[str]]:
-    """A reader who has only the bucket's address."""
+    """A reader that has only the bucket's address."""
     objects = CASES[name][1]().objects
     folder = tempfile.TemporaryDirectory(prefix="transit-hostile-")
     root = Path(folder.name)

@@ -1,4 +1,4 @@
-"""Whatever is in a bucket, whoever reads it is told soon, in little memory, and never misled.
+"""Whatever is in a bucket, its reader is told soon, in little memory, and never misled.
 
 Each case is a bucket made by hand (`hostile.py`), in which checksums and digests are right unless
 they are what is wrong. It says which text must be in the place of a finding of an audit, or "ok".

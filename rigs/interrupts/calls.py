@@ -28,7 +28,7 @@ from rigs.interrupts.places import Shower, count_places, interrupt, showered
 
 POOLS = ("concurrent/futures/thread.py", "concurrent/futures/_base.py", "threading.py")
 """Where a call that uses a pool of threads is not interrupted: CPython's pools, futures and threads
-hang after an interrupt at the wrong place, whoever uses them."""
+hang after an interrupt at the wrong place, in any program."""
 
 
 class Call(NamedTuple):

@@ -6,8 +6,8 @@ must be there once; one whose call was interrupted may be there once, whole; not
 
 `judge` asks, in this order: another thread reads, appends, submits and seals, and gets answers or
 typed errors; a second handle, as another process has it, may write (mode "shared"); the store
-closes; it opens again, holds what it must and may hold, and `verify` finds nothing. Who does not
-get an answer in time found a lock that is stuck.
+closes; it opens again, holds what it must and may hold, and `verify` finds nothing. A call that
+gets no answer in time found a lock that is stuck.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Stage:
         )
 
     def fresh(self, *streams: str) -> Group:
-        """Records nobody wrote yet, one for each of `streams`."""
+        """Records that were never written before, one for each of `streams`."""
         self._count += 1
         return tuple((name, b"new %d.%d" % (self._count, at)) for at, name in enumerate(streams))
 

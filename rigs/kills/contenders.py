@@ -142,7 +142,7 @@ def _publish(place: Place, who: int, rounds: int, barrier: Barrier, folder: Path
     for number in range(rounds):
         with transit.open(own, remote=store, durability="os", settings=SETTINGS) as log:
             mine = f"{who} {number}".encode()
-            # Everybody has taken up the history before anybody goes on with it.
+            # All processes have taken up the history before any of them goes on with it.
             barrier.wait(MEET_TIMEOUT_S)
             try:
                 log.stream("s").append(mine, durability="tiered")
@@ -151,7 +151,7 @@ def _publish(place: Place, who: int, rounds: int, barrier: Barrier, folder: Path
                 outcomes.append(Outcome(who, number, False, b""))
         if not outcomes[-1].won:
             shutil.rmtree(own)
-        # And everybody has been told before anybody takes up the next history.
+        # And all have been told the outcome before any of them takes up the next history.
         barrier.wait(MEET_TIMEOUT_S)
     store.close()
     return outcomes

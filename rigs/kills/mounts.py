@@ -110,7 +110,7 @@ class LoopDisk:
             self._let_go()
 
     def remount(self) -> None:
-        """Read everything from the image again; nobody may have a file open there."""
+        """Read everything from the image again; no process may have a file open there."""
         deadline = time.monotonic() + 10
         while True:
             # The files of a closed store are closed when they are collected.

@@ -5,7 +5,7 @@ image lies on another XFS that can share blocks. A copy of the image (FICLONE) i
 at that moment: what was synced, and whatever the kernel had written back by then. The file
 system of the copy is mounted and repairs itself from its journal, as after a loss of power, and the
 store on it is held to what was said before the copy began (`rigs.kills.receipts`):
-"local" is there, "tiered" is in the remote, which alone gives it back, the rest is a first part.
+"local" is there, "tiered" is in the remote, which alone gives it back, the rest is a prefix.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Mains:
 
     @contextlib.contextmanager
     def _standing_still(self) -> Iterator[None]:
-        """Nobody writes meanwhile, or a slow judge would find the disk full."""
+        """The writers stop meanwhile, or a slow judge would find the disk full."""
         try:
             for pid in self._pids:
                 os.kill(pid, signal.SIGSTOP)

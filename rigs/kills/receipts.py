@@ -1,7 +1,7 @@
 """What writers say while they write, and a judge of the store that is left when they were killed.
 
-Each writer numbers its steps from 0 within each of its lives. The payload of every record says who
-wrote it in which step, and goes on with bytes that follow from that alone: a record proves itself.
+Each writer numbers its steps from 0 within each of its lives. The payload of every record names its
+writer and step, and goes on with bytes that follow from that alone: a record proves itself.
 Before a step a writer says nothing; after it, it adds one line to a file: which records were
 acknowledged, how durably, and where. A line that was cut short was never said.
 

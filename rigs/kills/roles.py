@@ -77,7 +77,7 @@ class Flag:
         return self._bytes[0] != 0
 
     def raise_it(self) -> None:
-        """Tell everybody to stop."""
+        """Tell all processes to stop."""
         self._bytes[0] = 1
 
     @property
@@ -86,12 +86,12 @@ class Flag:
         return self._bytes[1] != 0
 
     def fail(self) -> None:
-        """Tell everybody that a step ended with an error."""
+        """Tell all processes that a step ended with an error."""
         self._bytes[1] = 1
 
 
 class Program:
-    """The steps of one writer, drawn by lot; every kind of append there is."""
+    """The steps of one writer, drawn at random; every kind of append there is."""
 
     def __init__(self, log: transit.Log, job: Job, name: str) -> None:
         self._log = log

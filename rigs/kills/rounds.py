@@ -1,11 +1,11 @@
 """Rounds of kill -9: writers, a publisher and a reader; some or all die; the store is judged.
 
 A round starts four writing processes (or one with four threads), one that publishes to a folder
-and one that follows, on the store as the rounds before left it. At a moment drawn by lot
-one, several or all of them are killed, at once or one after another. Who is left must go on without
-an error, and ends well when told to. Then the store is opened, and held to what was said
+and one that follows, on the store as the rounds before left it. At a moment drawn at random
+one, several or all of them are killed, at once or one after another. The others must go on without
+an error, and end well when told to. Then the store is opened, and held to what was said
 (`rigs.kills.receipts`): what was acknowledged as "os" or more is there, "memory" is a
-first part of what was accepted; what the follower saw is there as it saw it; now and then the
+prefix of what was accepted; what the follower saw is there as it saw it; now and then the
 remote alone gives back what was published, and `verify` and an audit find nothing.
 """
 
@@ -140,7 +140,7 @@ class Arena:
         lines = said(said_in)
         self.lines += len(lines)
         self._tiered += [line for line in lines if line.level == _TIERED]
-        # Whoever was killed was never told of an error, and who was not met none.
+        # A process that was killed met no error before that, and the others met none at all.
         self.problems.extend([f"refused: {line}" for line in lines if line.level < 0])
         with self._open(self._lot.choice(("exclusive", "shared"))) as log:
             self._judge.look(log)
@@ -165,7 +165,7 @@ class Arena:
         self._seen = len(kept)
 
     def judge_remote(self, said_in: Path) -> None:
-        """The remote alone gives back a first part of the store, and what was called "tiered"."""
+        """The remote alone gives back a prefix of the store, and what was called "tiered"."""
         marks = [path.read_text().split("\n")[:-1] for path in said_in.glob("*.published")]
         reached = max((int(mark[-1].split(" ")[0]) for mark in marks if mark), default=0)
         there = self._folder / "restored"
@@ -182,7 +182,7 @@ class Arena:
             judge.look(log)
         for name, kept in judge.history.items():
             if self._judge.history[name][: len(kept)] != kept:
-                judge.problems.append(f"{name} is not a first part of what is in the store")
+                judge.problems.append(f"{name} is not a prefix of what is in the store")
         judge.hold_places(self._tiered, _TIERED)
         report = transit.audit(str(self._remote), settings=SETTINGS)
         judge.problems += [str(finding) for finding in report.findings]

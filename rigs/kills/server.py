@@ -1,7 +1,7 @@
 """A Ceph of one's own that is killed (kill -9) during publishes and started again.
 
 Owns starting and killing its processes, the moments at which that happens, and the judgement: with
-one writer nothing acknowledged is lost, nobody is told of a conflict, and what is in the bucket
+one writer nothing acknowledged is lost, no caller is told of a conflict, and what is in the bucket
 is whole and the writer's.
 """
 
@@ -82,7 +82,7 @@ class Ceph:
 
 
 def _free_ports() -> int:
-    """The first of so many ports in a row that nobody listens on."""
+    """The first of so many ports in a row on which no process listens."""
     chance = random.SystemRandom()
     while True:
         first = chance.randrange(_PORT_FIRST, _PORT_LAST)

@@ -192,7 +192,7 @@ def _await_stop(writer: Any, results: Any) -> Said | None:
     """Wait until the writer has stopped itself; what it said instead, if it did not."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        # WNOWAIT: whoever started the process must still be able to wait for it.
+        # WNOWAIT: the process that started it must still be able to wait for it.
         flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG
         state = os.waitid(os.P_PID, writer.pid, flags)
         if state is not None and state.si_code == os.CLD_STOPPED:

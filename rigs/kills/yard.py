@@ -2,7 +2,7 @@
 
 `Yard` is the side of the test, `main` that of the process, which has no thread and no open store
 when it forks. A child does the role of its job and ends; it is not collected before `reap`, so that
-its number stays its own, and can be killed, for as long as anybody may want to.
+its number stays its own, and the test can still kill it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _warm_up() -> None:
 
 
 def main(fd: int) -> None:
-    """Make processes as asked, until nobody asks any more; then end those that are left."""
+    """Make processes as asked, until the requests end; then end those that are left."""
     _warm_up()
     ears = socket.socket(fileno=fd)
     children: set[int] = set()

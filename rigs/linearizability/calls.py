@@ -1,4 +1,4 @@
-"""Calls on the streams of a real store, drawn by lot and written down as they are made.
+"""Calls on the streams of a real store, drawn at random and written down as they are made.
 
 A `Caller` is one thread's way of using one open store. It notes the moment before and the moment
 after each call, of the clock that all processes of a machine share, and what came of it.
@@ -88,7 +88,7 @@ class Caller:
         )
 
     def _expect(self, name: str) -> None:
-        """Under a condition that holds when nobody comes between, or that never does."""
+        """Under a condition that holds when no other append comes between, or that never does."""
         stream, payload = self._streams[name], self._payload()
         expect = len(stream) + (self._chance.random() < 0.1)
         self._note(
@@ -218,7 +218,7 @@ class Caller:
             self.calls.append((each, Call(self._who, "fork", called, returned, part)))
 
     def _meet(self, name: str) -> None:
-        """An append to a stream that whoever comes first makes, while others look for it."""
+        """An append to a stream that the first caller makes, while others look for it."""
         met = f"{name}/met {self._chance.randrange(4)}"
         while met not in self._streams:
             try:

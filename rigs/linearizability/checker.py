@@ -167,7 +167,7 @@ def check(calls: Iterable[Call], contents: Contents = ()) -> Verdict:
             continue
         if not taken:
             return Verdict(False, order, stuck)
-        # Somebody returned before anything could be put here: the last choice was wrong.
+        # A call returned before anything could be put here: the last choice was wrong.
         event, contents = taken.pop()
         event.put_back()
         done &= ~(1 << event.number)
@@ -190,7 +190,7 @@ def _next_calls(start: _Event) -> tuple[Call, ...]:
 def check_prefixes(calls: Iterable[Call], final: Contents) -> list[str]:
     """What is wrong with the reads of handles that only follow: nothing, or one text a call.
 
-    Such a handle may be behind, but what it shows is a first part of what the stream holds in the
+    Such a handle may be behind, but what it shows is a prefix of what the stream holds in the
     end, and never less than it showed before.
     """
     wrong = []
@@ -203,7 +203,7 @@ def check_prefixes(calls: Iterable[Call], final: Contents) -> list[str]:
             wrong.append(f"{call}: showed {shown[call.who]} records before")
         shown[call.who] = max(count, shown.get(call.who, 0))
         if count > len(final) or (apply(final[:count], call) is None):
-            wrong.append(f"{call}: not a first part of {final}")
+            wrong.append(f"{call}: not a prefix of {final}")
     return wrong
 
 

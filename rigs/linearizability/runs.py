@@ -4,10 +4,10 @@ What is promised, by mode of the handle that is asked, and held here:
 
     exclusive   every call of every thread, at every durability: linearizable
     shared      every call of every thread and process: linearizable
-    read        a first part of what there is, and never less than before
+    read        a prefix of what there is, and never less than before
 
-Linearizable says that whoever reads sees what was acknowledged before it asked, whoever wrote it,
-and never less than before. A handle in mode "read" follows the files and may be behind a little.
+Linearizable says that a reader sees what any writer had acknowledged before the read began, and
+never less than before. A handle in mode "read" follows the files and may be behind a little.
 
 `python -m rigs.linearizability.runs FOLDER MODE WHO` is one of the processes: it takes
 orders as JSON lines and answers each with the calls it made.

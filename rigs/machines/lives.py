@@ -97,9 +97,9 @@ class Lives(World):
 
     @step(way=st.sampled_from(["moved", "replaced", "removed", "unlocked"]), mode=modes)
     def lose_the_folder(self, way: str, mode: str) -> None:
-        """The folder goes while it is open, and comes back: nobody wrote to what was in its place.
+        """The folder goes while it is open, and comes back; what was in its place is untouched.
 
-        Who would go on is told so. What waited in memory may be lost, as in a crash.
+        A call that would go on is told so. What waited in memory may be lost, as in a crash.
         """
         waiting, moved = list(self.waiting), self.root / "moved"
         with still(self.logs):
@@ -169,7 +169,7 @@ class Lives(World):
 
     @step(spot=spots)
     def use_a_closed_handle(self, spot: int) -> None:
-        """A closed handle says so, whatever it is asked, and hurts nobody."""
+        """A closed handle says so, whatever it is asked, and changes nothing."""
         name = self.pick(spot)
         stream = self.stream(name)
         stale = [self.log, *self.logs]
@@ -217,5 +217,5 @@ class Lives(World):
         self.compare()
 
     def copied(self) -> ModelLog:
-        """What whoever opens a copy of the folder sees."""
+        """What a reader of a copy of the folder sees."""
         return self.model

@@ -143,7 +143,7 @@ def nothing_adopted() -> Replaced:
 
 
 def fence_forgotten() -> Replaced:
-    """Whoever was fenced off writes as "tiered" again as if nothing had been said."""
+    """A writer that was fenced off writes as "tiered" again as if it had not been told."""
     return Publisher, "check", lambda publisher: None
 
 

@@ -146,18 +146,18 @@ class Reading(World):
         stream = self.picked(spot)
         return stream.name, back % (len(stream.records) + 1)
 
-    # Others who look
+    # Other readers
 
     @step()
     def compare_with_a_new_reader(self) -> None:
-        """Whoever opens the folder sees all that was framed."""
+        """A new reader of the folder sees all that was framed."""
         self.peek()
         with self.open("read") as reader:
             compare_all(reader, self.model)
 
     @step()
     def compare_with_a_reader_that_stays(self) -> None:
-        """Whoever opened it long ago sees the same."""
+        """A reader that opened it long ago sees the same."""
         if not self.readers:
             self.readers.append(self.open("read"))
         self.peek()

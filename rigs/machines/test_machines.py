@@ -85,7 +85,7 @@ def test_engine_and_model_never_differ(machine: type[World], part: int) -> None:
     if examples * STEPS >= 1500:
         assert rules_of(machine) - {"create_two"} - set(fired) == set()
     if machine in (Tiered, Named) and examples * STEPS >= 1500:
-        # Nobody asks the store for less than the whole of its public surface.
+        # The machines together ask for the whole of the store's public surface.
         surface = {f"{kind.__name__}.{name}" for kind, name in methods()}
         asked = surface & FATES if machine is Named else surface - FATES
         assert asked - set(called) == set()

@@ -84,11 +84,11 @@ class Tiers(Lives):
             self.roots = [*self.roots, Root(root, commits, self.published)][-ROOTS_KEPT:]
 
     def in_the_remote(self) -> ModelLog:
-        """What whoever has only the remote sees."""
+        """What a reader that has only the remote sees."""
         return self.published if self.rival is None else self.rival.theirs
 
     def start(self, mode: str) -> None:
-        """Open; whoever has nothing of its own takes up what another writer published."""
+        """Open; a store with nothing of its own takes up what another writer published."""
         super().start(mode)
         if self.rival is not None and mode == "exclusive" and not self.has_own:
             self.become(self.rival.theirs)
@@ -139,7 +139,8 @@ class Tiers(Lives):
     def tiered(self, write: Callable[[], object], foresee: Callable[[], object]) -> None:
         """A write that waits for the remote; fenced off, it is in the local log or not even there.
 
-        Who knows of it beforehand writes nothing. Who finds out has the records in its folder.
+        A writer that knows of it beforehand writes nothing. One that finds out in this call has
+        the records in its folder.
         """
         told = self.told()
         found = outcome(write)
@@ -231,7 +232,7 @@ class Tiers(Lives):
     @precondition(lambda self: self.rival is None)
     @step()
     def release(self) -> None:
-        """Publish and close: whoever comes next goes on."""
+        """Publish and close: the next writer goes on."""
         log = self.log
         self.published = self.model.copy()
         for other in self.logs:
@@ -248,7 +249,7 @@ class Tiers(Lives):
 
     @step(bytes_max=st.sampled_from([0, 0, 2000, 10**9]), aged=st.booleans())
     def evict(self, bytes_max: int, aged: bool) -> None:
-        """Published segments go, and nothing changes for whoever reads."""
+        """Published segments go, and nothing changes for a reader."""
         done = self.log.evict(bytes_max=bytes_max, older_than=0.0 if aged else None)
         self.whole = self.whole and not done.segments
         self.compare()
@@ -288,7 +289,7 @@ class Tiers(Lives):
 
     @step()
     def read_the_bucket(self) -> None:
-        """Whoever has the address alone sees what was published."""
+        """A reader that has the address alone sees what was published."""
         if not self.in_the_remote().streams:
             return
         with transit.open(self.store.url, mode="read", settings=SMALL) as log:
@@ -356,7 +357,7 @@ class Tiers(Lives):
 
     @step(spot=spots, name=names, added=st.lists(rows, min_size=1, max_size=3))
     def rival_goes_on(self, spot: int, name: str, added: list[Row]) -> None:
-        """Elsewhere somebody continues the remote from an empty folder."""
+        """Another writer continues the remote from an empty folder elsewhere."""
         if self.rival is None:
             self.part(spot, name, added)
         assert self.rival is not None

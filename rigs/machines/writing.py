@@ -116,7 +116,7 @@ class Writing(World):
         ahead: int | None,
         durability: str | None,
     ) -> None:
-        """One record, perhaps only if nobody was faster, and perhaps only in memory."""
+        """One record, perhaps only if no other append was faster, and perhaps only in memory."""
         stream = self.stream(self.pick(spot))
         next_offset = len(self.model.stream(stream.name).records)
         expect = None if ahead is None else max(0, next_offset + ahead)
@@ -169,7 +169,7 @@ class Writing(World):
         if asked is not None:
             assert found.timestamp == asked, name
         else:
-            # Not before any that it gave, and not after a time that somebody asked for.
+            # Not before any that it gave, and not after a time that a caller asked for.
             assert self.latest <= found.timestamp <= time.time_ns(), name
             self.latest = found.timestamp
         return found.timestamp

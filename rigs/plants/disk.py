@@ -295,7 +295,7 @@ def short_write_believed() -> None:
 
 
 def doubt_not_named() -> None:
-    """After a failed sync nobody is told which records may be lost."""
+    """After a failed sync no caller is told which records may be lost."""
     replace(syncs, "in_doubt", lambda catalog, wal: ())
 
 

@@ -21,7 +21,7 @@ from transit.tier.restore import Restorer
 
 
 def append_lock_not_taken() -> None:
-    """In mode "shared" nobody waits for the others' turn to end."""
+    """In mode "shared" a process does not wait for another's turn to end."""
     take = Lock.try_acquire
 
     def always(lock: Lock, *, shared: bool = False) -> bool:

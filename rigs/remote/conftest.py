@@ -19,5 +19,5 @@ def rig() -> Iterator[Rig]:
 
 
 def seed() -> int:
-    """Of what is drawn by lot: `TRANSIT_SEED`, or one and the same."""
+    """The seed of all that is drawn at random: `TRANSIT_SEED`, or always the same."""
     return int(os.environ.get("TRANSIT_SEED", "7"))

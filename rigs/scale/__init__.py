@@ -1,1 +1,1 @@
-"""Stores of a size that nobody makes by hand."""
+"""Stores too large to make by hand."""

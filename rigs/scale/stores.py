@@ -1,4 +1,4 @@
-"""Stores of a size nobody makes by hand: streams, branches, chains, merges, and more than a disk.
+"""Stores too large to make by hand: streams, branches, chains, merges, and more than a disk.
 
 Each function makes one, looks at it, opens it again, looks once more, and returns `Figures`. What a
 look finds wrong raises `AssertionError`. `full` runs them all at the sizes that are promised.
