@@ -33,7 +33,7 @@ pytest.register_assert_rewrite("transit.testing.store_contract")
 settings.register_profile("transit", deadline=None)
 settings.load_profile("transit")
 
-# Who starts a program in the background of a shell has it ignore Ctrl-C, and so do its children.
+# A program in the background of a shell ignores Ctrl-C, and so do its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Remote = tuple[str, dict[str, object]]

@@ -1,4 +1,4 @@
-"""Whom a sample of py-spy is counted for."""
+"""The function that a sample of py-spy is counted for."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_the_process_that_holds_the_store_is_named_and_one_that_lost_its_lock(
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"open\n"
         assert f"process {writer.pid}" in found(command("doctor"))["lock"]["said"]
-        # Removed by somebody who took it for stale.
+        # Removed by a user who took it for stale.
         (store / "LOCK").unlink()
         (store / "LOCK").touch()
         done = command("doctor")

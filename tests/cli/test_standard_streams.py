@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody: as a shell, cron or a daemon has them.
+"""Standard streams that are closed, full, or not read: as a shell, cron or a daemon has them.
 
 Each command runs in a shell, which is what closes them.
 """

@@ -36,7 +36,7 @@ def refused(kind: type[transit.TransitError], call: Callable[[], object]) -> str
     with pytest.raises(kind) as caught:
         call()
     message = str(caught.value)
-    # A message that only repeats a value tells nobody what to do.
+    # A message that only repeats a value does not tell the user what to do.
     assert len(message) > 8, message
     return message
 

@@ -188,18 +188,18 @@ def test_a_follower_of_a_folder_that_went_is_told(
 
 
 def one_wakes_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for the folder keeps it to itself, and the others have no look of their own."""
+    """The follower that waits for the folder wakes no other, and the others do not look."""
     monkeypatch.setattr(FolderWatch, "_ring", lambda watch: None)
     monkeypatch.setattr(Listener, "wait", lambda listener, timeout_s: time.sleep(90))
 
 
 def blind_sleeps_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a watch nobody looks."""
+    """Without a watch no follower looks."""
     monkeypatch.setattr(Watcher, "wait", lambda watcher, timeout_s: time.sleep(90))
 
 
 def watch_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody has a watch of their own."""
+    """Every follower has a watch of its own."""
     right = FolderWatch.join
 
     def join(watch: FolderWatch) -> Any:

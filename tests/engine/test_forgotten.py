@@ -1,4 +1,4 @@
-"""What a store hands out keeps it open: nobody who did not close it meets `ClosedError`.
+"""What a store hands out keeps it open: a program that did not close it meets no `ClosedError`.
 
 Every public method that gives something lazily is called, everything else is dropped and collected,
 and what it gave is used; on folders, with a remote, and on a bucket alone.
@@ -109,7 +109,7 @@ def position() -> transit.Position:
     return transit.Position("s", 3)
 
 
-# By public name: what is called, on a log that nobody else holds.
+# By public name: what is called, on a log that is referred to nowhere else.
 LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Log.stream": lambda log: log.stream("m"),
     "Log.streams": lambda log: log.streams(),
@@ -297,7 +297,7 @@ def promise_is_kept(path: Path, held: bool) -> bool:
 
 
 def wait_until_let_go(path: Path) -> None:
-    """Return once nobody has the store open: the last to hold it may be its own thread."""
+    """Return once the store is not open any more: the last to hold it may be its own thread."""
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -104,7 +104,7 @@ def test_a_handle_goes_on_after_an_exception_in_the_middle_of_a_write(
         old = contents(log)
         with stopped(how):
             CALLS[name](log)
-        # Somebody else's call, and then the same once more.
+        # Another call, and then the same once more.
         receipt = t.append(b"other", durability="os")
         assert t[receipt.offset].payload == b"other"
         found = contents(log)

@@ -358,7 +358,7 @@ def test_a_rebase_is_not_put_into_another_folder(place: Place, tmp_path: Path) -
 
 
 def blind() -> Planted:
-    """Nobody looks where the path leads."""
+    """The writer never looks where the path leads."""
     return Mark, "is_in_place", lambda mark: True
 
 

@@ -189,7 +189,7 @@ def test_conditional_appends_of_several_processes_count_without_a_gap(
         assert [int(record.payload) for record in log.stream("s")] == list(range(1, 601))
 
 
-# Who may open
+# Which processes may open a store
 
 
 HOLD = """

@@ -44,7 +44,7 @@ def test_a_stream_found_while_it_is_made_is_the_one_that_is_made(
             step(*arguments)
             thread = threading.Thread(target=try_to_find)
             thread.start()
-            # In mode "shared" who looks waits for the turn to end.
+            # In mode "shared" a thread that looks waits for the turn to end.
             thread.join(0.2 if mode == "shared" else 60)
             threads.append(thread)
 

@@ -1,4 +1,4 @@
-"""A stream's uid: made with it, its own, kept, found again, and given by who brings a stream."""
+"""A stream's uid: made with it, its own, kept, found again, and given by a caller that has one."""
 
 from __future__ import annotations
 

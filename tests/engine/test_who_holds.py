@@ -1,4 +1,4 @@
-"""Who is told what when a store is open already: by this process, another one, one that is gone."""
+"""What an opening is told of a store that this process, another or a dead one has open already."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def read_chunk(data: bytes, at: int, framed: int | None = None) -> tuple[list[Re
     time_width, size_width, header_width, flags = data[at + 20 : at + 24]
     time_first, size, table_bytes, payload_bytes = struct.unpack_from("<qIIQ", data, at + 24)
     need(1 <= count <= 4_194_304 and flags < 8, "count and flags")
-    need(flags & 3 in ((1, 2) if framed is None else (0,)), "who says when it was written")
+    need(flags & 3 in ((1, 2) if framed is None else (0,)), "where the time of writing is said")
     need(time_width in (0, 1, 2, 4, 8), "timestamp width")
     need(size_width in (0, 1, 2, 4) and header_width in (0, 1, 2, 4), "widths")
     at += 48

@@ -32,7 +32,7 @@ def join(size: int) -> bytearray:
 
 def test_a_body_larger_than_its_field_can_say_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.BODY_BYTES_MAX == 2**32 - 1
-    # Nobody has 4 GiB for a test.
+    # 4 GiB are too much for a test.
     monkeypatch.setattr(module, "BODY_BYTES_MAX", 1000)
     assert len(join(998)) == FRAME_BYTES + 1000 + 8
     with pytest.raises(InvalidInputError, match="1001 bytes in one frame; it holds 1000"):

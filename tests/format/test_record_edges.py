@@ -1,4 +1,4 @@
-"""Header tables that nobody has asked for yet, that somebody has, and that are large."""
+"""Header tables before the first read, after it, and when they are large."""
 
 from __future__ import annotations
 

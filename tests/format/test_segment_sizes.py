@@ -98,8 +98,8 @@ def test_a_large_block_of_two_records_in_one_chunk_is_refused(level: int | None)
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_large_block_of_headers_is_refused(level: int | None) -> None:
-    # An object of 64 KiB in an array, columns of four bytes for its size and its entry, and when it
-    # was written and by whom.
+    # An object of 64 KiB in an array, columns of four bytes for its size and its entry, the time of
+    # writing and the writer.
     most = 65_536 + 2 + 8 + MORE_BYTES_MAX
     for room in (most, most + 1):
         table = room - 8

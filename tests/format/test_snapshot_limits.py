@@ -332,7 +332,7 @@ def test_an_index_of_another_digest_is_told(index: bytes) -> None:
 
 
 def test_a_snapshot_as_large_as_a_reader_takes_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nobody has a GiB for a test.
+    # A GiB is too much for a test.
     monkeypatch.setattr(module, "SNAPSHOT_BYTES_MAX", len(GOOD))
     assert encode_snapshot(EXAMPLE) == GOOD
     assert decode_snapshot(GOOD, STORE, "here") == EXAMPLE

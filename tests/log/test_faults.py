@@ -350,7 +350,7 @@ def test_a_disk_that_stays_full_refuses_every_append_and_loses_none(
 
 
 def test_a_frame_that_fits_in_part_is_cut_off_again(faulty: Faulty, path: Path) -> None:
-    """A limit on the file's size makes the kernel write the first part of a frame for real."""
+    """A limit on the file's size makes the kernel write a prefix of a frame for real."""
     steps = "append:a limit:5000 big:a big:b limit:-1 append:b read:b"
     run = faulty(steps, "ftruncate:delay_exit=1", only=WAL)
     assert run.errors == [("big:a", "StorageFullError"), ("big:b", "StorageFullError")]

@@ -157,7 +157,7 @@ def test_forks_while_threads_append_leave_no_lock_taken(path: Path) -> None:
         def append() -> None:
             while not stop:
                 stream.append(b"thread")
-                # Whoever never pauses keeps other processes out: flock(2) has no queue.
+                # A process that never pauses keeps the others out: flock(2) has no queue.
                 time.sleep(0.002)
 
         workers = [_thread(append) for _ in range(2)]

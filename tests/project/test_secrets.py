@@ -97,7 +97,7 @@ def test_transit_logs_nothing_and_only_clients_below_it_log_credentials(
     assert not {name for name in names if name.startswith("transit")}
     told = logs.hits(CANARIES)
     assert {name for name, _ in told} <= CLIENTS
-    # The key that signs is never sent, so nobody has it to log.
+    # The key that signs is never sent, so no client library can log it.
     assert {kind for _, kind in told} <= {"key", "token"}
 
 

@@ -104,7 +104,7 @@ def test_a_create_whose_answer_is_lost_may_have_won(
     behind_proxy: ObjectStore, proxy: FaultProxy
 ) -> None:
     # On a connection that was used before, the HTTP client below sends again and meets the object
-    # of its own first try; on a new one it does not. Nobody is told that the create was done.
+    # of its own first try; on a new one it does not. No answer says that the create was done.
     for key in ("commits/0.json", "commits/1.json"):
         proxy.fail(1, "lost_after")
         with pytest.raises((RemoteUnavailableError, AlreadyExistsError)):

@@ -1,4 +1,4 @@
-"""The rights that each operation needs, and what S3 tells to who may get and not list."""
+"""The rights that each operation needs, and what S3 tells a client that may get and not list."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_an_object_that_is_there_and_denied_is_no_end(tmp_path: Path, may_list: 
         with pytest.raises(StorePermissionError, match="commits"):
             transit.restore(store_of(bucket, allows), tmp_path / "r", settings=SETTINGS)
     else:
-        # Nobody is told that it is there; a root that was written down says it.
+        # The server tells no client that it is there; a root that was written down says it.
         whole = transit.audit(store_of(bucket), settings=SETTINGS).head
         report = transit.audit(store_of(bucket, allows), trusted_root=whole, settings=SETTINGS)
         assert not report.ok

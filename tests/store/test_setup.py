@@ -42,7 +42,7 @@ KEYS: Mapping[str, object] = {"key": "AKIA-" + SECRET, "secret": SECRET, "token"
 
 
 class Servers(NamedTuple):
-    """Ports of this machine, and the certificates of two, which nobody else signed."""
+    """Ports of this machine, and the certificates of two, which are self-signed."""
 
     tls: int
     expired: int

@@ -175,7 +175,7 @@ def test_probe_refuses_a_store_that_overwrites_what_an_earlier_probe_left(place:
     steps = [exists, exists, overwrite]
     with pytest.raises(UnsuitableRemoteError, match="ignores the condition"):
         probe_exclusion(Answering(place.store, *steps), 1.0)
-    # It may have been the bucket's versioning, which somebody set right.
+    # It may have been the bucket's versioning, which its owner set right.
     probe_exclusion(place.store, 1.0)
 
 

@@ -1,7 +1,7 @@
 """Every request of publish, tiered append, restore and handover fails once, on both sides of it.
 
 Between client and server stands a proxy that loses a request, loses its answer, cuts it, damages it
-or answers with an error. Whatever happens, with one writer nobody may be told of a conflict,
+or answers with an error. Whatever happens, with one writer no caller may be told of a conflict,
 nothing acknowledged may be missing from the bucket, and nothing may be there twice.
 """
 

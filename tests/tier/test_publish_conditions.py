@@ -61,7 +61,7 @@ class Scripted(FaultDoor):
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """Time that passes only when a call sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0

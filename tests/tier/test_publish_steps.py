@@ -417,7 +417,7 @@ def test_the_hint_names_the_last_snapshot_that_is_published(scene: Scene) -> Non
         publisher = scene.publisher(store)
         publisher.published = count
         publisher.hint()
-        # What is not published yet helps nobody.
+        # The hint never names a snapshot that is not published yet.
         assert hint_in(store, scene) == (count - 1, last if count > last else None)
 
 

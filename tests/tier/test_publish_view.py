@@ -280,7 +280,7 @@ def test_commits_that_go_on_coming_late_do_not_hold_up_the_start(bucket: Bucket)
     door = Slow(bucket.store, *map(commit_key, range(9, COMMITS - 1)), head=head)
     follower, catalog = bucket.view(door)
     follower.start()
-    # Three looks, of which the last found one more that nobody waits for.
+    # Three looks, of which the last found one more commit, for which no call waits.
     shows_all(catalog, bucket, 11)
     door.hidden.clear()
     follower.refresh()
@@ -349,7 +349,7 @@ def test_new_commits_are_taken_up_and_counted(own: Bucket) -> None:
         follower._remote.store = door
         assert follower.refresh() == count
         shows_all(catalog, own, before + count)
-        # Whoever holds the stream sees it grow.
+        # A state of the stream that was taken before grows.
         assert state.next_offset == offset + 3 * count
         # One at first, in case there is no more; then several at once.
         assert door.commits_asked()[0] == before

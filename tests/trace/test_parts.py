@@ -104,7 +104,7 @@ def test_any_json_comes_back_as_it_was(written: list[tuple[object, object]]) -> 
     # What is None is not stored at all.
     expected = [{key: v for key, v in pair.items() if v is not None} for pair in pairs]
     assert json.dumps(history.read()) == json.dumps(expected)
-    # Whoever did not write it knows the same.
+    # A reader that did not write the history knows the same.
     others, own = history.known_to_others(), history.known
     assert others.stop == own.stop
     assert others.parts.digests == own.parts.digests
