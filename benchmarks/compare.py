@@ -1,4 +1,4 @@
-"""This tree beside another revision of it: the same workloads, in turns, and their ratio.
+"""This tree beside another revision of it: the same workloads, alternately, and their ratio.
 
 The other revision's package is measured with this tree's benchmarks. What it cannot run, because it
 is older than what is measured, is left out with the reason.
@@ -122,7 +122,7 @@ def _git(*arguments: str) -> None:
 def compare(
     compared: Compared, names: Sequence[str], tree: Path, parent: str, divisor: int
 ) -> None:
-    """Each workload here and in `tree`, in turns, into `compared`."""
+    """Each workload here and in `tree`, alternately, into `compared`."""
     for done, name in enumerate(names, 1):
         folder = tempfile.mkdtemp(prefix="compared-", dir=parent)
         try:

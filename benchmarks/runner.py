@@ -63,7 +63,7 @@ def run_all(
 
 
 def run_one(workload: Workload, folder: str, runs: int, *, quick: bool) -> Result:
-    """Set the workload up, and run both sides in turns."""
+    """Set the workload up, and run both sides alternately."""
     facts = workload.facts
     records = max(1, facts.records // QUICK_DIVISOR) if quick else facts.records
     workload.setup(folder, records)

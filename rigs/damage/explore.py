@@ -53,7 +53,7 @@ _FRAME_HEADER_BYTES: Final = 56
 _ALONE: Final = ("cache", "index", "REMOTE", "segments", "commits", "wal")
 _MEMORY: Final = Path("/dev/shm")
 PROCESSES: Final = 2
-# So many parts are tried in turns, each of every task.
+# So many parts are tried alternately, each of every task.
 _SHARES: Final = 1_000
 
 

@@ -152,7 +152,7 @@ def play(yard: Yard, kind: FileSystem, seed: int, plant: str = "") -> Tally:
 
 
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
-    """Break disk after disk for so long, each kind in turns; the count of violations."""
+    """Break disk after disk for so long, the kinds alternately; the count of violations."""
     deadline = time.monotonic() + seconds
     disks = refused = broken = 0
     with Yard() as yard:

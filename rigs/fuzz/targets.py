@@ -173,7 +173,7 @@ def inputs(target: Target, seeds: Sequence[bytes], seed: object) -> Iterator[byt
 def soak(
     seconds: float, seed: int, say: Say, seeds: Seeds, keep: Callable[[str, bytes], object]
 ) -> int:
-    """Try all targets in turns for so long; the count of violations.
+    """Try all targets alternately for so long; the count of violations.
 
     seeds: by target. keep: told the target and the input of each violation.
     """

@@ -155,7 +155,7 @@ def count_places(call: Callable[[], object], spared: tuple[str, ...] = ()) -> in
 class Shower:
     """Real signals at random moments, one at a time, whose handler raises `KeyboardInterrupt`.
 
-    SIGALRM comes from an interval timer of the kernel's, SIGINT from another thread, in turns.
+    SIGALRM comes from an interval timer of the kernel's, SIGINT from another thread, alternately.
     `count` says how many interrupts were raised so far. For the main thread.
     """
 

@@ -195,7 +195,7 @@ def play(yard: Yard, kind: FileSystem, seed: int, cuts: int, alone: bool, plant:
 
 
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
-    """Cuts on disk after disk for so long, each kind in turns; the count of violations."""
+    """Cuts on disk after disk for so long, the kinds alternately; the count of violations."""
     deadline = time.monotonic() + seconds
     cuts = records = broken = 0
     with Yard() as yard:

@@ -100,7 +100,7 @@ def soak(
     say: Callable[[str], object],
     phases: Sequence[Phase] = (Phase.generate, Phase.shrink),
 ) -> int:
-    """Run the machines in turns with seeds from `seed` on; 1 when one found a difference, or 0.
+    """Run the machines alternately, seeds from `seed` on; 1 when one found a difference, or 0.
 
     Each turn is 10 examples of 100 steps.
     """

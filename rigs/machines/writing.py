@@ -148,7 +148,7 @@ class Writing(World):
     def append_in_memory(
         self, spot: int, other: int, bodies: list[bytes], timestamp: int | None
     ) -> None:
-        """Records of two streams in turns, which wait in memory for whatever comes next."""
+        """Records of two streams alternately, which wait in memory for whatever comes next."""
         for number, body in enumerate(bodies):
             self.append_waiting(self.pick(other if number % 2 else spot), body, timestamp)
         self.keeps = True
