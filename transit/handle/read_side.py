@@ -15,6 +15,7 @@ from transit.handle.switching import check_not_rebasing
 from transit.handle.waiting import FolderWatch, RemoteWaiter, Waiter
 from transit.locks import Mark
 from transit.log.catalog import Catalog
+from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import judge_end, judge_live
 from transit.log.wal import Wal
@@ -38,7 +39,9 @@ class Reading:
         self._compared = not self._has_folder
         # A reader holds no lock. It knows its folder by the folder itself.
         self._place = Mark(root) if self._has_folder and is_folder(root) else None
-        self._watch = FolderWatch(root, self.check_place)
+        # The mark's own: one of this object's would keep it in a circle with its catalog.
+        self._check_place = nowhere_else if self._place is None else self._place.check
+        self._watch = FolderWatch(root, self._check_place)
         try:
             self.catalog = self._open(store)
             try:
@@ -56,8 +59,8 @@ class Reading:
         if store is not None:
             return self._open_remote(store)
         store_id = existing_store_id(self._root)
-        missing = NotHere(self._root, store_id, self.check_place)
-        return Catalog(self._root, store_id, self._settings, missing, self.check_place)
+        missing = NotHere(self._root, store_id, self._check_place)
+        return Catalog(self._root, store_id, self._settings, missing, self._check_place)
 
     def _begin(self) -> None:
         if self._has_folder:
@@ -80,15 +83,10 @@ class Reading:
                 )
             cache = Places(self._root).cache
         shelf = GuideShelf(self._root, store_id)
-        fetcher = Fetcher(remote, shelf, cache, self.check_place)
-        catalog = Catalog(self._root, store_id, self._settings, fetcher, self.check_place)
+        fetcher = Fetcher(remote, shelf, cache, self._check_place)
+        catalog = Catalog(self._root, store_id, self._settings, fetcher, self._check_place)
         self._follower = Follower(remote, catalog, shelf)
         return catalog
-
-    def check_place(self) -> None:
-        """`StoreMovedError` when the folder that was opened is not at its path any more."""
-        if self._place is not None:
-            self._place.check()
 
     def close(self) -> None:
         """Know and watch the folder no more; a reader has nothing else to give up."""
