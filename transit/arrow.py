@@ -1,7 +1,7 @@
 """Columns of a chunk as Arrow arrays, made from the chunk's bytes without a Python object a record.
 
 Owns the names and types of the columns. Payload bytes are not copied; what is stored as differences
-or sizes is summed by Arrow. What the bytes say is checked where Arrow would follow it out of them.
+or sizes is summed by Arrow. Positions in the bytes are checked first, so Arrow never reads beyond.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Owns the translation of operating-system errors into transit's. Leaves locks to 
 watching to `transit.watches`, when a file's number is closed to `transit.descriptors`, and the
 meaning of bytes to others.
 
-What it asks of a file system: fdatasync and fsync mean it, link(2) fails when the target exists,
-a synced folder keeps its names, and flock(2) works between processes. On macOS a sync is
-F_FULLFSYNC, because fsync(2) there does not reach the medium.
+What it asks of a file system: fdatasync and fsync return when the bytes are on the medium, link(2)
+fails when the target exists, a synced folder keeps its names, and flock(2) works between processes.
+On macOS a sync is F_FULLFSYNC, because fsync(2) there does not reach the medium.
 
 After a failed sync nothing here is tried again: the kernel may have dropped the pages it could not
 write and report success the next time (Rebello et al., "Can Applications Recover from fsync

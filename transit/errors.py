@@ -13,7 +13,7 @@ behind, as with all exceptions of Python.
     │   └── UnsuitableRemoteError    the remote cannot do what publishing needs
     ├── NotFoundError                no such stream, store or merge policy (LookupError)
     ├── AlreadyExistsError           the name is taken
-    ├── ConflictError                the store moved on: read again, decide again
+    ├── ConflictError                the store has changed meanwhile: read again, decide again
     │   └── NotFastForwardError      no head contains all the others
     ├── StreamFinishedError          the stream takes no more records: append to another
     ├── FencedError                  another writer published at our commit's number
@@ -27,7 +27,7 @@ behind, as with all exceptions of Python.
     ├── OutcomeUnknownError          whether named appends, or a commit, were taken is not known
     ├── StoreUnavailableError        the storage answered with an error
     │   ├── RemoteUnavailableError   the remote did not answer, or not for now
-    │   │   └── RemoteSetupError     nor will it, until something is set up differently
+    │   │   └── RemoteSetupError     it will not answer until something is set up differently
     │   ├── RetentionGapError        what was asked for is only in a remote, and none is attached
     │   ├── StorageFullError         no space, quota or file size left
     │   ├── StorePermissionError     the operating system refused access

@@ -1,21 +1,22 @@
 """Locks that a call made in the middle of another call of the same thread never waits for.
 
 A signal handler runs between any two steps of the main thread, and a `__del__` method wherever the
-collector does. What such code calls finds its own thread in the middle of something, perhaps with a
-lock taken, for which another thread may be waiting with the very lock that the call would take.
+collector does. A call made by such code interrupts its own thread in the middle of another call.
+The thread may hold a lock, and another thread may wait for that lock while it holds the very lock
+that the new call would take.
 
 Owns the order of locks and where in it each thread is. Every lock of a store has a rank; a thread
 takes locks of higher ranks only, and is marked with the highest one from before it waits for it
 until after it let it go. A public call first asks whether its thread is marked with the lowest rank
 the call needs, or a higher one, and is refused then, before anything has changed
 (`ReentrantCallError`). So no thread ever waits for itself, nor two for each other. The ranks of a
-store opened later are higher than all of one opened before: what a handler opens it may use.
+store opened later are higher than all of one opened before: a handler may use a store it opened.
 
 What is asked is stable: only the thread itself changes its mark. No lock is taken by anything but
 `with`, and marks are set and taken back by single instructions, so an exception raised by a
 handler leaves neither behind.
 
-What is called inside what, of the same store (rows: the call in the middle of which it is made):
+Which call may be made inside which, of the same store (rows: the call that is interrupted):
 
     in the middle of          append os  append  read    seal,   publish,  close   submit,
                               batch ...  local   status  verify  tiered            memory, trace

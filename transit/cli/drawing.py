@@ -1,4 +1,4 @@
-"""The lineage graph on standard output, in what characters and colours that takes."""
+"""The lineage graph on standard output, in the characters and colours that it can show."""
 
 from __future__ import annotations
 

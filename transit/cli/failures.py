@@ -4,7 +4,7 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
 
     0    done                              8    input or output failed
     1    unexpected, or partly failed      9    history that is out of reach
-    2    usage                             10   the store moved on
+    2    usage                             10   the store has changed meanwhile
     3    not found                         11   another writer went on in the remote
     4    it exists already                 12   the remote does not answer
     5    busy or locked                    13   the stream takes no more records

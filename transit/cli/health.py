@@ -1,7 +1,7 @@
 """What `doctor` finds out about a store's folder: facts, and the command that mends each.
 
 Nothing is changed. What can only be known by writing is tried when that was asked for, in files of
-its own that are removed again; otherwise it is told as unknown.
+its own that are removed again; otherwise it is reported as unknown.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns how `transit bench` measures. Contestants take turns in rounds, the first of a pair being the
 second in the next round, so that a disk that is slow for a while is slow for both. A round's ratio
-is of that round's two turns; what is told is the median of the rounds. What comes before a call and
+is of that round's two turns; the median of the rounds is shown. What comes before a call and
 after a turn is not timed. What the contestants do is `contests`' matter.
 """
 

@@ -10,8 +10,8 @@ yet travel in the piece itself.
                blocks that the run lies in; each says where its bytes are, and their BLAKE3
     data       instead of blocks: the chunks (`transit.format.record`) of records not sealed yet
 
-A piece is believed as the store that made it is; what it leads to is checked: each block against
-its digest, each chunk against stream and offsets.
+A reader trusts a piece as it trusts the store that made it. The bytes that a piece names are
+checked: each block against its digest, each chunk against stream and offsets.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Owns the search. Within a span of a history records were written in their order,
 search over segments, chunks and records; a merge's spans are asked one after another, because a
 policy may put a later record before an earlier one.
 
-Time steps back between two files where the machine's clock was set back (`transit.log.clock`).
-Nothing was written later than what came after it: the times of each file count up to what is
-believed of its last record.
+Time steps back between two files where the machine's clock was set back (`transit.log.clock`). No
+record was written later than the records after it. So a time in a file counts at most as the latest
+time at which the file's last record can have been written (`believed`).
 """
 
 from __future__ import annotations

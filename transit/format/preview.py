@@ -1,6 +1,6 @@
 """What transit 0.1.0 wrote, so that its files are told from damaged ones.
 
-0.1.0 was a preview. Its files state format version 1, as today's do, and are none of it: frames had
+0.1.0 was a preview. Its files state format version 1, as today's do, but differ: frames had
 no time, commits no times of writing. They are known by their magics, FORMAT by its kind and a
 commit by its shape, and count as version 0. Nothing here reads them any further.
 """

@@ -1,8 +1,8 @@
 """Uids: what a stream is called for ever, in whatever store and history it is.
 
 A name may go to another stream, and an id is a place in one history. A uid is 128 bits, written as
-32 lower-case hex digits, and neither: it is made once, with the stream, and goes where it goes. It
-is made as a random UUID (RFC 9562, version 4); a reader takes any 128 bits.
+32 lower-case hex digits. It is made once, with the stream, and stays the stream's in every store.
+It is made as a random UUID (RFC 9562, version 4); a reader takes any 128 bits.
 
 No other module of transit draws uids: a test that needs the same ones each time replaces `urandom`
 here.

@@ -5,7 +5,7 @@ handle      an open store and its state of use; everything in `engine` takes it
 write_side  what a handle that writes has: locks, writer, sealer, threads
 read_side   what a handle that reads has: a folder, a remote, or both
 background  the threads that sync, seal and publish
-promises    futures of submitted appends, each of which ends, and is called back for
+promises    futures of submitted appends: each of them ends, and its callbacks are called
 callbacks   the future itself; what becomes of a callback's error
 attaching   which remote the user means
 tiering     publishing: on request, in the background, and for appends that wait

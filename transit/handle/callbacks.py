@@ -1,9 +1,9 @@
-"""What users hang on a future: functions that are called once it is done, and the thread for that.
+"""Callbacks: functions that users add to a future, called once it is done, and their thread.
 
 Owns where these functions run and what becomes of their errors. The thread that makes records
-durable ends futures, and calls nothing of the user's. A thread of its own does, which holds no
-lock, so that a function may use the store, and close it. What it raises is reported as
-`concurrent.futures` reports it, and hurts nothing else.
+durable ends futures, and calls no function of the user's. Another thread does, which holds no
+lock, so that a function may use the store, and close it. What a function raises is reported as
+`concurrent.futures` reports it, and affects nothing else.
 
 This module loads `concurrent.futures` and logging: only programs that call `submit` need them.
 """

@@ -1,8 +1,8 @@
 """The futures of submitted appends.
 
 Owns that each of them ends: with its result once what was written is as durable as asked, or with
-the error that keeps it from that; also when it is made while the store closes. Owns that what hangs
-on them is called then, by a thread that nothing of the store waits for with a lock.
+the error that keeps it from that; also when it is made while the store closes. Owns that its
+callbacks are called then, by a thread for which the store never waits while it holds a lock.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _JOIN_S: Final = 5.0
 
 
 class Callbacks:
-    """Calls what hangs on futures that ended. Safe for threads."""
+    """Runs the callbacks of futures that ended. Safe for threads."""
 
     def __init__(self) -> None:
         self._due: deque[Promise[Any]] = deque()
         self._worker = Worker("transit-callbacks", self._call, _nothing)
 
     def add(self, future: Promise[Any]) -> None:
-        """Have what hangs on `future`, which ended, called after the next `wake`."""
+        """Have the callbacks of `future`, which ended, run after the next `wake`."""
         self._due.append(future)
 
     def wake(self) -> None:
-        """Have it called; here, if there can be no thread for it. The caller holds no lock."""
+        """Have them run; here, if there can be no thread for it. The caller holds no lock."""
         if self._due and not self._worker.wake_now():
             self._call()
 

@@ -1,8 +1,8 @@
 """Which records a stream inherits, and how streams descend from one another.
 
 Owns the walk over lineage records: histories, origins, ancestors, merge bases. Leaves to others
-how a record is found (`lookup`) and how long a stream is: an offset past a stream's end is taken
-at its word. A position is (stream id, offset); offset -1 is the empty beginning of a stream.
+how a record is found (`lookup`) and how long a stream is: an offset past a stream's end is not
+refused here. A position is (stream id, offset); offset -1 is the empty beginning of a stream.
 
 The ancestors of a position (S, k) are one number for each stream, the highest offset reached:
 

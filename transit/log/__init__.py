@@ -5,7 +5,7 @@ gather     many frames of one record each, read as one chunk
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
 segments   sealed files read block by block, here or elsewhere
-guides     what leads through segments that are not here
+guides     the guides of segments that are not here
 snapshots  the guides of many segments in one file, for openers of a remote
 keys       what sealed segments have under a key: streams by name, records about them by id
 lives      which streams are hidden
@@ -14,7 +14,7 @@ files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 chunks     chunks by stream and offset, in whichever file; the state of a stream in use
 catalog    which WALs and segments there are; streams by name and id, and what became of them
-clock      when records are written, whatever the machine's clock does
+clock      when records are written, even when the machine's clock is set back
 assign     which offset and timestamp a record gets
 accepted   records that wait to be framed
 frames     records made into one frame, and where it ended

@@ -2,7 +2,8 @@
 
 Owns two kinds of them: those of durability "memory", which have their offsets, and late ones, taken
 up in the middle of another call of the same thread, which get theirs when they are framed. Both are
-framed before any later record. Only for the writer, in its turn; but `late.append` at any moment.
+framed before any later record. Only the writer uses this, in its turn; but `late.append` may be
+called at any moment.
 
 A frame that holds such records may be interrupted: `Begun` says what was meant to be written, and
 the file whether it was.

@@ -2,7 +2,7 @@
 
 In this order: the stream must not be finished; the caller's condition on the next offset must hold;
 the record gets that offset; it gets the caller's timestamp, or the engine's time
-(`transit.log.clock`). What callers give binds no later record.
+(`transit.log.clock`). A timestamp that a caller gives does not affect later records.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ Owns the rule by which the clock of the machine becomes the time of the engine:
   back by `HELD_NS` at most (a correction, a leap second, a virtual machine that moved), the
   engine's time stands still until the clock has caught up.
 - Where it steps back by more, it had run ahead: the records before were written earlier than they
-  say. That is recorded by ending the file: the next one begins with the time as it is now. So one
-  jump ahead holds no later time there.
-- Between two files time may therefore step back, and does so nowhere else. `believed` undoes it:
-  nothing was written later than what came after it.
+  say. That is recorded by ending the file: the next one begins with the present time. So one jump
+  ahead does not falsify the times after it.
+- Between two files time may therefore step back, and does so nowhere else. `believed` corrects the
+  times before such a step: no record was written later than the records after it.
 
 Leaves to the writer when to ask. Knows no file.
 """

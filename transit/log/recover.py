@@ -19,8 +19,8 @@ bytes are never cut: opening raises `CorruptError` with the place.
 
 What this cannot see: damage to the last synced frames of a process that was killed, when it zeroes
 whole sectors or cuts the file, looks like a write that never finished. A clean close ends with a
-mark that says all before it is durable, so every frame of a closed store has one that vouches for
-it, unless the mark itself is lost: cut off, or zeroed together with all from some frame on.
+mark that says all before it is durable. So every frame of a closed store is known to be durable,
+unless the mark itself is lost: cut off, or zeroed together with all from some frame on.
 """
 
 from __future__ import annotations

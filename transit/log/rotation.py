@@ -1,12 +1,12 @@
 """Rotation: the WAL file that is written now, and how it is ended and followed by the next.
 
 Owns which file that is, the engine's clock, whose steps back end a file, and the tail from which on
-an append has more to do than to append. Only for
-the writer, in its turn. Every step may be interrupted: the next call goes on from what there is.
+an append has more to do than to append. Only the writer uses it, in its turn. Every step may be
+interrupted: the next call goes on from what there is.
 
-    all of the file synced     an end frame says that all before it is durable
-    end frame written, synced  recovery goes on in the next file only after one
-    space cut off              what was reserved beyond it is of more use to the next
+    all of the file synced     because an end frame says that all before it is durable
+    end frame written, synced  because recovery goes on in the next file only after one
+    space cut off              so that the next file can use what was reserved beyond the end frame
     next file made             header and name are synced
 """
 

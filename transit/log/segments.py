@@ -1,4 +1,4 @@
-"""Sealed segments, read block by block, from this folder or from where else they are.
+"""Sealed segments, read block by block, from this folder or from a remote.
 
 Owns segments' footers and indexes in memory. Everything read is checked: the footer against the
 digest the commit names, each block against its checksum. A segment's index is loaded

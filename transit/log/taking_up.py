@@ -1,7 +1,7 @@
 """Taking up what is on disk: when a store is opened, and what other processes wrote meanwhile.
 
 Owns the order in which files are read, judged, cut and made durable. Leaves judging bytes to
-`transit.log.recover`. Only for the writer, in its turn.
+`transit.log.recover`. Only the writer uses it, in its turn.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ s3          a bucket, through s3fs: one request a call
 folder      a folder
 filesystem  any other file system of fsspec
 answers     what servers' answers and clients' errors mean
-causes      why a request got no answer, and whether waiting heals it
+causes      why a request got no answer, and whether waiting helps
 loops       clients' coroutines, with a deadline
 """
 

@@ -1,8 +1,8 @@
 """What the errors of file systems and S3 clients mean: the one place that reads them.
 
 An error is judged by the HTTP status and the S3 code it carries, not by its class: the class
-depends on the server and the client's version. What nothing is known about counts as passing, so
-that a lost or damaged answer is never taken for a refusal. `transit.store.causes` knows the errors
+depends on the server and the client's version. An unknown error counts as temporary, so that a lost
+or damaged answer is never taken for a refusal. `transit.store.causes` knows the errors
 that come without an answer.
 """
 

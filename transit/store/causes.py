@@ -1,4 +1,4 @@
-"""Why a request got no answer, or could not be made: what waits will not heal, and texts for it.
+"""Why a request got no answer, or could not be made; whether waiting helps; and texts for it.
 
 Owns the reading of the clients' own errors (botocore, aiohttp, ssl, the system's), by class name,
 so that none of them has to be loaded. Their texts are shown only where they hold no more than a

@@ -4,7 +4,7 @@ Owns what is compared (the name, and a digest of the arguments) and what is kept
 result is kept as JSON: it must be encodable, and where it should come back as another type than
 JSON's own, `returns` says which. An exception comes back as itself when it is one of Python's own
 or one that `raises` names, otherwise as `RecordedCallError`. A call made by a recorded call is part
-of it, and not recorded on its own: a replay does not come to it.
+of it, and not recorded on its own: a replay does not make it.
 """
 
 from __future__ import annotations

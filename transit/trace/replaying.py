@@ -1,7 +1,7 @@
 """Replay: run a program again on what was recorded of its calls.
 
-The program asks for the same calls in the same order, and gets the recorded outcomes; nothing of
-the outside is touched. From call `live_from` on calls are made again, and recorded on a new branch
+The program makes the same calls in the same order, and gets the recorded outcomes; the functions
+are not called. From call `live_from` on calls are made again, and recorded on a new branch
 that begins right before that call: what came before is inherited, not copied.
 """
 
