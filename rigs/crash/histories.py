@@ -30,6 +30,7 @@ from rigs.crash.steps import (
     MoveCursor,
     OpenStore,
     Publish,
+    Reconcile,
     Restore,
     Seal,
     Step,
@@ -115,6 +116,14 @@ class Author:
         times = tuple(self.time() for _ in range(count))
         return AppendMany(stream, payloads, times, durability)
 
+    def reconcile(
+        self, streams: Sequence[str], name: str, reader: tuple[str, str], durability: str
+    ) -> Reconcile:
+        """A record for each of some streams, their merge, and a cursor at the end of one."""
+        appends = tuple((each, self.payload(), self.time()) for each in streams)
+        position = len(self.model.stream(reader[0]).records) + streams.count(reader[0])
+        return Reconcile(appends, name, "interleave", reader, position, durability)
+
     def batch(self, streams: Sequence[str], durability: str, new: str = "") -> Atomic:
         """Records of several streams, one of which may be new, in one frame."""
         appends = [(name, self.payload(), self.time()) for name in [*streams, *([new] * bool(new))]]
@@ -148,6 +157,8 @@ def lineage(seed: int) -> History:
     author.do(Merge("mixed", ("again", "joined"), "interleave", {}, "local"))
     author.do(MoveCursor("task", "reader", 2, "os"), MoveCursor("task", "reader", 2, "local"))
     author.do(MoveCursor("task", "reader", 4, "os"))
+    author.do(author.reconcile(["task", "try-1"], "both", ("task", "reader"), "os"))
+    author.do(author.reconcile(["try-2", "task"], "all", ("task", "reader"), "local"))
     author.do(
         author.batch(["mixed", "again"], "os"), Merge("end", ("mixed", "task"), "base", {}, "os")
     )
@@ -239,6 +250,7 @@ def everything(seed: int) -> History:
     author.do(author.one("a", "memory"), author.many("a", 2, "os"), BranchOff("a", "b", 1, "local"))
     author.do(author.batch(["a", "b"], "local", new="c"), Seal(), author.one("b", "os"))
     author.do(Merge("d", ("a", "b"), "append", {}, "local"), MoveCursor("a", "reader", 1, "os"))
+    author.do(author.reconcile(["a", "c"], "e", ("a", "reader"), "os"))
     author.do(Publish(), Submit(author.one("c", "local")), Await(), author.one("d", "tiered"))
     author.do(Evict(), Restore(), author.one("a", "os"), Sync(), author.one("b", "memory"))
     author.do(author.one("a", "local"), Close())

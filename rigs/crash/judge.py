@@ -75,9 +75,9 @@ def rows_of(log: transit.Log, cursors: Sequence[tuple[str, str]]) -> Rows:
         rows.append((stream.name, stream.kind, parents, records))
     names = {row[0] for row in rows}
     for name, cursor in cursors:
-        position = log.stream(name).cursor(cursor).position if name in names else 0
-        if position:
-            rows.append((name, cursor, position))
+        stands = log.stream(name).cursor(cursor).status() if name in names else None
+        if stands is not None and stands.position:
+            rows.append((name, cursor, (stands.position, stands.state)))
     return rows
 
 
@@ -91,8 +91,8 @@ def rows_of_model(model: ModelLog) -> Rows:
         ]
         parents = [tuple(parent) for parent in stream.parents]
         rows.append((stream.name, stream.kind, parents, records))
-    for (name, cursor), position in model.cursors.items():
-        rows.append((name, cursor, position))
+    for (name, cursor), stands in model.cursors.items():
+        rows.append((name, cursor, tuple(stands)))
     return rows
 
 

@@ -20,8 +20,10 @@ import transit
 from transit.config import Settings, durability_level
 from transit.disk import File
 from transit.handle.opening import make_store
+from transit.testing.model import Advance as ModelAdvance
 from transit.testing.model import Append as ModelAppend
 from transit.testing.model import Create as ModelCreate
+from transit.testing.model import Merge as ModelMerge
 from transit.testing.model import ModelLog
 
 STORE, REMOTE, COPY = "store", "remote", "copy"
@@ -244,6 +246,53 @@ class Atomic(Step):
         """As `Step`."""
         records = tuple((name, payload) for name, payload, _ in self.appends)
         return Added((self.new,) if self.new else (), records)
+
+
+@dataclass(frozen=True)
+class Reconcile(Step):
+    """Records for streams, a merge that has them, and a cursor moved past them: one frame.
+
+    reader: the stream and name of the cursor.
+    """
+
+    appends: tuple[tuple[str, bytes, int], ...]
+    name: str
+    policy: str
+    reader: tuple[str, str]
+    position: int
+    durability: str
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """What is merged: the streams that get records."""
+        return tuple(dict.fromkeys(name for name, _, _ in self.appends))
+
+    @property
+    def state(self) -> bytes:
+        """What is kept with the cursor's position."""
+        return f"read for {self.name}".encode()
+
+    def run(self, session: Session) -> int | None:
+        """As `Step`."""
+        stream, cursor = self.reader
+        with session.log.batch(durability=self.durability) as batch:
+            for name, payload, timestamp in self.appends:
+                batch.append(name, payload, timestamp=timestamp)
+            batch.merge(self.name, self.parents, policy=self.policy)
+            moved = session.log.stream(stream).cursor(cursor)
+            batch.advance(moved, self.position, state=self.state)
+        return min(session.keep(receipt) for receipt in batch.receipts)
+
+    def foresee(self, model: ModelLog) -> None:
+        """As `Step`."""
+        appends = (ModelAppend(*append) for append in self.appends)
+        merge = ModelMerge(self.name, self.parents, self.policy)
+        model.batch([*appends, merge, ModelAdvance(*self.reader, self.position, self.state)])
+
+    @property
+    def adds(self) -> Added:
+        """As `Step`."""
+        return Added((self.name,), tuple((name, payload) for name, payload, _ in self.appends))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,18 @@ import transit
 from rigs.linearizability.checker import CONFLICT, NONE, Call, Contents, Result, Verb
 from transit.errors import AlreadyExistsError, ConflictError, NotFoundError, OffsetError
 
-WRITES: Final = ("append", "append", "append", "expect", "expect", "many", "batch", "submit")
+WRITES: Final = (
+    "append", "append", "append", "expect", "expect", "many", "batch", "submit", "consume",
+)  # fmt: skip
 LOOKS: Final = ("read", "read", "length", "last", "tail", "columns")
-FORKS: Final = ("fork", "fork_at", "merge", "seal", "meet")
+FORKS: Final = ("fork", "fork_at", "merge", "reconcile", "seal", "meet")
 Noted = list[tuple[str, Call]]
 """Calls, each with the name of its stream."""
+
+
+def notes_of(name: str) -> str:
+    """The stream in which is noted down what was read of another."""
+    return f"{name}/notes"
 
 
 class Caller:
@@ -139,6 +146,28 @@ class Caller:
             call = Call(self._who, "append", called, returned, receipt.offset, text)
             self.calls.append((receipt.stream, call))
 
+    def _consume(self, name: str) -> None:
+        """One record of a stream noted down in another, and the cursor moved, in one frame.
+
+        There is one note a record, so where the cursor is expected is where the notes end.
+        """
+        stream, notes = self._streams[name], self._log.stream(notes_of(name))
+        cursor = stream.cursor("consumer")
+        now = cursor.status()
+        if now.position and now.state != stream[now.position - 1].payload:
+            raise AssertionError(f"{cursor!r} at {now.position} with the state {now.state!r}")
+        if not now.lag:
+            return
+        payload = stream[now.position].payload
+
+        def write() -> Result:
+            with self._log.batch(durability=self._durability) as batch:
+                batch.append(notes, payload)
+                batch.advance(cursor, now.position + 1, state=payload, expect=now.position)
+            return batch.receipts[0].offset
+
+        self._note(notes.name, "append", write, (payload.decode(),), now.position)
+
     # Looks
 
     def _read(self, name: str) -> None:
@@ -216,6 +245,31 @@ class Caller:
         for each in self._names:
             part = _texts(record for record in records if record.origin.stream == each)
             self.calls.append((each, Call(self._who, "fork", called, returned, part)))
+
+    def _reconcile(self, name: str) -> None:
+        """A record for each stream and a merge that has them, in one frame."""
+        if len(self._names) < 2:
+            self._batch(name)
+            return
+        texts = {each: self._payload() for each in self._names}
+        receipts: list[transit.Receipt] = []
+        made: list[transit.StagedStream] = []
+
+        def write() -> Result:
+            with self._log.batch(durability=self._durability) as batch:
+                for each, text in texts.items():
+                    batch.append(self._streams[each], text.encode())
+                made.append(batch.merge(f"{name}+{self._payload()}", self._names, policy="append"))
+            receipts.extend(batch.receipts)
+            return None
+
+        called, returned, _ = self._timed(write)
+        records = list(made[0].stream.read())
+        for each, text, receipt in zip(texts, texts.values(), receipts, strict=True):
+            part = _texts(record for record in records if record.origin.stream == each)
+            at = receipt.offset
+            self.calls.append((each, Call(self._who, "append", called, returned, at, (text,))))
+            self.calls.append((each, Call(self._who, "fork", called, returned, part, at=at)))
 
     def _meet(self, name: str) -> None:
         """An append to a stream that the first caller makes, while others look for it."""

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 import transit
-from rigs.linearizability.calls import FORKS, LOOKS, WRITES, Caller, Noted
+from rigs.linearizability.calls import FORKS, LOOKS, WRITES, Caller, Noted, notes_of
 from rigs.linearizability.checker import Call, Contents, check, check_prefixes
 from rigs.machines.machine import MEMORY_DISK
 from transit.errors import TransitError
@@ -129,6 +129,7 @@ def _one_history(logs: Sequence[transit.Log], seed: int, durability: str) -> Jud
     names = [f"{seed}/a", f"{seed}/b"][: 1 + seed % 2]
     for name in names:
         logs[0].create(name)
+        logs[0].create(notes_of(name))
     callers = [
         Caller(logs[who % len(logs)], names, who, seed * 1000 + who, durability) for who in range(4)
     ]
@@ -203,6 +204,7 @@ class Fleet:
         names = [f"{seed}/a", f"{seed}/b"][: 1 + seed % 2]
         for name in names:
             self._log.create(name)
+            self._log.create(notes_of(name))
         start = time.monotonic_ns() + 2_000_000
         for who, run in enumerate(self._runs):
             order = Order(names, seed * 1000 + who, start, durability)

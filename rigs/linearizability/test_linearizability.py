@@ -170,6 +170,9 @@ def test_calls_of_processes_are_linearizable_and_readers_see_a_first_part() -> N
         ("shared_look_skipped", "os", "shared"),
         ("made_known_late", "os", "exclusive"),
         ("made_known_late", "memory", "exclusive"),
+        ("merge_without_what_is_staged", "os", "exclusive"),
+        ("cursor_without_conditions", "os", "exclusive"),
+        ("cursor_moves_before_its_batch", "os", "shared"),
     ],
 )
 def test_planted_bug_is_found(name: str, durability: str, mode: str) -> None:

@@ -62,9 +62,13 @@ def compare_all(log: transit.Log, model: ModelLog) -> None:
     for stream in streams:
         compare_stream(log, model, stream)
     hidden = dict(zip(model.hidden, log.hidden(), strict=True)) if model.hidden else {}
-    for (name, cursor), position in model.cursors.items():
+    for (name, cursor), stands in model.cursors.items():
         stream = hidden[name] if name in hidden else log.stream(name)
-        assert stream.cursor(cursor).position == position
+        status = stream.cursor(cursor).status()
+        assert (status.position, status.state) == stands
+        assert status.lag == len(stream) - stands.position
+    shown_cursors = {(each.stream, each.name) for each in log.cursors()}
+    assert shown_cursors == {each for each in model.cursors if each[0] not in hidden}
 
 
 def compare_name(log: transit.Log, model: ModelLog, name: str) -> None:

@@ -14,13 +14,17 @@ from typing import Final
 from unittest.mock import patch
 
 from transit.engine import staging as staging_module
+from transit.engine.batch import WriteBatch
 from transit.engine.cursor import Cursor
+from transit.engine.plans import Head
 from transit.engine.rebasing import _Copier
-from transit.engine.staging import Staging
+from transit.engine.staging import Place, StagedParents, Staging
 from transit.engine.stream import Receipt, Stream
 from transit.errors import ConflictError, TransitError
+from transit.format.cursor import CursorRecord
 from transit.format.life import Life
 from transit.format.lineage import LINEAGE_ID
+from transit.format.names import cursor_stream_name
 from transit.format.snapshot import encode_snapshot
 from transit.handle import write_side
 from transit.handle.write_side import Writing
@@ -84,11 +88,79 @@ def interleave_appends() -> Replaced:
 def cursor_stays() -> Replaced:
     """A cursor that advanced is where it was."""
 
-    def wrong(cursor: Cursor, position: int, *, durability: str | None = None) -> None:
+    def wrong(cursor: Cursor, position: int, **options: object) -> None:
         if not 0 <= position <= cursor._state.next_offset:
             raise ConflictError("no such place")
 
     return Cursor, "advance", wrong
+
+
+def cursor_moves_before_its_batch() -> Replaced:
+    """A cursor moves when a batch is told to move it, whatever becomes of the batch."""
+
+    def wrong(batch: WriteBatch, cursor: Cursor, position: int, **options: object) -> None:
+        with suppress(TransitError):
+            cursor.advance(position, **options)  # type: ignore[arg-type]
+
+    return WriteBatch, "advance", wrong
+
+
+def cursor_state_is_kept() -> Replaced:
+    """A cursor that moves without a state keeps that of the position before."""
+    right = Staging.advance
+
+    def wrong(
+        staging: Staging, stream: StreamState, name: str, wanted: CursorRecord, expect: int | None
+    ) -> None:
+        if wanted.state is None:
+            own = cursor_stream_name(stream.id, name)
+            now = staging._stands(own, staging._cursor_stream(own))
+            wanted = wanted._replace(state=now.state)
+        right(staging, stream, name, wanted, expect)
+
+    return Staging, "advance", wrong
+
+
+def cursor_without_conditions() -> Replaced:
+    """The position a cursor is expected at is not looked at."""
+    right = Staging.advance
+
+    def wrong(
+        staging: Staging, stream: StreamState, name: str, wanted: CursorRecord, expect: int | None
+    ) -> None:
+        right(staging, stream, name, wanted, None)
+
+    return Staging, "advance", wrong
+
+
+def merge_without_what_is_staged() -> Replaced:
+    """A merge in a batch is of the heads before the batch."""
+    right = Staging._head
+
+    def wrong(staging: Staging, place: Place, lowest: int) -> Head:
+        state, offset = place
+        before = state.next_offset - 1 if offset is None else offset
+        return right(staging, (state, before), lowest)
+
+    return Staging, "_head", wrong
+
+
+def staged_times_forgotten() -> Replaced:
+    """To a merge in a batch staged records have no times."""
+    right = StagedParents.timestamps
+
+    def wrong(parents: StagedParents, span: Span) -> list[int]:
+        times = right(parents, span)
+        pending = parents._pending.get(span.stream)
+        first = span.origin + span.count if pending is None else pending.first
+        return [0 if span.origin + at >= first else time for at, time in enumerate(times)]
+
+    return StagedParents, "timestamps", wrong
+
+
+def merge_without_conditions() -> Replaced:
+    """What a merge or a branch expects of its parents is not looked at."""
+    return staging_module, "check_expected", lambda tail, expect: None
 
 
 def clock_steps_back() -> Replaced:
@@ -297,6 +369,12 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         merge_id_forgotten,
         interleave_appends,
         cursor_stays,
+        cursor_moves_before_its_batch,
+        cursor_state_is_kept,
+        cursor_without_conditions,
+        merge_without_what_is_staged,
+        staged_times_forgotten,
+        merge_without_conditions,
         clock_steps_back,
         given_times_bind,
         closing_forgets,

@@ -84,13 +84,17 @@ class _Rebase:
 
     def move_cursors(self) -> None:
         """Each cursor that moved here is where its stream is, unless it is further there."""
-        for (owner, cursor), position in self._ours.cursors.items():
-            if self._common.cursors.get((owner, cursor)) == position:
+        for (owner, cursor), stands in self._ours.cursors.items():
+            before = self._common.cursors.get((owner, cursor))
+            if before == stands:
                 continue
             name = self.names.get(owner, owner)
-            now = self.made.position(name, cursor)
-            if now < position <= len(self.made.stream(name).records):
-                self.made.cursors[name, cursor] = position
+            now = self.made.cursors.get((name, cursor))
+            # As far there: what was kept with it there stays, unless only we moved it.
+            ours = now is None or (name == owner and now == before)
+            further = now is None or now.position < stands.position
+            if further or (ours and now is not None and now.position == stands.position):
+                self.made.cursors[name, cursor] = stands
 
     def keep_merges(self) -> None:
         """Merge ids that were given stay; those that are digests of old names do not matter."""

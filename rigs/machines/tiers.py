@@ -216,7 +216,7 @@ class Tiers(Lives):
                 lambda: model.advance(parent.name, "tiered", end),
             ),
         )
-        if verb == 3 and end == model.position(parent.name, "tiered"):
+        if verb == 3 and end == model.cursor(parent.name, "tiered").position:
             # Staying writes nothing, so that nothing need be published.
             return
         self.tiered(*ways[verb])
@@ -439,4 +439,4 @@ class Tiers(Lives):
 def size_of(model: ModelLog) -> tuple[int, int, int]:
     """What grows with every write that changes anything."""
     own = (len(stream.records) - stream.start for stream in model.streams.values())
-    return len(model.streams), sum(own), sum(model.cursors.values())
+    return len(model.streams), sum(own), sum(stands.position for stands in model.cursors.values())

@@ -75,6 +75,8 @@ durabilities = st.sampled_from([None, "memory", "os", "local"])
 codecs = st.sampled_from([None, None, None, "json"])
 aheads = st.sampled_from([None, None, 0, 0, 1, -1])
 """How far `expect=` lies from the next offset."""
+states = st.one_of(st.none(), st.sampled_from([b"", b"1", b"\n\0"]), st.binary(max_size=40))
+"""What cursors keep with their positions."""
 json_values = st.one_of(
     st.none(),
     st.integers(-(2**53), 2**53),
@@ -86,5 +88,6 @@ json_values = st.one_of(
 __all__ = [
     "CUSTOM", "FUTURE", "POLICIES", "SMALL", "Row", "aheads", "backwards", "codecs", "durabilities",
     "headers", "json_values", "maybe_timestamps", "metadata", "names", "payloads",
-    "register_policies", "rows", "scalars", "sparse", "spots", "timestamps",
+    "register_policies", "rows", "scalars", "sparse", "spots", "states",
+    "timestamps",
 ]  # fmt: skip

@@ -25,13 +25,17 @@ from rigs.machines.values import (
     payloads,
     rows,
     spots,
+    states,
     timestamps,
 )
 from transit.testing.model import (
+    Advance,
     Append,
     Branch,
     Create,
+    Merge,
     ModelLog,
+    ModelPosition,
     Operation,
     Scalar,
 )
@@ -41,7 +45,9 @@ Drawn = tuple[str, int, str, Row, bool]
 
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["append", "append", "append", "create", "branch"]),
+        st.sampled_from(
+            ["append", "append", "append", "create", "branch", "merge", "merge", "advance"]
+        ),
         spots,
         names,
         rows,
@@ -250,21 +256,35 @@ class Writing(World):
             assert found == expected
         compare_name(self.log, self.model, name)
 
-    @step(spot=spots, cursor=st.sampled_from(["a", "b"]), offset=st.integers(0, 60))
-    def move_a_cursor(self, spot: int, cursor: str, offset: int) -> None:
-        """A cursor moves forward, or says that it cannot."""
+    @step(
+        spot=spots,
+        cursor=st.sampled_from(["a", "b"]),
+        offset=st.integers(0, 60),
+        state=states,
+        ahead=aheads,
+    )
+    def move_a_cursor(
+        self, spot: int, cursor: str, offset: int, state: bytes | None, ahead: int | None
+    ) -> None:
+        """A cursor moves forward, with a state or none, or says that it cannot."""
         name = self.pick(spot)
         handle = self.stream(name).cursor(cursor)
         offset = min(offset, len(self.model.stream(name).records) + 1)
-        self.same(lambda: self.model.advance(name, cursor, offset), lambda: handle.advance(offset))
-        for each in (handle, self.log.stream(name).cursor(cursor)):
-            assert each.position == self.model.position(name, cursor)
+        now = self.model.cursor(name, cursor).position
+        expect = None if ahead is None else max(0, now + ahead)
+        self.same(
+            lambda: self.model.advance(name, cursor, offset, state, expect),
+            lambda: handle.advance(offset, state=state, expect=expect),
+        )
+        stream = self.log.stream(name)
+        for each in (handle, stream.cursor(cursor), *stream.cursors(cursor)):
+            assert (each.position, each.state) == self.model.cursor(name, cursor)
 
     # Batches
 
     @step(drawn=operations, durability=durabilities)
     def batch(self, drawn: list[Drawn], durability: str | None) -> None:
-        """Records of several streams, new streams and branches in one frame."""
+        """Records of several streams, new streams, branches, merges and cursors in one frame."""
         planned = self.planned(drawn)
         receipts = self.write_batch(planned, durability)
         found = [(r.stream, r.offset, r.timestamp) for r in receipts]
@@ -285,10 +305,19 @@ class Writing(World):
         else:
             raise AssertionError("a batch swallowed the error that ended it")
 
-    @step(drawn=operations, spot=spots, row=rows)
-    def batch_with_a_false_condition(self, drawn: list[Drawn], spot: int, row: Row) -> None:
+    @step(drawn=operations, spot=spots, row=rows, kind=st.integers(0, 3))
+    def batch_with_a_false_condition(
+        self, drawn: list[Drawn], spot: int, row: Row, kind: int
+    ) -> None:
         """A batch whose last condition does not hold writes nothing."""
-        wrong = Append(self.pick(spot), *row, expect=10**6)
+        name, other = self.pick(spot), self.pick(spot + 1)
+        new = f"new#{len(self.model.known) + len(drawn)}"
+        wrong: Operation = (
+            Append(name, *row, expect=10**6),
+            Branch(name, new, expect=10**6),
+            Merge(new, (name, other), "append", expect=(None, 10**6)),
+            Advance(name, "a", 0, expect=10**6),
+        )[kind]
         planned = [*self.planned(drawn), wrong]
         found = self.same(
             lambda: self.model.batch(planned), lambda: self.write_batch(planned, None)
@@ -313,11 +342,10 @@ class Writing(World):
 
     def planned(self, drawn: list[Drawn]) -> list[Operation]:
         """Operations that are valid one after another."""
-        trial, now = ModelLog(), self.model.copy()
-        trial.streams, trial.hidden = now.streams, now.hidden
+        trial = self.model.copy()
         planned: list[Operation] = []
         for one in drawn:
-            operation = _operation(trial, one)
+            operation = _operation(trial, one, list(self.model.streams))
             trial.batch([operation])
             planned.append(operation)
         return planned
@@ -356,11 +384,26 @@ class Writing(World):
                 batch.append(
                     known(name), payload, headers=headers, timestamp=timestamp, expect=expect
                 )
-            case Branch(parent, name, at, metadata):
-                staged[name] = batch.branch(known(parent), name, at=at, metadata=metadata)
+            case Branch(parent, name, at, metadata, expect):
+                staged[name] = batch.branch(
+                    known(parent), name, at=at, metadata=metadata, expect=expect
+                )
+            case Merge(name, parents, policy, base, params, _, merge_id, expects):
+                staged[name] = batch.merge(
+                    name,
+                    [known(p) if isinstance(p, str) else transit.Position(*p) for p in parents],
+                    policy=policy,
+                    base=None if base is None else transit.Position(*base),
+                    params=params,
+                    merge_id=merge_id,
+                    expect=expects,
+                )
+            case Advance(name, cursor, position, state, expect):
+                handle = self.log.stream(name).cursor(cursor)
+                batch.advance(handle, position, state=state, expect=expect)
 
 
-def _operation(trial: ModelLog, drawn: Drawn) -> Operation:
+def _operation(trial: ModelLog, drawn: Drawn, there: list[str]) -> Operation:
     verb, spot, name, (payload, timestamp, header), choice = drawn
     known = list(trial.streams)
     target = known[spot % len(known)]
@@ -369,6 +412,30 @@ def _operation(trial: ModelLog, drawn: Drawn) -> Operation:
     count = len(trial.stream(target).records)
     if verb == "append":
         return Append(target, payload, timestamp, header, count if choice else None)
+    if verb == "merge":
+        return _merge(trial, new, spot, choice)
+    if verb == "advance":
+        # A cursor is on a stream that is there.
+        target = there[spot % len(there)]
+        now, stop = trial.cursor(target, "a").position, len(trial.stream(target).records)
+        position = now + spot % (stop - now + 1)
+        return Advance(target, "a", position, payload[:9] if choice else None, now)
     if verb == "create":
         return Create(new, {"made": name}, "json" if choice and spot % 4 == 0 else None)
-    return Branch(target, new, None if choice or not count else spot % count, None)
+    at = None if choice or not count else spot % count
+    return Branch(target, new, at, None, count if spot % 2 else None)
+
+
+def _merge(trial: ModelLog, new: str, spot: int, choice: bool) -> Operation:
+    """A merge of two streams, those that the batch makes too, at their heads or before."""
+    known = list(trial.streams)
+    first = spot % len(known)
+    names = known[first], known[(first + 1 + spot % (len(known) - 1)) % len(known)]
+    heads = [trial.stream(name).head for name in names]
+    parents: list[str | ModelPosition] = list(names)
+    if choice:
+        parents[0] = heads[0]._replace(offset=heads[0].offset - (heads[0].offset > 0))
+    policy = ("append", "interleave", "interleave", "base", "select")[spot % 5]
+    params = {"selected": names[1]} if policy == "select" else None
+    expect = (None, heads[1].offset + 1) if spot % 3 else None
+    return Merge(new, parents, policy, None, params, None, f"id of {new}", expect)

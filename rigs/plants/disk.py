@@ -16,8 +16,10 @@ from transit.engine.stream import Receipt, Stream
 from transit.errors import StorageFullError, SyncFailedError, TransitError
 from transit.format import frame
 from transit.format.commit import SegmentRef, encode_format
+from transit.format.cursor import CURSORS_PREFIX
 from transit.format.frame import FrameHeader
-from transit.format.life import Life
+from transit.format.life import NAMES_ID, Life
+from transit.format.lineage import LINEAGE_ID, Merge, decode_lineage
 from transit.format.names import wal_name
 from transit.handle import opening
 from transit.handle.handle import Handle
@@ -250,6 +252,56 @@ def batch_in_two_frames() -> None:
     replace(Writer, "commit", each)
 
 
+def cursor_after_its_batch() -> None:
+    """A cursor moves in a frame of its own, after that of its batch."""
+
+    def apart(groups: Sequence[Group]) -> bool:
+        return groups[-1].state.name.startswith(CURSORS_PREFIX)
+
+    _in_two_frames(apart, lambda groups: (groups[:-1], groups[-1:]))
+
+
+def merge_before_its_records() -> None:
+    """A merge in a batch is written before the records it is made of."""
+    _in_two_frames(_merges, lambda groups: (groups[:1], groups[1:]))
+
+
+def merge_after_its_records() -> None:
+    """A merge in a batch is written after the records it is made of, in a frame of its own."""
+    _in_two_frames(_merges, lambda groups: (groups[1:], groups[:1]))
+
+
+def _merges(groups: Sequence[Group]) -> bool:
+    return groups[0].state.id == LINEAGE_ID and any(
+        isinstance(decode_lineage(payload, NAMES_ID), Merge)
+        for payload in groups[0].columns.payloads
+    )
+
+
+def _in_two_frames(
+    is_cut: Callable[[Sequence[Group]], bool],
+    cut: Callable[[Sequence[Group]], tuple[Sequence[Group], Sequence[Group]]],
+) -> None:
+    """Frames of several streams, of this kind, are written as two."""
+    commit = Writer.commit
+
+    def each(
+        writer: Writer,
+        groups: Sequence[Group],
+        created: Sequence[StreamState] = (),
+        lives: Sequence[Life] = (),
+    ) -> Written:
+        if lives or len(groups) < 2 or not is_cut(groups):
+            return commit(writer, groups, created, lives)
+        written = [
+            commit(writer, part, created if part[0].state.id == LINEAGE_ID else ())
+            for part in cut(groups)
+        ]
+        return written[-1]
+
+    replace(Writer, "commit", each)
+
+
 def retry_after_failed_sync() -> None:
     """A sync that failed is tried once more, and its second answer believed."""
     sync = File.sync_data
@@ -381,6 +433,9 @@ DISK: Final[Mapping[str, Callable[[], None]]] = {
         torn_taken_for_rotten,
         recovery_leaves_the_tail,
         batch_in_two_frames,
+        cursor_after_its_batch,
+        merge_before_its_records,
+        merge_after_its_records,
         retry_after_failed_sync,
         failed_sync_forgotten,
         failed_write_believed,

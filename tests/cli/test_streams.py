@@ -134,6 +134,7 @@ def test_streams_are_listed_in_order_of_creation(command: Command, forked: Path)
     rows = command("streams").rows
     assert [row["stream"] for row in rows] == ["a", "empty", "b", "c"]
     assert rows[0]["metadata"] == {"n": 1, "x": None}
+    assert len(rows[2].pop("uid")) == 32
     assert rows[2] == {
         "stream": "b",
         "kind": "branch",

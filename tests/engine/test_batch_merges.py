@@ -11,8 +11,7 @@ import pytest
 import transit
 from transit import Position, Record
 from transit.engine.plans import Parents
-from transit.engine.staging import TRIES, Prepared, Staging
-from transit.lineage import policy as policies
+from transit.engine.staging import TRIES, Staging, WantedMerge
 
 
 @pytest.fixture
@@ -395,11 +394,14 @@ def _timestamps_all_zero(parents: Parents, span: object) -> list[int]:
     return [0] * span.count  # type: ignore[attr-defined,no-any-return]
 
 
-def _never_behind(parents: object, request: policies.Request) -> object:
-    prepared: Prepared = parents._prepared  # type: ignore[attr-defined]
-    if request.policy not in prepared.spans:
-        prepared.spans[request.policy] = Parents.spans(parents, request)  # type: ignore[index,arg-type]
-    return prepared.spans[request.policy]  # type: ignore[index]
+def _never_behind(right: Callable[..., object]) -> Callable[..., object]:
+    def wrong(staging: Staging, wanted: WantedMerge, heads: object, base: object) -> object:
+        records: dict[object, object] = staging._prepared.records  # type: ignore[assignment]
+        if id(wanted) not in records:
+            records[id(wanted)] = right(staging, wanted, heads, base)
+        return records[id(wanted)]
+
+    return wrong
 
 
 PLANTS: dict[str, tuple[str, Callable[..., object], Callable[..., None]]] = {
@@ -422,8 +424,8 @@ PLANTS: dict[str, tuple[str, Callable[..., object], Callable[..., None]]] = {
         ),
     ),
     "a policy is not asked again": (
-        "transit.engine.staging.StagedParents.spans",
-        _never_behind,
+        "transit.engine.staging.Staging._merge_record",
+        _never_behind(Staging._merge_record),
         test_a_custom_policy_is_asked_again_when_its_parents_went_on,
     ),
     "a condition is not looked at": (

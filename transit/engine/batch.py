@@ -19,7 +19,7 @@ from transit.engine.merging import (
     made_before,
     wanted_merge,
 )
-from transit.engine.plans import check_asked
+from transit.engine.plans import check_asked, version_of
 from transit.engine.staging import Staging, WantedMerge, check_shown, stage, stage_prepared
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
@@ -232,6 +232,7 @@ class WriteBatch(Opened):
         expect: Sequence[int | None] | None,
     ) -> Callable[[Staging], None]:
         check_asked(wanted.policy, wanted.params)
+        version_of(wanted.policy)
         sources = [self._place(parent) for parent in parents]
         source = None if base is None else self._place(base)
         if source is not None and source[1] is None:

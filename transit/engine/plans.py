@@ -146,7 +146,6 @@ def check_asked(policy: str, params: Mapping[str, Scalar] | None) -> dict[str, S
     if not isinstance(policy, str):
         raise InvalidInputError(f"policy must be text, not {type(policy).__name__}")
     policies.check_policy(policy)
-    version_of(policy)
     return check_metadata(params, f"merge policy {policy!r}")
 
 

@@ -37,6 +37,7 @@ from transit.format.life import Life, encode_life
 from transit.format.lineage import (
     Branch,
     LineageRecord,
+    Merge,
     Root,
     Scalar,
     check_metadata,
@@ -92,14 +93,15 @@ class Pending:
 
 
 class Prepared:
-    """What the merges of one frame have read, and what their policies gave, so far.
+    """What the merges of one frame have read, and what came of them, so far.
 
     `asking`: whether the user's policies may be called now, which they never are in the turn.
     """
 
     def __init__(self) -> None:
         self.asking = True
-        self.spans: dict[tuple[object, ...], tuple[Span, ...]] = {}
+        # By the merge, its heads and its base.
+        self.records: dict[tuple[object, ...], Merge] = {}
         # By stream and offset of the first record.
         self.timestamps: dict[tuple[int, int], list[int]] = {}
 
@@ -142,27 +144,13 @@ class StagedParents(Parents):
         low = max(0, span.origin - staged_from)
         return known + pending.timestamps[low : stop - staged_from]
 
-    def spans(self, request: policies.Request) -> tuple[Span, ...]:
-        """What a merge yields; `PolicyBehindError` when the user's policy must be asked again."""
-        if any(self._is_staged(*head) for head in request.heads):
-            if request.policy.startswith(policies.CUSTOM_PREFIX):
-                raise InvalidInputError(
-                    f"{request.policy}: takes no record that its batch is about to write: give "
-                    "positions of records that are there, or merge after the batch"
-                )
-            return super().spans(request)
-        prepared = self._prepared
-        params = tuple(sorted(request.params.items()))
-        key = (request.policy, request.heads, request.base, repr(params))
-        if key not in prepared.spans:
-            if request.policy.startswith(policies.CUSTOM_PREFIX) and not prepared.asking:
-                raise PolicyBehindError
-            prepared.spans[key] = super().spans(request)
-        return prepared.spans[key]
-
-    def _is_staged(self, stream: int, offset: int) -> bool:
-        pending = self._pending.get(stream)
-        return stream in self._created or (pending is not None and offset >= pending.first)
+    def has_staged(self, heads: Sequence[Head]) -> bool:
+        """Whether one of the heads is a stream, or a record, that the frame is to bring."""
+        return any(
+            stream in self._created
+            or (stream in self._pending and offset >= self._pending[stream].first)
+            for stream, offset in heads
+        )
 
 
 class Staging:
@@ -180,9 +168,8 @@ class Staging:
         self._merges: dict[str, StreamState] = {}
         self._cursors: dict[str, CursorRecord] = {}
         self._first_id = self._catalog.lineage_state().next_offset
-        self._parents = StagedParents(
-            self._catalog, self._created, self._pending, prepared or Prepared()
-        )
+        self._prepared = prepared or Prepared()
+        self._parents = StagedParents(self._catalog, self._created, self._pending, self._prepared)
 
     def create(self, record: LineageRecord) -> StreamState:
         """A new stream, with a uid of its own unless its record has one already.
@@ -238,13 +225,38 @@ class Staging:
             check_expected(self._tail(state), expect)
         heads = check_heads([self._head(place, -1) for place in parents], self._parents)
         given = None if base is None else self._head(base, 0)
-        worked = work_out(self._parents, heads, wanted.policy, given, wanted.params)
-        record = merge_record(self._parents, wanted.name, worked, wanted.merge_id, wanted.metadata)
+        record = self._merge_record(wanted, heads, given)
         made = self._made_by(wanted, record.merge_id)
         if made is None:
             record = replace(record, uid=wanted.uid)
             made = self._merges[record.merge_id] = self.create(record)
         return made
+
+    def _merge_record(
+        self, wanted: WantedMerge, heads: tuple[Head, ...], base: Head | None
+    ) -> Merge:
+        """What a merge of these heads is; each is worked out once, where nothing is staged."""
+        # What is no policy at all is told when it is worked out.
+        is_custom = str(wanted.policy).startswith(policies.CUSTOM_PREFIX)
+        prepared = self._prepared
+        if self._parents.has_staged(heads):
+            if is_custom:
+                raise InvalidInputError(
+                    f"{wanted.policy}: takes no record that its batch is about to write: give "
+                    "positions of records that are there, or merge after the batch"
+                )
+            return self._work_out(wanted, heads, base)
+        key = (id(wanted), heads, base)
+        if key not in prepared.records:
+            if is_custom and not prepared.asking:
+                raise PolicyBehindError
+            prepared.records[key] = self._work_out(wanted, heads, base)
+        return prepared.records[key]
+
+    def _work_out(self, wanted: WantedMerge, heads: tuple[Head, ...], base: Head | None) -> Merge:
+        parents = self._parents
+        worked = work_out(parents, heads, wanted.policy, base, wanted.params)
+        return merge_record(parents, wanted.name, worked, wanted.merge_id, wanted.metadata)
 
     def _made_by(self, wanted: WantedMerge, merge_id: str | None) -> StreamState | None:
         """The stream that this merge made before, in this frame or another."""

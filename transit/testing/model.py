@@ -26,11 +26,14 @@ from transit.errors import (
     StreamFinishedError,
 )
 from transit.testing.modelled import (
+    Advance,
     Append,
     Branch,
     Create,
     Finish,
     Hide,
+    Merge,
+    ModelCursor,
     ModelPlan,
     ModelPosition,
     ModelRecord,
@@ -38,32 +41,17 @@ from transit.testing.modelled import (
     Operation,
     Scalar,
     Suffixes,
+    check_name,
     checked,
     interleaved,
     selected,
     shown,
 )
 
-_TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
-_REFUSED = frozenset(map(chr, _TURNING + _CONTROLS))
-
-
 __all__ = [
-    "Append",
-    "Branch",
-    "Create",
-    "Finish",
-    "Hide",
-    "ModelLog",
-    "ModelPlan",
-    "ModelPosition",
-    "ModelRecord",
-    "ModelStream",
-    "Operation",
-    "Scalar",
-    "shown",
-]
+    "Advance", "Append", "Branch", "Create", "Finish", "Hide", "Merge", "ModelCursor", "ModelLog",
+    "ModelPlan", "ModelPosition", "ModelRecord", "ModelStream", "Operation", "Scalar", "shown",
+]  # fmt: skip
 
 Policy = Callable[[Suffixes, Mapping[str, Scalar]], Iterable[ModelRecord]]
 
@@ -74,7 +62,7 @@ class ModelLog:
     def __init__(self, policies: Mapping[str, Policy] | None = None) -> None:
         self.streams: dict[str, ModelStream] = {}
         self.hidden: dict[str, ModelStream] = {}
-        self.cursors: dict[tuple[str, str], int] = {}
+        self.cursors: dict[tuple[str, str], ModelCursor] = {}
         self.merges: dict[str, str] = {}
         self.policies = dict(policies or {})
         # A node's vector never changes, so it is worked out once: merges of merges reach the
@@ -106,8 +94,7 @@ class ModelLog:
         if stream.finished:
             raise StreamFinishedError(f"{name}: finished")
         offset = len(stream.records)
-        if expect is not None and expect != offset:
-            raise ConflictError(f"{name}: next offset is {offset}, not {expect}")
+        self._expect(name, expect)
         origin = ModelPosition(name, offset)
         record = ModelRecord(offset, timestamp, payload, dict(headers or {}), origin)
         stream.records.append(record)
@@ -143,8 +130,12 @@ class ModelLog:
                 case Append(name, payload, timestamp, headers, expect):
                     offset = trial.append(name, payload, timestamp, headers, expect)
                     receipts.append(ModelPosition(name, offset))
-                case Branch(parent, name, at, metadata):
-                    trial.branch(parent, name, at, metadata)
+                case Branch(parent, name, at, metadata, expect):
+                    trial.branch(parent, name, at, metadata, expect)
+                case Merge(name, parents, policy, base, params, metadata, merge_id, expects):
+                    trial.merge(name, parents, policy, base, params, metadata, merge_id, expects)
+                case Advance(name, cursor, position, state, expect):
+                    trial.advance(name, cursor, position, state, expect)
                 case Finish(name, expect):
                     trial.finish(name, expect)
                 case Hide(name):
@@ -154,10 +145,8 @@ class ModelLog:
 
     def finish(self, name: str, expect: int | None = None) -> None:
         """No more records."""
-        stream = self.stream(name)
-        if expect is not None and expect != len(stream.records):
-            raise ConflictError(f"{name}: next offset is {len(stream.records)}, not {expect}")
-        stream.finished = True
+        self._expect(name, expect)
+        self.stream(name).finished = True
 
     def hide(self, name: str) -> str:
         """Out of sight; the key it goes by from here on."""
@@ -188,8 +177,8 @@ class ModelLog:
             stream.parents = tuple(map(moved, stream.parents))
             stream.records = [replace(r, origin=moved(r.origin)) for r in stream.records]
         self.cursors = {
-            (new if name == old else name, cursor): position
-            for (name, cursor), position in self.cursors.items()
+            (new if name == old else name, cursor): stands
+            for (name, cursor), stands in self.cursors.items()
         }
         self.merges = {i: new if name == old else name for i, name in self.merges.items()}
         self._vectors.clear()
@@ -210,8 +199,10 @@ class ModelLog:
         name: str,
         at: int | None = None,
         metadata: Mapping[str, Scalar] | None = None,
+        expect: int | None = None,
     ) -> None:
         """A stream that inherits `parent` up to and including offset `at`."""
+        self._expect(parent, expect)
         inherited = self.stream(parent).records
         fork = len(inherited) - 1 if at is None else at
         if at is not None and not 0 <= at < len(inherited):
@@ -231,10 +222,13 @@ class ModelLog:
         params: Mapping[str, Scalar] | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         merge_id: str | None = None,
+        expect: Sequence[int | None] | None = None,
     ) -> str:
         """A stream made from several heads; the name of the one that has this merge id."""
         if merge_id in self.merges:
             return self._merged_before(merge_id)
+        for parent, wanted in zip(parents, expect or (), strict=expect is not None):
+            self._expect(parent if isinstance(parent, str) else parent.stream, wanted)
         heads = self._heads(parents)
         plan = self.plan(heads, policy, base, params)
         numbered = [(self.known[head.stream].number, head.offset) for head in heads]
@@ -261,11 +255,22 @@ class ModelLog:
             raise AlreadyExistsError(f"{merge_id!r} made a stream that is hidden")
         return self.merges[merge_id]
 
-    def advance(self, name: str, cursor: str, offset: int) -> None:
-        """Move a cursor forward."""
-        if not self.position(name, cursor) <= offset <= len(self.stream(name).records):
+    def advance(
+        self,
+        name: str,
+        cursor: str,
+        offset: int,
+        state: bytes | None = None,
+        expect: int | None = None,
+    ) -> None:
+        """Move a cursor forward; staying changes its state at most."""
+        now = self.cursor(name, cursor)
+        if expect is not None and expect != now.position:
+            raise ConflictError(f"{name}: cursor {cursor} is at {now.position}, not {expect}")
+        if not now.position <= offset <= len(self.stream(name).records):
             raise OffsetError(f"{name}: cursor {cursor} cannot move to {offset}")
-        self.cursors[name, cursor] = offset
+        if offset > now.position or (state is not None and state != now.state):
+            self.cursors[name, cursor] = ModelCursor(offset, state)
 
     def copy(self) -> ModelLog:
         """The same as it is now, which goes its own way from here on."""
@@ -302,10 +307,10 @@ class ModelLog:
             raise OffsetError(f"{name}: no offsets {start} to {stop}")
         return records[start:stop]
 
-    def position(self, name: str, cursor: str) -> int:
-        """The next offset a cursor will read."""
+    def cursor(self, name: str, cursor: str) -> ModelCursor:
+        """Where a cursor stands."""
         self.stream(name)
-        return self.cursors.get((name, cursor), 0)
+        return self.cursors.get((name, cursor), ModelCursor(0))
 
     # Lineage
 
@@ -379,13 +384,13 @@ class ModelLog:
 
     # What the above is made of
 
+    def _expect(self, name: str, expect: int | None) -> None:
+        found = len(self.stream(name).records)
+        if expect is not None and expect != found:
+            raise ConflictError(f"{name}: next offset is {found}, not {expect}")
+
     def _check_new(self, name: str) -> None:
-        if not 1 <= len(name.encode(errors="replace")) <= 512:
-            raise InvalidInputError("a name is 1 to 512 bytes of UTF-8")
-        if not _REFUSED.isdisjoint(name):
-            raise InvalidInputError("a name has no control characters, and none that turn text")
-        if name.startswith("$") or name != name.strip():
-            raise InvalidInputError("a name begins with no $ and has no white space at its ends")
+        check_name(name)
         if name in self.streams:
             raise AlreadyExistsError(f"{name!r} is taken")
 

@@ -18,6 +18,13 @@ class ModelPosition(NamedTuple):
     offset: int
 
 
+class ModelCursor(NamedTuple):
+    """Where a cursor stands: the next offset to read, and what is kept with it."""
+
+    position: int
+    state: bytes | None = None
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """A record as one stream shows it; `origin` is where it was appended."""
@@ -90,6 +97,21 @@ class Branch:
     name: str
     at: int | None = None
     metadata: Mapping[str, Scalar] | None = None
+    expect: int | None = None
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Operation of a batch: a stream made from several heads."""
+
+    name: str
+    parents: Sequence[str | ModelPosition]
+    policy: str
+    base: ModelPosition | None = None
+    params: Mapping[str, Scalar] | None = None
+    metadata: Mapping[str, Scalar] | None = None
+    merge_id: str | None = None
+    expect: Sequence[int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,10 +129,36 @@ class Hide:
     stream: str
 
 
-Operation = Create | Append | Branch | Finish | Hide
+@dataclass(frozen=True)
+class Advance:
+    """Operation of a batch: a cursor moves."""
+
+    stream: str
+    cursor: str
+    position: int
+    state: bytes | None = None
+    expect: int | None = None
+
+
+Operation = Create | Append | Branch | Merge | Finish | Hide | Advance
 
 
 Suffixes = tuple[tuple[ModelRecord, ...], ...]
+
+
+_TURNING = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
+_REFUSED = frozenset(map(chr, _TURNING + _CONTROLS))
+
+
+def check_name(name: str) -> None:
+    """`InvalidInputError` unless a new stream may have this name."""
+    if not 1 <= len(name.encode(errors="replace")) <= 512:
+        raise InvalidInputError("a name is 1 to 512 bytes of UTF-8")
+    if not _REFUSED.isdisjoint(name):
+        raise InvalidInputError("a name has no control characters, and none that turn text")
+    if name.startswith("$") or name != name.strip():
+        raise InvalidInputError("a name begins with no $ and has no white space at its ends")
 
 
 def shown(key: str) -> str:
