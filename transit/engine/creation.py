@@ -67,7 +67,7 @@ def change_life(handle: Handle, work: Callable[[Staging], None], durability: str
     """Do what `work` asks of `$names`, in a frame of its own."""
     level = handle.level_of(durability)
     _, written = stage(handle, work)
-    # What is so already may have been written with less.
+    # An earlier call may have written the same with a weaker durability.
     handle.acknowledge(written, level)
 
 

@@ -319,7 +319,7 @@ class Log(Opened):
         policy takes.
         merge_id: the same id again returns the stream it made, once that is as durable as asked,
         whatever else is given; None: a digest of all that decides the result. uid: as in `create`.
-        expect: the next offset of each parent that the caller believes in, in their order, or None
+        expect: the next offset that the caller expects of each parent, in their order, or None
         for one that may be anywhere; `ConflictError` when one is another.
         """
         handle = self._handle

@@ -338,7 +338,7 @@ def _commit_of(handle: Handle, segment: Segment) -> CommitRef:
     data = handle.commit_data(number)
     if data is None:
         raise CorruptError(place, expected="a commit", found="no file")
-    # It may come from a remote, whose older commits were taken on a later one's word.
+    # It may come from a remote, of which the older commits were not read.
     if segment.ref not in decode_commit(data, place).segments:
         raise CorruptError(place, expected=f"segment {segment.ref.digest}", found="others")
     return CommitRef(number, root_of(data))

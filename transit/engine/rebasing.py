@@ -9,7 +9,7 @@ What was acknowledged here is in the new store under the names the report gives,
 part, so the record at offset n of a stream is the record at offset n of its branch.
 
 A branch is a stream of its own, with a uid of its own. A stream that only this folder has keeps its
-uid: it has the same records under the same offsets, wherever it hangs.
+uid: it has the same records under the same offsets, whatever it descends from.
 
 What was finished here is finished there: the stream that has our last records, or a branch of it
 where the stream went on in the remote's history. What was hidden here is hidden, in both histories'
@@ -292,13 +292,13 @@ class _Copier:
         owner_state = self._new.catalog.state(self._moved.get(owner, owner))
         cursor = Cursor(self._new, owner_state, cursor_name)
         now = cursor.position
-        # As far there: what was kept with it there stays, unless only we moved it.
+        # At the same place in both: the remote's state stays, unless only we moved the cursor.
         further = now < stands.position or (now == stands.position and self._is_ours(stream, owner))
         if further and stands.position <= owner_state.next_offset:
             cursor.advance(stands.position, state=stands.state, durability="os")
 
     def _is_ours(self, stream: int, owner: int) -> bool:
-        """Whether only we wrote to a cursor's stream, of those who have it."""
+        """Whether only our history, and not the remote's, went on in a cursor's stream."""
         if owner in self._moved or stream >= self._known:
             return True
         return self._new.catalog.state(stream).next_offset == self._parted[stream]

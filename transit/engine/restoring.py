@@ -64,7 +64,7 @@ def restore(
 
     lazy: only commits and index; blocks are fetched when they are read, by a store opened with
     `remote=`. streams: only the segments that hold these streams, what they inherit and the lineage
-    it hangs on; the rest as with `lazy`; "$trace/" stands for all streams of layer "trace", the
+    they need; the rest as with `lazy`; "$trace/" stands for all streams of layer "trace", the
     artifacts of runs. at: a commit number, or a root (64 hex digits): the store as it was after
     that commit (opened for writing with its remote, it goes on from the last one).
     Interrupted, it goes on when it is called again. Raises `AlreadyExistsError` when there is a

@@ -107,7 +107,7 @@ class Prepared:
 
 
 class PolicyBehindError(Exception):
-    """A custom policy worked on heads that are none any more: it must be asked again."""
+    """A custom policy worked on heads that have moved since: it must be asked again."""
 
 
 class StagedParents(Parents):
@@ -426,7 +426,7 @@ class Staging:
 
 
 def last_place(catalog: Catalog, places: StreamState) -> CursorRecord:
-    """Where the cursor stands whose stream is `places`; `CorruptError` for what none wrote."""
+    """Where the cursor of stream `places` stands; `CorruptError` for bytes no cursor writes."""
     if not places.next_offset:
         return START
     last = places.next_offset - 1

@@ -96,7 +96,7 @@ def _take(root: str, mode: Mode, settings: Settings) -> Lock:
             _acquire(lock, root, mode, settings)
             lock.check()
         except StoreMovedError:
-            # The file that was waited for is another one by now.
+            # Meanwhile another file has taken the place of the one that was waited for.
             lock.close()
             continue
         except BaseException:

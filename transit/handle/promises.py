@@ -47,7 +47,7 @@ class Callbacks:
             future.call_all()
 
     def close(self) -> None:
-        """Call what is left, and end the thread; one that a callback keeps busy ends after that.
+        """Run the callbacks that are left, and end the thread, after a callback that is running.
 
         Waits for a callback that is running, unless it is the one that calls this.
         """

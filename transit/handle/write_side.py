@@ -80,7 +80,7 @@ class Writing:
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()
             if self._adopted:
-                # What leads through the segments that are not here, so that only blocks need them.
+                # The guides of segments that are not here, so that only their blocks are fetched.
                 Snapshots(self.catalog).keep()
             head = self.catalog.commits.head
             epoch = head.epoch + 1 if head else 0

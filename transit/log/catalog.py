@@ -154,7 +154,7 @@ class Catalog(StoredChunks):
     def load_commits(self) -> None:
         """Take up commits made since the last time, and let go of the WALs they cover."""
         reached = self._reached()
-        # What an interrupt kept from being taken up comes first.
+        # First the commits that an interrupted call read and did not take up.
         segments = self._missed()
         try:
             for commit in self.commits.load():
@@ -216,7 +216,7 @@ class Catalog(StoredChunks):
     def take_segments(self, segments: list[Segment]) -> None:
         """Add segments the chain has committed, in place of the WALs they were made from.
 
-        A WAL goes only when it was read to its end: its writer goes by what was read of it.
+        A WAL goes only when it was read to its end: the next append relies on what was read.
         """
         taken = (*self.view.segments, *segments)
         covered = taken[-1].ref.lsn[1] if taken else -1
@@ -297,7 +297,7 @@ class Catalog(StoredChunks):
     def _check_uid(self, wal: Wal, stream_id: int, uid: str) -> None:
         """Refuse a uid that another stream has, as far as WAL files say it.
 
-        Taking up frames reads no segment: a stream in one is found by who asks for the uid.
+        Taking up frames reads no segment: a lookup of the uid finds a stream in one.
         """
         for each in (wal, *self.view.wals):
             if (known := each.uids.get(uid, stream_id)) != stream_id:

@@ -81,7 +81,7 @@ class CommitChain:
         return commit
 
     def begin_at(self, data: bytes, place: str) -> Commit:
-        """Take the commit in `data` as the head without the commits before it, on its own word."""
+        """Take the commit in `data` as the head, without reading the commits before it."""
         commit = self._decode(data, place)
         self._tree = CompactRange(commit.tree.size, tuple(map(bytes.fromhex, commit.tree.range)))
         self._take(commit, data)

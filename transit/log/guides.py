@@ -61,7 +61,7 @@ class GuideShelf:
             place = os.path.join(self._folder, name)
             data = read_file(place, SNAPSHOT_BYTES_MAX) if found else None
             if data is not None and digest(data) == found:
-                # Nothing depends on a snapshot: one that is none is done without.
+                # Nothing depends on a snapshot: a damaged one is left out.
                 with contextlib.suppress(FormatError):
                     self._take(decode_snapshot(data, self._store_id, place))
 

@@ -105,10 +105,10 @@ class Rotation:
         wal = self.wal
         if not wal.ended:
             self._syncs.now(wal)
-            # From here on, until there is a next file, every append has to come by here.
+            # From here on, until there is a next file, every append has to ask for room.
             self.limit = 0
             self._write_end(wal)
-        # Here too where it was written before, by a call that was interrupted right then.
+        # Also when an earlier call wrote the end frame and was interrupted right then.
         self._syncs.now(wal)
         wal.cut()
         wal = self.ensure()

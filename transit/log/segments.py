@@ -33,7 +33,7 @@ from transit.log.blocks import BlockCache, DecodedBlock
 
 
 class Guide(msgspec.Struct, frozen=True):
-    """What leads through a segment, as stored: its footer, and the block that is its index."""
+    """What a reader needs to find a segment's blocks, as stored: its footer and its index block."""
 
     footer: bytes
     index: bytes

@@ -33,7 +33,7 @@ LAYER_BYTES_MAX: Final = SNAPSHOT_BYTES_MAX // 2
 
 
 class Snapshots:
-    """Writes the snapshots of one store, for the one that seals."""
+    """Writes the snapshots of one store, for its sealer."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -90,7 +90,7 @@ class Snapshots:
         place = self._catalog.places.snapshot(indexed.index.digest)
         data = read_file(place, SNAPSHOT_BYTES_MAX)
         if data is None or digest(data).hex() != indexed.index.digest:
-            # Done without: the next snapshot is made from the segments alone.
+            # Not needed: the next snapshot is made from the segments alone.
             return None
         last = decode_snapshot(data, self._catalog.store_id, place)
         layer = Layer(digest(data), len(data), last.first, last.last)

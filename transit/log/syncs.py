@@ -83,7 +83,7 @@ class Syncs:
         except StoreUnavailableError as error:
             # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
             with self._lock:
-                # A record written at this moment is refused, or was named.
+                # Under the lock: a record is named in doubt here, or refused from here on.
                 unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
                 self._poison(f"a sync failed: {unknown}")
             raise unknown from error
@@ -186,7 +186,7 @@ class GroupSync:
 
 
 class SingleSync:
-    """Syncs of WAL files, one after another, until one fails: that is the answer to all to come.
+    """Syncs of WAL files, one after another. Once one has failed, all later ones fail as well.
 
     The kernel says once, for each descriptor, that a write failed. Of two threads that sync one
     file at the same time, one would be told so, and the other that all is well.
@@ -228,11 +228,12 @@ def secure(wal: Wal) -> None:
 def write_again(wal: Wal) -> None:
     """Write the frames of `wal` that no sync is known to have covered in their place once more.
 
-    A sync that failed, in a process that is gone or in another one, leaves them in the page cache,
-    which calls them written: every later sync says yes and does nothing, and when the cache is
-    dropped they are gone, and with them what was built on them. Written again, they go to the disk
-    with the next sync, or that one fails. ext4 has to forget its pages first: it keeps in mind with
-    them that their blocks were written once, and would never mark those as written on the disk.
+    A sync may have failed in a process that is gone, or in another one. It leaves the frames in the
+    page cache, which counts them as written: every later sync reports success and does nothing.
+    When the cache is dropped, the frames are gone, and with them what was built on them. Written
+    again, they go to the disk with the next sync, or that sync fails. ext4 has to forget its pages
+    first: a page remembers that its block was written once, and with such a page ext4 would never
+    mark the block as written on the disk.
     """
     # Where no frame says otherwise, not even the header is known to be there.
     start = wal.durable if wal.durable > WAL_HEADER.size else 0
