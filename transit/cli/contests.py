@@ -31,7 +31,7 @@ RECORD_BYTES_MAX: Final = 65_536
 _HISTORY_BYTES: Final = 4 << 20
 _HISTORY_RECORDS_MAX: Final = 20_000
 _TURN_BYTES_MAX: Final = 8 << 20
-# Of cheap calls so many are timed together, while they are small.
+# So many cheap calls are timed together, when their records are small.
 _GROUP_CALLS: Final = 100
 _GROUP_BYTES_MAX: Final = 1 << 20
 _TRANSFERS_MAX: Final = 2

@@ -61,7 +61,7 @@ _HINTS: Final = {
 
 @contextmanager
 def hinted(kind: type[Exception], hint: str) -> Iterator[None]:
-    """Errors of this kind, raised within, are told with this hint instead of their class's."""
+    """Errors of this kind, raised within, are shown with this hint instead of their class's."""
     try:
         yield
     except kind as error:

@@ -40,7 +40,7 @@ class Contest(NamedTuple):
     """Two contestants for one task. A call handles `records` records, `size` bytes in all.
 
     calls_max: the most calls of one turn, however fast they are. single: whether the time of a
-    single call is worth telling.
+    single call is worth showing.
     """
 
     task: str
@@ -99,7 +99,7 @@ def measure(
 ) -> list[Measured]:
     """Hold all contests in `rounds` rounds until about `end`, a reading of `perf_counter`.
 
-    What a fast turn leaves of its time the later turns have. Each turn makes at least one timing.
+    Later turns use the time that a fast turn left over. Each turn makes at least one timing.
     """
     pairs: list[list[tuple[Turn, Turn]]] = [[] for _ in contests]
     turns_left = 2 * rounds * len(contests)

@@ -67,7 +67,7 @@ class StreamType(ParsedType):
             with Session(_flags(ctx)).open_read() as log:
                 names = [stream.name for stream in log.streams(incomplete)]
         except Exception:
-            # Whatever is wrong, a shell that completes is no place to say it.
+            # Whatever is wrong, completion in a shell must not print it.
             return []
         return [CompletionItem(name) for name in names[:COMPLETIONS_MAX]]
 

@@ -162,7 +162,7 @@ def _of_response(response: Mapping[str, object]) -> Answer:
     text = f"{code}, status {status}"
     if not isinstance(status, int):
         return Answer(Meaning.PASSING, text)
-    # A code in an answer of the 5xx kind says why it passes, not that it is final; 501 is final.
+    # The code in a 5xx answer says why it is temporary, not that it is final; only 501 is final.
     if status >= 500 and status != 501:
         return Answer(Meaning.PASSING, text)
     meaning = _BY_CODE.get(str(code)) or _BY_STATUS.get(status) or Meaning.PASSING

@@ -19,7 +19,7 @@ _TEXT_SIZE_MAX: Final = 300
 _USERINFO: Final = re.compile(r"//[^\s\"'`]*@")
 _QUERY: Final = re.compile(r"\?[^\s\"'`]*")
 _HOST: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s\"'`?#@]*")
-# Of OpenSSL: what is so again the next time. Others, as an end of the connection, may pass.
+# OpenSSL's errors that come again at every try. Others, as a closed connection, may be temporary.
 _TLS_FINAL: Final = (
     "CERTIFICATE", "WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION",
     "HANDSHAKE_FAILURE", "UNKNOWN_CA", "HTTP_REQUEST", "NO_CIPHERS", "PEM", "BAD_ECC_CERT",

@@ -76,7 +76,7 @@ class FilesystemStore(Opened):
 
     @property
     def refuses_damage(self) -> bool:
-        """See `ObjectStore.refuses_damage`: true of memory, taken for false of what is unknown."""
+        """See `ObjectStore.refuses_damage`: true for memory, assumed false for all others."""
         return self._in_memory
 
     def __repr__(self) -> str:

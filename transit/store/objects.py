@@ -84,9 +84,9 @@ class ObjectStore(Protocol):
 
     `NotFoundError`: there is no bucket. `StorePermissionError`: not allowed, or no credentials.
     `UnsuitableRemoteError`: the store cannot do this. `RemoteUnavailableError`: no answer in time,
-    or an answer that passes; `RemoteSetupError`: one that does not pass, told at once. All others
-    but of `create` are tried again until the store's deadline. A folder raises what `transit.disk`
-    raises instead of `RemoteUnavailableError`.
+    or a temporary error: every call but `create` is tried again before, until the store's deadline.
+    `RemoteSetupError`: a lasting error, raised at once. A folder raises what `transit.disk` raises
+    instead of `RemoteUnavailableError`.
     """
 
     @property
