@@ -91,14 +91,16 @@ class Fates(World):
     @step(spot=spots)
     def show(self, spot: int) -> None:
         """A hidden stream comes back, if its name is free and it would not be in the way."""
-        keys = list(self.model.hidden)
+        hidden = self.model.hidden
+        # Most are finished, and stay hidden here: others come first.
+        keys = [key for key in hidden if not hidden[key].finished] or list(hidden)
         if keys:
             key = keys[spot % len(keys)]
             stream = self.found_hidden(key)
             if self.model.hidden[key].finished:
                 compare_stream(self.log, self.renamed(key), stream)
                 return
-            show = self.log.show if spot % 2 else self.show_in_a_batch
+            show = self.show_in_a_batch if spot % 3 else self.log.show
             self.same(lambda: self.model.show(key), lambda: show(stream))
             compare_all(self.log, self.model)
             self.compare_hidden()
