@@ -29,10 +29,39 @@ def advance(log: transit.Log, durability: str) -> object:
     return log.stream("a").cursor("c").advance(1, durability=durability)
 
 
+def in_a_batch(step: Callable[[transit.Log, transit.WriteBatch], object]) -> Ask:
+    def ask(log: transit.Log, durability: str) -> None:
+        with log.batch(durability=durability) as batch:
+            step(log, batch)
+
+    return ask
+
+
 ASKED: dict[str, Ask] = {
     "a merge by its id": merge,
     "a merge without an id": merge_without_id,
     "a cursor": advance,
+    "a merge in a batch": in_a_batch(
+        lambda log, batch: batch.merge("m", ["a", "b"], policy="append", merge_id="id")
+    ),
+    "a cursor in a batch": in_a_batch(
+        lambda log, batch: batch.advance(log.stream("a").cursor("c"), 1, state=b"one")
+    ),
+    "an end in a batch": in_a_batch(lambda log, batch: batch.finish("a")),
+    "a hidden stream in a batch": in_a_batch(
+        lambda log, batch: batch.hide(next(log.hidden(), "b"))
+    ),
+}
+
+
+THERE: dict[str, Callable[[transit.Log], bool]] = {
+    "a merge by its id": lambda copy: "m" in copy,
+    "a merge without an id": lambda copy: "m" in copy,
+    "a cursor": lambda copy: copy.stream("a").cursor("c").position == 1,
+    "a merge in a batch": lambda copy: "m" in copy,
+    "a cursor in a batch": lambda copy: copy.stream("a").cursor("c").state == b"one",
+    "an end in a batch": lambda copy: copy.stream("a").finished,
+    "a hidden stream in a batch": lambda copy: "b" not in copy,
 }
 
 
@@ -68,7 +97,4 @@ def test_what_was_written_as_os_is_in_the_remote_once_it_is_asked_for_as_tiered(
     assert log.status().published == 1
     transit.restore(tmp_path / "remote", tmp_path / "copy")
     with transit.open(tmp_path / "copy", mode="read") as copy:
-        if ask == "a cursor":
-            assert copy.stream("a").cursor("c").position == 1
-        else:
-            assert "m" in copy
+        assert THERE[ask](copy)

@@ -56,6 +56,13 @@ def _batch(log: transit.Log) -> None:
         batch.append(log.stream("t"), b"inner")
 
 
+def _merge_in_a_batch(log: transit.Log) -> None:
+    with log.batch() as batch:
+        batch.append("t", b"inner")
+        batch.merge("inner", ["s", "t"], policy="interleave")
+        batch.advance(log.stream("t").cursor("c"), 1)
+
+
 CALLS: dict[str, Inner] = {
     "append os": lambda log: log.stream("t").append(b"inner", durability="os"),
     "append local": lambda log: log.stream("t").append(b"inner"),
@@ -64,6 +71,7 @@ CALLS: dict[str, Inner] = {
     "create": lambda log: log.create("inner"),
     "branch": lambda log: log.stream("t").branch("inner"),
     "cursor": lambda log: log.stream("t").cursor("c").advance(1),
+    "batch with a merge": _merge_in_a_batch,
     "sync": lambda log: log.sync(),
     "seal": lambda log: log.seal(),
     "verify": lambda log: log.verify(),
@@ -74,7 +82,7 @@ CALLS: dict[str, Inner] = {
 SAID = ("outer", "inner", "handler")
 WORK = {
     "seal": {"append os", "append local", "append_many", "batch", "create", "branch", "cursor",
-             "sync", "read", "status"},
+             "batch with a merge",             "sync", "read", "status"},
     "turn": {"read", "status"},
     "sync": {"read", "status"},
 }  # fmt: skip
