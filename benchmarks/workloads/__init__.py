@@ -27,6 +27,7 @@ from benchmarks.workloads.random_read import RandomRead
 from benchmarks.workloads.replay import Replay
 from benchmarks.workloads.replay_memory import ReplayMemory
 from benchmarks.workloads.restore import Restore
+from benchmarks.workloads.seal_roots import SealRoots
 from benchmarks.workloads.size_on_disk import SizeOnDisk
 from benchmarks.workloads.tail import Tail
 from benchmarks.workloads.tiered_append import TieredLatency, TieredRequests
@@ -76,6 +77,8 @@ ALL: tuple[Maker, ...] = (
     partial(Tail, 50, "polling", 100),
     partial(Tail, 99, "polling", 400),
     SizeOnDisk,
+    partial(SealRoots, "seal-roots-long", streams=8, each=20_000, aim=0.9),
+    partial(SealRoots, "seal-roots-runs", streams=3_000, each=20, aim=0.75),
     TraceEvent,
     CommandRead,
     partial(OpenMany, "seconds", sealed=True),

@@ -186,7 +186,7 @@ def snapshot_file(data: bytes) -> bytes:
         return data
     place = at + 8
     for row in range(rows, at, snapshot.SEGMENT.size):
-        footer, index = struct.unpack_from("<II", sealed, row + 144)
+        footer, index = struct.unpack_from("<II", sealed, row + snapshot.SEGMENT.size - 8)
         stop = place + footer
         if stop + index > len(sealed):
             break

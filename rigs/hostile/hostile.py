@@ -7,13 +7,14 @@ is to be wrong is given as a change, and everything around it is computed to fit
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from transit.errors import NotFoundError
+from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import (
     Commit,
     IndexRef,
@@ -34,7 +35,7 @@ from transit.format.lineage import (
     encode_lineage,
 )
 from transit.format.names import commit_name, index_name, merge_key, name_key, segment_name
-from transit.format.record import CHUNK, Columns, encode_chunk, measure
+from transit.format.record import CHUNK, Columns, chunks_of, encode_chunk, measure
 from transit.format.segment import (
     TAIL,
     Block,
@@ -48,6 +49,7 @@ from transit.format.segment import (
 from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
 from transit.format.uid import uid_key
 from transit.format.written import SAME
+from transit.proof.chunks import BY_RECORD, ChunkTree
 from transit.proof.tree import CompactRange, leaf_hash
 from transit.store.objects import Traffic, too_large
 
@@ -192,6 +194,19 @@ def parts_of(chunks: Sequence[Chunk], lineage: Sequence[LineageRecord], first_id
     return parts
 
 
+def chunk_root(raws: Sequence[bytes]) -> str:
+    """The root of the tree over the chunks in these blocks, as far as they are any."""
+    tree = ChunkTree()
+    with contextlib.suppress(CorruptError):
+        for raw in raws:
+            start = 0
+            for part in chunks_of(raw, "hostile"):
+                if part.stream not in BY_RECORD or part.payload_bytes >= 22 * part.count:
+                    tree.add(part.stream, part.first, part.count, raw[start : part.end])
+                start = part.end
+    return tree.root()
+
+
 class Bucket:
     """A bucket in the making; after `__init__` it has FORMAT and nothing else."""
 
@@ -232,7 +247,8 @@ class Bucket:
         name = parts.name or digest(data)
         self.objects[f"segments/{segment_name(name)}"] = data
         stated: dict[str, Any] = {
-            "digest": name.hex(), "footer": digest(footer[: -TAIL.size]).hex(), "bytes": len(data),
+            "digest": name.hex(), "footer": digest(footer[: -TAIL.size]).hex(),
+            "chunks": chunk_root(parts.raws), "bytes": len(data),
             "records": parts.records, "streams": parts.streams,
             "lsn": (self.lsn, self.lsn + parts.records - 1), "time": (TIME, TIME),
             "written": (TIME, TIME), **parts.ref,

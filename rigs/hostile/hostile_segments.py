@@ -8,7 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from transit.format.digest import digest
-from transit.format.record import CHUNK
+from transit.format.lineage import encode_lineage
+from transit.format.record import CHUNK, Columns, encode_chunk
 from transit.format.segment import HEADER, INDEX, Block, Extent
 
 from .hostile import (
@@ -22,7 +23,9 @@ from .hostile import (
     branch,
     case,
     chunk_of,
+    chunk_root,
     in_frame,
+    keys_of,
 )
 
 
@@ -371,7 +374,37 @@ def one_chunk(parts: Parts, stream: int, first: int, payload: bytes = b"x") -> N
     parts.records = 1
 
 
+def root_of_other_chunks(parts: Parts) -> None:
+    parts.ref = {"chunks": "12" * 32}
+
+
+def root_of_no_chunks(parts: Parts) -> None:
+    parts.ref = {"chunks": chunk_root([])}
+
+
+def root_of_the_segment_before(parts: Parts) -> None:
+    parts.ref = {"chunks": Bucket().begin().commits[0].segments[0].chunks}
+
+
+def root_of_all_but_the_last_chunk(parts: Parts) -> None:
+    parts.raws = [chunk_of(1, 3, [b"x"]), chunk_of(1, 4, [b"y"])]
+    parts.extents = [Extent(1, 3, TIME, 1, 0, 0), Extent(1, 4, TIME, 1, 1, 0)]
+    parts.records = 2
+    parts.ref = {"chunks": chunk_root(parts.raws[:1])}
+
+
+def lineage_with_headers(parts: Parts) -> None:
+    record = encode_lineage(branch("b", 1, 0))
+    columns = Columns([record], len(record), TIME, b'{"k":"v"}', TIME)
+    parts.raws = [b"".join(encode_chunk(0, 2, columns))]
+    parts.extents = [Extent(0, 2, TIME, 1, 0, 0)]
+    parts.keys = sorted(keys_of(2, branch("b", 1, 0)))
+    parts.records = 1
+
+
 for _change in (
+    root_of_other_chunks, root_of_no_chunks, root_of_the_segment_before,
+    root_of_all_but_the_last_chunk, lineage_with_headers,
     segment_of_another_store, segment_of_a_newer_version, segment_name_of_other_bytes, segment_cut,
     segment_of_nothing, segment_with_more_at_its_end, segment_of_zeros, footer_size_beyond_the_file,
     footer_size_of_four_gib, footer_of_another_lsn, footer_of_another_store, footer_of_other_totals,

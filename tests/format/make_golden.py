@@ -48,6 +48,7 @@ from transit.format.segment import (
 )
 from transit.format.snapshot import Layer, Snapshot, SnapshotSegment, encode_snapshot
 from transit.format.uid import uid_key
+from transit.proof.chunks import ChunkTree
 from transit.proof.tree import CompactRange, leaf_hash
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -105,15 +106,16 @@ def chunk(
     return b"".join(encode_chunk(stream, first, columns))
 
 
-def lineage(first: int, stop: int) -> bytes:
+def lineage(first: int, stop: int, writer: str = "") -> bytes:
     """A chunk of lineage records."""
-    return chunk(0, first, [encode_lineage(record) for record in LINEAGE[first:stop]], NOON)
+    payloads = [encode_lineage(record) for record in LINEAGE[first:stop]]
+    return chunk(0, first, payloads, NOON, None, writer)
 
 
 # Every column width there is, but those that take more than a few kilobytes.
 BODIES: list[bytes] = [
     lineage(0, 1),
-    lineage(1, 3)
+    lineage(1, 3, "måker")
     + chunk(1, 0, [b"", b"one", b"two" * 100], [NOON, NOON + 1, NOON - 1], [b"{}", SOME, OTHER]),
     chunk(1, 3, [b"same size"] * 3, NOON, SOME, "tökken 1") + chunk(2, 3, [b"x"], -1),
     chunk(2, 4, [b"\0\xff", b"12", b"ab"], [-(2**63), 2**63 - 1, 0]),
@@ -183,6 +185,7 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
     data = encode_header(STORE)
     blocks: list[Block] = []
     extents: list[Extent] = []
+    tree = ChunkTree()
     for start in range(0, len(pairs), 2):
         raw = b""
         for part, encoded in pairs[start : start + 2]:
@@ -192,6 +195,7 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
                 )
             )  # fmt: skip
             raw += encoded
+            tree.add(part.stream, part.first, part.count, encoded)
         block, stored = encode_block(raw, len(data), level)
         blocks.append(block)
         data += stored
@@ -208,6 +212,7 @@ def segment(first_lsn: int, bodies: list[bytes], level: int | None) -> tuple[byt
     ref = SegmentRef(
         digest=digest(data).hex(),
         footer=digest(footer[: -TAIL.size]).hex(),
+        chunks=tree.root(),
         bytes=len(data),
         records=count,
         streams=streams,

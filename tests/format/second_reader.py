@@ -61,6 +61,7 @@ class Segment(NamedTuple):
     index: list[tuple[int, ...]]
     keys: list[tuple[int, int]]
     footer_digest: str
+    chunk_root: str
 
 
 class SnapshotRow(NamedTuple):
@@ -253,8 +254,45 @@ def read_segment(data: bytes) -> Segment:
     check_index(index, blocks, raws)
     return Segment(
         store_id, (first, last), (early, late), (begun, ended), streams, records, index, keys,
-        digest.hex(),
+        digest.hex(), rfc6962_root(chunk_leaves(raws[:-1])).hex(),
     )  # fmt: skip
+
+
+def chunk_leaves(raws: list[bytes]) -> list[bytes]:
+    """The leaves of the tree over the chunks in unfolded blocks (`transit.proof.chunks`)."""
+    leaves = []
+    for raw in raws:
+        at = 0
+        while at < len(raw):
+            records, stop = read_chunk(raw, at)
+            stream, first = records[0].stream, records[0].offset
+            if stream in (0, 2**63 - 1):
+                leaves += [record_leaf(record) for record in records]
+            else:
+                chunk = blake3.blake3(raw[at:stop]).digest()
+                leaves.append(struct.pack("<QQI", stream, first, len(records)) + chunk)
+            at = stop
+    return leaves
+
+
+def record_leaf(record: Record) -> bytes:
+    """The leaf of one record of `$lineage` or `$names`."""
+    need(record.headers == {}, "no headers")
+    writer = record.writer.encode()
+    said = struct.pack("<qqI", record.timestamp, record.written, len(writer))
+    said += writer + record.payload
+    head = struct.pack("<QQI", record.stream, record.offset, 1)
+    return head + blake3.blake3(said).digest()
+
+
+def rfc6962_root(leaves: list[bytes]) -> bytes:
+    """MTH of RFC 6962, section 2.1, by its definition."""
+    if len(leaves) <= 1:
+        return hashlib.sha256(b"\0" + leaves[0] if leaves else b"").digest()
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(
+        b"\1" + rfc6962_root(leaves[:half]) + rfc6962_root(leaves[half:])
+    ).digest()
 
 
 def read_index(raw: bytes) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
@@ -301,7 +339,7 @@ def read_snapshot(data: bytes) -> Snapshot:
     first, last, lsn, next_lsn = numbers(data, 32, 4, 8)
     layer_count, count = numbers(data, 64, 2, 4)
     rows_at = 72 + 56 * layer_count
-    at = rows_at + 152 * count
+    at = rows_at + 184 * count
     stated = int.from_bytes(data[at : at + 8], "little")
     need(xxhash.xxh3_64_intdigest(data[:at]) == stated, "the checksum of the tables")
     at += 8
@@ -314,10 +352,10 @@ def read_snapshot(data: bytes) -> Snapshot:
     need(commit == first <= last and layer_count <= 64, "layers of all commits before")
     need((first == 0) == (lsn == 0), "LSN 0 in commit 0")
     segments = []
-    for place in range(rows_at, rows_at + 152 * count, 152):
-        footer_bytes, index_bytes = numbers(data, place + 144, 2, 4)
+    for place in range(rows_at, rows_at + 184 * count, 184):
+        footer_bytes, index_bytes = numbers(data, place + 176, 2, 4)
         footer, index = data[at : at + footer_bytes], data[at + footer_bytes :][:index_bytes]
-        segments.append(snapshot_row(data[place : place + 152], footer, index, store_id))
+        segments.append(snapshot_row(data[place : place + 184], footer, index, store_id))
         need(segments[-1].ref["lsn"][0] == lsn, "LSNs without a gap")
         lsn = segments[-1].ref["lsn"][1] + 1
         at += footer_bytes + index_bytes
@@ -329,10 +367,11 @@ def read_snapshot(data: bytes) -> Snapshot:
 
 def snapshot_row(row: bytes, footer: bytes, index: bytes, store_id: bytes) -> SnapshotRow:
     """One segment of an index snapshot from its row, its footer and its stored index."""
-    size, records, streams, *lsn = numbers(row, 72, 5, 8)
-    times = numbers(row, 112, 2, 8, signed=True)
-    written = numbers(row, 128, 2, 8, signed=True)
-    ref = {"digest": row[8:40].hex(), "footer": row[40:72].hex(), "bytes": size}
+    size, records, streams, *lsn = numbers(row, 104, 5, 8)
+    times = numbers(row, 144, 2, 8, signed=True)
+    written = numbers(row, 160, 2, 8, signed=True)
+    ref = {"digest": row[8:40].hex(), "footer": row[40:72].hex(), "chunks": row[72:104].hex()}
+    ref |= {"bytes": size}
     ref |= {"records": records, "streams": streams, "lsn": lsn, "time": times}
     ref |= {"written": written}
     need(blake3.blake3(footer).digest() == row[40:72], "the footer's digest")
@@ -431,6 +470,7 @@ class Store:
         found = [len(data), len(segment.records), segment.streams, lsns, times, written]
         need(stated == found, "ref")
         need(segment.footer_digest == ref["footer"] and lsns[0] == self._next_lsn, "ref")
+        need(segment.chunk_root == ref["chunks"], "the root of the chunks")
         self._take(segment.records)
 
     def _read_wals(self, folder: Path) -> None:

@@ -38,6 +38,7 @@ def segment_ref(first: int = 0, last: int = 9) -> SegmentRef:
     return SegmentRef(
         digest="ab" * 32,
         footer="cd" * 32,
+        chunks="0a" * 32,
         bytes=1234,
         records=last - first + 1,
         streams=2,
@@ -81,6 +82,7 @@ def commits(draw: st.DrawFn) -> Commit:
             SegmentRef(
                 digest=draw(HEX64),
                 footer=draw(HEX64),
+                chunks=draw(HEX64),
                 bytes=draw(COUNT),
                 records=records,
                 streams=draw(COUNT),

@@ -32,6 +32,7 @@ def segment(first: int, last: int, **changes: Any) -> SegmentRef:
     values: dict[str, Any] = {
         "digest": "ab" * 32,
         "footer": "cd" * 32,
+        "chunks": "0a" * 32,
         "bytes": 1234,
         "records": last - first + 1,
         "streams": 2,

@@ -68,6 +68,7 @@ def segment(
     ref = SegmentRef(
         digest=digest(b"segment %d" % first_lsn).hex(),
         footer=digest(footer).hex(),
+        chunks=digest(b"chunks %d" % first_lsn).hex(),
         bytes=132 + len(index) + len(ended),
         records=records,
         streams=2,
@@ -386,7 +387,7 @@ def header(layer_count: int, segment_count: int, last: int = 5) -> bytes:
 
 def row(footer_bytes: int, index_bytes: int) -> bytes:
     return SEGMENT.pack(
-        4, bytes(32), bytes(32), 9, 21, 1, 70, 90, 0, 0, 0, 0, footer_bytes, index_bytes
+        4, bytes(32), bytes(32), bytes(32), 9, 21, 1, 70, 90, 0, 0, 0, 0, footer_bytes, index_bytes
     )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def segment(commit: int, first: int, records: int = 10, **changes: Any) -> Snaps
     values: dict[str, Any] = {
         "digest": digest(b"%d" % first).hex(),
         "footer": digest(ended[: -TAIL.size]).hex(),
+        "chunks": "0a" * 32,
         "bytes": 132 + len(index) + len(ended),
         "records": records,
         "streams": 2,

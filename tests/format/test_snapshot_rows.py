@@ -32,6 +32,7 @@ def segment(*blocks_named: int) -> SnapshotSegment:
     ref = SegmentRef(
         digest="ab" * 32,
         footer=digest(footer).hex(),
+        chunks="0a" * 32,
         bytes=132 + len(index) + len(ended),
         records=2,
         streams=2,

@@ -577,7 +577,7 @@ def test_sizes_of_guides_that_a_snapshot_states_take_no_memory(tmp_path: Path) -
     data = bytearray(samples("index")[0])
     layers = int.from_bytes(data[64:68], "little")
     segments = int.from_bytes(data[68:72], "little")
-    stop = SNAPSHOT_HEADER.size + 56 * layers + 152 * segments
+    stop = SNAPSHOT_HEADER.size + 56 * layers + 184 * segments
     data[stop - 8 : stop - 4] = (2**32 - 1).to_bytes(4, "little")
     data[stop : stop + CHECKSUM.size] = checksum(bytes(data[:stop])).to_bytes(8, "little")
     (tmp_path / "copy").write_bytes(data)

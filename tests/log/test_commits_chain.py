@@ -65,6 +65,7 @@ def segment_after(lsn: int) -> SegmentRef:
     return SegmentRef(
         digest="ab" * 32,
         footer="cd" * 32,
+        chunks="0a" * 32,
         bytes=1234,
         records=10,
         streams=2,

@@ -49,7 +49,8 @@ def commit(number: int, **changes: Any) -> bytes:
         "previous": "ef" * 32 if number else "",
         "segments": (
             SegmentRef(
-                digest=NAME, footer="cd" * 32, bytes=9, records=10, streams=2,
+                digest=NAME, footer="cd" * 32, chunks="0a" * 32, bytes=9, records=10,
+                streams=2,
                 lsn=(lsn, lsn + 9), time=(0, 1), written=(0, 1),
             ),
         ),

@@ -12,7 +12,8 @@ entry of a log in the form of C2SP tlog-tiles may have:
     write_id   32 random hex digits: tells our own write from another's
     previous   root of the commit before, 64 hex digits; "" for commit 0
     segments   those it adds, in order of log sequence number:
-               digest, footer (64 hex digits each), bytes, records, streams,
+               digest, footer, chunks (64 hex digits each; `chunks` is the root of the tree over
+               the segment's chunks, see `transit.proof.chunks`), bytes, records, streams,
                lsn [first, last], time [earliest, latest] timestamps,
                written [first, last]: when the first and the last record were written
     index      optional snapshot of the index: digest, bytes
@@ -30,9 +31,8 @@ commit follows another.
 FORMAT, written once when a store is made, is canonical JSON too: kind "transit-store", format,
 store. What 0.1.0 wrote, under the same version, is told by `transit.format.preview`.
 
-Reserved, and refused until a reader knows them: "chunks" of a segment, the RFC 6962 root over its
-chunks; "heads" of a commit, size and root of the tree of streams' heads; "needs" of both, names of
-what a reader has to know to go on.
+Reserved, and refused until a reader knows them: "heads" of a commit, size and root of the tree of
+streams' heads; "needs" of a commit and of a segment, names of what a reader has to know to go on.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class SegmentRef(_Strict, frozen=True, kw_only=True):
 
     digest: Hex64
     footer: Hex64
+    chunks: Hex64
     bytes: Count
     records: Count
     streams: Count

@@ -31,18 +31,14 @@ time of all its records, and a chunk has neither flag 1 nor 2; in a segment it h
 Flag 1 is the common case: the engine gave the timestamps, and the two are equal.
 
 Valid if and only if: every width is one of those named, flags are known and not 1 and 2 at once,
-the parts add up to
-the bytes there are, the payload sizes add up to the size of all payloads, every header entry
-exists, the table has no more entries than there are records, every time fits in 64 bits, and those
-of writing do not go back. Reserved for what will be, and refused by this reader: flag 128, a chunk
-whose columns and payloads are ciphertext. There is no version field: the file that holds a chunk
-has one.
+the parts add up to the bytes there are, the payload sizes add up to the size of all payloads, every
+header entry exists, the table has no more entries than there are records, every time fits in 64
+bits, and those of writing do not go back. Reserved, and refused by this reader: flag 128, a chunk
+whose columns and payloads are ciphertext. The file that holds a chunk says its version.
 
 Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
-
 A chunk of 48 bytes may state four million records that differ in nothing. So what takes no bytes is
-not unfolded to be checked, and not kept when it was unfolded to be read: memory that stays grows
-with the bytes there are.
+not unfolded to be checked, nor kept when it was read: memory that stays grows with the bytes.
 """
 
 from __future__ import annotations
@@ -449,6 +445,11 @@ class Chunk:
         if entries is None:
             return repeat(table[0], stop - start)
         return map(table.__getitem__, entries[start:stop])
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether there is a header table."""
+        return bool(self._table)
 
     def encoded_headers(self) -> bytes | list[bytes] | None:
         """The headers as `encode_chunk` takes them."""

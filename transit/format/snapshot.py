@@ -30,22 +30,23 @@ A layer, 56 bytes:
         40     8  first commit it covers
         48     8  last commit it covers
 
-A segment, 152 bytes, is what a commit says of it (`transit.format.commit`), and two sizes:
+A segment, 184 bytes, is what a commit says of it (`transit.format.commit`), and two sizes:
 
          0     8  number of the commit that added it
          8    32  BLAKE3 of the segment
         40    32  BLAKE3 of its footer
-        72     8  size of the segment
-        80     8  count of records
-        88     8  count of streams
-        96     8  LSN of the first record
-       104     8  LSN of the last record
-       112     8  earliest timestamp, signed
-       120     8  latest timestamp, signed
-       128     8  when its first record was written, signed
-       136     8  when its last record was written, signed
-       144     4  size of its footer
-       148     4  size of its index as it is stored
+        72    32  root of the tree over its chunks
+       104     8  size of the segment
+       112     8  count of records
+       120     8  count of streams
+       128     8  LSN of the first record
+       136     8  LSN of the last record
+       144     8  earliest timestamp, signed
+       152     8  latest timestamp, signed
+       160     8  when its first record was written, signed
+       168     8  when its last record was written, signed
+       176     4  size of its footer
+       180     4  size of its index as it is stored
 
 Valid if and only if: the file is at most 1 GiB and has exactly the size that its counts and sizes
 add up to; the checksum fits; there are at most 64 layers, each within the same 1 GiB, and they
@@ -90,14 +91,14 @@ LAYERS_MAX: Final = 64
 HEADER: Final = struct.Struct("<8sII16sQQQQII")
 MAGIC: Final = b"TrnstIDX"
 LAYER: Final = struct.Struct("<32sQQQ")
-SEGMENT: Final = struct.Struct("<Q32s32sQQQQQqqqqII")
+SEGMENT: Final = struct.Struct("<Q32s32s32sQQQQQqqqqII")
 CHECKSUM: Final = struct.Struct("<Q")
 
 _NUMBERS: Final = 2**63
 # A field called `bytes` hides the type of that name within its class.
 _Digest: TypeAlias = bytes
 _Row: TypeAlias = tuple[
-    int, bytes, bytes, int, int, int, int, int, int, int, int, int, int, int
+    int, bytes, bytes, bytes, int, int, int, int, int, int, int, int, int, int, int
 ]  # fmt: skip
 
 
@@ -174,9 +175,9 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def _encode_row(segment: SnapshotSegment) -> bytes:
     ref = segment.ref
     return SEGMENT.pack(
-        segment.commit, bytes.fromhex(ref.digest), bytes.fromhex(ref.footer), ref.bytes,
-        ref.records, ref.streams, *ref.lsn, *ref.time, *ref.written, len(segment.footer),
-        len(segment.index),
+        segment.commit, bytes.fromhex(ref.digest), bytes.fromhex(ref.footer),
+        bytes.fromhex(ref.chunks), ref.bytes, ref.records, ref.streams, *ref.lsn, *ref.time,
+        *ref.written, len(segment.footer), len(segment.index),
     )  # fmt: skip
 
 
@@ -260,18 +261,18 @@ def _check_rows(rows: list[_Row], header: _Header, place: str) -> None:
         if not follows:
             expected = f"commit {commit + 1} or the one before"
             raise CorruptError(f"{place}, segment {number}", expected=expected, found=str(row[0]))
-        records, first, last = row[4], row[6], row[7]
+        records, first, last = row[5], row[7], row[8]
         if first != lsn or not records or records != last - first + 1:
             raise CorruptError(
                 f"{place}, segment {number}",
                 expected=f"records from LSN {lsn}",
                 found=f"{records} records, {first} to {last}",
             )
-        if max(row[3], row[5]) >= _NUMBERS:
+        if max(row[4], row[6]) >= _NUMBERS:
             raise CorruptError(
                 f"{place}, segment {number}",
                 expected="numbers below 2^63",
-                found=f"{row[3]} bytes, {row[5]} streams",
+                found=f"{row[4]} bytes, {row[6]} streams",
             )
         commit, lsn = row[0], last + 1
     if (commit, lsn) != (header.last, header.next_lsn):
@@ -308,10 +309,13 @@ def _check_footer(footer: bytes, stated: bytes, store_id: bytes, place: str) -> 
 
 
 def _ref_of(row: _Row) -> SegmentRef:
-    _, name, footer, size, records, streams, first, last, early, late, begun, ended, _, _ = row
+    (
+        _, name, footer, chunks, size, records, streams, first, last, early, late, begun, ended, *_,
+    ) = row  # fmt: skip
     return SegmentRef(
         digest=name.hex(),
         footer=footer.hex(),
+        chunks=chunks.hex(),
         bytes=size,
         records=records,
         streams=streams,

@@ -86,6 +86,7 @@ class Document:
         fields: dict[str, FieldValue] = {
             "digest": ref.digest,
             "footer": ref.footer,
+            "chunks": ref.chunks,
             "bytes": ref.bytes,
             "records": ref.records,
             "streams": ref.streams,

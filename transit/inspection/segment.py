@@ -215,6 +215,8 @@ class SegmentFile:
         return SegmentRef(
             digest=self._name,
             footer=self._ending[0].hex(),
+            # A segment does not say it: what is alone cannot be held to it.
+            chunks="",
             bytes=self._size,
             records=footer.records,
             streams=footer.streams,

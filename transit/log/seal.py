@@ -57,6 +57,7 @@ from transit.locks import Lock
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
 from transit.log.wal import Wal
+from transit.proof.chunks import ChunkTree
 
 CHUNK_RECORDS_MAX: Final = 65_536
 
@@ -192,6 +193,7 @@ class SegmentWriter:
         self._blocks: list[Block] = []
         self._extents: list[Extent] = []
         self._times = (2**63 - 1, -(2**63))
+        self._tree = ChunkTree()
 
     def write(self, wal: Wal) -> SegmentRef:
         """The segment of all records in `wal`, synced and linked, as a commit names it."""
@@ -215,6 +217,7 @@ class SegmentWriter:
         return SegmentRef(
             digest=name.hex(),
             footer=digest(footer[: -TAIL.size]).hex(),
+            chunks=self._tree.root(),
             bytes=self._file.size,
             records=wal.next_lsn - wal.first_lsn,
             streams=len(wal.index),
@@ -244,6 +247,7 @@ class SegmentWriter:
                 len(self._blocks), self._raw_bytes,
             )
         )  # fmt: skip
+        self._tree.add(chunk.stream, chunk.first + start, len(columns.payloads), encoded)
         self._parts.append(encoded)
         self._raw_bytes += len(encoded)
 

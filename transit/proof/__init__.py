@@ -1,5 +1,5 @@
-"""Proofs about commits, without touching a disk.
+"""What a root binds, without touching a disk: nothing here opens a file.
 
-`tree` is the RFC 6962 Merkle tree over the commits of a store. Nothing here opens a file, knows
-what a commit contains, or holds state.
+tree    the RFC 6962 Merkle tree: over the commits of a store, over the chunks of a segment
+chunks  what is a leaf of the tree over a segment's chunks
 """

@@ -18,6 +18,7 @@ from transit.format.digest import Digester, digest
 from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
 from transit.log.segments import Segment
+from transit.proof.chunks import BY_RECORD, RECORD_BYTES_MIN, ChunkTree
 from transit.tier.pools import at_once
 from transit.verify.findings import Ledger
 
@@ -73,6 +74,7 @@ class SegmentCheck:
         self._times = (2**63 - 1, -(2**63))
         self._written = (2**63 - 1, -(2**63))
         self._last = (-1, -1)
+        self._tree = ChunkTree()
         self._whole = True
         self._damaged = 0
 
@@ -101,6 +103,7 @@ class SegmentCheck:
             if self._whole:
                 self._end(index)
                 self._totals()
+                self._chunk_root()
         return self._whole
 
     def _windows(self, footer: Footer) -> Iterator[range]:
@@ -164,6 +167,7 @@ class SegmentCheck:
             positions.append(position)
             self._count(chunk, position, place)
             self._keys += self._on_chunk(chunk, f"{self._path}, block {number}")
+            self._leaf(chunk, raw[position : chunk.end], place)
         # After a block that could not be read, the index says where the next one's rows are.
         start = self._row if self._whole else bisect_left(index.blocks, number)
         self._row = start + len(streams)
@@ -175,6 +179,16 @@ class SegmentCheck:
         blocks = array("I", [number]) * len(streams)
         if not same or blocks.tobytes() != index.blocks[start : self._row].tobytes():
             raise self._wrong_index()
+
+    def _leaf(self, chunk: Chunk, encoded: bytes, place: str) -> None:
+        if chunk.stream in BY_RECORD and chunk.payload_bytes < chunk.count * RECORD_BYTES_MIN:
+            # Not unfolded: who is told of the chunk has said what is wrong.
+            raise CorruptError(
+                place,
+                expected=f"{chunk.count} records of stream {chunk.stream}",
+                found=f"{chunk.payload_bytes} bytes",
+            )
+        self._tree.add(chunk.stream, chunk.first, chunk.count, encoded)
 
     def _count(self, chunk: Chunk, position: int, place: str) -> None:
         here = (chunk.stream, chunk.first)
@@ -215,6 +229,14 @@ class SegmentCheck:
         if not derived == in_footer == in_commit:
             raise CorruptError(
                 f"{self._path}, footer", expected=f"{derived}", found=f"{in_footer}, {in_commit}"
+            )
+
+    def _chunk_root(self) -> None:
+        stated, found = self._segment.ref.chunks, self._tree.root()
+        # Of a segment that is looked at alone, without a commit, nothing is stated.
+        if stated not in ("", found):
+            raise CorruptError(
+                f"{self._path}, chunks", expected=f"the root {stated}", found=f"the root {found}"
             )
 
 

@@ -45,6 +45,7 @@ def lineage_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, Line
         # Not unfolded: a chunk of a few bytes may state millions of empty records.
         ledger.find(place, f"{chunk.count} lineage records", f"{chunk.payload_bytes} bytes")
         return found
+    _without_headers(chunk, ledger, place)
     for stream_id, payload in enumerate(chunk.payloads(), chunk.first):
         with ledger.catching():
             found.append((stream_id, decode_lineage(payload, stream_id)))
@@ -57,10 +58,16 @@ def lives_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, Life]]
     if chunk.payload_bytes < chunk.count * LIFE_BYTES_MIN:
         ledger.find(place, f"{chunk.count} records of streams", f"{chunk.payload_bytes} bytes")
         return found
+    _without_headers(chunk, ledger, place)
     for offset, payload in enumerate(chunk.payloads(), chunk.first):
         with ledger.catching():
             found.append((offset, decode_life(payload, offset)))
     return found
+
+
+def _without_headers(chunk: Chunk, ledger: Ledger, place: str) -> None:
+    if chunk.has_headers:
+        ledger.find(place, f"records of stream {chunk.stream} without headers", "headers")
 
 
 def keys_in(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, int]]:
