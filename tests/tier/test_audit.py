@@ -435,9 +435,9 @@ def test_a_trusted_root_beyond_a_broken_link_is_none(objects: Objects) -> None:
 def test_a_merge_by_a_policy_nobody_registered_is_counted(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transit.engine import merging
+    from transit.engine import plans
 
-    monkeypatch.setattr(merging, "_custom", {})
+    monkeypatch.setattr(plans, "_custom", {})
     report = audit(objects)
     assert report.ok, report.findings
     assert report.counts["merges_not_rerun"] == COMMITS
@@ -446,10 +446,10 @@ def test_a_merge_by_a_policy_nobody_registered_is_counted(
 def test_a_policy_that_orders_otherwise_now_is_found(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transit.engine import merging
+    from transit.engine import plans
 
     monkeypatch.setattr(
-        merging, "_custom", {"by-payload": (lambda parts, _: [r for p in parts for r in p], 1)}
+        plans, "_custom", {"by-payload": (lambda parts, _: [r for p in parts for r in p], 1)}
     )
     report = audit(objects)
     assert {finding.found for finding in report.findings} == {"another plan"}
