@@ -7,7 +7,7 @@ as come, without a look of its own; CPython finds it at the next place, and its 
 the n-th place of a call can be interrupted, again and again, without a clock: `interrupt` does so.
 `showered` sends real signals.
 
-A tracer or profiler that itself raises would be less to do; after that CPython 3.11 takes the wrong
+A tracer or profiler that itself raises would be simpler; but then CPython 3.11 takes the wrong
 values from its stack, and now and then dies of it.
 
 Left out: a second interrupt while the first is on its way out.

@@ -65,7 +65,7 @@ def _lock(path: str) -> Iterator[Found]:
         )  # fmt: skip
     holders = _holders(facts)
     if holders is None:
-        yield Found("lock", "unknown", "this system does not tell who holds LOCK")
+        yield Found("lock", "unknown", "this system does not tell which process holds LOCK")
     elif holders:
         yield Found("lock", "ok", f"held by process {', '.join(map(str, holders))}")
     else:
