@@ -103,8 +103,8 @@ class Replay(Task):
     """A task to the program that runs again.
 
     What it records is dropped while it is replayed, because it is recorded already; offsets
-    returned are those of then. `steps` counts the calls answered so far, `live` says whether calls
-    are made. Branches and merges the program makes are those it made then.
+    returned are the recorded ones. `steps` counts the calls answered so far, `live` says whether
+    calls are made. Branches and merges the program makes are the recorded ones.
     As a context manager it also checks at the end that no recorded call was left out.
     """
 
@@ -137,7 +137,7 @@ class Replay(Task):
     # Calls
 
     def begin_call(self, call: Call) -> str | Outcome:
-        """What came of the call then; its id when it is to be made.
+        """The recorded outcome of the call; its id when it is to be made.
 
         Raises `ReplayDivergenceError`.
         """
@@ -165,8 +165,8 @@ class Replay(Task):
     async def _wait(self, offset: int, result: CallResult) -> None:
         """Hold an outcome back while calls that began, and others that ended, before it are due.
 
-        So what runs beside each other meets in the order of then. No longer than the program stands
-        still for a while: then it does something else than it did, and its next call tells.
+        So concurrent calls end in the recorded order. The wait ends when the program stands still
+        for a while: it does something else than in the recording, and its next call shows that.
         """
         # Loaded here: programs that do not await need none of it.
         import asyncio
@@ -255,7 +255,7 @@ class Replay(Task):
     def tool(
         self, name: str, arguments: object = None, *, tool_call_id: str | None = None
     ) -> ToolCall:
-        """As `Task.tool`; the id is that of then, for a result that is recorded live."""
+        """As `Task.tool`; the id is the recorded one, for a result that is recorded live."""
         if tool_call_id is None and not self.live:
             offset = self._next_of(ToolRequest)
             tool_call_id = None if offset is None else self._recording.tool_call_ids[offset]
@@ -284,7 +284,7 @@ class Replay(Task):
         raise self._diverged(self.stream.next_offset, f"no further {kind}", name or kind)
 
     def recorded_merge(self, tasks: Sequence[Task]) -> Task:
-        """The merge of `tasks` that was made then."""
+        """The merge of `tasks` that was recorded."""
         names = [task.name for task in tasks]
         for child in self.log.lineage.children(self.stream):
             parents = [parent.stream for parent in child.parents]
@@ -294,7 +294,7 @@ class Replay(Task):
         raise self._diverged(self.stream.next_offset, "no further merge", wanted)
 
     def _is_new(self, child: Stream) -> bool:
-        """Whether the program made this child then, and has not come to it yet."""
+        """Whether the recorded run made this child, and the program has not come to it yet."""
         return child.name not in self._forked and LIVE_FROM not in child.metadata
 
     def _replay_of(self, child: Stream) -> Replay:

@@ -16,7 +16,7 @@ _Write = Callable[[ToolResult], int]
 class ToolCall:
     """A tool call that is open until its outcome is recorded, once.
 
-    As a context manager it records the outcome that was not: success, or how the block was left.
+    As a context manager it records an outcome when none was: success, or how the block was left.
     `offset` is that of the request. Methods return the offset of the result.
     """
 
