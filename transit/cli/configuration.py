@@ -239,7 +239,7 @@ def _table(path: str, table: str, entries: Mapping[str, object]) -> dict[str, Se
 def _refuse_secrets(path: str, place: str, name: str, value: object) -> None:
     if _SECRET.search(name):
         raise CommandError(
-            f"{path}: {place}: secrets do not belong into a file like this",
+            f"{path}: {place}: secrets do not belong in a file like this",
             hint="use the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
             " of the AWS tools (remote_options.profile)",
         )

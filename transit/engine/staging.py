@@ -6,7 +6,7 @@ or nothing. A new stream, branch or merge is one record in stream 0; finishing, 
 showing a stream is one in `$names` (`transit.format.life`); moving a cursor is one in a stream of
 its own (`transit.format.cursor`).
 
-Merges may have much to read, and custom policies are the user's code: neither belongs into the
+Merges may have much to read, and custom policies are the user's code: neither belongs in the
 turn. So whatever has merges in it is staged twice: first outside, to read what they need, and then
 in the turn (`stage_prepared`).
 

@@ -98,6 +98,6 @@ def _refuse_credentials(address: str, options: Mapping[str, object]) -> None:
     for text in (address, *endpoints):
         if isinstance(text, str) and has_credentials(text):
             raise InvalidInputError(
-                "credentials do not belong into an address: give them as storage_options, "
+                "credentials do not belong in an address: give them as storage_options, "
                 "or as the environment variables and files the store's own tools use"
             )

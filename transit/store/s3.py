@@ -349,7 +349,7 @@ class S3Store(Opened):
             call = self._call("list_objects_v2", Prefix=self._full(prefix), **after)
             page: dict[str, Any] = self._ask(call, prefix, left_s)
             if page.get("IsTruncated") and page.get("NextContinuationToken") in (None, token):
-                raise RemoteUnavailableError(f"{self._place(prefix)}: the list does not go on")
+                raise RemoteUnavailableError(f"{self._place(prefix)}: its list breaks off")
             return page
 
         while True:
@@ -414,8 +414,8 @@ def range_size(response: Mapping[str, Any], position: int, size: int, place: str
         return int(response["ContentLength"])
     found = _CONTENT_RANGE.fullmatch(response.get("ContentRange", ""))
     if found is None or int(found["first"]) != position:
-        raise RemoteUnavailableError(f"{place}: another range came than the one asked for")
+        raise RemoteUnavailableError(f"{place}: the server sent another range than requested")
     expected = min(size, int(found["whole"]) - position)
     if response["ContentLength"] != expected:
-        raise RemoteUnavailableError(f"{place}: the range that came has another size")
+        raise RemoteUnavailableError(f"{place}: the server sent a range of another size")
     return expected
