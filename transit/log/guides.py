@@ -89,12 +89,12 @@ class NotHere:
         return RetentionGapError(f"{path}: only in the remote; open with remote={url!r}")
 
     def check(self, ref: SegmentRef) -> None:
-        """As `Elsewhere`."""
+        """See `Elsewhere.check`."""
         if read_marker(self._root) is None:
             raise self._gone(ref)
 
     def guide(self, ref: SegmentRef) -> Guide:
-        """As `Elsewhere`."""
+        """See `Elsewhere.guide`."""
         self.check(ref)
         guide = self._shelf.find(ref)
         if guide is None:
@@ -102,11 +102,11 @@ class NotHere:
         return guide
 
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
-        """As `Elsewhere`."""
+        """See `Elsewhere.stored`."""
         raise self._gone(ref)
 
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
-        """As `Elsewhere`."""
+        """See `Elsewhere.read`."""
         raise self._gone(ref)
 
 

@@ -58,45 +58,45 @@ class FaultDoor:
 
     @property
     def traffic(self) -> Traffic:
-        """As `ObjectStore`."""
+        """See `ObjectStore.traffic`."""
         return self._store.traffic
 
     @property
     def url(self) -> str:
-        """As `ObjectStore`."""
+        """See `ObjectStore.url`."""
         return self._store.url
 
     @property
     def refuses_damage(self) -> bool:
-        """As `ObjectStore`."""
+        """See `ObjectStore.refuses_damage`."""
         return self._store.refuses_damage
 
     def get(self, key: str, bytes_max: int) -> bytes | None:
-        """As `ObjectStore`."""
+        """See `ObjectStore.get`."""
         return self._pass("get", key, lambda: self._store.get(key, bytes_max))
 
     def get_range(self, key: str, position: int, size: int) -> bytes:
-        """As `ObjectStore`."""
+        """See `ObjectStore.get_range`."""
         return self._pass("get", key, lambda: self._store.get_range(key, position, size))
 
     def size(self, key: str) -> int | None:
-        """As `ObjectStore`."""
+        """See `ObjectStore.size`."""
         return self._pass("size", key, lambda: self._store.size(key))
 
     def put(self, key: str, data: bytes) -> None:
-        """As `ObjectStore`."""
+        """See `ObjectStore.put`."""
         self._pass("put", key, lambda: self._store.put(key, data))
 
     def create(self, key: str, data: bytes) -> None:
-        """As `ObjectStore`."""
+        """See `ObjectStore.create`."""
         self._pass("create", key, lambda: self._store.create(key, data))
 
     def delete(self, key: str) -> None:
-        """As `ObjectStore`."""
+        """See `ObjectStore.delete`."""
         self._pass("delete", key, lambda: self._store.delete(key))
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """As `ObjectStore`."""
+        """See `ObjectStore.list`."""
         return self._pass("list", prefix, lambda: self._store.list(prefix))
 
     def close(self) -> None:
