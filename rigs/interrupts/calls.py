@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import transit
 from rigs.interrupts.judge import (
+    RECONCILED,
     Broken,
     History,
     Stage,
@@ -73,6 +74,16 @@ def _branch(stage: Stage) -> None:
 def _merge(stage: Stage) -> None:
     parents = [stage.log.stream("branch"), stage.log.stream("merged"), stage.log.stream("b")]
     stage.log.merge("made", parents, policy="interleave")
+
+
+def _reconcile(stage: Stage) -> None:
+    """Records, a merge that has them, and a cursor moved past them, in one frame."""
+    with stage.attempt("a", "b", merged=RECONCILED) as group, stage.log.batch() as batch:
+        for name, payload in group:
+            batch.append(name, payload)
+        batch.merge(RECONCILED, ["branch", "a", "b"], policy="interleave")
+        place = stage.log.stream("a").cursor("place")
+        batch.advance(place, len(stage.log.stream("a")) + 1, state=b"moved")
 
 
 def _rotate(stage: Stage) -> None:
@@ -137,6 +148,7 @@ CALLS: dict[str, Call] = {
     "append_many": Call("exclusive", False, _append_many),
     "submit": Call("exclusive", False, _submit),
     "batch": Call("exclusive", False, _batch),
+    "batch that merges": Call("exclusive", False, _reconcile),
     "create": Call("exclusive", False, _create),
     "branch": Call("exclusive", False, _branch),
     "merge": Call("exclusive", False, _merge),

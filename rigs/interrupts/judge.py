@@ -28,6 +28,8 @@ ANSWER_S = 20.0
 SETTINGS = transit.Settings(
     seal_bytes=4096, block_bytes=4096, lock_timeout_s=5.0, flush_interval_ms=5, transfers_max=2
 )
+RECONCILED = "reconciled"
+"""The merge that a batch makes of what it appends."""
 INHERITING = {"of another": 1 << 32}
 """Streams whose records before an offset are another stream's, which holds them too."""
 
@@ -100,14 +102,18 @@ class Stage:
         return tuple((name, b"new %d.%d" % (self._count, at)) for at, name in enumerate(streams))
 
     @contextmanager
-    def attempt(self, *streams: str) -> Iterator[Group]:
-        """A block that writes the group it is given: acknowledged once the block ends well."""
+    def attempt(self, *streams: str, merged: str = "") -> Iterator[Group]:
+        """A block that writes the group it is given: acknowledged once the block ends well.
+
+        merged: a stream that has all of them too, as soon as they are there.
+        """
         group = self.fresh(*streams)
-        self.possible.append(group)
+        whole = (*group, *((merged, payload) for _, payload in group if merged))
+        self.possible.append(whole)
         yield group
         # In this order: a signal may come between the two.
-        self.certain.append(group)
-        self.possible.remove(group)
+        self.certain.append(whole)
+        self.possible.remove(whole)
 
     def append(self, log: transit.Log, stream: str, durability: str = "os") -> None:
         """One record, written down as tried and, if that promises anything, as acknowledged."""
@@ -188,9 +194,10 @@ def check(stage: Stage, found: History, control: History, *, live: bool = False)
         if not is_whole(group, written, found, live=live):
             counts = [written[record] for record in group]
             raise Broken(f"interrupted, and there in part or twice, {counts}: {group}")
-    invented = set(written) - {
-        record for group in stage.certain + stage.possible for record in group
-    }
+    tried = {record for group in stage.certain + stage.possible for record in group}
+    # What other calls append to the parents meanwhile is in the merge too.
+    tried |= {(RECONCILED, payload) for _, payload in tried}
+    invented = set(written) - tried
     if invented:
         raise Broken(f"never written: {invented}")
 
