@@ -1,4 +1,4 @@
-"""Audit: a store in a remote that nobody trusts, checked from its bytes alone.
+"""Audit: a store in a remote that is not trusted, checked from its bytes alone.
 
     roots      FORMAT; every commit: shape, checksum, number, link, root, tree state derived again,
                epochs, LSNs; the size of each object that a commit names

@@ -158,14 +158,14 @@ class Bodies:
     # As `Elsewhere`
 
     def check(self, ref: SegmentRef) -> None:
-        """As `Elsewhere`: asked when it is read."""
+        """See `Elsewhere.check`; asks nothing: a read finds out."""
 
     def keep_guide(self, ref: SegmentRef) -> None:
         """Remember the guide of a segment that was found to be whole, as it is stored."""
         self._guides[ref.digest] = self.guide(ref)
 
     def guide(self, ref: SegmentRef) -> Guide:
-        """As `Elsewhere`, within the limits."""
+        """See `Elsewhere.guide`, within the limits."""
         known = self._guides.get(ref.digest)
         return known if known is not None else self._read_guide(ref)
 
@@ -188,11 +188,11 @@ class Bodies:
         return Guide(footer, self.read(ref, index.position, stored) if stored else b"")
 
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
-        """As `Elsewhere`."""
+        """See `Elsewhere.stored`."""
         return self._fetcher.stored(ref, footer, number)
 
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
-        """As `Elsewhere`; from memory where the bytes are there."""
+        """See `Elsewhere.read`; from memory where the bytes are there."""
         name, start, data = self._held
         if name != ref.digest or not start <= position <= position + size <= start + len(data):
             if name == ref.digest and start == 0 and len(data) == ref.bytes:

@@ -1,9 +1,9 @@
 """FORMAT, the commits and the HEAD hint of a remote, checked from the first byte.
 
 Commits are asked for by number until one is absent. Where one does not follow from those before it,
-that is a finding, and the chain is taken up again at the next one on its own word: what comes after
-is held together, but not to the start (`commits_not_linked`). Nothing is decided by HEAD, and by a
-listing only that a commit is missing between others.
+that is a finding, and the chain begins anew at the next one: what comes after is compared with that
+one, and not with the start (`commits_not_linked`). HEAD decides nothing, and a listing decides only
+that a commit is missing between others.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def parse_level(level: object) -> Level:
 
 
 def check_seed(seed: object) -> int:
-    """The given seed, or one that nobody could foresee."""
+    """The given seed, or one that could not be foreseen."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little") % _SEEDS
     if type(seed) is not int or not 0 <= seed < _SEEDS:

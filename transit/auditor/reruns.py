@@ -1,6 +1,6 @@
 """Running recorded merges again, within a number of steps.
 
-Lineage that nobody trusts may be made to cost: merges of merges, deep chains, plans in the worst
+An attacker may make lineage that costs much: merges of merges, deep chains, plans in the worst
 order, millions of records in a few bytes. So each look at a record, each span and each timestamp is
 a step, and steps grow with the streams and bytes that were read. What needs more is not run to its
 end, and that is a finding.

@@ -187,7 +187,7 @@ class Audit:
         catalog.take_segments([catalog.segment(named.ref, named.commit) for named in self._sound])
         self._streams.lineage(catalog, catalog.run_with(run_policy))
 
-    # What nobody names
+    # Objects that no commit names
 
     def _unnamed(self, segments: list[Named]) -> None:
         named = {bytes.fromhex(segment.ref.digest) for segment in segments}

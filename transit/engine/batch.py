@@ -107,7 +107,7 @@ class WriteBatch(Opened):
     ) -> StagedStream:
         """A new root stream, of the user's or of a layer; as `Log.create`.
 
-        Its one condition always holds or is refused: nobody has the name (`AlreadyExistsError`).
+        Its one condition is that the name is free (`AlreadyExistsError`).
         """
         self._check()
         record = root_record(new_name(name, layer), metadata, codec, uid)

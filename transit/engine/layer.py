@@ -86,7 +86,7 @@ class Layer(Opened):
         expect: int | None = None,
         durability: str | None = None,
     ) -> Stream:
-        """A new stream of this layer that inherits `parent`, of whomever; as `Stream.branch`."""
+        """A new stream of this layer that inherits `parent`, any stream; as `Stream.branch`."""
         whole = new_name(name, self.name)
         source = state_of(self._handle, parent)
         state = create_branch(self._handle, source, whole, at, metadata, expect, durability)
@@ -106,7 +106,7 @@ class Layer(Opened):
         expect: Sequence[int | None] | None = None,
         durability: str | None = None,
     ) -> Stream:
-        """A new stream of this layer, made from heads of whomever's streams; as `Log.merge`.
+        """A new stream of this layer, made from heads of any streams; as `Log.merge`.
 
         Parents, base and params name streams of layers as `$<layer>/<name>`.
         """

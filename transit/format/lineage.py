@@ -19,7 +19,7 @@ the same bytes; there is a uid, but for record 0, which is about `$lineage` itse
 every offset is at least -1, every count at least 1, every id smaller than the record's own offset;
 a merge has two or more distinct parents; numbers fit in 64 bits, and what a stream inherits in 63.
 Unknown fields or kinds are refused: they can only come from a newer transit. That no two streams
-have one uid is for a verifier to see, who has all records.
+have one uid is for a verifier to see: it has all records.
 """
 
 from __future__ import annotations

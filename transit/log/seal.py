@@ -6,7 +6,7 @@ WAL file nor the writer's lock.
 The order, and what a crash right after leaves:
 
     segment written under a temporary name     the WAL; the next opening removes the other
-    segment synced and linked to its digest    the WAL, and a segment nobody names: harmless
+    segment synced and linked to its digest    the WAL, and a segment no commit names: harmless
     commit linked to its number                the WAL and the segment: opening ignores the WAL
     WAL removed                                the segment
 """
@@ -132,7 +132,7 @@ class Sealer:
         self.drop_covered()
 
     def stop(self) -> None:
-        """Seal nothing more: whoever asks is told that the handle is closed."""
+        """Seal nothing more: every later call is told that the handle is closed."""
         with self.paused:
             self._stopped = True
 
@@ -146,7 +146,7 @@ class Sealer:
                 remove(self._catalog.places.wal_file(first_lsn))
 
     def fail(self, error: BaseException) -> None:
-        """Remember an error nobody foresaw; the next explicit seal tries again."""
+        """Remember an error that was not foreseen; the next explicit seal tries again."""
         self.error = TransitError(f"sealing failed: {say(error)}")
 
     def _oldest(self) -> Wal | None:

@@ -24,7 +24,7 @@ def adopt_commits(root: str, store_id: bytes, settings: Settings, remote: Remote
 
     Only for the one process that may write to the folder, before it opens the log.
     """
-    # A segment that is not here may be there, as for whoever opens the log next.
+    # A segment that is not here may be in the remote, as for the next opening of the log.
     elsewhere = Fetcher(remote, GuideShelf(root, store_id), None)
     catalog = Catalog(root, store_id, settings, elsewhere)
     catalog.follow(write=False)

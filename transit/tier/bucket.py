@@ -157,6 +157,6 @@ class Follower:
 
 
 def _load(segment: Segment) -> None:
-    # What is damaged is told to whoever needs it.
+    # A read that needs a damaged segment raises the error.
     with contextlib.suppress(FormatError):
         segment.load()

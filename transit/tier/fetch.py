@@ -4,7 +4,7 @@ Owns the cache folder: `cache/<BLAKE3 of the stored bytes>`, one file a block, i
 store's history; all of it can be deleted at any time. A block is checked against the BLAKE3 in its
 segment's footer when it is fetched, and again when it is found in the cache.
 
-Whoever reads one block after another gets the next ones in the same request: twice as many bytes
+A caller that reads blocks in order gets the next ones in the same request: twice as many bytes
 each time, up to a limit.
 """
 
@@ -56,16 +56,16 @@ class Fetcher:
         # Blocks read ahead and not asked for yet, by digest.
         self._ahead: OrderedDict[bytes, bytes] = OrderedDict()
         self._ahead_bytes = 0
-        # For each segment the block that would be fetched next by whoever reads on, and how many
+        # For each segment the block that a caller that reads on would fetch next, and how many
         # bytes were read ahead the last time.
         self._streaks: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def check(self, ref: SegmentRef) -> None:
-        """As `Elsewhere`: asked when it is read."""
+        """See `Elsewhere.check`; asks nothing: a read finds out."""
 
     def guide(self, ref: SegmentRef) -> Guide:
-        """As `Elsewhere`."""
+        """See `Elsewhere.guide`."""
         known = self.shelf.find(ref) or self._cached_guide(ref)
         if known is None:
             known = self._try_guide(ref)
@@ -119,7 +119,7 @@ class Fetcher:
         return Guide(footer, index)
 
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
-        """As `Elsewhere`."""
+        """See `Elsewhere.stored`."""
         name = footer.blocks[number].digest
         data = leaf(self._lock, partial(self._take_ahead, name))
         if data is None:
@@ -169,7 +169,7 @@ class Fetcher:
 
     def _stop(self, ref: SegmentRef, footer: Footer, number: int) -> int:
         """One past the last block to fetch with block `number`: more, the longer it goes on."""
-        # The last block is the index, which nobody reads as records.
+        # The last block is the index, which holds no records.
         last = len(footer.blocks) - 1
         return leaf(self._lock, partial(self._stop_before, ref, footer, number, last))
 
@@ -187,7 +187,7 @@ class Fetcher:
         return stop
 
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
-        """As `Elsewhere`."""
+        """See `Elsewhere.read`."""
         key = segment_key(ref.digest)
         if size < 1:
             # No store is asked for nothing; only what states wrong sizes wants that.

@@ -53,7 +53,7 @@ def _probe(store: ObjectStore, timeout_s: float) -> None:
     try:
         first = read_twice(store, PROBE_KEY, _BYTES_MAX, b"")
     except StorePermissionError:
-        # It may be absent: who may not list is not told so before anything was read.
+        # It may be absent: a client that may not list is not told so before it has read anything.
         first = None
     if first is None:
         first = _create_first(store, ours, timeout_s)
@@ -93,7 +93,7 @@ def _probe(store: ObjectStore, timeout_s: float) -> None:
 
 
 def _create_first(store: ObjectStore, ours: bytes, timeout_s: float) -> bytes:
-    """Make the object; what is in it, ours or that of who was faster."""
+    """Make the object; what is in it: our bytes, or those of a faster writer."""
     try:
         found = put_if_absent(store, PROBE_KEY, ours, _BYTES_MAX, timeout_s)
     except OutcomeUnknownError as error:

@@ -1,4 +1,4 @@
-"""Progress of a transfer, told to whoever asked for it."""
+"""Progress of a transfer, told to the caller's function."""
 
 from __future__ import annotations
 

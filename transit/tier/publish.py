@@ -4,7 +4,7 @@ Owns how far the remote has the local chain, and the upload. A commit is created
 object it names is there, verified, so the remote never names what it lacks:
 
     order                          a stop right after leaves
-    segments, index snapshots      objects nobody names: harmless, found again and checked
+    segments, index snapshots      objects no commit names: harmless, found again and checked
     commit n, put-if-absent        commits 0 to n, whole
     HEAD                           a better hint
 
@@ -188,7 +188,7 @@ class Publisher:
                 indexed.number if indexed is not None and known else None,
             )
         except TransitError:
-            # Only a hint: whoever reads it would have looked further in any case.
+            # Only a hint: a reader of it would have looked further in any case.
             return
         self._hinted = self.published - 1
 

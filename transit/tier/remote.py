@@ -110,7 +110,7 @@ class Remote:
             found = self.store_id(store_id or b"")
             probe_exclusion(self.store, timeout_s)
         except StorePermissionError:
-            # Who may not list is told "not allowed" of what is absent, until something can be read.
+            # A client that may not list is told "not allowed" of absent objects until it can read.
             probe_exclusion(self.store, timeout_s)
             found = self.store_id(store_id or b"")
         if found is None:

@@ -121,7 +121,7 @@ class Restorer:
                 return False
         return True
 
-    # What leads through the segments
+    # Guides of the segments
 
     def fetch_snapshots(self) -> None:
         """Keep the index snapshots that the last commit to name one stands on."""
@@ -233,7 +233,7 @@ def _digest_of(path: str, size: int) -> str:
 
 
 def needed_segments(catalog: Catalog, names: Sequence[str], url: str) -> list[SegmentRef]:
-    """The segments that hold the history of these streams, and the lineage it hangs on.
+    """The segments that hold the history of these streams, and the lineage they depend on.
 
     A name that ends in `/` and begins with `$` stands for all streams of a layer. `NotFoundError`
     for a name that no stream has.

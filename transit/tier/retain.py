@@ -82,9 +82,9 @@ def _check_other_copy(segment: Segment, remote: Remote) -> None:
 
 
 def _drop(catalog: Catalog, remote: Remote, chosen: list[Segment]) -> None:
-    """Remove the segments' files, once it is noted where they are and what leads through them."""
+    """Remove the segments' files, once their place and their guides are noted."""
     snapshots = Snapshots(catalog)
-    # What leads through the segments stays here, so that only blocks need the remote.
+    # The guides of the segments stay here, so that only their blocks need the remote.
     guides = snapshots.encode()
     noted = False
     for segment in chosen:
@@ -101,7 +101,7 @@ def _drop(catalog: Catalog, remote: Remote, chosen: list[Segment]) -> None:
     if not noted:
         put_marker(catalog.root, remote.url)
         with contextlib.suppress(StorageFullError):
-            # A store is whole without it: whoever needs it then asks the remote.
+            # A store is whole without it: a reader that needs it asks the remote.
             snapshots.put(guides)
 
 

@@ -7,7 +7,7 @@
 
 It reads files afresh, not through what an open store has in memory, and never writes. It stops at
 nothing: what is damaged becomes a finding, and the rest is still read. Everything is read in the
-order of its LSNs: a WAL file that somebody seals meanwhile is read once, as what it is by then.
+order of its LSNs: a WAL file that is sealed meanwhile is read once, as the WAL file or the segment.
 """
 
 from __future__ import annotations

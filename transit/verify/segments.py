@@ -1,6 +1,6 @@
 """The bytes of one segment, checked: name, footer, blocks, chunks, index, totals.
 
-What the records mean, and whether their streams go on, is for the caller, who gets each chunk.
+What the records mean, and whether their streams go on, is for the caller, which gets each chunk.
 
 Memory and time are bounded by the bytes there are, not by counts that they state: a chunk of 48
 bytes may hold four million records, and one with nothing in its columns is not unfolded.
@@ -182,7 +182,7 @@ class SegmentCheck:
 
     def _leaf(self, chunk: Chunk, encoded: bytes, place: str) -> None:
         if chunk.stream in BY_RECORD and chunk.payload_bytes < chunk.count * RECORD_BYTES_MIN:
-            # Not unfolded: who is told of the chunk has said what is wrong.
+            # Not unfolded: the caller that got the chunk has reported what is wrong.
             raise CorruptError(
                 place,
                 expected=f"{chunk.count} records of stream {chunk.stream}",
