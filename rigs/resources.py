@@ -181,8 +181,36 @@ def _write(log: transit.Log, name: str, choices: random.Random) -> int:
         batch.append(batch.create(f"{name}/batch"), b"one")
         batch.append(root, b"two")
     root.cursor("place").advance(50)
+    _wait(log, root)
     log.seal()
-    return 227
+    return 230
+
+
+def _wait(log: transit.Log, stream: transit.Stream) -> None:
+    """Wait for records in each of the ways there are, and leave off."""
+    told: list[tuple[transit.Stream, ...]] = []
+    tail = stream.tail(start=len(stream))
+    with log.watch(told.append, [stream]), log.watch(told.append):
+        stream.append(b"watched")
+        next(tail)
+        asyncio.run(_follow(stream))
+        asyncio.run(_leave(stream))
+    tail.close()  # type: ignore[attr-defined]
+    stream.append_many([b"seen", b"by nobody"])
+
+
+async def _leave(stream: transit.Stream) -> None:
+    """Followers that are cancelled, or dropped, while they wait."""
+
+    async def follow() -> None:
+        async for _ in stream.follow():
+            pass
+
+    tasks = [asyncio.create_task(follow()) for _ in range(5)]
+    await asyncio.sleep(0.001)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _read(log: transit.Log) -> None:

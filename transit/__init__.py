@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from transit.engine.restoring import Restored, restore
     from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
+    from transit.engine.watching import Watch
     from transit.errors import (
         AlreadyExistsError,
         ClosedError,
@@ -105,6 +106,7 @@ _HOMES = {
     "transit.engine.restoring": ("Restored", "restore"),
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
+    "transit.engine.watching": ("Watch",),
     "transit.handle.tiering": ("Published",),
     "transit.errors": (
         "AlreadyExistsError",
@@ -239,6 +241,7 @@ __all__ = [
     "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
+    "Watch",
     "WriteBatch",
     "address_folder",
     "audit",

@@ -113,6 +113,21 @@ def _tail(stage: Stage) -> None:
     list(stage.log.stream("b").tail(start=2, timeout=0.001))
 
 
+def _watch(stage: Stage) -> None:
+    """A watch, and a tail, of what is appended meanwhile."""
+    stream = stage.log.stream("b")
+    tail = stream.tail(start=len(stream))
+    with stage.log.watch(_unheard, [stream]):
+        if stage.mode != "read":
+            stage.append(stage.log, "b")
+            next(tail)
+    tail.close()  # type: ignore[attr-defined]
+
+
+def _unheard(changed: tuple[transit.Stream, ...]) -> None:
+    pass
+
+
 def _others_write(stage: Stage) -> None:
     """What another process wrote and sealed is taken up, and written on to."""
     with stage.open("shared") as other:
@@ -158,6 +173,7 @@ CALLS: dict[str, Call] = {
     "seal": Call("exclusive", False, lambda stage: stage.log.seal()),
     "read": Call("exclusive", False, _read),
     "tail": Call("exclusive", False, _tail),
+    "watch": Call("exclusive", False, _watch),
     "verify": Call("exclusive", False, lambda stage: stage.log.verify()),
     "close": Call("exclusive", False, lambda stage: stage.log.close()),
     "open": Call("exclusive", False, _open("exclusive")),
@@ -165,11 +181,13 @@ CALLS: dict[str, Call] = {
     "batch shared": Call("shared", False, _batch),
     "seal shared": Call("shared", False, lambda stage: stage.log.seal()),
     "take up": Call("shared", False, _taken_up),
+    "watch shared": Call("shared", False, _watch),
     "close shared": Call("shared", False, lambda stage: stage.log.close()),
     "open shared": Call("shared", False, _open("shared")),
     "open to read": Call("exclusive", False, _open("read")),
     "follow": Call("read", False, _read),
     "follow a tail": Call("read", False, _tail),
+    "watch a folder": Call("read", False, _watch),
     "append tiered": Call("exclusive", True, _append("tiered")),
     "publish": Call("exclusive", True, lambda stage: stage.log.publish()),
     "evict": Call("exclusive", True, lambda stage: stage.log.evict(bytes_max=0)),

@@ -83,6 +83,10 @@ def _memory(stage: Stage) -> None:
     (stage.certain if stage.mode == "exclusive" else stage.possible).append(group)
 
 
+def _unheard(changed: tuple[transit.Stream, ...]) -> None:
+    pass
+
+
 INNER: dict[str, Inner] = {
     "append os": _append("os"),
     "append local": _append("local"),
@@ -98,10 +102,12 @@ INNER: dict[str, Inner] = {
     "read": lambda stage: list(stage.held["a"].read()),
     "status": lambda stage: stage.log.status(),
     "verify": lambda stage: stage.log.verify(),
+    "watch": lambda stage: stage.log.watch(_unheard, [stage.held["b"]]).close(),
+    "tail": lambda stage: list(stage.held["b"].tail(timeout=0.001)),
     "close": lambda stage: stage.log.close(),
 }
 WRITING: Final = tuple(INNER)
-READING: Final = ("read", "status", "verify", "close")
+READING: Final = ("read", "status", "verify", "watch", "tail", "close")
 OUTER: Final = tuple(name for name in CALLS if not name.startswith(("open", "close")))
 
 

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import transit
 from transit import watches
-from transit.handle.waiting import FolderWatch, Listener
+from transit.handle.hub import Hub
+from transit.handle.listeners import Listener
+from transit.handle.waiting import Folder
 from transit.watches import Watcher
 
 TIMEOUT_S = 120.0
@@ -77,7 +78,13 @@ def seen_while_written(
     writer: transit.Log, reader: transit.Log, way: Callable[[transit.Log, int], list[bytes]]
 ) -> list[bytes]:
     found: list[bytes] = []
-    thread = threading.Thread(target=lambda: found.extend(way(reader, 5)), daemon=True)
+
+    def see() -> None:
+        # A thread that a planted mistake leaves waiting ends with the store.
+        with contextlib.suppress(transit.ClosedError):
+            found.extend(way(reader, 5))
+
+    thread = threading.Thread(target=see, daemon=True)
     thread.start()
     for number in range(5):
         writer.stream("s").append(b"%d" % number)
@@ -147,7 +154,8 @@ def test_many_followers_of_one_store_share_one_watch_and_miss_nothing(
         for thread in threads:
             thread.join(TIMEOUT_S)
         assert found == [[b"%d" % number for number in range(30)]] * 20
-        assert most <= 1
+        # For a moment the first of them has one too, from when it was the only one.
+        assert most <= 2
     assert watches_open() == before
 
 
@@ -187,36 +195,39 @@ def test_a_follower_of_a_folder_that_went_is_told(
             next(records)
 
 
-def one_wakes_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The follower that waits for the folder wakes no other, and the others do not look."""
-    monkeypatch.setattr(FolderWatch, "_ring", lambda watch: None)
-    monkeypatch.setattr(Listener, "wait", lambda listener, timeout_s: time.sleep(90))
+def the_hub_tells_no_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub sees what is written, and wakes no tail."""
+    monkeypatch.setattr(Hub, "_note", lambda hub, state: None)
+    monkeypatch.setattr(Listener, "wait", lambda listener, timeout_s: listener._quiet.acquire())
 
 
 def blind_sleeps_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a watch no follower looks."""
-    monkeypatch.setattr(Watcher, "wait", lambda watcher, timeout_s: time.sleep(90))
+    """Without a watch no thread looks."""
+    monkeypatch.setattr(Watcher, "wait", lambda watcher, timeout_s: watcher._latch.wait(90))
+    monkeypatch.setattr(Listener, "wait", lambda listener, timeout_s: listener._quiet.acquire())
 
 
-def watch_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every follower has a watch of its own."""
-    right = FolderWatch.join
+def watch_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait has a watch of its own, and none is let go."""
+    kept: list[Folder] = []
+    right = Folder.wait
 
-    def join(watch: FolderWatch) -> Any:
-        return right(FolderWatch(os.path.dirname(watch._folder), watch._check_place))
+    def wait(folder: Folder, timeout_s: float = Watcher.POLL_S) -> None:
+        kept.append(Folder(os.path.dirname(folder._watcher._folder), folder._check_place))
+        right(folder, timeout_s)
 
-    monkeypatch.setattr(FolderWatch, "join", join)
+    monkeypatch.setattr(Folder, "wait", wait)
 
 
 @pytest.mark.parametrize(
-    "plant", [one_wakes_and_tells_nobody, watch_each], ids=lambda plant: plant.__name__
+    "plant", [the_hub_tells_no_waiter, watch_again_and_again], ids=lambda plant: plant.__name__
 )
 def test_a_planted_mistake_about_the_shared_watch_is_found(
     writer: transit.Log,
     monkeypatch: pytest.MonkeyPatch,
     plant: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
-    monkeypatch.setitem(globals(), "TIMEOUT_S", 2.0)
+    monkeypatch.setitem(globals(), "TIMEOUT_S", 0.2)
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         test_many_followers_of_one_store_share_one_watch_and_miss_nothing(writer)

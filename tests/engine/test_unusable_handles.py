@@ -55,6 +55,7 @@ def every_call(store: Store, batch: Any) -> dict[str, Callable[[], object]]:
         "batches": lambda: list(s.batches()),
         "tail": lambda: list(s.tail(start=0, timeout=0.01)),
         "follow": lambda: asyncio.run(follow()),
+        "watch": lambda: log.watch(lambda changed: None, ["s"]).close(),
         "branch": lambda: s.branch("new"),
         "len": lambda: len(s),
         "next_offset": lambda: s.next_offset,

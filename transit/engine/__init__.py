@@ -11,6 +11,8 @@ stream      Stream
 reading     a stream's side that reads by offsets
 pieces      a history cut where it lies, for readers side by side
 times       where a stream was at a time
+following   a stream's side that waits for more: tail() and follow()
+watching    functions that are called when streams change
 cursor      Cursor
 batch       Batch writes: several streams, one frame
 plans       what a merge yields: which policy, which base, which plan

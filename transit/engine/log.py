@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -21,6 +21,7 @@ from transit.engine.plans import MergePlan, run_policy
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
+from transit.engine.watching import Callback, Watch, watch
 from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
@@ -285,6 +286,17 @@ class Log(Opened):
         `after`.
         """
         return all_cursors(self._handle, prefix, streams, after, limit)
+
+    def watch(self, callback: Callback, streams: Iterable[Stream | str] | None = None) -> Watch:
+        """Call `callback` with the streams that have more records, or were finished or hidden.
+
+        streams: which; it is called with all of them once at first, so that nothing is missed that
+        came while they were read. None: all of the user's, those too that are made from now on.
+        Changes that come close together, or while it runs, are told in one call. It runs in a
+        thread of the store's, and may use the store. When the watch ends, because the store was
+        closed or cannot be looked at, it is called once more, with none: `Watch.error` says why.
+        """
+        return watch(self._handle, callback, streams)
 
     def batch(self, *, durability: str | None = None) -> WriteBatch:
         """A batch over several streams, written as one atomic frame when its `with` block ends."""

@@ -21,6 +21,18 @@ from transit.picking import Where, check_where, picked
 from transit.replay import Batch, Record, Source, batches, locate, record_in, records
 
 
+def check_range(state: StreamState, count: int, start: int, stop: int | None) -> tuple[int, int]:
+    """The range from `start` to before `stop`, None: the head, of a stream of `count` records.
+
+    `OffsetError` when it has no such offsets.
+    """
+    start = as_index(start, "start")
+    stop = None if stop is None else as_index(stop, "stop")
+    if not 0 <= start <= count or (stop is not None and stop < 0):
+        raise OffsetError(f"{state.name}: no offsets {start} to {stop}; it has {count} records")
+    return start, count if stop is None else min(stop, count)
+
+
 class Readable(Opened):
     """The side of a stream that reads what is there."""
 
@@ -110,13 +122,7 @@ class Readable(Opened):
 
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         count = self._handle.next_offset(self._state)
-        start = as_index(start, "start")
-        stop = None if stop is None else as_index(stop, "stop")
-        if not 0 <= start <= count or (stop is not None and stop < 0):
-            raise OffsetError(
-                f"{self._state.name}: no offsets {start} to {stop}; it has {count} records"
-            )
-        return start, count if stop is None else min(stop, count)
+        return check_range(self._state, count, start, stop)
 
     def value(self, offset: int) -> object:
         """The value at `offset`, decoded by the stream's codec."""

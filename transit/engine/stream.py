@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,17 +20,16 @@ from transit.engine.checks import (
 from transit.engine.codec import encode_value
 from transit.engine.creation import create_branch, finish_stream, new_name
 from transit.engine.cursor import Cursor, cursors_of
+from transit.engine.following import check_timeout, follow, tail
 from transit.engine.plans import MergePlan, recorded_plan
-from transit.engine.reading import Readable
-from transit.errors import InvalidInputError
+from transit.engine.reading import Readable, check_range
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
 from transit.guards import VIEW, inside
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
-from transit.replay import Batch, Position, Record, records
-from transit.watches import Watcher
+from transit.replay import Position, Record
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -348,76 +346,19 @@ class Stream(Readable):
         Ends after `timeout` seconds without a record (None: never), and where a stream is finished.
         Sees what other processes write.
         """
-        first = self._tail_start(start, timeout)
-        return self._tail(first, timeout)
+        check_timeout(timeout)
+        count = self.next_offset
+        position = count if start is None else check_range(self._state, count, start, None)[0]
+        return tail(self._handle, self._state, position, timeout)
 
-    def _tail_start(self, start: int | None, timeout: float | None) -> int:
-        if timeout is not None and (type(timeout) not in (int, float) or not timeout >= 0):
-            raise InvalidInputError(f"timeout must be seconds, not {timeout!r}")
-        if start is None:
-            return self.next_offset
-        start, _ = self._range(start, None)
-        return start
-
-    def _tail(self, position: int, timeout: float | None) -> Iterator[Record]:
-        handle, state = self._handle, self._state
-        waiter = None
-        deadline = _deadline(timeout)
-        try:
-            while True:
-                stop = handle.next_offset(state)
-                if stop > position:
-                    yield from self._new_records(position, stop)
-                    position, deadline = stop, _deadline(timeout)
-                elif state.finished:
-                    return
-                elif waiter is None:
-                    # Listen first, then look once more: nothing falls between the two.
-                    waiter = handle.listen()
-                elif (left := deadline - time.monotonic()) > 0:
-                    waiter.wait(left, state, position)
-                else:
-                    return
-        finally:
-            if waiter is not None:
-                waiter.close()
-
-    def _new_records(self, start: int, stop: int) -> Iterator[Record]:
-        catalog, state = self._handle.catalog, self._state
-        chunk = catalog.recent_chunk(state.id)
-        if chunk is not None and (chunk.first, chunk.stop, chunk.writer) == (start, stop, ""):
-            # Just taken up, and all there is: no need to look for it.
-            return Batch(chunk, 0, chunk.count, start, self._source).records()
-        return records(catalog, state, start, stop)
-
-    async def follow(
+    def follow(
         self, start: int | None = None, timeout: float | None = None
     ) -> AsyncIterator[Record]:
-        """`tail` for asyncio: waits in a thread, so that the event loop goes on."""
-        # Loaded here: most programs that record runs have no event loop.
-        import asyncio
+        """`tail` for asyncio, which costs no thread of its own however many follow.
 
-        handle, state = self._handle, self._state
-        position = self._tail_start(start, timeout)
-        waiter = handle.listen()
-        deadline = _deadline(timeout)
-        try:
-            while True:
-                stop = handle.next_offset(state)
-                if stop > position:
-                    for record in self._new_records(position, stop):
-                        yield record
-                    position, deadline = stop, _deadline(timeout)
-                elif state.finished or (left := deadline - time.monotonic()) <= 0:
-                    return
-                else:
-                    try:
-                        await asyncio.to_thread(waiter.wait, left, state, position)
-                    except RuntimeError:
-                        # There can be no thread any more: the interpreter ends.
-                        await asyncio.sleep(min(left, Watcher.POLL_S))
-        finally:
-            waiter.close()
+        Errors, of the arguments too, are raised where the records are awaited.
+        """
+        return follow(self._handle, self._state, start, timeout)
 
     # Descendants
 
@@ -463,7 +404,3 @@ def _new_future() -> Promise[Receipt]:
     from transit.handle.callbacks import Promise
 
     return Promise()
-
-
-def _deadline(timeout: float | None) -> float:
-    return float("inf") if timeout is None else time.monotonic() + timeout

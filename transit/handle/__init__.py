@@ -10,5 +10,8 @@ callbacks   the future itself; what becomes of a callback's error
 attaching   which remote the user means
 tiering     publishing: on request, in the background, and for appends that wait
 switching   putting a rebased store in the old one's place
-waiting     how a reader waits for more
+hub         the waiters for more of each stream, and the thread that tells them
+listeners   threads and tasks of event loops that wait, as the hub knows them
+joining     what a call holds that waits
+waiting     what the hub waits for before it looks again
 """

@@ -69,6 +69,11 @@ class Worker:
         return self._begun or self._start()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is the thread, or was."""
+        return self._begun
+
+    @property
     def is_here(self) -> bool:
         """Whether this is the thread."""
         return threading.get_ident() == self._ident

@@ -14,6 +14,7 @@ import warnings
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
@@ -26,9 +27,11 @@ from transit.errors import (
 )
 from transit.guards import CLOSE, PUBLISH, SEAL, TURN, VIEW, inside
 from transit.handle.attaching import Attached
+from transit.handle.hub import Hub
+from transit.handle.promises import Callbacks
 from transit.handle.read_side import Reading
 from transit.handle.tiering import Tiering
-from transit.handle.waiting import Bell, FolderWatch, Waiter
+from transit.handle.waiting import Alone, Folder
 from transit.handle.write_side import Writing
 from transit.log.accepted import Late
 from transit.log.catalog import StreamState
@@ -72,23 +75,20 @@ class Handle:
         self._let_go = False
         self._writing: Writing | None = None
         self._reading: Reading | None = None
-        # What is joined to wait for new records.
-        self._waits: Bell | FolderWatch | Reading
         store = attached.store if attached is not None else None
         self._release = attached.release if attached is not None else None
         try:
             if mode == "read":
-                self._waits = self._reading = Reading(root, settings, store)
+                self._reading = Reading(root, settings, store)
                 self.catalog = self._reading.catalog
+                self.callbacks = Callbacks()
             else:
                 self._writing = Writing(root, mode, settings, store)
                 self.catalog = self._writing.catalog
-                if self.shared:
-                    self._waits = FolderWatch(root, self.catalog.check_place)
-                else:
-                    self._waits = Bell(self._writing.writer)
+                self.callbacks = self._writing.callbacks
+            self.hub = self._make_hub()
             self._finalizer = weakref.finalize(
-                self, _close_forgotten, root, self._writing, self._release
+                self, _close_forgotten, root, self._writing, self._release, self.hub
             )
             _open_handles.add(self)
         except BaseException:
@@ -96,6 +96,16 @@ class Handle:
             if self._writing is not None:
                 self._writing.let_go()
             raise
+
+    def _make_hub(self) -> Hub:
+        catalog, reading = self.catalog, self._reading
+        if reading is not None:
+            return Hub(catalog, None, self.callbacks, reading.follow, reading.source)
+        writer = self.writer
+        if self.shared:
+            source = partial(Folder, self.root, catalog.check_place)
+            return Hub(catalog, writer, self.callbacks, writer.take_up_others, source)
+        return Hub(catalog, writer, self.callbacks, writer.frame_accepted, Alone, alone=True)
 
     def check(self) -> None:
         """Raise what stands against using this store."""
@@ -220,11 +230,6 @@ class Handle:
         self.check()
         return self._reading.refresh() if self._reading is not None else 0
 
-    def listen(self) -> Waiter:
-        """Something to wait on for new records."""
-        self.check()
-        return self._waits.join()
-
     # Writing
 
     def level_of(self, durability: str | None) -> Level:
@@ -280,8 +285,7 @@ class Handle:
                 self.catalog.order.check(CLOSE)
                 self.catalog.order.run(CLOSE, self._closing, self._close_once)
         finally:
-            if self._writing is not None:
-                self._writing.callbacks.close()
+            self.callbacks.close()
 
     def _close_once(self) -> None:
         if self._let_go:
@@ -299,13 +303,16 @@ class Handle:
 
     def _close(self) -> None:
         try:
+            self.hub.stop()
             if self._writing is not None:
                 self._writing.close()
         finally:
             self.catalog.files.close()
             if self._release is not None:
                 self._release()
-            self._waits.close()
+            if self._reading is not None:
+                self._reading.close()
+            self.hub.close()
             self._let_go = True
             self._finalizer.detach()
             _open_handles.discard(self)
@@ -318,29 +325,36 @@ class Handle:
         self._closing = threading.Lock()
         self._finalizer.detach()
         self.catalog.files.close()
-        self._waits.close()
+        self.hub.abandon()
+        self.callbacks = Callbacks()
+        if self._reading is not None:
+            self._reading.close()
         if self._writing is not None:
             self._writing.abandon(message)
 
 
 def _close_forgotten(
-    root: str, writing: Writing | None, release: Callable[[], None] | None
+    root: str, writing: Writing | None, release: Callable[[], None] | None, hub: Hub
 ) -> None:
     if writing is not None and writing.is_working_here:
         # Collected in the middle of the store's own work, or of a call on a store opened later.
         try:
-            start_new_thread(_close_unused, (root, writing, release))
+            start_new_thread(_close_unused, (root, writing, release, hub))
         except RuntimeError:
-            atexit.register(_close_unused, root, writing, release)
+            atexit.register(_close_unused, root, writing, release, hub)
     else:
-        _close_unused(root, writing, release)
+        _close_unused(root, writing, release, hub)
 
 
-def _close_unused(root: str, writing: Writing | None, release: Callable[[], None] | None) -> None:
+def _close_unused(
+    root: str, writing: Writing | None, release: Callable[[], None] | None, hub: Hub
+) -> None:
     try:
+        hub.stop()
         if writing is not None:
             writing.close()
-            writing.callbacks.close()
+        hub.close()
+        hub.callbacks.close()
     finally:
         if release is not None:
             release()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from transit.errors import TransitError
 from transit.handle.background import Worker
@@ -22,16 +22,23 @@ _Mark = TypeVar("_Mark")
 _JOIN_S: Final = 5.0
 
 
+class Due(Protocol):
+    """Something that has callbacks to run."""
+
+    def call_all(self) -> None:
+        """Run them; what they raise ends here."""
+
+
 class Callbacks:
-    """Runs the callbacks of futures that ended. Safe for threads."""
+    """Runs the callbacks of futures that ended, and of watches. Safe for threads."""
 
     def __init__(self) -> None:
-        self._due: deque[Promise[Any]] = deque()
+        self._due: deque[Due] = deque()
         self._worker = Worker("transit-callbacks", self._call, _nothing)
 
-    def add(self, future: Promise[Any]) -> None:
-        """Have the callbacks of `future`, which ended, run after the next `wake`."""
-        self._due.append(future)
+    def add(self, due: Due) -> None:
+        """Have the callbacks of a future that ended, or of a watch, run after the next `wake`."""
+        self._due.append(due)
 
     def wake(self) -> None:
         """Have them run; here, if there can be no thread for it. The caller holds no lock."""
@@ -41,10 +48,10 @@ class Callbacks:
     def _call(self) -> None:
         while self._due:
             try:
-                future = self._due.popleft()
+                due = self._due.popleft()
             except IndexError:
                 return
-            future.call_all()
+            due.call_all()
 
     def close(self) -> None:
         """Run the callbacks that are left, and end the thread, after a callback that is running.

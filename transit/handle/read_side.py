@@ -12,7 +12,7 @@ from transit.errors import InvalidInputError
 from transit.format.names import Places
 from transit.handle.opening import existing_store_id
 from transit.handle.switching import check_not_rebasing
-from transit.handle.waiting import FolderWatch, RemoteWaiter, Waiter
+from transit.handle.waiting import Alone, Folder, Published, Source
 from transit.locks import Mark
 from transit.log.catalog import Catalog
 from transit.log.commits import nowhere_else
@@ -41,7 +41,6 @@ class Reading:
         self._place = Mark(root) if self._has_folder and is_folder(root) else None
         # The mark's own: one of this object's would keep it in a circle with its catalog.
         self._check_place = nowhere_else if self._place is None else self._place.check
-        self._watch = FolderWatch(root, self._check_place)
         try:
             self.catalog = self._open(store)
             try:
@@ -89,8 +88,7 @@ class Reading:
         return catalog
 
     def close(self) -> None:
-        """Know and watch the folder no more; a reader has nothing else to give up."""
-        self._watch.close()
+        """Know the folder no more; a reader has nothing else to give up."""
         if self._place is not None:
             self._place.close()
 
@@ -163,9 +161,9 @@ class Reading:
         found = self._remote.checked_commit(number)
         return None if found is None else found[0]
 
-    def join(self) -> Waiter:
-        """Something to wait on for new records."""
-        waiter = self._watch.join() if self._has_folder else None
-        if self._follower is None and waiter is not None:
-            return waiter
-        return RemoteWaiter(self.refresh, self._settings.refresh_interval_s, waiter)
+    def source(self) -> Source:
+        """What is waited on for new records."""
+        beside = Folder(self._root, self._check_place) if self._has_folder else None
+        if self._follower is None and beside is not None:
+            return beside
+        return Published(self.refresh, self._settings.refresh_interval_s, beside or Alone())

@@ -13,6 +13,7 @@ commits    the local commit chain
 files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 chunks     chunks by stream and offset, in whichever file; the state of a stream in use
+changes    what followers of streams are told
 catalog    which WALs and segments there are; streams by name and id, and what became of them
 clock      when records are written, even when the machine's clock is set back
 assign     which offset and timestamp a record gets

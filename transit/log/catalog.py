@@ -162,6 +162,7 @@ class Catalog(StoredChunks):
         finally:
             if self.commits.next_lsn > reached:
                 self._stale = True
+                self._say_segments(segments)
             # Whatever is wrong with a later commit, these are the store's.
             self.take_segments(segments)
         for segment in segments:
@@ -195,6 +196,11 @@ class Catalog(StoredChunks):
         """`take_segments` of records that others wrote, whose frames were never seen here."""
         self._stale = self._stale or bool(segments)
         self.take_segments(segments)
+        self._say_segments(segments)
+
+    def _say_segments(self, segments: list[Segment]) -> None:
+        if self.changes.on_segments is not None:
+            self.changes.on_segments(segments)
 
     def reload_states(self) -> None:
         """Move the streams in use to where others brought them, unless that was done before."""
@@ -204,10 +210,14 @@ class Catalog(StoredChunks):
         # are looked at: a store whose segments are damaged, or out of reach, can be opened.
         states = list(self._states.values())
         for state in states:
-            state.next_offset = max(state.next_offset, self._tail(state.id))
+            reached = self._tail(state.id)
+            if reached > state.next_offset:
+                state.next_offset = reached
+                self.changes.say(state.id, state)
         if states and (reached := self.names_state().next_offset) > self._told:
             for state in states:
                 state.take_life(self.life(state.id))
+                self.changes.say(state.id, state)
             self._told = reached
         # Only now: what is looked at may be out of reach for a while.
         self._stale = False
@@ -269,19 +279,31 @@ class Catalog(StoredChunks):
         return count
 
     def _apply(self, wal: Wal, frame: ScannedFrame) -> None:
+        changed: list[int] = []
         for chunk in frame.chunks:
             wal.note(chunk.stream, chunk.first, frame.header.position)
             state = self._states.get(chunk.stream)
             if state is not None:
                 state.next_offset = chunk.stop
+            changed.append(chunk.stream)
             if chunk.stream == LINEAGE_ID:
                 for stream_id, payload in enumerate(chunk.payloads(), chunk.first):
                     record = decode_lineage(payload, stream_id)
                     self._check_uid(wal, stream_id, record.uid)
                     self.note_stream(wal, stream_id, record)
+                    changed.append(stream_id)
             elif chunk.stream == NAMES_ID:
                 for offset, payload in enumerate(chunk.payloads(), chunk.first):
-                    self.note_life(wal, offset, decode_life(payload, offset))
+                    life = decode_life(payload, offset)
+                    self.note_life(wal, offset, life)
+                    changed.append(life.stream)
+        for stream_id in changed:
+            self.say_changed(stream_id)
+
+    def say_changed(self, stream_id: int) -> None:
+        """Tell waiters that a stream changed."""
+        if self.changes.on_stream is not None:
+            self.changes.say(stream_id, self._states.get(stream_id))
 
     def note_stream(self, wal: Wal, stream_id: int, record: LineageRecord) -> None:
         """Index name, uid and merge id of a stream whose lineage record is in `wal`."""

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import wraps
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+from transit.config import MIB
 from transit.format.life import Life
 from transit.format.lineage import LineageRecord
 from transit.format.record import Chunk
 from transit.guards import VIEW, Order
 from transit.lineage.spans import Span
+from transit.log.changes import NO_FOLLOWERS, NO_LISTENERS, Follower
 from transit.log.rows import SealedRows, holding, missing
 from transit.log.segments import Segment
 from transit.log.wal import Wal
+from transit.watches import Latch
 
+NEAR_BYTES: Final = MIB
 P = ParamSpec("P")
 S = TypeVar("S", bound="StoredChunks")
 T = TypeVar("T")
@@ -38,12 +43,13 @@ class StreamState:
     """What is known of one stream while it is in use; guarded by the writer's lock.
 
     `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
-    `finished` is what `life` says, where every append looks.
+    `finished` is what `life` says, where every append looks. `listeners` and `followers` wait for
+    more of it, see `transit.handle.hub`.
     """
 
     __slots__ = (
-        "__weakref__", "finished", "id", "inherited", "life", "next_offset", "record", "sealed",
-        "waiting",
+        "__weakref__", "finished", "followers", "id", "inherited", "life", "listeners",
+        "next_offset", "record", "sealed", "waiting",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, record: LineageRecord, life: Life | None = None) -> None:
@@ -53,6 +59,9 @@ class StreamState:
         self.inherited: tuple[Span, ...] | None = None
         self.waiting: list[tuple[bytes, int, bytes]] = []
         self.sealed = SealedRows()
+        # A set of its own once the stream has a waiter.
+        self.listeners: AbstractSet[Latch] = NO_LISTENERS
+        self.followers: AbstractSet[Follower] = NO_FOLLOWERS
         self.take_life(life)
 
     def take_life(self, life: Life | None) -> None:
@@ -64,6 +73,31 @@ class StreamState:
     def name(self) -> str:
         """The stream's name."""
         return self.record.name
+
+
+class Changes:
+    """What a catalog says of streams that changed; nothing while there are no waiters.
+
+    A stream has changed when it has more records, was made, or something became of it (`$names`).
+    It is said once that can be seen, by the thread that made it so, which may be in the middle of
+    anything: what is called here waits for nothing.
+
+    on_stream: called with a stream in use that changed. on_id: with the id of another one.
+    on_segments: with segments whose records were not met one by one.
+    """
+
+    def __init__(self) -> None:
+        self.on_stream: Callable[[StreamState], None] | None = None
+        self.on_id: Callable[[int], None] | None = None
+        self.on_segments: Callable[[Sequence[Segment]], None] | None = None
+
+    def say(self, stream_id: int, state: StreamState | None) -> None:
+        """The stream changed; `state` is None when nobody uses it."""
+        if state is not None:
+            if self.on_stream is not None:
+                self.on_stream(state)
+        elif self.on_id is not None:
+            self.on_id(stream_id)
 
 
 def changing_the_view(
@@ -86,12 +120,24 @@ class StoredChunks:
         self.view = View((), ())
         self.changing = threading.RLock()
         self.order = Order()
+        self.changes = Changes()
         self._states: WeakValueDictionary[int, StreamState] = WeakValueDictionary()
 
     def chunk(self, stream_id: int, offset: int) -> Chunk:
         """The chunk that holds the own record at `offset` of stream `stream_id`."""
         state = self._states.get(stream_id)
         return self._own_chunk(stream_id, state.sealed if state else SealedRows(), offset)
+
+    def is_near(self, state: StreamState, offset: int) -> bool:
+        """Whether a stream's records from `offset` on are its own and at the end of the WAL.
+
+        Reading them takes little time: there are at most `NEAR_BYTES`, which were written just now.
+        """
+        for wal in self.view.wals[-1:]:
+            row = wal.row_of(state.id, offset)
+            if row >= 0:
+                return wal.tail - wal.index[state.id].positions[row] <= NEAR_BYTES
+        return False
 
     def recent_chunk(self, stream_id: int) -> Chunk | None:
         """The stream's chunk in the frame that was taken up last, if it has one there."""

@@ -64,7 +64,8 @@ class Framing:
         self._dirty = False
         # Called without the lock's protection of their own state: they only set flags.
         self.on_dirty: Callable[[], bool] = _yes
-        self.on_append: Callable[[], None] | None = None
+        # Told of each stream that has more, while the store has waiters.
+        self.on_append: Callable[[StreamState], None] | None = None
         self._turns = turns
         self._take_locks()
         shared = turns is not None
@@ -162,14 +163,28 @@ class Framing:
         self._take_locks()
 
     def _announce(self) -> None:
-        """Tell the flusher that there is something to sync, and listeners that there is more."""
+        """Tell the flusher that there is something to sync."""
         if not self._dirty:
             self._dirty = True
             if not self.on_dirty():
                 # There can be no thread now: the next append asks again.
                 self._dirty = False
-        if self.on_append is not None:
-            self.on_append()
+
+    def _say_written(
+        self,
+        groups: Sequence[tuple[int, Group]],
+        created: Sequence[StreamState],
+        lives: Sequence[Life],
+    ) -> None:
+        """Tell waiters that these streams changed, or may have."""
+        if self.on_append is None:
+            return
+        for _, group in groups:
+            self.on_append(group.state)
+        for state in created:
+            self.on_append(state)
+        for life in lives:
+            self._catalog.say_changed(life.stream)
 
     def frame_accepted(self) -> None:
         """Frame what was accepted as "memory", or late, so that it can be read."""
@@ -248,9 +263,12 @@ class Framing:
                 self._accepted.drop(taken, written)
                 self._begun = None
             self._announce()
+            self._say_written(groups, created, lives)
         except BaseException as error:
             wal.loose = self._unsettled = True
             self.rotation.limit = 0
+            # An interrupt may have come after the records could be seen.
+            self._say_written(groups, created, lives)
             self._write_failed(wal, error)
             raise
         return written

@@ -137,11 +137,16 @@ class Writer(Framing):
             wal.tail = stop
             wal.next_lsn += 1
             wal.marked = False
-            if not self._dirty or self.on_append is not None:
+            if not self._dirty:
                 self._announce()
+            if self.on_append is not None:
+                self.on_append(state)
         except BaseException as error:
             wal.loose = self._unsettled = True
             rotation.limit = 0
+            if self.on_append is not None:
+                # An interrupt may have come after the record could be seen.
+                self.on_append(state)
             self._write_failed(wal, error)
             raise
         return offset, given, wal, stop
@@ -202,8 +207,10 @@ class Writer(Framing):
                 del inside[me]
         if accepted.late:
             self._frame_late()
-        if not self._dirty or self.on_append is not None:
+        if not self._dirty:
             self._announce()
+        if self.on_append is not None:
+            self.on_append(state)
         return offset, given
 
     def is_inside(self) -> bool:
@@ -218,6 +225,8 @@ class Writer(Framing):
         late = Late(state, payload, headers, timestamp)
         self._accepted.late.append(late)
         self._announce()
+        if self.on_append is not None:
+            self.on_append(state)
         return late
 
     # Rotation
