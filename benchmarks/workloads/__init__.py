@@ -18,6 +18,7 @@ from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.command_read import CommandRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
+from benchmarks.workloads.followers import AppendWatched, Followers
 from benchmarks.workloads.hot_read import HotRead
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
 from benchmarks.workloads.lazy_first_record import LazyFirstRecord, OpenBucket
@@ -76,6 +77,9 @@ ALL: tuple[Maker, ...] = (
     partial(Tail, 99, "inotify", 400),
     partial(Tail, 50, "polling", 100),
     partial(Tail, 99, "polling", 400),
+    partial(Followers, 50, 500),
+    partial(Followers, 99, 5_000),
+    AppendWatched,
     SizeOnDisk,
     partial(SealRoots, "seal-roots-long", streams=8, each=20_000, aim=0.9),
     partial(SealRoots, "seal-roots-runs", streams=3_000, each=20, aim=0.75),
