@@ -295,9 +295,9 @@ class WriteBatch(Opened):
     ) -> None:
         """Move a cursor together with the rest: what was read, and what came of it, in one frame.
 
-        As `Cursor.advance`. Records staged before it here can be passed. A consumer that writes
-        what it makes of a stream into this store, and moves its cursor in the same batch with
-        `expect`, does each record once, whatever happens and however many do the same.
+        As `Cursor.advance`. Records staged before it here can be passed. A consumer that writes its
+        results into this store, and moves its cursor in the same batch with `expect`, handles each
+        record once, whatever crashes and however many consumers share the cursor.
         """
         self._check()
         if not isinstance(cursor, Cursor):
@@ -339,7 +339,7 @@ class WriteBatch(Opened):
         _, written = self._stage(handle, self._take_steps)
         for staged in self._staged:
             staged._stream = Stream(handle, self._state_of(staged))
-        # What is there already may have been written with less.
+        # What is there already may have been written with a weaker durability.
         reached = handle.acknowledge(written, self._level)
         self.receipts = [
             Receipt(name, offset, given, reached) for name, offset, given in self._appended

@@ -128,7 +128,7 @@ class Cursor(Opened):
         """Move to `position`, and return when that is as durable as asked.
 
         state: up to 64 KiB that are kept with the position, so a move without one leaves none.
-        expect: the position the caller believes in; `ConflictError` when it is another.
+        expect: the position that the caller expects; `ConflictError` when it is another.
         Staying is allowed, and writes nothing but another state. `OffsetError` for a position
         behind the cursor or past the stream's next offset.
         """
@@ -136,7 +136,7 @@ class Cursor(Opened):
         level = handle.level_of(durability)
         wanted = wanted_place(position, state, expect)
         _, written = stage(handle, lambda staging: self._move(staging, wanted, expect))
-        # Where it stands already may have been written with less.
+        # The position it has already may have been written with a weaker durability.
         handle.acknowledge(written, level)
 
     def _move(self, staging: Staging, wanted: CursorRecord, expect: int | None) -> None:

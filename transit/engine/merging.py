@@ -103,7 +103,7 @@ def create_merge(
     given = None if base is None else _place(handle, base, 0)
     wanted = wanted._replace(expect=check_expectations(expect, len(heads)))
     state, written = stage_prepared(handle, lambda staging: staging.merge(wanted, heads, given))
-    # What is there already may have been written with less.
+    # What is there already may have been written with a weaker durability.
     handle.acknowledge(written, level)
     return state
 

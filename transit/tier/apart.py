@@ -1,9 +1,9 @@
 """Whether a store and its remote are two places. A copy in the same place is no copy.
 
 Owns the refusal. Places are told apart by device and inode, whatever their spelling: neither the
-store's folder nor one in it may be the remote's, lie inside it, or hold it. What is not a folder of
-this machine, as far as its object store says (`folder`), is asked, before files are
-dropped, for one that only the store's own folder has.
+store's folder nor one in it may be the remote's, lie inside it, or hold it. A remote whose object
+store names no folder of this machine (`folder`) is asked, before files are dropped, for a file that
+only the store's own folder has.
 """
 
 from __future__ import annotations

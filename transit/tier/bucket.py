@@ -2,8 +2,8 @@
 
 Owns how a catalog gets the remote's commits: all at first, then the new ones when asked. Opening
 reads the last commit that names an index snapshot, the snapshot and those it stands on, and the few
-commits after it; without snapshots, every commit. Commits before a snapshot are taken on the word
-of the commit that names it: an audit reads them all.
+commits after it; without snapshots, every commit. Commits before a snapshot are not read: the view
+believes the commit that names it. An audit reads them all.
 """
 
 from __future__ import annotations

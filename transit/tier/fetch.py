@@ -190,7 +190,7 @@ class Fetcher:
         """See `Elsewhere.read`."""
         key = segment_key(ref.digest)
         if size < 1:
-            # No store is asked for nothing; only what states wrong sizes wants that.
+            # No store may be asked for 0 bytes; only an object with wrong sizes leads to that.
             raise CorruptError(
                 f"{self._remote.place(key)}, byte {position}", expected="bytes", found=f"{size}"
             )

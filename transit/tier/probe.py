@@ -60,7 +60,7 @@ def _probe(store: ObjectStore, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
 
     def try_again(other: bytes) -> bool:
-        """Whether the store says yes to another writer; asked until it says anything."""
+        """Whether the store says yes to another writer; asked until it answers."""
         pause = _PAUSE_S
         while True:
             try:
@@ -100,7 +100,7 @@ def _create_first(store: ObjectStore, ours: bytes, timeout_s: float) -> bytes:
         if isinstance(error.__cause__, StorePermissionError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, AlreadyExistsError | CorruptError):
-            # It answered, again and again, and what it said was never so.
+            # It answered each time, and what it answered was never true.
             raise UnsuitableRemoteError(
                 f"{store.url}: answers put-if-absent, and does not do what it says ({error})"
             ) from error
