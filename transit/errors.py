@@ -40,6 +40,8 @@ behind, as with all exceptions of Python.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "AlreadyExistsError",
     "ClosedError",
@@ -308,16 +310,24 @@ class CorruptError(FormatError):
 
 
 class UnsupportedVersionError(FormatError):
-    """The file was written in a format version this transit does not read."""
+    """The file was written in a format version this transit does not read.
 
-    def __init__(self, place: str, *, found: int, supported: int) -> None:
+    needs: what the file says that a reader of its version must know, and this one does not.
+    """
+
+    def __init__(
+        self, place: str, *, found: int, supported: int, needs: Sequence[str] = ()
+    ) -> None:
         what = f"format version {found}"
         if not found:
             what = "written by transit 0.1.0, a preview whose format is not read any more"
+        if needs:
+            what += f", which needs a transit that knows {', '.join(map(repr, needs))}"
         super().__init__(f"{place}: {what}; this transit reads up to version {supported}")
         self.place = place
         self.found = found
         self.supported = supported
+        self.needs = tuple(needs)
 
 
 def say(error: BaseException) -> str:

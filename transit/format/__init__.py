@@ -20,5 +20,5 @@ segment      blocks, index, footer, tail
 commit       commits, roots, links, the FORMAT file
 snapshot     the guides of many segments, in layers
 head         the HEAD hint
-preview      what 0.1.0 wrote, told from damage
+preview      what other transits wrote, told from damage
 """

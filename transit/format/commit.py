@@ -32,7 +32,8 @@ FORMAT, written once when a store is made, is canonical JSON too: kind "transit-
 store. What 0.1.0 wrote, under the same version, is told by `transit.format.preview`.
 
 Reserved, and refused until a reader knows them: "heads" of a commit, size and root of the tree of
-streams' heads; "needs" of a commit and of a segment, names of what a reader has to know to go on.
+streams' heads; "needs" of a commit and of a segment, a list of names of what a reader has to know
+to go on. A whole commit with "needs" raises `UnsupportedVersionError` with the names.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from msgspec import Meta
 from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.digest import digest
-from transit.format.preview import refuse_document
+from transit.format.preview import refuse_document, refuse_needs
 
 FORMAT_VERSION: Final = 1
 COMMIT_BYTES_MAX: Final = 65_535
@@ -208,6 +209,7 @@ def _decode(
         value = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         refuse_document(data, place)
+        refuse_needs(data, place)
         raise CorruptError(place, expected="canonical JSON", found=str(error)) from None
     if _encoder.encode(value) != data:
         raise CorruptError(place, expected="canonical JSON", found="another spelling of it")

@@ -1,8 +1,12 @@
-"""What transit 0.1.0 wrote, so that its files are told from damaged ones.
+"""What other transits wrote, older and newer, so that their files are told from damaged ones.
 
 0.1.0 was a preview. Its files state format version 1, as today's do, but differ: frames had
 no time, commits no times of writing. They are known by their magics, FORMAT by its kind and a
 commit by its shape, and count as version 0. Nothing here reads them any further.
+
+A newer transit that writes version 1 so that this one cannot go on (an encrypted block, a segment
+from which chunks were erased) says so in the commit: `needs`, names of what a reader has to know,
+in the commit or in what it says of a segment. That is told as what it is, with the names.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ VERSION: Final = 0
 MAGICS: Final = (b"TRANSWAL", b"TRANSSEG", b"TRANSEND", b"TRANSIDX")
 
 _SUPPORTED: Final = 1
+_NAME_MAX: Final = 64
+_NAMES_SHOWN: Final = 8
 _FORMAT: Final = re.compile(rb'\{"format":1,"kind":"transit","store":"[0-9a-f]{32}"\}')
 _CHECKSUM: Final = re.compile(rb'\{"checksum":"([0-9a-f]{16})",')
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -37,21 +43,47 @@ def refuse_document(data: bytes, place: str) -> None:
 
 
 def _is_commit(data: bytes) -> bool:
+    plain = whole_commit(data)
+    segments = segments_in(plain) if plain is not None else []
+    return bool(segments) and all("written" not in each for each in segments)
+
+
+def whole_commit(data: bytes) -> dict[str, object] | None:
+    """What a commit of any transit says that is as it was written; None for all other bytes."""
     stated = _CHECKSUM.match(data)
     if stated is None:
-        return False
-    # Only as it was written: what was damaged since is damage.
+        return None
+    # What was damaged since is damage.
     blank = data[: stated.start(1)] + b"0" * 16 + data[stated.end(1) :]
     if f"{checksum(blank):016x}".encode() != stated[1]:
-        return False
+        return None
     try:
         plain = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
+        return None
+    if not isinstance(plain, dict) or plain.get("format") != 1 or _encoder.encode(plain) != data:
+        return None
+    return plain
+
+
+def segments_in(plain: dict[str, object]) -> list[dict[str, object]]:
+    """The segments that such a commit names; none where it names anything else."""
     segments = plain.get("segments")
-    return (
-        plain.get("format") == 1
-        and isinstance(segments, list)
-        and all(isinstance(each, dict) and "written" not in each for each in segments)
-        and _encoder.encode(plain) == data
-    )
+    if not isinstance(segments, list) or not all(isinstance(each, dict) for each in segments):
+        return []
+    return segments
+
+
+def refuse_needs(data: bytes, place: str) -> None:
+    """Raise `UnsupportedVersionError` when `data` is a whole commit that says what it needs."""
+    plain = whole_commit(data)
+    if plain is None:
+        return
+    needs: list[str] = []
+    for each in (plain, *segments_in(plain)):
+        said = each.get("needs")
+        if isinstance(said, list):
+            needs += [name for name in said if isinstance(name, str) and len(name) <= _NAME_MAX]
+    if needs:
+        first = tuple(dict.fromkeys(needs))[:_NAMES_SHOWN]
+        raise UnsupportedVersionError(place, found=_SUPPORTED, supported=_SUPPORTED, needs=first)
