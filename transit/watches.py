@@ -46,10 +46,10 @@ class Watcher:
     """Wakes up when a file in one folder changes; for one thread at a time.
 
     Where the system gives no watch, because there are too many or it has none, it is blind: it
-    wakes up every `BLIND_S` seconds, and who waits looks for itself.
+    wakes up every `BLIND_S` seconds, and the thread that waits looks for itself.
     """
 
-    # Watches may drop events under load; nobody waits longer than this for a lost one.
+    # Watches may drop events under load; no thread waits longer than this for a lost one.
     POLL_S: Final = 0.1
     BLIND_S: Final = 0.02
 
@@ -97,7 +97,7 @@ class Watcher:
                 os.write(bell.number, b"!")
 
     def _wait(self, held: Descriptor, heard: Descriptor, timeout_s: float) -> None:
-        # The numbers stay the watch's for as long as they are referred to here, whoever closes it.
+        # The numbers stay the watch's while they are referred to here, also after a close.
         if held is NONE:
             return
         poll = select.poll()
@@ -134,7 +134,7 @@ class Watcher:
         self._files.clear()
         self._heard = self._bell = NONE
         if sys.platform == "darwin":
-            # Closed when nobody waits for it any more.
+            # Closed when no thread waits for it any more.
             self.__dict__.pop("_kqueue", None)
 
 

@@ -130,7 +130,7 @@ async def _beside(
 
 
 class AppendWatched:
-    """Appends to a stream that nobody follows, while 1,000 others are followed or not."""
+    """Appends to a stream without followers, while 1,000 others are followed or not."""
 
     remark = ""
 

@@ -1,4 +1,4 @@
-"""What a change wakes: those who wait for that stream, all of them, and nobody else.
+"""What a change wakes: all waiters of that stream, and no others.
 
 In the store's own process nothing looks now and then, so a wake-up that is lost is a test that ends
 without its record.
@@ -78,7 +78,7 @@ async def waiting(log: transit.Log, count: int) -> None:
     deadline = time.monotonic() + 120
     while not wait() and time.monotonic() < deadline:
         await asyncio.sleep(0.002)
-    # Whoever was told has been given the time to look, and waits again.
+    # A task that was told has had the time to look, and waits again.
     for _ in range(5):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""`Log.watch`: what its function is called with, by whom, how often, and what it may do."""
+"""`Log.watch`: what its function is called with, in which thread, how often; what it may do."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_what_others_write_is_told(path: Path, mode: str, named: bool) -> None:
         a.append(b"x")
         writer.publish()
         with MODES[mode](path) as log:
-            # Streams that nobody uses there are told of too.
+            # Changes of streams that the reader does not use are told too.
             log.watch(calls, ["b"] if named else None)
             b.append(b"1")
             writer.publish()

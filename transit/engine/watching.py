@@ -2,7 +2,7 @@
 
 Owns what it is called with, and how often: changes that come while it runs are told in one call
 after it. It runs in the thread for users' callbacks, with no lock held, so it may use the store,
-and close it; what it raises is reported and hurts nothing else (decision 0032).
+and close it; what it raises is reported and affects nothing else (decision 0032).
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Watch(Opened):
     # For the hub, as `Follower`, and for the thread that calls
 
     def tell(self, stream_id: int, reached: int, finished: bool) -> None:
-        """As `Follower`."""
+        """See `Follower.tell`."""
         self._pending.add(stream_id)
         self._come_due()
 
     def end(self, error: TransitError | None) -> None:
-        """As `Follower`."""
+        """See `Follower.end`."""
         if not self._ended:
             self._error = error or ClosedError(f"{self._root}: this store handle is closed")
             self._ended = True

@@ -11,7 +11,7 @@ is roused, so that the other one of the two looks from then on.
 
     thread that makes a change    hub's thread                   waiter
     1 the change can be seen      4 takes the stream             a registers with the stream
-    2 reads who is registered     5 looks: frames what is        b looks, or has the hub look
+    2 reads which are registered  5 looks: frames what is        b looks, or has the hub look
     3 releases latches; notes       accepted, takes up what      c waits for its latch or event,
       the stream, rouses the hub    other processes wrote          which stays released until then
                                   6 sets the event, and says

@@ -117,5 +117,5 @@ class Following:
 
 def _raise(error: TransitError | None) -> None:
     if error is not None:
-        # Each who waits raises one of their own.
+        # Each waiter raises an error of its own.
         raise copy(error) from error

@@ -42,13 +42,13 @@ class LoopFollower:
         self.is_rung = False
 
     def tell(self, stream_id: int, reached: int, finished: bool) -> None:
-        """As `Follower`."""
+        """See `Follower.tell`."""
         if self.told != (reached, finished):
             self.told = (reached, finished)
             self._ring()
 
     def end(self, error: TransitError | None) -> None:
-        """As `Follower`."""
+        """See `Follower.end`."""
         self.error = error
         self.is_rung = False
         self._ring()

@@ -1,6 +1,7 @@
 """What a hub waits for: nothing but itself, a store's folder, what others publish, or both.
 
-Owns when it is time to look again. What is looked at, and who is told, is for `transit.handle.hub`.
+Owns when it is time to look again. What is looked at, and which waiters are told, is for
+`transit.handle.hub`.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ class Alone:
         self._latch = Latch()
 
     def wait(self, timeout_s: float = LONG_S) -> None:
-        """As `Source`."""
+        """See `Source.wait`."""
         self._latch.wait(timeout_s)
 
     def rouse(self) -> None:
-        """As `Source`."""
+        """See `Source.rouse`."""
         self._latch.rouse()
 
     def close(self) -> None:
-        """As `Source`; there is nothing to let go of."""
+        """See `Source.close`; there is nothing to let go of."""
 
 
 class Folder:
@@ -63,16 +64,16 @@ class Folder:
             raise
 
     def wait(self, timeout_s: float = LONG_S) -> None:
-        """As `Source`; the while is `Watcher.POLL_S`."""
+        """See `Source.wait`; the while is `Watcher.POLL_S`."""
         self._watcher.wait(timeout_s)
         self._check_place()
 
     def rouse(self) -> None:
-        """As `Source`."""
+        """See `Source.rouse`."""
         self._watcher.rouse()
 
     def close(self) -> None:
-        """As `Source`."""
+        """See `Source.close`."""
         self._watcher.close()
 
 
@@ -91,7 +92,7 @@ class Published:
         self._next = 0.0
 
     def wait(self, timeout_s: float = LONG_S) -> None:
-        """As `Source`."""
+        """See `Source.wait`."""
         left = self._next - time.monotonic()
         if left > 0:
             self._beside.wait(min(left, timeout_s))
@@ -100,9 +101,9 @@ class Published:
             self._next = time.monotonic() + self._interval_s
 
     def rouse(self) -> None:
-        """As `Source`."""
+        """See `Source.rouse`."""
         self._beside.rouse()
 
     def close(self) -> None:
-        """As `Source`."""
+        """See `Source.close`."""
         self._beside.close()

@@ -92,7 +92,7 @@ class Changes:
         self.on_segments: Callable[[Sequence[Segment]], None] | None = None
 
     def say(self, stream_id: int, state: StreamState | None) -> None:
-        """The stream changed; `state` is None when nobody uses it."""
+        """The stream changed; `state` is None when it is not in use here."""
         if state is not None:
             if self.on_stream is not None:
                 self.on_stream(state)
