@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def has(metadata: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
     pairs = [(key, value, type(value) is bool) for key, value in metadata.items()]
     return all((key, value, type(value) is bool) in pairs for key, value in wanted.items())
 
+
+PATIENCE_S = 120.0
 
 ends = st.one_of(st.none(), st.integers(-2, 250))
 
@@ -70,6 +73,51 @@ class Reading(World):
         assert [record.offset for record in found] == wanted
         columns = stream.batches(start, start + length, where=where)
         assert [record for batch in columns for record in batch.records()] == found
+
+    @step(spot=spots, start=spots, length=spots)
+    def read_pieces(self, spot: int, start: int, length: int) -> None:
+        """A range cut where it lies, each piece as another process would read it."""
+        stream = self.stream(self.pick(spot))
+        start %= len(stream) + 1
+        rows = []
+        for piece in stream.pieces(start, start + length):
+            rows += transit.read_piece(piece, ("offset", "payload", "origin_offset")).to_pylist()
+        wanted = stream[start : start + length]
+        assert [tuple(row.values()) for row in rows] == [
+            (record.offset, record.payload, record.origin.offset) for record in wanted
+        ]
+
+    @step(since=st.integers(-1, 9))
+    def list_pieces(self, since: int) -> None:
+        """What is sealed, of each stream its own records without a gap up to where it is sealed."""
+        reached: dict[str, int] = {}
+        for piece in self.log.pieces(since):
+            assert piece.commit > since
+            assert reached.get(piece.stream, piece.first) == piece.first
+            reached[piece.stream] = piece.stop
+        for name, stop in reached.items():
+            assert stop <= len(self.model.stream(name).records)
+
+    @step(spot=spots, place=spots, ahead=st.sampled_from([-1, 0, 0, 1]))
+    def seek_a_time(self, spot: int, place: int, ahead: int) -> None:
+        """The first record written at a time: no clock is set back here."""
+        stream = self.stream(self.pick(spot))
+        times = [record.written for record in stream]
+        time = times[place % len(times)] + ahead if times else ahead
+        found = next((at for at, each in enumerate(times) if each >= time), len(times))
+        assert stream.offset_at(time) == found
+
+    @step(spot=spots, body=payloads)
+    def watch_what_comes(self, spot: int, body: bytes) -> None:
+        """A watch is told of a stream at first, and once more after an append."""
+        name = self.pick(spot)
+        told: queue.SimpleQueue[tuple[transit.Stream, ...]] = queue.SimpleQueue()
+        stream = self.stream(name)
+        with self.log.watch(told.put, [name]):
+            assert told.get(timeout=PATIENCE_S) == (stream,)
+            given = stream.append(body, headers={"seen": "by watch"}).timestamp
+            self.model.append(name, body, given, {"seen": "by watch"})
+            assert told.get(timeout=PATIENCE_S) == (stream,)
 
     @step(spot=spots, back=st.integers(0, 20), length=st.integers(0, 20))
     def read_near_the_end(self, spot: int, back: int, length: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit import Log, Position, Record, Stream
+from transit import Log, Position, Stream
 from transit.log.writer import Writer
 
 from .histories import filled, payloads
@@ -26,17 +26,12 @@ WAYS: dict[str, Callable[[Log, Stream], object]] = {
     "read": lambda log, stream: list(stream.read()),
     "batches": lambda log, stream: list(stream.batches()),
     "tail": lambda log, stream: list(stream.tail(0, timeout=0)),
-    "follow": lambda log, stream: asyncio.run(followed(stream)),
     "merge": lambda log, stream: log.merge("m", [stream, log.stream("x")], policy="interleave"),
     "merge to a place": lambda log, stream: log.merge(
         "m", [("s", 2), ("x", 0)], policy="interleave"
     ),
     "why": lambda log, stream: log.lineage.why(Position("s", 2)),
 }
-
-
-async def followed(stream: Stream) -> list[Record]:
-    return [record async for record in stream.follow(0, timeout=0)]
 
 
 @pytest.mark.parametrize("settled", [1, 2])
