@@ -126,6 +126,8 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Stream.values": lambda log: log.stream("s").values(),
     "Stream.tail": lambda log: islice(log.stream("s").tail(0), COUNT),
     "Stream.follow": lambda log: log.stream("s").follow(0),
+    "Stream.pieces": lambda log: log.stream("m").pieces(5),
+    "Log.pieces": lambda log: log.pieces(),
     "Stream.cursors": lambda log: log.stream("s").cursors(),
     "Log.cursors": lambda log: log.cursors(),
     "Stream.cursor": lambda log: log.stream("s").cursor("c"),
