@@ -27,8 +27,10 @@ from transit.format.commit import (
     encode_format,
     root_of,
 )
+from transit.format.cursor import check_state, decode_cursor, encode_cursor
 from transit.format.digest import digest
 from transit.format.head import decode_head, encode_head
+from transit.format.life import decode_life, encode_life
 from transit.format.lineage import (
     LineageRecord,
     Merge,
@@ -166,6 +168,21 @@ def lineage(data: bytes) -> None:
     record = decode_lineage(data, 2**62)
     assert encode_lineage(record) == data
     assert record.start >= 0
+
+
+def life(data: bytes) -> None:
+    """A record of what became of a stream."""
+    found = decode_life(data, 2**62)
+    assert encode_life(found) == data
+    assert 0 < found.stream < found.streams
+
+
+def cursor(data: bytes) -> None:
+    """A record of where a cursor stands."""
+    found = decode_cursor(data, PLACE)
+    assert encode_cursor(found) == data
+    assert 0 <= found.position < 2**63
+    assert check_state(found.state) == found.state
 
 
 def commit(data: bytes) -> None:

@@ -22,6 +22,7 @@ from transit.format.commit import encode_commit, encode_format
 from transit.format.frame import DATA, END, MARK, encode_frame, encode_wal_header, frame_bytes
 from transit.format.head import encode_head
 from transit.format.headers import encode_headers
+from transit.format.life import Life, encode_life
 from transit.format.lineage import LINEAGE_RECORD, Root, encode_lineage
 from transit.format.names import commit_name, index_name, segment_name, wal_name
 from transit.format.record import Columns, encode_chunk, measure
@@ -31,6 +32,11 @@ from transit.trace.parts import KnownParts, Packing
 
 SEEDS = Path(__file__).parent / "seeds"
 UID = "12" * 16
+LIVES = (
+    Life(stream=1, streams=2, finished=0),
+    Life(stream=3, streams=9, hidden=True, reason="not needed: ä"),
+    Life(stream=2, streams=2**40, finished=7, hidden=True, deleted=True, erased=True),
+)
 LINEAGE = (
     LINEAGE_RECORD,
     Root(
@@ -263,6 +269,7 @@ def texts() -> dict[str, list[bytes]]:
             wal_name(13).encode(), commit_name(0).encode(), segment_name(digits).encode(),
             index_name(digits).encode(), "fix-1867/ä@3".encode(), b"$lineage",
         ],
+        "cursor": [b"0", b"42", b'42\n{"sum":7}', b"9223372036854775807\n", b"1\n\n\xff"],
         "trace_event": [event.encode() for event in EVENTS],
         "trace_parts": [
             packed_lines(conversation()),
@@ -291,6 +298,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         "store": list(wal_seeds()),
         "chunks": list(chunk_seeds()),
         "lineage": [encode_lineage(record) for record in LINEAGE],
+        "life": [encode_life(life) for life in LIVES],
         "index": list(index_seeds()),
         "block": list(block_seeds()),
         "plans": list(plan_seeds()),

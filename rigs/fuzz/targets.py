@@ -44,6 +44,8 @@ TARGETS: Final[dict[str, Target]] = {
     "wal": Target(formats.wal, (reseal.wal, reseal.wal_deeply)),
     "chunks": Target(formats.chunks, (reseal.chunk,)),
     "lineage": Target(formats.lineage, (reseal.canonical,)),
+    "life": Target(formats.life, (reseal.canonical,)),
+    "cursor": Target(formats.cursor),
     "plans": Target(formats.plans),
     "commit": Target(formats.commit, (reseal.commit,)),
     "format": Target(formats.format_file, (reseal.canonical,)),

@@ -13,7 +13,18 @@ import pytest
 
 from rigs.fuzz import formats
 from rigs.fuzz.targets import TARGETS, inputs, violation
-from transit.format import commit, compression, frame, lineage, names, record, segment, snapshot
+from transit.format import (
+    commit,
+    compression,
+    cursor,
+    frame,
+    life,
+    lineage,
+    names,
+    record,
+    segment,
+    snapshot,
+)
 from transit.format.segment import SegmentIndex
 from transit.trace import events
 
@@ -61,6 +72,14 @@ def padding_is_not_looked_at(patch: Patch) -> None:
 def any_spelling_of_lineage_will_do(patch: Patch) -> None:
     patch.setattr(lineage, "_encoder", _Echo(lineage._encoder))
     patch.setattr(formats, "encode_lineage", msgspec.json.Encoder(order="sorted").encode)
+
+
+def any_stream_may_have_a_life(patch: Patch) -> None:
+    patch.setattr(life, "_problem", lambda life: "")
+
+
+def any_number_is_a_position(patch: Patch) -> None:
+    patch.setattr(cursor, "_RECORD", re.compile(rb"([0-9]{1,18})(?:\n(.*))?", re.DOTALL))
 
 
 class _Echo:
@@ -136,6 +155,8 @@ PLANTS: list[tuple[str, Callable[[Patch], None]]] = [
     ("wal", two_chunks_may_be_of_one_stream),
     ("lineage", any_spelling_of_lineage_will_do),
     ("lineage", depth_is_no_error_of_ours),
+    ("life", any_stream_may_have_a_life),
+    ("cursor", any_number_is_a_position),
     ("names", any_digits_are_a_number),
     ("index", an_index_has_any_size),
     ("block", a_block_has_any_size),
