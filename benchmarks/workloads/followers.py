@@ -136,7 +136,7 @@ class AppendWatched:
 
     def __init__(self) -> None:
         self.facts = Facts(
-            name="append-os-watched",
+            name="watched-append-os",
             work='1 × 256 B, append "os", while 1,000 other streams are followed',
             raw="the same, while none is followed",
             unit="records/s",

@@ -33,7 +33,7 @@ ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseE
 # What holds something open, or is only told apart by type checkers.
 OPEN = {
     "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log", "transit.StagedStream",
-    "transit.Stream", "transit.WriteBatch",
+    "transit.Stream", "transit.Watch", "transit.WriteBatch",
     "transit.trace.Replay", "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip
 PROTOCOLS = {"transit.ObjectStore"}
