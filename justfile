@@ -22,16 +22,17 @@ lowest:
 other number:
     scripts/other_environment.sh {{ number }}
 
-# Run every rig in the size of CI, on two processes: crashes, damage, kills, faults, histories, ….
+# Run every rig in the size of CI, on two processes: crashes, damage, kills, faults, histories, …; and the slow tests.
 rigs *arguments:
     pytest -n 2 rigs {{ arguments }}
+    pytest -n 2 -m slow tests {{ arguments }}
 
 # Judge format, lint, types and the project's own rules.
 check:
     ruff format --check .
     ruff check .
     mypy --strict
-    pytest tests/project/test_tidy.py
+    pytest -m '' tests/project/test_tidy.py
 
 # Format, and repair what ruff can repair.
 fmt:
@@ -80,7 +81,7 @@ fuzz seconds='600' *targets:
 
 # Fail when a branch of formats, recovery, commits or publishing is run by no test of its own.
 coverage:
-    coverage run -m pytest -p no:cacheprovider -q tests/format tests/log/test_recover_*.py tests/log/test_commits_*.py tests/tier/test_conditional.py tests/tier/test_publish_*.py rigs/remote/test_regressions.py
+    coverage run -m pytest -p no:cacheprovider -m '' -q tests/format tests/log/test_recover_*.py tests/log/test_commits_*.py tests/tier/test_conditional.py tests/tier/test_publish_*.py rigs/remote/test_regressions.py
     coverage report
 
 # Plant small bugs in a module, `just mutation format/record`, and count which its tests notice.

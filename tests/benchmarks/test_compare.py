@@ -64,6 +64,7 @@ def worktrees(tree: Path) -> int:
     return len(git(tree, "worktree", "list").splitlines())
 
 
+@pytest.mark.slow
 def test_tree_made_slower_than_its_revision_is_called_slower(
     checkout: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_tree_made_slower_than_its_revision_is_called_slower(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkout", "compared.json"]
 
 
+@pytest.mark.slow
 def test_workload_that_the_revision_cannot_run_is_left_out_with_the_reason(
     checkout: Path, tmp_path: Path
 ) -> None:

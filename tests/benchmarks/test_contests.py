@@ -86,6 +86,7 @@ def tables(folder: Path, names: Sequence[str], *chosen: str) -> dict[str, Table]
     return {table.facts.name: table for table in found}
 
 
+@pytest.mark.slow
 def test_quick_run_prints_tables_and_writes_json(tmp_path: Path) -> None:
     target = tmp_path / "peers.json"
     done = run(
@@ -110,6 +111,7 @@ def test_quick_run_prints_tables_and_writes_json(tmp_path: Path) -> None:
     assert "JSON lines (msgspec): –: no index" in done.stdout
 
 
+@pytest.mark.slow
 def test_every_contest_of_transit_alone_runs(tmp_path: Path) -> None:
     done = run("--runs", "1", "--systems", "transit", "--path", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -141,6 +143,7 @@ def test_package_that_is_missing_leaves_its_system_out_and_is_no_failure(
     assert [row.system for row in found.standings] == ["jsonl"]
 
 
+@pytest.mark.slow
 def test_system_that_lacks_what_a_contest_needs_is_left_out_with_its_reason(
     tmp_path: Path, lists: type[Lists]
 ) -> None:
@@ -157,6 +160,7 @@ def test_system_that_lacks_what_a_contest_needs_is_left_out_with_its_reason(
     assert not any(table.failed for table in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contest", ["append-one-buffered", "replay-objects"])
 def test_system_that_breaks_is_left_out_closed_and_counted_as_failed(
     contest: str, tmp_path: Path, lists: type[Lists]

@@ -27,6 +27,7 @@ def test_exponent_of_noise_around_a_constant_is_near_nothing() -> None:
     assert abs(exponent(list(zip(SIZES, values, strict=True)))) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
 def test_every_axis_is_measured_at_small_sizes(axis: object, tmp_path: Path) -> None:
     assert axis in AXES
@@ -41,6 +42,7 @@ def test_every_axis_is_measured_at_small_sizes(axis: object, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_writes_an_axis_as_json(tmp_path: Path) -> None:
     target = tmp_path / "growth.json"
     done = subprocess.run(

@@ -62,6 +62,7 @@ def test_calls_and_threads_beside_them_are_counted_apart_and_shares_add_up() -> 
     assert "pwrite64 75%, Python 25%" in table
 
 
+@pytest.mark.slow
 def test_a_workload_is_sampled_in_its_own_process(tmp_path: Path) -> None:
     if profiles.profiler() is None:
         pytest.skip("py-spy is not installed")

@@ -39,6 +39,7 @@ def server(remote: Remote) -> Server:
     return Server(str(options["endpoint_url"]), str(options["key"]), str(options["secret"]))
 
 
+@pytest.mark.slow
 def test_without_a_server_its_workloads_are_left_out_with_a_reason(tmp_path: Path) -> None:
     endpoint, target = closed_endpoint(), tmp_path / "report.json"
     done = run(
@@ -63,6 +64,7 @@ def test_address_that_is_none_is_a_reason_too() -> None:
     assert "no S3 server" in unreachable(Server("nonsense", "", ""))
 
 
+@pytest.mark.slow
 def test_quick_run_against_a_server_says_requests_and_leaves_no_bucket(
     ceph_remote: Remote, tmp_path: Path
 ) -> None:

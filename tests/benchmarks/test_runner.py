@@ -26,6 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_quick_run_of_two_workloads_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     target = tmp_path / "report.json"
     done = run(*FAST, "--quick", "--json", str(target), "--path", str(tmp_path))

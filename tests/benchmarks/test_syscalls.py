@@ -16,6 +16,7 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace
 SYNCS = {"fdatasync", "fsync", "msync", "sync_file_range"}
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -62,6 +62,7 @@ def test_what_was_appended_is_replayed_in_order(system: System) -> None:
     assert read(system, "main") == [*texts(3), b"one more"]
 
 
+@pytest.mark.slow
 def test_more_records_than_any_page_come_back(system: System) -> None:
     given = texts(20_000)
     for start in range(0, len(given), 5_000):
@@ -99,6 +100,7 @@ def test_fork_has_what_came_before_and_goes_its_own_way(system: System, at: int)
     assert read(system, "main/retry/retry") == [*texts(at + 1), b"again"]
 
 
+@pytest.mark.slow
 def test_threads_that_append_at_once_lose_nothing(system: System) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -119,6 +121,7 @@ def test_sync_is_done_or_says_why_not(system: System) -> None:
     unless_lacking(system.sync)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_another_process_sees_what_is_appended(name: str, tmp_path: Path) -> None:
     system = adapter(name)

@@ -96,6 +96,7 @@ def test_a_second_without_a_remote_is_a_row_a_contest_and_leaves_nothing(
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_with_a_remote_tiered_publish_and_restore_are_measured_and_it_is_left_empty(
     command: Command, work: Path, bucket: Path
 ) -> None:

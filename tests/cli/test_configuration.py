@@ -260,6 +260,7 @@ def test_work_that_needs_the_remote_asks_it(
     assert command(*words).code == 12
 
 
+@pytest.mark.slow
 def test_a_new_store_does_not_begin_beside_a_remote_that_is_out_of_reach(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,7 @@ def facts(moto_remote: tuple[str, dict[str, object]]) -> Callable[..., dict[str,
     return ask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("versioning", "said"),
     [((), "never enabled"), (("Enabled",), "enabled"), (("Enabled", "Suspended"), "suspended")],

@@ -364,6 +364,7 @@ def test_every_exit_code_is_produced_by_a_test() -> None:
     assert PRODUCED.keys() == EXIT_CODES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PRODUCED)
 def test_exit_code_of(code: int, tmp_path: Path) -> None:
     done = PRODUCED[code](folder_store(tmp_path))

@@ -184,6 +184,7 @@ def test_more_lanes_than_fit_are_left_out_and_named() -> None:
     assert len([row for row in drawn if row.stream is not None]) == len(roots) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["star", "chain", "roots", "tangle"])
 def test_five_times_as_many_streams_cost_five_times_as_much_to_draw(shape: str) -> None:
     one = {

@@ -50,6 +50,7 @@ def test_the_list_has_the_newest_stream_first(command: Command, store: Path) -> 
     assert rows[2]["detail"] == "retry: timed out"
 
 
+@pytest.mark.slow
 def test_the_graph_is_drawn_in_a_pipe_too(store: Path) -> None:
     done = transit(store, "log", "--graph")
     assert done.out.decode() == DRAWN
@@ -62,6 +63,7 @@ def test_where_output_is_no_unicode_the_drawing_is_ascii(store: Path) -> None:
     assert b"M final  merge by append of task@1, task/retry@2 - 4 records\n+-.\n" in done.out
 
 
+@pytest.mark.slow
 def test_at_a_terminal_names_are_bold_and_without_colour_plain(store: Path) -> None:
     assert b"\x1b[1mfinal\x1b[0m" in at_terminal(store, "log", "--graph").out
     plain = at_terminal(store, "log", "--graph", env={"NO_COLOR": "1"})

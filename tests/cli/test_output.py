@@ -44,6 +44,7 @@ def test_a_terminal_gets_a_coloured_table_and_a_word_for_people(store: Path) -> 
     assert done.out.endswith(b"2 streams\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "env"), [(("--no-color",), {}), ((), {"NO_COLOR": "1"})], ids=["option", "variable"]
 )

@@ -120,6 +120,7 @@ def test_the_second_of_two_writers_is_fenced_off(
     assert done.error["number"] == 1
 
 
+@pytest.mark.slow
 def test_a_remote_that_does_not_answer_is_unavailable(store: Path) -> None:
     env = {
         "TRANSIT_ENDPOINT_URL": "http://127.0.0.1:9",

@@ -245,6 +245,7 @@ def test_at_a_terminal_a_record_is_a_line_for_people(store: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_at_a_terminal_a_large_payload_is_cut_and_raw_is_not(store: Path) -> None:
     with engine.open(store) as log:
         log.create("large").append(b"x" * 2000)

@@ -218,6 +218,7 @@ def completed(store: Path, *words: str) -> list[str]:
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
+@pytest.mark.slow
 def test_a_shell_completes_verbs_options_and_streams(forked: Path) -> None:
     assert completed(forked, "s") == [name for name in VERBS if name.startswith("s")]
     assert "--follow" in completed(forked, "tail", "--f")

@@ -103,6 +103,7 @@ def test_bytes_pass_unchanged_and_are_recorded_verbatim(store: Path) -> None:
     assert marks == [None] * (len(marks) - 1) + ["true"]
 
 
+@pytest.mark.slow
 def test_headers_are_on_every_record_and_the_taps_own_are_refused(store: Path) -> None:
     assert tap(store, "echo", "hi", options=["--header", "task=t1"]).code == 0
     assert {record.headers["task"] for record in records(store)} == {"t1"}
@@ -115,6 +116,7 @@ def test_options_after_the_dashes_are_the_commands(store: Path) -> None:
     assert done.out == b"--create -- -n --help\n"
 
 
+@pytest.mark.slow
 def test_without_create_a_missing_stream_or_store_is_an_error_and_nothing_runs(
     store: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_why_names_file_and_commit_of_a_sealed_record_and_none_of_another(
     assert fresh["commit"] is None
 
 
+@pytest.mark.slow
 def test_why_reads_like_sentences_at_a_terminal(store: Path) -> None:
     shown = at_terminal(store, "--no-color", "why", "final@0").out.decode()
     assert re.search(r"^record +final@0$", shown, re.M)

@@ -219,6 +219,7 @@ def watch_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Folder, "wait", wait)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant", [the_hub_tells_no_waiter, watch_again_and_again], ids=lambda plant: plant.__name__
 )
@@ -233,6 +234,7 @@ def test_a_planted_mistake_about_the_shared_watch_is_found(
         test_many_followers_of_one_store_share_one_watch_and_miss_nothing(writer)
 
 
+@pytest.mark.slow
 def test_a_planted_follower_that_sleeps_without_a_watch_is_found(
     writer: transit.Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

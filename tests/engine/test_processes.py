@@ -92,6 +92,7 @@ with transit.open(path, mode="read") as log:
 """
 
 
+@pytest.mark.slow
 def test_four_processes_share_a_stream_and_a_follower_sees_all_in_order(
     start: Start, path: Path
 ) -> None:
@@ -361,6 +362,7 @@ def brief(record: transit.Record) -> str:
     return " ".join(record.payload.decode().split()[:2])
 
 
+@pytest.mark.slow
 def test_a_writer_killed_50_times_loses_nothing_acknowledged_and_invents_nothing(
     start: Start, path: Path, seed: int
 ) -> None:
@@ -373,6 +375,7 @@ def test_a_writer_killed_50_times_loses_nothing_acknowledged_and_invents_nothing
             store.compare()
 
 
+@pytest.mark.slow
 def test_a_writer_killed_with_memory_durability_leaves_a_prefix(
     start: Start, path: Path, seed: int
 ) -> None:
@@ -395,6 +398,7 @@ with transit.open(path, mode="shared", durability="os") as log:
 """
 
 
+@pytest.mark.slow
 def test_a_shared_writer_that_is_killed_does_not_stop_the_others(
     start: Start, path: Path, seed: int
 ) -> None:
@@ -432,6 +436,7 @@ with transit.open(sys.argv[1], durability="os", settings=settings) as log:
 """
 
 
+@pytest.mark.slow
 def test_a_writer_killed_while_it_seals_leaves_every_record_once(
     start: Start, path: Path, seed: int
 ) -> None:
@@ -468,6 +473,7 @@ with transit.open(sys.argv[1], durability="os") as log:
 """
 
 
+@pytest.mark.slow
 def test_a_batch_of_a_killed_writer_is_there_whole_or_not_at_all(
     start: Start, path: Path, seed: int
 ) -> None:
@@ -487,6 +493,7 @@ def test_a_batch_of_a_killed_writer_is_there_whole_or_not_at_all(
                 assert [r.payload for r in log.stream(second)] == [b"b" * 3000]
 
 
+@pytest.mark.slow
 def test_a_reader_far_behind_the_writer_reads_every_wal_file_on_its_way(path: Path) -> None:
     settings = transit.Settings(seal_bytes=4096)
     with transit.open(path, durability="os", settings=settings) as log:
@@ -511,6 +518,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exclusive", "shared", "read"])
 def test_a_store_killed_with_many_wal_files_opens_in_every_mode(
     start: Start, path: Path, mode: str
@@ -521,6 +529,7 @@ def test_a_store_killed_with_many_wal_files_opens_in_every_mode(
         assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_a_reader_survives_the_death_of_the_writer_and_follows_the_next(
     start: Start, path: Path
 ) -> None:

@@ -85,6 +85,7 @@ STEPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 def test_the_search_finds_what_looking_at_each_record_finds(
     log: transit.Log, machine: Machine, steps: tuple[int, ...]

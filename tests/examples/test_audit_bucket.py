@@ -89,6 +89,7 @@ def test_the_root_is_remembered_and_a_history_that_went_on_is_fine(
     assert [entry.name for entry in file.parent.iterdir()] == ["root"]
 
 
+@pytest.mark.slow
 def test_a_rollback_is_7_and_the_root_stays(bucket: Path, tmp_path: Path) -> None:
     file = tmp_path / "root"
     assert run(bucket, "--trusted-root-file", file).returncode == 0
@@ -120,6 +121,7 @@ def test_no_store_is_3_and_a_wrong_level_2(bucket: Path, tmp_path: Path) -> None
     assert run(bucket, "--level", "all").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_remote_that_is_away_is_12() -> None:
     pytest.importorskip("s3fs")
     program = (

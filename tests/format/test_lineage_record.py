@@ -81,6 +81,7 @@ def decode(payload: bytes) -> LineageRecord:
     return decode_lineage(payload, ID)
 
 
+@pytest.mark.slow
 @given(ROOTS | BRANCHES | MERGES)
 def test_a_lineage_record_comes_back_and_is_canonical_json(record: LineageRecord) -> None:
     payload = encode_lineage(record)

@@ -284,6 +284,7 @@ def end_of(frames: list[transit.FilePart]) -> int:
     return frames[-1].place + frames[-1].size if frames else WAL_HEADER.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*SAMPLES, "head"])
 def test_a_flipped_bit_anywhere_is_found_and_the_rest_is_shown(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "flipped"
@@ -490,6 +491,7 @@ def test_a_frame_whose_headers_are_not_json_is_a_finding_and_its_records_are_not
     assert [finding.expected for finding in report.findings] == ["a header table"]
 
 
+@pytest.mark.slow
 def test_a_frame_behind_a_long_hole_is_found_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "copy"
     size = 300 * MIB

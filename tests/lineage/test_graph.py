@@ -218,6 +218,7 @@ def test_histories_and_origins_equal_the_model(data, worlds):
         assert [world.graph.origin(stream, i) for i in range(len(records))] == records
 
 
+@pytest.mark.slow
 @UNHURRIED
 @given(data=st.data())
 def test_ancestors_equal_the_model(data, worlds, heads_of):

@@ -145,6 +145,7 @@ def test_a_wal_before_another_that_lacks_its_end_is_refused(mode: str, several: 
             assert isinstance(refuses(several, {name: damaged}, mode), transit.CorruptError), stop
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_an_end_frame_before_another_file_is_refused(several: Store) -> None:
     name = several.folder.wals[1]
     data, end = several.folder.files[name], several.folder.frames(name)[-1]
@@ -242,6 +243,7 @@ def test_a_missing_commit_is_refused_where_no_wal_tells_of_it_either(sealed: Sto
             assert name in error.place
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_commit_is_refused(sealed: Store) -> None:
     for name in sealed.names("commits/")[1:]:
         data = sealed.folder.files[name]
@@ -279,6 +281,7 @@ def test_a_missing_or_shorter_or_longer_segment_is_refused(mode: str, sealed: St
             assert name in error.place
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_segment_is_found_and_never_read(
     sealed: Store, contents: Read
 ) -> None:

@@ -425,6 +425,7 @@ def test_a_wal_that_cannot_be_read_fails_the_opening(faulty: Faulty, path: Path)
     check_kept(path, run)
 
 
+@pytest.mark.slow
 def test_a_read_that_fails_once_succeeds_the_next_time(faulty: Faulty, path: Path) -> None:
     for when in (3, 4, 5):
         run = faulty("append:a read:b read:b append:a", f"pread64:error=EIO:when={when}", only=WAL)
@@ -433,6 +434,7 @@ def test_a_read_that_fails_once_succeeds_the_next_time(faulty: Faulty, path: Pat
     check_kept(path)
 
 
+@pytest.mark.slow
 def test_a_segment_that_cannot_be_read_is_a_typed_error(faulty: Faulty, path: Path) -> None:
     with transit.open(path) as log:
         log.seal()
@@ -479,6 +481,7 @@ def test_a_process_killed_while_it_cuts_a_torn_tail_leaves_it_to_the_next(
     check_kept(path)
 
 
+@pytest.mark.slow
 def test_a_wal_whose_end_frame_was_not_synced_is_synced_before_it_is_built_on(
     faulty: Faulty, opening: Opening, path: Path, folder_at
 ) -> None:
@@ -495,6 +498,7 @@ def test_a_wal_whose_end_frame_was_not_synced_is_synced_before_it_is_built_on(
 # File systems without fallocate(2)
 
 
+@pytest.mark.slow
 def test_a_file_system_without_fallocate_keeps_appends_that_run_beside_a_sync(
     faulty: Faulty, path: Path
 ) -> None:

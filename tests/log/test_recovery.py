@@ -232,6 +232,7 @@ def test_written_but_unsynced_frames_are_kept_when_they_are_whole(
 # Truncation. Nothing tells a WAL cut between two frames from one that was never longer.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["closed", "killed"])
 def test_every_truncation_loses_only_the_frames_at_or_after_the_cut(
     name: str, request: pytest.FixtureRequest, opened: Opened, contents: Read
@@ -276,6 +277,7 @@ def flipped(data: bytes, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         damaged[bit // 8] ^= 1 << bit % 8
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_before_the_mark_of_a_closed_store_is_refused(
     closed: Scene, opened: Opened
 ) -> None:
@@ -286,6 +288,7 @@ def test_every_flipped_bit_before_the_mark_of_a_closed_store_is_refused(
         check(closed, data, outcome)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_the_mark_is_refused_or_loses_nothing(
     closed: Scene, opened: Opened
 ) -> None:
@@ -295,6 +298,7 @@ def test_every_flipped_bit_of_the_mark_is_refused_or_loses_nothing(
         assert outcome.error is not None or outcome.shown == closed.shown[-1]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_before_the_last_frame_of_a_killed_store_is_refused(
     killed: Scene, opened: Opened
 ) -> None:
@@ -305,6 +309,7 @@ def test_a_flipped_bit_before_the_last_frame_of_a_killed_store_is_refused(
             check(killed, data, outcome)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_the_last_frame_of_a_killed_store_is_refused_unless_it_looks_torn(
     killed: Scene, opened: Opened
 ) -> None:
@@ -317,6 +322,7 @@ def test_a_flipped_bit_of_the_last_frame_of_a_killed_store_is_refused_unless_it_
         assert (outcome.error is not None) or ends_in_zero or in_padding, place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["read", "shared"])
 @pytest.mark.parametrize("name", ["closed", "killed"])
 def test_flipped_bits_are_refused_in_other_modes_too(
@@ -443,6 +449,7 @@ def test_a_torn_frame_is_cut_whatever_sectors_are_missing(unsynced: Scene, opene
         check(unsynced, data, outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", range(0, 64, 8))
 def test_a_torn_header_across_two_sectors_is_cut_whichever_is_missing(
     gap: int, tmp_path: Path, copied, opened: Opened, contents: Read

@@ -468,6 +468,7 @@ print(len(calls))
 """
 
 
+@pytest.mark.slow
 def test_every_call_works_in_an_exit_handler(
     run: Callable[..., str], path: Path, remote: Path
 ) -> None:

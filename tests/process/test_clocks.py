@@ -236,6 +236,7 @@ print("done")
 )
 
 
+@pytest.mark.slow
 def test_what_waits_neither_ends_early_nor_hangs_while_the_wall_clock_jumps(
     run: Run, path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def _cycle(log: transit.Log) -> None:
     _use(log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [_use, _cycle], ids=["dropped", "in a cycle"])
 @pytest.mark.parametrize("mode", ["exclusive", "shared"])
 def test_a_forgotten_store_is_closed_with_a_warning_and_leaves_no_lock_thread_or_file(
@@ -169,6 +170,7 @@ def test_a_forgotten_store_is_closed_with_a_warning_and_leaves_no_lock_thread_or
         assert [record.payload for record in log.stream("s")] == [b"x", b"y"]
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_its_store_open_and_lets_it_go_at_last(path: Path) -> None:
     held = [forgotten(path, "exclusive", lambda log: log.create("s"))]
     collect()
@@ -181,6 +183,7 @@ def test_a_stream_keeps_its_store_open_and_lets_it_go_at_last(path: Path) -> Non
     transit.open(path, settings=QUICK).close()
 
 
+@pytest.mark.slow
 def test_a_forgotten_reader_is_let_go_without_a_word(path: Path) -> None:
     with transit.open(path, durability="os") as log:
         log.create("s").append(b"x")
@@ -193,6 +196,7 @@ def test_a_forgotten_reader_is_let_go_without_a_word(path: Path) -> None:
     assert in_use() - before == set()
 
 
+@pytest.mark.slow
 def test_a_store_forgotten_by_a_thread_that_ended_is_closed(path: Path) -> None:
     worker = threading.Thread(target=lambda: drop([forgotten(path, "exclusive", _use)]))
     with pytest.warns(ResourceWarning, match="was not closed"):

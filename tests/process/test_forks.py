@@ -185,6 +185,7 @@ def _thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_processes_of_a_pool_write_beside_a_parent_that_has_the_store_open(
     run: Callable[..., str], path: Path, method: str

@@ -109,6 +109,7 @@ def run_page(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_blocks_of_the_page_run(page: str, tmp_path: Path) -> None:
     path = ROOT / page
@@ -199,6 +200,7 @@ $ true
 """
 
 
+@pytest.mark.slow
 def test_python_and_shell_of_a_guide_share_a_folder_and_output_is_compared(
     tmp_path: Path,
 ) -> None:
@@ -207,6 +209,7 @@ def test_python_and_shell_of_a_guide_share_a_folder_and_output_is_compared(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [

@@ -151,6 +151,7 @@ def made(name: str, source: str) -> Module:
     return Module(name, path, source.splitlines(), ast.parse(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_each_door_is_the_only_one(rule: str) -> None:
     report(finding for module in modules().values() for finding in RULES[rule](module))

@@ -73,6 +73,7 @@ def work(folder: Path, remote: Remote) -> list[object]:
     return seen
 
 
+@pytest.mark.slow
 def test_nothing_that_is_shown_kept_or_published_holds_a_secret(
     given: Remote, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_nothing_that_is_shown_kept_or_published_holds_a_secret(
         assert canary.hits(data + key.encode(), CANARIES) == [], key
 
 
+@pytest.mark.slow
 def test_transit_logs_nothing_and_only_clients_below_it_log_credentials(
     given: Remote, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_transit_logs_nothing_and_only_clients_below_it_log_credentials(
     assert {kind for _, kind in told} <= {"key", "token"}
 
 
+@pytest.mark.slow
 def test_client_loggers_say_nothing_above_debug(given: Remote, tmp_path: Path) -> None:
     with Logs() as logs:
         logging.getLogger().setLevel(logging.INFO)
@@ -178,6 +181,7 @@ def test_no_error_says_a_secret(
     assert list(canary.in_folder(tmp_path, CANARIES)) == []
 
 
+@pytest.mark.slow
 def test_wrong_credentials_are_denied_without_being_said(
     ceph_remote: Remote, tmp_path: Path
 ) -> None:
@@ -244,6 +248,7 @@ faulthandler._sigsegv()
 """
 
 
+@pytest.mark.slow
 def test_crash_dump_of_a_process_holds_no_secret(given: Remote, tmp_path: Path) -> None:
     url, options = given
     command = [sys.executable, "-X", "faulthandler", "-c", PROGRAM]
@@ -266,6 +271,7 @@ def command(folder: Path, *words: str, **more: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_command_shows_no_secret_of_its_environment(given: Remote, tmp_path: Path) -> None:
     url, options = given
     endpoint = {"TRANSIT_ENDPOINT_URL": str(options["endpoint_url"])}
@@ -285,6 +291,7 @@ def test_command_shows_no_secret_of_its_environment(given: Remote, tmp_path: Pat
     assert list(canary.in_folder(tmp_path, CANARIES)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -305,6 +312,7 @@ def test_command_does_not_repeat_credentials_of_an_address(
         assert json.loads(done.stderr.splitlines()[-1])["error"]["message"]
 
 
+@pytest.mark.slow
 def test_command_does_not_repeat_credentials_of_an_endpoint(tmp_path: Path) -> None:
     endpoint = f"http://user:{CANARIES['password']}@127.0.0.1:9"
     command(tmp_path, "append", "notes", "--create", "first")

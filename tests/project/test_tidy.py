@@ -249,6 +249,7 @@ def test_only_the_command_line_prints() -> None:
     report(prints())
 
 
+@pytest.mark.slow
 def test_no_test_has_a_limit_in_seconds() -> None:
     report(limits_in_seconds())
 

@@ -160,6 +160,7 @@ def test_credentials_in_a_slip_are_not_repeated(address: str) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_prefix_with_an_at_sign_is_written_and_read(moto_remote: Any, tmp_path: Path) -> None:
     url, options = moto_remote
     place = f"{url}/team@home/runs"
@@ -207,6 +208,7 @@ def test_slip_in_an_argument_of_the_command_is_refused(verb: str, tmp_path: Path
     assert os.listdir() == []
 
 
+@pytest.mark.slow
 def test_home_is_filled_in_wherever_the_command_takes_an_address(tmp_path: Path) -> None:
     here, home = tmp_path / "here", tmp_path / "home"
     (here / "transit.toml").write_text('store = "~/runs"\nremote = "~/bk"\n')

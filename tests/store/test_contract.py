@@ -88,6 +88,7 @@ def test_two_stores_on_the_same_memory_share_its_objects() -> None:
     assert second.get("HEAD", 1) == b"1"
 
 
+@pytest.mark.slow
 def test_a_listing_of_several_pages_has_every_object_once(moto_remote: Remote) -> None:
     url, options = moto_remote
     store = open_store(f"{url}/{uuid4().hex}", options)

@@ -54,6 +54,7 @@ def test_what_passes_is_tried_again(
     assert [seen.outcome for seen in proxy.requests].count(fault) == 6
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_asked_again_within_the_deadline(
     behind_proxy: ObjectStore, proxy: FaultProxy
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_server_that_hangs_is_asked_again_within_the_deadline(
     assert [seen.outcome for seen in proxy.requests] == ["hang", 200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["status_503", "lost_before", "hang"])
 def test_what_does_not_pass_is_an_error_at_the_deadline(
     open_through: OpenThrough, proxy: FaultProxy, fault: Fault
@@ -78,6 +80,7 @@ def test_what_does_not_pass_is_an_error_at_the_deadline(
                 call()
 
 
+@pytest.mark.slow
 def test_the_deadline_holds_where_the_client_would_wait_longer(
     open_through: OpenThrough, proxy: FaultProxy
 ) -> None:
@@ -88,6 +91,7 @@ def test_the_deadline_holds_where_the_client_would_wait_longer(
                 call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["status_409", "status_500", "status_503", "hang"])
 def test_create_does_not_try_again(
     behind_proxy: ObjectStore, proxy: FaultProxy, fault: Fault
@@ -123,6 +127,7 @@ def test_a_create_of_which_half_arrives_writes_nothing(
     assert behind_proxy.get(KEY, len(DATA)) is None
 
 
+@pytest.mark.slow
 def test_a_body_that_breaks_off_is_never_taken_for_data(
     behind_proxy: ObjectStore, proxy: FaultProxy
 ) -> None:
@@ -222,6 +227,7 @@ def test_each_call_is_one_request(behind_proxy: ObjectStore, proxy: FaultProxy) 
         assert proxy.count == 1
 
 
+@pytest.mark.slow
 def test_an_object_of_100_mib_is_one_put(open_through: OpenThrough, proxy: FaultProxy) -> None:
     # s3fs by itself splits from here on, and then the condition holds for the last part only.
     with open_through(60.0) as store:

@@ -169,6 +169,7 @@ assert not loaded, loaded
     subprocess.run([sys.executable, "-c", program], check=True, cwd=SOURCE)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_not_closed_ends_without_a_warning(ceph_remote: Remote) -> None:
     url, options = ceph_remote
     program = f"""

@@ -255,6 +255,7 @@ def test_what_it_takes_to_ask_is_counted_and_asked_once(tmp_path: Path) -> None:
 # A real server
 
 
+@pytest.mark.slow
 def test_a_public_bucket_of_a_real_server_is_opened_restored_and_audited(
     ceph_remote: Any, tmp_path: Path
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_sample_reads_its_share_and_says_how_to_read_it_again(objects: Objects
     assert audit(objects, "sample:0.001").counts["segments_sampled"] == 1
 
 
+@pytest.mark.slow
 def test_samples_find_what_is_in_them_in_the_end(objects: Objects) -> None:
     key = keys(objects, "segments/")[5]
     damaged = {**objects, key: flipped(objects[key], 500)}
@@ -236,6 +237,7 @@ def flipped(data: bytes, place: int, bit: int = 3) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_a_small_bucket_is_found(small: Objects) -> None:
     assert audit(small).ok
     wanted = ["FORMAT", keys(small, "commits/")[0], keys(small, "segments/")[0]]
@@ -246,6 +248,7 @@ def test_every_flipped_byte_of_a_small_bucket_is_found(small: Objects) -> None:
             assert any(finding.place for finding in report.findings)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_found_wherever_it_is(objects: Objects) -> None:
     rng = random.Random(5)
     for key, data in objects.items():

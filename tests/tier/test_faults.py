@@ -177,6 +177,7 @@ JOBS: dict[str, Callable[[Rig, Path], None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("rig", ["ceph"], indirect=True)
@@ -196,6 +197,7 @@ def test_any_one_request_may_fail(rig: Rig, tmp_path: Path, job: str, fault: Fau
         shutil.rmtree(tmp_path / str(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("rig", ["moto", "ceph"], indirect=True)
 def test_any_requests_may_fail(rig: Rig, tmp_path: Path, job: str) -> None:

@@ -216,6 +216,7 @@ class CrashError(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_rebase_cut_short_at_any_move_is_finished_by_the_next_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ def requests_of_a_publish(base: Path) -> list[tuple[str, str]]:
         return door.requests[start:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["lost_before", "lost_after", "exists_after"])
 def test_publish_that_fails_at_any_request_finishes_when_run_again(
     tmp_path: Path, fault: str
@@ -236,6 +237,7 @@ def test_publish_that_fails_at_any_request_finishes_when_run_again(
         assert place.restored() == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["die_before", "die_after"])
 def test_process_that_dies_at_any_request_leaves_a_publish_to_go_on_with(
     tmp_path: Path, fault: str

@@ -139,6 +139,7 @@ def test_restore_of_nothing_is_not_found(place: Place) -> None:
         transit.restore(place.door(), place.path / "r2", streams=["nobody"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["lost_before", "lost_after", "die_before", "die_after"])
 def test_restore_that_stops_at_any_request_goes_on(tmp_path: Path, fault: str) -> None:
     place = Place(tmp_path)

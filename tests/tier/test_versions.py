@@ -57,6 +57,7 @@ def real(ceph_remote: Any) -> Iterator[Versioned]:
     bucket.close()
 
 
+@pytest.mark.slow
 def test_server_that_drops_the_condition_for_versions_is_refused_and_versioning_named(
     real: Versioned, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_server_that_drops_the_condition_for_versions_is_refused_and_versioning_
         log.create("s").append(b"1", durability="tiered")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", [False, True], ids=["versions", "object lock"])
 def test_attaching_again_leaves_no_version_more(
     moto_remote: Any, tmp_path: Path, lock: bool
@@ -95,6 +97,7 @@ def test_attaching_again_leaves_no_version_more(
     bucket.close()
 
 
+@pytest.mark.slow
 def test_a_lifecycle_rule_that_takes_probes_away_changes_nothing(
     moto_remote: Any, tmp_path: Path
 ) -> None:
@@ -110,6 +113,7 @@ def test_a_lifecycle_rule_that_takes_probes_away_changes_nothing(
     bucket.close()
 
 
+@pytest.mark.slow
 def test_a_probe_of_random_names_on_purpose_is_found(
     moto_remote: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

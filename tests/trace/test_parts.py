@@ -94,6 +94,7 @@ class _Records(list[bytes]):
         return map(_Record, self[start:])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(JSON, JSON), max_size=5))
 def test_any_json_comes_back_as_it_was(written: list[tuple[object, object]]) -> None:

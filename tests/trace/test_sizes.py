@@ -115,6 +115,7 @@ def anthropic(chance: random.Random) -> Iterator[Call]:
 SHAPES: list[Callable[[random.Random], Iterator[Call]]] = [plain, openai, anthropic]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_200_calls_that_repeat_their_history_are_stored_once(
     log: transit.Log, path: Path, shape: Callable[[random.Random], Iterator[Call]]
