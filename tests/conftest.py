@@ -159,8 +159,10 @@ def _make_bucket(client: Any) -> str:
 
 
 def _remove_bucket(client: Any, name: str) -> None:
-    for path in client.find(name):
-        client.call_s3("delete_object", Bucket=name, Key=path.removeprefix(f"{name}/"))
+    paths = client.find(name)
+    if paths:
+        # A thousand in one request: a run leaves thousands of them.
+        client.rm(paths)
     client.call_s3("delete_bucket", Bucket=name)
 
 
