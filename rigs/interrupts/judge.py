@@ -196,7 +196,7 @@ def check(stage: Stage, found: History, control: History, *, live: bool = False)
             raise Broken(f"interrupted, and there in part or twice, {counts}: {group}")
     tried = {record for group in stage.certain + stage.possible for record in group}
     # What other calls append to the parents meanwhile is in the merge too.
-    tried |= {(RECONCILED, payload) for _, payload in tried}
+    tried |= {(merge, payload) for _, payload in tried for merge in (RECONCILED, "made")}
     invented = set(written) - tried
     if invented:
         raise Broken(f"never written: {invented}")

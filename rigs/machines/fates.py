@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import strategies as st
 
 import transit
@@ -91,17 +93,20 @@ class Fates(World):
     @step(spot=spots)
     def show(self, spot: int) -> None:
         """A hidden stream comes back, if its name is free and it would not be in the way."""
-        hidden = self.model.hidden
-        # Most are finished, and stay hidden here: others come first.
-        keys = [key for key in hidden if not hidden[key].finished] or list(hidden)
-        if keys:
+        for show in (self.log.show, self.show_in_a_batch):
+            hidden = self.model.hidden
+            # Most are finished, and stay hidden here: others come first.
+            keys = [key for key in hidden if not hidden[key].finished]
+            if not keys and (name := self.spare(spot)) is not None:
+                self.hide_it(name)
+                keys = [key for key in hidden if not hidden[key].finished]
+            if not keys:
+                for key in hidden:
+                    compare_stream(self.log, self.renamed(key), self.found_hidden(key))
+                return
             key = keys[spot % len(keys)]
             stream = self.found_hidden(key)
-            if self.model.hidden[key].finished:
-                compare_stream(self.log, self.renamed(key), stream)
-                return
-            show = self.show_in_a_batch if spot % 3 else self.log.show
-            self.same(lambda: self.model.show(key), lambda: show(stream))
+            self.same(partial(self.model.show, key), partial(show, stream))
             compare_all(self.log, self.model)
             self.compare_hidden()
 

@@ -276,8 +276,18 @@ class Writing(World):
             lambda: self.model.advance(name, cursor, offset, state, expect),
             lambda: handle.advance(offset, state=state, expect=expect),
         )
+        self.compare_cursor(name, cursor)
+        kept = self.model.cursor(name, cursor)
+        if kept.state is not None and kept.position < len(self.model.stream(name).records):
+            # The next move says nothing of a state.
+            self.model.advance(name, cursor, kept.position + 1, None, None)
+            handle.advance(kept.position + 1)
+            self.compare_cursor(name, cursor)
+
+    def compare_cursor(self, name: str, cursor: str) -> None:
+        """Where a cursor stands, by every way to it."""
         stream = self.log.stream(name)
-        for each in (handle, stream.cursor(cursor), *stream.cursors(cursor)):
+        for each in (stream.cursor(cursor), *stream.cursors(cursor)):
             assert (each.position, each.state) == self.model.cursor(name, cursor)
 
     # Batches

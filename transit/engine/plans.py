@@ -81,8 +81,8 @@ class Parents:
 
     @property
     def graph(self) -> Graph:
-        """How they descend from one another."""
-        return Graph(self.record)
+        """How they descend from one another; the catalog's, which may count what it costs."""
+        return self._catalog.graph
 
     def record(self, stream: int) -> LineageRecord:
         """The lineage record of a stream."""

@@ -48,6 +48,7 @@ from transit.format.record import COUNT_MAX, Columns, measure
 from transit.format.uid import new_uid
 from transit.handle.handle import Handle
 from transit.lineage import policy as policies
+from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.log.assign import assign, check_expected
 from transit.log.catalog import Catalog, StreamState
@@ -124,6 +125,11 @@ class StagedParents(Parents):
         self._created = created
         self._pending = pending
         self._prepared = prepared
+
+    @property
+    def graph(self) -> Graph:
+        """How they descend from one another, streams that the frame makes among them."""
+        return Graph(self.record)
 
     def record(self, stream: int) -> LineageRecord:
         """The lineage record of a stream, of one that the frame makes too."""
