@@ -222,6 +222,7 @@ def test_what_a_callback_raises_is_reported_and_hurts_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     called: list[object] = []
+    raised = 0
 
     def callback(future: object) -> None:
         raise kind("the callback's own")
@@ -230,14 +231,19 @@ def test_what_a_callback_raises_is_reported_and_hurts_nothing(
         s = log.create("s")
         futures = [s.submit(b"%d" % n, durability=durability) for n in range(9)]
         for future in futures:
-            future.add_done_callback(callback)
+            try:
+                future.add_done_callback(callback)
+            except kind:
+                # It was done already: this thread called it, and what is no Exception comes here.
+                raised += 1
             future.add_done_callback(called.append)
         done, waiting = concurrent.futures.wait(futures, DEADLINE_S)
         assert (len(done), len(waiting)) == (9, 0)
         assert [future.result().offset for future in futures] == list(range(9))
         s.append(b"goes on", durability=durability)
     assert called == futures
-    assert sum("exception calling callback" in record.message for record in caplog.records) == 9
+    told = sum("exception calling callback" in record.message for record in caplog.records)
+    assert told + raised == 9
 
 
 class Raising(logging.Handler):
