@@ -18,6 +18,7 @@ import transit
 from transit.engine import pieces
 from transit.format.checksum import checksum
 from transit.format.segment import decode_entry, encode_entry
+from transit.guards import VIEW
 from transit.replay import Source
 
 SMALL = transit.Settings(seal_bytes=8192, block_bytes=4096)
@@ -265,6 +266,18 @@ def test_sealing_while_pieces_are_made_loses_and_doubles_nothing(log: transit.Lo
     taken = [next(found)]
     log.seal()
     assert rows_of([*taken, *found]) == expected
+
+
+@pytest.mark.parametrize("way", ["stream", "log"])
+def test_the_next_piece_in_the_middle_of_another_call_is_refused(
+    log: transit.Log, way: str
+) -> None:
+    fill(log)
+    found = log.pieces() if way == "log" else log.stream("merged").pieces()
+    next(found)
+    order, changing = log._handle.catalog.order, log._handle.catalog.changing
+    with pytest.raises(transit.ReentrantCallError):
+        order.run(VIEW, changing, lambda: next(found))
 
 
 def start_each_chunk_at_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from transit.format.digest import digest
 from transit.format.names import Places, check_layer, layer_of
 from transit.format.record import Chunk, chunks_of
 from transit.format.segment import ENTRY, Block, decode_block, decode_entry, encode_entry
+from transit.guards import VIEW
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -98,6 +99,8 @@ def pieces_of(handle: Handle, state: StreamState, start: int, stop: int) -> Iter
             if piece.first + shift != at:
                 raise missing(catalog.root, span.stream, at)
             yield piece
+            # The next piece may be asked for in the middle of another call.
+            catalog.order.check(VIEW)
             at = piece.stop + shift
         if at < end:
             data = _cut(catalog.chunks(span.stream, at, end), at, end)
@@ -133,6 +136,7 @@ def _sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Pi
                 continue
             first, stop = index.firsts[rows.start], index.stop(rows[-1])
             yield _piece(handle, name, Source(name, 0), segment, stream_id, rows, first, stop)
+            catalog.order.check(VIEW)
 
 
 def _is_wanted(name: str, layer: str | None) -> bool:
