@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,6 +98,23 @@ def test_every_width_of_sizes_is_read(size: int) -> None:
     assert problems(batch_of(payloads, MOMENT, None, 1, 3)) == []
 
 
+@pytest.mark.parametrize("payloads", [[b"ab"] * 9, [b"a", b"bb"] * 4])
+def test_chunks_of_more_records_than_are_counted_beforehand_are_read(
+    monkeypatch: pytest.MonkeyPatch, payloads: list[bytes]
+) -> None:
+    monkeypatch.setattr(arrow, "_COUNTED_MAX", 3)
+    assert problems(batch_of(payloads, MOMENT, None, 0, len(payloads))) == []
+    assert problems(batch_of(payloads, MOMENT, None, 5, 8)) == []
+    assert problems(batch_of(payloads, MOMENT, None, 5, 7)) == []
+
+
+def test_columns_are_made_from_several_threads_at_once() -> None:
+    arrow._arrow.cache_clear()
+    batches = [batch_of([b"ab"] * (n + 1), MOMENT, None, 0, n + 1) for n in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(problems, batches)) == [[]] * 32
+
+
 def test_columns_come_in_the_order_that_was_asked_for() -> None:
     batch = batch_of([b"1", b"2"], MOMENT, None, 0, 2)
     assert batch.to_arrow().schema.names == NAMES
@@ -148,24 +166,28 @@ def test_sizes_that_lead_out_of_the_bytes_are_damage() -> None:
 # The same checks, with a bug put in.
 
 
+A, C = arrow._Arrow, arrow._Columns
 PLANTS: dict[str, Any] = {
-    "sums begin at 0": ("_sums", lambda self, values, start: self._pc.cumulative_sum(values)),
+    "sums begin at 0": (A, "sums", lambda self, values, start, real=A.sums: real(self, values, 0)),
     "differences are unsigned": (
-        "_array",
-        lambda self, stored, width, count, *, signed, real=arrow._Columns._array: real(
+        A,
+        "numbers",
+        lambda self, stored, width, count, *, signed, real=A.numbers: real(
             self, stored, width, count, signed=False
         ),
     ),
     "a cut chunk begins at its first record": (
+        C,
         "numbers",
-        lambda self, first, real=arrow._Columns.numbers: real(self, first - self._start),
+        lambda self, first, real=C.numbers: real(self, first - self._start),
     ),
+    "a cut chunk is whole": (C, "_cut", lambda self, whole: whole.slice(0, self._count)),
 }
 
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch, plant: str) -> None:
-    name, planted = PLANTS[plant]
-    monkeypatch.setattr(arrow._Columns, name, planted)
+    owner, name, planted = PLANTS[plant]
+    monkeypatch.setattr(owner, name, planted)
     stamps = [MOMENT, MOMENT + 100, MOMENT + 50, MOMENT + 60]
     assert problems(batch_of([b"a", b"bb", b"c", b"dd"], stamps, HEADERS, 1, 4))
