@@ -16,7 +16,7 @@ from unittest.mock import patch
 from transit.engine import staging as staging_module
 from transit.engine.batch import WriteBatch
 from transit.engine.cursor import Cursor
-from transit.engine.plans import Head
+from transit.engine.plans import Head, fork_offset
 from transit.engine.rebasing import _Copier
 from transit.engine.staging import Place, StagedParents, Staging
 from transit.engine.stream import Receipt, Stream
@@ -46,7 +46,7 @@ Replaced = tuple[object, str, object]
 
 def fork_before_the_head() -> Replaced:
     """A branch at the head begins one record before it."""
-    right = staging_module.fork_offset
+    right = fork_offset
 
     def wrong(name: str, at: int | None, stop: int) -> int:
         return max(-1, stop - 2) if at is None else right(name, at, stop)

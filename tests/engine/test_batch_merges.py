@@ -285,6 +285,25 @@ def test_a_custom_policy_is_asked_again_when_its_parents_went_on(
     whole(log, path)
 
 
+@pytest.mark.parametrize("policy", ["append", "interleave"])
+def test_a_merge_by_itself_is_worked_out_before_the_turn_and_staged_in_it_alone(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    steps: list[tuple[str, bool]] = []
+    for name in ("_work_out", "create"):
+        right = getattr(Staging, name)
+
+        def noted(
+            staging: Staging, *given: object, name: str = name, right: Callable[..., object] = right
+        ) -> object:
+            steps.append((name, staging._prepared.asking))
+            return right(staging, *given)
+
+        monkeypatch.setattr(Staging, name, noted)
+    assert len(log.merge("m", ["a", "b"], policy=policy)) == 3
+    assert steps == [("_work_out", True), ("create", False)]
+
+
 def test_parents_that_go_on_whenever_a_custom_policy_works_are_a_conflict(
     log: transit.Log, custom: list[Callable[[], object]]
 ) -> None:

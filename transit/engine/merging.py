@@ -102,7 +102,11 @@ def create_merge(
     heads = [_place(handle, parent, -1) for parent in check_sequence(parents)]
     given = None if base is None else _place(handle, base, 0)
     wanted = wanted._replace(expect=check_expectations(expect, len(heads)))
-    state, written = stage_prepared(handle, lambda staging: staging.merge(wanted, heads, given))
+    state, written = stage_prepared(
+        handle,
+        lambda staging: staging.merge(wanted, heads, given),
+        lambda staging: staging.prepare_merge(wanted, heads, given),
+    )
     # What is there already may have been written with a weaker durability.
     handle.acknowledge(written, level)
     return state

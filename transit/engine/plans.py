@@ -252,6 +252,16 @@ def head_at(handle: Handle, state: StreamState, offset: int, lowest: int = 0) ->
     return state.id, offset
 
 
+def fork_offset(name: str, at: int | None, stop: int) -> int:
+    """The fork offset for a branch at `at`, or at the head, of a stream with `stop` records."""
+    if at is None:
+        return stop - 1
+    if not 0 <= at < stop:
+        held = f"0 to {stop - 1}" if stop else "none: it is empty"
+        raise OffsetError(f"{name}: cannot fork at offset {at}; its offsets are {held}")
+    return at
+
+
 def check_place(name: str, offset: int, lowest: int, count: int) -> None:
     """`OffsetError` unless a stream with `count` records has one there; -1 if `lowest` allows."""
     if type(offset) is not int:

@@ -28,6 +28,7 @@ from transit.engine.plans import (
     Parents,
     check_heads,
     check_place,
+    fork_offset,
     merge_record,
     work_out,
 )
@@ -227,18 +228,30 @@ class Staging:
         made = self._made_by(wanted, wanted.merge_id)
         if made is not None:
             return made
-        for (state, _), expect in zip(parents, wanted.expect, strict=True):
-            check_expected(self._tail(state), expect)
-        heads = check_heads([self._head(place, -1) for place in parents], self._parents)
-        given = None if base is None else self._head(base, 0)
-        record = self._merge_record(wanted, heads, given)
+        record = self._merge_record(wanted, parents, base)
         made = self._made_by(wanted, record.merge_id)
         if made is None:
             record = replace(record, uid=wanted.uid)
             made = self._merges[record.merge_id] = self.create(record)
         return made
 
+    def prepare_merge(
+        self, wanted: WantedMerge, parents: Sequence[Place], base: Place | None
+    ) -> None:
+        """Read what `merge` of the same will need; nothing is staged."""
+        if self._made_by(wanted, wanted.merge_id) is None:
+            self._merge_record(wanted, parents, base)
+
     def _merge_record(
+        self, wanted: WantedMerge, parents: Sequence[Place], base: Place | None
+    ) -> Merge:
+        """What a merge of heads with everything staged so far is."""
+        for (state, _), expect in zip(parents, wanted.expect, strict=True):
+            check_expected(self._tail(state), expect)
+        heads = check_heads([self._head(place, -1) for place in parents], self._parents)
+        return self._known_or_new(wanted, heads, None if base is None else self._head(base, 0))
+
+    def _known_or_new(
         self, wanted: WantedMerge, heads: tuple[Head, ...], base: Head | None
     ) -> Merge:
         """What a merge of these heads is; each is worked out once, where nothing is staged."""
@@ -461,16 +474,21 @@ def stage(
     return handle.writer.frame(staged)
 
 
-def stage_prepared(handle: Handle, work: Callable[[Staging], T]) -> tuple[T, Written | None]:
-    """`stage` of work that merges: it is done twice, and its merges read before the turn.
+def stage_prepared(
+    handle: Handle,
+    work: Callable[[Staging], T],
+    prepare: Callable[[Staging], object] | None = None,
+) -> tuple[T, Written | None]:
+    """`stage` of work that merges, whose merges are read before the turn.
 
+    prepare: asks for the same merges as `work`, and is done before the turn; None: `work` is.
     `ConflictError` when parents go on again and again while a custom policy works.
     """
     prepared = Prepared()
     for _ in range(TRIES):
         handle.refresh()
         prepared.asking = True
-        work(Staging(handle, prepared))
+        (prepare or work)(Staging(handle, prepared))
         prepared.asking = False
         try:
             return stage(handle, work, prepared)
@@ -480,13 +498,3 @@ def stage_prepared(handle: Handle, work: Callable[[Staging], T]) -> tuple[T, Wri
         f"{handle.root}: the parents of a merge went on {TRIES} times while its policy worked: "
         "give positions instead of streams"
     )
-
-
-def fork_offset(name: str, at: int | None, stop: int) -> int:
-    """The fork offset for a branch at `at`, or at the head, of a stream with `stop` records."""
-    if at is None:
-        return stop - 1
-    if not 0 <= at < stop:
-        held = f"0 to {stop - 1}" if stop else "none: it is empty"
-        raise OffsetError(f"{name}: cannot fork at offset {at}; its offsets are {held}")
-    return at
