@@ -53,12 +53,15 @@ class ChunkTree:
     def __init__(self) -> None:
         self._leaves: list[bytes] = []
 
-    def add(self, stream: int, first: int, count: int, encoded: bytes) -> None:
-        """The chunk in `encoded`, which holds nothing else, is the next one."""
+    def add(self, stream: int, first: int, count: int, encoded: bytes, known: bytes = b"") -> None:
+        """The chunk in `encoded`, which holds nothing else, is the next one.
+
+        known: the BLAKE3 of `encoded`, if the caller has worked it out.
+        """
         if stream in BY_RECORD:
             self._leaves += record_leaves(Chunk(encoded, 0, "chunk"))
         else:
-            self._leaves.append(LEAF.pack(stream, first, count, digest(encoded)))
+            self._leaves.append(LEAF.pack(stream, first, count, known or digest(encoded)))
 
     def root(self) -> str:
         """The root, 64 hex digits."""

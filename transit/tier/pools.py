@@ -6,7 +6,9 @@ process has as many as it may. The thread that asks makes them itself then, one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -76,3 +78,41 @@ def at_once(call: Callable[[_Key], _Value], keys: Sequence[_Key], threads_max: i
     with Pool(min(threads_max, len(keys)), "transit-fetch") as pool:
         futures = [pool.submit(partial(call, key)) for key in keys]
         return [future.result() for future in futures]
+
+
+@contextmanager
+def in_turn(
+    call: Callable[[_Key], _Value],
+    keys: Iterable[tuple[_Key, int]],
+    threads_max: int,
+    room: int,
+) -> Iterator[Iterator[_Value]]:
+    """`call` of each key, in order, several at once while the caller works on what came before.
+
+    keys: each with what its value takes of `room`. What is being made, waits or is with the caller
+    takes no more than that, but for a value that is larger alone. At the end of the `with` block no
+    call runs.
+    """
+    if threads_max < 2:
+        yield (call(key) for key, _ in keys)
+        return
+    with Pool(threads_max, "transit-ahead") as pool:
+        yield _in_turn(call, keys, pool, room)
+
+
+def _in_turn(
+    call: Callable[[_Key], _Value], keys: Iterable[tuple[_Key, int]], pool: Pool, room: int
+) -> Iterator[_Value]:
+    coming: deque[tuple[Future[_Value], int]] = deque()
+    taken = 0
+    for key, size in keys:
+        while coming and taken + size > room:
+            future, cost = coming.popleft()
+            yield future.result()
+            # The caller is done with it when it asks for the next.
+            taken -= cost
+            del future
+        coming.append((pool.submit(partial(call, key)), size))
+        taken += size
+    while coming:
+        yield coming.popleft()[0].result()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from transit.errors import CorruptError, TransitError
 from transit.format.digest import Digester, digest
@@ -19,17 +20,21 @@ from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
 from transit.log.segments import Segment
 from transit.proof.chunks import BY_RECORD, RECORD_BYTES_MIN, ChunkTree
-from transit.tier.pools import at_once
+from transit.tier.pools import in_turn
 from transit.verify.findings import Ledger
 
 READ_BYTES: Final = 1024 * 1024
 # Of decoded blocks in memory.
-WINDOW_BYTES: Final = 8 * 1024 * 1024
-WINDOW_BLOCKS: Final = 64
+DECODED_BYTES: Final = 8 * 1024 * 1024
+# Decoded by one thread, to be handed over at once.
+_RUN_BYTES: Final = 1024 * 1024
+_RUN_BLOCKS: Final = 64
+# A chunk of fewer bytes is digested sooner than handed over.
+_DIGESTED_MIN: Final = 16 * 1024
 # Blocks of one segment, before the rest of it is given up.
 DAMAGED_MAX: Final = 1000
-# Where a chunk states the widths of its three columns (`transit.format.record`).
-_WIDTHS: Final = slice(20, 23)
+# Where a chunk states the width of its timestamps (`transit.format.record`).
+_TIMESTAMP_WIDTH: Final = 20
 
 Keys = list[tuple[int, int]]
 OnChunk = Callable[[Chunk, str], Keys]
@@ -44,6 +49,15 @@ def whole_file(segment: Segment) -> str:
     for position in range(0, size, READ_BYTES):
         digester.update(segment.read(position, min(READ_BYTES, size - position)))
     return digester.digest().hex()
+
+
+class _Decoded(NamedTuple):
+    """A block, or what is wrong with it. digest: of its first chunk where that is large, or b""."""
+
+    number: int
+    place: str
+    raw: bytes | TransitError
+    digest: bytes
 
 
 class SegmentCheck:
@@ -90,50 +104,59 @@ class SegmentCheck:
         with self._ledger.catching():
             footer, index = self._segment.load()
             self._whole = True
-            for numbers in self._windows(footer):
-                if self._damaged >= DAMAGED_MAX:
-                    raise CorruptError(
-                        self._path,
-                        expected="blocks",
-                        found=f"{self._damaged} damaged; no more read",
-                    )
-                decoded = at_once(self._decoded, numbers, self._threads)
-                for number, raw in zip(numbers, decoded, strict=True):
-                    self._block(number, raw, index)
+            self._blocks(footer, index)
             if self._whole:
                 self._end(index)
                 self._totals()
                 self._chunk_root()
         return self._whole
 
-    def _windows(self, footer: Footer) -> Iterator[range]:
-        """The numbers of all blocks but the index, in runs that are decoded together."""
+    def _blocks(self, footer: Footer, index: SegmentIndex) -> None:
+        """Check all blocks but the index; some that come later are decoded meanwhile."""
+        # A thread for one block would only be begun and ended.
+        threads = self._threads if len(footer.blocks) > 2 else 1
+        with in_turn(self._decoded, self._runs(footer), threads, DECODED_BYTES) as coming:
+            for run in coming:
+                # None is kept while the next ones are made.
+                while run:
+                    self._block(run.popleft(), index)
+
+    def _runs(self, footer: Footer) -> Iterator[tuple[range, int]]:
+        """The numbers of all blocks but the index, in runs to decode, and the bytes of each."""
         start, size = 0, 0
-        last = len(footer.blocks) - 1
-        blocks_max = WINDOW_BLOCKS if self._threads > 1 else 1
-        for number in range(last):
+        blocks_max = _RUN_BLOCKS if self._threads > 1 else 1
+        for number in range(len(footer.blocks) - 1):
             raw = footer.blocks[number].raw_bytes
-            if number - start == blocks_max or (number > start and size + raw > WINDOW_BYTES):
-                yield range(start, number)
+            if number > start and (number - start == blocks_max or size + raw > _RUN_BYTES):
+                yield range(start, number), size
                 start, size = number, 0
             size += raw
-        if start < last:
-            yield range(start, last)
+        if size:
+            yield range(start, len(footer.blocks) - 1), size
 
-    def _decoded(self, number: int) -> bytes | TransitError:
+    def _decoded(self, numbers: range) -> deque[_Decoded]:
+        """These blocks, or what is wrong with each; called by several threads at once."""
+        return deque(map(self._try, numbers))
+
+    def _try(self, number: int) -> _Decoded:
         entry = self._segment.footer.blocks[number]
+        place = f"{self._path}, byte {entry.position}"
         try:
-            return self._raw(entry, f"{self._path}, byte {entry.position}")
+            raw = self._raw(entry, place)
+            return _Decoded(number, place, raw, _digest_of_first(raw, place))
         except TransitError as error:
-            return error
+            return _Decoded(number, place, error, b"")
 
-    def _block(self, number: int, raw: bytes | TransitError, index: SegmentIndex) -> None:
+    def _block(self, block: _Decoded, index: SegmentIndex) -> None:
         fits = False
+        if self._damaged >= DAMAGED_MAX:
+            raise CorruptError(
+                self._path, expected="blocks", found=f"{self._damaged} damaged; no more read"
+            )
         with self._ledger.catching():
-            if isinstance(raw, TransitError):
-                raise raw
-            place = f"{self._path}, byte {self._segment.footer.blocks[number].position}"
-            self._extents(raw, number, index, place)
+            if isinstance(block.raw, TransitError):
+                raise block.raw
+            self._extents(block.raw, block, index)
             self._ledger.counts["blocks"] += 1
             fits = True
         self._whole = self._whole and fits
@@ -152,8 +175,9 @@ class SegmentCheck:
             raise CorruptError(place, expected=entry.digest.hex(), found=found.hex())
         return decode_block(entry, stored, self._path)
 
-    def _extents(self, raw: bytes, number: int, index: SegmentIndex, place: str) -> None:
+    def _extents(self, raw: bytes, block: _Decoded, index: SegmentIndex) -> None:
         """Check each chunk of a block, and that the index has exactly these."""
+        number, place = block.number, block.place
         rows = tuple(array(code) for code in "QQqII")
         streams, firsts, written, counts, positions = rows
         for chunk, position in _chunks(raw, place):
@@ -167,7 +191,7 @@ class SegmentCheck:
             positions.append(position)
             self._count(chunk, position, place)
             self._keys += self._on_chunk(chunk, f"{self._path}, block {number}")
-            self._leaf(chunk, raw[position : chunk.end], place)
+            self._leaf(chunk, raw[position : chunk.end], b"" if position else block.digest, place)
         # After a block that could not be read, the index says where the next one's rows are.
         start = self._row if self._whole else bisect_left(index.blocks, number)
         self._row = start + len(streams)
@@ -180,7 +204,7 @@ class SegmentCheck:
         if not same or blocks.tobytes() != index.blocks[start : self._row].tobytes():
             raise self._wrong_index()
 
-    def _leaf(self, chunk: Chunk, encoded: bytes, place: str) -> None:
+    def _leaf(self, chunk: Chunk, encoded: bytes, known: bytes, place: str) -> None:
         if chunk.stream in BY_RECORD and chunk.payload_bytes < chunk.count * RECORD_BYTES_MIN:
             # Not unfolded: the caller that got the chunk has reported what is wrong.
             raise CorruptError(
@@ -188,7 +212,7 @@ class SegmentCheck:
                 expected=f"{chunk.count} records of stream {chunk.stream}",
                 found=f"{chunk.payload_bytes} bytes",
             )
-        self._tree.add(chunk.stream, chunk.first, chunk.count, encoded)
+        self._tree.add(chunk.stream, chunk.first, chunk.count, encoded, known)
 
     def _count(self, chunk: Chunk, position: int, place: str) -> None:
         here = (chunk.stream, chunk.first)
@@ -199,9 +223,12 @@ class SegmentCheck:
         self._streams += chunk.stream != self._last[0]
         self._last = here
         self._records += chunk.count
-        same_time = not chunk.data[position + _WIDTHS.start]
-        times = (chunk.last_timestamp,) if same_time else chunk.timestamps
-        low, high = min(times), max(times)
+        if chunk.written_is_timestamp or not chunk.data[position + _TIMESTAMP_WIDTH]:
+            # All the same, or found to go on.
+            low, high = chunk.timestamp(0), chunk.last_timestamp
+        else:
+            times = chunk.timestamps
+            low, high = min(times), max(times)
         self._times = (min(self._times[0], low), max(self._times[1], high))
         begun, ended = self._written
         self._written = (min(begun, chunk.written_at(0)), max(ended, chunk.last_written))
@@ -247,3 +274,9 @@ def _chunks(raw: bytes, place: str) -> Iterator[tuple[Chunk, int]]:
         chunk = Chunk(raw, position, place)
         yield chunk, position
         position = chunk.end
+
+
+def _digest_of_first(raw: bytes, place: str) -> bytes:
+    """The BLAKE3 of a block's first chunk, b"" of a small one; most of the work of its leaf."""
+    stop = Chunk(raw, 0, place).end
+    return digest(raw[:stop]) if stop >= _DIGESTED_MIN else b""
