@@ -412,6 +412,10 @@ class NewFile:
         self._file.write_at(self.size, data)
         self.size += len(data)
 
+    def sync(self) -> None:
+        """Sync what was written before; another thread may write more meanwhile."""
+        self._file.sync_data()
+
     def publish(self, name: str) -> bool:
         """Sync the bytes and link them as `name`; False, and nothing changed, when it exists."""
         self._file.sync_data()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import transit
+from transit.disk import File, NewFile
 from transit.testing.doors import ProcessDiedError, fail_at
+from transit.tier import restore
 
 from .conftest import Place, contents, write_history
 
@@ -174,6 +179,83 @@ def test_interrupted_restore_fetches_no_segment_twice(place: Place) -> None:
     door = place.door()
     transit.restore(door, place.path / "r")
     assert len([key for _, key in door.requests if key.startswith("segments/")]) == 12 - 6
+
+
+def syncs_of_segments(
+    patch: pytest.MonkeyPatch, fails: Callable[[int], bool] = lambda number: False
+) -> list[int]:
+    """Cut segments into pieces of 256 bytes; the size of a segment's file at each sync of it."""
+    right = File.sync_data
+    sizes: list[int] = []
+
+    def noted(file: File) -> None:
+        if "segments" in file.path:
+            sizes.append(file.size)
+            if fails(len(sizes)):
+                raise transit.SyncFailedError(f"{file.path}: planted")
+        right(file)
+
+    patch.setattr(restore, "READ_BYTES", 256)
+    patch.setattr(File, "sync_data", noted)
+    return sizes
+
+
+def test_a_segment_is_synced_while_it_comes_and_once_more_when_it_is_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(place, rounds=1)
+    (segment,) = (place.remote_path / "segments").iterdir()
+    size = segment.stat().st_size
+    with monkeypatch.context() as patch:
+        sizes = syncs_of_segments(patch)
+        transit.restore(place.remote_path, place.path / "r")
+    assert len(sizes) == -(-size // 256)
+    assert sizes[-1] == size
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_sync_that_fails_while_a_segment_comes_ends_the_restore(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    wanted = published(place, rounds=1)
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        syncs_of_segments(patch, lambda count: count == number)
+        with pytest.raises(transit.SyncFailedError, match="planted"):
+            transit.restore(place.remote_path, place.path / "r")
+    assert set(threading.enumerate()) <= before
+    assert list((place.path / "r" / "segments").iterdir()) == []
+    transit.restore(place.remote_path, place.path / "r")
+    with transit.open(place.path / "r") as log:
+        assert contents(log) == wanted
+
+
+@pytest.mark.parametrize("plant", ["errors are dropped", "the end is not synced"])
+def test_planted_bugs_in_syncs_of_a_restore_are_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch, plant: str
+) -> None:
+    if plant == "errors are dropped":
+
+        def sync(file: NewFile) -> None:
+            with contextlib.suppress(transit.SyncFailedError):
+                file._file.sync_data()
+
+        monkeypatch.setattr(NewFile, "sync", sync)
+        with pytest.raises(pytest.fail.Exception):
+            test_a_sync_that_fails_while_a_segment_comes_ends_the_restore(place, monkeypatch, 1)
+    else:
+        right = NewFile.publish
+
+        def publish(file: NewFile, name: str) -> bool:
+            with monkeypatch.context() as patch:
+                patch.setattr(File, "sync_data", lambda file: None)
+                return right(file, name)
+
+        monkeypatch.setattr(NewFile, "publish", publish)
+        with pytest.raises(AssertionError):
+            test_a_segment_is_synced_while_it_comes_and_once_more_when_it_is_whole(
+                place, monkeypatch
+            )
 
 
 KILLED = """

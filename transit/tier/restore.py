@@ -165,15 +165,15 @@ class Restorer:
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
         def fetch(ref: SegmentRef) -> None:
-            self._fetch_segment(ref, ahead)
+            self._fetch_segment(ref, ahead, syncs)
             meter.add(1, ref.bytes)
 
         threads = self._remote.settings.transfers_max
-        with Pool(threads, "transit-ahead") as ahead:
+        with Pool(threads, "transit-ahead") as ahead, Pool(threads, "transit-sync") as syncs:
             at_once(fetch, wanted, threads)
         return sum(ref.bytes for ref in wanted)
 
-    def _fetch_segment(self, ref: SegmentRef, ahead: Pool) -> None:
+    def _fetch_segment(self, ref: SegmentRef, ahead: Pool, syncs: Pool) -> None:
         folder = self._places.segments
         name = segment_name(bytes.fromhex(ref.digest))
         path = self._places.segment(ref.digest)
@@ -186,7 +186,7 @@ class Restorer:
         for _ in range(TRIES):
             file = NewFile(folder)
             try:
-                found = self._copy(ref, file, ahead)
+                found = self._copy(ref, file, ahead, syncs)
                 if found == ref.digest:
                     file.publish(name)
                     return
@@ -196,10 +196,11 @@ class Restorer:
             self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
         )
 
-    def _copy(self, ref: SegmentRef, file: NewFile, ahead: Pool) -> str:
+    def _copy(self, ref: SegmentRef, file: NewFile, ahead: Pool, syncs: Pool) -> str:
         """Write the object's bytes to `file`; their digest, or what is wrong with them.
 
-        While a piece is digested and written, `ahead` already fetches the next.
+        While a piece is digested and written, `ahead` already fetches the next; while that one
+        comes, `syncs` brings those before to the disk, so that little is left for the end.
         """
         digester = Digester()
         key, get = segment_key(ref.digest), self._remote.store.get_range
@@ -210,6 +211,7 @@ class Restorer:
 
         # Piece by piece: what a commit says of an object's size may be any number.
         position, coming = 0, fetch(0)
+        synced: Future[None] | None = None
         while coming is not None:
             following = fetch(position + READ_BYTES)
             try:
@@ -220,7 +222,14 @@ class Restorer:
                 return f"{position + len(data)} bytes"
             digester.update(data)
             file.write(data)
+            if following is not None:
+                if synced is not None:
+                    synced.result()
+                synced = syncs.submit(file.sync)
             position, coming = position + len(data), following
+        if synced is not None:
+            # What failed once might pass the next time, with the bytes gone.
+            synced.result()
         return digester.digest().hex()
 
 
