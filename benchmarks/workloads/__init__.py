@@ -19,7 +19,7 @@ from benchmarks.workloads.command_read import CommandRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
 from benchmarks.workloads.followers import AppendWatched, Followers
-from benchmarks.workloads.hot_read import HotRead
+from benchmarks.workloads.hot_read import FirstHotRead, HotRead
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
 from benchmarks.workloads.lazy_first_record import LazyFirstRecord, OpenBucket
 from benchmarks.workloads.open_many import OpenMany
@@ -60,6 +60,7 @@ ALL: tuple[Maker, ...] = (
     partial(Columns, "wal"),
     ArrowColumns,
     HotRead,
+    FirstHotRead,
     partial(RandomRead, "sealed"),
     partial(RandomRead, "wal"),
     partial(Branches, "branch-10-time", TIME, Aim("value", 50), parent=SHORT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 
 import transit
@@ -56,3 +57,50 @@ class HotRead:
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
+
+
+class FirstHotRead:
+    """The first read after opening checks every frame; the second finds what the first kept."""
+
+    remark = ""
+
+    def __init__(self) -> None:
+        self.facts = Facts(
+            name="hot-read-first",
+            work="the first read() of 20,000 records appended one by one, unsealed, after opening",
+            raw="the second, of the same opening",
+            unit="records/s",
+            better="more",
+            aim=Aim("ratio", 0.05),
+            records=20_000,
+            payload_bytes=RECORD_BYTES,
+        )
+
+    def setup(self, folder: str, records: int) -> None:
+        self._records = records
+        self._path = os.path.join(folder, "store")
+        with transit.open(self._path, durability="os") as log:
+            stream = log.create("single")
+            for payload in payloads(records):
+                stream.append(payload)
+
+    def raw(self) -> float:
+        return self._rates()[1]
+
+    def ours(self) -> float:
+        return self._rates()[0]
+
+    def _rates(self) -> tuple[float, float]:
+        with transit.open(self._path, mode="read") as log:
+            stream = log.stream("single")
+            return self._rate(stream), self._rate(stream)
+
+    def _rate(self, stream: transit.Stream) -> float:
+        start = perf_counter()
+        count = sum(1 for _ in stream.read())
+        if count != self._records:
+            raise RuntimeError(f"read {count} of {self._records} records")
+        return count / (perf_counter() - start)
+
+    def close(self) -> None:
+        pass
