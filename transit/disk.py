@@ -21,7 +21,7 @@ import fcntl
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from transit.descriptors import NONE, Descriptor, lasting
@@ -398,11 +398,20 @@ def move(source: str, target: str) -> None:
     sync_folder(os.path.dirname(source))
 
 
-class NewFile:
-    """A file written under a temporary name, then given its own name once, whole and synced."""
+def _anywhere() -> None:
+    """For a folder that is only known by its path."""
 
-    def __init__(self, folder: str) -> None:
+
+class NewFile:
+    """A file written under a temporary name, then given its own name once, whole and synced.
+
+    check_place: raises when the folder is not at its path any more; asked right before the file
+    gets its name, which must not be put into another folder that came there.
+    """
+
+    def __init__(self, folder: str, check_place: Callable[[], None] = _anywhere) -> None:
         self._folder = folder
+        self._check_place = check_place
         self._path = os.path.join(folder, os.urandom(8).hex() + _TEMPORARY)
         self._file = File.create(self._path)
         self.size = 0
@@ -420,6 +429,7 @@ class NewFile:
         """Sync the bytes and link them as `name`; False, and nothing changed, when it exists."""
         self._file.sync_data()
         try:
+            self._check_place()
             with translated(os.path.join(self._folder, name)):
                 os.link(self._path, os.path.join(self._folder, name))
         except AlreadyExistsError:
@@ -457,12 +467,14 @@ def put(folder: str, name: str, data: bytes) -> None:
         file.discard()
 
 
-def put_if_absent(folder: str, name: str, data: bytes) -> bool:
+def put_if_absent(
+    folder: str, name: str, data: bytes, check_place: Callable[[], None] = _anywhere
+) -> bool:
     """Make file `name` with `data`, whole and synced; False when there already is one.
 
-    link(2) lets exactly one of several callers win.
+    link(2) lets exactly one of several callers win. check_place: as `NewFile` takes it.
     """
-    file = NewFile(folder)
+    file = NewFile(folder, check_place)
     try:
         file.write(data)
         return file.publish(name)

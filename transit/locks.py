@@ -16,16 +16,32 @@ import fcntl
 import os
 import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from transit.descriptors import NONE, lasting
 from transit.disk import translate, translated
-from transit.errors import LockedError, StoreMovedError
+from transit.errors import LockedError, StoreMovedError, TransitError
+
+Result = TypeVar("Result")
 
 # What stat(2) says of a path that leads nowhere; the last is a network file system's word for it.
 _NOWHERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _GONE: Final = " (deleted)"
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY
+
+
+def in_place(check_place: Callable[[], None], step: Callable[[], Result]) -> Result:
+    """What `step` returns; where it fails because the folder went away, that is what is told.
+
+    A file that is missed by its path, or another's that is found there, looks like damage.
+    check_place: raises `StoreMovedError` when the folder is not at its path any more.
+    """
+    try:
+        return step()
+    except TransitError:
+        check_place()
+        raise
 
 
 class Mark:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import transit
 from rigs.kills.mounts import FILE_SYSTEMS, BreakingDisk, FileSystem, disk_that_breaks
 from rigs.kills.receipts import Judge, Line, Tag, payload, said
-from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job
+from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job, make_streams
 from rigs.kills.rounds import scratch
 from rigs.kills.yard import Yard
 
@@ -117,8 +117,7 @@ def _build_upon(store: Path, lines: list[Line], more: int) -> Judge:
 
 def _make(store: Path) -> None:
     with transit.open(store, settings=SETTINGS, durability="os") as log:
-        for name in (SHARED_STREAM, *WRITERS):
-            log.create(name)
+        make_streams(log)
 
 
 def _break(broken: BreakingDisk, yard: Yard, said_in: Path, seed: int, plant: str) -> Tally:

@@ -32,7 +32,7 @@ from rigs.kills.mounts import (
     mounted,
 )
 from rigs.kills.receipts import Judge, Line, said, sizes
-from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job
+from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job, make_streams
 from rigs.kills.rounds import scratch
 from rigs.kills.yard import Yard
 
@@ -75,8 +75,7 @@ class Mains:
     def in_use(self, yard: Yard, plant: str = "") -> Iterator[None]:
         """A store on the disk that is written to, published and evicted, until the block ends."""
         with _open(self._disk.at) as log:
-            for name in (SHARED_STREAM, *WRITERS):
-                log.create(name)
+            make_streams(log)
         self._said.mkdir()
         flag = Flag.make(self._said)
         jobs = self._jobs(plant)

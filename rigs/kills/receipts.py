@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 import blake3
 
 import transit
+from rigs.kills.fates import keyed
 from transit.config import DURABILITIES
 
 # Steps that a writer has begun and not yet told of: a burst of submitted appends.
@@ -127,7 +128,8 @@ def sizes(folder: Path) -> dict[Path, int]:
 class Judge:
     """Holds a store to what was said; keeps what it saw, so that only what is new is read.
 
-    history: the payloads of each stream, without what a branch inherits. problems: what is wrong.
+    history: the payloads of each stream, as `rigs.kills.fates.keyed` names it, without what a
+    branch inherits. problems: what is wrong.
     """
 
     def __init__(self) -> None:
@@ -142,19 +144,18 @@ class Judge:
 
     def look(self, log: transit.Log) -> None:
         """Read what is new in every stream."""
-        for stream in log.streams():
-            if not stream.name.startswith("$"):
-                self._read(stream)
+        for key, stream in keyed(log):
+            self._read(key, stream)
 
-    def _read(self, stream: transit.Stream) -> None:
+    def _read(self, key: str, stream: transit.Stream) -> None:
         fork = stream.fork_offset
-        start = self._starts[stream.name] = 0 if fork is None else fork + 1
-        kept = self.history[stream.name]
+        start = self._starts[key] = 0 if fork is None else fork + 1
+        kept = self.history[key]
         for record in stream.read(start + len(kept)):
             if record.offset != start + len(kept):
-                self.problems.append(f"{stream.name}: {record.offset}, not {start + len(kept)}")
+                self.problems.append(f"{key}: {record.offset}, not {start + len(kept)}")
             kept.append(record.payload)
-            self._take(stream.name, record.payload)
+            self._take(key, record.payload)
 
     def _take(self, stream: str, data: bytes) -> None:
         try:
@@ -186,8 +187,9 @@ class Judge:
 
     def compare(self, log: transit.Log) -> None:
         """Read everything again: it must be what it was."""
+        streams = dict(keyed(log))
         for name, kept in self.history.items():
-            found = [record.payload for record in log.stream(name).read()]
+            found = [record.payload for record in streams[name].read()]
             if found[self._starts[name] :] != kept:
                 self.problems.append(f"{name}: {len(found)} records, and not those there were")
 

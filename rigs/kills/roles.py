@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 import transit
+from rigs.kills.fates import LAYER, Fate, FateMouth
 from rigs.kills.receipts import Mouth, Tag, payload
 from transit.format.digest import digest
 
@@ -29,6 +30,13 @@ WRITERS: Final = ("w0", "w1", "w2", "w3")
 SETTINGS: Final = transit.Settings(
     seal_bytes=48 * 1024, block_bytes=4096, flush_interval_ms=5, lock_timeout_s=60
 )
+
+
+def make_streams(log: transit.Log) -> None:
+    """The streams that the roles use, in a new store."""
+    for name in (SHARED_STREAM, *WRITERS):
+        log.create(name)
+        log.layer(LAYER).create(name)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +60,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     plant: str = ""
 
     def open(self, mode: str) -> transit.Log:
-        """The store, as this process opens it."""
-        return transit.open(
+        """The store, as this process opens it; a file says that it did."""
+        log = transit.open(
             self.root, mode=mode, remote=self.remote or None, settings=SETTINGS, durability="os"
         )
+        (Path(self.folder) / f"{self.name}.{self.life}.open").touch()
+        return log
 
 
 class Flag:
@@ -97,14 +107,16 @@ class Program:
         self._log = log
         self._own, self._shared = log.stream(name), log.stream(SHARED_STREAM)
         self._name, self._life = name, job.life
+        self._kept = log.layer(LAYER).stream(name)
         self._mouth = Mouth(Path(job.folder), name, job.life)
+        self._fates = FateMouth(Path(job.folder), name, job.life)
         self._lot = random.Random(f"{job.seed} {name} {job.life}")
         self._number = 0
         # Steps that were acknowledged although they began after some writer's step had failed.
         self.late = 0
         kinds: list[tuple[Callable[[], list[transit.Receipt]], int]] = [
             (self._one, 50), (self._many, 12), (self._batch, 15), (self._branch, 3),
-            (self._tiered, 5 if job.remote else 0),
+            (self._tiered, 5 if job.remote else 0), (self._pass, 4),
         ]  # fmt: skip
         self._kinds = [kind for kind, _ in kinds]
         self._weights = [weight for _, weight in kinds]
@@ -132,8 +144,9 @@ class Program:
                     return
 
     def _step(self) -> None:
-        if self._lot.random() < 0.08:
-            self._burst()
+        drawn = self._lot.random()
+        if drawn < 0.11:
+            (self._burst if drawn < 0.08 else self._retire)()
             return
         (kind,) = self._lot.choices(self._kinds, self._weights)
         self._mouth.done(self._number, kind())
@@ -167,6 +180,36 @@ class Program:
         name = f"{self._name}.{self._life}.{self._number}"
         branch = self._own.branch(name)
         return [branch.append(self._payload(), durability=self._level())]
+
+    def _pass(self) -> list[transit.Receipt]:
+        """A record, its copy in a layer, and a cursor moved past it, in one frame."""
+        # Nobody else appends to this stream.
+        stop = len(self._own) + 1
+        with self._log.batch(durability=self._lot.choice(("os", "local"))) as batch:
+            batch.append(self._own, self._payload(0, 2))
+            batch.append(self._kept, self._payload(1, 2))
+            batch.advance(self._own.cursor("c"), stop)
+        self._fates.say(Fate("cursor", self._name, stop))
+        return list(batch.receipts)
+
+    def _retire(self) -> None:
+        """A branch that is finished with its last record and hidden; its name may be another's."""
+        name = f"{self._name}.{self._life}.{self._number}"
+        with self._log.batch(durability=self._lot.choice(("os", "local"))) as batch:
+            staged = batch.branch(self._own, name)
+            batch.append(staged, self._payload(0, 2))
+            batch.append(self._kept, self._payload(1, 2))
+            batch.finish(staged)
+        old = staged.stream
+        self._mouth.done(self._number, batch.receipts)
+        self._fates.say(Fate("finished", name, len(old)))
+        self._number += 1
+        self._log.hide(old)
+        self._fates.say(Fate("hidden", name, len(old)))
+        if self._lot.random() < 0.5:
+            receipt = self._log.create(name).append(self._payload(), durability=self._level())
+            self._mouth.done(self._number, [msgspec.structs.replace(receipt, stream=name + "'")])
+            self._number += 1
 
     def _burst(self) -> None:
         futures: list[Future[transit.Receipt]] = []

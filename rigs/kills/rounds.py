@@ -3,7 +3,9 @@
 A round starts four writing processes (or one with four threads), one that publishes to a folder
 and one that follows, on the store as the rounds before left it. At a moment drawn at random
 one, several or all of them are killed, at once or one after another. The others must go on without
-an error, and end well when told to. Then the store is opened, and held to what was said
+an error, and end well when told to. In some rounds the folder is moved first. Then the others may
+end because of that, and for no other reason, and nothing is written where it was. Then the store is
+opened, and held to what was said
 (`rigs.kills.receipts`): what was acknowledged as "os" or more is there, "memory" is a
 prefix of what was accepted; what the follower saw is there as it saw it; now and then the
 remote alone gives back what was published, and `verify` and an audit find nothing.
@@ -20,8 +22,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import transit
+from rigs.kills.fates import FateJudge, told
 from rigs.kills.receipts import Judge, Line, said
-from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job
+from rigs.kills.roles import SETTINGS, SHARED_STREAM, WRITERS, Flag, Job, make_streams
 from rigs.kills.yard import Yard
 from transit.format.digest import digest
 
@@ -29,15 +32,19 @@ from transit.format.digest import digest
 ROUNDS_EACH: Final = 20
 _OS: Final = 1
 _TIERED: Final = 3
+# How often the folder goes in the middle of a round.
+_MOVES: Final = 0.12
+_MOVED: Final = "StoreMovedError"
 
 
 class Tally(NamedTuple):
-    """What some rounds came to: records judged, lines said, processes killed."""
+    """What some rounds came to: records judged, lines said, processes killed, folders moved."""
 
     rounds: int
     records: int
     lines: int
     killed: int
+    moved: int
     problems: list[str]
 
 
@@ -52,13 +59,12 @@ class Arena:
         self._plant = plant
         self._seed = seed
         self._lot = random.Random(f"{seed} {alone}")
-        self._judge = Judge()
+        self._judge, self._fates = Judge(), FateJudge()
         self._seen = 0
         self._tiered: list[Line] = []
-        self.lines = self.killed = self.rounds = 0
+        self.lines = self.killed = self.moved = self.rounds = 0
         with self._open() as log:
-            for name in (SHARED_STREAM, *WRITERS):
-                log.create(name)
+            make_streams(log)
 
     @property
     def problems(self) -> list[str]:
@@ -83,6 +89,7 @@ class Arena:
         flag = Flag.make(said_in)
         jobs = self._jobs(said_in)
         pids = [self._yard.start(job) for job in jobs]
+        left = self._move(said_in, len(jobs)) if self._lot.random() < _MOVES else None
         dead = self._kill(pids, said_in)
         flag.raise_it()
         for job, pid, status in zip(jobs, pids, self._yard.reap(pids), strict=True):
@@ -91,9 +98,26 @@ class Arena:
             elif status != 0 and not (pid in dead and status == -9):
                 failed = said_in / f"{job.name}.{job.life}.failed"
                 text = failed.read_text() if failed.exists() else ""
-                self.problems.append(f"{job.name} ended with {status}: {text}")
-        self.judge(said_in)
+                last = text.rpartition("Traceback (most recent call last)")[2]
+                if left is None or f"\ntransit.errors.{_MOVED}: " not in last:
+                    self.problems.append(f"{job.name} ended with {status}: {text}")
+        if left is not None and left.exists():
+            self.problems.append(f"written where the folder was: {sorted(left.rglob('*'))}")
+        self.judge(said_in, _MOVED if left else "")
         shutil.rmtree(said_in)
+
+    def _move(self, said_in: Path, jobs: int) -> Path | None:
+        """Move the folder, once all have opened it: one that opens later would make a new one."""
+        deadline = time.monotonic() + 10
+        while len(list(said_in.glob("*.open"))) < jobs:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.001)
+        time.sleep(0.01 * self._lot.random())
+        old, self._store = self._store, self._folder / f"store-{self.rounds}"
+        old.rename(self._store)
+        self.moved += 1
+        return old
 
     def _jobs(self, said_in: Path) -> list[Job]:
         def job(role: str, name: str, remote: bool) -> Job:
@@ -135,16 +159,22 @@ class Arena:
 
     # Judging
 
-    def judge(self, said_in: Path) -> None:
-        """Hold the store, and now and then the remote, to what was said in this round."""
+    def judge(self, said_in: Path, refusal: str) -> None:
+        """Hold the store, and now and then the remote, to what was said in this round.
+
+        refusal: the one error that a process may have met, "" for none.
+        """
         lines = said(said_in)
         self.lines += len(lines)
         self._tiered += [line for line in lines if line.level == _TIERED]
         # A process that was killed met no error before that, and the others met none at all.
-        self.problems.extend([f"refused: {line}" for line in lines if line.level < 0])
+        refused = [line for line in lines if line.level < 0]
+        allowed = [line for line in refused if refusal and line.text.startswith(refusal)]
+        self.problems.extend([f"refused: {line}" for line in refused if line not in allowed])
         with self._open(self._lot.choice(("exclusive", "shared"))) as log:
             self._judge.look(log)
             self._judge.hold(lines, _OS)
+            self.problems.extend(self._fates.hold(log, told(said_in)))
             self._hold_reader(said_in)
             if self._lot.random() < 0.15:
                 self._judge.compare(log)
@@ -206,7 +236,9 @@ def play(yard: Yard, seed: int, rounds: int, alone: bool, plant: str = "") -> Ta
                 arena.round()
             except transit.TransitError as error:
                 arena.problems.append(f"the judge was refused: {type(error).__name__}: {error}")
-        return Tally(arena.rounds, arena.records, arena.lines, arena.killed, arena.problems)
+        return Tally(
+            arena.rounds, arena.records, arena.lines, arena.killed, arena.moved, arena.problems
+        )
     finally:
         shutil.rmtree(folder)
 

@@ -39,6 +39,8 @@ PLANTS = {
     "batch_in_two_frames": True,
     "one_wal_too_many_dropped": True,
     "append_lock_not_taken": False,
+    "fates_not_written": False,
+    "goes_on_by_the_path": False,
     "others_not_read": False,
     "tiered_without_publishing": False,
 }

@@ -12,6 +12,7 @@ import msgspec
 from rigs.plants.replacing import replace, replace_in
 from transit import disk
 from transit.disk import File, NewFile
+from transit.engine.staging import Staging
 from transit.engine.stream import Receipt, Stream
 from transit.errors import StorageFullError, SyncFailedError, TransitError
 from transit.format import frame
@@ -23,6 +24,7 @@ from transit.format.lineage import LINEAGE_ID, Merge, decode_lineage
 from transit.format.names import wal_name
 from transit.handle import opening
 from transit.handle.handle import Handle
+from transit.locks import Mark
 from transit.log import commits, recover, syncs
 from transit.log import wal as wals
 from transit.log.catalog import StreamState
@@ -252,6 +254,16 @@ def batch_in_two_frames() -> None:
     replace(Writer, "commit", each)
 
 
+def fates_not_written() -> None:
+    """That a stream is finished or hidden is acknowledged, and in no frame."""
+    replace(Staging, "_change", lambda staging, state, reason, **change: None)
+
+
+def goes_on_by_the_path() -> None:
+    """Where the path leads is never asked, so that a folder that went is missed as a file."""
+    replace(Mark, "check", lambda mark: None)
+
+
 def cursor_after_its_batch() -> None:
     """A cursor moves in a frame of its own, after that of its batch."""
 
@@ -445,5 +457,7 @@ DISK: Final[Mapping[str, Callable[[], None]]] = {
         commit_name_not_synced,
         format_before_folders,
         scan_skips_damage,
+        fates_not_written,
+        goes_on_by_the_path,
     )
 }

@@ -31,6 +31,7 @@ from transit.handle.attaching import RemoteAddress, attach, check_eviction, chec
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
+from transit.locks import in_place
 from transit.log.recover import Cut
 from transit.opened import Opened
 from transit.replay import Position
@@ -402,7 +403,8 @@ class Log(Opened):
         if publisher.fenced is None:
             raise InvalidInputError(f"{handle.root}: not fenced off: publish() goes on")
         try:
-            return rebase(handle, publisher.fenced.number)
+            work = partial(rebase, handle, publisher.fenced.number)
+            return in_place(handle.catalog.check_place, work)
         finally:
             handle.close()
 

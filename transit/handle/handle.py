@@ -33,6 +33,7 @@ from transit.handle.read_side import Reading
 from transit.handle.tiering import Tiering
 from transit.handle.waiting import Alone, Folder
 from transit.handle.write_side import Writing
+from transit.locks import in_place
 from transit.log.accepted import Late
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -196,6 +197,7 @@ class Handle:
         order.check(SEAL)
         if self._writing is None:
             return work()
+        work = partial(in_place, self.catalog.check_place, work)
         return order.run(SEAL, self._writing.sealer.paused, work)
 
     # Reading

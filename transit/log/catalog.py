@@ -32,6 +32,7 @@ from transit.format.lineage import (
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
 from transit.format.uid import uid_key
 from transit.lineage.graph import Graph
+from transit.locks import in_place
 from transit.log.blocks import BlockCache
 from transit.log.chunks import StoredChunks, StreamState, View, changing_the_view
 from transit.log.clock import EARLIEST, Times
@@ -116,6 +117,7 @@ class Catalog(StoredChunks):
             except NotFoundError:
                 missed += 1
                 if missed == _TRIES:
+                    self.check_place()
                     self.commits.check_no_gap()
                     raise CorruptError(
                         self.places.wal, expected=f"a WAL from LSN {expected}", found="none"
@@ -248,7 +250,7 @@ class Catalog(StoredChunks):
         self.check_place()
         # A file of that name was never finished, or it would have been taken up.
         remove(self.places.wal_file(first_lsn))
-        wal = self.files.create(first_lsn)
+        wal = in_place(self.check_place, lambda: self.files.create(first_lsn))
         self.add_wal(wal)
         return wal
 

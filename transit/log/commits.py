@@ -100,7 +100,8 @@ class CommitChain:
     def adopt(self, data: bytes, place: str) -> Commit:
         """Follow a commit found elsewhere, and keep it here; `ConflictError` when another is."""
         commit = self.follow(data, place)
-        made = put_if_absent(self._places.commits, commit_name(commit.number), data)
+        name = commit_name(commit.number)
+        made = put_if_absent(self._places.commits, name, data, self._check_place)
         if not made and self.read(commit.number) != data:
             raise ConflictError(f"{self._places.commits}: there is another commit {commit.number}")
         return commit
@@ -141,7 +142,8 @@ class CommitChain:
         )
         data = encode_commit(commit)
         self._check_place()
-        if not put_if_absent(self._places.commits, commit_name(commit.number), data):
+        name = commit_name(commit.number)
+        if not put_if_absent(self._places.commits, name, data, self._check_place):
             return None
         self._take(commit, data)
         return commit

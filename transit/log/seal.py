@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from operator import add
@@ -53,7 +53,7 @@ from transit.format.segment import (
 )
 from transit.format.uid import uid_key
 from transit.guards import SEAL, VIEW
-from transit.locks import Lock
+from transit.locks import Lock, in_place
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
 from transit.log.wal import Wal
@@ -104,12 +104,7 @@ class Sealer:
 
     def _seal_in_place(self) -> None:
         self._catalog.check_place()
-        try:
-            self._seal_in_turn()
-        except TransitError:
-            # Where the folder went away meanwhile, that is what is wrong.
-            self._catalog.check_place()
-            raise
+        in_place(self._catalog.check_place, self._seal_in_turn)
 
     def _seal_in_turn(self) -> None:
         if self._turns is None:
@@ -154,9 +149,10 @@ class Sealer:
         return wals[0] if wals and wals[0].ended else None
 
     def _seal(self, wal: Wal) -> None:
-        folder = self._catalog.places.segments
-        self._catalog.check_place()
-        ref = SegmentWriter(folder, self._catalog.store_id, self._settings).write(wal)
+        folder, check_place = self._catalog.places.segments, self._catalog.check_place
+        check_place()
+        writer = SegmentWriter(folder, self._catalog.store_id, self._settings, check_place)
+        ref = writer.write(wal)
         self._commit(ref)
 
     def _commit(self, ref: SegmentRef) -> None:
@@ -180,10 +176,13 @@ class Sealer:
 
 
 class SegmentWriter:
-    """Writes one segment."""
+    """Writes one segment. check_place: as `NewFile` takes it."""
 
-    def __init__(self, folder: str, store_id: bytes, settings: Settings) -> None:
+    def __init__(
+        self, folder: str, store_id: bytes, settings: Settings, check_place: Callable[[], None]
+    ) -> None:
         self._folder = folder
+        self._check_place = check_place
         self._store_id = store_id
         self._block_bytes = settings.block_bytes
         self._level = settings.compression_level if settings.compression == "zstd" else None
@@ -197,7 +196,7 @@ class SegmentWriter:
 
     def write(self, wal: Wal) -> SegmentRef:
         """The segment of all records in `wal`, synced and linked, as a commit names it."""
-        self._file = NewFile(self._folder)
+        self._file = NewFile(self._folder, self._check_place)
         try:
             self._put(encode_header(self._store_id))
             for stream_id in sorted(wal.index):

@@ -60,10 +60,10 @@ class Snapshots:
 
     def put(self, data: bytes) -> IndexRef:
         """Keep a snapshot in the folder."""
-        name = digest(data)
-        self._catalog.check_place()
-        make_folder(self._catalog.places.index)
-        put_if_absent(self._catalog.places.index, index_name(name), data)
+        name, catalog = digest(data), self._catalog
+        catalog.check_place()
+        make_folder(catalog.places.index)
+        put_if_absent(catalog.places.index, index_name(name), data, catalog.check_place)
         return IndexRef(digest=name.hex(), bytes=len(data))
 
     def _snapshot(

@@ -39,7 +39,8 @@ _STREAKS_MAX: Final = 256
 class Fetcher:
     """The segments of one store in its remote; `Elsewhere` for its catalog.
 
-    cache: a folder for fetched blocks, None for none. Safe for threads.
+    cache: a folder for fetched blocks, None for none. check_place: raises when the folder of the
+    store is not at its path any more. Safe for threads.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Fetcher:
     ) -> None:
         self._remote = remote
         self.shelf = shelf
+        self._check_place = check_place
         limit = remote.settings.disk_cache_bytes_max
         self._cache = DiskCache(cache, limit, check_place) if cache and limit else None
         # Blocks read ahead and not asked for yet, by digest.
@@ -197,6 +199,8 @@ class Fetcher:
         try:
             data = self._remote.store.get_range(key, position, size)
         except NotFoundError:
+            # It may be in the folder, which is somewhere else now.
+            self._check_place()
             raise CorruptError(
                 self._remote.place(key), expected=f"{ref.bytes} bytes", found="no object"
             ) from None

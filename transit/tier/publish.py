@@ -25,6 +25,7 @@ from transit.disk import read_file
 from transit.errors import CorruptError, FencedError, TransitError
 from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
+from transit.locks import in_place
 from transit.log.catalog import Catalog
 from transit.tier.apart import check_apart
 from transit.tier.pools import Pool
@@ -151,7 +152,8 @@ class Publisher:
             # Once more: a link or a mount may have brought the two together.
             check_apart(self._catalog.root, self.remote.store)
             if self.published < self._chain.count:
-                self._publish(Meter("publish", report))
+                publish = partial(self._publish, Meter("publish", report))
+                in_place(self._catalog.check_place, publish)
             self._hint(HINT_COMMITS)
 
     def hint(self) -> None:
