@@ -20,6 +20,7 @@ from transit.format.record import Chunk
 from transit.format.segment import (
     HEADER,
     TAIL,
+    Block,
     Footer,
     SegmentIndex,
     check_header,
@@ -128,9 +129,8 @@ class Segment:
         with file:
             return file.read_at(position, size)
 
-    def _stored(self, number: int) -> bytes:
+    def _stored(self, number: int, entry: Block) -> bytes:
         """The stored bytes of block `number`, checked when they come from elsewhere."""
-        entry = self.footer.blocks[number]
         file = self._open()
         if file is None:
             return self._elsewhere.stored(self.ref, self.footer, number)
@@ -152,9 +152,8 @@ class Segment:
         key = (self.ref.digest, number)
         block = self._cache.get(key)
         if block is None:
-            footer = self.footer
-            stored = self._stored(number)
-            block = DecodedBlock(decode_block(footer.blocks[number], stored, self.path))
+            entry = self.footer.blocks[number]
+            block = DecodedBlock(decode_block(entry, self._stored(number, entry), self.path))
             self._cache.put(key, block)
         return block
 
