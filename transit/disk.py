@@ -1,8 +1,8 @@
 """The operating system's files: this module opens, reads, syncs, links and removes them.
 
-Owns the translation of operating-system errors into transit's. Leaves locks to `transit.locks`,
-watching to `transit.watches`, when a file's number is closed to `transit.descriptors`, and the
-meaning of bytes to others.
+Leaves what the system's errors mean to `transit.translation`, locks to `transit.locks`, watching to
+`transit.watches`, when a file's number is closed to `transit.descriptors`, and the meaning of bytes
+to others.
 
 What it asks of a file system: fdatasync and fsync return when the bytes are on the medium, link(2)
 fails when the target exists, a synced folder keeps its names, and flock(2) works between processes.
@@ -16,12 +16,11 @@ Failures?", USENIX ATC 2020).
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from transit.descriptors import NONE, Descriptor, lasting
@@ -31,19 +30,14 @@ from transit.errors import (
     InvalidInputError,
     LockedError,
     NotFoundError,
-    StorageFullError,
-    StorePermissionError,
     StoreUnavailableError,
     SyncFailedError,
     TransitError,
     UnsupportedPlatformError,
 )
 from transit.opened import Opened
+from transit.translation import translate, translated
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_FILE: Final = (errno.ENOENT, errno.ENOTDIR)
-_NO_PATH: Final = (errno.ENAMETOOLONG, errno.ELOOP)
 _TEMPORARY: Final = ".temporary"
 
 
@@ -53,31 +47,6 @@ def check_platform() -> None:
         raise UnsupportedPlatformError(
             f"transit runs on little-endian Linux and macOS, not {sys.platform} ({sys.byteorder})"
         )
-
-
-def translate(error: OSError, path: str) -> TransitError:
-    """The transit error that says what `error` on `path` means for the caller."""
-    message = f"{path}: {error.strerror or error}"
-    if error.errno in _FULL:
-        return StorageFullError(message)
-    if error.errno in _DENIED:
-        return StorePermissionError(message)
-    if error.errno in _NO_FILE:
-        return NotFoundError(message)
-    if error.errno in _NO_PATH:
-        return InvalidInputError(f"{message}: give another path")
-    if error.errno == errno.EEXIST:
-        return AlreadyExistsError(message)
-    return StoreUnavailableError(message)
-
-
-@contextlib.contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Raise operating-system errors of the block as transit's, naming `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, path) from error
 
 
 class File(Opened):
@@ -109,27 +78,16 @@ class File(Opened):
         with translated(path):
             return cls(path, lasting(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)))
 
-    def _failure(self, error: OSError) -> TransitError:
+    def failure(self, error: OSError) -> TransitError:
+        """The transit error that says what `error` in a call on this file means."""
         if self._held is NONE:
             return ClosedError(f"{self.path}: this store handle is closed")
         return translate(error, self.path)
 
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[int]:
-        """The file's number, for a block."""
-        held = self._held
-        try:
-            yield held.number
-        except OSError as error:
-            raise self._failure(error) from error
-        finally:
-            # A caller that keeps the error would keep the file open.
-            del held
-
     @property
     def size(self) -> int:
         """Size in bytes now."""
-        with self._in_use() as number:
+        with InUse(self, self._held) as number:
             return os.fstat(number).st_size
 
     def read_at(self, position: int, size: int) -> bytes:
@@ -143,7 +101,7 @@ class File(Opened):
                     break
                 data += more
         except OSError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         finally:
             del held
         return data
@@ -160,7 +118,7 @@ class File(Opened):
                     raise StoreUnavailableError(f"{self.path}: writes do not go on")
                 written += more
         except OSError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         finally:
             del held
 
@@ -188,7 +146,7 @@ class File(Opened):
     def forget_pages(self) -> None:
         """Have the kernel drop what it has cached of the file and believes to be on the medium."""
         if sys.platform == "linux":
-            with self._in_use() as number:
+            with InUse(self, self._held) as number:
                 os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def hold(self, *, shared: bool) -> None:
@@ -198,7 +156,7 @@ class File(Opened):
         written.
         """
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        with self._in_use() as number:
+        with InUse(self, self._held) as number:
             # First: an interrupt must not leave it held and unknown.
             self._holder = os.getpid()
             try:
@@ -225,7 +183,7 @@ class File(Opened):
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to `size` bytes."""
-        with self._in_use() as number:
+        with InUse(self, self._held) as number:
             os.ftruncate(number, size)
 
     def allocate(self, position: int, size: int) -> bool:
@@ -254,6 +212,22 @@ class File(Opened):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class InUse:
+    """The number of a file for a block, whose errors are the file's."""
+
+    def __init__(self, file: File, held: Descriptor) -> None:
+        self._file, self._held = file, held
+
+    def __enter__(self) -> int:
+        return self._held.number
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        # A caller that keeps the error would keep the file open.
+        del self._held
+        if isinstance(error, OSError):
+            raise self._file.failure(error) from error
 
 
 def make_folder(path: str) -> None:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from transit.descriptors import NONE, lasting
-from transit.disk import translate, translated
 from transit.errors import LockedError, StoreMovedError, TransitError
+from transit.translation import translate, translated
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,8 @@ import threading
 from typing import Final
 
 from transit.descriptors import NONE, Descriptor, lasting
-from transit.disk import list_folder, translated
+from transit.disk import list_folder
+from transit.translation import translated
 
 # IN_MODIFY | IN_MOVED_TO | IN_CREATE, from <sys/inotify.h>.
 _IN_CHANGES: Final = 0x2 | 0x80 | 0x100

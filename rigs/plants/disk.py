@@ -35,6 +35,7 @@ from transit.log.seal import Sealer, SegmentWriter
 from transit.log.syncs import GroupSync, SingleSync, Syncs
 from transit.log.wal import Wal
 from transit.log.writer import Writer
+from transit.translation import translated
 
 _SEGMENT: Final = ".seg"
 
@@ -352,7 +353,7 @@ def short_write_believed() -> None:
     """A write that took a part of the bytes is taken for done."""
 
     def once(file: File, position: int, data: bytes | bytearray) -> None:
-        with disk.translated(file.path):
+        with translated(file.path):
             os.pwrite(file._held.number, data, position)
 
     replace(File, "write_at", once)

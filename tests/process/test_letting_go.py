@@ -19,10 +19,11 @@ import pytest
 import transit
 from rigs.resources import open_files
 from transit.descriptors import LASTING, NONE, Descriptor, lasting
-from transit.disk import File
+from transit.disk import File, InUse
 from transit.log.files import WalFiles
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
+from transit.verify.findings import Ledger
 
 Run = Callable[..., str]
 QUICK = transit.Settings(flush_interval_ms=5, remote_timeout_s=0.3, publish_interval_s=60.0)
@@ -355,7 +356,7 @@ def test_a_number_is_closed_when_the_last_call_that_uses_it_returns(tmp_path: Pa
     (tmp_path / "f").write_bytes(b"x")
     held = Held()
     file = File.open(str(tmp_path / "f"))
-    with file._in_use() as number:
+    with InUse(file, file._held) as number:
         file.close()
         assert os.pread(number, 1, 0) == b"x"
     assert held.more() == set()
@@ -422,3 +423,37 @@ def test_a_number_closed_without_asking_is_found(
     monkeypatch.setattr(Descriptor, "__del__", lambda self: os.close(self.number))
     with pytest.raises(OSError, match="Bad file descriptor"):
         test_a_number_that_became_another_files_is_not_closed(tmp_path)
+
+
+# Errors
+
+
+def open_what_is_not_there(folder: Path) -> None:
+    with contextlib.suppress(transit.NotFoundError):
+        File.open(str(folder / "nothing"))
+
+
+def ask_what_is_closed(folder: Path) -> None:
+    file = File.create(str(folder / "file"))
+    file.close()
+    with contextlib.suppress(transit.ClosedError):
+        assert file.size < 0
+
+
+def note_a_finding(folder: Path) -> None:
+    ledger = Ledger(str(folder))
+    with ledger.catching():
+        raise transit.CorruptError("place", expected="this", found="that")
+    assert ledger.counts["findings"] == 1
+
+
+@pytest.mark.parametrize("step", [open_what_is_not_there, ask_what_is_closed, note_a_finding])
+def test_an_error_that_is_over_leaves_nothing_to_be_collected(
+    path: Path, step: Callable[[Path], None]
+) -> None:
+    """Generators that raise another error left their frames, and all above (Python 3.12)."""
+    for name in ("first", "second"):
+        (path / name).mkdir(parents=True)
+        gc.collect()
+        step(path / name)
+    assert gc.collect() == 0

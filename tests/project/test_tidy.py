@@ -29,7 +29,7 @@ from .source import (
 # package itself, which only gathers the public names, lies between the engine and what is on top.
 LEVELS: list[set[str]] = [
     {"errors"},
-    {"config", "descriptors", "guards", "opened"},
+    {"config", "descriptors", "guards", "opened", "translation"},
     {"format"},
     {"proof", "lineage", "disk"},
     {"locks", "watches"},

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -73,17 +72,28 @@ class Ledger:
         else:
             self.find(self._place, "a readable file", str(error))
 
-    @contextlib.contextmanager
-    def catching(self) -> Iterator[None]:
-        """Errors raised inside become findings."""
-        try:
-            yield
-        except TransitError as error:
-            self.take(error)
+    def catching(self) -> _Catching:
+        """A block whose errors become findings."""
+        return _Catching(self.take)
 
     def report(self, level: str, head: str) -> Report:
         """All that was noted."""
         return Report(level, dict(self.counts), tuple(self._findings), head)
+
+
+class _Catching:
+    """Gives away the errors of a block. No generator, as `transit.translation.translated` says."""
+
+    def __init__(self, take: Callable[[TransitError], None]) -> None:
+        self._take = take
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> bool:
+        if isinstance(error, TransitError):
+            self._take(error)
+        return isinstance(error, TransitError)
 
 
 def _shown(text: str) -> str:
