@@ -286,6 +286,17 @@ def test_files_and_functions_stay_small() -> None:
     report(oversized())
 
 
+def test_no_pattern_is_one_that_older_pythons_match_wrongly() -> None:
+    """Up to 3.11.4, `(...)*+` takes what does not match: `(?>(...)*)` says the same."""
+    wrong = re.compile(r"\)[*+?]\+")
+    report(
+        f"{module.name}:{number}: a group that is possessive"
+        for module in modules().values()
+        for number, line in enumerate(module.lines, 1)
+        if wrong.search(line) and "#" not in line
+    )
+
+
 def test_every_module_has_a_docstring() -> None:
     report(missing_docstrings())
 
