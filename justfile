@@ -15,12 +15,12 @@ test *arguments:
     pytest -n 2 {{ arguments }}
 
 # Run the tests of every day with the lowest versions of all dependencies.
-lowest:
-    scripts/other_environment.sh 0
+lowest *arguments:
+    scripts/other_environment.sh 0 {{ arguments }}
 
 # Run them in another environment: 0 lowest versions, 1 Python 3.12, 2 Python 3.13.
-other number:
-    scripts/other_environment.sh {{ number }}
+other number *arguments:
+    scripts/other_environment.sh {{ number }} {{ arguments }}
 
 # Run every rig in the size of CI, on two processes: crashes, damage, kills, faults, histories, …; and the slow tests.
 rigs *arguments:

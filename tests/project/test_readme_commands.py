@@ -47,13 +47,15 @@ def test_ci_reads_the_command_from_the_readme(name: str, body: str) -> None:
     assert shown.stdout == body
 
 
-def test_ci_runs_the_two_commands_and_the_rigs_then_judges_the_tree_and_its_speed() -> None:
+def test_ci_runs_both_commands_another_environment_and_the_rigs_then_judges_the_tree() -> None:
     for name in NAMES:
         assert f"{name}_command=$(readme_command {name})" in SCRIPT
     runs = re.findall(r"^run_in (.*)$", SCRIPT, re.MULTILINE)
     assert runs == [
         '"$work/run" "$run_command"',
         '"$work/test" "$test_command" 2>&1 | tee "$work/said"',
+        '"$work/other" "scripts/other_environment.sh $((16#$digest)) $rooms" 2>&1'
+        ' | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just rigs" 2>&1 | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just check"',
         '"$work/test" ".venv/bin/just bench-guard"',

@@ -250,7 +250,7 @@ def test_answer_that_says_what_is_wrong_is_passed_on(
 
 
 def test_what_may_pass_says_the_systems_reason() -> None:
-    store = open_store("s3://b/x", {**KEYS, "endpoint_url": "http://127.0.0.1:9"}, 0.3)
+    store = open_store("s3://b/x", {**KEYS, "endpoint_url": "http://127.0.0.1:9"}, 1.0)
     with pytest.raises(RemoteUnavailableError, match="Connection refused") as caught:
         store.get("FORMAT", 1)
     store.close()
