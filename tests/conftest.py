@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -47,6 +48,16 @@ START_TIMEOUT_S = 60
 SOURCE = str(Path(transit.__file__).parents[1])
 
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+# Collecting thousands of tests makes millions of objects that stay, and no garbage.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of all garbage collections from now on what there is: tests and modules."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

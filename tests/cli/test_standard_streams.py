@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from .shell import DEADLINE_S, argv, environment, transit
+import transit as engine
+
+from .shell import DEADLINE_S, argv, environment
 
 ALL = "<&- >&- 2>&-"
 
@@ -31,7 +33,8 @@ def in_shell(store: Path, line: str) -> subprocess.CompletedProcess[bytes]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     path = tmp_path / "store"
-    assert transit(path, "append", "s", "--create", "one").code == 0
+    with engine.open(path) as log:
+        log.create("s").append(b"one")
     return path
 
 
@@ -51,7 +54,8 @@ def test_a_closed_output_takes_everything_and_the_exit_code_is_as_ever(
     done = in_shell(store, line)
     assert (done.returncode, done.stdout) == (code, b"")
     assert b"Traceback" not in done.stderr
-    assert transit(store, "verify").code == 0
+    with engine.open(store) as log:
+        assert log.verify().ok
 
 
 @pytest.mark.parametrize("words", ["append s -", "import"])
@@ -114,8 +118,8 @@ def test_a_full_error_output_leaves_the_exit_code(store: Path) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_failure_of_the_command(store: Path) -> None:
-    lines = b'"line"\n' * 20_000
-    assert transit(store, "append", "s", "-", stdin=lines).code == 0
+    with engine.open(store) as log:
+        log.stream("s").append_many([b"line"] * 20_000)
     done = in_shell(store, "transit read s | head -n 1")
     assert done.returncode == 141
     assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")

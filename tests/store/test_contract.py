@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ class TestMemory(StoreContract):
 
 class TestMoto(StoreContract):
     create_excludes = False
+    # None of its races can fail the test but by what is there in the end.
+    race_rounds = 5
 
     @pytest.fixture(autouse=True)
     def place(self, moto_remote: Remote) -> None:
@@ -52,6 +55,9 @@ class TestMoto(StoreContract):
 
 
 class TestCeph(StoreContract):
+    # As many as the contract asks for are in the slow test below.
+    race_rounds = 10
+
     @pytest.fixture(autouse=True)
     def place(self, ceph_remote: Remote) -> None:
         self.remote = ceph_remote
@@ -59,6 +65,13 @@ class TestCeph(StoreContract):
     def make_store(self) -> ObjectStore:
         url, options = self.remote
         return open_store(f"{url}/{uuid4().hex}", options)
+
+
+@pytest.mark.slow
+def test_of_many_creators_at_a_real_server_exactly_one_wins(ceph_remote: Remote) -> None:
+    url, options = ceph_remote
+    with contextlib.closing(open_store(f"{url}/{uuid4().hex}", options)) as store:
+        StoreContract().test_of_many_creators_exactly_one_wins(store)
 
 
 def test_a_store_that_ignores_conditions_lets_every_creator_win(ignoring_remote: Remote) -> None:
