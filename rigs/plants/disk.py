@@ -165,7 +165,7 @@ def rotation_without_sync() -> None:
 
 def durable_overstated() -> None:
     """Each frame says that everything before it is durable."""
-    encode, encode_one = Wal.encode, Wal.encode_one
+    encode, encode_one = Wal.encode, frame.encode_one
 
     def more(
         wal: Wal, parts: list[bytes], records: int, written: int, kind: int = frame.DATA
@@ -173,12 +173,23 @@ def durable_overstated() -> None:
         with _overstated(wal):
             return encode(wal, parts, records, written, kind)
 
-    def one_more(wal: Wal, body: bytes, written: int) -> bytes:
-        with _overstated(wal):
-            return encode_one(wal, body, written)
+    def one_more(
+        stream: int,
+        offset: int,
+        timestamp: int,
+        headers: bytes,
+        payload: bytes,
+        position: int,
+        lsn: int,
+        durable: int,
+        *more: int,
+    ) -> bytes:
+        return encode_one(
+            stream, offset, timestamp, headers, payload, position, lsn, position, *more
+        )
 
     replace(Wal, "encode", more)
-    replace(Wal, "encode_one", one_more)
+    replace(frame, "encode_one", one_more)
 
 
 @contextlib.contextmanager

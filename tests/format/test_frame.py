@@ -23,6 +23,7 @@ from transit.format.frame import (
     decode_frame_header,
     decode_wal_header,
     encode_frame,
+    encode_one,
     encode_wal_header,
     frame_bytes,
     frame_chunks,
@@ -237,6 +238,29 @@ def test_the_tables_in_the_docstring_are_the_structs(tables, fields) -> None:
 def test_a_frame_joined_from_parts_is_the_frame_of_the_whole(parts: list[bytes]) -> None:
     fields = (4096, 40, 64, 3, DATA, 99, SEED)
     assert join_frame(parts, *fields) == encode_frame(b"".join(parts), *fields)
+
+
+@given(
+    st.tuples(UINT64, UINT64, INT64),
+    st.sampled_from([b"", b'{"kind":"note"}']),
+    st.binary(max_size=300),
+    st.tuples(UINT64, UINT64, UINT64),
+    INT64,
+    UINT64,
+)
+def test_a_frame_of_one_record_is_the_frame_around_its_chunk(
+    record: tuple[int, int, int],
+    headers: bytes,
+    payload: bytes,
+    place: tuple[int, int, int],
+    written: int,
+    seed: int,
+) -> None:
+    stream, offset, timestamp = record
+    columns = Columns([payload], len(payload), timestamp, headers)
+    body = b"".join(encode_chunk(stream, offset, columns))
+    whole = encode_frame(body, *place, 1, DATA, written, seed)
+    assert encode_one(*record, headers, payload, *place, written, seed) == whole
 
 
 def test_a_part_that_is_not_bytes_is_refused() -> None:

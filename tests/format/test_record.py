@@ -20,7 +20,6 @@ from transit.format.record import (
     Columns,
     chunks_of,
     encode_chunk,
-    encode_one,
     measure,
 )
 
@@ -130,15 +129,6 @@ def test_a_chunk_encoded_again_from_what_it_says_is_the_same_chunk(given: Column
         chunk.payloads(), measure(chunk.payloads()), list(chunk.timestamps), chunk.encoded_headers()
     )
     assert values(only(encode(again))) == values(chunk)
-
-
-@given(st.binary(max_size=300), INT64, HEADERS)
-def test_one_record_encodes_like_a_chunk_of_one(
-    payload: bytes, timestamp: int, headers: dict[str, str]
-) -> None:
-    encoded = encode_headers(headers) if headers else b""
-    short = encode_one(3, 9, len(payload), timestamp, encoded) + payload
-    assert short == encode(Columns([payload], len(payload), timestamp, encoded), 3, 9)
 
 
 @pytest.mark.parametrize(

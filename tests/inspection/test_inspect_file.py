@@ -23,7 +23,7 @@ from transit.format.commit import encode_format
 from transit.format.digest import digest
 from transit.format.frame import DATA, END, WAL_HEADER, encode_frame, encode_wal_header
 from transit.format.head import encode_head
-from transit.format.record import encode_one
+from transit.format.record import Columns, encode_chunk
 from transit.format.segment import TAIL
 from transit.format.snapshot import CHECKSUM
 from transit.format.snapshot import HEADER as SNAPSHOT_HEADER
@@ -420,7 +420,7 @@ def frame_of(body: bytes, lsn: int, records: int = 1, kind: int = DATA) -> Calla
 
 
 def one(stream: int, offset: int) -> bytes:
-    return encode_one(stream, offset, 1, 0, b"") + b"p"
+    return b"".join(encode_chunk(stream, offset, Columns([b"p"], 1, 0, None)))
 
 
 def test_a_frame_whose_contents_do_not_fit_is_a_finding_and_the_next_is_shown(
@@ -484,7 +484,7 @@ def test_a_frame_whose_headers_are_not_json_is_a_finding_and_its_records_are_not
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "copy"
-    body = encode_one(1, 0, 1, 0, b"{not json") + b"p"
+    body = b"".join(encode_chunk(1, 0, Columns([b"p"], 1, 0, b"{not json")))
     path.write_bytes(wal_of(frame_of(body, 7), frame_of(one(1, 1), 8)))
     report = transit.inspect_file(path, records=True)
     assert kinds(report.parts) == ["header", "frame", "frame", "chunk", "record"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from transit.disk import File
-from transit.format.record import Chunk, encode_one
+from transit.format.record import Chunk, Columns, encode_chunk
 from transit.log.blocks import BlockCache
 from transit.log.gather import gather
 from transit.log.wal import StreamChunks, Wal
@@ -31,8 +31,9 @@ def wal(tmp_path: Path) -> Iterator[Wal]:
     offset = FIRST
     for payload, headers in ROWS:
         stream = STREAM + payload.startswith(b"another")
-        head = encode_one(stream, offset, len(payload), 1_000 + offset, headers)
-        made.note(stream, offset, made.append([head, payload], 1, 900 + offset))
+        columns = Columns([payload], len(payload), 1_000 + offset, headers)
+        chunk = encode_chunk(stream, offset, columns)
+        made.note(stream, offset, made.append(chunk, 1, 900 + offset))
         offset += stream == STREAM
     yield made
     made.file.close()
@@ -99,8 +100,9 @@ def grow(wal: Wal, offset: int, count: int) -> int:
     """Append so many records one by one; the next offset."""
     for number in range(offset, offset + count):
         payload = b"%d" % number * (number % 7)
-        head = encode_one(STREAM + 5, number, len(payload), 1_000 + number, b"")
-        wal.note(STREAM + 5, number, wal.append([head, payload], 1, 900 + number))
+        columns = Columns([payload], len(payload), 1_000 + number, None)
+        chunk = encode_chunk(STREAM + 5, number, columns)
+        wal.note(STREAM + 5, number, wal.append(chunk, 1, 900 + number))
     return offset + count
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # A member of an enumeration takes long to find.
 _MEMORY: Final = Level.MEMORY
+_OS: Final = Level.OS
 _LOCAL: Final = Level.LOCAL
 
 
@@ -75,12 +76,15 @@ class Stream(Readable):
     Handles are cheap, safe for threads, and equal when they name the same stream.
     """
 
-    __slots__ = ("_record_bytes_max", "_writer")
+    __slots__ = ("_plain", "_record_bytes_max", "_writer")
 
     def __init__(self, handle: Handle, state: StreamState) -> None:
         super().__init__(handle, state)
         self._writer: Writer | None = handle.writer if handle.mode != "read" else None
         self._record_bytes_max = handle.settings.record_bytes_max
+        # The writer, where an append is what it does and nothing more.
+        plain = handle.mode == "exclusive" and handle.level is _OS
+        self._plain = self._writer if plain else None
 
     def __repr__(self) -> str:
         return f"<transit.Stream {self.name!r} in {self._handle.root!r}>"
@@ -212,10 +216,25 @@ class Stream(Readable):
             or expect is not None
         ):
             payload = self._checked(payload, timestamp, expect)
-        handle = self._handle
+        plain = self._plain
+        if plain is None or durability is not None:
+            return self._append(payload, headers, timestamp, expect, durability)
+        state = self._state
+        encoded = encode_headers(headers) if headers else b""
+        offset, given, _, _ = plain.append_one(state, payload, encoded, timestamp, expect)
+        return Receipt(state.record.name, offset, given, "os")
+
+    def _append(
+        self,
+        payload: bytes,
+        headers: HeaderMap | None,
+        timestamp: int | None,
+        expect: int | None,
+        durability: str | None,
+    ) -> Receipt:
+        handle, state = self._handle, self._state
         level = handle.level_of(durability)
         writer = self._writer or handle.writer
-        state = self._state
         encoded = encode_headers(headers) if headers else b""
         if level is _MEMORY:
             if inside and expect is None and writer.is_inside():

@@ -119,14 +119,6 @@ def measure(payloads: Sequence[bytes]) -> int | list[int]:
     return sizes[0] if sizes.count(sizes[0]) == len(sizes) else sizes
 
 
-def encode_one(stream: int, offset: int, size: int, timestamp: int, headers: bytes) -> bytes:
-    """Everything of a chunk of one record but its payload of `size` bytes, which comes after."""
-    if not headers:
-        return CHUNK.pack(stream, offset, 1, 0, 0, 0, 0, timestamp, size, 0, size)
-    table = b"[" + headers + b"]"
-    return CHUNK.pack(stream, offset, 1, 0, 0, 0, 0, timestamp, size, len(table), size) + table
-
-
 def encode_chunk(stream: int, first: int, columns: Columns) -> list[bytes]:
     """The parts of one chunk, to be joined by the caller together with what surrounds it.
 

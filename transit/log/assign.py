@@ -28,12 +28,16 @@ def assign(tail: Tail, timestamp: int | None, expect: int | None, now: int) -> t
 
     `StreamFinishedError` when there is none, `ConflictError` when `expect` is another.
     """
-    offset = tail.next_offset
+    if expect is not None or tail.finished:
+        check_next(tail, expect)
+    return tail.next_offset, now if timestamp is None else timestamp
+
+
+def check_next(tail: Tail, expect: int | None) -> None:
+    """Refuse a next record: `StreamFinishedError`, or `ConflictError` when `expect` is another."""
     if tail.finished:
         raise finished(tail)
-    if expect is not None:
-        check_expected(tail, expect)
-    return offset, now if timestamp is None else timestamp
+    check_expected(tail, expect)
 
 
 def check_expected(tail: Tail, expect: int | None) -> None:

@@ -28,7 +28,6 @@ from transit.format.frame import (
     body_is_valid,
     decode_frame_header,
     decode_wal_header,
-    encode_frame,
     encode_wal_header,
     frame_chunks,
     join_frame,
@@ -150,12 +149,6 @@ class Wal:
         """The frame around the joined `parts`, written at that time, that may go to the tail."""
         return join_frame(
             parts, self.tail, self.next_lsn, self.durable, records, kind, written, self.seed
-        )
-
-    def encode_one(self, body: bytes, written: int) -> bytes:
-        """`encode` of one record in one chunk, with fewer steps: most frames are of this kind."""
-        return encode_frame(
-            body, self.tail, self.next_lsn, self.durable, 1, DATA, written, self.seed
         )
 
     def append(self, parts: list[bytes], records: int, written: int, kind: int = DATA) -> int:

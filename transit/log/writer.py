@@ -17,11 +17,11 @@ from threading import get_ident
 from time import time_ns
 
 from transit.errors import StorageFullError
-from transit.format.frame import MARK
-from transit.format.record import Columns, encode_one
+from transit.format.frame import MARK, encode_one
+from transit.format.record import Columns
 from transit.guards import TURN, inside, reentrant
 from transit.log.accepted import COST, Late
-from transit.log.assign import assign
+from transit.log.assign import assign, check_next
 from transit.log.catalog import StreamState
 from transit.log.clock import LATEST
 from transit.log.frames import Group, Written
@@ -86,10 +86,11 @@ class Writer(Framing):
         if turn.shared is not None:
             return self.run(partial(self._append_one, state, payload, headers, timestamp, expect))
         # `run`, with fewer steps.
-        me = get_ident()
-        before = inside.get(me, 0)
-        if before >= turn.mark:
-            raise reentrant()
+        me, before = get_ident(), 0
+        if me in inside:
+            before = inside[me]
+            if before >= turn.mark:
+                raise reentrant()
         try:
             inside[me] = turn.mark
             with turn.lock:
@@ -112,30 +113,42 @@ class Writer(Framing):
         expect: int | None,
     ) -> tuple[int, int, Wal, int]:
         rotation, accepted = self.rotation, self._accepted
-        wal = rotation.wal
-        if accepted.states or accepted.late or self._refusal or wal.tail >= rotation.limit:
+        wal, clock, now = rotation.wal, rotation.clock, time_ns()
+        if (
+            wal.tail >= rotation.limit
+            or accepted.states
+            or accepted.late
+            or self._refusal
+            or not clock.last <= now <= LATEST
+        ):
             self._settle()
             wal = self._prepare()
-        written = time_ns()
-        if not rotation.clock.last <= written <= LATEST:
-            wal = self._prepare()
-            written = rotation.clock.now()
-        rotation.clock.last = written
-        offset, given = assign(state, timestamp, expect, written)
-        stream, position = state.id, wal.tail
-        head = encode_one(stream, offset, len(payload), given, headers)
-        frame = wal.encode_one(head + payload, written)
+            now = clock.now()
+        clock.last = now
+        offset, position, lsn = state.next_offset, wal.tail, wal.next_lsn
+        if expect is not None or state.finished:
+            check_next(state, expect)
+        given = now if timestamp is None else timestamp
+        frame = encode_one(
+            state.id, offset, given, headers, payload, position, lsn, wal.durable, now, wal.seed
+        )
         stop = position + len(frame)
         try:
             wal.file.write_at(position, frame)
-            wal.note(stream, offset, position)
+            rows = wal.index.get(state.id)
+            if rows is None:
+                wal.note(state.id, offset, position)
+            else:
+                # `note`, with fewer steps.
+                rows.positions.append(position)
+                rows.firsts.append(offset)
             # No call from here on: an exception finds all of it done or nothing.
             state.next_offset = offset + 1
-            if wal.next_lsn == wal.first_lsn:
-                wal.begun = written
-            wal.written = written
+            if lsn == wal.first_lsn:
+                wal.begun = now
+            wal.written = now
             wal.tail = stop
-            wal.next_lsn += 1
+            wal.next_lsn = lsn + 1
             wal.marked = False
             if not self._dirty:
                 self._announce()
@@ -183,22 +196,29 @@ class Writer(Framing):
 
         Only for a store of this process alone: others could give its offset away meanwhile.
         """
-        turn, accepted = self._turn, self._accepted
+        turn, accepted, clock = self._turn, self._accepted, self.rotation.clock
         # `run`, with fewer steps.
-        me = get_ident()
-        before = inside.get(me, 0)
-        if before >= turn.mark:
-            raise reentrant()
+        me, before = get_ident(), 0
+        if me in inside:
+            before = inside[me]
+            if before >= turn.mark:
+                raise reentrant()
         try:
             inside[me] = turn.mark
             with turn.lock:
                 size = accepted.size + len(payload) + len(headers) + COST
-                if size > accepted.size_max or self._unsettled or self._refusal is not None:
+                now = time_ns()
+                if (
+                    size > accepted.size_max
+                    or self._unsettled
+                    or self._refusal
+                    or not clock.last <= now <= LATEST
+                ):
                     self._settle()
                     self._prepare()
-                if time_ns() < self.rotation.clock.last:
-                    self._prepare()
-                offset, given = assign(state, timestamp, expect, self.rotation.clock.now())
+                    now = clock.now()
+                clock.last = now
+                offset, given = assign(state, timestamp, expect, now)
                 accepted.add(state, payload, headers, offset, given)
         finally:
             if before:
