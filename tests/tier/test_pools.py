@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from weakref import ref
 
 import pytest
 
 from transit.tier import pools
-from transit.tier.pools import in_turn
+from transit.tier.pools import at_once, in_turn
 
 
 def ahead_threads() -> list[str]:
@@ -103,6 +105,35 @@ def test_an_interrupt_leaves_no_thread_and_no_call_behind() -> None:
         interrupted()
     assert running == []
     assert ahead_threads() == []
+
+
+def fail_in_turn(call: Callable[[int], object]) -> None:
+    with in_turn(call, ((n, 1) for n in range(9)), 2, 4) as coming:
+        list(coming)
+
+
+@pytest.mark.parametrize("way", [fail_in_turn, lambda call: at_once(call, range(9), 3)])
+def test_an_error_is_gone_with_the_last_that_keeps_it(
+    way: Callable[[Callable[[int], object]], object],
+) -> None:
+    class PlantedError(Exception):
+        pass
+
+    def call(number: int) -> int:
+        if number == 3:
+            raise PlantedError
+        return number
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(PlantedError) as caught:
+            way(call)
+        error = ref(caught.value)
+        del caught
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 def test_values_come_where_there_can_be_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:

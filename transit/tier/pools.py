@@ -32,13 +32,14 @@ class Pool:
 
     def submit(self, call: Callable[[], _Value]) -> Future[_Value]:
         """Have `call` made; what becomes of it."""
-        task: _Task[_Value] = _Task(call, self._new_future())
+        future: Future[_Value] = self._new_future()
+        task = _Task(call, future)
         try:
             self._executor.submit(task.run)
         except RuntimeError:
             # It may be waiting all the same for threads that are there: one of us makes it.
             task.run()
-        return task.future
+        return future
 
     def __enter__(self) -> Pool:
         return self
@@ -53,22 +54,25 @@ class Pool:
 
 
 class _Task(Generic[_Value]):
+    """A call, made once by one of those that try; it lets go of its future then."""
+
     def __init__(self, call: Callable[[], _Value], future: Future[_Value]) -> None:
-        self.future = future
-        self._calls = [call]
+        self._calls = [(call, future)]
 
     def run(self) -> None:
         try:
-            call = self._calls.pop()
+            call, future = self._calls.pop()
         except IndexError:
             return
         try:
             result = call()
         except BaseException as error:
             # Raised again in the thread that asks for the result.
-            self.future.set_exception(error)
+            future.set_exception(error)
+            # The error holds this frame: with the future in it, only the collector would free them.
+            del future
         else:
-            self.future.set_result(result)
+            future.set_result(result)
 
 
 def at_once(call: Callable[[_Key], _Value], keys: Sequence[_Key], threads_max: int) -> list[_Value]:
@@ -76,8 +80,12 @@ def at_once(call: Callable[[_Key], _Value], keys: Sequence[_Key], threads_max: i
     if len(keys) < 2:
         return [call(key) for key in keys]
     with Pool(min(threads_max, len(keys)), "transit-fetch") as pool:
-        futures = [pool.submit(partial(call, key)) for key in keys]
-        return [future.result() for future in futures]
+        futures = deque([pool.submit(partial(call, key)) for key in keys])
+        found = []
+        while futures:
+            # Not in a variable, which an error would hold.
+            found.append(futures.popleft().result())
+        return found
 
 
 @contextmanager
@@ -107,11 +115,11 @@ def _in_turn(
     taken = 0
     for key, size in keys:
         while coming and taken + size > room:
-            future, cost = coming.popleft()
-            yield future.result()
+            cost = coming[0][1]
+            # Not in a variable, which an error would hold.
+            yield coming.popleft()[0].result()
             # The caller is done with it when it asks for the next.
             taken -= cost
-            del future
         coming.append((pool.submit(partial(call, key)), size))
         taken += size
     while coming:
