@@ -201,8 +201,8 @@ class Catalog(StoredChunks):
         self._say_segments(segments)
 
     def _say_segments(self, segments: list[Segment]) -> None:
-        if self.changes.on_segments is not None:
-            self.changes.on_segments(segments)
+        if (tell := self.changes.on_segments) is not None:
+            tell(segments)
 
     def reload_states(self) -> None:
         """Move the streams in use to where others brought them, unless that was done before."""

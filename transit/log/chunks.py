@@ -83,7 +83,8 @@ class Changes:
     anything: what is called here waits for nothing.
 
     on_stream: called with a stream in use that changed. on_id: with the id of another one.
-    on_segments: with segments whose records were not met one by one.
+    on_segments: with segments whose records were not met one by one. Each is read once before it is
+    called: the last waiter may go, and take it away, in between.
     """
 
     def __init__(self) -> None:
@@ -94,10 +95,10 @@ class Changes:
     def say(self, stream_id: int, state: StreamState | None) -> None:
         """The stream changed; `state` is None when it is not in use here."""
         if state is not None:
-            if self.on_stream is not None:
-                self.on_stream(state)
-        elif self.on_id is not None:
-            self.on_id(stream_id)
+            if (tell := self.on_stream) is not None:
+                tell(state)
+        elif (tell_id := self.on_id) is not None:
+            tell_id(stream_id)
 
 
 def changing_the_view(

@@ -177,12 +177,13 @@ class Framing:
         lives: Sequence[Life],
     ) -> None:
         """Tell waiters that these streams changed, or may have."""
-        if self.on_append is None:
+        tell = self.on_append
+        if tell is None:
             return
         for _, group in groups:
-            self.on_append(group.state)
+            tell(group.state)
         for state in created:
-            self.on_append(state)
+            tell(state)
         for life in lives:
             self._catalog.say_changed(life.stream)
 

@@ -152,14 +152,14 @@ class Writer(Framing):
             wal.marked = False
             if not self._dirty:
                 self._announce()
-            if self.on_append is not None:
-                self.on_append(state)
+            if (tell := self.on_append) is not None:
+                tell(state)
         except BaseException as error:
             wal.loose = self._unsettled = True
             rotation.limit = 0
-            if self.on_append is not None:
+            if (tell := self.on_append) is not None:
                 # An interrupt may have come after the record could be seen.
-                self.on_append(state)
+                tell(state)
             self._write_failed(wal, error)
             raise
         return offset, given, wal, stop
@@ -229,8 +229,8 @@ class Writer(Framing):
             self._frame_late()
         if not self._dirty:
             self._announce()
-        if self.on_append is not None:
-            self.on_append(state)
+        if (tell := self.on_append) is not None:
+            tell(state)
         return offset, given
 
     def is_inside(self) -> bool:
@@ -245,8 +245,8 @@ class Writer(Framing):
         late = Late(state, payload, headers, timestamp)
         self._accepted.late.append(late)
         self._announce()
-        if self.on_append is not None:
-            self.on_append(state)
+        if (tell := self.on_append) is not None:
+            tell(state)
         return late
 
     # Rotation
