@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import transit
+from rigs.crowds import fates
 from rigs.machines.machine import MEMORY_DISK
 from rigs.resources import SETTINGS
 from transit.format.snapshot import decode_snapshot
@@ -30,6 +31,9 @@ _NAMES: Final = ("a", "b", "c")
 _LEVELS: Final = ("memory", "os", "os", "local", "tiered")
 _SECONDS: Final = 10.0
 """How long one crowd of a soak goes on."""
+End = Literal["idle", "closed", "moved"]
+"""How a crowd ends: each thread after its last step, or all because the store closed or moved."""
+_ENDS: Final[tuple[End, ...]] = ("idle", "closed", "idle", "moved")
 
 
 class Tally(NamedTuple):
@@ -67,7 +71,7 @@ class Crowd:
         self._problems: list[str] = []
         # How far each stream was told to reach.
         self._reached: Counter[str] = Counter()
-        self._leaving = False
+        self._leaving = self._moved = False
         self._noting = threading.Lock()
         self._logs = [
             transit.open(
@@ -78,27 +82,31 @@ class Crowd:
         for name in _NAMES:
             self._logs[0].create(name)
 
-    def run(self, seconds: float, appends: int, leave: bool) -> Tally:
+    def run(self, seconds: float, appends: int, end: End) -> Tally:
         """Be busy for so long, and until so many appends were made; then close, and look once more.
 
-        leave: close while all are still busy. The threads take turns after every few steps of
-        Python.
+        end: whether the store is closed, or its folder moved, while all are still busy. The threads
+        take turns after every few steps of Python.
         """
         self._deadline, self._appends = time.monotonic() + seconds, appends
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-5)
         works = [self._append, self._append, self._read, self._read, self._branch, self._seal]
         works += [self._publish, self._evict, self._verify, self._look, self._restore, self._open]
+        works += [self._retire, self._keep, self._watch]
         threads = [
             threading.Thread(target=self._busy, args=(who, work)) for who, work in enumerate(works)
         ]
         try:
             for thread in threads:
                 thread.start()
-            if leave:
+            if end != "idle":
                 time.sleep(seconds)
                 self._leaving = True
-                self._close()
+                if end == "moved":
+                    self._move()
+                else:
+                    self._close()
             for thread in threads:
                 thread.join()
         finally:
@@ -107,6 +115,12 @@ class Crowd:
         with suppress(_StoppedError):
             self._try(self._at_the_end)
         return Tally(self._done, self._problems)
+
+    def _move(self) -> None:
+        """Move the folder; each thread goes on until it is told so."""
+        self._moved = True
+        old, self._store = self._store, self._folder / "moved"
+        old.rename(self._store)
 
     def _close(self) -> None:
         with suppress(_StoppedError):
@@ -131,6 +145,11 @@ class Crowd:
             work()
         except transit.ClosedError as error:
             if not self._leaving:
+                self._problems.append(traceback.format_exc())
+            raise _StoppedError from error
+        except transit.NotFoundError as error:
+            # A reader of the folder, which has just gone.
+            if not self._moved:
                 self._problems.append(traceback.format_exc())
             raise _StoppedError from error
         except Exception as error:
@@ -234,6 +253,20 @@ class Crowd:
             self._check_all(lot.choice((self._store, f"file://{self._remote}")), lot.choice((0, 9)))
         time.sleep(lot.random() * 0.1)
 
+    def _retire(self, log: transit.Log, lot: random.Random) -> None:
+        """See `fates.retire`."""
+        fates.retire(log, log.stream(lot.choice(_NAMES)), f"retired {next(self._numbers)}")
+        time.sleep(lot.random() * 0.02)
+
+    def _keep(self, log: transit.Log, lot: random.Random) -> None:
+        """See `fates.keep`."""
+        fates.keep(log, log.stream(lot.choice(_NAMES)), payload, "keeper")
+
+    def _watch(self, log: transit.Log, lot: random.Random) -> None:
+        """See `fates.watch`."""
+        fates.watch(log, lot, f"watched {next(self._numbers)}")
+        time.sleep(lot.random() * 0.02)
+
     # What there must be
 
     def _check_all(self, place: Path | str, last: int = 0) -> None:
@@ -266,11 +299,11 @@ class _StoppedError(Exception):
     """Another thread has found a problem, or the store is closed."""
 
 
-def crowd(mode: str, seed: int, seconds: float, appends: int = 0, *, leave: bool = False) -> Tally:
+def crowd(mode: str, seed: int, seconds: float, appends: int = 0, *, end: End = "idle") -> Tally:
     """What a crowd did on a new store, in memory where that is possible, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="transit-crowd-", dir=MEMORY_DISK))
     try:
-        return Crowd(folder, mode, seed).run(seconds, appends, leave)
+        return Crowd(folder, mode, seed).run(seconds, appends, end)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -278,18 +311,18 @@ def crowd(mode: str, seed: int, seconds: float, appends: int = 0, *, leave: bool
 def soak(seconds: float, seed: int, say: Callable[[str], object]) -> int:
     """One crowd after another until the time is over; the count of problems.
 
-    Every other one is left early: its store is closed after a moment, while all are busy.
+    Two of four end early: after a moment, while all are busy, the store is closed, or its folder is
+    moved.
     """
     deadline = time.monotonic() + seconds
     broken = 0
     while True:
-        mode, leave = ("exclusive", "shared")[seed % 2], bool(seed % 4 > 1)
-        seconds = random.Random(seed).random() * 0.3 if leave else _SECONDS
+        mode, end = ("exclusive", "shared")[seed % 2], _ENDS[seed // 2 % len(_ENDS)]
+        seconds = _SECONDS if end == "idle" else random.Random(seed).random() * 0.3
         left = max(0.0, deadline - time.monotonic())
-        tally = crowd(mode, seed, min(seconds, left), 1, leave=leave)
+        tally = crowd(mode, seed, min(seconds, left), 1, end=end)
         done = ", ".join(f"{number} {what}" for what, number in sorted(tally.done.items()))
-        how = "left early" if leave else "busy"
-        say(f"crowd, {mode}, {how}, seed {seed}: {done}, {len(tally.problems)} problems")
+        say(f"crowd, {mode}, {end}, seed {seed}: {done}, {len(tally.problems)} problems")
         for problem in tally.problems:
             say(problem)
         broken += len(tally.problems)

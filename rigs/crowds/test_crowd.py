@@ -1,10 +1,10 @@
-"""Threads that append, branch, read, seal, publish, evict, verify and restore, all at once."""
+"""Threads that do all that can be done with a store, all at once."""
 
 from __future__ import annotations
 
 import pytest
 
-from rigs.crowds.crowd import crowd, soak
+from rigs.crowds.crowd import End, crowd, soak
 from rigs.machines.plants import planted
 
 
@@ -14,14 +14,18 @@ def test_nobody_in_a_crowd_disturbs_anybody(mode: str) -> None:
     print(tally.done)
     assert tally.problems == []
     assert set(tally.done) == {
-        "append", "branch", "evict", "look", "open", "publish", "read", "restore", "seal", "verify",
+        "append", "branch", "evict", "keep", "look", "open", "publish", "read", "restore", "retire",
+        "seal", "verify", "watch",
     }  # fmt: skip
     assert tally.done["append"] >= 200
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_store_that_is_closed_while_all_are_busy_has_what_was_acknowledged(seed: int) -> None:
-    tally = crowd(("exclusive", "shared")[seed % 2], seed, seconds=seed * 0.01, leave=True)
+@pytest.mark.parametrize("end", ["closed", "moved"])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_store_that_ends_while_all_are_busy_has_what_was_acknowledged(
+    seed: int, end: End
+) -> None:
+    tally = crowd(("exclusive", "shared")[seed % 2], seed, seconds=seed * 0.02, end=end)
     assert tally.problems == []
 
 
@@ -35,6 +39,6 @@ def test_planted_bug_is_found(plant: str) -> None:
 def test_soak_counts_problems() -> None:
     said: list[str] = []
     assert soak(0.5, 4, said.append) == 0
-    assert said[0].startswith("crowd, exclusive, busy, seed 4: ")
+    assert said[0].startswith("crowd, exclusive, idle, seed 4: ")
     with planted("condition_looked_at_apart"):
         assert soak(60, 5, said.append) > 0
