@@ -105,8 +105,9 @@ class Crowd:
                 self._leaving = True
                 if end == "moved":
                     self._move()
-                else:
-                    self._close()
+                    # What only reads what it has need not notice.
+                    time.sleep(seconds)
+                self._close()
             for thread in threads:
                 thread.join()
         finally:
@@ -117,14 +118,14 @@ class Crowd:
         return Tally(self._done, self._problems)
 
     def _move(self) -> None:
-        """Move the folder; each thread goes on until it is told so."""
+        """Move the folder; each thread goes on until it is told so, or the store is closed."""
         self._moved = True
         old, self._store = self._store, self._folder / "moved"
         old.rename(self._store)
 
     def _close(self) -> None:
-        with suppress(_StoppedError):
-            for log in self._logs:
+        for log in self._logs:
+            with suppress(_StoppedError):
                 self._try(log.close)
 
     def _busy(self, who: int, work: Callable[[transit.Log, random.Random], None]) -> None:
@@ -228,7 +229,8 @@ class Crowd:
     def _look(self, log: transit.Log, lot: random.Random) -> None:
         """Everything there is to ask about the store."""
         log.status()
-        streams = list(log.streams())
+        # Those of `_retire` may be hidden by now.
+        streams = [each for each in log.streams() if not each.name.startswith("retired")]
         stream = lot.choice(streams)
         log.lineage.children(stream)
         log.lineage.merge_base(stream, log.stream("a"))

@@ -80,9 +80,11 @@ def watch(log: transit.Log, lot: random.Random, name: str) -> None:
     told = threading.Event()
 
     def changed(streams: Sequence[transit.Stream]) -> None:
-        # With none when the store is closed.
-        if not streams or (stream in streams and len(stream)):
-            told.set()
+        # With none when the store is closed, which it may also be by now.
+        with suppress(transit.ClosedError):
+            if streams and not (stream in streams and len(stream)):
+                return
+        told.set()
 
     with log.watch(changed, [stream] if lot.random() < 0.5 else None):
         stream.append(b"x")

@@ -43,8 +43,12 @@ class Place:
             self.path, remote=self.remote, mode=mode, durability=durability, settings=SETTINGS
         )
 
-    def lose(self, way: Callable[[Place], Path | None]) -> None:
-        """Lose the folder, and note what is at its path from then on."""
+    def lose(self, way: Callable[[Place], Path | None], log: transit.Log) -> None:
+        """Lose the folder of `log`, and note what is at its path from then on."""
+        # Nothing may be dropped in the background while the folder is copied.
+        log._handle.while_sealing_pauses(lambda: self._lose(way))
+
+    def _lose(self, way: Callable[[Place], Path | None]) -> None:
         self.now = way(self)
         self.before = files(self.path)
 
@@ -235,7 +239,7 @@ def test_a_call_that_would_go_on_by_the_path_is_refused_and_nothing_there_is_tou
     log = place.open(mode)
     acknowledged = fill(place, log)
     remote = files(place.remote)
-    place.lose(replaced_by_a_copy)
+    place.lose(replaced_by_a_copy, log)
     try:
         with pytest.raises(transit.StoreMovedError) as caught:
             call(log)
@@ -264,7 +268,7 @@ def test_however_the_folder_goes_a_writer_is_told_and_leaves_what_is_there(
         place.path.symlink_to("there")
     log = place.open(mode)
     acknowledged = fill(place, log)
-    place.lose(way)
+    place.lose(way, log)
     for call in (drop, transit.Log.seal, flush, append, create, transit.Log.publish):
         with pytest.raises(transit.StoreMovedError):
             call(log)
@@ -327,7 +331,7 @@ def test_a_reader_of_a_folder_that_went_does_not_read_what_came(
     with transit.open(place.path, mode="read", settings=SETTINGS) as reader:
         stream = reader.stream("s")
         assert [record.payload for record in stream] == [b"0"]
-        place.lose(way)
+        place.lose(way, reader)
         if place.path.exists():
             with transit.open(place.path) as log:
                 log.stream("s").append(b"another's")
@@ -350,7 +354,7 @@ def test_a_rebase_is_not_put_into_another_folder(place: Place, tmp_path: Path) -
     log.stream("s").append(b"ours")
     with pytest.raises(transit.FencedError):
         log.publish()
-    place.lose(replaced_by_a_copy)
+    place.lose(replaced_by_a_copy, log)
     with pytest.raises(transit.StoreMovedError):
         log.rebase_onto_remote()
     assert files(place.path) == place.before

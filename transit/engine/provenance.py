@@ -337,6 +337,7 @@ def _commit_of(handle: Handle, segment: Segment) -> CommitRef:
     place = f"{handle.root}/{COMMIT_DIR}/{commit_name(number)}"
     data = handle.commit_data(number)
     if data is None:
+        handle.catalog.check_place()
         raise CorruptError(place, expected="a commit", found="no file")
     # It may come from a remote, of which the older commits were not read.
     if segment.ref not in decode_commit(data, place).segments:
