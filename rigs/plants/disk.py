@@ -391,7 +391,7 @@ def failed_link_believed() -> None:
 def commit_name_not_synced() -> None:
     """A commit's bytes are synced, its name is not."""
 
-    def unnamed(folder: str, name: str, data: bytes) -> bool:
+    def unnamed(folder: str, name: str, data: bytes, check_place: object) -> bool:
         file = NewFile(folder)
         file.write(data)
         file._file.sync_data()
