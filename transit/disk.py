@@ -415,6 +415,7 @@ class NewFile:
 
     def put_in_place(self, name: str) -> None:
         """Give the file its name, unsynced, in place of whatever has it."""
+        self._check_place()
         path = os.path.join(self._folder, name)
         with translated(path):
             os.replace(self._path, path)

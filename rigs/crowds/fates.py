@@ -47,10 +47,10 @@ def retire(log: transit.Log, parent: transit.Stream, name: str) -> None:
         raise ValueError(f"{name}: {found!r} is found, not the one of {offset + 1} records")
 
 
-def keep(log: transit.Log, stream: transit.Stream, payload: Payload, who: str) -> bool:
+def keep(log: transit.Log, stream: transit.Stream, payload: Payload, who: str) -> None:
     """A record, its offset in a layer's stream and a cursor moved past it, in one frame.
 
-    False when another append came first; then nothing of it is there.
+    Nothing of it is there when another append came first.
     """
     layer = log.layer(LAYER)
     kept = layer.stream(who) if who in layer else layer.create(who)
@@ -71,7 +71,6 @@ def keep(log: transit.Log, stream: transit.Stream, payload: Payload, who: str) -
         found = log.stream(name.decode())[int(number)].payload
         if not found.startswith(payload(name.decode(), int(number))):
             raise ValueError(f"{kept.name} says {record.payload!r}, and there is {found[:40]!r}")
-    return before > 0
 
 
 def watch(log: transit.Log, lot: random.Random, name: str) -> None:

@@ -166,12 +166,13 @@ def encode_one(  # noqa: PLR0913, PLR0917
         body += payload
     else:
         body = _pack_plain(stream, offset, 1, timestamp, size, size) + payload
-    size = len(body)
+    body_bytes = len(body)
     head = _pack_frame(
-        FRAME_MAGIC, size, position, lsn, durable, 1, DATA, written,
+        FRAME_MAGIC, body_bytes, position, lsn, durable, 1, DATA, written,
         checksum(body, seed + position & _UINT64),
     )  # fmt: skip
-    return b"".join((head, _pack_checksum(checksum(head, seed)), body, PADDING[size % ALIGNMENT]))
+    padding = PADDING[body_bytes % ALIGNMENT]
+    return b"".join((head, _pack_checksum(checksum(head, seed)), body, padding))
 
 
 def join_frame(

@@ -126,6 +126,7 @@ class Writer(Framing):
             now = clock.now()
         clock.last = now
         offset, position, lsn = state.next_offset, wal.tail, wal.next_lsn
+        # `assign`, with fewer steps.
         if expect is not None or state.finished:
             check_next(state, expect)
         given = now if timestamp is None else timestamp
