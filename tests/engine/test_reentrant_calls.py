@@ -5,15 +5,19 @@ Here they are made where bytes go to a file or are synced; `rigs.interrupts` has
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 import transit
 from transit import trace
 from transit.disk import File, NewFile
+from transit.store.filesystem import FilesystemStore
 
 Inner = Callable[[transit.Log], object]
 MOMENTS = {"turn": (File, "write_at"), "sync": (File, "sync_data"), "seal": (NewFile, "write")}
@@ -210,3 +214,30 @@ def test_events_of_a_trace_in_the_middle_of_another_call_are_written_after_it(
     said = [str(each.event) for each in trace.read(log, "run")]
     order = [next(n for n, text in enumerate(said) if each in text) for each in SAID]
     assert order == sorted(order)
+
+
+def test_a_finalizer_publishes_to_memory_while_another_store_is_written_to_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that the collector calls on the thread of an upload."""
+    one, other = (
+        transit.open(tmp_path / name, remote=f"memory://{uuid4().hex}") for name in ("one", "other")
+    )
+    call, published = FilesystemStore._call, []
+
+    def calling_back(store: FilesystemStore, method: str, *given: object, **options: Any) -> object:
+        if method == "pipe_file" and not published:
+            published.append(True)
+            other.publish()
+        return call(store, method, *given, **options)
+
+    with one, other:
+        for log in (one, other):
+            log.create("s").append(b"1")
+        monkeypatch.setattr(FilesystemStore, "_call", calling_back)
+        # Where it hangs, the test fails and does not.
+        publishing = threading.Thread(target=one.publish, daemon=True)
+        publishing.start()
+        publishing.join(60)
+        assert not publishing.is_alive()
+        assert (one.status().published, other.status().published) == (1, 1)

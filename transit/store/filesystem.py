@@ -31,8 +31,9 @@ T = TypeVar("T")
 # File systems that are made of another one: caches, folders of one, what makes them asynchronous.
 _WRAPPERS_MAX: Final = 8
 
-# All memory:// stores of a process share their objects, so they share the lock too.
-_MEMORY: Final = threading.Lock()
+# Stores at one memory:// address share their objects, so they share the lock too. Others do not: a
+# finalizer that publishes elsewhere may run, on this thread, while one of them is written to.
+_MEMORY: Final[dict[str, threading.Lock]] = {}
 
 
 class FilesystemStore(Opened):
@@ -206,7 +207,9 @@ class FilesystemStore(Opened):
                 self._call("pipe_file", path, data, left_s=left_s, **options)
 
     def _exclusion(self) -> AbstractContextManager[object]:
-        return _MEMORY if self._in_memory else nullcontext()
+        if not self._in_memory:
+            return nullcontext()
+        return _MEMORY.setdefault(self._root, threading.Lock())
 
     def _call(self, method: str, *arguments: object, left_s: float, **options: object) -> Any:
         """The result of the file system's `method`; where there is a coroutine, in `left_s`."""
