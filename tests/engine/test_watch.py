@@ -21,6 +21,7 @@ from transit.engine.watching import Watch
 from transit.guards import VIEW
 from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
+from transit.handle.waiting import Alone
 
 TIMEOUT_S = 120.0
 Run = Callable[..., str]
@@ -277,6 +278,31 @@ def test_a_store_that_closes_says_so_last_and_has_no_thread_left(path: Path, mod
     watch.close()
     with pytest.raises(transit.ClosedError):
         log.watch(calls)
+
+
+def test_closing_waits_for_a_thread_that_was_about_to_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ending, may_end = threading.Event(), threading.Event()
+
+    def close(source: Alone) -> None:
+        is_ending.set()
+        assert may_end.wait(TIMEOUT_S)
+
+    with transit.open(path) as log:
+        calls = Calls()
+        monkeypatch.setattr(Alone, "close", close)
+        watch = log.watch(calls)
+        log.create("s")
+        assert come_true(lambda: calls)
+        watch.close()
+        assert is_ending.wait(TIMEOUT_S)
+        # Another one came and went meanwhile.
+        log.watch(Calls()).close()
+        before = threading.Timer(0.2, may_end.set)
+        before.start()
+    assert may_end.is_set()
+    assert all(thread.name != "transit-hub" for thread in threading.enumerate())
 
 
 def test_a_watch_does_not_keep_its_store_open(path: Path) -> None:

@@ -74,6 +74,11 @@ class Worker:
         return self._begun
 
     @property
+    def is_alive(self) -> bool:
+        """Whether there is the thread, or will be when it is first woken."""
+        return not self._ended or (self._thread is not None and self._thread.is_alive())
+
+    @property
     def is_here(self) -> bool:
         """Whether this is the thread."""
         return threading.get_ident() == self._ident

@@ -95,6 +95,8 @@ class Hub:
         self._segments: set[Segment] = set()
         self.rung: Rung = {}
         self._worker: Worker | None = None
+        # That one, and those before it that have not ended.
+        self._threads: list[Worker] = []
         self._source: Source | None = None
         # What the only waiter, a thread, waits for itself.
         self.source_of_one: Source | None = None
@@ -175,6 +177,7 @@ class Hub:
     def _make_worker(self) -> None:
         if self._worker is None and self._is_needed:
             self._worker = Worker("transit-hub", self._run, self._failed)
+            self._threads = [*(old for old in self._threads if old.is_alive), self._worker]
 
     def leave(self, listener: Listener, state: StreamState) -> None:
         """Release `listener` no more; calling it again does nothing."""
@@ -341,13 +344,15 @@ class Hub:
         follower.end(error)
 
     def stop(self) -> None:
-        """Take no more waiters, and end the thread."""
-        self._closed = True
+        """Take no more waiters, and end the thread, also one that is about to end by itself."""
+        leaf(self._changing, self._refuse)
         self.rouse()
         self._rouse_one()
-        worker = self._worker
-        if worker is not None:
+        for worker in self._threads:
             worker.stop(_JOIN_S)
+
+    def _refuse(self) -> None:
+        self._closed = True
 
     def close(self) -> None:
         """Release every waiter."""
@@ -358,7 +363,7 @@ class Hub:
         """In a child made by fork(): the thread and the waiters are not here."""
         self._closed = True
         self._changing = threading.RLock()
-        self._worker = None
+        self._worker, self._threads = None, []
         self.callbacks = Callbacks()
         self._listening, self._following = {}, {}
         self._everything = set()
