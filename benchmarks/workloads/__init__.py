@@ -18,6 +18,7 @@ from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.command_read import CommandRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
+from benchmarks.workloads.file_ends import FileEnds
 from benchmarks.workloads.followers import AppendWatched, Followers
 from benchmarks.workloads.hot_read import FirstHotRead, HotRead
 from benchmarks.workloads.import_time import ImportTotal, ImportUnwanted, ImportWall
@@ -46,6 +47,7 @@ ALL: tuple[Maker, ...] = (
     partial(DurableOne, threads=8, aim=1.6, records=3_200),
     partial(AppendOne, "os", 0.35),
     partial(AppendOne, "memory", 0.8),
+    FileEnds,
     partial(Replay, "payloads", 2.5, "sealed"),
     partial(Replay, "payloads", 2.5, "sealed-uncompressed"),
     partial(Replay, "payloads", 2.5, "wal"),

@@ -24,11 +24,13 @@ from rigs.crash.steps import (
     Die,
     DieWriting,
     Evict,
+    GoOnSealing,
     MakeStore,
     Merge,
     MergeAgain,
     MoveCursor,
     OpenStore,
+    PauseSealing,
     Publish,
     Reconcile,
     Restore,
@@ -182,6 +184,31 @@ def sealing(seed: int) -> History:
     return History("sealing", seed, [[first], [author.take()]], remote=False)
 
 
+def unended(seed: int) -> History:
+    """Files that end while those before them are not synced, and syncs of the newest in between."""
+    author = Author(f"unended {seed}")
+    author.do(OpenStore(SMALL), Create("a"), Create("b"), PauseSealing())
+    _fill(author, 4)
+    author.do(author.one("b", "os" if seed % 2 else "local"))
+    _fill(author, 2)
+    first = [*author.take(), Die()]
+    author.do(OpenStore(SMALL), author.one("a", "os"), PauseSealing())
+    _fill(author, 2)
+    author.do(author.batch(["a", "b"], "local"))
+    _fill(author, 3)
+    author.do(GoOnSealing(), Seal(), author.one("b", "os"), Close())
+    return History("unended", seed, [[first], [author.take()]], remote=False)
+
+
+def _fill(author: Author, files: int) -> None:
+    """Records of durability "os" that end so many files, about."""
+    for _ in range(files):
+        author.do(
+            author.one("a", "os", author.payload() + bytes(author.dice.randrange(2000, 3000)))
+        )
+        author.do(author.one("b", "os", author.payload() + author.dice.randbytes(4000)))
+
+
 def deaths(seed: int) -> History:
     """Processes that die between writes and within them; each is followed by one that goes on."""
     author = Author(f"deaths {seed}")
@@ -280,6 +307,28 @@ def shared(seed: int) -> History:
     return History("shared", seed, [[first.take()], plans, [last.take()]], remote=False)
 
 
+def shared_unended(seed: int) -> History:
+    """As `unended`, by two processes that end each other's files."""
+    first = Author(f"shared_unended {seed}")
+    first.do(OpenStore(SMALL), Create("both"), first.one("both", "local"), Close())
+    plans = []
+    for writer in ("x", "y"):
+        author = Author(f"shared_unended {seed} {writer}", writer)
+        author.model.create("both")
+        author.do(OpenStore(SMALL, mode="shared"), Create(writer), PauseSealing())
+        for number in range(6):
+            size = author.dice.randrange(2000, 5000)
+            durability = "local" if number == 3 else "os"
+            author.steps.append(author.one("both", durability, author.payload() + bytes(size)))
+            author.do(author.one(writer, "os", author.payload() + author.dice.randbytes(2000)))
+        end = [GoOnSealing(), Close()] if writer == "x" else [Die()]
+        plans.append([*author.take(), *end])
+    last = Author(f"shared_unended {seed} z", "z")
+    last.model.create("both")
+    last.do(OpenStore(SMALL), last.one("both", "local"), last.one("both", "os"), Close())
+    return History("shared_unended", seed, [[first.take()], plans, [last.take()]], remote=False)
+
+
 def anything(seed: int) -> History:
     """Steps drawn at random from all there are, over three lives."""
     author = Author(f"anything {seed}")
@@ -331,6 +380,18 @@ def _drawn(author: Author, remote: bool) -> Step:
 
 SCRIPTED: Final[Mapping[str, Callable[[int], History]]] = {
     maker.__name__: maker
-    for maker in (modes, lineage, sealing, deaths, echo, tiered, snapshots, everything, shared)
+    for maker in (
+        modes,
+        lineage,
+        sealing,
+        deaths,
+        echo,
+        tiered,
+        snapshots,
+        everything,
+        shared,
+        unended,
+        shared_unended,
+    )
 }
 HISTORIES: Final[Mapping[str, Callable[[int], History]]] = {**SCRIPTED, "anything": anything}

@@ -154,6 +154,26 @@ class AppendOne(Step):
 
 
 @dataclass(frozen=True)
+class PauseSealing(Step):
+    """Nothing is sealed, and nothing synced by sealing, until it goes on or the process dies."""
+
+    def run(self, session: Session) -> int | None:
+        """As `Step`."""
+        session.log._handle.sealer.paused.acquire()
+        return None
+
+
+@dataclass(frozen=True)
+class GoOnSealing(Step):
+    """What has ended may be sealed again."""
+
+    def run(self, session: Session) -> int | None:
+        """As `Step`."""
+        session.log._handle.sealer.paused.release()
+        return None
+
+
+@dataclass(frozen=True)
 class Submit(Step):
     """One record whose receipt comes later."""
 

@@ -61,8 +61,9 @@ def expected_of(sample: Sample, damage: Damage, changes: Changes) -> Expected:
 
 
 def _of_wal(wal: WrittenWal, damage: Damage, before: bytes, after: bytes | None) -> Expected:
-    if after is None:
-        # A file that was never made looks the same (INTEGRITY.md, "What is not protected").
+    if after is None or not any(after):
+        # A file that was never made, or that never reached the disk, looks the same (INTEGRITY.md,
+        # "What is not protected").
         return Expected(wal.answers[0], cut=0)
     first = first_difference(before, after)
     if first < WAL_HEADER.size:

@@ -96,7 +96,7 @@ def _place_unchecked() -> list[Replacement]:
 
 
 def _middle_cut() -> list[Replacement]:
-    return [(recover, "_later_durable", _nothing)]
+    return [(recover, "stated_beyond", _nothing)]
 
 
 def _rotten_cut() -> list[Replacement]:

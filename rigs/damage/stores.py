@@ -126,7 +126,7 @@ def put_files(folder: Path, files: Files) -> None:
 
 def frames_of(data: bytes) -> tuple[Frame, ...]:
     """The frames of an undamaged WAL file."""
-    seed = wal_seed(*decode_wal_header(data[: WAL_HEADER.size], "a sample"))
+    seed = wal_seed(*decode_wal_header(data[: WAL_HEADER.size], "a sample")[:2])
     found: list[Frame] = []
     at = WAL_HEADER.size
     while len(data) - at >= FRAME_BYTES:

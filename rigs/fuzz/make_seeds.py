@@ -292,7 +292,11 @@ def texts() -> dict[str, list[bytes]]:
 def all_seeds() -> dict[str, list[bytes]]:
     """The seeds of every target."""
     return {
-        "wal_header": [encode_wal_header(STORE, 0), encode_wal_header(bytes(16), 2**63)],
+        "wal_header": [
+            encode_wal_header(STORE, 0),
+            encode_wal_header(bytes(16), 2**63),
+            encode_wal_header(STORE, 9, 4),
+        ],
         "frame": list(frame_seeds(64, FRAME_SEED)),
         "wal": list(wal_seeds()),
         "store": list(wal_seeds()),

@@ -51,7 +51,7 @@ def wal_deeply(data: bytes) -> bytes:
 def _frames(sealed: bytearray, *, deep: bool) -> bytes:
     if len(sealed) < frame.WAL_HEADER.size:
         return bytes(sealed)
-    *_, store, lsn, _, _ = frame.WAL_HEADER.unpack_from(sealed)
+    *_, store, lsn, _, _, _ = frame.WAL_HEADER.unpack_from(sealed)
     seed, at = wal_seed(store, lsn), frame.WAL_HEADER.size
     while at + frame.FRAME_BYTES <= len(sealed):
         (size,) = struct.unpack_from("<I", sealed, at + 4)

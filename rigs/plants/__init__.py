@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from rigs.plants.disk import DISK
+from rigs.plants.ending import ENDING
 from rigs.plants.tier import TIER
 
-PLANTS: Final[Mapping[str, Callable[[], None]]] = {**DISK, **TIER}
+PLANTS: Final[Mapping[str, Callable[[], None]]] = {**DISK, **ENDING, **TIER}
 
 
 def plant(name: str) -> None:

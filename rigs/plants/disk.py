@@ -30,7 +30,6 @@ from transit.log import wal as wals
 from transit.log.catalog import StreamState
 from transit.log.frames import Group, Written
 from transit.log.recover import Cut, ScannedFrame
-from transit.log.rotation import Rotation
 from transit.log.seal import Sealer, SegmentWriter
 from transit.log.syncs import GroupSync, SingleSync, Syncs
 from transit.log.wal import Wal
@@ -144,23 +143,6 @@ def one_wal_too_many_dropped() -> None:
                 disk.remove(os.path.join(folder, name))
 
     replace(Sealer, "drop_covered", drop)
-
-
-def rotation_without_sync() -> None:
-    """The end frame, which says that all before it is durable, is written before that is so."""
-
-    def next_wal(rotation: Rotation) -> Wal:
-        wal = rotation.wal
-        if not wal.ended:
-            rotation.limit = 0
-            wal.append([], 0, rotation.clock.now(), frame.END)
-            wal.durable = wal.tail
-            wal.cut()
-        wal = rotation.ensure()
-        rotation.on_ended()
-        return wal
-
-    replace(Rotation, "next", next_wal)
 
 
 def durable_overstated() -> None:
@@ -372,7 +354,7 @@ def short_write_believed() -> None:
 
 def doubt_not_named() -> None:
     """After a failed sync no caller is told which records may be lost."""
-    replace(syncs, "in_doubt", lambda catalog, wal: ())
+    replace(syncs, "in_doubt", lambda catalog: ())
 
 
 def failed_link_believed() -> None:
@@ -449,7 +431,6 @@ DISK: Final[Mapping[str, Callable[[], None]]] = {
         commit_before_segment_sync,
         wal_dropped_before_commit,
         one_wal_too_many_dropped,
-        rotation_without_sync,
         durable_overstated,
         checksum_without_position,
         checksum_ignored,

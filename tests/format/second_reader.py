@@ -176,7 +176,8 @@ def read_wal(data: bytes) -> Wal:
     version, zero = struct.unpack_from("<II", data, 8)
     store_id, first_lsn = data[16:32], int.from_bytes(data[32:40], "little")
     need(xxhash.xxh3_64_intdigest(data[:56]) == int.from_bytes(data[56:64], "little"), "checksum")
-    need(version == 1 and zero == 0 and data[40:56] == bytes(16), "version and reserved bytes")
+    need(version == 1 and zero == 0 and data[48:56] == bytes(8), "version and reserved bytes")
+    need(int.from_bytes(data[40:48], "little") <= first_lsn, "count of unsynced records")
     seed = xxhash.xxh3_64_intdigest(store_id + data[32:40])
     frames: list[tuple[int, int, int, int, list[Record], int]] = []
     at, kind, latest = 64, 0, -(2**63)

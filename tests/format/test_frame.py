@@ -52,11 +52,22 @@ def is_whole(data: bytes, position: int = 64, seed: int = SEED) -> bool:
 # WAL headers
 
 
-@given(st.binary(min_size=16, max_size=16), UINT64)
-def test_a_wal_header_comes_back(store_id: bytes, first_lsn: int) -> None:
-    data = encode_wal_header(store_id, first_lsn)
+@given(st.binary(min_size=16, max_size=16), UINT64, UINT64)
+def test_a_wal_header_comes_back(store_id: bytes, one: int, other: int) -> None:
+    unsynced, first_lsn = sorted((one, other))
+    data = encode_wal_header(store_id, first_lsn, unsynced)
     assert len(data) == 64
-    assert decode_wal_header(data, "here") == (store_id, first_lsn)
+    assert decode_wal_header(data, "here") == (store_id, first_lsn, unsynced)
+
+
+@pytest.mark.parametrize("unsynced", [41, 2**64 - 1])
+def test_a_wal_header_counts_no_more_records_before_its_first_than_there_are(unsynced: int) -> None:
+    assert decode_wal_header(encode_wal_header(STORE, 40, 40), "here")[2] == 40
+    with pytest.raises(CorruptError) as caught:
+        decode_wal_header(encode_wal_header(STORE, 40, unsynced), "here")
+    error = caught.value
+    assert (error.place, error.expected) == ("here, byte 40", "a count up to 40")
+    assert error.found == str(unsynced)
 
 
 def test_every_truncated_wal_header_is_refused(cuts) -> None:
@@ -85,7 +96,7 @@ def test_a_wal_of_another_version_is_refused_by_that_name(version: int) -> None:
     assert (caught.value.found, caught.value.supported) == (version, 1)
 
 
-@pytest.mark.parametrize("place", [12, 15, 40, 55])
+@pytest.mark.parametrize("place", [12, 15, 48, 55])
 def test_reserved_bytes_of_a_wal_header_must_be_zero(place: int) -> None:
     data = bytearray(WAL)
     data[place] = 1

@@ -55,7 +55,7 @@ def test_a_header_of_another_size_is_refused_and_its_size_told(size: int) -> Non
 
 @pytest.mark.parametrize("magic", [b"TRANSWAK", b"TRANSWAM", bytes(8), b"\xff" * 8])
 def test_another_magic_is_refused_by_that_name_though_the_checksum_fits(magic: bytes) -> None:
-    head = WAL_HEADER.pack(magic, 1, 0, STORE, 0, bytes(16), 0)[:-8]
+    head = WAL_HEADER.pack(magic, 1, 0, STORE, 0, 0, bytes(8), 0)[:-8]
     data = head + CHECKSUM.pack(checksum(head))
     with pytest.raises(CorruptError) as caught:
         decode_wal_header(data, "here")
@@ -67,8 +67,8 @@ def test_another_magic_is_refused_by_that_name_though_the_checksum_fits(magic: b
 @pytest.mark.parametrize("zero", [1, 2**32 - 1])
 def test_reserved_numbers_are_refused_though_the_checksum_fits(zero: int) -> None:
     for head in (
-        WAL_HEADER.pack(WAL_MAGIC, 1, zero, STORE, 0, bytes(16), 0)[:-8],
-        WAL_HEADER.pack(WAL_MAGIC, 1, 0, STORE, 0, zero.to_bytes(16, "big"), 0)[:-8],
+        WAL_HEADER.pack(WAL_MAGIC, 1, zero, STORE, 0, 0, bytes(8), 0)[:-8],
+        WAL_HEADER.pack(WAL_MAGIC, 1, 0, STORE, 0, 0, zero.to_bytes(8, "big"), 0)[:-8],
     ):
         with pytest.raises(CorruptError, match="reserved zeros") as caught:
             decode_wal_header(head + CHECKSUM.pack(checksum(head)), "here")

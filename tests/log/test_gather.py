@@ -27,7 +27,7 @@ ROWS = [
 
 @pytest.fixture
 def wal(tmp_path: Path) -> Iterator[Wal]:
-    made = Wal.create(str(tmp_path), bytes(16), 0, BlockCache(1024))
+    made = Wal.create(str(tmp_path), bytes(16), 0, 0, BlockCache(1024))
     offset = FIRST
     for payload, headers in ROWS:
         stream = STREAM + payload.startswith(b"another")
@@ -130,7 +130,7 @@ def differ_while_it_grows(wal: Wal) -> bool:
 
 @pytest.fixture
 def cached(tmp_path: Path) -> Iterator[Wal]:
-    made = Wal.create(str(tmp_path), bytes(16), 0, BlockCache(1024 * 1024))
+    made = Wal.create(str(tmp_path), bytes(16), 0, 0, BlockCache(1024 * 1024))
     yield made
     made.file.close()
 
@@ -175,7 +175,7 @@ def test_a_stream_read_after_each_append_is_in_few_chunks_and_read_few_times(
 
 def test_what_is_kept_is_within_the_cache(tmp_path: Path) -> None:
     cache = BlockCache(20_000)
-    made = Wal.create(str(tmp_path), bytes(16), 0, cache)
+    made = Wal.create(str(tmp_path), bytes(16), 0, 0, cache)
     for number in range(0, 900, 30):
         grow(made, number, 30)
         assert read(made) == frame_by_frame(made)

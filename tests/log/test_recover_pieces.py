@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from transit.errors import CorruptError
 from transit.format.frame import (
     BODY_BYTES_MAX,
     DATA,
@@ -16,7 +15,7 @@ from transit.format.frame import (
     encode_frame,
 )
 from transit.log import recover
-from transit.log.recover import REST_BYTES_MAX, SCAN_BYTES, SECTOR_BYTES, judge_end, judge_tail
+from transit.log.recover import REST_BYTES_MAX, SCAN_BYTES, SECTOR_BYTES, judge_tail
 from transit.log.wal import Wal
 
 from .frames import SEED, START, Made, with_tail
@@ -142,25 +141,6 @@ def test_a_longer_tail_is_corrupt_before_it_is_read(
         assert made.judged() is None
     else:
         made.is_corrupt(torn, "the rest of one frame at most", f"{size} bytes")
-
-
-def test_damage_in_a_file_before_another_is_searched_for_no_further_than_that(
-    made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made.frame().frame(b"damaged").raw(bytes(2000)).frame(kind=MARK)
-    torn = made.positions[1]
-    made.flipped(torn)
-    rest = len(made.data) - torn
-    assert len(made.data) % torn < rest - 1
-    for limit, found in (
-        (rest, f"damage before byte {made.positions[2]}"),
-        (rest - 1, "bytes that are no valid frame, and a later WAL file"),
-    ):
-        monkeypatch.setattr(recover, "REST_BYTES_MAX", limit)
-        with pytest.raises(CorruptError) as caught:
-            judge_end(made.scanned())
-        assert caught.value.place.endswith(f"byte {torn}")
-        assert (caught.value.expected, caught.value.found) == ("frames up to the end frame", found)
 
 
 class Shrunk:

@@ -103,7 +103,7 @@ def test_what_is_durable_is_what_frames_say_but_never_more_than_what_is_before_t
     made: Made,
 ) -> None:
     wal = made.frame().frame(durable=2**63).open()
-    assert wal.durable == START
+    assert wal.durable == 0
     list(scan(wal))
     assert wal.durable == made.positions[1]
     # A later frame that knows less takes nothing back.
@@ -113,9 +113,21 @@ def test_what_is_durable_is_what_frames_say_but_never_more_than_what_is_before_t
     assert made.scanned().durable == made.positions[2]
 
 
-@pytest.mark.parametrize("kind", [MARK, END])
-def test_a_mark_and_an_end_say_that_all_before_them_is_durable(made: Made, kind: int) -> None:
-    assert made.frame().frame(kind=kind).scanned().durable == made.positions[1]
+def test_a_mark_says_that_all_before_it_is_durable(made: Made) -> None:
+    assert made.frame().frame(kind=MARK).scanned().durable == made.positions[1]
+
+
+@pytest.mark.parametrize("durable", [0, START])
+def test_an_end_says_no_more_than_its_durable(made: Made, durable: int) -> None:
+    made.frame(durable=0).frame(kind=END, durable=durable)
+    assert made.scanned().durable == durable
+
+
+def test_an_end_that_was_written_after_a_sync_says_that_all_before_it_is_durable(
+    made: Made,
+) -> None:
+    made.frame()
+    assert made.frame(kind=END, durable=len(made.data)).scanned().durable == made.positions[1]
 
 
 @pytest.mark.parametrize("lsn", [0, 2])

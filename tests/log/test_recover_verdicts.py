@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 
 from transit.errors import CorruptError
-from transit.format.frame import END, FRAME_BYTES, FRAME_MAGIC, MARK, encode_frame
+from transit.format.frame import DATA, END, FRAME_BYTES, FRAME_MAGIC, MARK, encode_frame
 from transit.format.names import wal_name
 from transit.format.record import CHUNK
+from transit.log.blocks import BlockCache
 from transit.log.recover import (
     LOOK_AGAIN_S,
+    REST_BYTES_MAX,
     SCAN_BYTES,
     SECTOR_BYTES,
     Cut,
     judge_end,
     judge_live,
     scan,
+    vouches,
 )
 from transit.log.wal import Wal
 
@@ -79,13 +82,20 @@ def test_damage_where_a_later_frame_says_only_that_what_is_before_was_durable_is
     made.damaged(made.positions[1], bytes(16)).is_cut_at(made.positions[1])
 
 
-@pytest.mark.parametrize("kind", [MARK, END])
-def test_damage_before_a_mark_or_an_end_is_corrupt_whatever_that_says(
-    made: Made, kind: int
-) -> None:
-    made.frame().frame(b"damaged").frame(kind=kind, durable=START)
+def test_damage_before_a_mark_is_corrupt_whatever_that_says(made: Made) -> None:
+    made.frame().frame(b"damaged").frame(kind=MARK, durable=START)
     made.damaged(made.positions[1], bytes(16))
     made.is_corrupt(made.positions[1], DURABLE, f"damage before byte {made.positions[2]}")
+
+
+def test_missing_bytes_before_an_end_are_damage_only_if_that_says_that_they_were_durable(
+    made: Made,
+) -> None:
+    made.frame().frame(b"missing").frame(kind=END, durable=made.positions[1])
+    made.damaged(made.positions[1], bytes(16))
+    made.is_cut_at(made.positions[1])
+    made.frame(kind=END, durable=made.positions[2])
+    made.is_corrupt(made.positions[1], DURABLE, f"damage before byte {made.positions[3]}")
 
 
 def test_the_first_later_frame_that_says_so_is_named(made: Made) -> None:
@@ -347,19 +357,40 @@ def test_looks_are_further_and_further_apart(made: Made, monkeypatch: pytest.Mon
 # A file that is not the last one
 
 
-def test_a_file_before_another_must_have_its_end_frame(made: Made) -> None:
-    with pytest.raises(CorruptError, match="and a later WAL file") as caught:
-        judge_end(made.frame().scanned())
-    assert caught.value.place == f"{made.path / wal_name(0)}, byte {len(made.data)}"
-    assert caught.value.found == "bytes that are no valid frame, and a later WAL file"
-    judge_end(made.frame(kind=END).scanned())
-
-
-def test_damage_before_a_frame_that_was_durable_is_told_of_a_file_before_another(
+def test_a_file_that_did_not_end_is_corrupt_only_if_a_later_one_says_that_it_was_durable(
     made: Made,
 ) -> None:
-    made.frame().frame(b"damaged").frame(kind=END)
-    made.flipped(made.positions[1])
-    with pytest.raises(CorruptError, match=f"damage before byte {made.positions[2]}") as caught:
-        judge_end(made.scanned())
-    assert caught.value.place.endswith(f"byte {made.positions[1]}")
+    wal = made.frame().scanned()
+    judge_end(wal, "")
+    with pytest.raises(CorruptError, match=r"because later\.wal says that all were") as caught:
+        judge_end(wal, "later.wal")
+    assert caught.value.place == f"{made.path / wal_name(0)}, byte {len(made.data)}"
+    assert caught.value.found == "bytes that are no valid frame"
+    judge_end(made.frame(kind=END).scanned(), "later.wal")
+
+
+def test_a_later_file_vouches_by_its_header_for_the_files_that_were_durable_when_it_was_made(
+    tmp_path: Path,
+) -> None:
+    wal = Wal.create(str(tmp_path), bytes(16), 9, 5, BlockCache(0))
+    assert [vouches(wal, first_lsn) for first_lsn in (0, 4, 5, 8)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("durable", "kind", "said"),
+    [(0, DATA, False), (0, END, False), (64, DATA, True), (0, MARK, True)],
+)
+def test_a_later_file_vouches_for_all_before_it_by_a_frame_that_says_that_it_is_durable(
+    tmp_path: Path, durable: int, kind: int, said: bool
+) -> None:
+    wal = Wal.create(str(tmp_path), bytes(16), 9, 5, BlockCache(0))
+    # Also behind bytes that are no frame: what it says was true when it was written.
+    wal.file.write_at(1024, encode_frame(b"", 1024, 9, durable, 0, kind, 0, wal.seed))
+    assert vouches(wal, 8) == said
+
+
+def test_a_later_file_that_is_too_large_to_be_searched_is_corrupt(tmp_path: Path) -> None:
+    wal = Wal.create(str(tmp_path), bytes(16), 9, 5, BlockCache(0))
+    wal.file.truncate(REST_BYTES_MAX + 1)
+    with pytest.raises(CorruptError, match=f"one of {REST_BYTES_MAX + 1} bytes"):
+        vouches(wal, 8)

@@ -8,7 +8,9 @@ All numbers are little-endian. The file header:
         12     4  reserved, 0
         16    16  store id
         32     8  log sequence number (LSN) of the file's first record
-        40    16  reserved, 0
+        40     8  unsynced: count of the records just before that one of which it was not known
+                  that they were durable when the file was made; at most the LSN
+        48     8  reserved, 0
         56     8  checksum of bytes 0 to 56, seed 0
 
 A frame starts at a multiple of 8:
@@ -19,7 +21,7 @@ A frame starts at a multiple of 8:
          8     8  position of this frame in its file
         16     8  LSN of the frame's first record, or of the next record where it has none
         24     8  durable: every byte of this file before that position was synced when the frame
-                  was written
+                  was written, and where it is not 0, all files before this one and its name too
         32     4  count of records
         36     4  kind: 0 data, 1 mark, 2 end
         40     8  when it was written, signed nanoseconds UTC by the engine's clock
@@ -30,7 +32,8 @@ A frame starts at a multiple of 8:
 
 A data frame commits its records, all or none. A mark has no body and says that everything before it
 is durable; closing a store writes one. An end frame has no body either and is the file's last: the
-next WAL file starts at its LSN.
+next WAL file starts at its LSN. It promises no more than its `durable`: the next file may be made
+and written to before this one is synced.
 
 A frame is valid if and only if: magic, position and both checksums fit, the body lies in the file,
 and the padding is as above. Its contents must fit too: chunks of distinct streams that fill the
@@ -57,7 +60,7 @@ from transit.format.record import CHUNK, Chunk, chunks_of
 
 FORMAT_VERSION: Final = 1
 WAL_MAGIC: Final = b"TrnstWAL"
-WAL_HEADER: Final = struct.Struct("<8sII16sQ16sQ")
+WAL_HEADER: Final = struct.Struct("<8sII16sQQ8sQ")
 FRAME_MAGIC: Final = b"TrFm"
 FRAME: Final = struct.Struct("<4sIQQQIIqQ")
 CHECKSUM: Final = struct.Struct("<Q")
@@ -101,17 +104,17 @@ def frame_bytes(body_bytes: int) -> int:
     return FRAME_BYTES + body_bytes + ALIGNMENT - body_bytes % ALIGNMENT
 
 
-def encode_wal_header(store_id: bytes, first_lsn: int) -> bytes:
+def encode_wal_header(store_id: bytes, first_lsn: int, unsynced: int = 0) -> bytes:
     """The 64 bytes that open a WAL file."""
-    head = WAL_HEADER.pack(WAL_MAGIC, FORMAT_VERSION, 0, store_id, first_lsn, bytes(16), 0)
+    head = WAL_HEADER.pack(WAL_MAGIC, FORMAT_VERSION, 0, store_id, first_lsn, unsynced, bytes(8), 0)
     return head[:-8] + CHECKSUM.pack(checksum(head[:-8]))
 
 
-def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int]:
-    """Store id and first LSN from a WAL file's first 64 bytes."""
+def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int, int]:
+    """Store id, first LSN and count of unsynced records from a WAL file's first 64 bytes."""
     if len(data) != WAL_HEADER.size:
         raise CorruptError(place, expected="a WAL header of 64 bytes", found=f"{len(data)} bytes")
-    magic, version, zero, store_id, first_lsn, zeros, stated = WAL_HEADER.unpack(data)
+    magic, version, zero, store_id, first_lsn, unsynced, zeros, stated = WAL_HEADER.unpack(data)
     if magic != WAL_MAGIC:
         refuse_magic(magic, place)
         raise CorruptError(f"{place}, byte 0", expected=repr(WAL_MAGIC), found=repr(magic))
@@ -119,9 +122,13 @@ def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int]:
         raise CorruptError(f"{place}, byte 56", expected="the header's checksum", found="another")
     if version != FORMAT_VERSION:
         raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
-    if zero or zeros != bytes(16):
+    if zero or zeros != bytes(8):
         raise CorruptError(f"{place}, byte 12", expected="reserved zeros", found="others")
-    return store_id, first_lsn
+    if unsynced > first_lsn:
+        raise CorruptError(
+            f"{place}, byte 40", expected=f"a count up to {first_lsn}", found=str(unsynced)
+        )
+    return store_id, first_lsn, unsynced
 
 
 def encode_frame(

@@ -103,10 +103,11 @@ class Reading:
     def _judge(self, wal: Wal) -> None:
         catalog = self.catalog
         judge_live(wal, lambda: catalog.follow(write=False))
-        if catalog.wal_numbers()[-1:] > [wal.first_lsn]:
+        later = [number for number in catalog.wal_numbers() if number > wal.first_lsn]
+        if later:
             catalog.follow(write=False)
             if not wal.ended:
-                judge_end(wal)
+                judge_end(wal, catalog.files.vouching(wal.first_lsn, later))
 
     def refresh(self) -> int:
         """Take up the commits that were published since the last time; their count."""

@@ -84,7 +84,9 @@ class Writing:
                 Snapshots(self.catalog).keep()
             head = self.catalog.commits.head
             epoch = head.epoch + 1 if head else 0
-            self.sealer = Sealer(self.catalog, settings, epoch, self._locks.seal)
+            self.sealer = Sealer(
+                self.catalog, settings, epoch, self._locks.seal, self.writer.sync_to
+            )
             self._make_lineage_stream()
             self.tiering = None if remote is None else self._tiering(remote)
             # Last: whatever fails before must leave no thread behind that goes on writing.
@@ -165,7 +167,6 @@ class Writing:
         if self.tiering is not None:
             self.tiering.start()
         self.writer.on_dirty = self._flusher.wake
-        self.writer.rotation.on_nearly_full = self._flusher.wake_now
         self.writer.rotation.on_ended = self._seal_worker.wake
         if mode == "exclusive":
             self.sealer.drop_covered()

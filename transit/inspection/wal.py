@@ -60,8 +60,10 @@ class WalFile:
         """What the header says."""
         if len(self._head) < WAL_HEADER.size:
             return {}
-        *_, first_lsn, _, stated = WAL_HEADER.unpack(self._head)
-        fields: dict[str, FieldValue] = {"first_lsn": first_lsn, "checksum": f"{stated:016x}"}
+        *_, first_lsn, unsynced, _, stated = WAL_HEADER.unpack(self._head)
+        fields: dict[str, FieldValue] = {
+            "first_lsn": first_lsn, "unsynced": unsynced, "checksum": f"{stated:016x}",
+        }  # fmt: skip
         found = checksum(self._head[:-8])
         if found != stated:
             fields["checksum_found"] = f"{found:016x}"

@@ -2,6 +2,7 @@
 
 wal        one WAL file: frames written and read, and where each stream's chunks are in it
 gather     many frames of one record each, read as one chunk
+stated     what frames say of what was durable
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
 segments   sealed files read block by block, here or elsewhere

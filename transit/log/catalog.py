@@ -119,9 +119,8 @@ class Catalog(StoredChunks):
                 if missed == _TRIES:
                     self.check_place()
                     self.commits.check_no_gap()
-                    raise CorruptError(
-                        self.places.wal, expected=f"a WAL from LSN {expected}", found="none"
-                    ) from None
+                    self.files.check_torn(expected, numbers)
+                    return wal
                 time.sleep(0.001 * missed)
                 continue
             if found is None:
@@ -138,18 +137,14 @@ class Catalog(StoredChunks):
         return self.follow(write=True)
 
     def _open_next(self, expected: int, numbers: list[int], *, write: bool) -> Wal | None:
-        """The WAL from LSN `expected` on, when it is there; None when it was never finished."""
+        """The WAL from LSN `expected` on, when it is there; None when it is torn."""
         if numbers[0] != expected:
             raise NotFoundError(f"{self.places.wal}: no WAL from LSN {expected}")
         found = self.files.open(expected, write=write)
         # Asked after it was opened: what a folder that came in its place holds is not read.
         self.check_place()
-        if found is None and len(numbers) > 1:
-            raise CorruptError(
-                self.places.wal_file(expected),
-                expected="a WAL header, because there is a later WAL",
-                found="none",
-            )
+        if found is None:
+            self.files.check_torn(expected, numbers[1:])
         return found
 
     @changing_the_view
@@ -250,7 +245,9 @@ class Catalog(StoredChunks):
         self.check_place()
         # A file of that name was never finished, or it would have been taken up.
         remove(self.places.wal_file(first_lsn))
-        wal = in_place(self.check_place, lambda: self.files.create(first_lsn))
+        unsynced_from = next((wal.first_lsn for wal in self.view.unsynced), first_lsn)
+        create = partial(self.files.create, first_lsn, unsynced_from)
+        wal = in_place(self.check_place, create)
         self.add_wal(wal)
         return wal
 
@@ -278,6 +275,8 @@ class Catalog(StoredChunks):
                 wal.retreat(frame.header)
                 raise
             count += 1
+        if count:
+            self.view.believe(wal)
         return count
 
     def _apply(self, wal: Wal, frame: ScannedFrame) -> None:

@@ -38,6 +38,18 @@ class View(NamedTuple):
     segments: tuple[Segment, ...]
     wals: tuple[Wal, ...]
 
+    @property
+    def unsynced(self) -> list[Wal]:
+        """The WAL files that are not known to be durable to their tail, oldest first."""
+        return [wal for wal in self.wals if wal.durable < wal.tail]
+
+    def believe(self, wal: Wal) -> None:
+        """Know of earlier files what `wal` says of them: that they were durable."""
+        reach = wal.first_lsn if wal.durable else wal.unsynced_from
+        for older in self.wals:
+            if older.first_lsn < reach and older.ended:
+                older.durable = older.tail
+
 
 class StreamState:
     """What is known of one stream while it is in use; guarded by the writer's lock.

@@ -13,9 +13,12 @@ A scan walks the frames of a file and stops at the first bytes that are no valid
       place, no 512-byte sector of it all zeros, wrong sum
     anything else                                              torn: never acknowledged as durable
 
-Opening the store for writing cuts a torn tail of the last file and reports it. In any other file
-such a tail is corrupt, because a file ends with an end frame before the next one is made. Corrupt
-bytes are never cut: opening raises `CorruptError` with the place.
+Opening the store for writing cuts a torn tail and reports it. A file may be made, and written to,
+before the files before it are synced, so after a loss of power any of those may be torn, and not
+only the newest. The log ends at the first torn place, and later files are removed with the tail,
+unless one of them says that the file of that place was durable (`vouches`): then it is corrupt. A
+sync makes files durable in the order of the log, so that what was acknowledged as durable never
+lies behind a torn place. Corrupt bytes are never cut: opening raises `CorruptError` with the place.
 
 What this cannot see: damage to the last synced frames of a process that was killed, when it zeroes
 whole sectors or cuts the file, looks like a write that never finished. A clean close ends with a
@@ -38,6 +41,7 @@ from transit.format.frame import (
     END,
     FRAME_BYTES,
     FRAME_MAGIC,
+    MARK,
     PADDING,
     FrameHeader,
     body_is_valid,
@@ -45,6 +49,7 @@ from transit.format.frame import (
     frame_chunks,
 )
 from transit.format.record import Chunk
+from transit.log.stated import pieces, stated_beyond
 from transit.log.wal import READ_BYTES, Wal
 
 SECTOR_BYTES: Final = 512
@@ -91,9 +96,10 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
             raise CorruptError(place, expected=f"LSN {wal.next_lsn}", found=str(header.lsn))
         for chunk in chunks:
             chunk.check(place)
-        # A mark or an end says that all before it is durable.
-        stated = min(header.durable, position) if header.kind == DATA else position
+        # A mark says that all before it is durable.
+        stated = position if header.kind == MARK else min(header.durable, position)
         wal.durable = max(wal.durable, stated)
+        wal.vouches = wal.vouches or wal.durable > 0
         wal.recent = (position, chunks)
         frame, stop = ScannedFrame(header, chunks), header.stop
         # Last, and without a call: an interrupt before meets the frame once more, and there is no
@@ -153,7 +159,7 @@ def judge_tail(wal: Wal) -> Cut | None:
         )
     if _only_zeros(wal, position):
         return None
-    later = _later_durable(wal)
+    later = stated_beyond(wal.file, wal.seed, position)
     if later is not None:
         raise CorruptError(
             place, expected="frames that were durable once", found=f"damage before byte {later}"
@@ -184,45 +190,32 @@ def judge_live(wal: Wal, read_on: Callable[[], object]) -> Cut | None:
     return judge_tail(wal)
 
 
-def judge_end(wal: Wal) -> None:
-    """Raise `CorruptError` unless the file, which is not the last one, ends with an end frame."""
-    if not wal.ended:
-        found = "bytes that are no valid frame, and a later WAL file"
-        searched = wal.file.size - wal.tail <= REST_BYTES_MAX
-        if searched and (later := _later_durable(wal)) is not None:
-            found = f"damage before byte {later}"
+def judge_end(wal: Wal, vouching: str) -> None:
+    """Raise `CorruptError` when a later file says that `wal`, which did not end, was durable.
+
+    vouching: the path of that file; empty when none says so. Then what follows the tail is torn,
+    with all later files.
+    """
+    if not wal.ended and vouching:
         raise CorruptError(
-            f"{wal.path}, byte {wal.tail}", expected="frames up to the end frame", found=found
+            f"{wal.path}, byte {wal.tail}",
+            expected=f"frames up to the end frame, because {vouching} says that all were durable",
+            found="bytes that are no valid frame",
         )
+
+
+def vouches(wal: Wal, first_lsn: int) -> bool:
+    """Whether `wal`, not scanned yet, says that an earlier file, from that LSN on, was durable."""
+    if wal.unsynced_from > first_lsn:
+        return True
+    if wal.file.size > REST_BYTES_MAX:
+        raise CorruptError(wal.path, expected="a WAL file", found=f"one of {wal.file.size} bytes")
+    return stated_beyond(wal.file, wal.seed, 0) is not None
 
 
 def _only_zeros(wal: Wal, position: int) -> bool:
     # Compared, not searched: a preallocated file has a MiB of them.
-    return all(data == bytes(len(data)) for _, data in _pieces(wal, position, wal.file.size, 0))
-
-
-def _pieces(wal: Wal, start: int, stop: int, overlap: int) -> Iterator[tuple[int, bytes]]:
-    """The bytes from `start` to before `stop` by pieces; each begins with the end of the last."""
-    while start < stop:
-        data = wal.file.read_at(start, min(SCAN_BYTES + overlap, stop - start))
-        if not data:
-            return
-        yield start, data
-        start += SCAN_BYTES
-
-
-def _later_durable(wal: Wal) -> int | None:
-    """Position of a valid frame after the tail, which says that the tail was durable, or None."""
-    # A header that is cut off in one piece lies whole in the next.
-    for start, data in _pieces(wal, wal.tail, wal.file.size, FRAME_BYTES):
-        at = -1
-        while (at := data.find(FRAME_MAGIC, at + 1)) >= 0:
-            position = start + at
-            if position > wal.tail and position % ALIGNMENT == 0:
-                header = decode_frame_header(data, at, position, wal.seed)
-                if header is not None and (header.durable > wal.tail or header.kind != DATA):
-                    return position
-    return None
+    return all(data == bytes(len(data)) for _, data in pieces(wal.file, position, wal.file.size, 0))
 
 
 def _rotten(wal: Wal, position: int) -> str | None:
@@ -250,6 +243,6 @@ def _has_hole(wal: Wal, header: FrameHeader) -> bool:
     zeros = bytes(SECTOR_BYTES)
     return any(
         data[at : at + SECTOR_BYTES] == zeros
-        for _, data in _pieces(wal, start, header.stop, 0)
+        for _, data in pieces(wal.file, start, header.stop, 0)
         for at in range(0, len(data) - SECTOR_BYTES + 1, SECTOR_BYTES)
     )

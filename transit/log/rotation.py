@@ -4,22 +4,29 @@ Owns which file that is, the engine's clock, whose steps back end a file, and th
 an append has more to do than to append. Only the writer uses it, in its turn. Every step may be
 interrupted: the next call goes on from what there is.
 
-    all of the file synced     because an end frame says that all before it is durable
-    end frame written, synced  because recovery goes on in the next file only after one
+    end frame written          recovery goes on in the next file only after one
     space cut off              so that the next file can use what was reserved beyond the end frame
-    next file made             header and name are synced
+    next file made             its header says which files before it may not be durable yet
+
+None of this waits for a sync. Whatever is synced next makes the ended files durable first, in the
+order of the log (`transit.log.syncs`). Only where `UNSYNCED_FILES_MAX` files would not be durable,
+the oldest are synced before. `seal` waits at once: what it ends is durable before the next file is
+made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from transit.config import Settings
-from transit.errors import SyncFailedError
 from transit.log.catalog import Catalog
 from transit.log.clock import EngineClock
 from transit.log.syncs import Syncs
 from transit.log.wal import Wal
+
+UNSYNCED_FILES_MAX: Final = 3
+"""So many files that are not durable there may be, the one that is written among them."""
 
 
 class Rotation:
@@ -46,8 +53,7 @@ class Rotation:
         self._write_end = write_end
         self.limit = 0
         self.clock = EngineClock()
-        # They only set flags.
-        self.on_nearly_full: Callable[[], object] = _nothing
+        # It only sets a flag.
         self.on_ended: Callable[[], object] = _nothing
 
     def take(self, wal: Wal) -> Wal:
@@ -58,7 +64,7 @@ class Rotation:
             self.clock.last = wal.written
         else:
             self.clock.begin(self._catalog.written_before(wal))
-        self.limit = self._seal_bytes - self._seal_bytes // 8
+        self.limit = self._seal_bytes
         return wal
 
     def take_ended(self, wal: Wal) -> None:
@@ -66,31 +72,34 @@ class Rotation:
         self.wal, self.limit = wal, 0
 
     def ensure(self) -> Wal:
+        """The newest file, when it has not ended; else the next one, made now. It is durable."""
+        wals = self._catalog.view.wals
+        if wals and wals[-1].ended and wals[-1].durable < wals[-1].tail:
+            # The writer of its end frame may have died or been interrupted before the sync, or is
+            # another process, whose sync may have failed.
+            self._syncs.secure(wals[-1])
+        wal = self._newest()
+        if not wal.durable:
+            self._syncs.settle(wal)
+        return wal
+
+    def _newest(self) -> Wal:
         """The newest file, when it has not ended; else the next one, made now."""
         catalog = self._catalog
         wals = catalog.view.wals
         if wals and not wals[-1].ended:
+            # An earlier call may have made it and been interrupted right then.
             return self.take(wals[-1])
-        first_lsn = wals[-1].next_lsn if wals else catalog.commits.next_lsn
-        if wals and wals[-1].durable < wals[-1].tail:
-            # The writer of its end frame may have died or been interrupted before the sync, or is
-            # another process, whose sync may have failed.
-            self._syncs.secure(wals[-1])
-        with self._syncs.poisoning(SyncFailedError):
-            return self.take(catalog.create_wal(first_lsn))
+        return self.take(
+            catalog.create_wal(wals[-1].next_lsn if wals else catalog.commits.next_lsn)
+        )
 
     def room(self) -> Wal:
         """A file with room for a frame."""
         wal = self.wal
         if wal.ended or wal.tail >= self._seal_bytes:
             return self.next()
-        if self.clock.stepped:
-            return self._next_time()
-        if wal.tail >= self.limit:
-            # Nearly full: synced now, beside the appends, it can soon be ended without a long wait.
-            self.limit = self._seal_bytes
-            self.on_nearly_full()
-        return wal
+        return self._next_time() if self.clock.stepped else wal
 
     def _next_time(self) -> Wal:
         """Begin a time that is behind the last, in a file without records."""
@@ -102,18 +111,32 @@ class Rotation:
 
     def next(self) -> Wal:
         """End the file, and make the next one."""
-        wal = self.wal
-        if not wal.ended:
-            self._syncs.now(wal)
-            # From here on, until there is a next file, every append has to ask for room.
-            self.limit = 0
-            self._write_end(wal)
-        # Also when an earlier call wrote the end frame and was interrupted right then.
-        self._syncs.now(wal)
-        wal.cut()
+        unsynced = self._catalog.view.unsynced
+        if len(unsynced) >= UNSYNCED_FILES_MAX:
+            self._syncs.now(unsynced[-UNSYNCED_FILES_MAX])
+        self._end()
+        wal = self._newest()
+        self.on_ended()
+        return wal
+
+    def next_durable(self) -> Wal:
+        """End the file, make that durable, and only then make the next one, durable too."""
+        # An end frame after that says that all before it is durable.
+        self._syncs.now(self.wal)
+        self._end()
+        self._syncs.now(self.wal)
         wal = self.ensure()
         self.on_ended()
         return wal
+
+    def _end(self) -> None:
+        wal = self.wal
+        # An earlier call may have written the end frame and been interrupted right then.
+        if not wal.ended:
+            # From here on, until there is a next file, every append has to ask for room.
+            self.limit = 0
+            self._write_end(wal)
+        wal.cut()
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ WAL file nor the writer's lock.
 
 The order, and what a crash right after leaves:
 
+    WAL synced, and all before it              the WAL
     segment written under a temporary name     the WAL; the next opening removes the other
     segment synced and linked to its digest    the WAL, and a segment no commit names: harmless
     commit linked to its number                the WAL and the segment: opening ignores the WAL
@@ -68,16 +69,22 @@ Piece = tuple[Chunk, int, int]
 class Sealer:
     """Turns ended WAL files into segments; `turns` orders the sealers of a shared store.
 
-    Nothing is sealed while `paused` is held.
+    reach: makes a WAL file durable up to a place. Nothing is sealed while `paused` is held.
     """
 
     def __init__(
-        self, catalog: Catalog, settings: Settings, epoch: int, turns: Lock | None
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        epoch: int,
+        turns: Lock | None,
+        reach: Callable[[Wal, int], None],
     ) -> None:
         self._catalog = catalog
         self._settings = settings
         self._epoch = epoch
         self._turns = turns
+        self._reach = reach
         self._snapshots = Snapshots(catalog)
         self.paused = threading.Lock()
         self._stopped = False
@@ -149,6 +156,8 @@ class Sealer:
         return wals[0] if wals and wals[0].ended else None
 
     def _seal(self, wal: Wal) -> None:
+        # Appends did not wait for it when the file ended.
+        self._reach(wal, wal.tail)
         folder, check_place = self._catalog.places.segments, self._catalog.check_place
         check_place()
         writer = SegmentWriter(folder, self._catalog.store_id, self._settings, check_place)

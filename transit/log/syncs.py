@@ -10,11 +10,15 @@ A signal handler may interrupt a leader or a waiter anywhere. There is no condit
 interrupt could leave locked: a lock taken by `with`, a lock for each waiter to sleep on, and a
 leader that steps down before it does anything else. A waiter that is not woken looks again by
 itself.
+
+Invariant: files become durable in the order of the log. Every sync of a file begins with those
+before it that are not durable to their end, so what is durable never lies behind what is not.
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +32,6 @@ from transit.errors import (
     SyncFailedError,
     TransitError,
 )
-from transit.format.frame import WAL_HEADER
 from transit.guards import SYNC, Order
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
@@ -71,20 +74,22 @@ class Syncs:
         self._group.reach(wal, stop)
 
     def now(self, wal: Wal) -> None:
-        """Make everything before the tail of this moment durable, with a sync of its own."""
+        """Make everything before the tail of this moment durable, with syncs of its own."""
         if wal.durable >= wal.tail:
             return
         self._check_place()
         try:
             if self._allocates and wal.wants_space:
                 with self._lock:
-                    wal.allocate()
-            self._single.sync(wal)
+                    # It may have ended while this waited.
+                    if wal.wants_space:
+                        wal.allocate()
+            self._in_order(self._single.sync, wal)
         except StoreUnavailableError as error:
             # An interrupt, unlike this, loses nothing: the next sync covers what this one did not.
             with self._lock:
                 # Under the lock: a record is named in doubt here, or refused from here on.
-                unknown = outcome_unknown(str(error), in_doubt(self._catalog, wal))
+                unknown = outcome_unknown(str(error), in_doubt(self._catalog))
                 self._poison(f"a sync failed: {unknown}")
             raise unknown from error
 
@@ -99,15 +104,22 @@ class Syncs:
     def _poison(self, reason: str) -> None:
         self._give_up(PoisonedError(f"{self._catalog.root}: {reason}; open the store again"))
 
+    def _in_order(self, step: Callable[[Wal], None], wal: Wal) -> None:
+        """Do `step` with each earlier file that is not durable, and then with `wal`."""
+        for older in self._catalog.view.unsynced:
+            if older.first_lsn < wal.first_lsn:
+                step(older)
+        step(wal)
+
     def settle(self, wal: Wal) -> None:
-        """Sync a file whose tail was judged."""
+        """Sync a file whose tail was judged, or that was just made."""
         with self.poisoning(SyncFailedError):
-            self._single.sync(wal)
+            self._in_order(self._single.sync, wal)
 
     def secure(self, wal: Wal) -> None:
-        """Make durable what other processes, which may be dead, have written to `wal`."""
+        """Make durable what other processes, which may be dead, have written up to `wal`."""
         with self.poisoning(StoreUnavailableError):
-            self._single.secure(wal)
+            self._in_order(self._single.secure, wal)
 
     @contextmanager
     def poisoning(self, kind: type[TransitError]) -> Iterator[None]:
@@ -236,7 +248,7 @@ def write_again(wal: Wal) -> None:
     mark the block as written on the disk.
     """
     # Where no frame says otherwise, not even the header is known to be there.
-    start = wal.durable if wal.durable > WAL_HEADER.size else 0
+    start = wal.durable
     # The next frame goes into the block that the tail lies in, and takes along what is there.
     is_next_to_durable = (start - 1) // _BLOCK_BYTES_MIN == wal.tail // _BLOCK_BYTES_MIN
     if start == wal.tail or (is_next_to_durable and not wal.ended):
@@ -247,15 +259,18 @@ def write_again(wal: Wal) -> None:
     wal.file.write_at(start, frames)
 
 
-def in_doubt(catalog: Catalog, wal: Wal) -> InDoubt:
-    """The records of `wal` that are written and not known to be durable."""
+def in_doubt(catalog: Catalog) -> InDoubt:
+    """The records that are written and not known to be durable, in all files."""
+    firsts: dict[int, int] = {}
+    for wal in catalog.view.unsynced:
+        for stream_id, chunks in list(wal.index.items()):
+            row = bisect_left(chunks.positions, wal.durable)
+            if row < len(chunks.positions):
+                firsts.setdefault(stream_id, chunks.firsts[row])
     doubt = []
-    for stream_id, chunks in list(wal.index.items()):
-        rows = [row for row, at in enumerate(chunks.positions) if at >= wal.durable]
-        if rows:
-            state = catalog.state(stream_id)
-            last = state.next_offset - len(state.waiting) - 1
-            doubt.append((state.name, chunks.firsts[rows[0]], last))
+    for stream_id, first in firsts.items():
+        state = catalog.state(stream_id)
+        doubt.append((state.name, first, state.next_offset - len(state.waiting) - 1))
     return tuple(doubt)
 
 

@@ -32,6 +32,7 @@ class TakingUp:
     def recover(self) -> None:
         """Take up the WAL files on disk, cut a torn tail, and have a file to write to."""
         wal = self._catalog.hold(shared=self._shared)
+        self._remove_torn_files(wal)
         # What a killed process left in the page cache is read as history: make it durable.
         for older in self._catalog.view.wals:
             secure(older)
@@ -42,10 +43,29 @@ class TakingUp:
                 self._rotation.ensure()
             return
         if wal is not None:
-            if self._catalog.wal_numbers()[-1] > wal.first_lsn:
-                judge_end(wal)
             self._cut_torn_tail(wal)
         self._rotation.ensure()
+
+    def _remove_torn_files(self, wal: Wal | None) -> None:
+        """Remove the files behind the end of the log, `wal`, which a loss of power has torn.
+
+        Durably, before anything is written to the end: else a later opening could take up one of
+        them behind it.
+        """
+        catalog = self._catalog
+        later = self._later(wal)
+        if not later:
+            return
+        if wal is not None and not wal.ended:
+            judge_tail(wal)
+            judge_end(wal, catalog.files.vouching(wal.first_lsn, later))
+        catalog.check_place()
+        self.cuts += catalog.files.remove(later)
+
+    def _later(self, wal: Wal | None) -> list[int]:
+        """The numbers of the files after `wal` that were not taken up."""
+        numbers = self._catalog.wal_numbers()
+        return [number for number in numbers if wal is None or number > wal.first_lsn]
 
     def catch_up(self, *, write: bool) -> None:
         """Take up what other processes wrote; to `write`, have a file to write to."""
@@ -60,6 +80,9 @@ class TakingUp:
             self._syncs.secure(self._rotation.take(wal))
         if wal.stopped:
             # Its writer died within a write: the next to have the turn settles it.
+            if later := self._later(wal):
+                # Processes that live have lost no power: nothing here may be torn.
+                judge_end(wal, self._catalog.places.wal_file(later[0]))
             self._cut_torn_tail(wal)
 
     def _cut_torn_tail(self, wal: Wal) -> None:

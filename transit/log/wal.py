@@ -4,7 +4,9 @@ Owns the file, its tail, how much of it is durable, and the positions of each st
 Leaves locking to the writer, and judging damaged bytes to `transit.log.recover`.
 
 Invariants: bytes before `tail` are valid frames; bytes before `durable` are synced; `durable` is
-never more than `tail`. After an end frame nothing is written.
+never more than `tail`. Where it is not 0, the file's header and name are durable, and all files
+before it: who syncs a file syncs those first (`transit.log.syncs`). After an end frame nothing is
+written.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Final
 
 from transit.disk import File, sync_folder
 from transit.errors import CorruptError
-from transit.format.checksum import wal_seed
+from transit.format.checksum import checksum, wal_seed
 from transit.format.frame import (
     DATA,
     END,
@@ -38,6 +40,7 @@ from transit.format.record import Chunk
 from transit.log.blocks import BlockCache, DecodedBlock
 from transit.log.clock import EARLIEST
 from transit.log.gather import gather
+from transit.log.stated import stated_beyond
 
 READ_BYTES: Final = 4 * 1024
 SLAB_BYTES: Final = 1024 * 1024
@@ -82,12 +85,17 @@ class Wal:
         self.file = file
         self._cache = cache
         self.first_lsn = first_lsn
+        # From which LSN on records before the first were not known to be durable when it was made.
+        self.unsynced_from = first_lsn
         self.seed = wal_seed(store_id, first_lsn)
         self.tail = WAL_HEADER.size
-        self.durable = WAL_HEADER.size
+        self.durable = 0
         self.next_lsn = first_lsn
         self.ended = False
+        # Whether nothing is to be said by a mark when the store is closed.
         self.marked = True
+        # Whether its header or a mark says that all files before it are durable.
+        self.vouches = True
         self.index: dict[int, StreamChunks] = {}
         # When its first and its last record were written, if it has any.
         self.begun = self.written = EARLIEST
@@ -105,40 +113,64 @@ class Wal:
         self._allocated = 0
 
     @classmethod
-    def create(cls, folder: str, store_id: bytes, first_lsn: int, cache: BlockCache) -> Wal:
-        """Make a WAL file whose header and name are synced."""
+    def create(
+        cls, folder: str, store_id: bytes, first_lsn: int, unsynced_from: int, cache: BlockCache
+    ) -> Wal:
+        """Make a WAL file; nothing of it is synced, not even its name.
+
+        unsynced_from: the LSN from which on records before the first may not be durable.
+        """
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.create(path)
         with _closed_if_it_fails(file):
-            file.write_at(0, encode_wal_header(store_id, first_lsn))
-            file.sync_data()
-            sync_folder(folder)
-            return cls(file, store_id, first_lsn, cache)
+            file.write_at(0, encode_wal_header(store_id, first_lsn, first_lsn - unsynced_from))
+            wal = cls(file, store_id, first_lsn, cache)
+            wal._take_unsynced_from(unsynced_from)
+            return wal
 
     @classmethod
     def open(
         cls, folder: str, store_id: bytes, first_lsn: int, cache: BlockCache, *, write: bool
     ) -> Wal | None:
-        """Open a WAL file; None when its creation was cut short, so that it never held a frame."""
+        """Open a WAL file; None when it was never finished: nothing in it was ever durable.
+
+        `CorruptError` when its header is damaged, and for the file of another store.
+        """
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.open(path, write=write)
         with _closed_if_it_fails(file):
-            # The header is synced before any frame is written: without it there are no frames.
+            wal = cls(file, store_id, first_lsn, cache)
             # Asked before it is read, because its writer may write both in between.
             bare = file.size <= WAL_HEADER.size
+            head = file.read_at(0, WAL_HEADER.size)
             try:
-                found = decode_wal_header(file.read_at(0, WAL_HEADER.size), path)
+                found = decode_wal_header(head, path)
             except CorruptError:
-                if bare:
+                if bare or wal._is_torn(head):
+                    file.close()
                     return None
                 raise
-            if found != (store_id, first_lsn):
+            if found[:2] != (store_id, first_lsn):
                 raise CorruptError(
                     path,
                     expected=f"store {store_id.hex()}, LSN {first_lsn}",
                     found=f"store {found[0].hex()}, LSN {found[1]}",
                 )
-            return cls(file, store_id, first_lsn, cache)
+            wal._take_unsynced_from(first_lsn - found[2])
+            return wal
+
+    def _is_torn(self, head: bytes) -> bool:
+        """Whether a header that is not valid, with more behind it, may never have been durable.
+
+        A write that never finished leaves a zero at its end, and no frame says otherwise.
+        """
+        if head[-1] or checksum(head[:-8]) == int.from_bytes(head[-8:], "little"):
+            return False
+        return stated_beyond(self.file, self.seed, 0) is None
+
+    def _take_unsynced_from(self, lsn: int) -> None:
+        self.unsynced_from = lsn
+        self.vouches = self.marked = lsn == self.first_lsn
 
     @property
     def path(self) -> str:
@@ -207,15 +239,24 @@ class Wal:
             self.note(stream, first, position)
 
     def sync(self) -> None:
-        """Make everything before the tail of this moment durable."""
+        """Make everything before the tail of this moment durable, the file's name too.
+
+        All files before it are durable.
+        """
         target = self.tail
         self.file.sync_data()
+        if not self.durable:
+            sync_folder(os.path.dirname(self.path))
         self.durable = max(self.durable, target)
 
     @property
     def wants_space(self) -> bool:
         """Whether the file's size is so near the tail that it should be extended."""
-        return self._allocated >= 0 and self.tail + ALLOCATE_BYTES // 4 > self._allocated
+        return (
+            self._allocated >= 0
+            and not self.ended
+            and self.tail + ALLOCATE_BYTES // 4 > self._allocated
+        )
 
     def allocate(self) -> None:
         """Extend the file beyond its tail, so that a sync need not write the size.

@@ -253,14 +253,14 @@ class Writer(Framing):
     # Rotation
 
     def rotate(self) -> None:
-        """End the current WAL file, if it has records, so that it can be sealed."""
+        """End the current WAL file, if it has records, so that it can be sealed; all is durable."""
         self.run(self._rotate)
 
     def _rotate(self) -> None:
         self.check()
         self._frame_accepted()
         if self.wal.next_lsn > self.wal.first_lsn:
-            self.rotation.next()
+            self.rotation.next_durable()
 
     def finish(self, refusal: Refusal) -> None:
         """`rotate`, and accept nothing more; no append comes between the two."""
@@ -282,8 +282,24 @@ class Writer(Framing):
         wals, full = self.run(self._before_sync)
         for wal in wals:
             self.sync_to(wal, wal.tail)
+        if wals and not wals[-1].vouches:
+            self.sync_to(*self.run(self._vouch))
         if full is not None:
             raise full
+
+    def _vouch(self) -> Written:
+        """Say in the newest file that those before it are durable, unless its frames soon do.
+
+        Only what the files say tells damage from what a loss of power has torn. Where it ends.
+        """
+        wal = self.wal
+        is_idle = wal.durable == wal.tail and not wal.ended
+        if self._refusal is None and is_idle and not wal.vouches:
+            with suppress(StorageFullError):
+                self._write_kind(wal, MARK)
+                wal.vouches = True
+                return Written(wal, wal.tail)
+        return Written(wal, 0)
 
     def _before_sync(self) -> tuple[tuple[Wal, ...], StorageFullError | None]:
         """The files to sync, and what kept accepted records from being among it."""

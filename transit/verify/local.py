@@ -125,8 +125,16 @@ class _Verifier:
                 self._catalog.load_commits()
             reached = self._segments(reached)
             numbers = [number for number in listed if number >= reached]
-            for number in numbers:
+            follows = True
+            for place, number in enumerate(numbers, 1):
                 with self._ledger.catching():
+                    if (
+                        follows
+                        and number > reached
+                        and self._are_torn(reached, numbers[place - 1 :])
+                    ):
+                        return reached
+                    follows = False
                     try:
                         wal = self._catalog.files.open(number, write=False)
                     except NotFoundError:
@@ -134,21 +142,36 @@ class _Verifier:
                             break
                         raise
                     if wal is not None:
-                        self._wal(wal, last=number == numbers[-1])
+                        self._wal(wal)
                         reached = wal.next_lsn
+                    if wal is None or not wal.ended:
+                        if self._are_torn(number, numbers[place:]):
+                            return reached
+                        if wal is not None:
+                            judge_end(wal, self._catalog.places.wal_file(numbers[place]))
+                    follows = True
             else:
                 return reached
+
+    def _are_torn(self, first_lsn: int, later: list[int]) -> bool:
+        """Whether no file of `later` says that the one from that LSN on was durable; all counted.
+
+        The log has ended before them, and the next writer removes them.
+        """
+        files = self._catalog.files
+        if files.vouching(first_lsn, later):
+            return False
+        self._ledger.counts["torn_bytes"] += sum(map(files.size, later))
+        return True
 
     def _sealed(self, first_lsn: int) -> bool:
         """Whether the WAL file with this number was sealed and dropped since it was listed."""
         self._catalog.load_commits()
         return self._catalog.commits.next_lsn > first_lsn
 
-    def _wal(self, wal: Wal, *, last: bool) -> None:
+    def _wal(self, wal: Wal) -> None:
         self._ledger.counts["wal_files"] += 1
         self._frames(wal)
-        if not last:
-            judge_end(wal)
         cut = judge_live(wal, lambda: self._frames(wal))
         self._ledger.counts["bytes"] += wal.tail
         if cut is not None:
