@@ -173,7 +173,7 @@ def test_bucket_of_many_commits_opens_with_few_requests(place: Place) -> None:
     door = Opened(place)
     with transit.open(door.url, mode="read") as log:
         assert log.stream("s42")[0].payload == b"x"
-        traffic = log._handle._reading._store.traffic  # type: ignore[union-attr]
+        traffic = log._handle._side._store.traffic  # type: ignore[union-attr]
         assert traffic.requests < 40
         assert contents(log) == wanted
 

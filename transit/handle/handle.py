@@ -1,7 +1,7 @@
 """An open store and whether it may still be used. Log, Stream, WriteBatch and Cursor all take it.
 
-Owns the state of use: open, closed, or the parent's after fork(). What it reads is `catalog`; what
-writes is `writing`, None in mode "read".
+Owns the state of use: open, closed, or the parent's after fork(). What both modes can do is the
+`Side`'s; what only a writer can is asked of `writing`, which a reader refuses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import warnings
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
@@ -30,10 +29,9 @@ from transit.handle.attaching import Attached
 from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
 from transit.handle.read_side import Reading
+from transit.handle.side import Side
 from transit.handle.tiering import Tiering
-from transit.handle.waiting import Alone, Folder
 from transit.handle.write_side import Writing
-from transit.locks import in_place
 from transit.log.accepted import Late
 from transit.log.catalog import StreamState
 from transit.log.frames import Written
@@ -74,20 +72,20 @@ class Handle:
         self._closing = threading.Lock()
         # Whether nothing is left to close.
         self._let_go = False
-        self._writing: Writing | None = None
-        self._reading: Reading | None = None
         store = attached.store if attached is not None else None
         self._release = attached.release if attached is not None else None
+        self._writing: Writing | None = None
         try:
+            side: Side
             if mode == "read":
-                self._reading = Reading(root, settings, store)
-                self.catalog = self._reading.catalog
-                self.callbacks = Callbacks()
+                side = Reading(root, settings, store)
             else:
-                self._writing = Writing(root, mode, settings, store)
-                self.catalog = self._writing.catalog
-                self.callbacks = self._writing.callbacks
-            self.hub = self._make_hub()
+                side = self._writing = Writing(root, mode, settings, store)
+            self._side = side
+            self.catalog = side.catalog
+            self.callbacks = side.callbacks
+            self._look = side.look
+            self.hub = side.make_hub()
             self._finalizer = weakref.finalize(
                 self, _close_forgotten, root, self._writing, self._release, self.hub
             )
@@ -97,16 +95,6 @@ class Handle:
             if self._writing is not None:
                 self._writing.let_go()
             raise
-
-    def _make_hub(self) -> Hub:
-        catalog, reading = self.catalog, self._reading
-        if reading is not None:
-            return Hub(catalog, None, self.callbacks, reading.follow, reading.source)
-        writer = self.writer
-        if self.shared:
-            source = partial(Folder, self.root, catalog.check_place)
-            return Hub(catalog, writer, self.callbacks, writer.take_up_others, source)
-        return Hub(catalog, writer, self.callbacks, writer.frame_accepted, Alone, alone=True)
 
     def check(self) -> None:
         """Raise what stands against using this store."""
@@ -134,12 +122,12 @@ class Handle:
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """What opening cut off the log's end."""
-        return self._writing.writer.cuts if self._writing is not None else ()
+        return self._side.cuts
 
     @property
     def seal_error(self) -> TransitError | None:
         """Why sealing does not go on; None while it does."""
-        return self._writing.sealer.error if self._writing is not None else None
+        return self._side.seal_error
 
     @property
     def tiering(self) -> Tiering:
@@ -154,16 +142,12 @@ class Handle:
     @property
     def remote_url(self) -> str:
         """The remote's address; empty without one."""
-        if self._writing is not None and self._writing.tiering is not None:
-            return self._writing.tiering.remote.url
-        return self._reading.remote_url if self._reading is not None else ""
+        return self._side.remote_url
 
     @property
     def published(self) -> int | None:
         """Count of commits known to be in the remote; None without one."""
-        if self._writing is not None and self._writing.tiering is not None:
-            return self._writing.tiering.publisher.published
-        return self._reading.published if self._reading is not None else None
+        return self._side.published
 
     @property
     def remote_noted(self) -> str:
@@ -172,33 +156,21 @@ class Handle:
 
     def is_published(self, number: int | None) -> bool | None:
         """Whether commit `number` (None: one yet to be made) is in the remote; None without one."""
-        if self._reading is not None:
-            return self._reading.is_published(number)
-        if self._writing is None or self._writing.tiering is None:
-            return None
-        return number is not None and number < self._writing.tiering.publisher.published
+        return self._side.is_published(number)
 
     def commit_data(self, number: int) -> bytes | None:
         """The bytes of commit `number`, from the folder or the remote; None when in neither."""
-        if self._reading is not None:
-            return self._reading.commit_data(number)
-        return self.catalog.commits.read(number)
+        return self._side.commit_data(number)
 
     @property
     def remote_error(self) -> str:
         """Why publishing did not go on the last time; empty when it did."""
-        tiering = self._writing.tiering if self._writing is not None else None
-        error = tiering and (tiering.publisher.fenced or tiering.error)
-        return str(error) if error else ""
+        return self._side.remote_error
 
     def while_sealing_pauses(self, work: Callable[[], T]) -> T:
         """Do `work` while this process seals nothing; what it returns."""
-        order = self.catalog.order
-        order.check(SEAL)
-        if self._writing is None:
-            return work()
-        work = partial(in_place, self.catalog.check_place, work)
-        return order.run(SEAL, self._writing.sealer.paused, work)
+        self.catalog.order.check(SEAL)
+        return self._side.while_sealing_pauses(work)
 
     # Reading
 
@@ -208,20 +180,13 @@ class Handle:
             self.check()
         if inside:
             self.catalog.order.check(TURN if self.shared else VIEW)
-        if self._reading is not None:
-            self._reading.follow()
-        elif self._writing is None:
-            return
-        elif self.shared:
-            self._writing.writer.take_up_others()
-        else:
-            self._writing.writer.frame_accepted()
+        self._look()
 
     def next_offset(self, state: StreamState) -> int:
         """The stream's next offset, seen now; every record before it can be read."""
         before = state.next_offset
         self.refresh()
-        if self._writing is None or self.shared:
+        if self.mode != "exclusive":
             return state.next_offset
         # Framed is what was accepted as "memory" before that, not what another thread accepted
         # since; and after a failed write what had been accepted is gone.
@@ -230,7 +195,7 @@ class Handle:
     def refresh_remote(self) -> int:
         """Take up the commits others published since the last time; their count."""
         self.check()
-        return self._reading.refresh() if self._reading is not None else 0
+        return self._side.refresh()
 
     # Writing
 
@@ -306,14 +271,11 @@ class Handle:
     def _close(self) -> None:
         try:
             self.hub.stop()
-            if self._writing is not None:
-                self._writing.close()
+            self._side.close()
         finally:
             self.catalog.files.close()
             if self._release is not None:
                 self._release()
-            if self._reading is not None:
-                self._reading.close()
             self.hub.close()
             self._let_go = True
             self._finalizer.detach()
@@ -329,10 +291,7 @@ class Handle:
         self.catalog.files.close()
         self.hub.abandon()
         self.callbacks = Callbacks()
-        if self._reading is not None:
-            self._reading.close()
-        if self._writing is not None:
-            self._writing.abandon(message)
+        self._side.abandon(message)
 
 
 def _close_forgotten(

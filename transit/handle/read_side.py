@@ -6,18 +6,24 @@ than a read; a remote only when asked, because that costs requests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from transit.config import Settings
 from transit.disk import is_folder
-from transit.errors import InvalidInputError
+from transit.errors import InvalidInputError, TransitError
 from transit.format.names import Places
+from transit.handle.hub import Hub
 from transit.handle.opening import existing_store_id
+from transit.handle.promises import Callbacks
+from transit.handle.side import T
 from transit.handle.switching import check_not_rebasing
 from transit.handle.waiting import Alone, Folder, Published, Source
 from transit.locks import Mark
 from transit.log.catalog import Catalog
 from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf, NotHere
-from transit.log.recover import judge_end, judge_live
+from transit.log.recover import Cut, judge_end, judge_live
 from transit.log.wal import Wal
 from transit.store import ObjectStore
 from transit.store.addresses import is_url
@@ -29,8 +35,14 @@ from transit.tier.remote import Remote
 class Reading:
     """The reading side of one open store. `root` may be the remote's address: no folder then."""
 
+    # A reader cuts, seals and publishes nothing.
+    cuts: Final[tuple[Cut, ...]] = ()
+    seal_error: Final[TransitError | None] = None
+    remote_error: Final = ""
+
     def __init__(self, root: str, settings: Settings, store: ObjectStore | None) -> None:
         self._root = root
+        self.callbacks = Callbacks()
         self._settings = settings
         self._store = store
         self._remote: Remote | None = None
@@ -87,10 +99,27 @@ class Reading:
         self._follower = Follower(remote, catalog, shelf)
         return catalog
 
+    def make_hub(self) -> Hub:
+        """See `Side.make_hub`."""
+        return Hub(self.catalog, None, self.callbacks, self.follow, self.source)
+
     def close(self) -> None:
         """Know the folder no more; a reader has nothing else to give up."""
         if self._place is not None:
             self._place.close()
+
+    def abandon(self, message: str) -> None:
+        """See `Side.abandon`."""
+        self.close()
+
+    def while_sealing_pauses(self, work: Callable[[], T]) -> T:
+        """See `Side.while_sealing_pauses`; a reader seals nothing."""
+        return work()
+
+    @property
+    def look(self) -> Callable[[], None]:
+        """See `Side.look`."""
+        return self.follow
 
     def follow(self) -> None:
         """Read on in the folder; `CorruptError` for damage, which stays as it is."""

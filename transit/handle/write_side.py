@@ -12,6 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from transit.config import Mode, Settings
@@ -20,17 +21,22 @@ from transit.errors import ClosedError, ForkedError, InvalidInputError, TransitE
 from transit.format.lineage import LINEAGE_RECORD, encode_lineage
 from transit.format.names import Places
 from transit.format.record import Columns
-from transit.guards import CLOSE, FLUSH
+from transit.guards import CLOSE, FLUSH, SEAL
 from transit.handle.background import Worker
+from transit.handle.hub import Hub
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.handle.promises import Callbacks, Promises
+from transit.handle.side import T
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
+from transit.handle.waiting import Alone, Folder
+from transit.locks import in_place
 from transit.log.accepted import Late
 from transit.log.catalog import Catalog
 from transit.log.files import WalFiles
 from transit.log.frames import Group, Written
 from transit.log.guides import GuideShelf, NotHere
+from transit.log.recover import Cut
 from transit.log.seal import Sealer
 from transit.log.segments import Elsewhere
 from transit.log.snapshots import Snapshots
@@ -50,7 +56,7 @@ class Writing:
     def __init__(
         self, root: str, mode: Mode, settings: Settings, store: ObjectStore | None
     ) -> None:
-        self._root = root
+        self._root, self._shared = root, mode == "shared"
         self._settings = settings
         self.callbacks = Callbacks()
         self._promises = Promises(_is_durable, _is_pending, self._closed, self.callbacks)
@@ -186,6 +192,67 @@ class Writing:
             payload = encode_lineage(LINEAGE_RECORD)
             columns = Columns([payload], len(payload), self.writer.time, None)
             self.writer.commit([Group(state, columns)], [state])
+
+    # What both sides have: see `Side`
+
+    def make_hub(self) -> Hub:
+        """See `Side.make_hub`."""
+        if self._shared:
+            source = partial(Folder, self._root, self.catalog.check_place)
+            return Hub(self.catalog, self.writer, self.callbacks, self.look, source)
+        return Hub(self.catalog, self.writer, self.callbacks, self.look, Alone, alone=True)
+
+    @property
+    def look(self) -> Callable[[], None]:
+        """See `Side.look`: what waits in memory, or what other processes wrote."""
+        return self.writer.take_up_others if self._shared else self.writer.frame_accepted
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """See `Side.cuts`."""
+        return self.writer.cuts
+
+    @property
+    def seal_error(self) -> TransitError | None:
+        """See `Side.seal_error`."""
+        return self.sealer.error
+
+    @property
+    def remote_url(self) -> str:
+        """See `Side.remote_url`."""
+        return "" if self.tiering is None else self.tiering.remote.url
+
+    @property
+    def published(self) -> int | None:
+        """See `Side.published`."""
+        return None if self.tiering is None else self.tiering.publisher.published
+
+    @property
+    def remote_error(self) -> str:
+        """See `Side.remote_error`."""
+        error = self.tiering and (self.tiering.publisher.fenced or self.tiering.error)
+        return str(error) if error else ""
+
+    def is_published(self, number: int | None) -> bool | None:
+        """See `Side.is_published`."""
+        if self.tiering is None:
+            return None
+        return number is not None and number < self.tiering.publisher.published
+
+    def commit_data(self, number: int) -> bytes | None:
+        """See `Side.commit_data`: the folder has all of them."""
+        return self.catalog.commits.read(number)
+
+    def refresh(self) -> int:
+        """See `Side.refresh`: a writer's are its own."""
+        return 0
+
+    def while_sealing_pauses(self, work: Callable[[], T]) -> T:
+        """See `Side.while_sealing_pauses`."""
+        work = partial(in_place, self.catalog.check_place, work)
+        return self.catalog.order.run(SEAL, self.sealer.paused, work)
+
+    # Futures and syncs
 
     def submit(
         self, written: Written | Late, result: Callable[[], object], future: Promise[Any]
