@@ -430,3 +430,37 @@ def test_planted_bugs_in_cursors_are_found(
     monkeypatch.setattr(target, wrong)
     with pytest.raises((AssertionError, pytest.fail.Exception, transit.TransitError)):
         held_by(log, path)
+
+
+# Verified
+
+
+@pytest.mark.parametrize(
+    ("payload", "wrong"),
+    [
+        (b"5", ""),
+        (b"5\nstate", ""),
+        (b"6", "a cursor at 5 of stream 1 at most"),
+        (b"05", "a position"),
+        (b"five", "a position"),
+    ],
+)
+def test_a_record_that_no_cursor_wrote_is_found_here_and_in_the_bucket(
+    tmp_path: Path, payload: bytes, wrong: str
+) -> None:
+    with transit.open(tmp_path / "store", remote=tmp_path / "remote") as log:
+        stream = log.create("in")
+        stream.append_many([b"0", b"1", b"2", b"3", b"4"])
+        stream.cursor("c").advance(1)
+        catalog = log._handle.catalog
+        found = catalog.find(cursor_stream_name(stream.id, "c"))
+        assert found is not None
+        transit.Stream(log._handle, catalog.state(found)).append(payload)
+        unsealed = log.verify().findings
+        log.publish()
+        for findings in (
+            unsealed,
+            log.verify().findings,
+            transit.audit(tmp_path / "remote").findings,
+        ):
+            assert [finding.expected for finding in findings] == ([wrong] if wrong else [])

@@ -6,14 +6,16 @@ lineage    records canonical; uids and merge ids unique; forks and heads exist; 
 names      records of `$names` canonical and about streams there were; no two streams with one name
            that are not hidden; a finished stream has the records it was finished with, a deleted
            one stays deleted
+cursors    records of cursors canonical, and not past the stream they are on
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from transit.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
+from transit.format.cursor import CURSORS_PREFIX, decode_cursor, owner_of
 from transit.format.life import LIFE_BYTES_MIN, NAMES_ID, Life, decode_life, life_key
 from transit.format.lineage import (
     LINEAGE_ID,
@@ -63,6 +65,18 @@ def lives_of(chunk: Chunk, ledger: Ledger, place: str) -> list[tuple[int, Life]]
         with ledger.catching():
             found.append((offset, decode_life(payload, offset)))
     return found
+
+
+def cursors_of(chunk: Chunk, ledger: Ledger, place: str) -> Iterator[int]:
+    """The positions in a chunk of a cursor's stream; records that say none are found."""
+    if chunk.payload_bytes < chunk.count:
+        # Not unfolded, as above.
+        ledger.find(place, f"{chunk.count} positions", f"{chunk.payload_bytes} bytes")
+        return
+    _without_headers(chunk, ledger, place)
+    for payload in chunk.payloads():
+        with ledger.catching():
+            yield decode_cursor(payload, place).position
 
 
 def _without_headers(chunk: Chunk, ledger: Ledger, place: str) -> None:
@@ -124,6 +138,8 @@ class StreamCheck:
             for offset, life in lives_of(chunk, self._ledger, place):
                 self._lives[offset] = life
                 keys.append((life_key(life.stream), offset))
+        elif (owner := self._owner(chunk.stream)) is not None:
+            self._cursor(owner, chunk, place)
         expected = self._next.get(chunk.stream)
         if expected is None:
             expected = self._starts.get(chunk.stream, -1)
@@ -137,6 +153,23 @@ class StreamCheck:
             )
         self._next[chunk.stream] = chunk.stop
         return keys
+
+    def _owner(self, stream: int) -> int | None:
+        """The stream that the cursor is on whose stream this is; None for other streams."""
+        record = self.records.get(stream)
+        if record is None or not record.name.startswith(CURSORS_PREFIX):
+            return None
+        owner = owner_of(record.name)
+        return None if owner is None else owner[0]
+
+    def _cursor(self, owner: int, chunk: Chunk, place: str) -> None:
+        """Check that a cursor was moved no further than its stream reached."""
+        reached = self._next.get(owner, self._starts.get(owner, -1))
+        furthest = max(cursors_of(chunk, self._ledger, place), default=0)
+        if furthest > reached and not (self.partial or self.holes):
+            self._ledger.find(
+                place, f"a cursor at {reached} of stream {owner} at most", f"at {furthest}"
+            )
 
     def _excused(self, first: int, expected: int) -> bool:
         if expected < 0:
