@@ -52,6 +52,13 @@ def ends(call: Callable[[], object]) -> Any:
     return result[0]
 
 
+def submit(log: transit.Log, name: str, call: Callable[[Any], object]) -> None:
+    """Submit a record, and have `call` called by another thread: it is not done before that."""
+    assert isinstance(log._handle._side, Writing)
+    with log._handle._side._flushing:
+        log.stream(name).submit(b"x").add_done_callback(call)
+
+
 def every_call(log: transit.Log) -> dict[str, Callable[[], object]]:
     s, other = log.stream("s"), log.stream("other")
     return {
@@ -328,7 +335,8 @@ def test_closing_ends_beside_a_callback_that_closes_too(path: Path) -> None:
         go_on.wait(DEADLINE_S)
         log.close()
 
-    log.create("s").submit(b"x").add_done_callback(callback)
+    log.create("s")
+    submit(log, "s", callback)
     assert inside.wait(DEADLINE_S)
     closing = threading.Thread(target=log.close, daemon=True)
     closing.start()
@@ -343,11 +351,17 @@ def test_a_callback_that_never_ends_keeps_neither_close_nor_other_callbacks(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transit.handle.promises._JOIN_S", OTHER_S)
-    never = threading.Event()
+    inside, never = threading.Event(), threading.Event()
+
+    def callback(future: object) -> None:
+        inside.set()
+        never.wait(DEADLINE_S)
+
     called: list[object] = []
     log = transit.open(path, settings=QUICK)
     s = log.create("s")
-    s.submit(b"x").add_done_callback(lambda future: never.wait(DEADLINE_S))
+    submit(log, "s", callback)
+    assert inside.wait(DEADLINE_S)
     s.submit(b"y").result(DEADLINE_S)
     s.submit(b"z").add_done_callback(called.append)
     # Records are made durable all the same.
