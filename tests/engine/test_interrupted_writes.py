@@ -6,6 +6,7 @@ every other place.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,14 @@ def after(file: File, position: int, data: bytes | bytearray) -> None:
 
 @contextmanager
 def stopped(how: Put) -> Iterator[None]:
-    """A block whose first write to a WAL file is interrupted, and which ends with that."""
+    """A block whose first write to a WAL file is interrupted, and which ends with that.
+
+    Writes of other threads are not.
+    """
+    here = threading.get_ident()
 
     def once(file: File, position: int, data: bytes | bytearray) -> None:
-        if not file.path.endswith(".wal"):
+        if threading.get_ident() != here or not file.path.endswith(".wal"):
             write_at(file, position, data)
             return
         patch.undo()
