@@ -10,7 +10,8 @@ A batch has a thousand records or so, and Arrow's functions take a few microseco
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from transit.errors import CorruptError, InvalidInputError
@@ -18,11 +19,6 @@ from transit.format.record import Chunk
 
 if TYPE_CHECKING:
     import pyarrow
-
-COLUMNS: Final = (
-    "offset", "timestamp", "payload", "headers", "origin_stream", "origin_offset",
-    "written", "writer",
-)  # fmt: skip
 
 
 def check_columns(columns: Sequence[str] | None) -> Sequence[str]:
@@ -32,7 +28,7 @@ def check_columns(columns: Sequence[str] | None) -> Sequence[str]:
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise InvalidInputError(f"columns must be a sequence of names, not {columns!r}")
     for name in columns:
-        if name not in COLUMNS:
+        if name not in _MAKERS:
             raise InvalidInputError(f"no column {name!r}; there are: {', '.join(COLUMNS)}")
     return columns
 
@@ -45,22 +41,14 @@ def record_batch(
     stream: where they were appended. columns: as `check_columns` passes them.
     """
     arrow = _arrow()
-    made = _Columns(arrow, chunk, places)
-    makers: dict[str, Callable[[], Any]] = {
-        "offset": lambda: made.numbers(first),
-        "timestamp": made.timestamps,
-        "payload": made.payloads,
-        "headers": made.headers,
-        "origin_stream": lambda: made.one_name(stream),
-        "origin_offset": lambda: made.numbers(chunk.first + places.start),
-        "written": made.written,
-        "writer": lambda: made.one_name(chunk.writer),
-    }
-    return arrow.pa.record_batch([makers[name]() for name in columns], names=list(columns))
+    made = _Columns(arrow, chunk, places, first, stream)
+    return arrow.pa.record_batch([_MAKERS[name](made) for name in columns], names=list(columns))
 
 
-# Up to here, `0, 1, 2, …` is made once and kept: half a megabyte.
+# Up to here, `0, 1, 2, …` is made once and kept, and so are a few of its multiples: half a megabyte
+# each.
 _COUNTED_MAX: Final = 65_536
+_MULTIPLES_KEPT: Final = 4
 
 
 class _Arrow:
@@ -86,8 +74,11 @@ class _Arrow:
             pc.get_function, ("add", "multiply", "cast", "cumulative_sum")
         )
         self._to_int64 = pc.CastOptions.safe(self._int64)
-        self._starting = pc.CumulativeOptions
+        self._from_0 = pc.CumulativeOptions(start=self.int64(0))
+        self._from_minus_1 = pc.CumulativeOptions(start=self.int64(-1))
+        self.bytes = pa.large_binary()
         self._counted = self._count_to(_COUNTED_MAX)
+        self._kept_steps = lru_cache(_MULTIPLES_KEPT)(self._new_steps)
 
     def int64(self, value: int) -> Any:
         """One number."""
@@ -102,8 +93,14 @@ class _Arrow:
         return self._add.call([self._up_to(count), self.int64(first)])
 
     def steps(self, step: int, count: int) -> Any:
-        """The first `count` multiples of `step`, from 0 on, int64."""
-        return self._multiply.call([self._up_to(count), self.int64(step)])
+        """A buffer of multiples of `step`, from 0 on, `count` or more, int64."""
+        if count > _COUNTED_MAX:
+            return self._new_steps(step, count)
+        # Blocks differ a little in their counts: one buffer does for all of them.
+        return self._kept_steps(step, 1 << (count - 1).bit_length())
+
+    def _new_steps(self, step: int, count: int) -> Any:
+        return self._multiply.call([self._up_to(count), self.int64(step)]).buffers()[1]
 
     def numbers(self, stored: bytes, width: int, count: int, *, signed: bool) -> Any:
         """Little-endian numbers of `width` bytes as int64."""
@@ -111,9 +108,16 @@ class _Arrow:
         found = self.pa.Array.from_buffers(self._kinds[width, signed], count, buffers)
         return found if width == 8 else self._cast.call([found], self._to_int64)
 
-    def sums(self, values: Any, start: int) -> Any:
-        """The sum of `start` and each number with all before it."""
-        return self._sum.call([values], self._starting(start=self.int64(start)))
+    def sums(self, first: int, stored: bytes, width: int, count: int, *, signed: bool) -> Any:
+        """The sum of `first` and each of the stored numbers with all before it, int64.
+
+        The first number is taken for 0. Their width is less than 8.
+        """
+        values = self.numbers(stored, width, count, signed=signed)
+        # Arrow's own new memory, which nothing else refers to. To tell Arrow where to start takes
+        # as long as half of the sums.
+        memoryview(values.buffers()[1]).cast("B")[:8] = first.to_bytes(8, "little", signed=True)
+        return self._sum.call([values], self._from_0)
 
     def _up_to(self, count: int) -> Any:
         if count <= _COUNTED_MAX:
@@ -121,7 +125,7 @@ class _Arrow:
         return self._count_to(count)
 
     def _count_to(self, count: int) -> Any:
-        return self.sums(self.equal(1, count), -1)
+        return self._sum.call([self.equal(1, count)], self._from_minus_1)
 
 
 @cache
@@ -130,16 +134,24 @@ def _arrow() -> _Arrow:
 
 
 class _Columns:
-    """One chunk's columns, cut to the places asked for."""
+    """One chunk's columns, cut to the places asked for.
 
-    def __init__(self, arrow: _Arrow, chunk: Chunk, places: range) -> None:
+    The first of them is shown at offset `first`; all were appended to `stream`.
+    """
+
+    def __init__(self, arrow: _Arrow, chunk: Chunk, places: range, first: int, stream: str) -> None:
         self._arrow = arrow
         self._chunk = chunk
         self._start, self._count = places.start, len(places)
+        self._first, self._stream = first, stream
 
-    def numbers(self, first: int) -> Any:
+    def offsets(self) -> Any:
         """`first` and on, int64."""
-        return self._arrow.counted(first, self._count)
+        return self._arrow.counted(self._first, self._count)
+
+    def origin_offsets(self) -> Any:
+        """Offsets where the records were appended, int64."""
+        return self._arrow.counted(self._chunk.first + self._start, self._count)
 
     def timestamps(self) -> Any:
         """Nanoseconds, UTC."""
@@ -147,13 +159,12 @@ class _Columns:
         (at, width), first = chunk._times_at, chunk._time_first
         if not width:
             return arrow.equal(first, self._count).view(arrow.time)
+        others = self._bytes(at, chunk.count - 1, width)
         if width == 8:
-            stored = first.to_bytes(8, "little", signed=True) + self._bytes(at, chunk.count - 1, 8)
+            stored = first.to_bytes(8, "little", signed=True) + others
             times = arrow.numbers(stored, 8, chunk.count, signed=True)
         else:
-            # The first differs by nothing from itself.
-            stored = bytes(width) + self._bytes(at, chunk.count - 1, width)
-            times = arrow.sums(arrow.numbers(stored, width, chunk.count, signed=True), first)
+            times = arrow.sums(first, bytes(width) + others, width, chunk.count, signed=True)
         return self._cut(times.view(arrow.time))
 
     def written(self) -> Any:
@@ -168,25 +179,25 @@ class _Columns:
 
     def payloads(self) -> Any:
         """The bytes as they lie, large_binary."""
-        pa, chunk = self._arrow.pa, self._chunk
+        arrow, chunk = self._arrow, self._chunk
         data = memoryview(chunk.data)[chunk.payloads_at : chunk.payloads_at + chunk.payload_bytes]
-        buffers = [None, self._payload_ends().buffers()[1], pa.py_buffer(data)]
-        return self._cut(pa.Array.from_buffers(pa.large_binary(), chunk.count, buffers))
+        buffers = [None, self._payload_ends(), arrow.pa.py_buffer(data)]
+        return self._cut(arrow.pa.Array.from_buffers(arrow.bytes, chunk.count, buffers))
 
     def _payload_ends(self) -> Any:
-        """Where the first payload starts and each ends, counted from the first payload byte."""
+        """A buffer of where the first payload starts and each ends, from the first byte on."""
         arrow, chunk = self._arrow, self._chunk
         at, width = chunk._sizes_at
         if not width:
             # They add up: a chunk is not decoded otherwise.
             return arrow.steps(chunk.payload_bytes // chunk.count, chunk.count + 1)
         stored = bytes(width) + self._bytes(at, chunk.count, width)
-        ends = arrow.sums(arrow.numbers(stored, width, chunk.count + 1, signed=False), 0)
+        ends = arrow.sums(0, stored, width, chunk.count + 1, signed=False)
         if ends[-1].as_py() != chunk.payload_bytes:
             raise CorruptError(
                 "chunk", expected=f"{chunk.payload_bytes} bytes of payloads", found=str(ends[-1])
             )
-        return ends
+        return ends.buffers()[1]
 
     def headers(self) -> Any:
         """Maps of text to text; each different one is made once."""
@@ -203,8 +214,15 @@ class _Columns:
             return table.take(self._arrow.equal(0, self._count))
         return table.take(pa.array(list(map(row_of.__getitem__, entries)), pa.int64()))
 
-    def one_name(self, name: str) -> Any:
-        """The same name for all, dictionary."""
+    def origin_streams(self) -> Any:
+        """The stream they were appended to, dictionary."""
+        return self._one_name(self._stream)
+
+    def writers(self) -> Any:
+        """Who wrote them, dictionary."""
+        return self._one_name(self._chunk.writer)
+
+    def _one_name(self, name: str) -> Any:
         pa = self._arrow.pa
         zeros = pa.repeat(pa.scalar(0, pa.int32()), self._count)
         return pa.DictionaryArray.from_arrays(zeros, pa.array([name], pa.string()))
@@ -216,3 +234,16 @@ class _Columns:
         if self._count == self._chunk.count:
             return whole
         return whole.slice(self._start, self._count)
+
+
+_MAKERS: Final[dict[str, Callable[[_Columns], Any]]] = {
+    "offset": methodcaller("offsets"),
+    "timestamp": methodcaller("timestamps"),
+    "payload": methodcaller("payloads"),
+    "headers": methodcaller("headers"),
+    "origin_stream": methodcaller("origin_streams"),
+    "origin_offset": methodcaller("origin_offsets"),
+    "written": methodcaller("written"),
+    "writer": methodcaller("writers"),
+}
+COLUMNS: Final = tuple(_MAKERS)

@@ -168,7 +168,11 @@ def test_sizes_that_lead_out_of_the_bytes_are_damage() -> None:
 
 A, C = arrow._Arrow, arrow._Columns
 PLANTS: dict[str, Any] = {
-    "sums begin at 0": (A, "sums", lambda self, values, start, real=A.sums: real(self, values, 0)),
+    "sums begin at 0": (
+        A,
+        "sums",
+        lambda self, first, *rest, real=A.sums, **kind: real(self, 0, *rest, **kind),
+    ),
     "differences are unsigned": (
         A,
         "numbers",
@@ -178,8 +182,8 @@ PLANTS: dict[str, Any] = {
     ),
     "a cut chunk begins at its first record": (
         C,
-        "numbers",
-        lambda self, first, real=C.numbers: real(self, first - self._start),
+        "origin_offsets",
+        lambda self: self._arrow.counted(self._chunk.first, self._count),
     ),
     "a cut chunk is whole": (C, "_cut", lambda self, whole: whole.slice(0, self._count)),
 }
