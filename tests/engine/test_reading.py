@@ -14,7 +14,6 @@ import pytest
 
 import transit
 from transit import Log, Position, Stream
-from transit.log.writer import Writer
 
 from .histories import filled, payloads
 
@@ -40,17 +39,17 @@ def test_what_another_thread_has_accepted_meanwhile_is_there_or_not_yet(
     log: Log, monkeypatch: pytest.MonkeyPatch, way: str, settled: int
 ) -> None:
     stream, _ = filled(log, "s", b"0", b"1"), filled(log, "x", b"0")
-    frame, times = Writer.frame_accepted, itertools.count(1)
+    look, times = log._handle._look, itertools.count(1)
     accepted: list[bytes] = []
 
-    def frame_and_accept(writer: Writer) -> None:
-        frame(writer)
+    def look_and_accept() -> None:
+        look()
         if next(times) == settled:
             stream.append(b"meanwhile", durability="memory")
             accepted.append(b"meanwhile")
 
     with monkeypatch.context() as patch, contextlib.suppress(transit.OffsetError):
-        patch.setattr(Writer, "frame_accepted", frame_and_accept)
+        patch.setattr(log._handle, "_look", look_and_accept)
         WAYS[way](log, stream)
     assert accepted or settled > 1
     assert payloads(stream) == [b"0", b"1", *accepted]
@@ -62,7 +61,8 @@ def test_what_a_failed_write_took_back_meanwhile_is_not_read(
     stream = filled(log, "s", b"0", b"1")
     stream.append(b"lost", durability="memory")
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "frame_accepted", lambda writer: writer.fail(OSError("no more")))
+        fail = log._handle.writer.fail
+        patch.setattr(log._handle, "_look", lambda: fail(OSError("no more")))
         read = [record.payload for record in stream.read()]
     assert read == [b"0", b"1"]
     with pytest.raises(transit.PoisonedError):
