@@ -13,6 +13,7 @@ import pytest
 
 import transit
 from transit.errors import CorruptError, UnsupportedVersionError
+from transit.format.checksum import checksum
 from transit.format.commit import decode_commit, decode_format, encode_format
 from transit.format.frame import decode_wal_header
 from transit.format.segment import TAIL, check_header, decode_tail
@@ -95,3 +96,48 @@ def test_a_damaged_commit_of_a_preview_is_damage(flips) -> None:
         with pytest.raises((CorruptError, UnsupportedVersionError)) as caught:
             decode_commit(bad, "here")
         assert getattr(caught.value, "found", "") != 0
+
+
+def sealed(data: bytes) -> bytes:
+    """A document whose checksum is right, whatever else it says."""
+    start = len(b'{"checksum":"')
+    blank = data[:start] + b"0" * 16 + data[start + 16 :]
+    return data[:start] + f"{checksum(blank):016x}".encode() + data[start + 16 :]
+
+
+HEAD = b'{"checksum":"0000000000000000",'
+NOT_COMMITS = {
+    "another format": HEAD + b'"format":0,"segments":[{}]}',
+    "no format": HEAD + b'"segments":[{}]}',
+    "in another order": HEAD + b'"segments":[{}],"format":1}',
+    "with a space": HEAD + b'"format":1, "segments":[{}]}',
+    "with a line end": HEAD + b'"format":1,"segments":[{}]}\n',
+    "cut": HEAD + b'"format":1,"segments":[{}',
+    "not Unicode": HEAD + b'"format":1,"segments":[{"\xff":1}]}',
+    "very deep": HEAD + b'"format":1,"segments":' + b"[" * 100_000,
+    "no segment": HEAD + b'"format":1,"segments":[]}',
+    "segments that are a number": HEAD + b'"format":1,"segments":7}',
+    "segments that are one": HEAD + b'"format":1,"segments":{"bytes":1}}',
+    "segments that are text": HEAD + b'"format":1,"segments":["a"]}',
+    "one segment that is none": HEAD + b'"format":1,"segments":[{},7]}',
+}
+
+
+@pytest.mark.parametrize("data", NOT_COMMITS.values(), ids=NOT_COMMITS)
+def test_a_document_under_a_right_checksum_that_is_no_commit_is_damage(data: bytes) -> None:
+    with pytest.raises(CorruptError):
+        decode_commit(sealed(data), "here")
+
+
+def test_the_least_that_a_commit_of_a_preview_is_is_told_as_one() -> None:
+    with pytest.raises(UnsupportedVersionError, match=r"transit 0\.1\.0"):
+        decode_commit(sealed(HEAD + b'"format":1,"segments":[{}]}'), "here")
+
+
+@pytest.mark.parametrize(("size", "shown"), [(63, True), (64, True), (65, False)])
+def test_names_of_what_a_commit_needs_are_told_up_to_64_characters(size: int, shown: bool) -> None:
+    name = "n" * size
+    data = sealed(HEAD + b'"format":1,"needs":["' + name.encode() + b'","x"],"segments":[]}')
+    with pytest.raises(UnsupportedVersionError) as caught:
+        decode_commit(data, "here")
+    assert caught.value.needs == ((name, "x") if shown else ("x",))

@@ -1,4 +1,4 @@
-"""Header tables before the first read, after it, and when they are large."""
+"""Chunks before the first read and after it, and header tables that are large."""
 
 from __future__ import annotations
 
@@ -206,6 +206,41 @@ def test_entries_are_held_to_a_large_table_as_well() -> None:
         else:
             with pytest.raises(CorruptError, match="header entries of the table"):
                 again.check("here")
+
+
+# What is asked of a chunk that was asked nothing before
+
+
+@pytest.mark.parametrize("step", [0, 100, 20_000, 2**30, 2**40])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_last_time_is_the_same_whether_or_not_the_others_were_asked_for(
+    step: int, count: int
+) -> None:
+    times = [7 + step * number for number in range(count)]
+    later = [time + 1 + number for number, time in enumerate(times)]
+    payloads = [b"x" * (1 + number % 2) for number in range(count)]
+    columns = Columns(payloads, [len(each) for each in payloads], times, None, later)
+    data = b"".join(encode_chunk(1, 0, columns))
+    assert Chunk(data, 0, "here").last_timestamp == times[-1]
+    assert Chunk(data, 0, "here").last_written == later[-1]
+    assert Chunk(data, 0, "here").payloads() == payloads
+    asked = Chunk(data, 0, "here")
+    assert (list(asked.timestamps), list(asked.written)) == (times, later)
+    assert (asked.last_timestamp, asked.last_written) == (times[-1], later[-1])
+
+
+@pytest.mark.parametrize("written", [None, 3])
+def test_records_that_take_no_byte_have_all_their_values(written: int | None) -> None:
+    data = b"".join(encode_chunk(1, 0, Columns([b""] * 50, 0, 9, None, written)))
+    chunk = Chunk(data, 0, "here")
+    chunk.check("here")
+    if written is None:
+        chunk.date(3, "here")
+    for _ in range(2):
+        assert list(chunk.timestamps) == [9] * 50
+        assert list(chunk.written) == [3] * 50
+        assert list(chunk.sizes()) == list(chunk.ends) == [0] * 50
+        assert chunk.payloads() == [b""] * 50
 
 
 # Parts, and what is said of a column that does not fit
