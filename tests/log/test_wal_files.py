@@ -116,3 +116,9 @@ def test_a_stream_is_in_the_index_only_with_a_row(tmp_path: Path) -> None:
     wal.note(5, 3, 128)
     chunks = wal.index[5]
     assert (list(chunks.firsts), list(chunks.positions)) == ([0, 3], [64, 128])
+
+
+def test_a_file_with_a_number_that_no_record_has_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / f"{'9' * 20}.wal").write_bytes(encode_wal_header(STORE, 1))
+    with pytest.raises(CorruptError, match="LSN"):
+        Wal.open(str(tmp_path), STORE, 10**20 - 1, BlockCache(0), write=False)

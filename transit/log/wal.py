@@ -137,6 +137,8 @@ class Wal:
         `CorruptError` when its header is damaged, and for the file of another store.
         """
         path = os.path.join(folder, wal_name(first_lsn))
+        if first_lsn > _UINT64:
+            raise CorruptError(path, expected=f"an LSN up to {_UINT64}", found=f"{first_lsn}")
         file = File.open(path, write=write)
         with _closed_if_it_fails(file):
             wal = cls(file, store_id, first_lsn, cache)
