@@ -82,8 +82,20 @@ class Source:
             for occurrence, (line, column) in enumerate(positions):
                 # Types are text at run time: nothing reads the bars between them.
                 in_type = any(low <= (line, column) < high for low, high in annotations)
-                if not (in_type and "BinaryOperator_BitOr" in name):
+                if in_type and "BinaryOperator_BitOr" in name:
+                    continue
+                # A star before parameters that have names only is taken for a product, and `not`
+                # cannot stand where a sign can.
+                doubtful = "BinaryOperator_Mul" in name or "UnaryOperator" in name
+                if not doubtful or self._compiles(name, occurrence):
                     yield Site(name, occurrence, line)
+
+    def _compiles(self, operator: str, occurrence: int) -> bool:
+        try:
+            ast.parse(self.mutate(Site(operator, occurrence, 0)))
+        except SyntaxError:
+            return False
+        return True
 
     def mutate(self, site: Site) -> str:
         """The source with that site changed."""

@@ -39,13 +39,14 @@ PRELOADED: Final = (
 )  # fmt: skip
 SCORE_MIN: Final = 85
 GOLDEN: Final = ("tests/format/test_golden.py", "tests/format/test_limits.py")
-RECORD: Final = ("tests/format/test_record*.py", *GOLDEN)
+RECORD: Final = ("tests/format/test_record*.py", "tests/format/test_written.py", *GOLDEN)
 DIGEST: Final = ("tests/format/test_digest*.py", *GOLDEN)
 LOG: Final = (
     "tests/log/test_*.py",
     "tests/engine/test_appending.py",
     "tests/process/test_clocks.py",
 )
+TIER: Final = ("tests/tier/test_*.py",)
 # The tests of each module that is measured, by its path in the package.
 TESTS: Final[dict[str, tuple[str, ...]]] = {
     "format/record": RECORD,
@@ -56,8 +57,15 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "format/commit": ("tests/format/test_commit*.py", *GOLDEN),
     "format/snapshot": ("tests/format/test_snapshot*.py", *GOLDEN),
     "format/lineage": ("tests/format/test_lineage*.py", *GOLDEN),
-    "format/life": ("tests/format/test_life*.py", *GOLDEN),
-    "format/names": ("tests/format/test_names*.py", *GOLDEN),
+    "format/life": ("tests/format/test_life*.py", "tests/engine/test_life.py", *GOLDEN),
+    "format/preview": ("tests/format/test_preview.py", "tests/format/test_needs.py", *GOLDEN),
+    "format/cursor": ("tests/format/test_cursor*.py", "tests/engine/test_cursors.py", *GOLDEN),
+    "format/names": (
+        "tests/format/test_names*.py",
+        "tests/engine/test_names.py",
+        "tests/engine/test_layers.py",
+        *GOLDEN,
+    ),
     "format/head": ("tests/format/test_head*.py", *GOLDEN),
     "format/uid": ("tests/format/test_uid*.py", *GOLDEN),
     "format/written": ("tests/format/test_written*.py", *GOLDEN),
@@ -68,10 +76,27 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "log/commits": ("tests/log/test_commits_*.py",),
     "log/wal": LOG,
     "log/taking_up": LOG,
+    "log/rotation": LOG,
+    "log/syncs": LOG,
+    "log/stated": LOG,
+    "log/files": LOG,
+    "log/snapshots": LOG,
+    "log/segments": LOG,
+    "log/seal": LOG,
+    "log/writer": LOG,
+    "log/framing": LOG,
     "tier/conditional": ("tests/tier/test_publish_conditions.py", "tests/tier/test_conditional.py"),
     "tier/publish": ("tests/tier/test_publish_st*.py",),
     "tier/bucket": ("tests/tier/test_publish_view.py",),
     "tier/remote": ("tests/tier/test_publish_objects.py",),
+    "tier/restore": TIER,
+    "tier/adopt": TIER,
+    "tier/fetch": TIER,
+    "tier/retain": TIER,
+    "tier/progress": TIER,
+    "tier/apart": TIER,
+    "tier/probe": TIER,
+    "tier/pools": TIER,
 }
 
 

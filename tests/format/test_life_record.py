@@ -41,6 +41,11 @@ def test_the_bytes_are_those_of_the_format() -> None:
     assert len({life_key(stream) for stream in range(1000)}) == 1000
 
 
+def test_the_streams_id_and_the_keys_are_those_of_the_format() -> None:
+    assert NAMES_ID == 9_223_372_036_854_775_807
+    assert (life_key(1), life_key(7)) == (12_678_750_854_950_657_597, 886_856_488_844_628_992)
+
+
 @pytest.mark.parametrize("life", LIVES)
 def test_every_truncation_is_refused_and_no_bit_flip_is_taken_for_the_same(life: Life) -> None:
     data = encode_life(life)
@@ -61,6 +66,7 @@ def test_every_truncation_is_refused_and_no_bit_flip_is_taken_for_the_same(life:
         b'{"stream":2,"streams":2}',
         b'{"stream":-1,"streams":2}',
         b'{"stream":1,"streams":%d}' % NAMES_ID,
+        b'{"stream":1,"streams":%d}' % (NAMES_ID + 1),
         b'{"stream":1,"streams":%d}' % 2**64,
         b'{"stream":1}',
         b'{"streams":2}',

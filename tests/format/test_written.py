@@ -63,7 +63,29 @@ def test_a_chunk_of_a_frame_takes_its_time_from_the_frame_and_no_other_does() ->
             only(data).date(77, "here")
 
 
-@pytest.mark.parametrize("times", [[5, 4], [5, 4 - 2**9], [5, -(2**20)], [5, -(2**62)], [5, 9, 8]])
+@pytest.mark.parametrize("times", [[5, 5, 5], [5, 5, 6], [5, 5, 2**40], [5, 2**40, 2**40]])
+def test_times_of_writing_may_be_equal(times: list[int]) -> None:
+    assert list(only(encode(times, times)).written) == times
+
+
+@pytest.mark.parametrize(("written", "writer"), [(3, ""), (None, "w"), (3, "w" * 255)])
+def test_a_chunk_may_end_with_when_it_was_written_and_by_whom(
+    written: int | None, writer: str
+) -> None:
+    data = b"".join(encode_chunk(1, 0, Columns([b""], 0, 5, None, written, writer)))
+    assert len(data) == CHUNK.size + 9 * (written is not None) + (len(writer) + 1) * bool(writer)
+    chunk = only(data)
+    if written is None:
+        chunk.date(3, "here")
+    assert (chunk.written_at(0), chunk.writer) == (3, writer)
+
+
+WIDE_AND_BACK = [[5, 2**40, 2**39], [5, -(2**62), 9], [5, 4, 2**40]]
+
+
+@pytest.mark.parametrize(
+    "times", [[5, 4], [5, 4 - 2**9], [5, -(2**20)], [5, -(2**62)], [5, 9, 8], *WIDE_AND_BACK]
+)
 def test_timestamps_that_go_back_are_no_times_of_writing(times: list[int]) -> None:
     data = bytearray(encode(None, times))
     data[23] = SAME
