@@ -305,6 +305,10 @@ class Storm:
                 try:
                     shower.arm()
                     CALLS[name].make(stage)
+                except SystemError as error:
+                    # Python says so of a second signal in the middle of a handler.
+                    if not isinstance(error.__cause__, KeyboardInterrupt):
+                        raise
                 finally:
                     shower.disarm()
         try:

@@ -458,3 +458,38 @@ def test_an_interrupt_in_any_step_of_ending_a_file_leaves_a_store_that_goes_on(
             found = [record.payload for record in log.stream("a").read()]
             assert found == list(map(payload, range(12)))
             assert log.verify().ok
+
+
+# The background thread syncs nothing meanwhile.
+LATE: Final = transit.Settings(flush_interval_ms=60_000)
+
+
+def test_records_in_doubt_are_named_though_another_threads_sync_failed_first(
+    tmp_path: Path,
+) -> None:
+    log = transit.open(tmp_path / "s", durability="os", settings=LATE)
+    log.create("s").append(b"x")
+    syncs = log._handle.writer._syncs
+    # As it is when that thread has not yet said which records are in doubt.
+    syncs._single._failure = transit.StoreUnavailableError("the disk")
+    with pytest.raises(transit.SyncFailedError):
+        syncs.settle(log._handle.writer.wal)
+    with pytest.raises(transit.PoisonedError, match=r"s@0…0"):
+        log.stream("s").append(b"y")
+    with pytest.raises(transit.TransitError):
+        log.close()
+
+
+def test_a_sync_of_a_file_whose_folder_went_away_says_so(tmp_path: Path) -> None:
+    log = transit.open(tmp_path / "s", durability="os", settings=LATE)
+    log.create("s").append(b"x")
+    syncs = log._handle.writer._syncs
+    wal = log._handle.catalog.create_wal(log._handle.writer.wal.next_lsn)
+    (tmp_path / "s").rename(tmp_path / "moved")
+    with pytest.raises(transit.StoreMovedError):
+        syncs.settle(wal)
+    with pytest.raises(transit.StoreMovedError):
+        log.stream("s").append(b"y")
+    with pytest.raises(transit.TransitError):
+        log.close()
+    transit.open(tmp_path / "moved").close()

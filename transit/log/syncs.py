@@ -33,6 +33,7 @@ from transit.errors import (
     TransitError,
 )
 from transit.guards import SYNC, Order
+from transit.locks import in_place
 from transit.log.catalog import Catalog
 from transit.log.wal import Wal
 
@@ -106,10 +107,15 @@ class Syncs:
 
     def _in_order(self, step: Callable[[Wal], None], wal: Wal) -> None:
         """Do `step` with each earlier file that is not durable, and then with `wal`."""
-        for older in self._catalog.view.unsynced:
-            if older.first_lsn < wal.first_lsn:
-                step(older)
-        step(wal)
+
+        def work() -> None:
+            for older in self._catalog.view.unsynced:
+                if older.first_lsn < wal.first_lsn:
+                    step(older)
+            step(wal)
+
+        # Where the folder is not at its path any more, a file has no name there to be synced.
+        in_place(self._check_place, work)
 
     def settle(self, wal: Wal) -> None:
         """Sync a file whose tail was judged, or that was just made."""
@@ -127,7 +133,11 @@ class Syncs:
         try:
             yield
         except kind as error:
-            self._poison(f"a sync failed: {error}")
+            with self._lock:
+                # Another thread's sync may have failed first, and not have named them yet.
+                doubt = in_doubt(self._catalog)
+                reason = outcome_unknown(str(error), doubt) if doubt else error
+                self._poison(f"a sync failed: {reason}")
             raise
 
 
