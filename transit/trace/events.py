@@ -174,6 +174,13 @@ class RunEnd(_Event, frozen=True, tag="run_end"):
     error: ErrorInfo | None = None
 
 
+class ChildRun(_Event, frozen=True, tag="child_run"):
+    """Another run was begun inside this one. run: name of its stream; uid: that stream's UUID."""
+
+    run: str
+    uid: str = ""
+
+
 class Custom(_Event, frozen=True, tag="custom"):
     """An event of the program's own. data: any JSON value; packed."""
 
@@ -202,6 +209,7 @@ Event = (
     | Checkpoint
     | Artifact
     | RunEnd
+    | ChildRun
     | Custom
 )
 
