@@ -46,7 +46,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "log": Verb("log", "Print how streams descend from one another."),
     "why": Verb("why", "Explain how a record got where it is."),
     "diff": Verb("diff", "Compare the histories of two streams."),
-    "import": Verb("import_", "Append streams from an export."),
+    "import": Verb("import_", "Append streams from an export, or runs from other tools' files."),
     "export": Verb("export", "Write streams out as JSON lines or as a hash-linked chain."),
     "tap": Verb("tap", "Run a command and record its output."),
     "status": Verb("status", "Print what the store holds."),

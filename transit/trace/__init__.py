@@ -23,6 +23,7 @@ reading       events out
 merging       what several tasks come to
 replaying     a program run again on what was recorded
 trajectories  SWE-agent's files in and out
+files         files of other tools in and out
 """
 
 from transit.trace.artifacts import read_artifact
@@ -44,6 +45,7 @@ from transit.trace.events import (
     ToolResult,
     Unknown,
 )
+from transit.trace.files import Imported, import_file
 from transit.trace.merging import merge
 from transit.trace.reading import EventRecord, Trace, read
 from transit.trace.recording import Task, current, resume, task
@@ -62,6 +64,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "EventRecord",
+    "Imported",
     "Message",
     "ModelCall",
     "RecordedCallError",
@@ -76,6 +79,7 @@ __all__ = [
     "Unknown",
     "current",
     "export_trajectory",
+    "import_file",
     "import_trajectories",
     "merge",
     "read",

@@ -16,14 +16,17 @@ What stands in several of them, as the messages of `history` do in requests, is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
 
 from transit import InvalidInputError, Log, NotFoundError, Stream
 from transit.trace.events import (
+    Checkpoint,
+    CheckpointStatus,
     Custom,
+    Event,
     Message,
     ModelCall,
     ToolRequest,
@@ -108,10 +111,20 @@ def _checked(given: Mapping[str, object], number: int) -> _Document:
         steps = msgspec.convert(whole["trajectory"], list[_Object])
     except (msgspec.ValidationError, InvalidInputError) as error:
         raise InvalidInputError(f"document {number}: {error}") from None
-    for message in shape.history:
+    statement = statement_of(shape.history)
+    if statement is None:
+        raise InvalidInputError(
+            f"document {number}: no task statement: no user's message in `history`"
+        )
+    return _Document(whole, steps, shape.info, statement)
+
+
+def statement_of(history: Sequence[_Object]) -> _Object | None:
+    """The first message of a user that is no demonstration."""
+    for message in history:
         if message.get("role") == "user" and not message.get("is_demo"):
-            return _Document(whole, steps, shape.info, message)
-    raise InvalidInputError(f"document {number}: no task statement: no user's message in `history`")
+            return message
+    return None
 
 
 def _write_statement(recorded: Task, statement: _Object) -> None:
@@ -120,20 +133,60 @@ def _write_statement(recorded: Task, statement: _Object) -> None:
 
 
 def _write_run(recorded: Task, document: _Document) -> None:
-    model = _model_of(document.whole)
-    for step in document.steps:
-        recorded.model_call(
-            model=model, request=step.get("messages"), response=step.get("response")
+    for event, _ in run_events(document.whole, document.steps, document.info):
+        recorded.record(_with_id(recorded, event))
+
+
+def _with_id(recorded: Task, event: Event) -> Event:
+    """Calls with ids of their own: attempts at one task have the calls of others before them."""
+    if not isinstance(event, ToolRequest | ToolResult):
+        return event
+    call_id = f"{recorded.stream.uid[:16]}-{event.tool_call_id}"
+    return msgspec.structs.replace(event, tool_call_id=call_id)
+
+
+def run_events(
+    whole: _Object, steps: Sequence[_Object], info: _Object
+) -> Iterator[tuple[Event, int | None]]:
+    """The events of a document after its statement, and the number of the step each is of.
+
+    Calls have the number of their step as id.
+    """
+    model = _model_of(whole)
+    for number, step in enumerate(steps):
+        response = step.get("response")
+        yield ModelCall(request_model=model, request=_request(step), response=response), number
+        call = f"step-{number}"
+        yield (
+            ToolRequest(tool_call_id=call, tool_name=_TOOL, arguments=step.get("action")),
+            number,
         )
-        call = recorded.tool(_TOOL, step["action"])
-        call.result(step["observation"], duration_ns=_duration_ns(step))
-        recorded.custom(STEP, _left(step, _OF_A_STEP))
-    recorded.custom(INFO, document.info)
-    recorded.custom(REST, _left(document.whole, _OF_A_DOCUMENT))
-    exit_status = str(document.info.get("exit_status") or "")
-    ended = "failed" if exit_status else "incomplete"
-    status = "success" if exit_status == "submitted" else ended
-    recorded.checkpoint("final", status=status, reason=exit_status)
+        yield (
+            ToolResult(
+                tool_call_id=call,
+                tool_name=_TOOL,
+                tool_status="success",
+                result=step.get("observation"),
+                duration_ns=_duration_ns(step),
+            ),
+            number,
+        )
+        yield Custom(name=STEP, data=_left(step, _of_a_step(step))), number
+    yield Custom(name=INFO, data=info), None
+    yield Custom(name=REST, data=_left(whole, _OF_A_DOCUMENT)), None
+    exit_status = str(info.get("exit_status") or "")
+    ended: CheckpointStatus = "failed" if exit_status else "incomplete"
+    status: CheckpointStatus = "success" if exit_status == "submitted" else ended
+    yield Checkpoint(checkpoint_kind="final", status=status, reason=exit_status), None
+
+
+def _of_a_step(step: _Object) -> tuple[str, ...]:
+    """The members of a step that have events; later programs call the messages `query`."""
+    return _OF_A_STEP if "messages" in step else (*_OF_A_STEP, "query")
+
+
+def _request(step: _Object) -> object:
+    return step["messages"] if "messages" in step else step.get("query")
 
 
 def _model_of(whole: _Object) -> str:
@@ -165,7 +218,8 @@ def export_trajectory(log: Log, stream: str | Stream) -> dict[str, object]:
     for record in read(log, stream):
         event = record.event
         if isinstance(event, ModelCall):
-            step = {"messages": event.request, "response": event.response}
+            request = event.request
+            step = {"messages": request, "query": request, "response": event.response}
         elif isinstance(event, ToolRequest):
             step["action"] = event.arguments
         elif isinstance(event, ToolResult):
@@ -183,7 +237,7 @@ def _joined(data: object, more: _Object) -> _Object:
     """What was left of an object, and the members from events, in order."""
     try:
         left = msgspec.convert(data, _Left)
-        whole = left.rest | more
+        whole = more | left.rest
         return {key: whole[key] for key in left.order}
     except (msgspec.ValidationError, LookupError) as error:
         raise InvalidInputError(f"not as a trajectory is imported: {error!r}") from None

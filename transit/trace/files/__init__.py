@@ -1,0 +1,26 @@
+"""Files of other tools: read into runs, and runs written as such files.
+
+importing         which formats there are, and which of them a file is
+source            a file read within bounds: lines, a document, a zip
+runs              what every format is turned into
+writing           imported runs as streams
+conversations     chat messages as events
+swe_agent         SWE-agent's trajectories
+mini_swe_agent    mini-swe-agent's
+inspect_logs      Inspect AI's logs
+inspect_samples   the events of one sample of these
+atif              the Agent Trajectory Interchange Format
+claude_code       Claude Code's sessions
+claude_tree       the tree that their lines are
+codex             Codex's rollouts
+openhands         OpenHands' event logs
+openhands_sdk     the events of its SDK
+otlp              OTLP as JSON
+spans             OpenTelemetry spans as runs
+span_messages     the messages in a span's attributes
+messages          plain lists of messages
+"""
+
+from transit.trace.files.importing import FORMATS, Imported, import_file
+
+__all__ = ["FORMATS", "Imported", "import_file"]
