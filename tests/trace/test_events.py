@@ -25,6 +25,7 @@ ERROR = trace.ErrorInfo(type="ValueError", message="no", traceback="…", args=(
 
 EVENTS: list[Any] = [
     trace.Message(message=3),
+    trace.ChildRun(run="r/child", uid="0" * 32),
     trace.ModelCall(
         request_model="m",
         operation="chat",
@@ -100,7 +101,7 @@ def test_an_event_comes_back_from_its_record(event: Any) -> None:
 
 
 def test_models_have_the_names_of_the_conventions() -> None:
-    members = json.loads(encode_json(EVENTS[1]))
+    members = json.loads(encode_json(EVENTS[2]))
     assert "gen_ai.operation.name" not in members, "it is at its default"
     assert {
         "gen_ai.request.model": "m",

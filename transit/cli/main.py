@@ -47,7 +47,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "why": Verb("why", "Explain how a record got where it is."),
     "diff": Verb("diff", "Compare the histories of two streams."),
     "import": Verb("import_", "Append streams from an export, or runs from other tools' files."),
-    "export": Verb("export", "Write streams out as JSON lines or as a hash-linked chain."),
+    "export": Verb("export", "Write streams as JSON lines or a chain, or a run for another tool."),
     "tap": Verb("tap", "Run a command and record its output."),
     "status": Verb("status", "Print what the store holds."),
     "finish": Verb("finish", "Take no more records into a stream, ever."),

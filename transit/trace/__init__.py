@@ -45,7 +45,7 @@ from transit.trace.events import (
     ToolResult,
     Unknown,
 )
-from transit.trace.files import Imported, import_file
+from transit.trace.files import Imported, export_file, import_file
 from transit.trace.merging import merge
 from transit.trace.reading import EventRecord, Trace, read
 from transit.trace.recording import Task, current, resume, task
@@ -78,6 +78,7 @@ __all__ = [
     "Trace",
     "Unknown",
     "current",
+    "export_file",
     "export_trajectory",
     "import_file",
     "import_trajectories",

@@ -1,6 +1,9 @@
-"""`transit export`: streams as JSON lines, or as a hash-linked chain."""
+"""`transit export`: streams as JSON lines or a hash-linked chain, runs as other tools' files."""
 
 from __future__ import annotations
+
+import tempfile
+from typing import Final
 
 import click
 
@@ -8,25 +11,39 @@ from transit.cli.exporting import all_streams, export_streams, with_ancestors
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 
+OWN_FORMS: Final = ("jsonl", "chain")
+# Those of `transit.trace.files.EXPORTS`, which is loaded where one is asked for; a test compares.
+RUN_FORMS: Final = ("otlp", "openinference", "atif", "messages", "inspect", "parquet")
+_READ_BYTES: Final = 1024 * 1024
+
 
 @click.command()
 @click.argument("streams", metavar="[STREAM…]", nargs=-1, type=STREAM)
 @click.option("--all", "everything", is_flag=True, help="Every stream, with the lineage.")
 @click.option("--lineage", is_flag=True, help="The streams and their ancestors, as such.")
 @click.option(
-    "--as", "form", type=click.Choice(["jsonl", "chain"]), default="jsonl",
-    help="JSON lines, or lines linked by their BLAKE3 hashes.",
+    "--as", "form", type=click.Choice([*OWN_FORMS, *RUN_FORMS]), default="jsonl",
+    help="JSON lines, lines linked by their BLAKE3 hashes, or a run in another tool's format.",
 )  # fmt: skip
 @store_options
 def command(
     context: Session, streams: tuple[str, ...], everything: bool, lineage: bool, form: str
 ) -> None:
-    """Write streams to the standard output, for `transit import`.
+    """Write streams to the standard output, for `transit import`, or a run for another tool.
 
     Each STREAM is written whole, with all it inherits. With --all or --lineage each has its own
     records, and branches and merges are made again when they are imported. With --all the streams
     of layers come along, such as artifacts, but for those that can be made again.
+
+    For another tool one run is written, with its child runs where the format has a place for them:
+    OTLP's JSON by OpenTelemetry's conventions or OpenInference's, ATIF, a list of messages, an
+    Inspect log (.eval), or a Parquet table.
     """
+    if form in RUN_FORMS:
+        if len(streams) != 1 or everything or lineage:
+            raise click.UsageError(f"--as {form} writes one run: name one stream")
+        _export_run(context, streams[0], form)
+        return
     if everything == bool(streams):
         raise click.UsageError("name streams, or give --all")
     with context.open_read() as log:
@@ -35,4 +52,16 @@ def command(
         if lineage and not everything:
             chosen = with_ancestors(log, chosen)
         for part in export_streams(chosen, form, lineage or everything):
+            context.output.raw(part)
+
+
+def _export_run(context: Session, stream: str, form: str) -> None:
+    # Loaded here: exports of streams need nothing of runs.
+    from transit.trace.files.exporting import write_export
+
+    # Whole before anything of it is printed: what fails leaves no half of a file.
+    with context.open_read() as log, tempfile.TemporaryFile() as file:
+        write_export(log, stream, file, form)
+        file.seek(0)
+        while part := file.read(_READ_BYTES):
             context.output.raw(part)

@@ -19,8 +19,18 @@ otlp              OTLP as JSON
 spans             OpenTelemetry spans as runs
 span_messages     the messages in a span's attributes
 messages          plain lists of messages
+
+exporting         which formats a run can be written in
+turns             a run as a conversation
+to_messages       a run as a list of messages
+to_atif           a run as an ATIF trajectory
+to_spans          a run as OpenTelemetry spans
+span_attributes   what such spans say, in two conventions
+to_inspect        a run as an Inspect log
+to_parquet        a run as a table
 """
 
+from transit.trace.files.exporting import EXPORTS, export_file
 from transit.trace.files.importing import FORMATS, Imported, import_file
 
-__all__ = ["FORMATS", "Imported", "import_file"]
+__all__ = ["EXPORTS", "FORMATS", "Imported", "export_file", "import_file"]
