@@ -87,6 +87,26 @@ def test_commands_that_failed_or_took_too_long_are_failed_calls(log: Log, tmp_pa
     assert trace.read(log, "m").open_calls == ()
 
 
+def test_messages_of_openais_responses_are_read(log: Log, tmp_path: Path) -> None:
+    answer = {
+        "object": "response", "id": "r", "model": "gpt", "created_at": 1795836278,
+        "usage": {"input_tokens": 8, "output_tokens": 2}, "extra": {"cost": 1.0},
+        "output": [
+            {"type": "message", "content": [{"type": "output_text", "text": "look"}]},
+            {"type": "function_call", "call_id": "c", "name": "bash",
+             "arguments": '{"command": "ls"}'},
+        ],
+    }  # fmt: skip
+    output = {"type": "function_call_output", "call_id": "c", "output": "x",
+              "extra": {"returncode": 0}}  # fmt: skip
+    whole = {"trajectory_format": "mini-swe-agent-1.1", "info": {},
+             "messages": [{"role": "user", "content": "go"}, answer, output]}  # fmt: skip
+    done = trace.import_file(log, put(tmp_path, "m.json", whole))
+    assert totals(log, done.runs) == (1, 1, 8, 2)
+    (result,) = (e for e in events_of(log, "m") if isinstance(e, trace.ToolResult))
+    assert (result.tool_call_id, result.tool_name, result.result) == ("c", "bash", "x")
+
+
 # Inspect
 
 
@@ -195,6 +215,27 @@ def test_a_sample_without_events_has_its_conversation(log: Log, tmp_path: Path) 
     assert kinds(events_of(log, done.runs[1]))[:5] == [
         "Message", "Message", "ToolRequest", "ToolResult", "Evaluation",
     ]  # fmt: skip
+
+
+def test_the_logs_of_2024_are_read(log: Log, tmp_path: Path) -> None:
+    old = {
+        "id": 1, "epoch": 1, "input": "go", "score": {"value": 1.0},
+        "transcript": {
+            "content": {"a": "asked"},
+            "events": [
+                {"event": "subtask", "name": "sub", "input": {"x": 1}, "result": "y",
+                 "timestamp": "2024-08-01T00:00:00", "events": [
+                     {"timestamp": "2024-08-01T00:00:01",
+                      **model_event(input=[{"role": "user", "content": "tc://a"}])}]},
+            ],
+        },
+    }  # fmt: skip
+    done = trace.import_file(log, put(tmp_path, "old.json", eval_log(old)))
+    events = events_of(log, done.runs[1])
+    call = next(e for e in events if isinstance(e, trace.ModelCall))
+    assert call.request["messages"][0]["content"] == "asked"
+    (scored,) = (e for e in events if isinstance(e, trace.Evaluation))
+    assert scored.score == 1.0
 
 
 def test_a_log_that_was_cut_short_has_the_samples_it_has(log: Log, tmp_path: Path) -> None:

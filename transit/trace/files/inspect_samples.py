@@ -26,6 +26,7 @@ from transit.trace.files.runs import (
 from transit.trace.files.source import MIB, JsonObject, Source
 
 _ATTACHMENT: Final = "attachment://"
+_OLD_ATTACHMENT: Final = "tc://"
 # What one event may become by what it refers to.
 _REFERRED_BYTES_MAX: Final = 128 * MIB
 _REFERRED_ITEMS_MAX: Final = 1_000_000
@@ -48,7 +49,8 @@ class _Resolver:
     """Puts attachments and pooled messages where an event refers to them, within bounds."""
 
     def __init__(self, sample: JsonObject) -> None:
-        self._attachments = object_of(sample.get("attachments"))
+        older = member(sample, "transcript", "content")
+        self._attachments = object_of(sample.get("attachments")) or object_of(older)
         pools = object_of(sample.get("events_data"))
         self._messages, self._calls = list_of(pools.get("messages")), list_of(pools.get("calls"))
         self._left = 0
@@ -81,9 +83,10 @@ class _Resolver:
 
     def _attached(self, value: object) -> object:
         if isinstance(value, str):
-            if not value.startswith(_ATTACHMENT):
+            if not value.startswith((_ATTACHMENT, _OLD_ATTACHMENT)):
                 return value
-            found = self._attachments.get(value.removeprefix(_ATTACHMENT), value)
+            key = value.removeprefix(_ATTACHMENT).removeprefix(_OLD_ATTACHMENT)
+            found = self._attachments.get(key, value)
             self._left -= len(found) if isinstance(found, str) else 0
             if self._left < 0:
                 raise InvalidInputError(f"refers to more than {_REFERRED_BYTES_MAX} bytes")
@@ -112,7 +115,8 @@ class _Sample:
 
     def read(self) -> None:
         """Collect what the sample's events become."""
-        events = self._sample.get("events")
+        # In 2024 the events were in a transcript of their own.
+        events = self._sample.get("events") or member(self._sample, "transcript", "events")
         for number, event in enumerate(list_of(events)):
             self._event(event, f"{self._place}, event {number}")
         for identity, name, changes in reversed(self._open):
@@ -240,6 +244,7 @@ class _Sample:
             response_id=member(event, "call", "response", "id"),
             time=self._ended(event, output.get("time")),
         )
+        self.events.time = self._ended(event, output.get("time"))
         known = (*_OF_ALL, *keys, "model", "completed", "working_time")
         left = {key: value for key, value in output.items() if key not in ("model", "usage")}
         if len(list_of(output.get("choices"))) <= 1:
@@ -343,7 +348,10 @@ class _Sample:
         sample, events = self._sample, self.events
         events.at(self._place, read_time(sample.get("completed_at")))
         if not self._has_scores:
-            for name, score in object_of(sample.get("scores")).items():
+            # And the score was one.
+            one = sample.get("score")
+            scores = object_of(sample.get("scores")) or ({"score": one} if one else {})
+            for name, score in scores.items():
                 self._score(name, object_of(score))
         keys = ("id", "epoch", "uuid", "target", "choices", "metadata", "store", "model_usage",
                 "error_retries", "limit", "total_time", "working_time", "sandbox")  # fmt: skip

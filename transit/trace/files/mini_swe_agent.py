@@ -66,16 +66,16 @@ def _events(
     events, waiting = Events(NAME), list[str]()
     model = text_of(member(info, "config", "model", "model_name"))
     last = len(given) - 1
-    for number, message in enumerate(given):
+    for number, each in enumerate(given):
         source.tally.records += 1
         place = f"message {number}"
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        message = _with_role(object_of(each))
+        if not isinstance(message.get("role"), str):
             source.bad(place, "not a message")
             continue
         extra = object_of(message.get("extra"))
         events.at(place, read_time(extra.get("timestamp")))
-        role = message["role"]
-        if role == "assistant":
+        if message["role"] == "assistant":
             waiting = _turn(events, message, extra, model)
         elif waiting and _is_result(message, extra, number == last, info):
             _result(events, message, extra, waiting)
@@ -83,6 +83,32 @@ def _events(
             events.add(Message(message=message))
         yield from events.take()
     yield from _ending(events, head, info, given)
+
+
+def _with_role(message: JsonObject) -> JsonObject:
+    """A message as chats have it; models asked by OpenAI's Responses give and take others."""
+    if message.get("type") == "function_call_output":
+        return {
+            "role": "tool", "tool_call_id": message.get("call_id"),
+            "content": message.get("output"), "extra": message.get("extra"),
+        }  # fmt: skip
+    if "role" in message or not isinstance(message.get("output"), list):
+        return message
+    items = objects_of(message["output"])
+    calls = [
+        {"id": item.get("call_id") or item.get("id"), "type": "function", "function": item}
+        for item in items
+        if item.get("type") == "function_call"
+    ]
+    parts = [part for item in items for part in list_of(item.get("content"))]
+    about = {key: value for key, value in message.items() if key not in ("output", "extra")}
+    said: JsonObject = {"role": "assistant", "content": parts or None}
+    reasoning = [item for item in items if item.get("type") == "reasoning"]
+    if reasoning:
+        said["reasoning"] = reasoning
+    if calls:
+        said["tool_calls"] = calls
+    return said | {"extra": {"response": about, **object_of(message.get("extra"))}}
 
 
 def _turn(events: Events, message: JsonObject, extra: JsonObject, model: str) -> list[str]:
@@ -96,7 +122,9 @@ def _turn(events: Events, message: JsonObject, extra: JsonObject, model: str) ->
         usage=response.get("usage"),
         finish_reason=choice.get("finish_reason"),
         response_id=response.get("id"),
-        time=events.time if events.time is not None else read_time(response.get("created")),
+        time=events.time
+        if events.time is not None
+        else read_time(response.get("created", response.get("created_at"))),
     )
     known = ("response", "timestamp", "actions")
     events.rest(extra, known)
