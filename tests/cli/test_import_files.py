@@ -55,6 +55,19 @@ def test_exports_and_other_files_are_imported_in_one_go(command: Command, tmp_pa
     assert command("import", "--from", "codex", stdin=b"{}").code == 2
 
 
+def test_a_run_is_written_for_other_tools(command: Command, tmp_path: Path) -> None:
+    command("import", session(tmp_path))
+    done = command("export", "session", "--as", "messages")
+    assert json.loads(done.out) == [{"role": "user", "content": "x"}] * 2
+    (tmp_path / "out.eval").write_bytes(command("export", "session", "--as", "inspect").out)
+    row = json.loads(command("import", tmp_path / "out.eval").out)
+    assert (row["format"], row["runs"]) == ("inspect", 2)
+    for words in (("--all",), ("session", "session"), ("session", "--lineage"), ()):
+        assert command("export", *words, "--as", "atif").code == 2
+    missing = command("export", "nobody", "--as", "parquet")
+    assert (missing.code, missing.out) == (3, b"")
+
+
 def test_a_format_that_the_file_is_not_of_is_refused(command: Command, tmp_path: Path) -> None:
     done = command("import", session(tmp_path), "--from", "atif")
     assert done.code == 2

@@ -180,6 +180,30 @@ def test_sub_agents_with_files_of_their_own_come_along(
     assert alone.runs == ("agent-8",)
 
 
+def test_lines_of_the_session_and_of_its_sub_agents_never_follow_one_another(
+    log: transit.Log, tmp_path: Path
+) -> None:
+    lines = [
+        user("1", None, "a"), user("2", "1", "of the agent", isSidechain=True),
+        user("3", "2", "b"), user("4", "3", "of another agent", isSidechain=True, agentId="9"),
+    ]  # fmt: skip
+    done = trace.import_file(log, write(tmp_path, lines))
+    assert [spoken(log, run) for run in done.runs] == [
+        ["a", "b"], ["of the agent"], ["of another agent"],
+    ]  # fmt: skip
+
+
+def test_a_block_that_several_lines_repeat_counts_once(log: transit.Log, tmp_path: Path) -> None:
+    lines = [
+        user("1", None, "go"), answer("2", "1", "m1", said("hi"), used("c1")),
+        answer("3", "2", "m1", said("hi"), used("c1"), said("more")),
+    ]  # fmt: skip
+    done = trace.import_file(log, write(tmp_path, lines))
+    (call,) = (e for e in events_of(log, "s-1") if isinstance(e, trace.ModelCall))
+    assert call.response["content"] == [said("hi"), used("c1"), said("more")]
+    assert totals(log, done.runs).calls == 1
+
+
 def test_parents_that_are_missing_later_or_in_a_circle_lose_nothing(
     log: transit.Log, tmp_path: Path
 ) -> None:

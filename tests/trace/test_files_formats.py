@@ -87,6 +87,23 @@ def test_commands_that_failed_or_took_too_long_are_failed_calls(log: Log, tmp_pa
     assert trace.read(log, "m").open_calls == ()
 
 
+def test_results_belong_to_the_calls_they_name_and_two_blocks_are_none(
+    log: Log, tmp_path: Path
+) -> None:
+    calls = [{"id": f"c{n}", "function": {"name": "bash", "arguments": "{}"}} for n in (1, 2)]
+    whole = {"trajectory_format": "mini-swe-agent-1.1", "info": {}, "messages": [
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "tool", "tool_call_id": "c2", "content": "two"},
+        {"role": "assistant", "content": "```bash\na\n```\n```bash\nb\n```"},
+        {"role": "user", "content": "one block, please"},
+    ]}  # fmt: skip
+    done = trace.import_file(log, put(tmp_path, "m.json", whole))
+    results = [e for e in events_of(log, "m") if isinstance(e, trace.ToolResult)]
+    assert [(e.tool_call_id, e.result) for e in results] == [("c1", "one"), ("c2", "two")]
+    assert totals(log, done.runs).calls == 2
+
+
 def test_messages_of_openais_responses_are_read(log: Log, tmp_path: Path) -> None:
     answer = {
         "object": "response", "id": "r", "model": "gpt", "created_at": 1795836278,
@@ -203,6 +220,13 @@ def test_tools_within_spans_fail_and_time_out(log: Log, tmp_path: Path) -> None:
     assert done.raw == 1
 
 
+def test_a_tool_that_others_ran_within_ends_after_them(log: Log, tmp_path: Path) -> None:
+    outer = {"event": "tool", "timestamp": "2026-01-02T03:04:01Z", "function": "agent", "id": "c",
+             "completed": "2026-01-02T03:04:09Z", "arguments": {}, "result": "x"}  # fmt: skip
+    done = trace.import_file(log, put(tmp_path, "log.json", eval_log(sample(outer, model_event()))))
+    assert kinds(events_of(log, done.runs[1]))[:3] == ["ToolRequest", "ModelCall", "ToolResult"]
+
+
 def test_a_sample_without_events_has_its_conversation(log: Log, tmp_path: Path) -> None:
     messages = [
         {"role": "user", "content": "go"},
@@ -254,11 +278,13 @@ def test_members_compressed_with_zstandard_are_read(log: Log, tmp_path: Path) ->
     (tmp_path / "zstd.eval").write_bytes(packed)
     done = trace.import_file(log, tmp_path / "zstd.eval")
     assert totals(log, done.runs).tokens_in == 5
-    broken = bytearray(packed)
-    broken[60] ^= 1
-    (tmp_path / "rotten.eval").write_bytes(bytes(broken))
-    with pytest.raises(transit.InvalidInputError, match=r"rotten\.eval, member samples/1_epoch"):
-        trace.import_file(log, tmp_path / "rotten.eval")
+    checksum = packed.index(b"PK\x01\x02") + 16
+    for place in (60, checksum):
+        broken = bytearray(packed)
+        broken[place] ^= 1
+        (tmp_path / "rotten.eval").write_bytes(bytes(broken))
+        with pytest.raises(transit.InvalidInputError, match=r"rotten\.eval, member samples/1_e"):
+            trace.import_file(log, tmp_path / "rotten.eval")
 
 
 def with_packed_members(plain: bytes, compress: Any) -> bytes:
@@ -436,6 +462,18 @@ def test_delegates_are_child_runs_and_failed_actions_failed_calls(log: Log, tmp_
     ended = trace.read(log, "h/Browser").ended
     assert ended == trace.RunEnd(status="completed")
     assert log.stream("h/Browser/Browser").metadata["parent_run"] == "h/Browser"
+
+
+def test_an_answer_with_several_actions_is_one_model_call(log: Log, tmp_path: Path) -> None:
+    response = {"id": "r", "model": "m", "usage": {"prompt_tokens": 9, "completion_tokens": 2},
+                "choices": [{"message": {"content": "both"}}]}  # fmt: skip
+    whole = [
+        {**action(n, "run"), "tool_call_metadata": {
+            "tool_call_id": f"c{n}", "function_name": "bash", "model_response": response}}
+        for n in (1, 2)
+    ]  # fmt: skip
+    done = trace.import_file(log, put(tmp_path, "h.json", whole))
+    assert totals(log, done.runs) == (1, 2, 9, 2)
 
 
 def test_lines_of_an_evaluation_are_a_run_each(log: Log, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import transit
 from transit import trace
+from transit.trace.files.writing import RunWriter, StagedRun
 
 from .shared_files import events_of, kinds
 
@@ -108,6 +109,23 @@ def test_an_import_cut_short_is_gone_on_with(path: Path, tmp_path: Path) -> None
         stream.append_many(expected[:9])
         assert trace.import_file(log, file).there == 9
         assert [record.payload for record in log.stream("long")] == expected
+
+
+def test_a_stream_that_another_writer_appends_to_meanwhile_is_left_as_it_is(
+    log: transit.Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace.import_file(log, session(tmp_path, 2))
+    looked = RunWriter._held
+
+    def overtaken(self: RunWriter, run: StagedRun) -> int | None:
+        held = looked(self, run)
+        log.stream(run.name).append(b'{"event":"custom","name":"mine"}')
+        return held
+
+    monkeypatch.setattr(RunWriter, "_held", overtaken)
+    with pytest.raises(transit.ConflictError):
+        trace.import_file(log, session(tmp_path, 4))
+    assert len(log.stream("session")) == 4
 
 
 def test_times_are_kept_and_gaps_take_the_time_before_them(

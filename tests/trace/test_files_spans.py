@@ -266,6 +266,17 @@ def test_a_trace_that_is_deep_or_wide_is_turned_into_events_in_order() -> None:
     assert times == sorted(times)
 
 
+def test_spans_that_begin_and_end_at_one_moment_lie_within_one_another() -> None:
+    spans = [
+        Span(trace_id="t", span_id=str(n), parent_id=str(n - 1), name=str(n), start_ns=5, end_ns=9)
+        for n in range(3)
+    ]
+    (run,) = runs_of_spans(reversed(spans), lambda trace_id: trace_id)
+    events: list[Any] = [each.event for each in run.events]
+    assert [event.call_name for event in events] == ["0", "1", "2", "2", "1", "0"]
+    assert kinds(events) == [*["CallRequest"] * 3, *["CallResult"] * 3]
+
+
 def test_traces_of_one_file_are_runs_of_their_own(log: Log, tmp_path: Path) -> None:
     other = {**span(1, "b", 3, 4), "traceId": "f" * 32}
     file = tmp_path / "two.json"

@@ -265,12 +265,10 @@ class Members:
             if info.compress_type == _ZSTD_METHOD:
                 return self._zstd(info, place)
             with self._opened.open(info) as member:
-                data = member.read(DOCUMENT_BYTES_MAX + 1)
+                # Never more than the size that was looked at above.
+                return member.read(info.file_size)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise InvalidInputError(f"{place}: not readable: {error}") from None
-        if len(data) > DOCUMENT_BYTES_MAX:
-            raise InvalidInputError(f"{place}: more than {DOCUMENT_BYTES_MAX} bytes")
-        return data
 
     def _zstd(self, info: zipfile.ZipInfo, place: str) -> bytes:
         with self._source.path.open("rb") as file:
