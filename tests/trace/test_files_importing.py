@@ -235,3 +235,21 @@ def test_names_that_streams_cannot_have_are_made_such(log: transit.Log, tmp_path
         "many/store", "many/a-b", "many/run", "many/same", "many/same-2", "many/-turned",
         "many/" + "y" * 120,
     )  # fmt: skip
+
+
+def test_names_are_as_long_as_streams_may_have_whatever_is_in_them(
+    log: transit.Log, tmp_path: Path
+) -> None:
+    inner: dict[str, Any] = {"steps": [], "trajectory_id": "\U0001f600" * 200}
+    for _ in range(12):
+        steps = [{"source": "user", "message": "x"}]
+        inner = {**inner, "steps": steps, "subagent_trajectories": [{**inner, "steps": steps}]}
+    file = messages(tmp_path, {**inner, "schema_version": "ATIF-v1.7"}, "deep.json")
+    done = trace.import_file(log, file)
+    assert len(set(done.runs)) == 13
+    assert max(len(name.encode()) for name in done.runs) <= 400
+    with pytest.raises(transit.InvalidInputError, match=r"deep\.json: stream name is longer"):
+        trace.import_file(log, file, prefix="p" * 200)
+    for name in ("$cash", " blank", "\u202eturned"):
+        other = messages(tmp_path, [{"role": "user", "content": "x"}], f"{name}.json")
+        assert len(trace.import_file(log, other).runs) == 1

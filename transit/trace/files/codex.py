@@ -20,6 +20,7 @@ from transit.trace.files.runs import (
     Events,
     ImportedEvent,
     ImportedRun,
+    Names,
     list_of,
     member,
     object_of,
@@ -80,7 +81,7 @@ def runs(source: Source) -> Iterator[ImportedRun]:
             metadata = payload
     known = ("id", "cwd", "originator", "cli_version", "model_provider", "forked_from_id")
     yield ImportedRun(
-        name=source.stem,
+        name=Names().give(source.stem),
         events=_Rollout(source, said).events(),
         metadata=scalars(metadata, known),
     )

@@ -16,6 +16,7 @@ from transit.trace.files.runs import (
     Events,
     ImportedEvent,
     ImportedRun,
+    Names,
     list_of,
     member,
     object_of,
@@ -56,7 +57,7 @@ def runs(source: Source) -> Iterator[ImportedRun]:
     if not isinstance(given, list):
         raise source.refuse("no list of messages")
     yield ImportedRun(
-        name=source.stem, events=_events(source, head, info, given), metadata=metadata
+        name=Names().give(source.stem), events=_events(source, head, info, given), metadata=metadata
     )
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
+from blake3 import blake3
 
 from transit import InvalidInputError, Scalar
 from transit.trace.calls import make_call
@@ -387,6 +388,8 @@ _UNNAMEABLE: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
 )
 _NAME_CHARACTERS_MAX: Final = 120
+# Of all parts together; what is left of a stream's name is for the prefix.
+_NAME_BYTES_MAX: Final = 400
 
 
 class Names:
@@ -396,8 +399,19 @@ class Names:
         self._given: set[str] = set()
 
     def give(self, *parts: object) -> str:
-        """A name of these parts, with a number behind it where it was given before."""
-        plain = "/".join(map(_nameable, parts))
+        """A name of these parts, with a number behind it where it was given before.
+
+        A part that is a name given here stays as it is. A name that would be too long ends with a
+        digest instead.
+        """
+        whole = "/".join(
+            part if isinstance(part, str) and part in self._given else _nameable(part)
+            for part in parts
+        )
+        plain = whole
+        if len(whole.encode()) > _NAME_BYTES_MAX:
+            cut = whole.encode()[: _NAME_BYTES_MAX - 20].decode("utf-8", "ignore")
+            plain = f"{cut.rstrip()}-{blake3(whole.encode()).hexdigest(8)}"
         name, number = plain, 2
         while name in self._given:
             name, number = f"{plain}-{number}", number + 1

@@ -143,11 +143,13 @@ class RunWriter:
         return staged
 
     def _uid(self, name: str) -> str:
-        """That of the stream that is there, or a new one."""
+        """That of the stream that is there, or a new one; a name that none may have is refused."""
         try:
             return self._log.stream(name).uid
         except NotFoundError:
             return uuid4().hex
+        except InvalidInputError as error:
+            raise self._source.refuse(str(error)) from None
 
     def _metadata(self, run: ImportedRun, staged: StagedRun) -> dict[str, Scalar]:
         of_all: dict[str, Scalar] = {
