@@ -166,6 +166,7 @@ def test_sub_agents_with_files_of_their_own_come_along(
     other = [user("z", None, "of another session", isSidechain=True, agentId="8", sessionId="s-2")]
     file, beside = write(tmp_path, main), write(tmp_path, agent, place)
     write(tmp_path, other, "agent-8.jsonl")
+    write(tmp_path, [], "s-1/subagents/agent-0.jsonl")
     done = trace.import_file(log, file)
     assert done.runs == ("s-1", "s-1/agent-7")
     events = events_of(log, "s-1")

@@ -7,6 +7,8 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -207,6 +209,78 @@ def test_values_of_any_kind_in_any_place_are_refused_or_imported(
                 told.append(str(error))
     assert count > 300
     assert all(any(name in each for name in shapes) for each in told)
+
+
+BLOCKS = [{"type": "text", "text": "x"}, {"type": "tool_use", "id": "c", "name": "f", "input": {}}]
+LINES: dict[str, list[dict[str, Any]]] = {
+    "claude-code": [
+        {"type": "user", "uuid": "1", "parentUuid": None, "message": {"content": "x"}},
+        {"type": "assistant", "uuid": "2", "parentUuid": "1", "agentId": "9",
+         "message": {"id": "m", "model": "x", "content": BLOCKS, "usage": {"input_tokens": 1}}},
+        {"type": "user", "uuid": "3", "parentUuid": "2", "isSidechain": True,
+         "toolUseResult": {"agentId": "9"},
+         "message": {"content": [{"type": "tool_result", "tool_use_id": "c", "content": "x"}]}},
+        {"type": "progress", "uuid": "4", "parentUuid": "3", "parentToolUseID": "c",
+         "data": {"agentId": "9"}},
+    ],
+    "codex": [
+        {"type": "response_item", "payload": {"type": "function_call", "call_id": "c",
+                                              "name": "f", "arguments": "{}"}},
+        {"type": "response_item", "payload": {"type": "function_call_output", "call_id": "c",
+                                              "output": "{}"}},
+        {"type": "event_msg", "payload": {"type": "token_count", "info": {
+            "total_token_usage": {"input_tokens": 1}}}},
+        {"type": "response_item", "payload": {"type": "message", "role": "user",
+                                              "content": [{"type": "input_text", "text": "x"}]}},
+    ],
+    "openhands": [
+        {"id": 1, "source": "agent", "action": "delegate", "args": {"agent": "a"}},
+        {"id": 2, "source": "agent", "observation": "run", "cause": 1, "content": "x",
+         "extras": {"metadata": {"exit_code": 1}}},
+        {"id": "e", "source": "agent", "timestamp": "x", "kind": "ObservationEvent",
+         "tool_call_id": "c", "observation": {"content": [{"text": "x"}]}},
+    ],
+    "messages": [
+        {"role": "assistant", "content": BLOCKS, "usage": {"input_tokens": 1}},
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "x"}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lines_changed_at_random_are_imported_refused_or_left_out(
+    seed: int, log: transit.Log, tmp_path: Path
+) -> None:
+    """And what was imported is there the second time, and can be exported."""
+    random = Random(seed)
+    told: list[str] = []
+    for number in range(40):
+        form = random.choice(list(LINES))
+        lines = [changed(line, random) for line in LINES[form] * 2]
+        random.shuffle(lines)
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        try:
+            done = trace.import_file(log, file, format=form, skip_bad=True)
+        except transit.InvalidInputError as error:
+            told.append(str(error))
+            continue
+        assert trace.import_file(log, file, format=form, skip_bad=True).added == 0
+        export = random.choice(["otlp", "openinference", "atif", "messages", "inspect"])
+        trace.export_file(log, random.choice(done.runs), tmp_path / "out", format=export)
+    assert all(".jsonl" in each for each in told)
+
+
+def changed(value: Any, random: Random) -> Any:
+    """`value` with some of its members replaced, left out or in another order."""
+    if random.random() < 0.08:
+        odd = [None, True, -1, 1e308, 2**64, "", "\ud800", [], [[]], [{}], {"a": {}}, "c", "1"]
+        return random.choice(odd)
+    if isinstance(value, dict):
+        return {k: changed(v, random) for k, v in value.items() if random.random() > 0.03}
+    if isinstance(value, list):
+        return [changed(each, random) for each in value if random.random() > 0.03]
+    return value
 
 
 def variants(value: object, odd: list[object]) -> list[object]:

@@ -88,9 +88,13 @@ def runs(source: Source) -> Iterator[ImportedRun]:
     agents: list[tuple[str, _Session]] = []
     for path in files:
         other = Source(path, source.tally)
+        tree = Tree(other, is_agent=True)
+        if tree.root is None and not tree.head:
+            # A file that nothing was written to yet.
+            continue
+        name = names.give(session.name, other.stem)
         agent_id = other.stem.removeprefix("agent-")
-        name = names.give(source.stem, other.stem)
-        agents.append((agent_id, _Session(other, Tree(other, is_agent=True), name, names)))
+        agents.append((agent_id, _Session(other, tree, name, names)))
     everyone = [session, *(each for _, each in agents)]
     for agent_id, each in agents:
         _link(each, agent_id, [other for other in everyone if other is not each], session)
@@ -146,7 +150,7 @@ class _Session:
 
     def __init__(self, source: Source, tree: Tree, name: str, names: Names) -> None:
         self._source = source
-        self._name = name
+        self.name = name
         self._names = names
         self._calls_taken: set[str] = set()
         # Runs that a call begins: by the id of the call; "" for those no call is known of.
@@ -163,7 +167,7 @@ class _Session:
             self._begun.setdefault(call, []).append(side_name)
 
     def _side_name(self, side: Group) -> str:
-        return self._names.give(self._name, f"agent-{side.agent}" if side.agent else "agent")
+        return self._names.give(self.name, f"agent-{side.agent}" if side.agent else "agent")
 
     @property
     def first_prompt(self) -> bytes:
@@ -181,14 +185,14 @@ class _Session:
     def begins(self, call: str, agent: _Session) -> None:
         """A call of this file begins a sub-agent that has a file of its own."""
         self._calls_taken.add(call)
-        self._begun.setdefault(call, []).append(agent._name)
+        self._begun.setdefault(call, []).append(agent.name)
         self.agents.append(agent)
         agent.parent = self
 
     def runs(self) -> Iterator[ImportedRun]:
         """The runs of this file, each after the ones it descends from."""
-        child_of = self.parent._places.get(self._name) if self.parent else None
-        trees = [(self._name, self.tree.root, self.tree.head, child_of)]
+        child_of = self.parent._places.get(self.name) if self.parent else None
+        trees = [(self.name, self.tree.root, self.tree.head, child_of)]
         trees += [(name, side, [], None) for name, side in self._sides]
         for name, root, head, place in trees:
             yield from self._tree(name, root, head, place or self._places.get(name))
@@ -211,7 +215,7 @@ class _Session:
                 child_of=child_of if is_first else None,
             )
             for other, index in writer.forks:
-                branch = self._names.give(self._name, "branch")
+                branch = self._names.give(self.name, "branch")
                 waiting.append((branch, other, (run, index)))
 
     def _events(
@@ -224,7 +228,7 @@ class _Session:
             for other in group.children[1:]:
                 writer.forks.append((other, writer.count - 1))
             group = group.children[0] if group.children else None
-        if is_first and writer.run == self._name:
+        if is_first and writer.run == self.name:
             for call in [each for each in self._begun if each not in self.tree.calls]:
                 # Runs whose call is nowhere in this file, or is not known.
                 yield from self._counted(writer, writer.begin(call))
@@ -362,14 +366,15 @@ class _Writer:
                 provider="anthropic",
                 time=ended,
             )
-        called: set[object] = set()
+        called: set[str] = set()
         for node, line in lines:
             self._at(node, line)
             for block in _blocks(object_of(line.get("message"))):
-                identity = object_of(block).get("id")
-                if identity is None or identity not in called:
+                identity = text_of(object_of(block).get("id"))
+                if not identity or identity not in called:
                     add_calls(events, {"content": [block]})
-                    self._begin(text_of(identity))
+                    if identity:
+                        self._begin(identity)
                 called.add(identity)
             events.rest(line, (*_TAKEN, "requestId"))
 

@@ -33,18 +33,14 @@ from transit.trace.files.runs import (
 from transit.trace.files.source import JsonObject, Source
 
 NAME: Final = "codex"
-_KINDS: Final = frozenset(
-    ("session_meta", "response_item", "event_msg", "turn_context", "compacted")
-)
-_ITEMS: Final = frozenset(
-    ("message", "reasoning", "function_call", "function_call_output", "custom_tool_call",
+_KINDS: Final = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")
+_ITEMS: Final = (
+    "message", "reasoning", "function_call", "function_call_output", "custom_tool_call",
      "custom_tool_call_output", "local_shell_call", "web_search_call", "ghost_snapshot",
-     "compaction", "image_generation_call", "tool_search_call", "tool_search_output")
+     "compaction", "image_generation_call", "tool_search_call", "tool_search_output"
 )  # fmt: skip
-_CALLS: Final = frozenset(
-    ("function_call", "custom_tool_call", "local_shell_call", "web_search_call",
-     "image_generation_call", "tool_search_call")
-)  # fmt: skip
+_CALLS: Final = ("function_call", "custom_tool_call", "local_shell_call", "web_search_call",
+     "image_generation_call", "tool_search_call")  # fmt: skip
 _REPEATED: Final = {
     "user_message": "message", "agent_message": "message",
     "agent_reasoning": "text", "agent_reasoning_raw_content": "text",

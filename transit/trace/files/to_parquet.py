@@ -101,29 +101,30 @@ def _row(run: Trace, record: EventRecord) -> JsonObject:
         "run": run.name, "uid": run.stream.uid,
         "parent_run": parent if isinstance(parent, str) else None,
         "offset": record.offset, "time": record.timestamp, "event": plain.get("event"),
-        "data": encode_json(event).decode("utf-8", "backslashreplace"),
+        "data": encode_json(event).decode(),
     }  # fmt: skip
-    return row | _of_kind(event)
+    row |= _of_kind(event)
+    return {key: _clean(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _of_kind(event: object) -> JsonObject:  # noqa: PLR0911 - a kind of event each
     if isinstance(event, Message):
-        return {"role": event.role, "text": _clean(text_in(event.content))}
+        return {"role": event.role, "text": text_in(event.content)}
     if isinstance(event, ModelCall):
         answer = answer_in(event.response) if event.response is not None else {}
         return {
             "role": "assistant", "name": event.operation, "model": event.request_model,
             "input_tokens": _known(event.input_tokens),
             "output_tokens": _known(event.output_tokens),
-            "text": _clean(text_in(answer.get("content"))),
+            "text": text_in(answer.get("content")),
         }  # fmt: skip
     if isinstance(event, ToolRequest):
         return {"name": event.tool_name, "call_id": event.tool_call_id,
-                "text": _clean(text_in(event.arguments))}  # fmt: skip
+                "text": text_in(event.arguments)}  # fmt: skip
     if isinstance(event, ToolResult):
         return {"name": event.tool_name, "call_id": event.tool_call_id,
                 "status": event.tool_status, "duration_ns": event.duration_ns or None,
-                "text": _clean(text_in(event.result))}  # fmt: skip
+                "text": text_in(event.result)}  # fmt: skip
     if isinstance(event, CallRequest):
         return {"name": event.call_name, "call_id": event.call_id}
     if isinstance(event, CallResult):

@@ -30,8 +30,8 @@ from transit.trace.files.runs import (
 from transit.trace.files.source import JsonObject
 from transit.trace.reading import EventRecord, Trace
 
-_CALLS_IN_CONTENT: Final = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
-_THOUGHT: Final = frozenset(("thinking", "redacted_thinking", "reasoning"))
+_CALLS_IN_CONTENT: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
+_THOUGHT: Final = ("thinking", "redacted_thinking", "reasoning")
 
 
 class Call(msgspec.Struct, kw_only=True):
