@@ -205,6 +205,18 @@ def test_a_block_that_several_lines_repeat_counts_once(log: transit.Log, tmp_pat
     assert totals(log, done.runs).calls == 1
 
 
+def test_what_cannot_be_stored_of_a_sub_agents_file_is_named_with_that_file(
+    path: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, [user("a", None, "x" * 5000, isSidechain=True)], "s-1/subagents/agent-7.jsonl")
+    settings = transit.Settings(record_bytes_max=4096)
+    with (
+        transit.open(path, settings=settings) as log,
+        pytest.raises(transit.InvalidInputError, match=r"agent-7\.jsonl, line 1: "),
+    ):
+        trace.import_file(log, write(tmp_path, [user("1", None, "go")]))
+
+
 def test_parents_that_are_missing_later_or_in_a_circle_lose_nothing(
     log: transit.Log, tmp_path: Path
 ) -> None:

@@ -115,7 +115,8 @@ class _Trajectory:
                 continue
             step_id = step.get("step_id")
             identity = str(step_id) if isinstance(step_id, int | str) else ""
-            events.at(f"step {number + 1}", read_time(step.get("timestamp")), identity)
+            place = f"{self._source.label}step {number + 1}"
+            events.at(place, read_time(step.get("timestamp")), identity)
             self._step(step)
         events.at("")
         for key in self._embedded:
@@ -175,7 +176,7 @@ class _Trajectory:
         # Only a file beside this one: a document does not choose what is read elsewhere.
         if not path or "/" in path or "\\" in path or path in self._above or not beside.is_file():
             return
-        other = Source(beside, self._source.tally)
+        other = Source(beside, self._source.tally, f"{path}, ")
         whole = other.document
         if not isinstance(whole, dict):
             raise InvalidInputError(f"{other.name}: not a trajectory")

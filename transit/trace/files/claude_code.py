@@ -87,7 +87,7 @@ def runs(source: Source) -> Iterator[ImportedRun]:
     files = [] if is_agent else _agent_files(source, session.tree.session_id)
     agents: list[tuple[str, _Session]] = []
     for path in files:
-        other = Source(path, source.tally)
+        other = Source(path, source.tally, f"{path.name}, ")
         tree = Tree(other, is_agent=True)
         if tree.root is None and not tree.head:
             # A file that nothing was written to yet.
@@ -293,7 +293,7 @@ class _Writer:
         return object_of(decode(self._source.line_at(node.start), f"line {node.number}"))
 
     def _at(self, node: Node, line: JsonObject) -> None:
-        place = f"line {node.number}"
+        place = f"{self._source.label}line {node.number}"
         self._events.at(place, read_time(line.get("timestamp")), node.uuid)
 
     def _line(self, node: Node, line: JsonObject) -> None:

@@ -80,10 +80,14 @@ class Tally:
 
 
 class Source:
-    """One file; `name` is how messages call it, `stem` its name without endings."""
+    """One file; `name` is how messages call it, `stem` its name without endings.
 
-    def __init__(self, path: str | Path, tally: Tally | None = None) -> None:
+    label: goes before places in a file that was found by another: which of them it is.
+    """
+
+    def __init__(self, path: str | Path, tally: Tally | None = None, label: str = "") -> None:
         self.path = Path(path)
+        self.label = label
         self.name = str(path)
         self.tally = Tally() if tally is None else tally
 
