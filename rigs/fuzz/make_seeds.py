@@ -28,7 +28,8 @@ from transit.format.names import commit_name, index_name, segment_name, wal_name
 from transit.format.record import Columns, encode_chunk, measure
 from transit.format.segment import TAIL, Extent, encode_block, encode_index
 from transit.trace.events import decode_json, encode_json
-from transit.trace.parts import KnownParts, Packing
+from transit.trace.packing import Packing
+from transit.trace.parts import KnownParts
 
 SEEDS = Path(__file__).parent / "seeds"
 UID = "12" * 16

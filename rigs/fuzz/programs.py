@@ -29,7 +29,9 @@ from transit.trace.events import (
     encode_json,
     packed_fields,
 )
-from transit.trace.parts import HistoryParts, KnownParts, Packing
+from transit.trace.packing import Packing
+from transit.trace.parts import KnownParts
+from transit.trace.unpacking import HistoryParts
 
 PLACE: Final = "input"
 _READ_MAX: Final = 200

@@ -25,7 +25,9 @@ from transit.log import recover
 from transit.log.catalog import Catalog, View
 from transit.tier.restore import needed_segments
 from transit.trace.events import Unknown, decode_event
-from transit.trace.parts import REFERRED_BYTES_MAX, HistoryParts, KnownParts, Packing
+from transit.trace.packing import Packing
+from transit.trace.parts import REFERRED_BYTES_MAX, KnownParts
+from transit.trace.unpacking import HistoryParts
 
 MIB = 1024 * 1024
 

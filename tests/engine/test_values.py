@@ -34,7 +34,8 @@ ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseE
 OPEN = {
     "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log", "transit.StagedStream",
     "transit.Stream", "transit.Watch", "transit.WriteBatch",
-    "transit.trace.Replay", "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
+    "transit.trace.OpenModelCall", "transit.trace.Redaction", "transit.trace.Replay",
+    "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip
 PROTOCOLS = {"transit.ObjectStore"}
 

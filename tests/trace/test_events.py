@@ -21,7 +21,16 @@ from transit.trace.events import (
     encode_json,
 )
 
-ERROR = trace.ErrorInfo(type="ValueError", message="no", traceback="…", args=("no", 1, None))
+ERROR = trace.ErrorInfo(
+    type="ValueError",
+    message="no",
+    traceback="…",
+    args=("no", 1, None),
+    state={"a": 1},
+    bases=("m.C",),
+    lost=("b: object",),
+    cause=trace.ErrorInfo(type="KeyboardInterrupt", is_exit=True),
+)
 
 EVENTS: list[Any] = [
     trace.Message(message=3),
@@ -59,6 +68,24 @@ EVENTS: list[Any] = [
         for status in get_args(CallStatus)
     ],
     trace.CallResult(call_id="c", call_name="n", call_status="failure", error=ERROR),
+    trace.CallChunk(call_id="c", value={"$type": "tuple", "value": []}, not_replayable="x"),
+    trace.ModelRequest(model_id="i", request_model="m", provider="p", request=1),
+    trace.ModelChunk(model_id="i", data=2),
+    trace.ModelResponse(
+        model_id="i",
+        model_status="success",
+        request_model="m",
+        response_model="m-1",
+        finish_reasons=("stop",),
+        input_tokens=1,
+        output_tokens=2,
+        usage={"cached": 1},
+        response=3,
+        duration_ns=7,
+    ),
+    trace.ModelResponse(model_id="i", model_status="failure", request_model="m", error=ERROR),
+    trace.ChildRun(run="r", uid="u", start=3, lane="a1"),
+    trace.Manifest(data={"python": "3.11"}),
     trace.Evaluation(
         evaluator_id="e", subject_ref="s@1", decision="selected", score=0.5, reason="r"
     ),
@@ -214,12 +241,14 @@ RECORDERS: dict[str, Record] = {
 
 @pytest.mark.parametrize("value", BAD, ids=["nan", "inf", "object", "deep", "complex"])
 @pytest.mark.parametrize("place", RECORDERS)
-def test_what_is_not_json_is_refused_and_the_task_goes_on(
+def test_what_is_not_json_is_recorded_as_it_says_of_itself(
     log: transit.Log, place: str, value: Any
 ) -> None:
     task = trace.task(log, "t")
-    with pytest.raises(transit.InvalidInputError):
-        RECORDERS[place](task, value)
+    RECORDERS[place](task, value)
+    before = list(log.stream("t"))
+    assert before
+    assert not any(b"null" in record.payload for record in before)
     task.message("user", "still here")
     *_, last = trace.read(log, "t")
     assert isinstance(last.event, trace.Message)

@@ -53,7 +53,6 @@ def run(log: transit.Log) -> str:
             child.message("user", "help")
             child.model_call(model="small", request=None, response="helped",
                              usage={"input_tokens": 1, "output_tokens": 1})  # fmt: skip
-        task.record(trace.ChildRun(run="fix/1/helper", uid=child.stream.uid))
         task.evaluate("judge", decision="good", score=0.5, reason="it works")
         task.checkpoint("final", status="success")
         task.custom("note", {"a": [1, 2]})
@@ -329,3 +328,27 @@ def test_a_log_without_its_reader_has_the_members_that_readers_look_for(
         header = json.loads(opened.read("header.json"))
     assert header["status"] == "success"
     assert header["stats"]["model_usage"]["gpt"]["input_tokens"] == 30
+
+
+@pytest.mark.parametrize("form", ["otlp", "openinference", "atif", "messages", "inspect"])
+def test_a_model_call_told_in_parts_is_exported_as_one_told_whole(
+    log: transit.Log, tmp_path: Path, form: str
+) -> None:
+    answer = {"role": "assistant", "content": "done"}
+    with trace.task(log, "whole") as task:
+        task.model_call(
+            model="m", request={"messages": ASKED}, response=answer, usage={"input_tokens": 3}
+        )
+    with trace.task(log, "parts") as task, task.model("m", {"messages": ASKED}) as call:
+        call.chunk("do")
+        call.response(answer, usage={"input_tokens": 3})
+    found = []
+    for name in ("whole", "parts"):
+        path = tmp_path / f"{name}.{form}"
+        trace.export_file(log, name, path, format=form)
+        runs = trace.import_file(log, path, prefix=f"again/{name}/").runs
+        events = [event for run in runs for event in events_of(log, run)]
+        calls = [e for e in events if isinstance(e, trace.ModelCall)]
+        said = [e.content for e in events if isinstance(e, trace.Message)]
+        found.append([*said, *((c.request_model, c.response, c.input_tokens) for c in calls)])
+    assert found[0] == found[1] != []

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import transit
 from transit import trace
 from transit.trace.events import decode_json, encode_json
-from transit.trace.parts import HistoryParts, KnownParts, Packing
+from transit.trace.packing import Packing
+from transit.trace.parts import KnownParts
+from transit.trace.unpacking import HistoryParts
 
 TEXT = st.text(max_size=40) | st.sampled_from(["x" * 60, "half \ud800", "null", '"parts":['])
 SCALAR = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 import transit
 from transit import trace
@@ -79,7 +81,15 @@ def comparable(log: transit.Log, name: str) -> list[Any]:
     for each in trace.read(log, name):
         event: Any = each.event
         left = {key: getattr(event, key) for key in event.__struct_fields__}
-        for key in ("call_id", "tool_call_id", "artifact_id", "subject_ref", "duration_ns"):
+        for key in (
+            "call_id",
+            "tool_call_id",
+            "artifact_id",
+            "subject_ref",
+            "duration_ns",
+            "request",
+            "totals",
+        ):
             left.pop(key, None)
         if isinstance(left.get("error"), trace.ErrorInfo):
             left["error"] = (left["error"].type, left["error"].message)
@@ -219,7 +229,8 @@ def test_a_recording_that_was_cut_short_ends_where_it_was_cut(log: transit.Log) 
 
 
 def digest_of(url: str) -> bytes:
-    return trace.calls.make_call("get", {"url": url, "n": 1}).digest.encode()
+    data = json.dumps({"n": 1, "url": url}, separators=(",", ":")).encode()
+    return blake3(data).hexdigest(16).encode()
 
 
 # Live
@@ -452,15 +463,17 @@ def test_a_branch_a_replay_made_is_none_of_the_program_s(log: transit.Log) -> No
 
 
 def test_a_branch_that_leaves_a_call_out_is_a_difference(log: transit.Log) -> None:
-    record(log, branching)
-    with trace.replay(log, "t"):
+    def program() -> None:
         here().message("user", "plan")
         get("a")
         with pytest.raises(trace.ReplayDivergenceError) as caught, here().retry():
             pass
         assert caught.value.stream == "t/retry-1"
-        for _ in range(1):
-            get("b")
+        raise ValueError("whatever the program does then")
+
+    record(log, branching)
+    with pytest.raises(trace.ReplayDivergenceError, match="t/retry-1"), trace.replay(log, "t"):
+        program()
 
 
 def test_once_live_branches_and_merges_are_made(log: transit.Log) -> None:
@@ -591,12 +604,15 @@ def test_a_gathered_program_that_differs_is_found_out(log: transit.Log) -> None:
         asyncio.run(main())
 
     record(log, lambda: program("ab"))
-    for names, actual in (("ac", "c0"), ("ba", "b0"), ("a", "a1"), ("abc", "c0")):
+    for names, actual in (("ac", "c0"), ("a", "the end"), ("abc", "c0")):
         with (
-            pytest.raises(trace.ReplayDivergenceError, match=f'got fetch.*"{actual}"'),
+            pytest.raises(trace.ReplayDivergenceError, match=f"got .*{actual}"),
             trace.replay(log, "t"),
         ):
             program(names)
+    with trace.replay(log, "t"):
+        # The same calls, begun in another order.
+        program("ba")
     assert reached == []
 
 
@@ -640,7 +656,7 @@ def test_a_program_that_was_cancelled_in_a_call_does_not_wait_for_ever(log: tran
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    with pytest.raises(trace.RecordedCallError, match="CancelledError"), trace.replay(log, "t"):
+    with pytest.raises(asyncio.CancelledError), trace.replay(log, "t"):
         asyncio.run(forever())
 
 

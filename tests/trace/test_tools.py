@@ -90,12 +90,12 @@ def test_a_call_has_one_outcome(task: trace.Task) -> None:
     assert len(task.stream) == 2
 
 
-def test_a_refused_result_leaves_the_call_to_be_ended(task: trace.Task) -> None:
+def test_any_result_ends_the_call(task: trace.Task) -> None:
     call = task.tool("bash")
-    with pytest.raises(transit.InvalidInputError):
-        call.result(object())
-    call.failure("no JSON")
-    assert outcome(task).tool_status == "failure"
+    call.result(object())
+    assert outcome(task).result == {"type": "object", "repr": "<object object>"}
+    with pytest.raises(transit.InvalidInputError, match="has its outcome"):
+        call.failure("again")
 
 
 def test_an_artifact_as_result_is_named_not_repeated(task: trace.Task) -> None:

@@ -11,25 +11,37 @@ A task is a stream; a retry, a critique or an alternate plan is a branch of it; 
 a merge. `read` gives typed events back, `replay` runs a program again on what was recorded.
 
 events        the kinds of events, and their JSON
-recording     tasks: what a program records
-tools         a tool call: request and result with one id
+recording     tasks: what a program records; runs: how they are begun; names: what streams say
+run, writing  the way of an event to its stream; failures: what could not be recorded
+values        any value as JSON; errors: exceptions; forms: arguments of calls, and their digests
+models, tools calls of models and tools between request and outcome; ids: their ids
 calls         calls that a replay answers
-context       the current task
-ids           ids of calls
+context       the current task, and the lanes of a program that runs in parts
+redaction     what must not be recorded; manifests: what a run was made with
 packed        events that refer to parts, written one at a time
-parts         messages written once and referred to by number
+parts         values written once and referred to by number; packing and unpacking them;
+              remembered: objects that were encoded before
 artifacts     payloads by digest
 reading       events out
 merging       what several tasks come to
-replaying     a program run again on what was recorded
+replaying     a program run again on what was recorded; matching: which recorded call a call is;
+              divergence: the first difference; pauses: the order of outcomes
 trajectories  SWE-agent's files in and out
 files         files of other tools in and out
 """
 
 from transit.trace.artifacts import read_artifact
-from transit.trace.calls import RecordedCallError, recorded
+from transit.trace.calls import (
+    NotReplayableError,
+    RecordedCallError,
+    RecordedExitError,
+    recorded,
+)
+from transit.trace.context import carry
+from transit.trace.divergence import ReplayDivergenceError
 from transit.trace.events import (
     Artifact,
+    CallChunk,
     CallRequest,
     CallResult,
     Checkpoint,
@@ -38,23 +50,38 @@ from transit.trace.events import (
     ErrorInfo,
     Evaluation,
     Event,
+    Manifest,
     Message,
     ModelCall,
+    ModelChunk,
+    ModelRequest,
+    ModelResponse,
     RunEnd,
     ToolRequest,
     ToolResult,
+    Totals,
     Unknown,
 )
+from transit.trace.failures import TraceWarning, dropped
 from transit.trace.files import Imported, export_file, import_file
+from transit.trace.manifests import manifest
 from transit.trace.merging import merge
+from transit.trace.models import OpenModelCall
 from transit.trace.reading import EventRecord, Trace, read
-from transit.trace.recording import Task, current, resume, task
-from transit.trace.replaying import Replay, ReplayDivergenceError, replay
+from transit.trace.recording import Task
+from transit.trace.redaction import EMAIL, KEYS, TOKENS, Redaction, set_redaction
+from transit.trace.replaying import Replay, replay
+from transit.trace.runs import current, resume, task, traced
 from transit.trace.tools import ToolCall
 from transit.trace.trajectories import export_trajectory, import_trajectories
+from transit.trace.values import restored
 
 __all__ = [
+    "EMAIL",
+    "KEYS",
+    "TOKENS",
     "Artifact",
+    "CallChunk",
     "CallRequest",
     "CallResult",
     "Checkpoint",
@@ -65,9 +92,17 @@ __all__ = [
     "Event",
     "EventRecord",
     "Imported",
+    "Manifest",
     "Message",
     "ModelCall",
+    "ModelChunk",
+    "ModelRequest",
+    "ModelResponse",
+    "NotReplayableError",
+    "OpenModelCall",
     "RecordedCallError",
+    "RecordedExitError",
+    "Redaction",
     "Replay",
     "ReplayDivergenceError",
     "RunEnd",
@@ -75,18 +110,26 @@ __all__ = [
     "ToolCall",
     "ToolRequest",
     "ToolResult",
+    "Totals",
     "Trace",
+    "TraceWarning",
     "Unknown",
+    "carry",
     "current",
+    "dropped",
     "export_file",
     "export_trajectory",
     "import_file",
     "import_trajectories",
+    "manifest",
     "merge",
     "read",
     "read_artifact",
     "recorded",
     "replay",
+    "restored",
     "resume",
+    "set_redaction",
     "task",
+    "traced",
 ]

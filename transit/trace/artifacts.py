@@ -78,6 +78,17 @@ def read_artifact(log: Log, artifact: Artifact) -> bytes:
     return data
 
 
+def read_stored(log: Log, name: str) -> bytes:
+    """The bytes that `store_bytes` kept in this stream, checked as those of an artifact are."""
+    stem, _, digest = name.rpartition("/")
+    stream = log.stream(name)
+    data = b"".join(record.payload for record in stream.read())
+    found = blake3(data).hexdigest()
+    if f"{stem}/" != f"${LAYER}/{_PREFIX}" or found != digest:
+        raise CorruptError(name, expected=f"digest {digest}", found=found)
+    return data
+
+
 def _is_beginning(stream: Stream, data: bytes) -> bool:
     length = stream.metadata.get("byte_length")
     return isinstance(length, int) and len(data) < length

@@ -1,36 +1,44 @@
 """Calls out of the program: recorded when they happen, answered from the recording in a replay.
 
-Owns what is compared (the name, and a digest of the arguments) and what is kept of an outcome. A
-result is kept as JSON: it must be encodable, and where it should come back as another type than
-JSON's own, `returns` says which. An exception comes back as itself when it is one of Python's own
-or one that `raises` names, otherwise as `RecordedCallError`. A call made by a recorded call is part
-of it, and not recorded on its own: a replay does not make it.
+Owns what is compared (the name, and a digest of the arguments) and how an outcome comes back. A
+result comes back as the value it was, where the exact form of `transit.trace.values` holds it, or
+as the type that `returns` says; otherwise the replay says that it cannot. An exception comes back
+as itself when its class is Python's own, of its standard library, or one that `raises` names, else
+as `RecordedCallError`, or `RecordedExitError` where it is no `Exception`. A call made by a recorded
+call is part of it, and not recorded on its own: a replay does not make it.
 """
 
 from __future__ import annotations
 
-import builtins
 import functools
 import inspect
-import json
-import math
-import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import msgspec
-from blake3 import blake3
 
 from transit import InvalidInputError, TransitError
-from transit.trace.context import in_call, innermost
-from transit.trace.events import CallResult, ErrorInfo, check_text, encode_json
+from transit.trace.context import in_call, innermost, is_any_open
+from transit.trace.errors import rebuilt
+from transit.trace.events import CallChunk, CallResult, ErrorInfo, check_text, encode_json
+from transit.trace.failures import warn
+from transit.trace.forms import Forms
+from transit.trace.values import restored
 
 _R = TypeVar("_R")
 _P = ParamSpec("_P")
-_TRACEBACK_CHARS_MAX = 16 * 1024
-_digest_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class RecordedCallError(TransitError):
@@ -41,114 +49,126 @@ class RecordedCallError(TransitError):
         self.type = error.type
 
 
+class RecordedExitError(BaseException):
+    """A recorded call was left by what is no `Exception`; `type` as of `RecordedCallError`."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(f"{error.type}: {error.message}")
+        self.type = error.type
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Made again without __init__: the text in `args` is not what it takes.
+        return _make_again, (type(self), *self.args), self.__dict__ or None
+
+
+def _make_again(kind: type[BaseException], *args: object) -> BaseException:
+    return kind.__new__(kind, *args)
+
+
+class NotReplayableError(TransitError):
+    """What a call gave is not in the recording, or not as it was: a replay cannot give it.
+
+    `place` says which value it is, and of what type.
+    """
+
+    def __init__(self, call: str, place: str, hint: str) -> None:
+        super().__init__(f"{call}: {place} is not in the recording as it was: {hint}")
+        self.place = place
+
+
 class Call(msgspec.Struct, frozen=True):
-    """A call about to be made. digest: BLAKE3 of the arguments, 32 hex digits."""
+    """A call about to be made. arguments: in exact form. digest: as `Forms` gives it.
+
+    redacted: count of places that a redaction policy changed.
+    """
 
     name: str
     arguments: object
     digest: str
+    redacted: int = 0
 
     def __str__(self) -> str:
         text = encode_json(self.arguments).decode("utf-8", "replace")
         return f"{self.name}({text if len(text) <= 200 else text[:200] + '…'})"
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What the recording says came of a call.
+class Given(msgspec.Struct, frozen=True):
+    """Something the recording gives, and how the moment is awaited at which it came."""
 
-    wait: awaits the moment it came, beside other calls; only where the call is awaited.
-    """
-
-    result: CallResult
+    event: CallResult | CallChunk
     wait: Callable[[], Awaitable[None]]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the recording says came of a call. chunks: what a generator gave before."""
+
+    result: Given
+    chunks: Callable[[], Iterator[Given]]
+    allow_redacted: bool = False
 
 
 class Recorder(Protocol):
     """What makes or answers calls: a task, or a replay of one."""
 
+    @property
+    def forms(self) -> Forms:
+        """What it remembers of the values of its calls."""
+        ...
+
     def begin_call(self, call: Call) -> str | Outcome:
         """The id of the call to make now, or what came of it when it was recorded."""
         ...
 
-    def end_call(self, call_id: str, call: Call, result: object, error: ErrorInfo | None) -> None:
+    def chunk_call(self, call_id: str, value: object) -> None:
+        """Record a value that a generator gave."""
+        ...
+
+    def end_call(
+        self,
+        call_id: str,
+        call: Call,
+        result: object,
+        error: BaseException | None,
+        duration_ns: int,
+    ) -> None:
         """Record what came of a call that was made."""
         ...
 
-
-def make_call(name: str, arguments: object) -> Call:
-    """A call with its digest; `InvalidInputError` when the arguments are not JSON's."""
-    check_text(name, "call name")
-    data = encode_json(arguments)
-    try:
-        data = _digest_encoder.encode(arguments)
-    except UnicodeEncodeError:
-        # Half a surrogate pair. Decoded it is JSON's own, and its keys are text.
-        data = json.dumps(json.loads(data), sort_keys=True).encode()
-    return Call(name, arguments, blake3(data).hexdigest(16))
+    def clean(self, value: object) -> tuple[object, int]:
+        """A value in exact form as it may be recorded, and how many places were changed."""
+        ...
 
 
-def describe_error(error: BaseException) -> ErrorInfo:
-    """An exception as it is recorded."""
-    kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    trace = "".join(traceback.format_exception(error))
-    try:
-        message = str(error)
-    except Exception:
-        # It is the program's own method. The end of a run must be recorded all the same.
-        message = "its text could not be made"
-    return ErrorInfo(
-        type=name, message=message, traceback=trace[-_TRACEBACK_CHARS_MAX:], args=_plain(error)
-    )
-
-
-def _plain(error: BaseException) -> tuple[object, ...]:
-    """The arguments it was made with, when they can be recorded as they are."""
-    args = error.args
-    if isinstance(error, OSError) and isinstance(error.filename, str) and len(args) == 2:
-        # It hides the rest of what it was made with.
-        args = (*args, error.filename)
-    plain = all(type(each) in (str, int, bool, type(None)) or _finite(each) for each in args)
-    return args if plain else ()
-
-
-def _finite(value: object) -> bool:
-    return type(value) is float and math.isfinite(value)
+def make_call(recorder: Recorder, name: str, arguments: object) -> Call:
+    """A call with its digest, which is about what may be recorded of the arguments."""
+    form, count = recorder.clean(recorder.forms.exact(arguments, "arguments").value)
+    return Call(name, form, recorder.forms.digest(form), count)
 
 
 class _Running:
-    """A call being made; what leaves the block is recorded."""
+    """A call being made."""
 
     def __init__(self, recorder: Recorder, call_id: str, call: Call) -> None:
         self._recorder = recorder
         self._call_id = call_id
         self._call = call
+        self._begun_ns = time.monotonic_ns()
 
-    def __enter__(self) -> _Running:
-        return self
+    def gave(self, value: object) -> None:
+        """A generator gave a value."""
+        self._recorder.chunk_call(self._call_id, value)
 
-    def returned(self, result: _R) -> _R:
-        """Record the result, and pass it on."""
-        encode_json(result)
-        self._recorder.end_call(self._call_id, self._call, result, None)
-        return result
+    def returned(self, result: object) -> None:
+        """Record the result."""
+        self._end(result, None)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            return
-        try:
-            self._recorder.end_call(self._call_id, self._call, None, describe_error(error))
-        except TransitError as second:
-            error.add_note(f"recording it failed too: {second}")
+    def raised(self, error: BaseException) -> None:
+        """Record what the call raised."""
+        self._end(None, error)
+
+    def _end(self, result: object, error: BaseException | None) -> None:
+        duration = time.monotonic_ns() - self._begun_ns
+        self._recorder.end_call(self._call_id, self._call, result, error, duration)
 
 
 @contextmanager
@@ -164,62 +184,167 @@ def _inside(recorder: Recorder) -> Iterator[None]:
 class Boundary(msgspec.Struct, frozen=True):
     """How results and exceptions come back from a recording.
 
-    returns: the type of results, None for JSON's own. raises: exceptions to raise as themselves.
+    returns: the type of results, or of what a generator gives; None for what they were.
+    raises: exceptions to raise as themselves, with those below them.
     """
 
     returns: object = None
-    raises: tuple[type[Exception], ...] = ()
+    raises: tuple[type[BaseException], ...] = ()
 
     def run(self, recorder: Recorder, call: Call, function: Callable[[], _R]) -> _R:
         """Make the call, or give what is recorded of it."""
-        if in_call.get() is recorder:
-            return function()
         begun = recorder.begin_call(call)
         if isinstance(begun, Outcome):
-            return cast(_R, self._give(begun.result))
-        with _Running(recorder, begun, call) as running:
+            return cast(_R, self._give(begun, begun.result.event))
+        running = _Running(recorder, begun, call)
+        try:
             with _inside(recorder):
                 result = function()
-            return running.returned(result)
+        except BaseException as error:
+            running.raised(error)
+            raise
+        running.returned(result)
+        return result
 
     async def run_async(
         self, recorder: Recorder, call: Call, function: Callable[[], Awaitable[_R]]
     ) -> _R:
         """`run` for a function that is awaited."""
-        if in_call.get() is recorder:
-            return await function()
         begun = recorder.begin_call(call)
         if isinstance(begun, Outcome):
-            await begun.wait()
-            return cast(_R, self._give(begun.result))
-        with _Running(recorder, begun, call) as running:
+            await begun.result.wait()
+            return cast(_R, self._give(begun, begun.result.event))
+        running = _Running(recorder, begun, call)
+        try:
             with _inside(recorder):
                 result = await function()
-            return running.returned(result)
+        except BaseException as error:
+            running.raised(error)
+            raise
+        running.returned(result)
+        return result
 
-    def _give(self, result: CallResult) -> object:
-        if result.error is not None:
-            raise self._rebuilt(result.error)
-        if self.returns is None:
-            return result.result
+    def run_generator(
+        self, recorder: Recorder, call: Call, function: Callable[[], Generator[Any, Any, Any]]
+    ) -> Generator[Any, Any, Any]:
+        """`run` for a generator: what it gives is recorded as it comes."""
+        begun = recorder.begin_call(call)
+        if isinstance(begun, Outcome):
+            for chunk in begun.chunks():
+                value = self._give(begun, chunk.event)
+                try:
+                    yield value
+                except Exception:
+                    # Thrown into it: what it gave then is recorded.
+                    continue
+            return self._give(begun, begun.result.event)
+        running = _Running(recorder, begun, call)
         try:
-            return msgspec.convert(result.result, cast(Any, self.returns), str_keys=True)
-        except msgspec.ValidationError as error:
+            with _inside(recorder):
+                source = function()
+            step, given = source.send, None
+            while True:
+                try:
+                    with _inside(recorder):
+                        value = step(given)
+                except StopIteration as done:
+                    running.returned(done.value)
+                    return done.value
+                running.gave(value)
+                try:
+                    given, step = (yield value), source.send
+                except GeneratorExit:
+                    source.close()
+                    raise
+                except BaseException as error:
+                    given, step = error, cast(Any, source.throw)
+        except BaseException as error:
+            running.raised(error)
+            raise
+
+    async def run_async_generator(
+        self, recorder: Recorder, call: Call, function: Callable[[], AsyncGenerator[Any, Any]]
+    ) -> AsyncGenerator[Any, Any]:
+        """`run` for an async generator."""
+        begun = recorder.begin_call(call)
+        if isinstance(begun, Outcome):
+            for chunk in begun.chunks():
+                await chunk.wait()
+                value = self._give(begun, chunk.event)
+                try:
+                    yield value
+                except Exception:
+                    # Thrown into it: what it gave then is recorded.
+                    continue
+            await begun.result.wait()
+            self._give(begun, begun.result.event)
+            return
+        running = _Running(recorder, begun, call)
+        try:
+            with _inside(recorder):
+                source = function()
+            step: Any = source.asend
+            given: Any = None
+            while True:
+                try:
+                    with _inside(recorder):
+                        value = await step(given)
+                except StopAsyncIteration:
+                    running.returned(None)
+                    return
+                running.gave(value)
+                try:
+                    given, step = (yield value), source.asend
+                except GeneratorExit:
+                    await source.aclose()
+                    raise
+                except BaseException as error:
+                    given, step = error, source.athrow
+        except BaseException as error:
+            running.raised(error)
+            raise
+
+    def _give(self, outcome: Outcome, event: CallResult | CallChunk) -> object:
+        name = event.call_name if isinstance(event, CallResult) else "a value of a generator"
+        if event.redacted and not outcome.allow_redacted:
+            hint = (
+                "the redaction policy took it; replay(..., allow_redacted=True) gives what is left"
+            )
+            raise NotReplayableError(name, "what it gave", hint)
+        if isinstance(event, CallResult) and event.error is not None:
+            raise self._rebuilt(event.error)
+        value = event.result if isinstance(event, CallResult) else event.value
+        if self.returns is not None and not (
+            isinstance(event, CallResult) and value is None and not event.not_replayable
+        ):
+            return self._converted(name, value)
+        if event.not_replayable:
+            raise NotReplayableError(name, event.not_replayable, "give its type with returns=")
+        return restored(value)
+
+    def _converted(self, name: str, form: object) -> object:
+        try:
+            value = restored(form)
+        except InvalidInputError:
+            value = form
+        if isinstance(self.returns, type) and type(value) is self.returns:
+            return value
+        validate = getattr(self.returns, "model_validate", None)
+        try:
+            if validate is not None:
+                return validate(value)
+            return msgspec.convert(value, cast(Any, self.returns), str_keys=True)
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
             raise InvalidInputError(
-                f"{result.call_name}: what is recorded is no {self.returns}: {error}"
+                f"{name}: what is recorded is no {self.returns}: {error}"
             ) from None
 
-    def _rebuilt(self, error: ErrorInfo) -> Exception:
+    def _rebuilt(self, error: ErrorInfo) -> BaseException:
         """Never imports: what a log names is not loaded."""
-        found = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in self.raises}
-        kind = found.get(error.type, getattr(builtins, error.type, None))
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            try:
-                return kind(*(error.args or (error.message,)))
-            except Exception:
-                # Its class takes other arguments than its text.
-                pass
-        return RecordedCallError(error)
+        found = rebuilt(error, self.raises)
+        if found is None or isinstance(found, Exception) is error.is_exit:
+            return RecordedExitError(error) if error.is_exit else RecordedCallError(error)
+        return found
 
 
 class _Arguments:
@@ -235,14 +360,21 @@ class _Arguments:
             # Misspelt, it would record what must not be.
             if name not in kinds and not more:
                 raise InvalidInputError(f"exclude: no parameter {name!r}")
-        self._exclude = {"self", "cls", *exclude}
+        # The instance, or the class, is no argument. Elsewhere `cls` is a name as others.
+        first = next(iter(kinds), "")
+        own = {first} if first in ("self", "cls") and _is_method(function) else set()
+        self._exclude = {*own, *exclude}
         self._more = more[0] if more else ""
+        rest = [name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL]
+        self._rest = rest[0] if rest else ""
 
     def of(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
         """The arguments of one call; `TypeError` when the function does not take them."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         found = self._kept(bound.arguments)
+        if self._rest in found:
+            found[self._rest] = list(cast("tuple[object, ...]", found[self._rest]))
         if self._more in found:
             found[self._more] = self._kept(cast(Mapping[str, object], found[self._more]))
         return found
@@ -251,55 +383,85 @@ class _Arguments:
         return {name: value for name, value in arguments.items() if name not in self._exclude}
 
 
-def _recorder() -> Recorder | None:
-    return cast(Recorder | None, innermost())
+def _is_method(function: Callable[..., object]) -> bool:
+    """Whether the function stands in a class."""
+    stem, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    return bool(stem) and not stem.endswith("<locals>")
+
+
+def recorder() -> Recorder | None:
+    """What records the calls of this code: a task, or the replay of one."""
+    found = innermost()
+    if (
+        found is None
+        and is_any_open()
+        and threading.current_thread() is not threading.main_thread()
+    ):
+        warn(
+            "a recorded function is called in a thread that is in no run, while there is one: its "
+            "calls are not recorded. Hand the work over with transit.trace.carry(function)",
+            key="thread",
+        )
+    return cast("Recorder | None", found)
 
 
 def recorded(
     name: str,
     *,
     returns: object = None,
-    raises: Sequence[type[Exception]] = (),
+    raises: Sequence[type[BaseException]] = (),
     exclude: Collection[str] = (),
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Record each call of the decorated function, plain or async, in the current task.
+    """Record each call of the decorated function in the current task.
 
-    In a replay the function does not run: the recording answers. Outside of a task it is called as
-    it is. returns: the type a recorded result is converted to (by `msgspec.convert`); None: JSON's
-    own. raises: exceptions that come back as themselves. exclude: parameters that are neither
-    recorded nor compared: credentials, connections; `self` and `cls` never are.
-    Raises `InvalidInputError` for an excluded parameter that is none. Calls raise it when arguments
-    or result are not JSON's, and in a replay `ReplayDivergenceError`.
+    For functions, async functions, generators and async generators, whose values are recorded as
+    they come. In a replay the function does not run: the recording answers. Outside of a task it is
+    called as it is. returns: the type a recorded result, or each value of a generator, is converted
+    to (`msgspec.convert`, or the type's `model_validate`); None: what it was. raises: exceptions
+    that come back as themselves, with those below them. exclude: parameters that are neither
+    recorded nor compared: credentials, connections; the instance or class of a method never is.
+    Raises `InvalidInputError` for an excluded parameter that is none. Calls raise in a replay:
+    `ReplayDivergenceError`, and `NotReplayableError` for what the recording does not hold.
     """
     check_text(name, "call name")
     boundary = Boundary(returns, tuple(raises))
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         arguments = _Arguments(function, exclude)
+        run: Any = runner_of(boundary, function)
 
-        def begin(args: Sequence[object], kwargs: Mapping[str, object]) -> Call:
-            return make_call(name, arguments.of(args, kwargs))
+        def begun(args: Any, kwargs: Any) -> tuple[Recorder, Call, Callable[[], Any]] | None:
+            here = recorder()
+            if here is None or in_call.get() is here:
+                return None
+            call = make_call(here, name, arguments.of(args, kwargs))
+            return here, call, functools.partial(function, *args, **kwargs)
 
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> object:
-                task = _recorder()
-                if task is None:
-                    return await function(*args, **kwargs)
-                run = functools.partial(function, *args, **kwargs)
-                return await boundary.run_async(task, begin(args, kwargs), run)
+                found = begun(args, kwargs)
+                return await (run(*found) if found else function(*args, **kwargs))
 
-            return cast(Callable[_P, _R], wrapper)
+            return cast("Callable[_P, _R]", wrapper)
 
         @functools.wraps(function)
         def plain(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            task = _recorder()
-            if task is None:
-                return function(*args, **kwargs)
-            run = functools.partial(function, *args, **kwargs)
-            return boundary.run(task, begin(args, kwargs), run)
+            found = begun(args, kwargs)
+            return cast(_R, run(*found)) if found else function(*args, **kwargs)
 
         return plain
 
     return decorate
+
+
+def runner_of(boundary: Boundary, function: Callable[..., object]) -> Callable[..., object]:
+    """How calls of a function of this kind are made."""
+    if inspect.iscoroutinefunction(function):
+        return boundary.run_async
+    if inspect.isgeneratorfunction(function):
+        return boundary.run_generator
+    if inspect.isasyncgenfunction(function):
+        return boundary.run_async_generator
+    return boundary.run

@@ -19,6 +19,7 @@ from transit import InvalidInputError
 
 ToolStatus = Literal["success", "failure", "timeout", "partial"]
 CallStatus = Literal["success", "failure"]
+ModelStatus = Literal["success", "failure", "cancelled"]
 CheckpointKind = Literal["final", "intermediate", "handoff", "resume"]
 CheckpointStatus = Literal["success", "incomplete", "failed", "superseded"]
 EndStatus = Literal["completed", "failed", "cancelled"]
@@ -30,19 +31,51 @@ CHECKPOINT_STATUSES: Final[tuple[str, ...]] = get_args(CheckpointStatus)
 class _Event(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", gc=False
 ):
-    """A kind of event."""
+    """A kind of event.
+
+    large: fields whose values are too large for a record, each with the artifact stream that holds
+    its JSON. redacted: count of places that a redaction policy changed.
+    """
+
+    large: dict[str, str] = {}
+    redacted: int = 0
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An exception: the name of its class with its module's, its text, where it came from.
 
-    args: what it was made with, when that can be recorded.
+    args: what it was made with. state: its attributes. Both in the exact form of
+    `transit.trace.values`; what that cannot hold is left out of `state`, and named in `lost`.
+    bases: names of the classes above its own, nearest first, without Python's own.
+    is_exit: whether it is no `Exception`, as `KeyboardInterrupt` is none. cause: what it was raised
+    from.
     """
 
     type: str
     message: str = ""
     traceback: str = ""
     args: tuple[object, ...] = ()
+    state: dict[str, object] = {}
+    bases: tuple[str, ...] = ()
+    is_exit: bool = False
+    lost: tuple[str, ...] = ()
+    cause: ErrorInfo | None = None
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a run did itself: without what it inherited, and without the runs begun inside it.
+
+    events: count of records. failures: of tool, model and recorded calls. tokens: by model,
+    [input, output], -1 where none were told.
+    """
+
+    events: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    calls: int = 0
+    failures: int = 0
+    children: int = 0
+    tokens: dict[str, tuple[int, int]] = {}
 
 
 class Message(_Event, frozen=True, tag="message"):
@@ -62,9 +95,10 @@ class Message(_Event, frozen=True, tag="message"):
 
 
 class ModelCall(_Event, frozen=True, tag="model_call"):
-    """A request to a model and its response; both packed.
+    """A request to a model and its response, told when both were there; both packed.
 
     input_tokens, output_tokens: -1 where not given. usage: whatever else was counted.
+    duration_ns: from request to response, nanoseconds; 0 where it was not measured.
     """
 
     request_model: str = msgspec.field(name="gen_ai.request.model")
@@ -78,8 +112,48 @@ class ModelCall(_Event, frozen=True, tag="model_call"):
     input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
     output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
     usage: dict[str, object] = {}
+    duration_ns: int = 0
     request: object = None
     response: object = None
+
+
+class ModelRequest(_Event, frozen=True, tag="model_request"):
+    """A request to a model, when it is sent; packed. What comes of it has the same `model_id`."""
+
+    model_id: str
+    request_model: str = msgspec.field(name="gen_ai.request.model")
+    operation: str = msgspec.field(name="gen_ai.operation.name", default="chat")
+    provider: str = msgspec.field(name="gen_ai.provider.name", default="")
+    request: object = None
+
+
+class ModelChunk(_Event, frozen=True, tag="model_chunk"):
+    """A part of a response that comes as a stream. data: any JSON value; packed."""
+
+    model_id: str
+    data: object = None
+
+
+class ModelResponse(_Event, frozen=True, tag="model_response"):
+    """What came of a request: the response, packed, or why there is none.
+
+    Fields as those of `ModelCall`; request_model is the request's.
+    """
+
+    model_id: str
+    model_status: ModelStatus
+    request_model: str = msgspec.field(name="gen_ai.request.model")
+    response_model: str = msgspec.field(name="gen_ai.response.model", default="")
+    response_id: str = msgspec.field(name="gen_ai.response.id", default="")
+    finish_reasons: tuple[str, ...] = msgspec.field(
+        name="gen_ai.response.finish_reasons", default=()
+    )
+    input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
+    output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
+    usage: dict[str, object] = {}
+    response: object = None
+    error: ErrorInfo | None = None
+    duration_ns: int = 0
 
 
 class ToolRequest(_Event, frozen=True, tag="tool_request"):
@@ -94,7 +168,8 @@ class ToolRequest(_Event, frozen=True, tag="tool_request"):
 class ToolResult(_Event, frozen=True, tag="tool_result"):
     """What came of a call. result: any JSON value; artifact_id: of the artifact that holds it.
 
-    duration_ns: from request to result, nanoseconds.
+    duration_ns: from request to result, nanoseconds. request: offset of the request, -1 where that
+    is not known: models use an id more than once.
     """
 
     tool_call_id: str
@@ -105,28 +180,46 @@ class ToolResult(_Event, frozen=True, tag="tool_result"):
     artifact_id: str = ""
     error: ErrorInfo | None = None
     duration_ns: int = 0
+    request: int = -1
 
 
 class CallRequest(_Event, frozen=True, tag="call_request"):
     """A call out of the program that a replay answers from the recording.
 
-    arguments_digest: BLAKE3 of the arguments as JSON with sorted keys, 32 hex digits.
+    arguments: in the exact form of `transit.trace.values`; packed where it is large.
+    arguments_digest: 32 hex digits; see `transit.trace.forms`. lane: which of the run's concurrent
+    parts made the call, "" for the one that began it; see `transit.trace.context`.
     """
 
     call_id: str
     call_name: str
     arguments: object
     arguments_digest: str
+    lane: str = ""
+
+
+class CallChunk(_Event, frozen=True, tag="call_chunk"):
+    """A value that a recorded generator gave. value: in exact form; packed where it is large."""
+
+    call_id: str
+    value: object = None
+    not_replayable: str = ""
 
 
 class CallResult(_Event, frozen=True, tag="call_result"):
-    """What the call returned, or raised."""
+    """What the call returned, or raised. result: in exact form; packed where it is large.
+
+    not_replayable: the place and type of a value that is not held exactly, "" where all are.
+    duration_ns: of the call, nanoseconds.
+    """
 
     call_id: str
     call_name: str
     call_status: CallStatus
     result: object = None
     error: ErrorInfo | None = None
+    not_replayable: str = ""
+    duration_ns: int = 0
 
 
 class Evaluation(_Event, frozen=True, tag="evaluation"):
@@ -168,17 +261,37 @@ class Artifact(_Event, frozen=True, tag="artifact"):
 
 
 class RunEnd(_Event, frozen=True, tag="run_end"):
-    """The program left the task's `with` block; `error` is what it left with."""
+    """The program left the task's `with` block, or ended it; `error` is what it left with.
+
+    duration_ns: from the beginning of the task, or of going on with it, nanoseconds.
+    """
 
     status: EndStatus
     error: ErrorInfo | None = None
+    duration_ns: int = 0
+    totals: Totals = Totals()
+
+
+class Manifest(_Event, frozen=True, tag="manifest"):
+    """What a run was made with. data: an object; see `transit.trace.manifests`."""
+
+    data: dict[str, object] = {}
 
 
 class ChildRun(_Event, frozen=True, tag="child_run"):
-    """Another run was begun inside this one. run: name of its stream; uid: that stream's UUID."""
+    """Another run was begun, or gone on with, inside this one.
+
+    run: name of its stream; uid: that stream's UUID. start: offset of its first record that is due
+    to this. lane: as of `CallRequest`. named: whether the program gave it its name. purpose: what
+    it was begun for, 32 hex digits: a digest of kind, actor, reason and metadata.
+    """
 
     run: str
     uid: str = ""
+    start: int = 0
+    lane: str = ""
+    named: bool = True
+    purpose: str = ""
 
 
 class Custom(_Event, frozen=True, tag="custom"):
@@ -201,14 +314,19 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
 Event = (
     Message
     | ModelCall
+    | ModelRequest
+    | ModelChunk
+    | ModelResponse
     | ToolRequest
     | ToolResult
     | CallRequest
+    | CallChunk
     | CallResult
     | Evaluation
     | Checkpoint
     | Artifact
     | RunEnd
+    | Manifest
     | ChildRun
     | Custom
 )
@@ -216,13 +334,26 @@ Event = (
 _PACKED: Final[dict[type, tuple[str, ...]]] = {
     Message: ("message",),
     ModelCall: ("request", "response"),
+    ModelRequest: ("request",),
+    ModelChunk: ("data",),
+    ModelResponse: ("response",),
+    CallRequest: ("arguments",),
+    CallChunk: ("value",),
+    CallResult: ("result",),
     Custom: ("data",),
 }
+# Packed where they are large.
+_SOMETIMES_PACKED: Final = (CallRequest, CallChunk, CallResult)
 
 
 def packed_fields(event: Event | Unknown) -> tuple[str, ...]:
-    """The names of an event's packed fields."""
+    """The names of an event's packed fields, or of those that may be."""
     return _PACKED.get(type(event), ())
+
+
+def is_always_packed(event: Event | Unknown) -> bool:
+    """Whether the packed fields are packed in every record; else in those that bring parts."""
+    return not isinstance(event, _SOMETIMES_PACKED)
 
 
 _encoder: Final = msgspec.json.Encoder()

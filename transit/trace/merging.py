@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from transit import InvalidInputError, Log, Position, Scalar, Stream
 from transit.trace.events import Evaluation, decode_event
-from transit.trace.recording import TRACE_KIND, Task, describe, make_named
+from transit.trace.names import TRACE_KIND, describe_run, make_named
+from transit.trace.recording import Task
 from transit.trace.replaying import Replay
 
 
@@ -36,7 +37,7 @@ def merge(
     if policy == "select" and "selected" not in chosen:
         chosen["selected"] = (_selected(tasks) if selected is None else selected).name
     first = tasks[0]
-    metadata = describe(first.task_id, "", reason) | {TRACE_KIND: "merge"}
+    metadata = describe_run(first.options, first.task_id, "", reason) | {TRACE_KIND: "merge"}
 
     def make(wanted: str) -> Stream:
         return log.merge(
@@ -50,7 +51,7 @@ def merge(
         )
 
     stream = make(name) if name is not None else make_named(log, f"{first.task_id}/merge", make)
-    return Task(log, stream, first.durability)
+    return Task(log, stream, first.options)
 
 
 def _check(tasks: object, policy: str, selected: object) -> None:

@@ -14,17 +14,25 @@ from typing import Final
 
 from transit import ConflictError, ReentrantCallError, Stream, TransitError
 from transit.trace.events import Event, encode_json
-from transit.trace.parts import KnownParts, Packing
+from transit.trace.packing import Memory, Packing
+from transit.trace.parts import KnownParts
 
 # The offset of an event that is not written yet.
 TAKEN_UP: Final = -1
 Make = Callable[[Packing], Event]
+# Gives an event's payload as it is written, from what makes the event and the whole payload.
+Fit = Callable[[Make, bytes], bytes]
 
 
 class PackedEvents:
-    """Writes one task's events that have parts. Safe for threads."""
+    """Writes one task's events that have parts. Safe for threads.
 
-    def __init__(self, stream: Stream, durability: str, known: KnownParts) -> None:
+    fit: what is written of an event, given what makes it and its whole payload.
+    """
+
+    def __init__(self, stream: Stream, durability: str, known: KnownParts, fit: Fit) -> None:
+        self._fit = fit
+        self._memory = Memory()
         self._stream = stream
         self._durability = durability
         self._known = known
@@ -78,8 +86,6 @@ class PackedEvents:
             return self._known.until(stop)
 
     def _take_up(self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
-        # What cannot be encoded is refused here, and not when it is written.
-        encode_json(make(Packing(KnownParts())))
         self._later.append((make, headers, timestamp))
         return TAKEN_UP
 
@@ -91,8 +97,9 @@ class PackedEvents:
         while True:
             if self._known.stop != self._stream.next_offset:
                 self._known.catch_up(self._stream)
-            packing = Packing(self._known)
-            payload = packing.finish(encode_json(make(packing)))
+            packing = Packing(self._known, self._memory)
+            whole = packing.finish(encode_json(make(packing)))
+            payload = self._fit(make, whole)
             try:
                 receipt = self._stream.append(
                     payload,
@@ -103,5 +110,9 @@ class PackedEvents:
                 )
             except ConflictError:
                 continue
-            self._known.passed(packing.parts.digests, packing.lists.digests)
+            if payload is whole:
+                self._known.passed(packing.parts.digests, packing.lists.digests)
+                self._memory.keep(packing.packed)
+            else:
+                self._known.passed()
             return receipt.offset

@@ -33,57 +33,59 @@ condition that nothing came in between, and a reader goes by the origin of a rec
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import accumulate, islice
-from typing import Annotated, Final, Generic, TypeVar, cast
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Final
 
 import msgspec
 from blake3 import blake3
 
-from transit import CorruptError, InvalidInputError, Stream
+from transit import Stream
 from transit.trace.events import decode_json, encode_json
 
-_T = TypeVar("_T")
 # Not worth a digest, even when it comes again.
 INLINE_BYTES_MAX: Final = 24
 _DIGEST_BYTES: Final = 16
 REFERRED_BYTES_MAX: Final = 128 * 1024 * 1024
-_STEP_BYTES: Final = 64
+STEP_BYTES: Final = 64
 # A writer counts a part, and the list and the run it may be alone in.
-_USE_BYTES: Final = 3 * _STEP_BYTES
-_USES_MAX: Final = REFERRED_BYTES_MAX // _USE_BYTES
+USE_BYTES: Final = 3 * STEP_BYTES
+_USES_MAX: Final = REFERRED_BYTES_MAX // USE_BYTES
 _MARK: Final = b'"parts":['
-_OF_A_MESSAGE: Final = frozenset(("role", "content"))
-_OF_A_RESPONSE: Final = frozenset(("usage", "model"))
+OF_A_MESSAGE: Final = frozenset(("role", "content"))
+OF_A_RESPONSE: Final = frozenset(("usage", "model"))
 
-_Number = Annotated[int, msgspec.Meta(ge=0)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
 _Base = Annotated[int, msgspec.Meta(ge=-1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
-_Members = dict[str, object]
-_Runs = list[tuple[_Number, _Count]]
+Members = dict[str, object]
+Runs = list[tuple[Number, _Count]]
 
 
-class _Brought(msgspec.Struct, frozen=True, gc=False):
+class Brought(msgspec.Struct, frozen=True, gc=False):
     """The members of a record that are about parts; all others are skipped."""
 
     parts: list[msgspec.Raw] = []
-    lists: list[tuple[_Base, _Runs]] = []
+    lists: list[tuple[_Base, Runs]] = []
     digest: str = ""
+
+
+class _Marked(msgspec.Struct, frozen=True, gc=False):
+    parts: object = msgspec.UNSET
 
 
 class _PlainBrought(msgspec.Struct, frozen=True, gc=False):
     """The same, decoded."""
 
     parts: list[object] = []
-    lists: list[tuple[_Base, _Runs]] = []
+    lists: list[tuple[_Base, Runs]] = []
     digest: str = ""
 
 
-_NOTHING: Final = _Brought()
-_decoder: Final = msgspec.json.Decoder(_Brought)
+_NOTHING: Final = Brought()
+_decoder: Final = msgspec.json.Decoder(Brought)
 
 
-def _brought_by(payload: bytes) -> _Brought:
+def brought_by(payload: bytes) -> Brought:
     """What a record brings along."""
     if _MARK not in payload:
         return _NOTHING
@@ -93,7 +95,19 @@ def _brought_by(payload: bytes) -> _Brought:
         return _plainly_brought_by(payload)
 
 
-def _plainly_brought_by(payload: bytes) -> _Brought:
+def brings_parts(payload: bytes) -> bool:
+    """Whether a record has the member `parts`, which marks those with packed values."""
+    if _MARK not in payload:
+        return False
+    try:
+        return msgspec.json.decode(payload, type=_Marked).parts is not msgspec.UNSET
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Only the standard library reads it: half a surrogate pair.
+        found = decode_json(payload)
+        return isinstance(found, dict) and "parts" in found
+
+
+def _plainly_brought_by(payload: bytes) -> Brought:
     """The same of a record that only the standard library reads: half a surrogate pair in it.
 
     Nothing for a record that `transit.trace` did not write: it has no parts of ours.
@@ -103,20 +117,21 @@ def _plainly_brought_by(payload: bytes) -> _Brought:
         parts = [msgspec.Raw(encode_json(part)) for part in found.parts]
     except (msgspec.ValidationError, ValueError):
         return _NOTHING
-    return _Brought(parts, found.lists, found.digest)
+    return Brought(parts, found.lists, found.digest)
 
 
-def _digest(data: bytes) -> bytes:
+def digest_of(data: bytes) -> bytes:
+    """The digest of a part, or of a list."""
     return blake3(data).digest(_DIGEST_BYTES)
 
 
-def _longer(of_list: bytes, items: Iterable[bytes]) -> bytes:
+def longer(of_list: bytes, items: Iterable[bytes]) -> bytes:
     """The digest of a list that goes on with items, from that of the list and those of the items.
 
     The empty list's is empty.
     """
     for item in items:
-        of_list = _digest(of_list + item)
+        of_list = digest_of(of_list + item)
     return of_list
 
 
@@ -157,27 +172,27 @@ class KnownParts:
     def catch_up(self, stream: Stream) -> None:
         """Take in what was appended since, by this writer or another."""
         for record in stream.read(self.stop):
-            brought = _brought_by(record.payload)
+            brought = brought_by(record.payload)
             for part in brought.parts:
-                self.parts.add(_digest(bytes(part)))
+                self.parts.add(digest_of(bytes(part)))
             # A list is about parts of its own record too, which are known by now.
             self._take_lists(brought.lists)
             self._end_record(marked=bool(brought.parts or brought.lists))
 
-    def _take_lists(self, lists: Sequence[tuple[int, _Runs]]) -> None:
+    def _take_lists(self, lists: Sequence[tuple[int, Runs]]) -> None:
         left = _USES_MAX
         for base, runs in lists:
             left -= sum(count for _, count in runs)
             # More than a writer puts into a record: numbered, and never referred to.
-            self.lists.add(self._list_digest(base, runs) if left >= 0 else b"?")
+            self.lists.add(self._listdigest_of(base, runs) if left >= 0 else b"?")
 
-    def _list_digest(self, base: int, runs: _Runs) -> bytes:
+    def _listdigest_of(self, base: int, runs: Runs) -> bytes:
         parts, lists = self.parts.digests, self.lists.digests
         if base >= len(lists) or any(first + count > len(parts) for first, count in runs):
             # Not written by `transit.trace`, and about nothing here: numbered, never referred to.
             return b"?"
         items = (parts[n] for first, count in runs for n in range(first, first + count))
-        return _longer(b"" if base < 0 else lists[base], items)
+        return longer(b"" if base < 0 else lists[base], items)
 
     def passed(self, parts: Collection[bytes] = (), lists: Collection[bytes] = ()) -> None:
         """A record more, and what else it brought along."""
@@ -203,287 +218,3 @@ class KnownParts:
         )
         begun._marks = marks
         return begun
-
-
-class _New(Generic[_T]):
-    """What a record has to bring along of one kind, after what is known."""
-
-    __slots__ = ("_known", "_numbers", "_start", "contents")
-
-    def __init__(self, known: Numbering) -> None:
-        self._known = known
-        self._start = len(known.digests)
-        self._numbers: dict[bytes, int] = {}
-        self.contents: list[_T] = []
-
-    @property
-    def digests(self) -> Collection[bytes]:
-        """In order of number."""
-        return self._numbers
-
-    def number(self, digest: bytes) -> int | None:
-        """The number of what has this digest, known or new; None when nothing has."""
-        found = self._known.number(digest)
-        return self._numbers.get(digest) if found is None else found
-
-    def add(self, digest: bytes, content: _T) -> int:
-        """The number of one that is brought along."""
-        number = self._numbers[digest] = self._start + len(self._numbers)
-        self.contents.append(content)
-        return number
-
-
-class Packing:
-    """One record in the making: packs its fields, and collects what it has to bring along."""
-
-    def __init__(self, known: KnownParts) -> None:
-        self._count_known = len(known.parts.digests)
-        self._used: list[bytes] = []
-        self._referred_bytes = 0
-        self._refers = False
-        self.parts: _New[bytes] = _New(known.parts)
-        self.lists: _New[tuple[int, _Runs]] = _New(known.lists)
-
-    def pack(self, value: object) -> object:
-        """`value` in packed form; None for None."""
-        if value is None:
-            return None
-        if isinstance(value, dict) and "role" not in value:
-            return self._object(value)
-        if isinstance(value, dict) and not _OF_A_RESPONSE.isdisjoint(value):
-            return self._response(value)
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            return self._list(value)
-        data = encode_json(value)
-        return {"value": value} if len(data) <= INLINE_BYTES_MAX else self._part(data)
-
-    def pack_whole(self, value: object) -> object:
-        """`value` as one part."""
-        return self._part(encode_json(value))
-
-    def _object(self, value: dict[str, object]) -> object:
-        rest = dict(value)
-        fields: dict[str, object] = {}
-        for key, member in value.items():
-            if isinstance(member, str | dict | list):
-                form = self.pack(member)
-                if form != {"value": member}:
-                    fields[key] = form
-                    # Keeps the member's place among the others.
-                    rest[key] = 0
-        data = encode_json(rest)
-        small = len(data) <= INLINE_BYTES_MAX
-        packed: dict[str, object] = {"value": rest} if small else {"part": self._part(data)}
-        return packed | {"fields": fields} if fields else packed
-
-    def _response(self, value: dict[str, object]) -> object:
-        message = {key: member for key, member in value.items() if key in _OF_A_MESSAGE}
-        form = self._object({**value, **dict.fromkeys(message, 0)})
-        return cast(dict[str, object], form) | {"message": self.pack_whole(message)}
-
-    def _list(self, items: list[dict[str, object]]) -> object:
-        if any(map(_holds_message, items)):
-            return {"list": [self.pack(item) for item in items]}
-        parts = [self._part(encode_json(item)) for item in items]
-        base, held, digest = -1, 0, b""
-        for count, item in enumerate(self._used[-len(items) :], start=1):
-            digest = _longer(digest, (item,))
-            found = self.lists.number(digest)
-            if found is not None:
-                base, held = found, count
-        if held < len(items):
-            base = self.lists.add(digest, (base, _runs(parts[held:])))
-        return {"items": base}
-
-    def _part(self, data: bytes) -> int:
-        digest = _digest(data)
-        self._used.append(digest)
-        self._referred_bytes += len(data) + _USE_BYTES
-        if self._referred_bytes > REFERRED_BYTES_MAX:
-            raise InvalidInputError(f"one event of more than {REFERRED_BYTES_MAX} bytes")
-        number = self.parts.number(digest)
-        if number is None:
-            return self.parts.add(digest, data)
-        self._refers |= number < self._count_known
-        return number
-
-    def finish(self, event: bytes) -> bytes:
-        """The record's payload: the encoded event, and what it brings along."""
-        if not self._used:
-            return event
-        # `parts` is always there: it marks records that are about parts.
-        pieces = [event[:-1], b',"parts":[', b",".join(self.parts.contents), b"]"]
-        if self.lists.contents:
-            pieces += [b',"lists":', encode_json(self.lists.contents)]
-        if self._refers:
-            pieces += [b',"digest":"', blake3(b"".join(self._used)).hexdigest(4).encode(), b'"']
-        return b"".join([*pieces, b"}"])
-
-
-def _holds_message(item: dict[str, object]) -> bool:
-    """As `choices` of a model's response do."""
-    return "role" not in item and any(
-        isinstance(member, dict) and "role" in member for member in item.values()
-    )
-
-
-def _runs(numbers: Iterable[int]) -> _Runs:
-    runs: _Runs = []
-    for number in numbers:
-        if runs and sum(runs[-1]) == number:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((number, 1))
-    return runs
-
-
-class _PackedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is no number of a part: one of `items`, `packed`, `value` and `part`."""
-
-    items: _Number | msgspec.UnsetType = msgspec.UNSET
-    packed: list[_Form] | msgspec.UnsetType = msgspec.field(name="list", default=msgspec.UNSET)
-    value: object = msgspec.UNSET
-    part: _Number | msgspec.UnsetType = msgspec.UNSET
-    fields: dict[str, _Form] = {}
-    message: _Number | msgspec.UnsetType = msgspec.UNSET
-
-    def __post_init__(self) -> None:
-        if (self.items, self.packed, self.value, self.part).count(msgspec.UNSET) != 3:
-            raise ValueError("one of items, list, value and part")
-
-
-_Form = _Number | _PackedObject
-
-
-class HistoryParts:
-    """The parts and lists in a stream's history, by number: what a reader needs."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self.parts: list[bytes] = []
-        self.digests: list[bytes] = []
-        self.lists: list[tuple[int, _Runs]] = []
-        # What using the parts before number n costs, and what using list n costs, bytes.
-        self._part_costs = [0]
-        self._list_costs: list[int] = []
-        # Of each record taken in: the counts of parts before and after it, and its digest.
-        self._records: list[tuple[int, int, str]] = []
-
-    def until(self, stop: int) -> None:
-        """Take in the history up to before offset `stop`."""
-        if stop > len(self._records):
-            for record in self._stream.read(len(self._records), stop):
-                self.add(record.payload)
-
-    def add(self, payload: bytes) -> None:
-        """Take in the next record."""
-        brought, before = _brought_by(payload), len(self.parts)
-        parts = list(map(bytes, brought.parts))
-        self.parts += parts
-        self.digests += map(_digest, parts)
-        costs = (len(part) + _STEP_BYTES for part in parts)
-        self._part_costs += islice(accumulate(costs, initial=self._part_costs[-1]), 1, None)
-        for base, runs in brought.lists:
-            before_it = self._list_costs[base] if 0 <= base < len(self.lists) else 0
-            own = sum(self.run_cost(first, count) for first, count in runs)
-            self._list_costs.append(before_it + own + _STEP_BYTES)
-            self.lists.append((base, runs))
-        self._records.append((before, len(self.parts), brought.digest))
-
-    def run_cost(self, first: int, count: int) -> int:
-        """What using consecutive parts costs, bytes; those that are not there cost nothing."""
-        costs, last = self._part_costs, len(self._part_costs) - 1
-        return costs[min(first + count, last)] - costs[min(first, last)] + _STEP_BYTES
-
-    def list_cost(self, number: int) -> int:
-        """What using a list costs, bytes; `LookupError` when there is none with this number."""
-        return self._list_costs[number]
-
-    def unpack(
-        self, offset: int, forms: Mapping[str, object], place: str
-    ) -> dict[str, object] | None:
-        """The values of the packed fields of the record at `offset`, which was taken in.
-
-        None when they are not packed: another program's record. `CorruptError` with `place` when
-        the parts are not those it was written with.
-        """
-        try:
-            typed = {key: msgspec.convert(form, _Form) for key, form in forms.items()}
-        except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
-            return None
-        before, stop, digest = self._records[offset]
-        unpacking = _Unpacking(self, stop)
-        try:
-            values = {key: unpacking.value(form) for key, form in typed.items()}
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise CorruptError(place, expected="packed values", found=repr(error)) from None
-        if digest or unpacking.lowest < before:
-            found = blake3(b"".join(unpacking.used)).hexdigest(4)
-            if found != digest:
-                expected = f"parts with digest {digest or 'missing'}"
-                raise CorruptError(place, expected=expected, found=found)
-        return values
-
-
-class _Unpacking:
-    """The packed fields of one record being put together; it may use parts before `stop`.
-
-    used: the digests of those it used, in order. lowest: the smallest number among them.
-    """
-
-    def __init__(self, history: HistoryParts, stop: int) -> None:
-        self._history = history
-        self._stop = stop
-        self.used: list[bytes] = []
-        self.lowest = stop
-        self._left = REFERRED_BYTES_MAX
-
-    def value(self, form: _Form) -> object:
-        """The value a packed value stands for."""
-        if isinstance(form, int):
-            return self._part(form)
-        if form.items is not msgspec.UNSET:
-            return self._items(form.items)
-        if form.packed is not msgspec.UNSET:
-            return [self.value(item) for item in form.packed]
-        # In the order of the writer, whose digest is about it.
-        members = {key: self.value(member) for key, member in form.fields.items()}
-        part, message = form.part, form.message
-        value = form.value if part is msgspec.UNSET else self._part(part)
-        if message is not msgspec.UNSET:
-            members |= cast(_Members, self._part(message))
-        if members:
-            # Each takes the place the writer kept for it among the others.
-            cast(_Members, value).update(members)
-        return value
-
-    def _items(self, number: int) -> object:
-        """The list with this number: what it goes on from, and what it adds to that."""
-        lists, added = self._history.lists, []
-        self._spend(self._history.list_cost(number))
-        while number >= 0:
-            base, runs = lists[number]
-            if base >= number:
-                raise ValueError(f"list {number} goes on from list {base}")
-            added.append(runs)
-            number = base
-        found = [self._run(*run) for runs in reversed(added) for run in runs]
-        return decode_json(b"[%b]" % b",".join(found))
-
-    def _part(self, number: int) -> object:
-        self._spend(self._history.run_cost(number, 1))
-        return decode_json(self._run(number, 1))
-
-    def _spend(self, cost: int) -> None:
-        """Count what is referred to; refused before memory is taken for it."""
-        self._left -= cost
-        if self._left < 0:
-            raise ValueError(f"values of more than {REFERRED_BYTES_MAX} bytes")
-
-    def _run(self, first: int, count: int) -> bytes:
-        """Consecutive parts, with commas between them."""
-        if first + count > self._stop:
-            raise LookupError(f"no parts {first} to {first + count - 1}, only {self._stop}")
-        self.lowest = min(self.lowest, first)
-        self.used += self._history.digests[first : first + count]
-        return b",".join(self._history.parts[first : first + count])

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from transit import InvalidInputError, Log, Position, Record, Stream
+from transit import InvalidInputError, Log, NotFoundError, Position, Record, Stream
+from transit.trace.artifacts import read_stored
 from transit.trace.events import (
     CallRequest,
     CallResult,
     Checkpoint,
+    ChildRun,
     Event,
+    Manifest,
+    ModelCall,
+    ModelRequest,
+    ModelResponse,
     RunEnd,
     ToolRequest,
     ToolResult,
     Unknown,
     decode_event,
+    decode_json,
     decode_unknown,
+    is_always_packed,
     packed_fields,
 )
-from transit.trace.parts import HistoryParts
-from transit.trace.recording import BRANCH_KIND, TASK_ID, TRACE_KIND
+from transit.trace.models import filled
+from transit.trace.names import (
+    ACTOR,
+    BRANCH_KIND,
+    CREATED,
+    PARENT_OFFSET,
+    PARENT_RUN,
+    PARENT_UID,
+    REASON,
+    TASK_ID,
+    TRACE_KIND,
+)
+from transit.trace.parts import brings_parts
+from transit.trace.unpacking import HistoryParts
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +49,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
 
     offset: in the stream it was read from. timestamp: UTC nanoseconds. origin: the stream it was
     recorded in, and its offset there. payload: the record's bytes, with packed fields packed.
+    headers: the record's.
     """
 
     offset: int
@@ -36,6 +57,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
     origin: Position
     event: Event | Unknown
     payload: bytes
+    headers: Mapping[str, str]
 
 
 class Trace:
@@ -68,18 +90,57 @@ class Trace:
     @property
     def actor_id(self) -> str:
         """Who began it, "" where it was not said."""
-        return self._text("actor_id")
+        return self._text(ACTOR)
 
     @property
     def reason(self) -> str:
         """Why it was begun, "" where it was not said."""
-        return self._text("reason")
+        return self._text(REASON)
 
     @property
     def created_at(self) -> int | None:
         """When it was begun, UTC nanoseconds; None where it was not recorded."""
-        found = self.stream.metadata.get("created_at")
+        found = self.stream.metadata.get(CREATED)
         return found if isinstance(found, int) else None
+
+    @property
+    def parent_run(self) -> Position | None:
+        """The run this one was begun in, and the offset of that there; None for others."""
+        name, offset = self._text(PARENT_RUN), self.stream.metadata.get(PARENT_OFFSET)
+        return Position(name, offset) if name and isinstance(offset, int) else None
+
+    @property
+    def parent(self) -> Trace | None:
+        """The run this one was begun in; None for others, and where it is not in this store."""
+        uid = self._text(PARENT_UID)
+        try:
+            return Trace(self._log, self._log.stream(uid=uid)) if uid else None
+        except (NotFoundError, InvalidInputError):
+            return None
+
+    @property
+    def children(self) -> tuple[Trace, ...]:
+        """The runs that were begun, or gone on with, inside this one, in order."""
+        found: dict[str, Trace] = {}
+        for record in self.stream.read(self._own_start):
+            event = decode_event(record.payload)
+            if isinstance(event, ChildRun) and event.uid not in found:
+                try:
+                    child = self._log.stream(uid=event.uid)
+                except (NotFoundError, InvalidInputError):
+                    # It was to begin when the process died.
+                    continue
+                found[event.uid] = Trace(self._log, child)
+        return tuple(found.values())
+
+    @property
+    def manifest(self) -> dict[str, object] | None:
+        """What the run was made with; None where it was not recorded."""
+        for record in self.stream.read(self._own_start):
+            event = decode_event(record.payload)
+            if isinstance(event, Manifest):
+                return event.data
+        return None
 
     @property
     def parents(self) -> tuple[Position, ...]:
@@ -110,23 +171,32 @@ class Trace:
         return True
 
     def __iter__(self) -> Iterator[EventRecord]:
-        """The events in order; `CorruptError` when a reference does not lead where it should."""
-        return _Reader(self._log, self.stream).events()
+        """The events in order; `CorruptError` when a reference does not lead where it should.
+
+        Requests of one reading have the objects in common that they have in common, such as
+        messages: copy what you change.
+        """
+        return events_of(self._log, self.stream)
 
     @property
     def open_calls(self) -> tuple[EventRecord, ...]:
-        """Requests of tool calls and calls whose outcome was not recorded, in order."""
-        waiting: dict[str, EventRecord] = {}
+        """Requests of tools, models and recorded calls without an outcome, in order."""
+        waiting: dict[int, EventRecord] = {}
+        by_id: dict[str, list[int]] = {}
         for record in self.stream:
             event = decode_event(record.payload)
-            if isinstance(event, ToolRequest):
-                waiting[f"tool {event.tool_call_id}"] = _plain(record, event)
-            elif isinstance(event, ToolResult):
-                waiting.pop(f"tool {event.tool_call_id}", None)
-            elif isinstance(event, CallRequest):
-                waiting[f"call {event.call_id}"] = _plain(record, event)
-            elif isinstance(event, CallResult):
-                waiting.pop(f"call {event.call_id}", None)
+            if isinstance(event, ToolRequest | CallRequest | ModelRequest):
+                waiting[record.offset] = _plain(record, event)
+                by_id.setdefault(_id_of(event), []).append(record.offset)
+            elif isinstance(event, ToolResult | CallResult | ModelResponse):
+                # Models use an id again: a result says which request it is about.
+                opened = by_id.get(_id_of(event), [])
+                told = event.request if isinstance(event, ToolResult) else -1
+                if told in opened:
+                    opened.remove(told)
+                    waiting.pop(told, None)
+                elif opened:
+                    waiting.pop(opened.pop(), None)
         return tuple(waiting.values())
 
     @property
@@ -168,8 +238,25 @@ def find_stream(log: Log, stream: str | Stream) -> Stream:
     return log.stream(stream)
 
 
+def events_of(log: Log, stream: Stream) -> Iterator[EventRecord]:
+    """The events of a stream, in order."""
+    return _Reader(log, stream).events()
+
+
+def _id_of(
+    event: ToolRequest | ToolResult | CallRequest | CallResult | ModelRequest | ModelResponse,
+) -> str:
+    if isinstance(event, ToolRequest | ToolResult):
+        return f"tool {event.tool_call_id}"
+    if isinstance(event, ModelRequest | ModelResponse):
+        return f"model {event.model_id}"
+    return f"call {event.call_id}"
+
+
 def _plain(record: Record, event: Event | Unknown) -> EventRecord:
-    return EventRecord(record.offset, record.timestamp, record.origin, event, record.payload)
+    return EventRecord(
+        record.offset, record.timestamp, record.origin, event, record.payload, record.headers
+    )
 
 
 class _Reader:
@@ -192,9 +279,20 @@ class _Reader:
             event = decode_event(record.payload)
             self._parts.add(record.payload)
             fields = packed_fields(event)
-            if fields:
+            if fields and (is_always_packed(event) or brings_parts(record.payload)):
                 event = self._unpacked(record, event, fields)
+            if not isinstance(event, Unknown) and event.large:
+                event = self._with_large(event)
+            if isinstance(event, ModelCall | ModelResponse) and event.response is not None:
+                event = filled(event)
             yield _plain(record, event)
+
+    def _with_large(self, event: Event) -> Event:
+        """An event with the values that are kept in artifacts."""
+        found = {
+            field: decode_json(read_stored(self._log, name)) for field, name in event.large.items()
+        }
+        return msgspec.structs.replace(event, **found, large={})
 
     def _unpacked(
         self, record: Record, event: Event | Unknown, fields: tuple[str, ...]

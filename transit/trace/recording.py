@@ -7,162 +7,164 @@ may be used from several threads and from asyncio.
 
 from __future__ import annotations
 
-import inspect
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
-import msgspec
 from blake3 import blake3
 
-from transit import (
-    AlreadyExistsError,
-    InvalidInputError,
-    Log,
-    ReentrantCallError,
-    Scalar,
-    Stream,
-    TransitError,
-)
-from transit.trace.artifacts import store_bytes
-from transit.trace.calls import Boundary, Call, Outcome, describe_error, make_call
-from transit.trace.context import enter, in_call, innermost, leave
+from transit import InvalidInputError, Stream
+from transit.trace.calls import Boundary, make_call, runner_of
+from transit.trace.context import begin_lane, end_lane, enter, in_call, leave
+from transit.trace.errors import describe
 from transit.trace.events import (
     CHECKPOINT_KINDS,
     CHECKPOINT_STATUSES,
     Artifact,
-    CallRequest,
-    CallResult,
     Checkpoint,
     Custom,
-    ErrorInfo,
+    EndStatus,
     Evaluation,
     Event,
     Message,
     ModelCall,
+    ModelRequest,
     RunEnd,
     ToolRequest,
     check_choice,
     check_text,
     check_texts,
-    encode_json,
-    packed_fields,
 )
 from transit.trace.ids import new_id
-from transit.trace.packed import TAKEN_UP, PackedEvents
-from transit.trace.parts import KnownParts, Packing
+from transit.trace.models import OpenModelCall, Said, counts_of, texts
+from transit.trace.names import BRANCH_KIND, describe_run, make_named
+from transit.trace.run import Run
 from transit.trace.tools import ToolCall
+from transit.trace.writing import fields_to_pack, packed_event
 
 _R = TypeVar("_R")
-TASK_ID: Final = "task_id"
-TRACE_KIND: Final = "trace_kind"
-BRANCH_KIND: Final = "branch_kind"
-IN_CALL: Final = {"in_call": "true"}
 
 
-class Task:
+class Task(Run):
     """A stream being recorded: a task, or a branch or merge of tasks.
 
-    As a context manager it is the current task of its block; how the block is left is recorded.
-    Methods that record return the offset of the record; -1 in the middle of another call of the
-    same thread, by a signal handler or a `__del__` method: the event is written after that call.
-    What has parts, such as a message, is then written with the task's next event that has some, or
-    at the end of its block.
+    As a context manager, with `async with` too, it is the current task of its block; how the block
+    is left is recorded. Methods that record return the offset of the record. They never raise for a
+    value, nor for an event that cannot be recorded: that is counted in `transit.trace.dropped`, and
+    the offset is -1. So it is in the middle of another call of the same thread, by a signal handler
+    or a `__del__` method: the event is written after that call, and what has parts, such as a
+    message, with the task's next event that has some, or at the end of its block.
+    timestamp: when it happened, UTC nanoseconds; None: now.
     """
-
-    def __init__(
-        self, log: Log, stream: Stream, durability: str, known: KnownParts | None = None
-    ) -> None:
-        self.log = log
-        self.stream = stream
-        self.durability = durability
-        self._packed = PackedEvents(stream, durability, KnownParts() if known is None else known)
-
-    def __repr__(self) -> str:
-        return f"<transit.trace.{type(self).__name__} {self.name!r}>"
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self.stream.name
-
-    @property
-    def task_id(self) -> str:
-        """The id of the task this is, or is a branch or merge of."""
-        found = self.stream.metadata.get(TASK_ID)
-        return found if isinstance(found, str) else self.name
-
-    @property
-    def last(self) -> int | None:
-        """Offset of the last record, inherited ones included; None when there is none."""
-        return self.stream.last_offset
 
     # What happens
 
-    def message(self, role: str, content: object, **fields: object) -> int:
+    def message(
+        self, role: str, content: object, *, timestamp: int | None = None, **fields: object
+    ) -> int:
         """A chat message, with whatever other members it has."""
         check_text(role, "role")
         whole = {"role": role, "content": content, **fields}
         return self._write_packed(
-            Message, lambda packing: Message(message=packing.pack_whole(whole))
+            Message, lambda packing: Message(message=packing.pack_whole(whole)), timestamp
         )
 
-    def model_call(
+    def model_call(  # noqa: PLR0913 - as many things are said of a model's call
         self,
         *,
         model: str,
         request: object = None,
         response: object = None,
-        usage: Mapping[str, object] | None = None,
+        usage: object = None,
         operation: str = "chat",
         provider: str = "",
         response_id: str = "",
         finish_reasons: Sequence[str] = (),
+        duration_ns: int = 0,
+        timestamp: int | None = None,
     ) -> int:
-        """A request to a model, and its response; both any JSON value.
+        """A request to a model, and its response; both any value. `model` records them one by one.
 
         What the stream's history holds already, of this request or another, is not written again.
-        usage: counts; `input_tokens` and `output_tokens` are those of the conventions. The model
-        that answered is the member `model` of the response, where it has one.
+        usage: counts of tokens, with the names of any service. What is not given is taken from the
+        response, where it says it. duration_ns: from request to response, nanoseconds.
         """
         check_text(model, "model")
         check_texts(operation=operation, provider=provider, response_id=response_id)
-        reasons = _texts(finish_reasons, "finish_reasons")
-        if usage is not None and not isinstance(usage, Mapping):
-            raise InvalidInputError(f"usage must be a mapping, not {usage!r}")
-        counts = dict(usage or {})
-        tokens = [_take_count(counts, key) for key in ("input_tokens", "output_tokens")]
+        reasons = texts(finish_reasons, "finish_reasons")
+        said = Said(response)
+        tokens_in, tokens_out, rest = counts_of(said.usage if usage is None else usage)
+        # What the response says of itself is filled in when it is read.
+        rest = {} if usage is None else rest
         return self._write_packed(
             ModelCall,
             lambda packing: ModelCall(
                 request_model=model,
                 operation=operation,
                 provider=provider,
-                response_model=_model_of(response),
+                response_model=said.model,
                 response_id=response_id,
                 finish_reasons=reasons,
-                input_tokens=tokens[0],
-                output_tokens=tokens[1],
-                usage=counts,
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
+                usage=rest,
+                duration_ns=duration_ns,
                 request=packing.pack(request),
                 response=packing.pack(response),
             ),
+            timestamp,
         )
 
+    def model(
+        self,
+        model: str,
+        request: object = None,
+        *,
+        operation: str = "chat",
+        provider: str = "",
+        timestamp: int | None = None,
+    ) -> OpenModelCall:
+        """A request to a model that is sent now; what comes of it is recorded when it comes.
+
+        Of the call that is returned, `chunk`, `response` and `failure` do that, in a `with` block
+        or not.
+        """
+        check_text(model, "model")
+        check_texts(operation=operation, provider=provider)
+        model_id = new_id("model")
+        offset = self._write_packed(
+            ModelRequest,
+            lambda packing: ModelRequest(
+                model_id=model_id,
+                request_model=model,
+                operation=operation,
+                provider=provider,
+                request=packing.pack(request),
+            ),
+            timestamp,
+        )
+        return OpenModelCall(self._write_packed, self._write, model_id, model, offset)
+
     def tool(
-        self, name: str, arguments: object = None, *, tool_call_id: str | None = None
+        self,
+        name: str,
+        arguments: object = None,
+        *,
+        tool_call_id: str | None = None,
+        timestamp: int | None = None,
     ) -> ToolCall:
         """Record that a tool is called; the result records its outcome, in a `with` block or not.
 
-        tool_call_id: the model's id of the call; None: a new one.
+        tool_call_id: the model's id of the call, which it may use again; None: a new one.
         """
         check_text(name, "tool name")
         if tool_call_id is not None:
             check_text(tool_call_id, "tool_call_id")
         call_id = tool_call_id or new_id("call")
-        offset = self._write(ToolRequest(tool_call_id=call_id, tool_name=name, arguments=arguments))
+        event = ToolRequest(tool_call_id=call_id, tool_name=name, arguments=arguments)
+        offset = self._write(event, timestamp)
         return ToolCall(self._write, call_id, name, offset)
 
     def call(
@@ -173,17 +175,17 @@ class Task:
         In a replay `fn` does not run: the recording answers. An async `fn` gives an awaitable.
         """
         if isinstance(arguments, Mapping):
-            call, run = make_call(name, dict(arguments)), partial(fn, **arguments)
+            given: object = dict(arguments)
+            run = partial(fn, **arguments)
         elif isinstance(arguments, Sequence) and not isinstance(arguments, str | bytes):
-            call, run = make_call(name, list(arguments)), partial(fn, *arguments)
+            given, run = list(arguments), partial(fn, *arguments)
         else:
             raise InvalidInputError(f"{name}: arguments must be a mapping or a sequence")
-        boundary = Boundary()
-        if inspect.iscoroutinefunction(fn):
-            return cast(
-                _R, boundary.run_async(self, call, cast(Callable[[], Awaitable[object]], run))
-            )
-        return boundary.run(self, call, run)
+        check_text(name, "call name")
+        if in_call.get() is self:
+            return run()
+        call = make_call(self, name, given)
+        return cast(_R, runner_of(Boundary(), fn)(self, call, run))
 
     def evaluate(
         self,
@@ -193,13 +195,14 @@ class Task:
         score: float | None = None,
         subject: str | None = None,
         reason: str = "",
+        timestamp: int | None = None,
     ) -> int:
         """An evaluator's decision on `subject`, "stream@offset"; None: on all of this so far."""
         check_text(evaluator_id, "evaluator_id")
         check_text(decision, "decision")
         about = self._here() if subject is None else subject
         check_texts(subject=about, reason=reason)
-        if score is not None and type(score) not in (int, float):
+        if score is not None and not (type(score) in (int, float) and math.isfinite(score)):
             raise InvalidInputError(f"score must be a number, not {score!r}")
         return self._write(
             Evaluation(
@@ -208,10 +211,13 @@ class Task:
                 decision=decision,
                 score=score,
                 reason=reason,
-            )
+            ),
+            timestamp,
         )
 
-    def checkpoint(self, kind: str, *, status: str, reason: str = "") -> int:
+    def checkpoint(
+        self, kind: str, *, status: str, reason: str = "", timestamp: int | None = None
+    ) -> int:
         """How far the work is.
 
         kind: "final", "intermediate", "handoff" or "resume". status: "success", "incomplete",
@@ -220,9 +226,8 @@ class Task:
         check_choice(kind, CHECKPOINT_KINDS, "checkpoint kind")
         check_choice(status, CHECKPOINT_STATUSES, "status")
         check_texts(reason=reason)
-        return self._write(
-            Checkpoint(checkpoint_kind=kind, status=status, reason=reason)  # type: ignore[arg-type]
-        )
+        event = Checkpoint(checkpoint_kind=kind, status=status, reason=reason)  # type: ignore[arg-type]
+        return self._write(event, timestamp)
 
     def artifact(
         self,
@@ -233,10 +238,11 @@ class Task:
         artifact_id: str | None = None,
         producer_id: str = "",
         subject: str | None = None,
+        timestamp: int | None = None,
     ) -> Artifact:
         """Keep `data` in the store, once, and record that it belongs here.
 
-        `trace.read_artifact` gives it back.
+        `trace.read_artifact` gives it back. Where it cannot be kept, `ref` is empty.
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             raise InvalidInputError(f"an artifact is bytes, not {type(data).__name__}")
@@ -257,14 +263,14 @@ class Task:
             producer_id=producer_id,
             subject_ref=about,
         )
-        self._write(artifact)
+        self._write(artifact, timestamp)
         return artifact
 
-    def custom(self, name: str, data: object = None) -> int:
-        """An event of the program's own; `data` is any JSON value."""
+    def custom(self, name: str, data: object = None, *, timestamp: int | None = None) -> int:
+        """An event of the program's own; `data` is any value."""
         check_text(name, "event name")
         return self._write_packed(
-            Custom, lambda packing: Custom(name=name, data=packing.pack(data))
+            Custom, lambda packing: Custom(name=name, data=packing.pack(data)), timestamp
         )
 
     def record(self, event: Event, *, timestamp: int | None = None) -> int:
@@ -274,16 +280,11 @@ class Task:
         """
         if not isinstance(event, Event):
             raise InvalidInputError(f"not an event of a trace: {type(event).__name__}")
-        fields = packed_fields(event)
-        if not fields:
+        if not fields_to_pack(event):
             return self._write(event, timestamp)
-
-        def make(packing: Packing) -> Event:
-            # A message is a part by itself, which later requests refer to.
-            pack = packing.pack_whole if isinstance(event, Message) else packing.pack
-            return msgspec.structs.replace(event, **{f: pack(getattr(event, f)) for f in fields})
-
-        return self._write_packed(type(event), make, timestamp)
+        return self._write_packed(
+            type(event), lambda packing: packed_event(event, packing), timestamp
+        )
 
     # Branches
 
@@ -309,7 +310,7 @@ class Task:
         return self._fork("alternate-plan", at, reason, actor, name)
 
     def _fork(self, kind: str, at: int | None, reason: str, actor: str, name: str | None) -> Task:
-        metadata = describe(self.task_id, actor, reason) | {BRANCH_KIND: kind}
+        metadata = describe_run(self.options, self.task_id, actor, reason) | {BRANCH_KIND: kind}
         stem = f"{self.task_id}/{kind}"
 
         def make(chosen: str) -> Stream:
@@ -317,11 +318,13 @@ class Task:
 
         stream = make(name) if name is not None else make_named(self.log, stem, make)
         inherited = stream.parents[0].offset + 1
-        return Task(self.log, stream, self.durability, self._packed.known_until(inherited))
+        return Task(self.log, stream, self.options, self._out.known_until(inherited))
 
     # The block
 
     def __enter__(self) -> Self:
+        self._ended = False
+        self._lanes.append(begin_lane())
         enter(self)
         return self
 
@@ -331,162 +334,47 @@ class Task:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave()
+        if not self._ended or error is not None:
+            self._end(error)
+        # It may be in a block that is around this one, or beside it.
+        self._ended = not self._lanes
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _leave(self) -> None:
         leave(self)
-        self._packed.write_later()
-        if error is None:
-            self._write(RunEnd(status="completed"))
-            return
-        status = "failed" if isinstance(error, Exception) else "cancelled"
-        try:
-            self._write(RunEnd(status=status, error=describe_error(error)))  # type: ignore[arg-type]
-        except TransitError as second:
-            error.add_note(f"recording the end of the run failed too: {second}")
+        if self._lanes:
+            end_lane(self._lanes.pop())
 
-    # Recorder: what calls need
+    def end(self, error: BaseException | None = None, *, timestamp: int | None = None) -> int:
+        """Record the end of a task that is used without a block; `error`: what it ended with."""
+        offset = self._end(error, timestamp)
+        self._ended = True
+        return offset
 
-    def begin_call(self, call: Call) -> str | Outcome:
-        """Record that a call is made; its id."""
-        call_id = new_id("call")
-        self._write(
-            CallRequest(
-                call_id=call_id,
-                call_name=call.name,
-                arguments=call.arguments,
-                arguments_digest=call.digest,
-            )
+    def _end(self, error: BaseException | None, timestamp: int | None = None) -> int:
+        self._out.write_later()
+        sums = self._out.sums
+        end = RunEnd(
+            status=_status_of(error),
+            error=None if error is None else describe(error),
+            duration_ns=sums.duration_ns,
+            totals=sums.totals(more=1),
         )
-        return call_id
-
-    def end_call(self, call_id: str, call: Call, result: object, error: ErrorInfo | None) -> None:
-        """Record what came of a call."""
-        self._write(
-            CallResult(
-                call_id=call_id,
-                call_name=call.name,
-                call_status="success" if error is None else "failure",
-                result=result,
-                error=error,
-            )
-        )
-
-    # Writing
-
-    def _headers(self) -> dict[str, str] | None:
-        """What says that a record was made by a recorded call, which a replay does not run."""
-        return IN_CALL if in_call.get() is self else None
-
-    def _here(self) -> str:
-        return f"{self.name}@{self.last if self.last is not None else -1}"
-
-    def _store(self, data: bytes, digest: str) -> str:
-        return store_bytes(self.log, data, digest, self.durability)
-
-    def _write(self, event: Event, timestamp: int | None = None) -> int:
-        """Append an event that has no parts."""
-        payload = encode_json(event)
-        headers = IN_CALL if in_call.get() is self else None
-        try:
-            receipt = self.stream.append(
-                payload, headers=headers, timestamp=timestamp, durability=self.durability
-            )
-        except ReentrantCallError:
-            self.stream.submit(payload, headers=headers, timestamp=timestamp)
-            return TAKEN_UP
-        self._packed.pass_over(receipt.offset)
-        return receipt.offset
-
-    def _write_packed(
-        self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
-    ) -> int:
-        """Append an event that refers to parts the history holds, and brings the others along.
-
-        Appended under the condition that the history is the one the references are about; when
-        another writer was faster, they are worked out again.
-        """
-        return self._packed.write(make, self._headers(), timestamp)
+        return self._write(end, timestamp)
 
 
-def current() -> Task | None:
-    """The task whose `with` block this code runs in, None outside of any."""
-    return cast(Task | None, innermost())
-
-
-def describe(task_id: str, actor: str, reason: str) -> dict[str, Scalar]:
-    """The metadata every stream of a trace has."""
-    for value, what in ((actor, "actor"), (reason, "reason")):
-        if not isinstance(value, str):
-            raise InvalidInputError(f"{what} must be text, not {value!r}")
-    return {
-        TASK_ID: task_id, "actor_id": actor, "created_at": time.time_ns(), "reason": reason
-    }  # fmt: skip
-
-
-def make_named(log: Log, stem: str, make: Callable[[str], Stream]) -> Stream:
-    """A new stream named `<stem>-<n>`, n the first that is free as far as 1, 2, 4, ... show."""
-    taken, free = 0, 1
-    while f"{stem}-{free}" in log:
-        taken, free = free, free * 2
-    while taken + 1 < free:
-        middle = (taken + free) // 2
-        if f"{stem}-{middle}" in log:
-            taken = middle
-        else:
-            free = middle
-    while True:
-        try:
-            return make(f"{stem}-{free}")
-        except AlreadyExistsError:
-            # Another thread or process was faster.
-            free += 1
-
-
-def _texts(values: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not all(isinstance(each, str) for each in values):
-        raise InvalidInputError(f"{what} must be a sequence of texts, not {values!r}")
-    return tuple(values)
-
-
-def _model_of(response: object) -> str:
-    found = response.get("model") if isinstance(response, dict) else None
-    return found if isinstance(found, str) else ""
-
-
-def _take_count(counts: dict[str, object], key: str) -> int:
-    value = counts.get(key, -1)
-    if type(value) is not int or value < 0:
-        return -1
-    del counts[key]
-    return value
-
-
-def task(
-    log: Log,
-    task_id: str,
-    *,
-    actor: str = "",
-    reason: str = "",
-    trace_kind: str = "task",
-    metadata: Mapping[str, Scalar] | None = None,
-    durability: str = "os",
-) -> Task:
-    """Begin to record a task in a new stream named `task_id`.
-
-    actor: who works. reason: why the task is begun. metadata: more of it. durability: what each
-    record waits for. Raises `AlreadyExistsError`: `resume` goes on with a task.
-    """
-    check_text(trace_kind, "trace_kind")
-    own = describe(task_id, actor, reason) | {TRACE_KIND: trace_kind}
-    for key in metadata or {}:
-        if key in own:
-            raise InvalidInputError(f"metadata: {key!r} is what the trace says itself")
-    whole = {**(metadata or {}), **own}
-    stream = log.create(task_id, whole, codec="json", durability=durability)
-    return Task(log, stream, durability)
-
-
-def resume(log: Log, stream: str | Stream, *, reason: str = "", durability: str = "os") -> Task:
-    """Go on recording in a stream that is there; a checkpoint "resume" says that it was done."""
-    found = stream if isinstance(stream, Stream) else log.stream(stream)
-    resumed = Task(log, found, durability)
-    resumed.checkpoint("resume", status="incomplete", reason=reason)
-    return resumed
+def _status_of(error: BaseException | None) -> EndStatus:
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "completed"
+    return "failed" if isinstance(error, Exception | SystemExit) else "cancelled"

@@ -1,102 +1,69 @@
 """Replay: run a program again on what was recorded of its calls.
 
-The program makes the same calls in the same order, and gets the recorded outcomes; the functions
-are not called. From call `live_from` on calls are made again, and recorded on a new branch
-that begins right before that call: what came before is inherited, not copied.
+The program makes the same calls, and gets the recorded outcomes; the functions are not called. Runs
+that it begins inside its own are replayed too. From call `live_from` on calls are made again, and
+recorded on a new branch: what came before is inherited, not copied.
+
+The first difference is kept: whatever the program does with the error, further calls raise it
+again, and so does the end of the block.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal
 
-from transit import InvalidInputError, Log, Stream, TransitError
+import msgspec
+
+from transit import InvalidInputError, Log, NotFoundError, Stream
 from transit.trace.artifacts import artifact_stream
-from transit.trace.calls import Call, Outcome
-from transit.trace.context import leave
+from transit.trace.calls import Call, Given, Outcome
+from transit.trace.context import lane
+from transit.trace.divergence import (
+    Alike,
+    Children,
+    ReplayDivergenceError,
+    Shared,
+    children_of,
+)
 from transit.trace.events import (
+    CallChunk,
     CallRequest,
     CallResult,
+    ChildRun,
     Event,
     RunEnd,
     ToolRequest,
-    Unknown,
-    decode_event,
 )
-from transit.trace.packed import PackedEvents
-from transit.trace.parts import KnownParts, Packing
+from transit.trace.matching import RecordedCall, RecordedLane, Recording, recording_of
+from transit.trace.names import BRANCH_KIND, describe_run, make_named
+from transit.trace.packing import Packing
+from transit.trace.pauses import Pauses
 from transit.trace.reading import find_stream
-from transit.trace.recording import BRANCH_KIND, IN_CALL, Task, describe, make_named
+from transit.trace.recording import Task
+from transit.trace.redaction import Redaction, default_redaction
 from transit.trace.tools import ToolCall
+from transit.trace.writing import EventWriter, Options
 
 # In the metadata of a branch that a replay made, which the program did not.
 LIVE_FROM: Final = "live_from"
-# How long an awaited outcome is held back while the program makes no call: about a second.
-_QUICK_ROUNDS: Final = 100
-_IDLE_ROUNDS: Final = 1100
-_ROUND_S: Final = 0.001
+End = Literal["end"]
 
 
-class ReplayDivergenceError(TransitError):
-    """The program did not do what it did when it was recorded.
+class Way(msgspec.Struct, frozen=True):
+    """How a run is replayed; the arguments of `replay`."""
 
-    `offset` is that of the record where they part, `expected` and `actual` the two calls as text.
-    """
+    live_from: int | End | None = None
+    branch_name: str | None = None
+    allow_redacted: bool = False
 
-    exit_code = 10
-
-    def __init__(self, stream: str, offset: int, *, expected: str, actual: str) -> None:
-        super().__init__(f"{stream}@{offset}: expected {expected}, got {actual}")
-        self.stream = stream
-        self.offset = offset
-        self.expected = expected
-        self.actual = actual
-
-
-class _Recording:
-    """What a stream holds of calls, in order of their requests, and where each kind of event is.
-
-    own_only: without what the stream inherited. What recorded calls did themselves is left out,
-    because they do not run.
-    """
-
-    def __init__(self, stream: Stream, own_only: bool) -> None:
-        self.calls: list[tuple[int, CallRequest]] = []
-        self.results: dict[str, tuple[int, CallResult]] = {}
-        # Offset after the last event that is not the end of a run.
-        self.stop = 0
-        self.tool_call_ids: dict[int, str] = {}
-        self._offsets: dict[type, list[int]] = defaultdict(list)
-        self._taken: dict[type, int] = defaultdict(int)
-        for record in stream:
-            if own_only and record.origin.stream != stream.name:
-                continue
-            if record.headers != IN_CALL:
-                self._add(record.offset, decode_event(record.payload))
-
-    def _add(self, offset: int, event: Event | Unknown) -> None:
-        self._offsets[type(event)].append(offset)
-        if isinstance(event, CallRequest):
-            self.calls.append((offset, event))
-        elif isinstance(event, CallResult):
-            self.results[event.call_id] = (offset, event)
-        elif isinstance(event, ToolRequest):
-            self.tool_call_ids[offset] = event.tool_call_id
-        if not isinstance(event, RunEnd):
-            self.stop = offset + 1
-
-    def next_of(self, kind: type) -> int | None:
-        """Offset of the next event of a kind; None when all were taken."""
-        place, offsets = self._taken[kind], self._offsets[kind]
-        return offsets[place] if place < len(offsets) else None
-
-    def take(self, kind: type) -> None:
-        """The program has come to the next event of a kind."""
-        self._taken[kind] += 1
+    @property
+    def inside(self) -> Way:
+        """How the runs begun inside it are."""
+        return Way(allow_redacted=self.allow_redacted)
 
 
 class Replay(Task):
@@ -104,7 +71,7 @@ class Replay(Task):
 
     What it records is dropped while it is replayed, because it is recorded already; offsets
     returned are the recorded ones. `steps` counts the calls answered so far, `live` says whether
-    calls are made. Branches and merges the program makes are the recorded ones.
+    calls are made. Branches, merges and inner runs the program makes are the recorded ones.
     As a context manager it also checks at the end that no recorded call was left out.
     """
 
@@ -112,22 +79,30 @@ class Replay(Task):
         self,
         log: Log,
         stream: Stream,
-        durability: str,
-        recording: _Recording,
-        live_from: int | None = None,
-        branch_name: str | None = None,
+        options: Options,
+        recording: Recording,
+        way: Way,
+        *,
+        shared: Shared | None = None,
+        alike: Alike | None = None,
     ) -> None:
-        super().__init__(log, stream, durability)
+        super().__init__(log, stream, options)
         self.steps = 0
         self.live = False
         self._recording = recording
-        self._live_from = live_from
-        self._branch_name = branch_name
-        self._turn = threading.Lock()
+        self._way = way
+        self._live_from = way.live_from
+        self._shared = shared or Shared()
+        self._alike = alike
+        self._passed: list[type] = []
+        self._turn = threading.RLock()
         self._reached: int | None = None
-        # Offsets of the outcomes that are being waited for, in a program that awaits several.
-        self._awaited: set[int] = set()
+        self._lanes_of: dict[str, RecordedLane] = {}
+        self._answered: list[RecordedCall] = []
+        self._pauses = Pauses(recording, lambda: (self.steps, self.live))
         self._forked: set[str] = set()
+        self._begun: set[int] = set()
+        self._loaded: dict[int, tuple[Stream, Recording]] = {}
 
     @property
     def last(self) -> int | None:
@@ -141,89 +116,133 @@ class Replay(Task):
 
         Raises `ReplayDivergenceError`.
         """
+        self._check()
+        self._decide(lambda recording: recording.lane_for(lane().label, call) is not None)
         with self._turn:
-            if not self.live and self.steps == self._live_from:
-                self._go_live()
+            found = self._match(call)
+            if found is not None:
+                return self._answer(found, call)
             if not self.live:
-                return self._answer(call)
+                self._go_live()
         return super().begin_call(call)
 
-    def _answer(self, call: Call) -> Outcome:
-        if self.steps == len(self._recording.calls):
-            raise self._diverged(self.stream.next_offset, "no further call", str(call))
-        offset, request = self._recording.calls[self.steps]
-        then = Call(request.call_name, request.arguments, request.arguments_digest)
-        if (then.name, then.digest) != (call.name, call.digest):
-            raise self._diverged(offset, str(then), str(call))
-        found = self._recording.results.get(request.call_id)
+    def _check(self) -> None:
+        """Raise the first difference again."""
+        if self._shared.divergence is not None:
+            raise self._shared.divergence
+
+    def _match(self, call: Call) -> RecordedCall | None:
+        """The recorded call that this one is; None when it is to be made."""
+        here = lane().label
+        found = self._lane_of(here, call)
+        due = None if found is None else found.due
+        fits = due is not None and due.is_call(call)
+        if self._is_live(due) or (self.live and not fits):
+            return None
+        if fits:
+            return due
+        if due is None and self._goes_on_at_the_end():
+            return None
         if found is None:
-            raise self._diverged(offset, f"a recorded outcome of {then}", "none: it was cut short")
+            named = self._recording.lane_named(here)
+            due = self._recording.due if named is None else named.due
+            if due is None and self._live_from is not None:
+                return None
+        if due is None:
+            raise self._diverged(self.stream.next_offset, "no further call", str(call))
+        raise self._diverged(due.offset, str(due), str(call))
+
+    def _lane_of(self, here: str, call: Call) -> RecordedLane | None:
+        """The recorded lane that the one with this label is, given what it calls now."""
+        found = self._lanes_of.get(here)
+        if found is None:
+            found = self._recording.lane_for(here, call)
+            if found is not None and not self._is_live(found.due):
+                found.taken = True
+                self._lanes_of[here] = found
+            return found
+        if found.due is None or not found.due.is_call(call):
+            # Until now it did the same as another, which it may be as well.
+            other = self._recording.like(found, call)
+            if other is not None:
+                self._exchange(here, found, other)
+                return other
+        return found
+
+    def _exchange(self, here: str, one: RecordedLane, other: RecordedLane) -> None:
+        """Go on in lane `other` from here on, and with what went on there in `one`."""
+        one.next, other.next = other.next, one.next
+        one.taken, other.taken = other.taken, True
+        for label, each in self._lanes_of.items():
+            if each is other:
+                self._lanes_of[label] = one
+        self._lanes_of[here] = other
+
+    def _is_live(self, due: RecordedCall | None) -> bool:
+        """Whether a recorded call is to be made again."""
+        if due is None or self._live_from is None:
+            return False
+        return due.result is None if self._live_from == "end" else due.place >= self._live_from
+
+    def _goes_on_at_the_end(self) -> bool:
+        """Whether a lane whose calls were all answered goes on with calls that are made."""
+        return self._live_from is not None and (
+            self.live or self._live_from == "end" or self.steps >= self._live_from
+        )
+
+    def _answer(self, found: RecordedCall, call: Call) -> Outcome:
+        if found.result is None:
+            raise self._diverged(
+                found.offset, f"a recorded outcome of {found}", "none: it was cut short"
+            )
+        assert found.lane is not None
+        found.lane.next += 1
         self.steps += 1
-        self._reach(found[0])
-        return Outcome(found[1], partial(self._wait, *found))
+        self._answered.append(found)
+        offset, _, result = found.result
+        self._reach(offset)
+        given = Given(result, partial(self._pauses.until_result, found))
+        return Outcome(given, partial(self._chunks, found), self._way.allow_redacted)
 
-    async def _wait(self, offset: int, result: CallResult) -> None:
-        """Hold an outcome back while calls that began, and others that ended, before it are due.
-
-        So concurrent calls end in the recorded order. The wait ends when the program stands still
-        for a while: it does something else than in the recording, and its next call shows that.
-        """
-        # Loaded here: programs that do not await need none of it.
-        import asyncio
-
-        if _was_cancelled(result) and offset + 1 < self._recording.stop:
-            # The program went on, so it was the program that ended the wait, and does again.
-            await asyncio.get_running_loop().create_future()
-        self._awaited.add(offset)
-        try:
-            seen, rounds = self.steps, 0
-            while rounds < _IDLE_ROUNDS and not self._is_due(offset):
-                await asyncio.sleep(0 if rounds < _QUICK_ROUNDS else _ROUND_S)
-                seen, rounds = self.steps, rounds + 1 if self.steps == seen else 0
-        finally:
-            self._awaited.discard(offset)
-
-    def _is_due(self, offset: int) -> bool:
-        if self.live:
-            return True
-        calls = self._recording.calls
-        begun = self.steps == len(calls) or calls[self.steps][0] > offset
-        return begun and min(self._awaited) == offset
+    def _chunks(self, found: RecordedCall) -> Iterator[Given]:
+        for offset, chunk in found.chunks:
+            yield Given(chunk, partial(self._pauses.until, offset, found))
 
     def _diverged(self, offset: int, expected: str, actual: str) -> ReplayDivergenceError:
-        return ReplayDivergenceError(self.name, offset, expected=expected, actual=actual)
+        error = ReplayDivergenceError(self.name, offset, expected=expected, actual=actual)
+        if self._shared.divergence is None:
+            self._shared.divergence = error
+        return error
 
     # Going live
 
     @property
     def _cut(self) -> int:
-        """Offset of the next call, where a branch would begin; all before is recorded already."""
-        calls = self._recording.calls
-        return calls[self.steps][0] if self.steps < len(calls) else self.stream.next_offset
+        """Offset where a branch would begin; all before is recorded already."""
+        due = None if self._live_from == "end" else self._recording.due
+        return self.stream.next_offset if due is None else due.offset
 
     def _go_live(self) -> None:
         """Branch off right before the next call, and go on there."""
         past, cut = self.stream, self._cut
-        metadata = describe(self.task_id, "", f"live from call {self.steps}")
+        metadata = describe_run(self.options, self.task_id, "", f"live from call {self.steps}")
         metadata |= {BRANCH_KIND: "retry", LIVE_FROM: self.steps}
 
         def make(chosen: str) -> Stream:
             return past.branch(chosen, cut - 1, metadata, durability=self.durability)
 
-        wanted = self._branch_name
+        wanted = self._way.branch_name
         if wanted is None:
             self.stream = make_named(self.log, f"{self.task_id}/retry", make)
         else:
             self.stream = make(wanted)
         # Nothing was written before, so nothing is known yet of what the branch holds.
-        self._packed = PackedEvents(self.stream, self.durability, KnownParts())
-        # Outcomes that were given, and recorded only after the fork.
-        answered = self._recording.calls[: self.steps]
-        given = [self._recording.results[request.call_id] for _, request in answered]
-        for offset, result in sorted(given, key=lambda found: found[0]):
-            if offset >= cut:
-                super()._write(result)
+        self._out = EventWriter(self.log, self.stream, self.options)
         self.live = True
+        # Outcomes that were given, and recorded only after the fork.
+        late = [call.result for call in self._answered if call.result and call.result[0] >= cut]
+        for _, timestamp, result in sorted(late, key=lambda found: found[0]):
+            self._out.write_call(result, "result", None, timestamp)
 
     def _pass(self, kind: type) -> int | None:
         """The offset of an event that is recorded already; None when it is to be recorded."""
@@ -231,39 +250,133 @@ class Replay(Task):
             if self.live:
                 return None
             offset = self._next_of(kind)
-            if offset is None and self.steps == self._live_from:
+            if offset is None and self._is_through:
                 # New, and all that was to be replayed is.
                 self._go_live()
                 return None
-            self._recording.take(kind)
+            if self._alike is None:
+                self._recording.take(kind)
+            else:
+                self._passed.append(kind)
             if offset is not None:
                 self._reach(offset)
             return (self._reached or 0) if offset is None else offset
 
+    @property
+    def _is_through(self) -> bool:
+        """Whether all calls that were to be replayed were."""
+        if self._live_from is None:
+            return False
+        if self._live_from == "end":
+            return all(
+                lane.due is None or lane.due.result is None for lane in self._recording.lanes
+            )
+        return self.steps >= self._live_from
+
     def _next_of(self, kind: type) -> int | None:
         """Offset of the recorded event that one of this kind is now; None for one that is new."""
         offset = self._recording.next_of(kind)
-        if offset is not None and self.steps == self._live_from and offset >= self._cut:
+        if offset is not None and self._is_through and offset >= self._cut:
             return None
         return offset
 
     def _reach(self, offset: int) -> None:
         self._reached = max(self._reached or 0, offset)
 
+    # Runs begun inside
+
+    def recorded_child(self, name: str | None, purpose: str) -> Replay:
+        """The replay of a run that the recorded program began inside this one.
+
+        name: of its stream, as the program gives it; None: it gives none.
+        """
+        self._check()
+        self._decide(lambda recording: bool(children_of(recording, name, purpose)))
+        with self._turn:
+            free = self._free(children_of(self._recording, name, purpose))
+            if not free:
+                wanted = "a run" if name is None else f"the run {name!r}"
+                raise self._diverged(self.stream.next_offset, "no further run", wanted)
+            taken = self._lanes_of.get(lane().label)
+            label = lane().label if taken is None else taken.label
+            # Those of this lane first.
+            free.sort(key=lambda each: each[1].lane != label)
+            alike = None
+            if name is None and len(free) > 1:
+                alike = Alike(self, free)
+                stream, recording = self._child(free[0])
+            else:
+                found = self.take_child(free, lambda recording: True)
+                assert found is not None
+                stream, recording = found
+        return Replay(
+            self.log, stream, self.options, recording, self._way.inside,
+            shared=self._shared, alike=alike,
+        )  # fmt: skip
+
+    def _free(self, children: Children) -> Children:
+        return [each for each in children if each[0] not in self._begun]
+
+    def take_child(
+        self, children: Children, fits: Callable[[Recording], bool]
+    ) -> tuple[Stream, Recording] | None:
+        """The first of these runs that is free and fits, or is free; None when none is."""
+        with self._turn:
+            free = self._free(children)
+            if not free:
+                return None
+            chosen = next((each for each in free if fits(self._child(each)[1])), free[0])
+            self._begun.add(chosen[0])
+            self._reach(chosen[0])
+            return self._child(chosen)
+
+    def _child(self, child: tuple[int, ChildRun]) -> tuple[Stream, Recording]:
+        offset, begun = child
+        if offset not in self._loaded:
+            try:
+                found = self.log.stream(uid=begun.uid) if begun.uid else self.log.stream(begun.run)
+            except NotFoundError:
+                raise self._diverged(offset, f"the run {begun.run!r}", "none of the name") from None
+            recording = recording_of(self.log, found, own_only=False, start=begun.start)
+            self._loaded[offset] = found, recording
+        return self._loaded[offset]
+
+    def _decide(self, fits: Callable[[Recording], bool]) -> None:
+        """Decide which of several recorded runs this one is, now that it does something."""
+        with self._turn:
+            if self._alike is None:
+                return
+            found, self._alike = self._alike.choose(fits), None
+            if found is None:
+                raise self._diverged(self.stream.next_offset, "no further run", "a run")
+            self.stream, self._recording = found
+            self._pauses = Pauses(self._recording, lambda: (self.steps, self.live))
+            for kind in self._passed:
+                self._recording.take(kind)
+
     # What is recorded already
 
     def tool(
-        self, name: str, arguments: object = None, *, tool_call_id: str | None = None
+        self,
+        name: str,
+        arguments: object = None,
+        *,
+        tool_call_id: str | None = None,
+        timestamp: int | None = None,
     ) -> ToolCall:
         """As `Task.tool`; the id is the recorded one, for a result that is recorded live."""
         if tool_call_id is None and not self.live:
             offset = self._next_of(ToolRequest)
             tool_call_id = None if offset is None else self._recording.tool_call_ids[offset]
-        return super().tool(name, arguments, tool_call_id=tool_call_id)
+        return super().tool(name, arguments, tool_call_id=tool_call_id, timestamp=timestamp)
 
     def _write(self, event: Event, timestamp: int | None = None) -> int:
         offset = self._pass(type(event))
         return super()._write(event, timestamp) if offset is None else offset
+
+    def _write_call(self, event: CallRequest | CallChunk | CallResult, field: str) -> int:
+        # Only of calls that are made.
+        return super()._write_call(event, field)
 
     def _write_packed(
         self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
@@ -277,6 +390,7 @@ class Replay(Task):
     def _fork(self, kind: str, at: int | None, reason: str, actor: str, name: str | None) -> Task:
         if self.live:
             return super()._fork(kind, at, reason, actor, name)
+        self._check()
         for child in self.log.lineage.children(self.stream):
             fits = child.kind == "branch" and child.metadata.get(BRANCH_KIND) == kind
             if fits and name in (None, child.name) and self._is_new(child):
@@ -285,6 +399,7 @@ class Replay(Task):
 
     def recorded_merge(self, tasks: Sequence[Task]) -> Task:
         """The merge of `tasks` that was recorded."""
+        self._check()
         names = [task.name for task in tasks]
         for child in self.log.lineage.children(self.stream):
             parents = [parent.stream for parent in child.parents]
@@ -299,7 +414,12 @@ class Replay(Task):
 
     def _replay_of(self, child: Stream) -> Replay:
         self._forked.add(child.name)
-        return Replay(self.log, child, self.durability, _Recording(child, own_only=True))
+        recording = recording_of(self.log, child, own_only=True)
+        return Replay(
+            self.log, child, self.options, recording, self._way.inside, shared=self._shared
+        )
+
+    # The end
 
     def __exit__(
         self,
@@ -310,38 +430,69 @@ class Replay(Task):
         if self.live:
             super().__exit__(kind, error, trace)
             return
-        leave(self)
-        calls = self._recording.calls
-        if error is None and self.steps < len(calls):
-            offset, request = calls[self.steps]
-            then = Call(request.call_name, request.arguments, request.arguments_digest)
-            raise self._diverged(offset, str(then), "the end of the program")
+        self._leave()
+        self._ended = True
+        if error is not None and error is self._shared.divergence:
+            return
+        self._check()
+        if error is None:
+            self._decide(lambda recording: recording.due is None)
+            self._check_all_were_made()
 
+    def _end(self, error: BaseException | None, timestamp: int | None = None) -> int:
+        if self.live:
+            return super()._end(error, timestamp)
+        offset = self._pass(RunEnd)
+        if self.live:
+            return super()._end(error, timestamp)
+        return -1 if offset is None else offset
 
-def _was_cancelled(result: CallResult) -> bool:
-    return result.error is not None and result.error.type == "asyncio.exceptions.CancelledError"
+    def _check_all_were_made(self) -> None:
+        due = self._recording.due
+        if due is not None:
+            raise self._diverged(due.offset, str(due), "the end of the program")
 
 
 def replay(
     log: Log,
     stream: str | Stream,
     *,
-    live_from: int | None = None,
+    live_from: int | End | None = None,
     name: str | None = None,
     durability: str = "os",
+    redact: Redaction | None = None,
+    allow_redacted: bool = False,
 ) -> Replay:
     """Run a program again on what was recorded in `stream`: a `with` block that is its task.
 
     live_from: the call, counted from 0, from which on calls are made again, on a new branch; the
-    count of recorded calls goes on where the recording ends. None: never. name: of that branch;
-    None: `<task_id>/retry-<n>`.
+    count of recorded calls goes on where the recording ends. "end": every call that has a recorded
+    outcome is answered and all others are made, which finishes a run that was killed. None: never.
+    name: of that branch; None: `<task_id>/retry-<n>`. redact: the policy it was recorded under, by
+    which calls are compared. allow_redacted: give results that the policy changed as they are.
     Raises `NotFoundError`, and `InvalidInputError` for a `live_from` past the recording.
     """
     found = find_stream(log, stream)
-    recording = _Recording(found, own_only=False)
+    recording = recording_of(log, found, own_only=False)
+    if live_from != "end":
+        _check_live_from(live_from, recording, found)
+    elif not recording.stop:
+        raise InvalidInputError(f"{found.name}: nothing is recorded: begin a task")
+    options = Options(durability, default_redaction() if redact is None else redact)
+    return Replay(log, found, options, recording, Way(live_from, name, allow_redacted))
+
+
+def _check_live_from(live_from: int | None, recording: Recording, stream: Stream) -> None:
+    if live_from is None:
+        return
     calls = len(recording.calls)
-    if live_from is not None and (type(live_from) is not int or not 0 <= live_from <= calls):
-        raise InvalidInputError(f"live_from must be 0 to {calls}, not {live_from!r}")
-    if live_from == 0 and (recording.calls[0][0] if calls else len(found)) == 0:
-        raise InvalidInputError(f"{found.name}: nothing is recorded before call 0: begin a task")
-    return Replay(log, found, durability, recording, live_from, name)
+    if type(live_from) is not int or not 0 <= live_from <= calls:
+        raise InvalidInputError(f'live_from must be 0 to {calls}, or "end", not {live_from!r}')
+    if live_from == 0 and (recording.calls[0].offset if calls else len(stream)) == 0:
+        raise InvalidInputError(f"{stream.name}: nothing is recorded before call 0: begin a task")
+    cut = [call.place for call in recording.calls[:live_from] if call.result is None]
+    if cut:
+        raise InvalidInputError(
+            f"{stream.name}: call {cut[0]} has no outcome, because the run was cut short in it: "
+            f'live_from={cut[0]} makes it again, "end" makes only what has no outcome'
+        )

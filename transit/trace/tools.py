@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
-from transit import InvalidInputError, TransitError
-from transit.trace.calls import describe_error
+from transit import InvalidInputError
+from transit.trace.errors import describe
 from transit.trace.events import Artifact, ErrorInfo, ToolResult, ToolStatus, check_texts
 
-_Write = Callable[[ToolResult], int]
+_Write = Callable[[ToolResult, int | None], int]
 
 
 class ToolCall:
@@ -28,26 +29,51 @@ class ToolCall:
         self.tool_name = tool_name
         self.offset = offset
 
-    def result(self, value: object = None, *, duration_ns: int | None = None) -> int:
-        """The call succeeded; `value` is any JSON value, or an `Artifact`.
+    def result(
+        self,
+        value: object = None,
+        *,
+        duration_ns: int | None = None,
+        timestamp: int | None = None,
+    ) -> int:
+        """The call succeeded; `value` is any value, or an `Artifact`.
 
         duration_ns: how long it took, where that was measured elsewhere; None: since the request.
+        timestamp: when it ended, UTC nanoseconds; None: now. So it is of the other methods.
         """
-        return self._end("success", value, None, duration_ns)
+        return self._end("success", value, None, duration_ns, timestamp)
 
-    def partial(self, value: object = None) -> int:
+    def partial(
+        self,
+        value: object = None,
+        *,
+        duration_ns: int | None = None,
+        timestamp: int | None = None,
+    ) -> int:
         """The call gave only a part of its result."""
-        return self._end("partial", value, None)
+        return self._end("partial", value, None, duration_ns, timestamp)
 
-    def failure(self, message: str, value: object = None) -> int:
-        """The call failed."""
-        check_texts(message=message)
-        return self._end("failure", value, ErrorInfo(type="", message=message))
+    def failure(
+        self,
+        error: str | BaseException,
+        value: object = None,
+        *,
+        duration_ns: int | None = None,
+        timestamp: int | None = None,
+    ) -> int:
+        """The call failed: with an exception, or with what is said of it."""
+        return self._end("failure", value, _said(error), duration_ns, timestamp)
 
-    def timeout(self, message: str = "", value: object = None) -> int:
+    def timeout(
+        self,
+        error: str | BaseException = "",
+        value: object = None,
+        *,
+        duration_ns: int | None = None,
+        timestamp: int | None = None,
+    ) -> int:
         """The call did not end in time."""
-        check_texts(message=message)
-        return self._end("timeout", value, ErrorInfo(type="", message=message))
+        return self._end("timeout", value, _said(error), duration_ns, timestamp)
 
     def _end(
         self,
@@ -55,6 +81,7 @@ class ToolCall:
         value: object,
         error: ErrorInfo | None,
         duration_ns: int | None = None,
+        timestamp: int | None = None,
     ) -> int:
         if self._done:
             raise InvalidInputError(f"{self.tool_name} {self.tool_call_id}: has its outcome")
@@ -63,21 +90,20 @@ class ToolCall:
             duration_ns = time.monotonic_ns() - self._begun_ns
         elif type(duration_ns) is not int or duration_ns < 0:
             raise InvalidInputError(f"duration_ns must be 0 or more, not {duration_ns!r}")
-        offset = self._write(
-            ToolResult(
-                tool_call_id=self.tool_call_id,
-                tool_name=self.tool_name,
-                tool_status=status,
-                result=None if artifact else value,
-                artifact_id=artifact.artifact_id if artifact else "",
-                error=error,
-                duration_ns=duration_ns,
-            )
-        )
         self._done = True
-        return offset
+        event = ToolResult(
+            tool_call_id=self.tool_call_id,
+            tool_name=self.tool_name,
+            tool_status=status,
+            result=None if artifact else value,
+            artifact_id=artifact.artifact_id if artifact else "",
+            error=error,
+            duration_ns=duration_ns,
+            request=self.offset,
+        )
+        return self._write(event, timestamp)
 
-    def __enter__(self) -> ToolCall:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -90,9 +116,24 @@ class ToolCall:
             return
         if error is None:
             self._end("success", None, None)
-            return
-        status: ToolStatus = "timeout" if isinstance(error, TimeoutError) else "failure"
-        try:
-            self._end(status, None, describe_error(error))
-        except TransitError as second:
-            error.add_note(f"recording it failed too: {second}")
+        else:
+            status: ToolStatus = "timeout" if isinstance(error, TimeoutError) else "failure"
+            self._end(status, None, describe(error))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def _said(error: str | BaseException) -> ErrorInfo:
+    if isinstance(error, BaseException):
+        return describe(error)
+    check_texts(message=error)
+    return ErrorInfo(type="", message=error)

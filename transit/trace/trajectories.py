@@ -35,7 +35,8 @@ from transit.trace.events import (
     encode_json,
 )
 from transit.trace.reading import read
-from transit.trace.recording import Task, task
+from transit.trace.recording import Task
+from transit.trace.runs import task
 
 STEP: Final = "sweagent.step"
 INFO: Final = "sweagent.info"

@@ -21,6 +21,7 @@ span_messages     the messages in a span's attributes
 messages          plain lists of messages
 
 exporting         which formats a run can be written in
+joined            model calls as one event
 turns             a run as a conversation
 to_messages       a run as a list of messages
 to_atif           a run as an ATIF trajectory

@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from transit import InvalidInputError, Scalar
-from transit.trace.calls import make_call
+from transit import Scalar
 from transit.trace.events import (
     CallRequest,
     CallResult,
@@ -34,6 +33,7 @@ from transit.trace.events import (
     encode_json,
 )
 from transit.trace.files.source import DEPTH_MAX, depth_of
+from transit.trace.forms import Forms
 
 INT64_MAX: Final = 2**63 - 1
 UNKNOWN_MODEL: Final = "unknown"
@@ -176,15 +176,12 @@ class Events:
 
     def call_begin(self, call_id: str, name: str, arguments: object) -> int:
         """A step of the program that others may lie within; `call_end` ends it."""
-        try:
-            digest = make_call(name or "step", arguments).digest
-        except InvalidInputError:
-            # What cannot be encoded is refused, with its place, where it is stored.
-            digest = ""
+        forms = Forms()
+        form = forms.exact(arguments, "arguments").value
         return self.add(
             CallRequest(
-                call_id=call_id, call_name=name or "step", arguments=arguments,
-                arguments_digest=digest,
+                call_id=call_id, call_name=name or "step", arguments=form,
+                arguments_digest=forms.digest(form),
             )
         )  # fmt: skip
 
@@ -197,7 +194,7 @@ class Events:
                 call_id=call_id,
                 call_name=name or "step",
                 call_status="success" if error is None else "failure",
-                result=result,
+                result=Forms().exact(result, "result").value,
                 error=None if error is None else ErrorInfo(type="", message=error),
             )
         )

@@ -51,7 +51,8 @@ def document(log: Log, trace: Trace, above: frozenset[str] = frozenset()) -> Jso
 
 def _children(log: Log, trace: Trace, above: frozenset[str]) -> list[JsonObject]:
     names = [record.event.run for record in trace if isinstance(record.event, ChildRun)]
-    inside = [name for name in names if name in log and name not in above]
+    # A run that was gone on with is named more than once.
+    inside = [name for name in dict.fromkeys(names) if name in log and name not in above]
     return [document(log, read(log, name), above) for name in inside]
 
 

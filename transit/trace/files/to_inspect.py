@@ -23,6 +23,7 @@ from transit.trace.events import (
     ToolResult,
     encode_json,
 )
+from transit.trace.files.joined import joined
 from transit.trace.files.runs import list_of, member, object_of, objects_of, plain_text, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.to_atif import moment
@@ -67,9 +68,9 @@ def _member(opened: zipfile.ZipFile, name: str, value: object) -> None:
 def _samples_of(log: Log, trace: Trace) -> list[str]:
     """The child runs of a run that did nothing else; empty for any other."""
     found = []
-    for record in trace:
+    for record in joined(trace):
         event = record.event
-        if isinstance(event, ChildRun) and event.run in log:
+        if isinstance(event, ChildRun) and event.run in log and event.run not in found:
             found.append(event.run)
         elif isinstance(event, ModelCall | ToolRequest | CallRequest):
             return []
@@ -188,7 +189,7 @@ class _Sample:
         if span:
             self._begin(trace.created_at or 0, span, trace.name, "agent")
         last = trace.created_at or 0
-        for record in trace:
+        for record in joined(trace):
             last = record.timestamp
             event = record.event
             if isinstance(event, ChildRun):

@@ -26,6 +26,8 @@ from transit.trace.events import (
     Evaluation,
     Message,
     ModelCall,
+    ModelRequest,
+    ModelResponse,
     RunEnd,
     ToolRequest,
     ToolResult,
@@ -107,13 +109,24 @@ def _row(run: Trace, record: EventRecord) -> JsonObject:
     return {key: _clean(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
-def _of_kind(event: object) -> JsonObject:  # noqa: PLR0911 - a kind of event each
+def _of_kind(event: object) -> JsonObject:  # noqa: PLR0911, PLR0912 - a kind of event each
     if isinstance(event, Message):
         return {"role": event.role, "text": text_in(event.content)}
     if isinstance(event, ModelCall):
         answer = answer_in(event.response) if event.response is not None else {}
         return {
             "role": "assistant", "name": event.operation, "model": event.request_model,
+            "input_tokens": _known(event.input_tokens),
+            "output_tokens": _known(event.output_tokens),
+            "text": text_in(answer.get("content")),
+        }  # fmt: skip
+    if isinstance(event, ModelRequest):
+        return {"name": event.operation, "model": event.request_model, "call_id": event.model_id}
+    if isinstance(event, ModelResponse):
+        answer = answer_in(event.response) if event.response is not None else {}
+        return {
+            "role": "assistant", "model": event.request_model, "call_id": event.model_id,
+            "status": event.model_status, "duration_ns": event.duration_ns or None,
             "input_tokens": _known(event.input_tokens),
             "output_tokens": _known(event.output_tokens),
             "text": text_in(answer.get("content")),

@@ -26,6 +26,7 @@ from transit.trace.events import (
     ToolResult,
     encode_json,
 )
+from transit.trace.files.joined import joined
 from transit.trace.files.runs import object_of, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.span_attributes import (
@@ -74,11 +75,13 @@ class _Writer:
         """The spans of a run, and of its child runs. above: the runs it is inside of."""
         above |= {trace.name}
         run = _Run(self, trace, parent)
-        for record in trace:
+        for record in joined(trace):
             run.add(record)
             event = record.event
             if isinstance(event, ChildRun) and event.run in self._log and event.run not in above:
+                # A run that was gone on with is begun more than once.
                 self.write(read(self._log, event.run), run.innermost, above)
+                above |= {event.run}
         run.end()
 
     def span(self, name: str, kind: int, begun: int, parent: str, key: str) -> JsonObject:

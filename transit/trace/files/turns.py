@@ -18,6 +18,7 @@ from transit.trace.events import (
     ToolResult,
     encode_json,
 )
+from transit.trace.files.joined import joined
 from transit.trace.files.runs import (
     list_of,
     member,
@@ -80,7 +81,7 @@ class Turn(msgspec.Struct, kw_only=True):
 def turns_of(trace: Trace) -> list[Turn]:
     """The turns of a run, in order."""
     reading = _Reading(trace.name)
-    for record in trace:
+    for record in joined(trace):
         reading.add(record)
     return reading.turns
 

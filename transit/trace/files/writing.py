@@ -36,16 +36,23 @@ from transit.trace.events import (
     Custom,
     Evaluation,
     Event,
-    Message,
     encode_json,
-    packed_fields,
 )
 from transit.trace.files.runs import ImportedEvent, ImportedRun
 from transit.trace.files.source import Source
-from transit.trace.parts import KnownParts, Packing
-from transit.trace.recording import BRANCH_KIND, TASK_ID, TRACE_KIND, describe
+from transit.trace.names import (
+    BRANCH_KIND,
+    PARENT_OFFSET,
+    PARENT_RUN,
+    PARENT_UID,
+    TASK_ID,
+    TRACE_KIND,
+    describe_run,
+)
+from transit.trace.packing import Packing
+from transit.trace.parts import KnownParts
+from transit.trace.writing import Options, packed_event
 
-PARENT_RUN: Final = "parent_run"
 SOURCE_ID: Final = "source_id"
 SKIPPED: Final = "import.skipped"
 _IN_MEMORY_BYTES: Final = 32 * 1024 * 1024
@@ -159,13 +166,22 @@ class RunWriter:
         }
         if run.child_of is not None:
             of_all[PARENT_RUN] = self._prefix + run.child_of[0]
+            begun_in = self._runs.get(self._prefix + run.child_of[0])
+            if begun_in is not None:
+                of_all[PARENT_UID] = begun_in.uid
+                of_all[PARENT_OFFSET] = begun_in.inherited + run.child_of[1]
         if staged.parent:
             parent = self._runs[staged.parent]
             task_id = str(parent.metadata[TASK_ID])
             kind: dict[str, Scalar] = {BRANCH_KIND: "retry"}
         else:
             task_id, kind = staged.name, {TRACE_KIND: "task"}
-        return {**run.metadata, **describe(task_id, "", "imported"), **kind, **of_all}
+        return {
+            **run.metadata,
+            **describe_run(Options(), task_id, "", "imported"),
+            **kind,
+            **of_all,
+        }
 
     def _add(self, staged: StagedRun, given: ImportedEvent) -> None:
         known = self._known[staged.name]
@@ -192,7 +208,7 @@ class RunWriter:
     def _encoded(self, event: Event, packing: Packing) -> tuple[bytes, str]:
         """An event's record, and what is wrong with it, "" where nothing is."""
         try:
-            payload = packing.finish(encode_json(_packed(event, packing)))
+            payload = packing.finish(encode_json(packed_event(event, packing)))
         except (InvalidInputError, RecursionError) as error:
             return b"", str(error) or "nested too deep"
         limit = self._log.settings.record_bytes_max
@@ -321,13 +337,3 @@ class _Step(msgspec.Struct, frozen=True):
     run: StagedRun
     record: StoredRecord | None
     offset: int | None
-
-
-def _packed(event: Event, packing: Packing) -> Event:
-    """The event with its packed fields packed, as `Task.record` does it."""
-    fields = packed_fields(event)
-    if not fields:
-        return event
-    # A message is a part by itself, which later requests refer to.
-    pack = packing.pack_whole if isinstance(event, Message) else packing.pack
-    return msgspec.structs.replace(event, **{f: pack(getattr(event, f)) for f in fields})

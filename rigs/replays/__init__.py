@@ -1,0 +1,6 @@
+"""Replays of random programs: what the recording did is what the replay does.
+
+programs      what a random program consists of, and running one
+compare       recording one, replaying it under other schedules, changing one of its calls
+plants        mistakes of replay that the comparison finds
+"""

@@ -1,0 +1,207 @@
+"""Unpacking: values put together again from the parts a stream's history holds.
+
+Owns what a reader knows of a history. Parts are decoded once a reader, so values of several records
+have objects in common, as the conversations had from which they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate, islice
+from typing import Final, cast
+
+import msgspec
+from blake3 import blake3
+
+from transit import CorruptError, Stream
+from transit.trace.events import decode_json
+from transit.trace.parts import (
+    REFERRED_BYTES_MAX,
+    STEP_BYTES,
+    Members,
+    Number,
+    Runs,
+    brought_by,
+    digest_of,
+)
+
+# A conversation goes on from the list of the call before.
+_LISTS_MAX: Final = 8
+
+
+class _PackedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is no number of a part: one of `items`, `packed`, `value` and `part`."""
+
+    items: Number | msgspec.UnsetType = msgspec.UNSET
+    packed: list[_Form] | msgspec.UnsetType = msgspec.field(name="list", default=msgspec.UNSET)
+    value: object = msgspec.UNSET
+    part: Number | msgspec.UnsetType = msgspec.UNSET
+    fields: dict[str, _Form] = {}
+    message: Number | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if (self.items, self.packed, self.value, self.part).count(msgspec.UNSET) != 3:
+            raise ValueError("one of items, list, value and part")
+
+
+_Form = Number | _PackedObject
+
+
+class HistoryParts:
+    """The parts and lists in a stream's history, by number: what a reader needs."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.parts: list[bytes] = []
+        self.digests: list[bytes] = []
+        self.lists: list[tuple[int, Runs]] = []
+        # What using the parts before number n costs, and what using list n costs, bytes.
+        self._part_costs = [0]
+        self._list_costs: list[int] = []
+        # Of each record taken in: the counts of parts before and after it, and its digest.
+        self._records: list[tuple[int, int, str]] = []
+        # Parts that were decoded, and the last lists as the parts they consist of.
+        self._decoded: dict[int, object] = {}
+        self._numbers: dict[int, list[int]] = {}
+
+    def until(self, stop: int) -> None:
+        """Take in the history up to before offset `stop`."""
+        if stop > len(self._records):
+            for record in self._stream.read(len(self._records), stop):
+                self.add(record.payload)
+
+    def add(self, payload: bytes) -> None:
+        """Take in the next record."""
+        brought, before = brought_by(payload), len(self.parts)
+        parts = list(map(bytes, brought.parts))
+        self.parts += parts
+        self.digests += map(digest_of, parts)
+        costs = (len(part) + STEP_BYTES for part in parts)
+        self._part_costs += islice(accumulate(costs, initial=self._part_costs[-1]), 1, None)
+        for base, runs in brought.lists:
+            before_it = self._list_costs[base] if 0 <= base < len(self.lists) else 0
+            own = sum(self.run_cost(first, count) for first, count in runs)
+            self._list_costs.append(before_it + own + STEP_BYTES)
+            self.lists.append((base, runs))
+        self._records.append((before, len(self.parts), brought.digest))
+
+    def run_cost(self, first: int, count: int) -> int:
+        """What using consecutive parts costs, bytes; those that are not there cost nothing."""
+        costs, last = self._part_costs, len(self._part_costs) - 1
+        return costs[min(first + count, last)] - costs[min(first, last)] + STEP_BYTES
+
+    def list_cost(self, number: int) -> int:
+        """What using a list costs, bytes; `LookupError` when there is none with this number."""
+        return self._list_costs[number]
+
+    def numbers_of(self, number: int) -> list[int]:
+        """The parts of a list, in order; `ValueError` for one that goes on from a later one."""
+        wanted, waiting = number, []
+        while number >= 0 and number not in self._numbers:
+            base, runs = self.lists[number]
+            if base >= number:
+                raise ValueError(f"list {number} goes on from list {base}")
+            waiting.append(runs)
+            number = base
+        found = list(self._numbers.get(number, ()))
+        for runs in reversed(waiting):
+            for first, count in runs:
+                if first + count > len(self.parts):
+                    raise LookupError(f"no parts {first} to {first + count - 1}")
+                found += range(first, first + count)
+        if waiting:
+            while len(self._numbers) >= _LISTS_MAX:
+                del self._numbers[next(iter(self._numbers))]
+            self._numbers[wanted] = found
+        return found
+
+    def value_of(self, number: int) -> object:
+        """The value that is part `number`; the same object each time."""
+        value = self._decoded.get(number)
+        if value is None:
+            value = self._decoded[number] = decode_json(self.parts[number])
+        return value
+
+    def unpack(
+        self, offset: int, forms: Mapping[str, object], place: str
+    ) -> dict[str, object] | None:
+        """The values of the packed fields of the record at `offset`, which was taken in.
+
+        None when they are not packed: another program's record. `CorruptError` with `place` when
+        the parts are not those it was written with.
+        """
+        try:
+            typed = {key: msgspec.convert(form, _Form) for key, form in forms.items()}
+        except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
+            return None
+        before, stop, digest = self._records[offset]
+        unpacking = _Unpacking(self, stop)
+        try:
+            values = {key: unpacking.value(form) for key, form in typed.items()}
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise CorruptError(place, expected="packed values", found=repr(error)) from None
+        if digest or unpacking.lowest < before:
+            found = blake3(b"".join(unpacking.used)).hexdigest(4)
+            if found != digest:
+                expected = f"parts with digest {digest or 'missing'}"
+                raise CorruptError(place, expected=expected, found=found)
+        return values
+
+
+class _Unpacking:
+    """The packed fields of one record being put together; it may use parts before `stop`.
+
+    used: the digests of those it used, in order. lowest: the smallest number among them.
+    """
+
+    def __init__(self, history: HistoryParts, stop: int) -> None:
+        self._history = history
+        self._stop = stop
+        self.used: list[bytes] = []
+        self.lowest = stop
+        self._left = REFERRED_BYTES_MAX
+
+    def value(self, form: _Form) -> object:
+        """The value a packed value stands for."""
+        if isinstance(form, int):
+            return self._part(form)
+        if form.items is not msgspec.UNSET:
+            return self._items(form.items)
+        if form.packed is not msgspec.UNSET:
+            return [self.value(item) for item in form.packed]
+        # In the order of the writer, whose digest is about it.
+        members = {key: self.value(member) for key, member in form.fields.items()}
+        part, message = form.part, form.message
+        value = form.value if part is msgspec.UNSET else self._part(part)
+        if message is not msgspec.UNSET:
+            members |= cast(Members, self._part(message))
+        if members:
+            # Each takes the place the writer kept for it among the others, in a copy of its own.
+            return {**cast(Members, value), **members}
+        return value
+
+    def _items(self, number: int) -> object:
+        """The list with this number: what it goes on from, and what it adds to that."""
+        self._spend(self._history.list_cost(number))
+        numbers = self._history.numbers_of(number)
+        if numbers:
+            if max(numbers) >= self._stop:
+                raise LookupError(f"no part {max(numbers)}, only {self._stop}")
+            self.lowest = min(self.lowest, *numbers)
+        digests, value_of = self._history.digests, self._history.value_of
+        self.used += [digests[n] for n in numbers]
+        return [value_of(n) for n in numbers]
+
+    def _part(self, number: int) -> object:
+        self._spend(self._history.run_cost(number, 1))
+        if number >= self._stop:
+            raise LookupError(f"no part {number}, only {self._stop}")
+        self.lowest = min(self.lowest, number)
+        self.used.append(self._history.digests[number])
+        return self._history.value_of(number)
+
+    def _spend(self, cost: int) -> None:
+        """Count what is referred to; refused before memory is taken for it."""
+        self._left -= cost
+        if self._left < 0:
+            raise ValueError(f"values of more than {REFERRED_BYTES_MAX} bytes")

@@ -1,0 +1,346 @@
+"""Writing: events as records of one stream, whatever the values in them are.
+
+Owns the way of an event to the log: redaction, encoding, artifacts for what is too large for a
+record, parts for what the history may hold, and the sums that the end of the run tells.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+from blake3 import blake3
+
+from transit import InvalidInputError, Log, ReentrantCallError, Stream
+from transit.trace.artifacts import store_bytes
+from transit.trace.events import (
+    CallRequest,
+    CallResult,
+    ChildRun,
+    Event,
+    Message,
+    ModelCall,
+    ModelRequest,
+    ModelResponse,
+    ToolRequest,
+    ToolResult,
+    Totals,
+    encode_json,
+    is_always_packed,
+    packed_fields,
+)
+from transit.trace.packed import TAKEN_UP, PackedEvents
+from transit.trace.packing import Packing
+from transit.trace.parts import KnownParts
+from transit.trace.redaction import Redaction
+from transit.trace.values import encode_plain, plain
+
+Make = Callable[[Packing], Event]
+# A record that would be larger has its values in artifacts.
+RECORD_BYTES: Final = 4 * 1024 * 1024
+# Calls with values below this are written as they are.
+_PACKED_BYTES: Final = 512
+_VALUES: Final[dict[type, tuple[str, ...]]] = {
+    ToolRequest: ("arguments",),
+    ToolResult: ("result",),
+}
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a run is recorded.
+
+    durability: what each record waits for. redaction: what is replaced. strict: whether what cannot
+    be recorded is the program's affair, and raises.
+    """
+
+    durability: str = "os"
+    redaction: Redaction | None = None
+    strict: bool = False
+
+
+class Sums:
+    """What a run did so far. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.begun_ns = time.monotonic_ns()
+        self._counts = dict.fromkeys(
+            ("events", "model_calls", "tool_calls", "calls", "failures", "children"), 0
+        )
+        self._tokens: dict[str, tuple[int, int]] = {}
+
+    def add(self, event: Event) -> None:
+        """An event was recorded."""
+        kind = type(event)
+        with self._lock:
+            counts = self._counts
+            counts["events"] += 1
+            count = _COUNTED.get(kind)
+            if count is not None:
+                counts[count] += 1
+            if kind in _ANSWERS:
+                self._answer(event)
+
+    def _answer(self, event: Event) -> None:
+        if isinstance(event, ModelCall | ModelResponse):
+            before = self._tokens.get(event.request_model, (-1, -1))
+            now = (event.input_tokens, event.output_tokens)
+            self._tokens[event.request_model] = cast(
+                "tuple[int, int]", tuple(map(_sum, before, now))
+            )
+        status = getattr(event, "tool_status", None) or getattr(event, "call_status", None)
+        status = status or getattr(event, "model_status", "success")
+        self._counts["failures"] += status not in ("success", "partial")
+
+    def totals(self, *, more: int = 0) -> Totals:
+        """The sums. more: records that are still to be written."""
+        with self._lock:
+            counts = dict(self._counts)
+            counts["events"] += more
+            return Totals(**counts, tokens=dict(self._tokens))
+
+    def go_on(self, totals: Totals) -> None:
+        """Add what the run did before."""
+        with self._lock:
+            for name in self._counts:
+                self._counts[name] += getattr(totals, name)
+            for model, now in totals.tokens.items():
+                before = self._tokens.get(model, (-1, -1))
+                self._tokens[model] = cast("tuple[int, int]", tuple(map(_sum, before, now)))
+
+    @property
+    def duration_ns(self) -> int:
+        """Since the task was begun, nanoseconds."""
+        return time.monotonic_ns() - self.begun_ns
+
+
+_COUNTED: Final[dict[type, str]] = {
+    ModelCall: "model_calls",
+    ModelRequest: "model_calls",
+    ToolRequest: "tool_calls",
+    CallRequest: "calls",
+    ChildRun: "children",
+}
+_ANSWERS: Final = frozenset((ModelCall, ModelResponse, ToolResult, CallResult))
+
+
+def _sum(before: int, now: int) -> int:
+    """Counts that may be unknown, -1."""
+    return max(before, 0) + now if now >= 0 else before
+
+
+class EventWriter:
+    """Writes the events of one run. Safe for threads."""
+
+    def __init__(
+        self, log: Log, stream: Stream, options: Options, known: KnownParts | None = None
+    ) -> None:
+        self._log = log
+        self._stream = stream
+        self._options = options
+        self._packed = PackedEvents(
+            stream, options.durability, KnownParts() if known is None else known, self._fitted
+        )
+        self.sums = Sums()
+
+    def write(self, event: Event, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
+        """Append an event that has no parts: its offset."""
+        if self._options.redaction is not None:
+            event = redacted(event, self._options.redaction)
+        payload = encode_event(event)
+        if len(payload) > RECORD_BYTES:
+            payload = self._without_large(event)
+        try:
+            receipt = self._stream.append(
+                payload, headers=headers, timestamp=timestamp, durability=self._options.durability
+            )
+        except ReentrantCallError:
+            self._stream.submit(payload, headers=headers, timestamp=timestamp)
+            self.sums.add(event)
+            return TAKEN_UP
+        self._packed.pass_over(receipt.offset)
+        self.sums.add(event)
+        return receipt.offset
+
+    def write_packed(
+        self, make: Make, headers: Mapping[str, str] | None, timestamp: int | None
+    ) -> int:
+        """Append an event that refers to parts the history holds, and brings the others along.
+
+        Appended under the condition that the history is the one the references are about; when
+        another writer was faster, they are worked out again.
+        """
+        policy = self._options.redaction
+        wanted = make if policy is None else _redacting(make, policy)
+        written: list[Event] = []
+
+        def noted(packing: Packing) -> Event:
+            event = wanted(packing)
+            written.append(event)
+            return event
+
+        offset = self._packed.write(noted, headers, timestamp)
+        if written:
+            self.sums.add(written[-1])
+        return offset
+
+    def write_call(
+        self,
+        event: CallRequest | CallResult | Any,
+        field: str,
+        headers: Mapping[str, str] | None,
+        timestamp: int | None = None,
+    ) -> int:
+        """Append an event of a call, with parts where its value is large."""
+        value = getattr(event, field)
+        if _left_of(value, _PACKED_BYTES) >= 0:
+            return self.write(event, headers, timestamp)
+        return self.write_packed(
+            lambda packing: msgspec.structs.replace(event, **{field: packing.pack(value)}),
+            headers,
+            timestamp,
+        )
+
+    def write_later(self) -> None:
+        """Write what was taken up in the middle of another call."""
+        self._packed.write_later()
+
+    def known_until(self, stop: int) -> KnownParts:
+        """What the history before `stop` holds."""
+        return self._packed.known_until(stop)
+
+    # Large values
+
+    def _fitted(self, make: Make, payload: bytes) -> bytes:
+        """The payload of an event with parts, if need be without them."""
+        if len(payload) <= RECORD_BYTES:
+            return payload
+        event = make(cast(Packing, _Whole()))
+        return self._without_large(event)
+
+    def _without_large(self, event: Event) -> bytes:
+        """The payload of an event whose large values are in artifacts."""
+        large: dict[str, str] = {}
+        for field in packed_fields(event) or _VALUES.get(type(event), ()):
+            data = encode_plain(getattr(event, field))
+            if len(data) > RECORD_BYTES // 4:
+                digest = blake3(data).hexdigest()
+                large[field] = store_bytes(self._log, data, digest, self._options.durability)
+        without: dict[str, object] = dict.fromkeys(large)
+        return encode_event(msgspec.structs.replace(event, **without, large=large))
+
+
+def fields_to_pack(event: Event) -> tuple[str, ...]:
+    """The fields of an event that are to be packed: of calls those whose values are large."""
+    fields = packed_fields(event)
+    if is_always_packed(event):
+        return fields
+    return tuple(each for each in fields if _left_of(getattr(event, each), _PACKED_BYTES) < 0)
+
+
+def packed_event(event: Event, packing: Packing) -> Event:
+    """An event whose values are whole, with its fields packed."""
+    # A message is a part by itself, which later requests refer to.
+    pack = packing.pack_whole if isinstance(event, Message) else packing.pack
+    packed = {field: pack(getattr(event, field)) for field in fields_to_pack(event)}
+    return msgspec.structs.replace(event, **packed) if packed else event
+
+
+def _left_of(form: object, room: int) -> int:
+    """What is left of `room` bytes for the JSON of a value, about; negative: it is larger."""
+    if type(form) is str:
+        return room - len(form)
+    if type(form) is dict:
+        for key, member in form.items():
+            room = _left_of(member, room - len(key) - 4)
+            if room < 0:
+                return room
+        return room
+    if type(form) is list:
+        for item in form:
+            room = _left_of(item, room - 1)
+            if room < 0:
+                return room
+    return room - 4
+
+
+class _Whole:
+    """Packs nothing: values stay as they are."""
+
+    def pack(self, value: object) -> object:
+        return value
+
+    def pack_whole(self, value: object) -> object:
+        return value
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode_event(event: Event) -> bytes:
+    """An event as the JSON of its record; values that JSON does not have are in plain form."""
+    try:
+        data = _encoder.encode(event)
+        if b"null" not in data:
+            return data
+    except Exception:
+        # Its values say themselves how they are recorded.
+        pass
+    values = {name: getattr(event, name) for name in _VALUES.get(type(event), ())}
+    made = {name: plain(value) for name, value in values.items() if value is not None}
+    return encode_json(msgspec.structs.replace(event, **made) if made else event)
+
+
+def redacted(event: Event, policy: Redaction) -> Event:
+    """An event as a policy lets it be recorded."""
+    values = {name: getattr(event, name) for name in _VALUES.get(type(event), ())}
+    made = {name: plain(value) for name, value in values.items() if value is not None}
+    if made:
+        event = msgspec.structs.replace(event, **made)
+    tree = msgspec.to_builtins(event)
+    members, count = policy.event(tree)
+    if not count:
+        return event
+    members["redacted"] = event.redacted + count
+    try:
+        found: Event = msgspec.convert(members, type(event))
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(f"redacted, it is no {tree['event']} any more: {error}") from None
+    return found
+
+
+def _redacting(make: Make, policy: Redaction) -> Make:
+    def made(packing: Packing) -> Event:
+        clean = _Clean(packing, policy)
+        event = make(cast(Packing, clean))
+        fields = packed_fields(event)
+        forms = {field: getattr(event, field) for field in fields}
+        empty: dict[str, object] = dict.fromkeys(fields)
+        rest = redacted(msgspec.structs.replace(event, **empty), policy)
+        count = rest.redacted + clean.count
+        return msgspec.structs.replace(rest, **forms, redacted=count)
+
+    return made
+
+
+class _Clean:
+    """Packs values as a policy lets them be recorded."""
+
+    def __init__(self, packing: Packing, policy: Redaction) -> None:
+        self._packing = packing
+        self._policy = policy
+        self.count = 0
+
+    def pack(self, value: object) -> object:
+        return self._packing.pack(self._cleaned(value))
+
+    def pack_whole(self, value: object) -> object:
+        return self._packing.pack_whole(self._cleaned(value))
+
+    def _cleaned(self, value: object) -> object:
+        value, count = self._policy.value(value)
+        self.count += count
+        return value
