@@ -1,7 +1,7 @@
 """Record a random program once, and replay it under other schedules.
 
 A replay must show the program the very same values, make no call and write nothing. With one of its
-calls changed it must end with `ReplayDivergenceError`, whatever the program catches.
+calls changed, or left out, it must end with `ReplayDivergenceError`, whatever the program catches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def check(folder: Path, seed: int, replays: int = 3) -> None:
                 raise Failure(f"seed {seed}: saw {found!r}, was {first!r}")
             _check_untouched(log, door, before, seed)
         for step in chance.sample(calls_of(program), min(2, len(calls_of(program)))):
-            _check_change(log, program, step, seed)
+            _check_change(log, changed(program, step), step, seed)
+            _check_change(log, without(program, step), step, seed)
             if contents(log) != before:
                 raise Failure(f"seed {seed}: a changed program wrote")
 
@@ -65,16 +66,34 @@ def _check_untouched(log: transit.Log, door: Door, before: dict[str, int], seed:
         raise Failure(f"seed {seed}: a replay wrote")
 
 
-def _check_change(log: transit.Log, program: list[Step], step: Step, seed: int) -> None:
-    changed = copy.deepcopy(program)
+def changed(program: list[Step], step: Step) -> list[Step]:
+    """The program with another argument in one of its calls."""
+    found = copy.deepcopy(program)
     place = [each.number for each in calls_of(program)].index(step.number)
-    calls_of(changed)[place].changed = True
+    calls_of(found)[place].changed = True
+    return found
+
+
+def without(program: list[Step], step: Step) -> list[Step]:
+    """The program without one of its calls."""
+    found = copy.deepcopy(program)
+    waiting = [found]
+    while waiting:
+        steps = waiting.pop()
+        steps[:] = [each for each in steps if each.number != step.number]
+        waiting += [inside for each in steps for inside in each.inside]
+    return found
+
+
+def _check_change(log: transit.Log, program: list[Step], step: Step, seed: int) -> None:
     try:
-        _, door = replayed(log, changed, seed)
+        _, door = replayed(log, program, seed)
     except trace.ReplayDivergenceError as error:
         if error.offset < 0 or not error.stream:
             raise Failure(f"seed {seed}: no place: {error}") from None
         return
     except BaseException as error:
-        raise Failure(f"seed {seed}: step {step.number} changed: {error!r}") from error
-    raise Failure(f"seed {seed}: step {step.number} changed, and nothing was found: {door}")
+        raise Failure(f"seed {seed}: step {step.number} changed or left out: {error!r}") from error
+    raise Failure(
+        f"seed {seed}: step {step.number} changed or left out, and nothing was found: {door}"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from rigs.replays.compare import check
 
-SEEDS = 120
+SEEDS = 36
 GROUPS = 12
 
 

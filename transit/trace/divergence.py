@@ -1,15 +1,18 @@
-"""What a replay finds: the first difference, and which recorded run one without a name is."""
+"""How a run is replayed, what it finds, and which recorded run one without a name is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from transit import Stream, TransitError
 from transit.trace.events import ChildRun
 from transit.trace.matching import Recording
 
 Children = list[tuple[int, ChildRun]]
+End = Literal["end"]
 
 
 class ReplayDivergenceError(TransitError):
@@ -33,6 +36,19 @@ class Shared:
 
     def __init__(self) -> None:
         self.divergence: ReplayDivergenceError | None = None
+
+
+class Way(msgspec.Struct, frozen=True):
+    """How a run is replayed; the arguments of `replay`."""
+
+    live_from: int | End | None = None
+    branch_name: str | None = None
+    allow_redacted: bool = False
+
+    @property
+    def inside(self) -> Way:
+        """How the runs begun inside it are."""
+        return Way(allow_redacted=self.allow_redacted)
 
 
 class Parent(Protocol):

@@ -25,6 +25,7 @@ from transit.trace.events import (
 )
 from transit.trace.names import IN_CALL
 from transit.trace.reading import EventRecord, events_of
+from transit.trace.values import name_of, text_of
 
 
 class RecordedCall:
@@ -168,6 +169,13 @@ class Recording:
         """The first recorded call that was not made again."""
         found = [lane.due for lane in self.lanes if lane.due is not None]
         return min(found, key=lambda call: call.offset, default=None)
+
+    def ended_with(self, error: BaseException) -> bool:
+        """Whether the run ended with such an exception when it was recorded."""
+        then = None if self.end is None else self.end.error
+        return then is not None and (then.type, then.message) == (
+            name_of(type(error)), text_of(error)
+        )  # fmt: skip
 
     # Events without an outcome
 

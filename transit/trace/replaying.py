@@ -14,9 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from transit import InvalidInputError, Log, NotFoundError, Stream
 from transit.trace.artifacts import artifact_stream
@@ -25,8 +23,10 @@ from transit.trace.context import lane
 from transit.trace.divergence import (
     Alike,
     Children,
+    End,
     ReplayDivergenceError,
     Shared,
+    Way,
     children_of,
 )
 from transit.trace.events import (
@@ -50,20 +50,6 @@ from transit.trace.writing import EventWriter, Options
 
 # In the metadata of a branch that a replay made, which the program did not.
 LIVE_FROM: Final = "live_from"
-End = Literal["end"]
-
-
-class Way(msgspec.Struct, frozen=True):
-    """How a run is replayed; the arguments of `replay`."""
-
-    live_from: int | End | None = None
-    branch_name: str | None = None
-    allow_redacted: bool = False
-
-    @property
-    def inside(self) -> Way:
-        """How the runs begun inside it are."""
-        return Way(allow_redacted=self.allow_redacted)
 
 
 class Replay(Task):
@@ -435,9 +421,16 @@ class Replay(Task):
         if error is not None and error is self._shared.divergence:
             return
         self._check()
-        if error is None:
+        if error is not None and not isinstance(error, Exception):
+            return
+        try:
             self._decide(lambda recording: recording.due is None)
             self._check_all_were_made()
+        except ReplayDivergenceError as divergence:
+            if error is None or self._recording.ended_with(error):
+                raise
+            # The program's own exception goes on. Where it is caught, the difference stands.
+            error.add_note(str(divergence))
 
     def _end(self, error: BaseException | None, timestamp: int | None = None) -> int:
         if self.live:
@@ -448,9 +441,12 @@ class Replay(Task):
         return -1 if offset is None else offset
 
     def _check_all_were_made(self) -> None:
-        due = self._recording.due
+        due, end = self._recording.due, "the end of the program"
         if due is not None:
-            raise self._diverged(due.offset, str(due), "the end of the program")
+            raise self._diverged(due.offset, str(due), end)
+        left = self._free(self._recording.children)
+        if left:
+            raise self._diverged(left[0][0], f"the run {left[0][1].run!r}", end)
 
 
 def replay(
