@@ -215,15 +215,6 @@ def test_a_text_that_is_too_long_is_cut_and_an_address_left_out() -> None:
     assert encode_plain(object()) == encode_plain(object())
 
 
-@given(st.from_type(type).flatmap(st.from_type).filter(lambda value: not isinstance(value, type)))
-def test_whatever_it_is_it_is_recorded(value: object) -> None:
-    decode_json(encode_plain(value))
-    form = exact(value)
-    encode_json(form.value)
-    if not form.lost:
-        restored(form.value)
-
-
 @pytest.mark.parametrize(
     "form",
     [
