@@ -17,6 +17,7 @@ from transit.trace.matching import RecordedCall, Recording
 
 # How long a program may stand still, beside the time that the recording says: seconds.
 _IDLE_S: Final = 1.0
+_IDLE_ROUNDS: Final = 600
 _QUICK_ROUNDS: Final = 100
 _ROUND_S: Final = 0.001
 _CANCELLED: Final = frozenset(
@@ -70,7 +71,8 @@ class Pauses:
                 rounds += 1
                 if self._seen != seen:
                     rounds, seen, since = 0, self._seen, monotonic()
-                elif monotonic() - since > _IDLE_S + took_s:
+                elif rounds > _IDLE_ROUNDS and monotonic() - since > _IDLE_S + took_s:
+                    # Both: a machine that stands still takes time, and no rounds.
                     break
         finally:
             self._awaited.discard(offset)
