@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def record_all(log: transit.Log, secret: str) -> None:
             task.call("g", {"password": PASSWORD}, lambda password: {}[secret])
         task.evaluate("e", decision="d", reason=secret)
         task.checkpoint("final", status="success", reason=secret)
+        task.custom("bytes", {"raw": secret.encode(), "keys": {1: 2, "password": PASSWORD}})
+        task.tool("raw", [bytearray(secret.encode())]).result(secret.encode())
+        task.call("raw", [secret.encode(), {1: 2, "password": PASSWORD}], lambda *given: given)
         task.custom("own", {"deep": [{"password": [PASSWORD]}, (secret,)]})
         task.retry(reason=secret, actor=secret).custom("x", secret)
         raise ValueError(f"left with {secret}")
@@ -61,6 +65,7 @@ def test_what_must_not_be_recorded_is_nowhere(log: transit.Log, secret: str) -> 
     whole = stored(log)
     gone = secret.removeprefix("Bearer ")
     assert gone.encode() not in whole
+    assert base64.b64encode(secret.encode()) not in whole
     assert PASSWORD.encode() not in whole
     found = [record.event for record in trace.read(log, "t")]
     assert all(isinstance(event, trace.Event) for event in found)

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import transit
+from transit import trace
 from transit.trace.events import decode_json, encode_json
 from transit.trace.values import DEPTH_MAX, encode_plain, exact, restored
 
@@ -234,3 +235,41 @@ def test_a_text_that_is_too_long_is_cut_and_an_address_left_out() -> None:
 def test_what_is_no_exact_form_is_refused(form: object) -> None:
     with pytest.raises(transit.InvalidInputError):
         restored(form)
+
+
+class Moving(dict[str, object]):
+    """Another thread changes it while it is looked through."""
+
+    def items(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+class Unequal:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "value", [2**20_000, {Broken(): 1, 2: 3}, [Moving(a=1)], {1: Moving()}], ids="abcd"
+)
+def test_nothing_raises_whatever_its_methods_do(value: object) -> None:
+    decode_json(encode_plain(value))
+    form = exact(value)
+    decode_json(encode_json(form.value))
+    assert form.lost or there_and_back(value) == value
+
+
+def test_messages_that_cannot_be_compared_are_recorded(log: transit.Log) -> None:
+    @trace.recorded("llm")
+    def llm(messages: list[Any]) -> int:
+        return len(messages)
+
+    said: list[Any] = [{"role": "user", "content": f"{n} " + "x" * 40} for n in range(10)]
+    with trace.task(log, "t") as task:
+        for content in ("text", Unequal(), Unequal()):
+            said[3]["content"] = content
+            task.model_call(model="m", request={"messages": list(said)})
+            assert llm(list(said)) == 10
+    assert trace.dropped.count == 0

@@ -17,7 +17,7 @@ from typing import Final, cast
 import msgspec
 from blake3 import blake3
 
-from transit.trace.remembered import are_same, copy_of, prefix_of
+from transit.trace.remembered import are_same, copy_of, is_as, prefix_of
 from transit.trace.values import Exact, exact
 
 _ITEMS_MIN: Final = 8
@@ -69,7 +69,7 @@ class Forms:
         return forms, first
 
     def _items(self, items: list[object], place: str) -> tuple[object, str]:
-        old = next((each for each in self._lists if each.copies[0] == items[0]), None)
+        old = next((each for each in self._lists if is_as(each.copies[0], items[0])), None)
         known = _List() if old is None else old
         count = prefix_of(known.copies, items)
         made = _List()

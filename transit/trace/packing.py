@@ -26,7 +26,7 @@ from transit.trace.parts import (
     digest_of,
     longer,
 )
-from transit.trace.remembered import copy_of
+from transit.trace.remembered import copy_of, is_as
 from transit.trace.values import encode_plain, members_of
 
 _T = TypeVar("_T")
@@ -103,7 +103,7 @@ class Memory:
     def like(self, items: Sequence[object]) -> _List | None:
         """The remembered list that begins as `items` do."""
         for each in self.lists:
-            if each.copies and each.copies[0] == items[0]:
+            if each.copies and is_as(each.copies[0], items[0]):
                 return each
         return None
 
@@ -203,14 +203,14 @@ class Packing:
         """The items as parts; what is as it was in a remembered list is taken from that."""
         old = self._memory.like(items) or _List()
         count = min(len(old.copies), len(items))
-        if old.copies[:count] == items[:count]:
+        if is_as(old.copies[:count], items[:count]):
             packed, same = old.beginning(count), True
             self._take(packed)
         else:
             packed, same = _List(), True
         for place in range(len(packed.copies), len(items)):
             item = items[place]
-            if place < count and old.copies[place] == item:
+            if place < count and is_as(old.copies[place], item):
                 copy, digest, number = old.copies[place], old.digests[place], old.numbers[place]
                 size = old.sizes[place] - (old.sizes[place - 1] if place else 0)
                 self._use(digest, size - USE_BYTES, number)

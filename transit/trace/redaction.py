@@ -7,12 +7,13 @@ function that raises, and a value that it cannot be applied to, leave nothing of
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from transit import InvalidInputError
-from transit.trace.values import plain
+from transit.trace.values import TYPE, plain
 
 # E-mail addresses.
 EMAIL: Final = r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"
@@ -28,6 +29,7 @@ TOKENS: Final = (
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
     r"|(?i:(?<=\bbearer )|(?<=\bbasic ))[A-Za-z0-9._~+/=-]{8,}"
 )
+_BINARY: Final = ("bytes", "bytearray")
 FAILED: Final = "[redaction failed]"
 # What a record consists of, as members of its JSON, beside what the program says.
 _OWN: Final = frozenset(
@@ -92,7 +94,7 @@ class Redaction:
     def value(self, value: object) -> tuple[object, int]:
         """A value as it may be recorded, in plain form, and how many places were changed."""
         walk = _Walk(self)
-        return walk.of(plain(value)), walk.count
+        return walk.of(plain(value, walk.binary)), walk.count
 
     def event(self, tree: Mapping[str, object]) -> tuple[dict[str, object], int]:
         """An event, as the members of its JSON."""
@@ -128,8 +130,27 @@ class _Walk:
         if isinstance(value, list | tuple):
             return [self.of(item) for item in value]
         if isinstance(value, dict):
+            if value.get(TYPE) in _BINARY and isinstance(value.get("value"), str):
+                found = self.binary(base64.b64decode(cast(str, value["value"])))
+                return value if found == value["value"] else found
+            if value.get(TYPE) == "dict" and isinstance(value.get("value"), list):
+                return {TYPE: "dict", "value": [self._pair(each) for each in value["value"]]}
             return {self._key(key): self.member(key, member) for key, member in value.items()}
         return value
+
+    def binary(self, value: bytes) -> str:
+        """Bytes as base64, or what stands for them where their text has something to hide."""
+        text = value.decode("utf-8", "replace")
+        kept, count = self._policy.text(text)
+        if kept == text:
+            return base64.b64encode(value).decode()
+        self.count += max(count, 1)
+        return self._policy.replacement
+
+    def _pair(self, pair: object) -> object:
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str):
+            return [self._key(pair[0]), self.member(pair[0], pair[1])]
+        return self.of(pair)
 
     def member(self, key: str, member: object) -> object:
         """The member `key` of an object."""

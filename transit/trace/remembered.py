@@ -92,12 +92,21 @@ def _copied(value: object, depth: int) -> object:
     return members
 
 
+def is_as(copy: object, item: object) -> bool:
+    """Whether an object still is as its copy says."""
+    try:
+        return bool(copy == item)
+    except Exception:
+        # What is inside is compared by methods of its own, as arrays are.
+        return False
+
+
 def prefix_of(copies: list[object], items: list[object]) -> int:
     """How many of `items`, from the first on, are still as their copies say."""
     count = min(len(copies), len(items))
-    if copies[:count] == items[:count]:
+    if is_as(copies[:count], items[:count]):
         return count
-    return next(n for n in range(count) if copies[n] != items[n])
+    return next((n for n in range(count) if not is_as(copies[n], items[n])), 0)
 
 
 def are_same(one: list[object], other: list[object]) -> bool:

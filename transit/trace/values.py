@@ -11,7 +11,7 @@ object {"$type": KIND, "value": V}, and `restored` gives a value that is equal a
     tuple      list                             timedelta   [days, seconds, microseconds]
     set        list, ordered by its JSON        uuid        text
     frozenset  the same                         complex     [real, imaginary], as `float` has them
-    int        text: more than 64 bits          range       [start, stop, step]
+    int        hexadecimal: more than 64 bits          range       [start, stop, step]
     float      text: nan, inf, -inf             path        text
     decimal    text                             exception   as `ErrorInfo`
     dict       [[key, value], ...]: keys that are not text, or one of them is "$type"
@@ -43,6 +43,7 @@ DEPTH_MAX: Final = 200
 _REPR_CHARS_MAX: Final = 4096
 # Arrays with more elements are named and not written out.
 _ELEMENTS_MAX: Final = 4096
+_BITS_MAX: Final = 4096
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 _ATOMS: Final = frozenset((str, bool, type(None)))
@@ -89,9 +90,13 @@ class Exact(msgspec.Struct, frozen=True):
     lost: str = ""
 
 
-def plain(value: object) -> object:
-    """`value` in plain form."""
-    return _Plain().of(value, 0)
+def plain(value: object, binary: Callable[[bytes], object] | None = None) -> object:
+    """`value` in plain form. binary: the form of bytes; None: base64."""
+    try:
+        return _Plain(binary).of(value, 0)
+    except Exception:
+        # Its own methods, or another thread that changes it meanwhile.
+        return unknown(value)
 
 
 def encode_plain(value: object) -> bytes:
@@ -126,7 +131,11 @@ def _is_finite(value: object, depth: int) -> bool:
 def exact(value: object, place: str = "value") -> Exact:
     """`value` in exact form; `place` is what it is called where it cannot be held."""
     walk = _Exact()
-    form = walk.of(value, 0, place)
+    try:
+        form = walk.of(value, 0, place)
+    except Exception:
+        # Its own methods, or another thread that changes it meanwhile.
+        return Exact(unknown(value), walk.lost or f"{place}: {name_of(type(value))}")
     return Exact(form, walk.lost)
 
 
@@ -261,20 +270,26 @@ class _Walk:
 # Values without others inside, as they are in plain form.
 _SIMPLE: Final[tuple[tuple[Any, Callable[[Any], object]], ...]] = (
     (float, lambda value: float(value) if math.isfinite(value) else str(float(value))),
-    (int, int),
+    # Python writes no longer ones as decimals.
+    (int, lambda value: int(value) if value.bit_length() <= _BITS_MAX else hex(value)),
     (str, str.__str__),
-    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
     ((Decimal, UUID, PurePath), str),
     ((date, time), lambda value: value.isoformat()),
 )
 
 
 class _Plain(_Walk):
+    def __init__(self, binary: Callable[[bytes], object] | None = None) -> None:
+        super().__init__()
+        self._binary = binary or _base64
+
     def of(self, value: object, depth: int) -> object:
         """The plain form of `value`."""
         kind = type(value)
         if kind in _ATOMS:
             return value
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._binary(bytes(value))
         simple = next((make for kinds, make in _SIMPLE if isinstance(value, kinds)), None)
         if simple is not None:
             return simple(value)
@@ -315,7 +330,7 @@ class _Exact(_Walk):
             return value
         if kind is int:
             number = cast(int, value)
-            return number if _INT_MIN <= number <= _INT_MAX else _tagged("int", str(number))
+            return number if _INT_MIN <= number <= _INT_MAX else _tagged("int", hex(number))
         if kind is float:
             real = cast(float, value)
             return real if math.isfinite(real) else _tagged("float", str(real))
@@ -342,7 +357,10 @@ class _Exact(_Walk):
                     key: self.of(member, depth, f"{place}.{key}") for key, member in value.items()
                 }
             pairs = [
-                [self.of(key, depth, f"a key of {place}"), self.of(v, depth, f"{place}[{key!r}]")]
+                [
+                    self.of(key, depth, f"a key of {place}"),
+                    self.of(v, depth, f"{place}[{text_of(key, repr)}]"),
+                ]
                 for key, v in value.items()
             ]
             return _tagged("dict", pairs)
@@ -367,6 +385,10 @@ class _Exact(_Walk):
             return self._plain.of(error, depth)
         self.lost = before
         return _tagged("exception", form)
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 def _tagged(kind: str, value: object) -> dict[str, object]:
@@ -408,7 +430,7 @@ def _complex(value: object) -> object:
 
 def _range(value: object) -> object:
     span = cast(range, value)
-    return _tagged("range", [str(n) for n in (span.start, span.stop, span.step)])
+    return _tagged("range", [hex(n) for n in (span.start, span.stop, span.step)])
 
 
 def _path(value: object) -> object:
@@ -448,7 +470,7 @@ _RESTORE: Final[dict[str, Callable[[Any], object]]] = {
     "set": lambda form: set(map(restored, form)),
     "frozenset": lambda form: frozenset(map(restored, form)),
     "dict": _from_pairs,
-    "int": int,
+    "int": lambda form: int(form, 16),
     "float": float,
     "decimal": Decimal,
     "date": date.fromisoformat,
@@ -457,7 +479,7 @@ _RESTORE: Final[dict[str, Callable[[Any], object]]] = {
     "timedelta": lambda form: timedelta(*form),
     "uuid": UUID,
     "complex": lambda form: complex(*map(float, form)),
-    "range": lambda form: range(*map(int, form)),
+    "range": lambda form: range(*(int(n, 16) for n in form)),
     "path": lambda form: _PATHS[form[0]](form[1]),
     "exception": _made,
 }

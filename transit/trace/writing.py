@@ -297,14 +297,17 @@ def encode_event(event: Event) -> bytes:
 def redacted(event: Event, policy: Redaction) -> Event:
     """An event as a policy lets it be recorded."""
     values = {name: getattr(event, name) for name in _VALUES.get(type(event), ())}
-    made = {name: plain(value) for name, value in values.items() if value is not None}
-    if made:
-        event = msgspec.structs.replace(event, **made)
+    cleaned = {name: policy.value(each) for name, each in values.items() if each is not None}
+    hidden = sum(count for _, count in cleaned.values())
+    if cleaned:
+        event = msgspec.structs.replace(
+            event, **{name: each for name, (each, _) in cleaned.items()}
+        )
     tree = msgspec.to_builtins(event)
     members, count = policy.event(tree)
-    if not count:
+    if not count + hidden:
         return event
-    members["redacted"] = event.redacted + count
+    members["redacted"] = event.redacted + count + hidden
     try:
         found: Event = msgspec.convert(members, type(event))
     except msgspec.ValidationError as error:
