@@ -70,8 +70,8 @@ class RecordedLane:
 class Recording:
     """What a run's stream holds of calls, of runs begun in it, and where each kind of event is.
 
-    What recorded calls did themselves is left out, because they do not run. start, stop: the
-    offsets of the run, where it is one of several in the stream. own_only: without what the stream
+    What recorded calls did themselves is left out, because they do not run. start: the
+    offset of the run, where it is one of several in the stream. own_only: without what the stream
     inherited.
     """
 
@@ -81,7 +81,6 @@ class Recording:
         self.calls: list[RecordedCall] = []
         self.lanes: list[RecordedLane] = []
         self.children: list[tuple[int, ChildRun]] = []
-        self.start = start
         # Offset after the last event that is not the end of a run.
         self.stop = start
         self.end: RunEnd | None = None

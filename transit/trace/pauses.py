@@ -48,7 +48,7 @@ class Pauses:
             await _forever()
         await self._until(offset, (timestamp - call.timestamp) / 1e9)
 
-    async def until(self, offset: int, call: RecordedCall) -> None:
+    async def until(self, offset: int) -> None:
         """Return when what is recorded at `offset` is to be given."""
         await self._until(offset, 0.0)
 

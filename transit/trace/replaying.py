@@ -30,9 +30,6 @@ from transit.trace.divergence import (
     children_of,
 )
 from transit.trace.events import (
-    CallChunk,
-    CallRequest,
-    CallResult,
     ChildRun,
     Event,
     RunEnd,
@@ -192,7 +189,7 @@ class Replay(Task):
 
     def _chunks(self, found: RecordedCall) -> Iterator[Given]:
         for offset, chunk in found.chunks:
-            yield Given(chunk, partial(self._pauses.until, offset, found))
+            yield Given(chunk, partial(self._pauses.until, offset))
 
     def _diverged(self, offset: int, expected: str, actual: str) -> ReplayDivergenceError:
         error = ReplayDivergenceError(self.name, offset, expected=expected, actual=actual)
@@ -359,10 +356,6 @@ class Replay(Task):
     def _write(self, event: Event, timestamp: int | None = None) -> int:
         offset = self._pass(type(event))
         return super()._write(event, timestamp) if offset is None else offset
-
-    def _write_call(self, event: CallRequest | CallChunk | CallResult, field: str) -> int:
-        # Only of calls that are made.
-        return super()._write_call(event, field)
 
     def _write_packed(
         self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
