@@ -85,7 +85,10 @@ def _told_right(lines: list[Line], said_in: Path) -> list[str]:
 
 
 def _in_doubt(judge: Judge, lines: list[Line]) -> list[str]:
-    """Records that are there, were not acknowledged, and were not named in doubt."""
+    """Records that are there, were not acknowledged, and were not named in doubt.
+
+    An error names a stream as its user does: a name's second stream is no other there.
+    """
     named = {
         (stream, offset)
         for line in lines
@@ -98,7 +101,7 @@ def _in_doubt(judge: Judge, lines: list[Line]) -> list[str]:
     return [
         f"{name}@{offset} is there, and no error named it"
         for name, offset in judge.places()
-        if (name, offset) not in named
+        if (name, offset) not in named and (name.rstrip("'"), offset) not in named
     ]
 
 

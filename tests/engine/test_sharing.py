@@ -14,14 +14,15 @@ import pytest
 import transit
 
 Pair = tuple[transit.Log, transit.Log]
+SETTINGS = transit.Settings(seal_bytes=64 * 1024)
 
 
 @pytest.fixture
 def pair(path: Path) -> Iterator[Pair]:
     """Two handles on a store with stream `s`, which both know."""
     with (
-        transit.open(path, mode="shared", durability="os") as one,
-        transit.open(path, mode="shared", durability="os") as other,
+        transit.open(path, mode="shared", durability="os", settings=SETTINGS) as one,
+        transit.open(path, mode="shared", durability="os", settings=SETTINGS) as other,
     ):
         one.create("s").append(b"0")
         assert len(other.stream("s")) == 1
@@ -61,11 +62,18 @@ def test_what_another_handle_wrote_and_sealed_is_seen_when_its_commits_were_take
     assert one.verify().ok
 
 
-def test_a_record_submitted_to_a_file_that_another_handle_sealed_is_durable(pair: Pair) -> None:
+@pytest.mark.parametrize("fills", [False, True], ids=["ended to be sealed", "full"])
+def test_a_record_submitted_to_a_file_that_another_handle_sealed_is_durable(
+    pair: Pair, fills: bool
+) -> None:
     one, other = pair
     # Until then its flushing thread waits.
     with other._handle.writer.lock:
         future = other.stream("s").submit(b"1", durability="local")
+        if fills:
+            # No sync comes before the end of a file that is full.
+            one.stream("s").append_many([bytes(SETTINGS.seal_bytes)] * 2, durability="os")
+            one.stream("s").append(b"2", durability="os")
         one.seal()
         take_up_commits(other)
     assert future.result(timeout=60).offset == 1
