@@ -22,7 +22,7 @@ packed        events that refer to parts, written one at a time
 parts         values written once and referred to by number; packing and unpacking them;
               remembered: objects that were encoded before
 artifacts     payloads by digest
-reading       events out
+reading       events out; steps: calls with their outcomes, and what is inside them
 merging       what several tasks come to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
               divergence: the first difference; pauses: the order of outcomes
@@ -72,6 +72,7 @@ from transit.trace.recording import Task
 from transit.trace.redaction import EMAIL, KEYS, TOKENS, Redaction, set_redaction
 from transit.trace.replaying import Replay, replay
 from transit.trace.runs import current, resume, task, traced
+from transit.trace.steps import Step
 from transit.trace.tools import ToolCall
 from transit.trace.trajectories import export_trajectory, import_trajectories
 from transit.trace.values import restored
@@ -106,6 +107,7 @@ __all__ = [
     "Replay",
     "ReplayDivergenceError",
     "RunEnd",
+    "Step",
     "Task",
     "ToolCall",
     "ToolRequest",

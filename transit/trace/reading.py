@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -42,6 +43,9 @@ from transit.trace.names import (
 )
 from transit.trace.parts import brings_parts
 from transit.trace.unpacking import HistoryParts
+
+if TYPE_CHECKING:
+    from transit.trace.steps import Step
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
@@ -178,6 +182,16 @@ class Trace:
         """
         return events_of(self._log, self.stream)
 
+    def steps(self, *, children: bool = True) -> list[Step]:
+        """What the run did, in order: each call with its outcome, and what was done inside it.
+
+        children: whether the steps of child runs are read too.
+        """
+        # Loaded here: steps are made of what this module reads.
+        from transit.trace.steps import steps_of
+
+        return steps_of(self._log, self, children=children)
+
     @property
     def open_calls(self) -> tuple[EventRecord, ...]:
         """Requests of tools, models and recorded calls without an outcome, in order."""
@@ -240,7 +254,7 @@ def find_stream(log: Log, stream: str | Stream) -> Stream:
 
 def events_of(log: Log, stream: Stream) -> Iterator[EventRecord]:
     """The events of a stream, in order."""
-    return _Reader(log, stream).events()
+    return map(EventReader(log, stream).take, stream)
 
 
 def _id_of(
@@ -259,12 +273,8 @@ def _plain(record: Record, event: Event | Unknown) -> EventRecord:
     )
 
 
-class _Reader:
-    """Reads one stream once, with the parts its records refer to.
-
-    A branch's history begins with its parent's, so its own parts are numbered on from there; a
-    merge's does not, and what it has from its parents is about their parts.
-    """
+class EventReader:
+    """Makes events of the records of one stream, given all of them in order."""
 
     def __init__(self, log: Log, stream: Stream) -> None:
         self._log = log
@@ -273,19 +283,18 @@ class _Reader:
         self._others: dict[str, HistoryParts] = {}
         self._own = set(_begins_with(log, stream))
 
-    def events(self) -> Iterator[EventRecord]:
-        """Every record, in order."""
-        for record in self._stream:
-            event = decode_event(record.payload)
-            self._parts.add(record.payload)
-            fields = packed_fields(event)
-            if fields and (is_always_packed(event) or brings_parts(record.payload)):
-                event = self._unpacked(record, event, fields)
-            if not isinstance(event, Unknown) and event.large:
-                event = self._with_large(event)
-            if isinstance(event, ModelCall | ModelResponse) and event.response is not None:
-                event = filled(event)
-            yield _plain(record, event)
+    def take(self, record: Record) -> EventRecord:
+        """The next record, as an event."""
+        event = decode_event(record.payload)
+        self._parts.add(record.payload)
+        fields = packed_fields(event)
+        if fields and (is_always_packed(event) or brings_parts(record.payload)):
+            event = self._unpacked(record, event, fields)
+        if not isinstance(event, Unknown) and event.large:
+            event = self._with_large(event)
+        if isinstance(event, ModelCall | ModelResponse) and event.response is not None:
+            event = filled(event)
+        return _plain(record, event)
 
     def _with_large(self, event: Event) -> Event:
         """An event with the values that are kept in artifacts."""
