@@ -42,7 +42,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "merge": Verb("merge", "Make a stream from the heads of others, by a policy."),
     "streams": Verb("streams", "List streams."),
     "cursors": Verb("cursors", "List the places of readers, and how far behind they are."),
-    "show": Verb("show", "Print everything known about a stream."),
+    "show": Verb("show", "Print what a run did, or what a stream is."),
     "log": Verb("log", "Print how streams descend from one another."),
     "why": Verb("why", "Explain how a record got where it is."),
     "diff": Verb("diff", "Compare the histories of two streams."),

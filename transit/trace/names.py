@@ -28,6 +28,11 @@ OWN: Final = frozenset(
 IN_CALL: Final = {"in_call": "true"}
 
 
+def is_run(stream: Stream) -> bool:
+    """Whether a stream is a run, or a branch or merge of runs, as its metadata say."""
+    return isinstance(stream.metadata.get(TASK_ID), str)
+
+
 def describe_run(options: Options, task_id: str, actor: str, reason: str) -> dict[str, Scalar]:
     """The metadata every stream of a trace has."""
     for value, what in ((actor, "actor"), (reason, "reason")):

@@ -80,6 +80,8 @@ _NAMES: Final[dict[type, tuple[StepKind, str]]] = {
 # Runs inside runs inside runs, beyond which no steps of theirs are read.
 DEPTH_MAX: Final = 50
 OPEN: Final = "open"
+# Open calls that may hold others; when there are more, the oldest is taken for one that was lost.
+_HOLDERS_MAX: Final = 64
 _GOOD: Final = frozenset(("success", "partial", "completed", "incomplete", "superseded", OPEN, ""))
 
 
@@ -227,6 +229,7 @@ class StepReader:
         self._open.setdefault(_id_of(event), []).append(step)
         if kind != "model":
             self._holders.append((step, holder))
+            del self._holders[:-_HOLDERS_MAX]
         return step, "begun"
 
     def _pause(self, *, ends: bool) -> None:

@@ -1,6 +1,8 @@
-"""`transit show`: everything the store knows about one stream."""
+"""`transit show`: what a stream is, or what a run did."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,18 +11,81 @@ from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 from transit.cli.values import moment_text
 
+if TYPE_CHECKING:
+    from transit.trace import Trace
+
 
 @click.command()
 @click.argument("stream", type=STREAM)
+@click.option("--beside", metavar="RUN", type=STREAM, help="Another run, aligned with this one.")
+@click.option("--html", metavar="FILE", help="Write a page that shows it; - for standard output.")
+@click.option("--full", is_flag=True, help="Print long values whole.")
+@click.option("--no-children", is_flag=True, help="Leave out what child runs did.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for more, until the run ends.")
+@click.option("--facts", is_flag=True, help="Of a run too: what the store knows of its stream.")
 @store_options
-def command(context: Session, stream: str) -> None:
-    """Print what STREAM is, what it descends from and what descends from it."""
+def command(
+    context: Session,
+    stream: str,
+    beside: str | None,
+    html: str | None,
+    full: bool,
+    no_children: bool,
+    follow: bool,
+    facts: bool,
+) -> None:
+    """Print what a run did: its messages and calls, with what came of them, in order.
+
+    In a pipe, the run's events as JSON Lines, whole. Of a STREAM that is no run: what it is, what
+    it descends from and what descends from it.
+    """
+    _check(beside, html, follow, facts)
     with context.open_read() as log:
         found = log.stream(stream)
-        context.output.document("", facts(log, found))
+        # Loaded here: what is said of other streams needs nothing of runs.
+        from transit.trace.names import is_run
+
+        if facts or not is_run(found):
+            _refuse_options(stream, beside, html, follow)
+            context.output.document("", facts_of(log, found))
+            return
+        _show_run(context, log, found, beside, html, full, not no_children, follow)
 
 
-def facts(log: Log, stream: Stream) -> dict[str, object]:
+def _check(beside: str | None, html: str | None, follow: bool, facts: bool) -> None:
+    if follow and (beside or html or facts):
+        raise click.UsageError("--follow is for the run alone, as text or JSON Lines")
+    if facts and (beside or html):
+        raise click.UsageError("--facts is for the stream alone")
+
+
+def _refuse_options(stream: str, beside: str | None, html: str | None, follow: bool) -> None:
+    if beside or html or follow:
+        raise click.UsageError(f"{stream!r} is no run: --beside, --html and --follow are for runs")
+
+
+def _show_run(
+    context: Session, log: Log, stream: Stream, beside: str | None, html: str | None,
+    full: bool, children: bool, follow: bool,
+) -> None:  # fmt: skip
+    # Loaded here, as above.
+    from transit.cli.runs_shown import follow_run, show_beside, show_run, write_html  # likewise
+    from transit.trace import read  # likewise
+
+    run: Trace = read(log, stream)
+    other = None if beside is None else read(log, beside)
+    output = context.output
+    if html is not None:
+        write_html(output, log, run, other, html)
+    elif other is not None:
+        show_beside(output, run, other, full=full, children=children)
+    elif follow:
+        follow_run(output, log, run, full=full)
+    else:
+        show_run(output, run, full=full, children=children)
+
+
+def facts_of(log: Log, stream: Stream) -> dict[str, object]:
     """All facts of a stream. `own`: records appended to it, not inherited."""
     records = stream.next_offset
     plan = stream.merge_plan
