@@ -17,6 +17,7 @@ standard       standard streams, which may be closed or full
 output         tables for people, JSON Lines for programs
 records        records as they are printed
 facts          what is told of a stream
+transcripts    a run as a person reads it; runs_shown: what `show` prints of runs
 findings       the report of a check
 failures       from an exception to an exit code, a message, a hint
 health         what is wrong with a store's folder, and what mends it

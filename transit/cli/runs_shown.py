@@ -18,7 +18,7 @@ from transit.cli.values import moment_text
 from transit.trace import RunEnd, Step, Trace, Unknown
 from transit.trace.beside import Row, beside, first_difference
 from transit.trace.events import encode_json
-from transit.trace.reading import EventReader, EventRecord
+from transit.trace.records import EventReader, EventRecord
 from transit.trace.steps import StepReader
 from transit.trace.writing import encode_event
 

@@ -11,6 +11,7 @@ Long values are folded. What is printed was made printable: no payload can steer
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -27,11 +28,11 @@ from transit.trace.events import (
     RunEnd,
     encode_json,
 )
-from transit.trace.files.turns import answer_in, calls_in, text_in
+from transit.trace.files.turns import answer_in, calls_in, split_content, text_in
 
 _LINES_SHOWN: Final = 8
-_CHARACTERS_SHOWN: Final = 800
-_LINE_SHOWN: Final = 400
+# Columns of a line that are printed where the terminal is narrow.
+_COLUMNS_MIN: Final = 30
 _INDENT: Final = "  "
 _GUTTER: Final = 17
 _ROLE_COLORS: Final = {"user": "cyan", "assistant": "green"}
@@ -46,6 +47,7 @@ class Transcript:
     def __init__(self, output: Output, *, full: bool = False) -> None:
         self._output = output
         self._full = full
+        self._columns = shutil.get_terminal_size((100, 0)).columns
         self._begun_at: int | None = None
 
     # The head
@@ -99,8 +101,8 @@ class Transcript:
         color = _KIND_COLORS.get(step.kind)
         if step.kind == "message":
             color = _ROLE_COLORS.get(step.name)
-        styled = self._output.style(printable(label), fg=color, bold=step.kind == "run")
-        lines = self._folded(text)
+        styled = self._output.style(printable(label), fg=color, bold=step.kind == "run" or None)
+        lines = self._folded(text, _GUTTER + len(_INDENT) * depth + columns_of(label) + 2)
         self._print(gutter, depth, f"{styled}  {lines[0]}".rstrip() if lines else styled, lines[1:])
 
     def close(self, step: Step, depth: int, *, apart: bool) -> None:
@@ -116,8 +118,10 @@ class Transcript:
         if apart:
             words.insert(0, f"{printable(step.name)} ({step.offset})")
         color = "red" if step.failed else ("yellow" if step.status == "open" else None)
-        said = self._output.style(", ".join(words), fg=color, dim=color is None)
-        lines = self._folded(_came(step))
+        plain = ", ".join(words)
+        said = self._output.style(plain, fg=color, dim=color is None or None)
+        used = _GUTTER + len(_INDENT) * (depth + 1) + columns_of(plain) + 4
+        lines = self._folded(_came(step), used)
         first = f"└ {said}" + (f"  {lines[0]}" if lines else "")
         self._print(" " * _GUTTER, depth + 1, first, lines[1:])
 
@@ -130,24 +134,28 @@ class Transcript:
         for line in rest:
             self._output.line(f"{'':>{_GUTTER}}{indent}    {line}")
 
-    def _folded(self, text: str) -> list[str]:
-        """The lines of a text, made printable; where they are many, the first of them."""
+    def _folded(self, text: str, used: int) -> list[str]:
+        """The lines of a text, made printable; where they are many or long, the first of them.
+
+        used: columns that are taken on each line.
+        """
         lines = text.splitlines()
         if self._full:
             return [printable(line) for line in lines]
-        shown: list[str] = []
-        room = _CHARACTERS_SHOWN
-        for line in lines[:_LINES_SHOWN]:
-            if room <= 0:
-                break
-            cut = line[: min(_LINE_SHOWN, room)]
-            room -= len(cut)
-            more = len(line) - len(cut)
-            note = self._note(f"… {counted(more, 'more character')}") if more else ""
-            shown.append(printable(cut) + note)
+        room = max(self._columns - used, _COLUMNS_MIN)
+        shown = [self._cut(line, room) for line in lines[:_LINES_SHOWN]]
         if len(lines) > len(shown):
             shown.append(self._note(f"… {counted(len(lines) - len(shown), 'more line')}"))
         return shown
+
+    def _cut(self, line: str, room: int) -> str:
+        """A line in `room` columns."""
+        shown = printable(line[: room + 1])
+        if len(line) <= room and columns_of(shown) <= room:
+            return shown
+        while columns_of(shown) >= room:
+            shown = shown[: -max((columns_of(shown) - room) // 2, 1)]
+        return f"{shown}…"
 
     def _note(self, text: str) -> str:
         return self._output.style(f" {text} (--full)", dim=True)
@@ -180,22 +188,34 @@ def _asked(step: Step, *, full: bool) -> tuple[str, str]:
         return "model", f"{step.name}{_request_text(event.request, full=full)}"
     if step.kind in ("tool", "call"):
         return step.name, "" if step.input is None else text_in(step.input)
-    if isinstance(event, Evaluation):
-        score = "" if event.score is None else f", score {event.score:g}"
-        words = f"{event.decision}{score} on {event.subject_ref}"
-        return f"evaluation by {step.name}", f"{words}: {event.reason}" if event.reason else words
-    if isinstance(event, Checkpoint):
-        words = f"{step.name}, {event.status}"
-        return "checkpoint", f"{words}: {event.reason}" if event.reason else words
-    if isinstance(event, Artifact):
-        words = f"{event.kind}, {event.content_type}, {event.byte_length} bytes, {event.digest}"
-        return "artifact", words
-    if isinstance(event, RunEnd):
-        return "end", f"{event.status}{_error_text(event.error, full=full)}"
     if step.kind in ("run", "model"):
         return step.kind, step.name
-    text = "" if step.output is None else text_in(step.output)
-    return step.kind, f"{step.name}  {text}" if step.name else text
+    return _said_of(step, full=full)
+
+
+def _said_of(step: Step, *, full: bool) -> tuple[str, str]:
+    """The same of what asks for nothing."""
+    event = step.first.event
+    label: str = step.kind
+    if isinstance(event, Evaluation):
+        score = "" if event.score is None else f", score {event.score:g}"
+        label = f"evaluation by {step.name}"
+        text = _with_reason(f"{event.decision}{score} on {event.subject_ref}", event.reason)
+    elif isinstance(event, Checkpoint):
+        text = _with_reason(f"{step.name}, {event.status}", event.reason)
+    elif isinstance(event, Artifact):
+        size = f"{event.byte_length:,} bytes"
+        text = f"{event.kind}, {event.content_type}, {size}, digest {event.digest}"
+    elif isinstance(event, RunEnd):
+        text = f"{event.status}{_error_text(event.error, full=full)}"
+    else:
+        said = "" if step.output is None else text_in(step.output)
+        text = f"{step.name}  {said}" if step.name else said
+    return label, text
+
+
+def _with_reason(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else text
 
 
 def _came(step: Step) -> str:
@@ -210,14 +230,16 @@ def _came(step: Step) -> str:
     if step.kind == "model":
         message = answer_in(step.output)
         calls = [f"→ {call.name} {text_in(call.arguments)}" for call in calls_in(message, 0)]
-        return "\n".join([line for line in (_message_text(message),) if line] + calls)
+        content = split_content(message.get("content"))[0]
+        said = _message_text(message) if content or not calls else ""
+        return "\n".join(filter(None, [said, *calls]))
     return text_in(step.output)
 
 
 def _message_text(message: object) -> str:
     if not isinstance(message, dict):
         return text_in(message)
-    content = message.get("content")
+    content = split_content(message.get("content"))[0]
     text = "" if content is None else text_in(content)
     rest = {key: each for key, each in message.items() if key not in ("role", "content")}
     if text or not rest:
@@ -288,6 +310,8 @@ def tokens_text(tokens: tuple[int, int]) -> str:
 def duration_text(nanoseconds: int) -> str:
     """A duration in the unit a person would use."""
     seconds = nanoseconds / 1e9
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 60:

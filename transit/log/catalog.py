@@ -230,8 +230,7 @@ class Catalog(StoredChunks):
         for wal in self.view.wals:
             if wal.first_lsn <= covered:
                 self.read_frames(wal)
-                # Whichever process made a segment of it had synced it to its end.
-                wal.durable = wal.tail
+                wal.durable = wal.tail  # as its sealer synced it
         self.view = View(taken, tuple(w for w in self.view.wals if w.first_lsn > covered))
 
     def segment(self, ref: SegmentRef, commit: int) -> Segment:

@@ -22,7 +22,8 @@ packed        events that refer to parts, written one at a time
 parts         values written once and referred to by number; packing and unpacking them;
               remembered: objects that were encoded before
 artifacts     payloads by digest
-reading       events out; steps: calls with their outcomes, and what is inside them
+records       events out; steps: calls with their outcomes, and what is inside them
+reading       a run, and how it came to be; beside: two runs, aligned
 merging       what several tasks come to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
               divergence: the first difference; pauses: the order of outcomes
@@ -67,8 +68,9 @@ from transit.trace.files import Imported, export_file, import_file
 from transit.trace.manifests import manifest
 from transit.trace.merging import merge
 from transit.trace.models import OpenModelCall
-from transit.trace.reading import EventRecord, Trace, read
+from transit.trace.reading import Trace, read
 from transit.trace.recording import Task
+from transit.trace.records import EventRecord
 from transit.trace.redaction import EMAIL, KEYS, TOKENS, Redaction, set_redaction
 from transit.trace.replaying import Replay, replay
 from transit.trace.runs import current, resume, task, traced

@@ -24,7 +24,7 @@ from transit.trace.events import (
     Unknown,
 )
 from transit.trace.names import IN_CALL
-from transit.trace.reading import EventRecord, events_of
+from transit.trace.records import EventRecord, events_of
 from transit.trace.values import name_of, text_of
 
 

@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from transit import InvalidInputError, Log, NotFoundError
+from transit import InvalidInputError, Log, NotFoundError, Stream
 from transit.trace.events import (
     Artifact,
     CallChunk,
@@ -45,7 +45,7 @@ from transit.trace.events import (
     Unknown,
 )
 from transit.trace.names import IN_CALL
-from transit.trace.reading import EventRecord, Trace
+from transit.trace.records import EventRecord, events_of
 
 StepKind = Literal[
     "message", "model", "tool", "call", "run", "evaluation", "checkpoint", "artifact", "manifest",
@@ -324,10 +324,10 @@ class StepReader:
         return path
 
 
-def steps_of(log: Log, trace: Trace, *, children: bool = True) -> list[Step]:
+def steps_of(log: Log, stream: Stream, *, children: bool = True) -> list[Step]:
     """The steps of a run; with `children` child runs hold their own."""
-    reader = StepReader(trace.name)
-    for record in trace:
+    reader = StepReader(stream.name)
+    for record in events_of(log, stream):
         reader.add(record)
     if children:
         _read_children(log, reader.steps)
@@ -359,11 +359,11 @@ def child_steps(log: Log, step: Step) -> list[Step]:
     event = step.first.event
     assert isinstance(event, ChildRun)
     try:
-        child = Trace(log, log.stream(uid=event.uid))
+        child = log.stream(uid=event.uid)
     except (NotFoundError, InvalidInputError):
         return []
     reader = StepReader(child.name)
-    for record in child:
+    for record in events_of(log, child):
         if record.offset < event.start:
             continue
         reader.add(record)

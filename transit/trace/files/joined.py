@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from transit.trace.events import ErrorInfo, ModelCall, ModelChunk, ModelRequest, ModelResponse
-from transit.trace.reading import EventRecord
+from transit.trace.records import EventRecord
 
 
 def joined(records: Iterable[EventRecord]) -> Iterator[EventRecord]:

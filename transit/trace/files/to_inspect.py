@@ -28,7 +28,8 @@ from transit.trace.files.runs import list_of, member, object_of, objects_of, pla
 from transit.trace.files.source import JsonObject
 from transit.trace.files.to_atif import moment
 from transit.trace.files.turns import Call, answer_in, calls_in, split_content, text_in, turns_of
-from transit.trace.reading import EventRecord, Trace, read
+from transit.trace.reading import Trace, read
+from transit.trace.records import EventRecord
 
 _STOPS: Final = frozenset(
     ("stop", "max_tokens", "model_length", "tool_calls", "content_filter", "unknown")

@@ -35,7 +35,8 @@ from transit.trace.events import (
 )
 from transit.trace.files.source import JsonObject
 from transit.trace.files.turns import answer_in, text_in
-from transit.trace.reading import EventRecord, Trace, read
+from transit.trace.reading import Trace, read
+from transit.trace.records import EventRecord
 
 if TYPE_CHECKING:
     import pyarrow

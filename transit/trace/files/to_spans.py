@@ -36,7 +36,8 @@ from transit.trace.files.span_attributes import (
     tool_attributes,
     tool_result_attributes,
 )
-from transit.trace.reading import EventRecord, Trace, read
+from transit.trace.reading import Trace, read
+from transit.trace.records import EventRecord
 
 _INTERNAL, _CLIENT = 1, 3
 _ERROR: Final = 2

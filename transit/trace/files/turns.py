@@ -29,7 +29,8 @@ from transit.trace.files.runs import (
     text_of,
 )
 from transit.trace.files.source import JsonObject
-from transit.trace.reading import EventRecord, Trace
+from transit.trace.reading import Trace
+from transit.trace.records import EventRecord
 
 _CALLS_IN_CONTENT: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
 _THOUGHT: Final = ("thinking", "redacted_thinking", "reasoning")

@@ -1,0 +1,112 @@
+"""Records as events: their parts put together, and what was too large for a record fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from transit import Log, Position, Record, Stream
+from transit.trace.artifacts import read_stored
+from transit.trace.events import (
+    Event,
+    ModelCall,
+    ModelResponse,
+    Unknown,
+    decode_event,
+    decode_json,
+    decode_unknown,
+    is_always_packed,
+    packed_fields,
+)
+from transit.trace.models import filled
+from transit.trace.parts import brings_parts
+from transit.trace.unpacking import HistoryParts
+
+
+class EventRecord(msgspec.Struct, frozen=True, gc=False):
+    """An event and its record.
+
+    offset: in the stream it was read from. timestamp: UTC nanoseconds. origin: the stream it was
+    recorded in, and its offset there. payload: the record's bytes, with packed fields packed.
+    headers: the record's.
+    """
+
+    offset: int
+    timestamp: int
+    origin: Position
+    event: Event | Unknown
+    payload: bytes
+    headers: Mapping[str, str]
+
+
+def events_of(log: Log, stream: Stream) -> Iterator[EventRecord]:
+    """The events of a stream, in order."""
+    return map(EventReader(log, stream).take, stream)
+
+
+def event_record(record: Record, event: Event | Unknown) -> EventRecord:
+    """A record with the event that is in it."""
+    return EventRecord(
+        record.offset, record.timestamp, record.origin, event, record.payload, record.headers
+    )
+
+
+class EventReader:
+    """Makes events of the records of one stream, given all of them in order."""
+
+    def __init__(self, log: Log, stream: Stream) -> None:
+        self._log = log
+        self._stream = stream
+        self._parts = HistoryParts(stream)
+        self._others: dict[str, HistoryParts] = {}
+        self._own = set(_begins_with(log, stream))
+
+    def take(self, record: Record) -> EventRecord:
+        """The next record, as an event."""
+        event = decode_event(record.payload)
+        self._parts.add(record.payload)
+        fields = packed_fields(event)
+        if fields and (is_always_packed(event) or brings_parts(record.payload)):
+            event = self._unpacked(record, event, fields)
+        if not isinstance(event, Unknown) and event.large:
+            event = self._with_large(event)
+        if isinstance(event, ModelCall | ModelResponse) and event.response is not None:
+            event = filled(event)
+        return event_record(record, event)
+
+    def _with_large(self, event: Event) -> Event:
+        """An event with the values that are kept in artifacts."""
+        found = {
+            field: decode_json(read_stored(self._log, name)) for field, name in event.large.items()
+        }
+        return msgspec.structs.replace(event, **found, large={})
+
+    def _unpacked(
+        self, record: Record, event: Event | Unknown, fields: tuple[str, ...]
+    ) -> Event | Unknown:
+        origin = record.origin
+        forms = {field: form for field in fields if (form := getattr(event, field)) is not None}
+        if origin.stream in self._own:
+            parts = self._parts
+        else:
+            parts = self._parts_of(origin.stream)
+            parts.until(origin.offset + 1)
+        # A branch's own records, and those it inherits, have the same offset there and here.
+        values = parts.unpack(origin.offset, forms, f"{origin.stream}@{origin.offset}")
+        if values is None:
+            return decode_unknown(record.payload)
+        return msgspec.structs.replace(event, **values)
+
+    def _parts_of(self, name: str) -> HistoryParts:
+        if name not in self._others:
+            self._others[name] = HistoryParts(self._log.stream(name))
+        return self._others[name]
+
+
+def _begins_with(log: Log, stream: Stream) -> Iterator[str]:
+    """The streams whose history up to a fork `stream` begins with, itself first."""
+    while stream.kind == "branch":
+        yield stream.name
+        stream = log.stream(stream.parents[0].stream)
+    yield stream.name
