@@ -27,6 +27,10 @@ rigs *arguments:
     pytest -n 2 rigs {{ arguments }}
     pytest -n 2 -m slow tests {{ arguments }}
 
+# Open what is exported with the readers of the tools it is for, in an environment of their own.
+readers *arguments:
+    scripts/readers.sh {{ arguments }}
+
 # Judge format, lint, types and the project's own rules.
 check:
     ruff format --check .

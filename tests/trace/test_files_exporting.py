@@ -1,6 +1,7 @@
 """Runs written for other tools: read by these tools' own readers, and imported again here.
 
-A reader that is not installed skips its test with that reason; the last test needs none of them.
+Those readers are in an environment of their own, which `just readers` makes; the last test needs
+none of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .shared_files import SHARED, Totals, events_of, shared_files, totals
 
 FOLDERS = ("agent-trajectories", "mini-swe-agent", "inspect", "atif", "claude-code", "codex",
            "openhands", "otlp", "swe-agent-history")  # fmt: skip
+ELSEWHERE = "`just readers` runs it, where this package is"
 OF_TOOLS = ("otlp", "openinference", "atif", "inspect")
 ASKED = [{"role": "system", "content": "be good"}, {"role": "user", "content": "fix \u20ac it"}]
 
@@ -198,7 +200,7 @@ def test_parquet_has_a_row_an_event_of_the_run_and_its_child_runs(
 def test_otlp_is_read_by_opentelemetrys_own_models(
     run: str, real: list[str], log: transit.Log, tmp_path: Path
 ) -> None:
-    models: Any = pytest.importorskip("opentelemetry.proto_json.trace.v1.trace")
+    models: Any = pytest.importorskip("opentelemetry.proto_json.trace.v1.trace", reason=ELSEWHERE)
     for name in all_runs(run, real):
         for form in ("otlp", "openinference"):
             whole = json.loads(written(log, name, tmp_path, form).read_bytes())
@@ -214,8 +216,8 @@ def test_otlp_is_read_by_opentelemetrys_own_models(
 def test_otlp_is_read_by_protobuf(
     run: str, real: list[str], log: transit.Log, tmp_path: Path
 ) -> None:
-    json_format: Any = pytest.importorskip("google.protobuf.json_format")
-    proto: Any = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")
+    json_format: Any = pytest.importorskip("google.protobuf.json_format", reason=ELSEWHERE)
+    proto: Any = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2", reason=ELSEWHERE)
     for name in all_runs(run, real):
         whole = json.loads(written(log, name, tmp_path, "otlp").read_bytes())
         for span in whole["resourceSpans"][0]["scopeSpans"][0]["spans"]:
@@ -231,7 +233,7 @@ def test_otlp_is_read_by_protobuf(
 def test_openinference_has_attributes_that_the_convention_knows(
     run: str, log: transit.Log, tmp_path: Path
 ) -> None:
-    semconv: Any = pytest.importorskip("openinference.semconv.trace")
+    semconv: Any = pytest.importorskip("openinference.semconv.trace", reason=ELSEWHERE)
     whole = json.loads(written(log, run, tmp_path, "openinference").read_bytes())
     known = {
         value
@@ -260,7 +262,7 @@ def test_atif_is_valid_by_harbors_own_models(
     run: str, real: list[str], log: transit.Log, tmp_path: Path
 ) -> None:
     harbor: Any = pytest.importorskip(
-        "harbor.models.trajectories", reason="harbor needs Python 3.12 or later"
+        "harbor.models.trajectories", reason=f"{ELSEWHERE}; harbor needs Python 3.12"
     )
     for name in all_runs(run, real):
         harbor.Trajectory.model_validate_json(written(log, name, tmp_path, "atif").read_text())
@@ -269,7 +271,7 @@ def test_atif_is_valid_by_harbors_own_models(
 def test_an_inspect_log_opens_in_inspects_own_reader(
     run: str, real: list[str], log: transit.Log, tmp_path: Path
 ) -> None:
-    inspect: Any = pytest.importorskip("inspect_ai.log")
+    inspect: Any = pytest.importorskip("inspect_ai.log", reason=ELSEWHERE)
     for name in all_runs(run, real):
         file = written(log, name, tmp_path, "inspect")
         found = inspect.read_eval_log(str(file), resolve_attachments=True)

@@ -163,10 +163,11 @@ def _unit() -> object:
 
 
 def _number_of(unit: object) -> int:
-    """The number in the name asyncio gives a task, 0 for other names."""
+    """The number asyncio, in a name, or trio gives a task in the order they are made; 0: none."""
     make = getattr(unit, "get_name", None)
     if make is None:
-        return 0
+        counted = getattr(unit, "_counter", 0)
+        return counted if type(counted) is int else 0
     stem, _, number = str(make()).rpartition("-")
     return int(number) if stem == "Task" and number.isdecimal() else 0
 
