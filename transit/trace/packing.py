@@ -100,12 +100,16 @@ class Memory:
         self.lists: list[_List] = []
         self.texts: dict[str, tuple[bytes, int]] = {}
 
-    def like(self, items: Sequence[object]) -> _List | None:
-        """The remembered list that begins as `items` do."""
+    def like(self, items: list[object]) -> tuple[_List, int]:
+        """The remembered list that begins as `items` do, and how many of them are as they were.
+
+        That is none where any is not, of those it has.
+        """
         for each in self.lists:
             if each.copies and is_as(each.copies[0], items[0]):
-                return each
-        return None
+                count = min(len(each.copies), len(items))
+                return each, count if is_as(each.copies[:count], items[:count]) else 0
+        return _List(), 0
 
     def keep(self, lists: Sequence[_List]) -> None:
         """Remember these, which are in the history now, before those of earlier records."""
@@ -136,8 +140,9 @@ class Packing:
         if isinstance(value, dict):
             return self._members(value, depth)
         if isinstance(value, list | tuple):
-            if value and not any(isinstance(item, _NO_MEMBERS) for item in value):
-                return self._list(value, depth)
+            form = self._list(list(value), depth) if value else None
+            if form is not None:
+                return form
         elif depth < _DEPTH_MAX and (members := members_of(value)) is not None:
             return self.pack(members, depth + 1)
         return self._small_or_part(encode_plain(value))
@@ -192,22 +197,24 @@ class Packing:
 
     # Lists
 
-    def _list(self, items: Sequence[object], depth: int) -> object:
-        if any(map(_holds_message, items)) and depth < _DEPTH_MAX:
+    def _list(self, items: list[object], depth: int) -> object:
+        """A list of objects; None where something else is among them."""
+        old, count = self._memory.like(items)
+        # Those that were in a list before can be.
+        rest = items[count:]
+        if any(isinstance(item, _NO_MEMBERS) for item in rest):
+            return None
+        if any(map(_holds_message, rest)) and depth < _DEPTH_MAX:
             return {"list": [self.pack(item, depth + 1) for item in items]}
-        packed = self._packed(list(items))
+        packed = self._packed(items, old, count)
         self.packed.append(packed)
         return {"items": self._list_number(packed)}
 
-    def _packed(self, items: list[object]) -> _List:
+    def _packed(self, items: list[object], old: _List, same_count: int) -> _List:
         """The items as parts; what is as it was in a remembered list is taken from that."""
-        old = self._memory.like(items) or _List()
+        packed, same = old.beginning(same_count), True
+        self._take(packed)
         count = min(len(old.copies), len(items))
-        if is_as(old.copies[:count], items[:count]):
-            packed, same = old.beginning(count), True
-            self._take(packed)
-        else:
-            packed, same = _List(), True
         for place in range(len(packed.copies), len(items)):
             item = items[place]
             if place < count and is_as(old.copies[place], item):
