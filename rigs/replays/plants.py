@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from transit.trace import calls, replaying, runs, values
-from transit.trace.calls import Boundary, Given, RecordedCallError
+from transit.trace import boundary, replaying, runs, values
+from transit.trace.boundary import Boundary
+from transit.trace.calls import Given, RecordedCallError
 from transit.trace.context import Lane
 from transit.trace.matching import RecordedCall, Recording
 from transit.trace.pauses import Pauses
@@ -50,7 +51,7 @@ def takes_lanes_by_label_alone(patch: Patch) -> None:
 
 def gives_json_for_values(patch: Patch) -> None:
     """Values come back as they are stored."""
-    patch.setattr(calls, "restored", lambda form: form)
+    patch.setattr(boundary, "restored", lambda form: form)
 
 
 def loses_keys_that_are_no_text(patch: Patch) -> None:
@@ -142,6 +143,25 @@ def takes_runs_inside_by_their_order(patch: Patch) -> None:
     patch.setattr(Replay, "_decide", lambda self, fits: setattr(self, "_alike", None))
 
 
+def leaves_arguments_as_they_were(patch: Patch) -> None:
+    """What a call changed in place is not changed again."""
+    patch.setattr(boundary, "_change_again", lambda call, event: None)
+
+
+def gives_a_copy_of_an_argument(patch: Patch) -> None:
+    """A result that was an argument is another object."""
+    patch.setattr(boundary, "_argument_of", lambda call, result: "")
+
+
+def gives_at_once_what_is_awaited(patch: Patch) -> None:
+    """What a plain function gave as a coroutine or a generator comes as a value."""
+
+    def value(self: Boundary, outcome: Any, call: Any) -> object:
+        return self._give(outcome, outcome.result.event, call)
+
+    patch.setattr(Boundary, "_given", value)
+
+
 PLANTS: Final[tuple[Plant, ...]] = (
     forgets_the_first_difference,
     leaves_calls_out,
@@ -161,4 +181,7 @@ PLANTS: Final[tuple[Plant, ...]] = (
     makes_calls_again,
     gives_the_outcome_of_another_call,
     takes_runs_inside_by_their_order,
+    leaves_arguments_as_they_were,
+    gives_a_copy_of_an_argument,
+    gives_at_once_what_is_awaited,
 )

@@ -132,6 +132,37 @@ class World:
             await asyncio.sleep(0)
             yield MAKERS[(kind + place) % len(MAKERS)](self.door.go(f"later values {n}"))
 
+    @trace.recorded("change", raises=[OwnError])
+    def change(self, n: int, kind: int, items: list[Any], notes: dict[Any, Any]) -> Any:
+        """A call that changes what it is given, and may give it back."""
+        number = self.door.go(f"change {n}")
+        items.append(MAKERS[kind % len(MAKERS)](number))
+        if kind % 3 == 0:
+            notes[number] = number
+            items[0] = number
+        if kind % 7 == 6:
+            raise ERRORS[kind % len(ERRORS)](number)
+        return items if kind % 2 else number
+
+    @trace.recorded("lazy", raises=[OwnError])
+    def lazy(self, n: int, kind: int) -> Any:
+        """A plain function that gives a coroutine, a generator or an async generator."""
+        return (self._wait, self._values, self._later_values)[kind % 3](n, kind)
+
+    async def _wait(self, n: int, kind: int) -> Any:
+        number = self.door.go(f"lazy {n}")
+        await asyncio.sleep(0)
+        return MAKERS[kind % len(MAKERS)](number)
+
+    def _values(self, n: int, kind: int) -> Iterator[Any]:
+        for _ in range(kind % 4):
+            yield MAKERS[kind % len(MAKERS)](self.door.go(f"lazy {n}"))
+
+    async def _later_values(self, n: int, kind: int) -> AsyncIterator[Any]:
+        for _ in range(kind % 4):
+            await asyncio.sleep(0)
+            yield MAKERS[kind % len(MAKERS)](self.door.go(f"lazy {n}"))
+
     async def pause(self) -> None:
         """Something that is not recorded, and takes as long as it likes."""
         for _ in range(self.chance.randrange(4)):
@@ -156,7 +187,8 @@ class Step:
         return self.number + (1_000_000 if self.changed else 0)
 
 
-CALLS = ("call", "fail", "wait", "never", "values", "later values", "completed", "first")
+CALLS = ("call", "fail", "wait", "never", "values", "later values", "completed", "first", "change",
+         "lazy")  # fmt: skip
 SIMPLE = (*CALLS, "message", "tool", "pause")
 NESTED = ("child", "gather", "group", "thread", "raise", "swallow")
 
@@ -229,7 +261,32 @@ async def _call(world: World, step: Step) -> Any:
         return await world.wait(n, variant, variant % 5)
     if step.kind == "values":
         return _taken(world.values(n, variant % 4, variant), variant)
+    if step.kind == "lazy":
+        return await _lazy(world.lazy(n, variant), variant)
     return [value async for value in world.later_values(n, variant % 4, variant)]
+
+
+async def _lazy(given: Any, variant: int) -> Any:
+    if variant % 3 == 0:
+        return await given
+    return list(given) if variant % 3 == 1 else [value async for value in given]
+
+
+async def _change(world: World, step: Step) -> Any:
+    """A call that changes its arguments, and what the program sees of them afterwards."""
+    items: list[Any] = [step.number, "more"]
+    notes: dict[Any, Any] = {"a": 1}
+    found: list[Any] = []
+    for turn in range(2):
+        try:
+            given = world.change(step.argument, step.variant + turn, items, notes)
+            found += [list(given) if given is items else given, given is items]
+        except Exception as error:
+            if isinstance(error, transit.TransitError):
+                raise
+            found.append(told(error))
+        found += [list(items), dict(notes)]
+    return found
 
 
 def _taken(values: Iterator[Any], variant: int) -> list[Any]:
@@ -353,7 +410,8 @@ async def _swallow(world: World, step: Step) -> Any:
 
 
 RUNNERS: dict[str, Callable[[World, Step], Any]] = {
-    **dict.fromkeys(("call", "fail", "wait", "values", "later values"), _simple),
+    **dict.fromkeys(("call", "fail", "wait", "values", "later values", "lazy"), _simple),
+    "change": _change,
     "message": _message,
     "tool": _tool,
     "pause": _pause,

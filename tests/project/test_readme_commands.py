@@ -56,6 +56,7 @@ def test_ci_runs_both_commands_another_environment_and_the_rigs_then_judges_the_
         '"$work/test" "$test_command" 2>&1 | tee "$work/said"',
         '"$work/other" "scripts/other_environment.sh $((16#$digest)) $rooms" 2>&1'
         ' | tee -a "$work/said"',
+        '"$work/other" "scripts/readers.sh" 2>&1 | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just rigs" 2>&1 | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just check"',
         '"$work/test" ".venv/bin/just bench-guard"',
@@ -66,7 +67,7 @@ def test_ci_installs_nothing_but_missing_debian_packages() -> None:
     assert not re.search(r"\b(pip3?|uv|pipx|poetry|hatch|conda)\b", SCRIPT)
     assert re.findall(r"apt-get install.*", SCRIPT) == ['apt-get install -y -qq "$@"']
     calls = re.findall(r"debian_install (\S+)", SCRIPT)
-    assert calls == ["python3-venv", "strace", "fuse3", "xfsprogs", "redis-server"]
+    assert calls == ["python3-venv", "strace", "fuse3", "xfsprogs", "chromium", "redis-server"]
 
 
 def test_ci_is_executable_and_stops_at_the_first_failure() -> None:

@@ -15,7 +15,8 @@ recording     tasks: what a program records; runs: how they are begun; names: wh
 run, writing  the way of an event to its stream; failures: what could not be recorded
 values        any value as JSON; errors: exceptions; forms: arguments of calls, and their digests
 models, tools calls of models and tools between request and outcome; ids: their ids
-calls         calls that a replay answers
+calls         calls that a replay answers; boundary: how they are made, and how outcomes come back;
+              functions: those whose calls are recorded
 context       the current task, and the lanes of a program that runs in parts
 redaction     what must not be recorded; manifests: what a run was made with
 packed        events that refer to parts, written one at a time
@@ -32,12 +33,7 @@ files         files of other tools in and out
 """
 
 from transit.trace.artifacts import read_artifact
-from transit.trace.calls import (
-    NotReplayableError,
-    RecordedCallError,
-    RecordedExitError,
-    recorded,
-)
+from transit.trace.calls import NotReplayableError, RecordedCallError, RecordedExitError
 from transit.trace.context import carry
 from transit.trace.divergence import ReplayDivergenceError
 from transit.trace.events import (
@@ -65,6 +61,7 @@ from transit.trace.events import (
 )
 from transit.trace.failures import TraceWarning, dropped
 from transit.trace.files import Imported, export_file, import_file
+from transit.trace.functions import recorded
 from transit.trace.manifests import manifest
 from transit.trace.merging import merge
 from transit.trace.models import OpenModelCall

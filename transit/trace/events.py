@@ -23,6 +23,7 @@ ModelStatus = Literal["success", "failure", "cancelled"]
 CheckpointKind = Literal["final", "intermediate", "handoff", "resume"]
 CheckpointStatus = Literal["success", "incomplete", "failed", "superseded"]
 EndStatus = Literal["completed", "failed", "cancelled"]
+GivenAs = Literal["", "awaited", "generated", "generated_async"]
 
 CHECKPOINT_KINDS: Final[tuple[str, ...]] = get_args(CheckpointKind)
 CHECKPOINT_STATUSES: Final[tuple[str, ...]] = get_args(CheckpointStatus)
@@ -210,7 +211,11 @@ class CallResult(_Event, frozen=True, tag="call_result"):
     """What the call returned, or raised. result: in exact form; packed where it is large.
 
     not_replayable: the place and type of a value that is not held exactly, "" where all are.
-    duration_ns: of the call, nanoseconds.
+    given_as: how a function that is none of these itself gave its result: as a coroutine, a
+    generator or an async generator. is_argument: the parameter, or the place, of the argument that
+    the result is, itself. changed: arguments that the call changed in place, by
+    parameter, or by place, as they were afterwards; in exact form, packed as the result is.
+    lost_change: as not_replayable, of these. duration_ns: of the call, nanoseconds.
     """
 
     call_id: str
@@ -219,6 +224,10 @@ class CallResult(_Event, frozen=True, tag="call_result"):
     result: object = None
     error: ErrorInfo | None = None
     not_replayable: str = ""
+    given_as: GivenAs = ""
+    is_argument: str = ""
+    changed: dict[str, object] | None = None
+    lost_change: str = ""
     duration_ns: int = 0
 
 
@@ -339,7 +348,7 @@ _PACKED: Final[dict[type, tuple[str, ...]]] = {
     ModelResponse: ("response",),
     CallRequest: ("arguments",),
     CallChunk: ("value",),
-    CallResult: ("result",),
+    CallResult: ("result", "changed"),
     Custom: ("data",),
 }
 # Packed where they are large.

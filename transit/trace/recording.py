@@ -16,7 +16,8 @@ from typing import Self, TypeVar, cast
 from blake3 import blake3
 
 from transit import InvalidInputError, Stream
-from transit.trace.calls import Boundary, make_call, runner_of
+from transit.trace.boundary import Boundary, runner_of
+from transit.trace.calls import make_call
 from transit.trace.context import begin_lane, end_lane, enter, in_call, leave
 from transit.trace.errors import describe
 from transit.trace.events import (
@@ -175,7 +176,7 @@ class Task(Run):
         In a replay `fn` does not run: the recording answers. An async `fn` gives an awaitable.
         """
         if isinstance(arguments, Mapping):
-            given: object = dict(arguments)
+            given: dict[str, object] | list[object] = dict(arguments)
             run = partial(fn, **arguments)
         elif isinstance(arguments, Sequence) and not isinstance(arguments, str | bytes):
             given, run = list(arguments), partial(fn, *arguments)

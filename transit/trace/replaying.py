@@ -225,7 +225,7 @@ class Replay(Task):
         # Outcomes that were given, and recorded only after the fork.
         late = [call.result for call in self._answered if call.result and call.result[0] >= cut]
         for _, timestamp, result in sorted(late, key=lambda found: found[0]):
-            self._out.write_call(result, "result", None, timestamp)
+            self._out.write_call(result, None, timestamp)
 
     def _pass(self, kind: type) -> int | None:
         """The offset of an event that is recorded already; None when it is to be recorded."""

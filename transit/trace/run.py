@@ -13,7 +13,7 @@ import msgspec
 
 from transit import InvalidInputError, Log, Stream
 from transit.trace.artifacts import store_bytes
-from transit.trace.calls import Call, Outcome
+from transit.trace.calls import Call, Ended, Outcome
 from transit.trace.context import Lane, in_call, lane
 from transit.trace.errors import describe
 from transit.trace.events import CallChunk, CallRequest, CallResult, ChildRun, Event
@@ -31,6 +31,9 @@ NOWHERE: Final = -1
 
 class Run:
     """A stream that is being recorded; see `transit.trace.recording.Task`."""
+
+    # What is recorded of one that a recorded function is given: the same in a replay.
+    __recorded_as__: Final = "transit.trace.Task"
 
     def __init__(
         self, log: Log, stream: Stream, options: Options, known: KnownParts | None = None
@@ -85,35 +88,33 @@ class Run:
             redacted=call.redacted,
             lane=lane().label,
         )
-        self._write_call(event, "arguments")
+        self._write_call(event)
         return call_id
 
     def chunk_call(self, call_id: str, value: object) -> None:
         """Record a value that a generator gave."""
         found = self.forms.exact(value, "value")
         event = CallChunk(call_id=call_id, value=found.value, not_replayable=found.lost)
-        self._write_call(event, "value")
+        self._write_call(event)
 
-    def end_call(
-        self,
-        call_id: str,
-        call: Call,
-        result: object,
-        error: BaseException | None,
-        duration_ns: int,
-    ) -> None:
+    def end_call(self, call_id: str, call: Call, ended: Ended) -> None:
         """Record what came of a call."""
-        found = self.forms.exact(result, "result")
+        found = self.forms.exact(ended.result, "result")
         event = CallResult(
             call_id=call_id,
             call_name=call.name,
-            call_status="success" if error is None else "failure",
+            call_status="success" if ended.error is None else "failure",
             result=found.value,
-            error=None if error is None else describe(error),
+            error=None if ended.error is None else describe(ended.error),
             not_replayable=found.lost,
-            duration_ns=duration_ns,
+            given_as=ended.given_as,
+            is_argument=ended.is_argument,
+            changed=ended.changed,
+            lost_change=ended.lost_change,
+            redacted=ended.redacted,
+            duration_ns=ended.duration_ns,
         )
-        self._write_call(event, "result")
+        self._write_call(event)
 
     def begin_child(self, child: ChildRun) -> int:
         """Record that a run is begun, or gone on with, inside this one: the offset of that."""
@@ -148,10 +149,10 @@ class Run:
         except Exception as error:
             return self._failed(error)
 
-    def _write_call(self, event: CallRequest | CallChunk | CallResult, field: str) -> int:
-        """Append an event of a call, whose value is in `field`."""
+    def _write_call(self, event: CallRequest | CallChunk | CallResult) -> int:
+        """Append an event of a call."""
         try:
-            return self._out.write_call(event, field, self._headers())
+            return self._out.write_call(event, self._headers())
         except Exception as error:
             return self._failed(error)
 

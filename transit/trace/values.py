@@ -34,7 +34,7 @@ from uuid import UUID
 
 import msgspec
 
-from transit import InvalidInputError
+from transit import InvalidInputError, Log, Stream
 from transit.trace.events import encode_json
 
 TYPE: Final = "$type"
@@ -215,6 +215,14 @@ def _dumped(value: object) -> object:
 
 def unknown(value: object) -> dict[str, object]:
     """What is recorded of an object that nothing is known of."""
+    kind = type(value)
+    known = getattr(kind, "__recorded_as__", None)
+    if isinstance(known, str):
+        return {"type": known, "repr": known}
+    if isinstance(value, Log | Stream):
+        # The folder is another where a store was restored.
+        name = f" {value.name!r}" if isinstance(value, Stream) else ""
+        return {"type": name_of(kind), "repr": f"<transit.{kind.__name__}{name}>"}
     # Where it lies in memory is not the same in a replay.
     return {"type": name_of(type(value)), "repr": _ADDRESS.sub("", text_of(value, repr))}
 

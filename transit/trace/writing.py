@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 from blake3 import blake3
@@ -17,6 +17,7 @@ from blake3 import blake3
 from transit import InvalidInputError, Log, ReentrantCallError, Stream
 from transit.trace.artifacts import store_bytes
 from transit.trace.events import (
+    CallChunk,
     CallRequest,
     CallResult,
     ChildRun,
@@ -189,20 +190,14 @@ class EventWriter:
 
     def write_call(
         self,
-        event: CallRequest | CallResult | Any,
-        field: str,
+        event: CallRequest | CallChunk | CallResult,
         headers: Mapping[str, str] | None,
         timestamp: int | None = None,
     ) -> int:
-        """Append an event of a call, with parts where its value is large."""
-        value = getattr(event, field)
-        if _left_of(value, _PACKED_BYTES) >= 0:
+        """Append an event of a call, with parts where its values are large."""
+        if not fields_to_pack(event):
             return self.write(event, headers, timestamp)
-        return self.write_packed(
-            lambda packing: msgspec.structs.replace(event, **{field: packing.pack(value)}),
-            headers,
-            timestamp,
-        )
+        return self.write_packed(lambda packing: packed_event(event, packing), headers, timestamp)
 
     def write_later(self) -> None:
         """Write what was taken up in the middle of another call."""
@@ -238,7 +233,10 @@ def fields_to_pack(event: Event) -> tuple[str, ...]:
     fields = packed_fields(event)
     if is_always_packed(event):
         return fields
-    return tuple(each for each in fields if _left_of(getattr(event, each), _PACKED_BYTES) < 0)
+    # All or none: a reader sees only that a record brings parts.
+    values = {name: value for name in fields if (value := getattr(event, name)) is not None}
+    is_large = any(_left_of(value, _PACKED_BYTES) < 0 for value in values.values())
+    return tuple(values) if is_large else ()
 
 
 def packed_event(event: Event, packing: Packing) -> Event:
