@@ -46,4 +46,6 @@ fi
 "$uv" pip install -q --python "$work/env" --resolution "$resolution" -e '.[test]'
 python=$work/env/bin/python
 echo "== tests with $("$python" --version), $resolution versions of all dependencies"
+# On a disk; otherwise they run in memory.
+export TMPDIR=${TMPDIR:-/tmp}
 "$python" -m pytest -n 2 -p no:cacheprovider "$@"

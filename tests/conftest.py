@@ -44,6 +44,9 @@ CEPH_ENDPOINT = "http://127.0.0.1:7480"
 # What scripts/s3_up.sh gives its user.
 ACCESS_KEY, SECRET_KEY = "rigaccess", "rigsecretkey"
 START_TIMEOUT_S = 60
+# A file system in memory, of Linux; containers may have a very small one.
+MEMORY = "/dev/shm"
+MEMORY_FREE_MIN = 4 * 1024**3
 # Children run with the transit under test, wherever it was imported from.
 SOURCE = str(Path(transit.__file__).parents[1])
 
@@ -52,6 +55,19 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 # Collecting thousands of tests makes millions of objects that stay, and no garbage.
 gc.disable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folders of tests in memory where there is room: a disk takes its time for syncs.
+
+    What a sync is for, only a cut of power shows; the rigs make those. `TMPDIR` or `--basetemp`
+    is another place.
+    """
+    chosen = config.option.basetemp or {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys()
+    if chosen or not os.access(MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(MEMORY).free >= MEMORY_FREE_MIN:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
 
 
 def pytest_collection_finish() -> None:
