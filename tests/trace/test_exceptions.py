@@ -158,3 +158,24 @@ def test_a_run_that_calls_exit_0_is_completed(log: transit.Log) -> None:
             raise SystemExit(code)
         assert (end := trace.read(log, name).ended) is not None
         assert end.status == status
+
+
+@pytest.mark.parametrize("where", ["args", "state", "cause"])
+def test_an_exception_that_holds_too_much_for_a_record_is_recorded_without_that(
+    log: transit.Log, where: str
+) -> None:
+    page = "<html>" * 1_000_000
+    error: Exception = ValueError(page if where == "args" else "small")
+    if where == "state":
+        error.body = page  # type: ignore[attr-defined]
+    if where == "cause":
+        error.__cause__ = RuntimeError(page)
+    with trace.task(log, "t") as task:
+        task.tool("fetch").failure(error)
+    (result,) = [r.event for r in trace.read(log, "t") if isinstance(r.event, trace.ToolResult)]
+    assert result.error is not None
+    assert result.error.type == "ValueError"
+    name = {"args": "args", "state": "body", "cause": "cause.args"}[where]
+    assert result.error.lost == (f"{name}: {len(page) + (4 if name != 'body' else 2)} bytes",)
+    assert result.error.message.startswith("<html>" if where == "args" else "small")
+    assert len(log.stream("t")[1].payload) < 100_000

@@ -16,11 +16,12 @@ from typing import Any, Final, cast
 import msgspec
 
 from transit import InvalidInputError
-from transit.trace.events import ErrorInfo
+from transit.trace.events import ErrorInfo, encode_json
 from transit.trace.values import Encode, exact, know_exceptions, name_of, restored, text_of
 
 _TRACEBACK_CHARS_MAX: Final = 16 * 1024
-_NOTES: Final = "__notes__"
+# What an exception was made with, and each of its attributes, is kept up to so many bytes of JSON.
+_VALUE_BYTES_MAX: Final = 256 * 1024
 # Attributes that are not among those of `__dict__`.
 _SLOTS: Final[tuple[tuple[type[BaseException], tuple[str, ...]], ...]] = (
     (ImportError, ("name", "path")),
@@ -41,7 +42,7 @@ def describe(error: BaseException) -> ErrorInfo:
             lost.append(found.lost)
         return found.value
 
-    parts = parts_of(error, encode)
+    parts = _fitted(parts_of(error, encode), lost)
     state = {
         name: form
         for name, form in parts.state.items()
@@ -55,6 +56,20 @@ def describe(error: BaseException) -> ErrorInfo:
     return msgspec.structs.replace(
         parts, traceback=trace[-_TRACEBACK_CHARS_MAX:], state=state, lost=tuple(lost)
     )
+
+
+def _fitted(info: ErrorInfo, lost: list[str], of: str = "") -> ErrorInfo:
+    """The parts of an exception without what is too large for a record; of: it is a cause."""
+    state = dict(info.state)
+    args = info.args
+    for name, form in (("args", list(args)), *info.state.items()):
+        size = len(encode_json(form))
+        if size > _VALUE_BYTES_MAX:
+            lost.append(f"{of}{name}: {size} bytes")
+            args = () if name == "args" else args
+            state.pop(name, None)
+    cause = None if info.cause is None else _fitted(info.cause, lost, f"{of}cause.")
+    return msgspec.structs.replace(info, args=args, state=state, cause=cause)
 
 
 def parts_of(error: BaseException, encode: Encode, causes: int = _CAUSES_MAX) -> ErrorInfo:
