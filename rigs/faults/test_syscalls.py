@@ -1,31 +1,41 @@
 """Any system call of a real session may fail, lie or kill, and everything acknowledged is kept.
 
 The session (`rigs.crash.histories.everything`) appends in every mode, seals, publishes,
-evicts and restores. Here a part of all (call, number, fate) is tried, evenly chosen, of each call;
-`just soak` tries all of them.
+evicts and restores. Here a part of all (call, number, fate) is tried, evenly chosen, of each call,
+another one in every run: TRANSIT_SEED repeats one. `just soak` tries all of them.
 """
 
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 
 from rigs.faults.syscalls import Fault, Rig, all_faults, why_unavailable
+from rigs.seeds import run_seed
 
 # How many faults of each call are tried. The engine makes no other of these calls.
 SAMPLES = {
-    "pwrite64": 50,
-    "fsync": 24,
-    "fdatasync": 24,
-    "openat": 40,
-    "link": 16,
-    "unlink": 20,
-    "mkdir": 10,
+    "pwrite64": 30,
+    "fsync": 14,
+    "fdatasync": 14,
+    "openat": 24,
+    "link": 10,
+    "unlink": 12,
+    "mkdir": 8,
     "rename": 4,
-    "ftruncate": 8,
+    "ftruncate": 6,
     "fallocate": 6,
 }
+
+
+@pytest.fixture
+def seed() -> int:
+    """A seed, which pytest shows with the output of a test that fails."""
+    chosen = run_seed()
+    print(f"TRANSIT_SEED={chosen}")
+    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +62,24 @@ def test_the_session_makes_every_call_that_is_sampled_and_no_other(
 
 @pytest.mark.parametrize("call", SAMPLES)
 def test_nothing_acknowledged_is_lost_whichever_call_fails(
-    call: str, rig: Rig, counts: dict[str, list[int]]
+    call: str, rig: Rig, counts: dict[str, list[int]], seed: int
 ) -> None:
     faults = [fault for fault in all_faults(counts) if fault.call == call]
     step = max(len(faults) / SAMPLES[call], 1)
-    chosen = [faults[int(place * step)] for place in range(min(SAMPLES[call], len(faults)))]
+    start = random.Random(seed).random() * step
+    places = range(min(SAMPLES[call], len(faults)))
+    chosen = [faults[int(start + place * step) % len(faults)] for place in places]
     problems = {str(fault): problem for fault in chosen if (problem := rig.run(fault))}
     assert not problems
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_nothing_is_appended_after_a_sync_of_the_wal_failed(
-    call: str, rig: Rig, counts: dict[str, list[int]]
+    call: str, rig: Rig, counts: dict[str, list[int]], seed: int
 ) -> None:
     """`Rig.run` judges the handle: no receipts any more, and what is on disk was named in doubt."""
     numbers = counts[call]
-    chosen = numbers[:: max(len(numbers) // 12, 1)]
+    step = max(len(numbers) // 8, 1)
+    chosen = numbers[seed % step :: step]
     problems = {when: rig.run(Fault(call, "error=EIO", when)) for when in chosen}
     assert not any(problems.values()), problems
