@@ -106,6 +106,7 @@ EVENTS: list[Any] = [
     ),
     *[trace.RunEnd(status=status, error=ERROR) for status in get_args(EndStatus)],
     trace.Custom(name="mine", data={"value": 1}),
+    trace.Note(name="correct", score=True, label="yes", author="ada", at=3, noted_at=7),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,9 +212,10 @@ def test_a_merge_that_cannot_be_is_refused_and_leaves_nothing(log: transit.Log) 
     bad: list[dict[str, Any]] = [
         {"tasks": [], "policy": "append"},
         {"tasks": task, "policy": "append"},
-        {"tasks": [task, "t/retry-1"], "policy": "append"},
+        {"tasks": "t", "policy": "append"},
+        {"tasks": [task, b"t/retry-1"], "policy": "append"},
         {"tasks": [task, retry], "policy": "select"},
-        {"tasks": [task, retry], "policy": "select", "selected": "t"},
+        {"tasks": [task, retry], "policy": "select", "selected": 5},
         {"tasks": [task, retry], "policy": "append", "selected": retry},
     ]
     for arguments in bad:
@@ -225,3 +227,53 @@ def test_a_merge_that_cannot_be_is_refused_and_leaves_nothing(log: transit.Log) 
     with pytest.raises(transit.NotFoundError):
         trace.merge(log, [task, retry], policy="vote")
     assert not any(stream.kind == "merge" for stream in log.streams())
+
+
+def test_finished_runs_are_merged_by_name_stream_or_trace_and_stay_ended(path: Path) -> None:
+    with transit.open(path, durability="os") as log:
+        with trace.task(log, "t", reason="asked") as task:
+            ask(task, "base")
+            with task.retry(name="again") as retry:
+                ask(retry, "better")
+                retry.evaluate("judge", decision="selected")
+        before = {stream.name: len(stream) for stream in log.streams()}
+    with transit.open(path, durability="os") as log:
+        stood = {run.name: run for run in trace.runs(log)}
+        several: list[list[Any]] = [
+            ["t", "again"],
+            [log.stream("t"), trace.read(log, "again")],
+            [trace.read(log, "t"), log.stream("again")],
+        ]
+        for tasks in several:
+            merged = trace.merge(log, tasks, policy="select", reason="the next day")
+            assert merged.stream.parents == (("t", before["t"] - 1), ("again", before["again"] - 1))
+            assert [record.payload for record in merged.stream] == [
+                record.payload for record in log.stream("again")
+            ]
+            assert merged.task_id == "t"
+        assert merged.name == "t/merge-3"
+        chosen = trace.merge(log, ["t", "again"], policy="select", selected="t", name="mine")
+        assert len(chosen.stream) == before["t"]
+        assert {name: len(log.stream(name)) for name in before} == before
+        now = {run.name: run for run in trace.runs(log)}
+        assert {name: now[name] for name in stood} == stood
+        assert now["mine"].status == "unfinished"
+        with pytest.raises(transit.NotFoundError):
+            trace.merge(log, ["t", "nobody"], policy="append")
+
+
+def test_a_merge_by_name_is_answered_in_a_replay(log: transit.Log) -> None:
+    for name in ("a", "b"):
+        with trace.task(log, name) as task:
+            ask(task, name)
+
+    def program(place: transit.Log) -> str:
+        merged = trace.merge(place, ["a", "b"], policy="append")
+        return merged.name
+
+    with trace.task(log, "t"):
+        wanted = program(log)
+    count = len(list(log.streams()))
+    with trace.replay(log, "t"):
+        assert program(log) == wanted
+    assert len(list(log.streams())) == count

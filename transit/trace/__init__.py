@@ -11,7 +11,7 @@ A task is a stream; a retry, a critique or an alternate plan is a branch of it; 
 a merge. `read` gives typed events back, `replay` runs a program again on what was recorded.
 
 events        the kinds of events, and their JSON
-recording     tasks: what a program records; runs: how they are begun; names: what streams say
+recording     tasks: what a program records; beginning: how they are begun; names: what streams say
 run, writing  the way of an event to its stream; failures: what could not be recorded
 values        any value as JSON; errors: exceptions; forms: arguments of calls, and their digests
 models, tools calls of models and tools between request and outcome; ids: their ids
@@ -25,6 +25,9 @@ parts         values written once and referred to by number; packing and unpacki
 artifacts     payloads by digest
 records       events out; steps: calls with their outcomes, and what is inside them
 reading       a run, and how it came to be; beside: two runs, aligned
+ends, sums    how a run stands; families: what runs come to with those begun in them
+summaries     what became of many runs; tabulating: as tables; prices: what their tokens cost
+noting        what is said of a run afterwards; finding: where something was said, or happened
 merging       what several tasks come to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
               divergence: the first difference; pauses: the order of outcomes
@@ -33,6 +36,7 @@ files         files of other tools in and out
 """
 
 from transit.trace.artifacts import read_artifact
+from transit.trace.beginning import current, resume, task, traced
 from transit.trace.calls import NotReplayableError, RecordedCallError, RecordedExitError
 from transit.trace.context import carry
 from transit.trace.divergence import ReplayDivergenceError
@@ -53,6 +57,7 @@ from transit.trace.events import (
     ModelChunk,
     ModelRequest,
     ModelResponse,
+    Note,
     RunEnd,
     ToolRequest,
     ToolResult,
@@ -61,17 +66,21 @@ from transit.trace.events import (
 )
 from transit.trace.failures import TraceWarning, dropped
 from transit.trace.files import Imported, export_file, import_file
+from transit.trace.finding import Found, find
 from transit.trace.functions import recorded
 from transit.trace.manifests import manifest
 from transit.trace.merging import merge
 from transit.trace.models import OpenModelCall
+from transit.trace.noting import Score, annotate, notes
+from transit.trace.prices import Prices
 from transit.trace.reading import Trace, read
 from transit.trace.recording import Task
 from transit.trace.records import EventRecord
 from transit.trace.redaction import EMAIL, KEYS, TOKENS, Redaction, set_redaction
 from transit.trace.replaying import Replay, replay
-from transit.trace.runs import current, resume, task, traced
 from transit.trace.steps import Step
+from transit.trace.summaries import runs
+from transit.trace.tabulating import Runs, RunSummary
 from transit.trace.tools import ToolCall
 from transit.trace.trajectories import export_trajectory, import_trajectories
 from transit.trace.values import restored
@@ -91,6 +100,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "EventRecord",
+    "Found",
     "Imported",
     "Manifest",
     "Message",
@@ -99,13 +109,18 @@ __all__ = [
     "ModelRequest",
     "ModelResponse",
     "NotReplayableError",
+    "Note",
     "OpenModelCall",
+    "Prices",
     "RecordedCallError",
     "RecordedExitError",
     "Redaction",
     "Replay",
     "ReplayDivergenceError",
     "RunEnd",
+    "RunSummary",
+    "Runs",
+    "Score",
     "Step",
     "Task",
     "ToolCall",
@@ -115,21 +130,25 @@ __all__ = [
     "Trace",
     "TraceWarning",
     "Unknown",
+    "annotate",
     "carry",
     "current",
     "dropped",
     "export_file",
     "export_trajectory",
+    "find",
     "import_file",
     "import_trajectories",
     "manifest",
     "merge",
+    "notes",
     "read",
     "read_artifact",
     "recorded",
     "replay",
     "restored",
     "resume",
+    "runs",
     "set_redaction",
     "task",
     "traced",

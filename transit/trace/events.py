@@ -67,7 +67,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """What a run did itself: without what it inherited, and without the runs begun inside it.
 
     events: count of records. failures: of tool, model and recorded calls. tokens: by model,
-    [input, output], -1 where none were told.
+    [input, output], -1 where none were told. cached: by model, as `cached_tokens` of `ModelCall`.
+    untold: by model, the calls of which one of both counts was not told. tools: by name, [calls,
+    failures]. evaluations: of the run by itself, by evaluator the newest [decision, score]. Of
+    these two at most 100 names; the other tools are under "".
     """
 
     events: int = 0
@@ -77,6 +80,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     failures: int = 0
     children: int = 0
     tokens: dict[str, tuple[int, int]] = {}
+    cached: dict[str, tuple[int, int, int]] = {}
+    untold: dict[str, int] = {}
+    tools: dict[str, tuple[int, int]] = {}
+    evaluations: dict[str, tuple[str, float | None]] = {}
 
 
 class Message(_Event, frozen=True, tag="message"):
@@ -99,6 +106,8 @@ class ModelCall(_Event, frozen=True, tag="model_call"):
     """A request to a model and its response, told when both were there; both packed.
 
     input_tokens, output_tokens: -1 where not given. usage: whatever else was counted.
+    cached_tokens: those read from a cache and not in input_tokens, those written to it and not in
+    input_tokens, those read from it that are in input_tokens.
     duration_ns: from request to response, nanoseconds; 0 where it was not measured.
     """
 
@@ -112,6 +121,7 @@ class ModelCall(_Event, frozen=True, tag="model_call"):
     )
     input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
     output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
+    cached_tokens: tuple[int, int, int] = (0, 0, 0)
     usage: dict[str, object] = {}
     duration_ns: int = 0
     request: object = None
@@ -151,6 +161,7 @@ class ModelResponse(_Event, frozen=True, tag="model_response"):
     )
     input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
     output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
+    cached_tokens: tuple[int, int, int] = (0, 0, 0)
     usage: dict[str, object] = {}
     response: object = None
     error: ErrorInfo | None = None
@@ -242,6 +253,24 @@ class Evaluation(_Event, frozen=True, tag="evaluation"):
     decision: str
     score: float | None = None
     reason: str = ""
+
+
+class Note(_Event, frozen=True, tag="note"):
+    """What was said of a run after it was recorded; see `transit.trace.noting`.
+
+    name: what it is about, such as "correct". author: who says it, "" where that is not told.
+    at: the record of the run it is about, None: all of the run. metadata: an object.
+    noted_at: UTC nanoseconds.
+    """
+
+    name: str
+    score: bool | int | float | None = None
+    label: str | None = None
+    comment: str = ""
+    author: str = ""
+    at: int | None = None
+    metadata: dict[str, object] = {}
+    noted_at: int = 0
 
 
 class Checkpoint(_Event, frozen=True, tag="checkpoint"):
@@ -338,6 +367,7 @@ Event = (
     | Manifest
     | ChildRun
     | Custom
+    | Note
 )
 
 _PACKED: Final[dict[type, tuple[str, ...]]] = {

@@ -34,6 +34,15 @@ _INPUT: Final = ("input_tokens", "prompt_tokens", "promptTokenCount", "prompt_to
 _OUTPUT: Final = (
     "output_tokens", "completion_tokens", "candidatesTokenCount", "candidates_token_count"
 )  # fmt: skip
+# Of tokens in a cache: beside those of the request, as Anthropic counts them, and among them.
+_READ_BESIDE: Final = "cache_read_input_tokens"
+_WRITTEN_BESIDE: Final = "cache_creation_input_tokens"
+_READ_WITHIN: Final = (
+    "cachedContentTokenCount", "cached_content_token_count", "cached_input_tokens",
+    "cache_read.input_tokens", "gen_ai.usage.cache_read.input_tokens", "cached_tokens",
+)  # fmt: skip
+_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
+NONE_CACHED: Final = (0, 0, 0)
 _USAGE: Final = ("usage", "usageMetadata", "usage_metadata")
 _IDS: Final = ("id", "responseId", "response_id")
 _MODELS: Final = ("model", "modelVersion", "model_version")
@@ -52,6 +61,35 @@ def counts_of(usage: object) -> tuple[int, int, dict[str, object]]:
         raise InvalidInputError(f"usage must be a mapping, not {usage!r}")
     rest = {str(key): plain(value) for key, value in members.items() if value is not None}
     return _taken(rest, _INPUT), _taken(rest, _OUTPUT), rest
+
+
+def cached_of(usage: Mapping[str, object]) -> tuple[int, int, int]:
+    """Tokens in a cache, of what `counts_of` gives besides; as `ModelCall.cached_tokens`."""
+    if not usage:
+        return NONE_CACHED
+    read, written = _count(usage.get(_READ_BESIDE)), _count(usage.get(_WRITTEN_BESIDE))
+    within = 0
+    for key in _DETAILS:
+        details = usage.get(key)
+        if isinstance(details, Mapping):
+            within = _count(details.get("cached_tokens"))
+            break
+    else:
+        within = next((_count(usage[key]) for key in _READ_WITHIN if key in usage), 0)
+    return read, written, within
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def with_cached(event: Event) -> Event:
+    """An event made elsewhere with what its usage, or its response, says of a cache."""
+    if not isinstance(event, ModelCall | ModelResponse) or event.cached_tokens != NONE_CACHED:
+        return event
+    usage = event.usage or Said(event.response).usage
+    found = cached_of(counts_of(usage)[2]) if isinstance(usage, Mapping) else NONE_CACHED
+    return event if found == NONE_CACHED else msgspec.structs.replace(event, cached_tokens=found)
 
 
 def _taken(members: dict[str, object], names: Sequence[str]) -> int:
@@ -162,6 +200,7 @@ class OpenModelCall:
         check_texts(response_id=response_id)
         said = Said(response)
         tokens_in, tokens_out, rest = counts_of(said.usage if usage is None else usage)
+        cached = cached_of(rest)
         # What the response says of itself is filled in when it is read.
         rest = {} if usage is None else rest
         reasons = texts(finish_reasons, "finish_reasons")
@@ -178,6 +217,7 @@ class OpenModelCall:
                 finish_reasons=reasons,
                 input_tokens=tokens_in,
                 output_tokens=tokens_out,
+                cached_tokens=cached,
                 usage=rest,
                 response=packing.pack(response),
                 duration_ns=duration,

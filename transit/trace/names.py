@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from transit import AlreadyExistsError, InvalidInputError, Log, Scalar, Stream
 from transit.trace.writing import Options
@@ -59,6 +59,33 @@ def cleaned(options: Options, metadata: Mapping[str, Scalar]) -> dict[str, Scala
         else:
             found[key] = policy.text(value)[0] if isinstance(value, str) else value
     return found
+
+
+class HoldsStream(Protocol):
+    """What stands for a run: a task, or what was read of one."""
+
+    @property
+    def stream(self) -> Stream:
+        """The stream it is about."""
+
+
+def stream_of(log: Log, run: str | Stream | HoldsStream) -> Stream:
+    """The stream of a run, in this store; `NotFoundError` when it is not there.
+
+    By its name, or by its uid, under which it may have another name, or be hidden.
+    """
+    if isinstance(run, str):
+        return log.stream(run)
+    stream = run if isinstance(run, Stream) else getattr(run, "stream", None)
+    if not isinstance(stream, Stream):
+        raise InvalidInputError(f"run must be a name, a stream, a task or a trace, not {run!r}")
+    return log.stream(uid=stream.uid)
+
+
+def trace_id(stream: Stream) -> str:
+    """The id of the task that a stream is of; the stream's name where none was recorded."""
+    found = stream.metadata.get(TASK_ID)
+    return found if isinstance(found, str) and found else stream.name
 
 
 def make_named(log: Log, stem: str, make: Callable[[str], Stream]) -> Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from transit import InvalidInputError, Log, NotFoundError, Position, Stream
+from transit.trace.ends import standing_of
 from transit.trace.events import (
     CallRequest,
     CallResult,
@@ -13,9 +14,11 @@ from transit.trace.events import (
     Manifest,
     ModelRequest,
     ModelResponse,
+    Note,
     RunEnd,
     ToolRequest,
     ToolResult,
+    Totals,
     decode_event,
 )
 from transit.trace.names import (
@@ -29,8 +32,11 @@ from transit.trace.names import (
     TASK_ID,
     TRACE_KIND,
 )
+from transit.trace.noting import Score, notes, scores_of
+from transit.trace.prices import Prices
 from transit.trace.records import EventRecord, event_record, events_of
 from transit.trace.steps import Step, steps_of
+from transit.trace.summaries import duration_of, summary_of
 
 
 class Trace:
@@ -193,6 +199,36 @@ class Trace:
             elif isinstance(event, Checkpoint) and event.checkpoint_kind == "resume":
                 ended = None
         return ended
+
+    @property
+    def totals(self) -> Totals:
+        """What the run did itself, as the totals of its end would say."""
+        return standing_of(self.stream).totals
+
+    @property
+    def tokens(self) -> tuple[int | None, int | None]:
+        """Tokens of requests and of responses, of all runs below it too; as those of `runs`."""
+        found = summary_of(self._log, self.stream)
+        return found.tokens_in, found.tokens_out
+
+    def cost(self, prices: Prices) -> float | None:
+        """What the tokens cost, of all runs below it too; None where it is not known."""
+        return summary_of(self._log, self.stream, prices).cost
+
+    @property
+    def duration_ns(self) -> int | None:
+        """How long it took, nanoseconds, as `runs` says; None while it is unfinished."""
+        return duration_of(standing_of(self.stream), self.created_at)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """All notes on the run, in the order in which they were written."""
+        return notes(self._log, self)
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The newest score or label by each author under each name, the run's evaluations first."""
+        return scores_of(self.totals, self.notes)
 
     @property
     def _own_start(self) -> int:

@@ -39,7 +39,7 @@ from transit.trace.events import (
     check_texts,
 )
 from transit.trace.ids import new_id
-from transit.trace.models import OpenModelCall, Said, counts_of, texts
+from transit.trace.models import OpenModelCall, Said, cached_of, counts_of, texts
 from transit.trace.names import BRANCH_KIND, describe_run, make_named
 from transit.trace.run import Run
 from transit.trace.tools import ToolCall
@@ -97,6 +97,7 @@ class Task(Run):
         reasons = texts(finish_reasons, "finish_reasons")
         said = Said(response)
         tokens_in, tokens_out, rest = counts_of(said.usage if usage is None else usage)
+        cached = cached_of(rest)
         # What the response says of itself is filled in when it is read.
         rest = {} if usage is None else rest
         return self._write_packed(
@@ -110,6 +111,7 @@ class Task(Run):
                 finish_reasons=reasons,
                 input_tokens=tokens_in,
                 output_tokens=tokens_out,
+                cached_tokens=cached,
                 usage=rest,
                 duration_ns=duration_ns,
                 request=packing.pack(request),

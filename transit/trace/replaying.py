@@ -376,13 +376,12 @@ class Replay(Task):
                 return self._replay_of(child)
         raise self._diverged(self.stream.next_offset, f"no further {kind}", name or kind)
 
-    def recorded_merge(self, tasks: Sequence[Task]) -> Task:
-        """The merge of `tasks` that was recorded."""
+    def recorded_merge(self, names: Sequence[str]) -> Task:
+        """The merge of the runs with these names that was recorded."""
         self._check()
-        names = [task.name for task in tasks]
-        for child in self.log.lineage.children(self.stream):
+        for child in self.log.lineage.children(self.log.stream(names[0])):
             parents = [parent.stream for parent in child.parents]
-            if child.kind == "merge" and parents == names and self._is_new(child):
+            if child.kind == "merge" and parents == list(names) and self._is_new(child):
                 return self._replay_of(child)
         wanted = f"a merge of {', '.join(names)}"
         raise self._diverged(self.stream.next_offset, "no further merge", wanted)

@@ -22,6 +22,7 @@ from typing import Final, cast
 import msgspec
 
 from transit import InvalidInputError, Log, NotFoundError, Stream
+from transit.trace.beginning import task
 from transit.trace.events import (
     Checkpoint,
     CheckpointStatus,
@@ -36,7 +37,6 @@ from transit.trace.events import (
 )
 from transit.trace.reading import read
 from transit.trace.recording import Task
-from transit.trace.runs import task
 
 STEP: Final = "sweagent.step"
 INFO: Final = "sweagent.info"

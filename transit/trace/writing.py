@@ -6,8 +6,6 @@ record, parts for what the history may hold, and the sums that the end of the ru
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -20,23 +18,20 @@ from transit.trace.events import (
     CallChunk,
     CallRequest,
     CallResult,
-    ChildRun,
     Event,
     Message,
-    ModelCall,
-    ModelRequest,
-    ModelResponse,
     ToolRequest,
     ToolResult,
-    Totals,
     encode_json,
     is_always_packed,
     packed_fields,
 )
+from transit.trace.models import with_cached
 from transit.trace.packed import TAKEN_UP, PackedEvents
 from transit.trace.packing import Packing
 from transit.trace.parts import KnownParts
 from transit.trace.redaction import Redaction
+from transit.trace.sums import Sums
 from transit.trace.values import encode_plain, plain
 
 Make = Callable[[Packing], Event]
@@ -62,77 +57,6 @@ class Options(msgspec.Struct, frozen=True):
     strict: bool = False
 
 
-class Sums:
-    """What a run did so far. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.begun_ns = time.monotonic_ns()
-        self._counts = dict.fromkeys(
-            ("events", "model_calls", "tool_calls", "calls", "failures", "children"), 0
-        )
-        self._tokens: dict[str, tuple[int, int]] = {}
-
-    def add(self, event: Event) -> None:
-        """An event was recorded."""
-        kind = type(event)
-        with self._lock:
-            counts = self._counts
-            counts["events"] += 1
-            count = _COUNTED.get(kind)
-            if count is not None:
-                counts[count] += 1
-            if kind in _ANSWERS:
-                self._answer(event)
-
-    def _answer(self, event: Event) -> None:
-        if isinstance(event, ModelCall | ModelResponse):
-            before = self._tokens.get(event.request_model, (-1, -1))
-            now = (event.input_tokens, event.output_tokens)
-            self._tokens[event.request_model] = cast(
-                "tuple[int, int]", tuple(map(_sum, before, now))
-            )
-        status = getattr(event, "tool_status", None) or getattr(event, "call_status", None)
-        status = status or getattr(event, "model_status", "success")
-        self._counts["failures"] += status not in ("success", "partial")
-
-    def totals(self, *, more: int = 0) -> Totals:
-        """The sums. more: records that are still to be written."""
-        with self._lock:
-            counts = dict(self._counts)
-            counts["events"] += more
-            return Totals(**counts, tokens=dict(self._tokens))
-
-    def go_on(self, totals: Totals) -> None:
-        """Add what the run did before."""
-        with self._lock:
-            for name in self._counts:
-                self._counts[name] += getattr(totals, name)
-            for model, now in totals.tokens.items():
-                before = self._tokens.get(model, (-1, -1))
-                self._tokens[model] = cast("tuple[int, int]", tuple(map(_sum, before, now)))
-
-    @property
-    def duration_ns(self) -> int:
-        """Since the task was begun, nanoseconds."""
-        return time.monotonic_ns() - self.begun_ns
-
-
-_COUNTED: Final[dict[type, str]] = {
-    ModelCall: "model_calls",
-    ModelRequest: "model_calls",
-    ToolRequest: "tool_calls",
-    CallRequest: "calls",
-    ChildRun: "children",
-}
-_ANSWERS: Final = frozenset((ModelCall, ModelResponse, ToolResult, CallResult))
-
-
-def _sum(before: int, now: int) -> int:
-    """Counts that may be unknown, -1."""
-    return max(before, 0) + now if now >= 0 else before
-
-
 class EventWriter:
     """Writes the events of one run. Safe for threads."""
 
@@ -145,7 +69,7 @@ class EventWriter:
         self._packed = PackedEvents(
             stream, options.durability, KnownParts() if known is None else known, self._fitted
         )
-        self.sums = Sums()
+        self.sums = Sums(stream.name)
 
     def write(self, event: Event, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         """Append an event that has no parts: its offset."""
@@ -241,6 +165,7 @@ def fields_to_pack(event: Event) -> tuple[str, ...]:
 
 def packed_event(event: Event, packing: Packing) -> Event:
     """An event whose values are whole, with its fields packed."""
+    event = with_cached(event)
     # A message is a part by itself, which later requests refer to.
     pack = packing.pack_whole if isinstance(event, Message) else packing.pack
     packed = {field: pack(getattr(event, field)) for field in fields_to_pack(event)}

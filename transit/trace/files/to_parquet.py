@@ -1,9 +1,10 @@
 """A run, and its child runs, as a Parquet table with a row an event.
 
 run, uid, parent_run      the stream, its uid, and the run it was begun in
-offset, time              of the record; time is UTC, nanoseconds
+offset, time              of the record, of a note among the notes; time is UTC, nanoseconds
 event                     the kind, as it is stored
-role, name                of a message; of a tool, call, evaluator, model or other event
+role, name                of a message; of a tool, call, evaluator, model, note or other event;
+                          role is the author of a note
 call_id, status           of calls, their results, checkpoints and ends
 model, input_tokens, output_tokens, duration_ns, score    null where not known
 text                      what was said, as text
@@ -28,6 +29,7 @@ from transit.trace.events import (
     ModelCall,
     ModelRequest,
     ModelResponse,
+    Note,
     RunEnd,
     ToolRequest,
     ToolResult,
@@ -35,8 +37,9 @@ from transit.trace.events import (
 )
 from transit.trace.files.source import JsonObject
 from transit.trace.files.turns import answer_in, text_in
+from transit.trace.noting import stream_of_notes
 from transit.trace.reading import Trace, read
-from transit.trace.records import EventRecord
+from transit.trace.records import EventRecord, events_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -83,7 +86,7 @@ def _parts(log: Log, trace: Trace) -> Iterator[list[JsonObject]]:
 
 
 def _records(log: Log, trace: Trace) -> Iterator[tuple[Trace, EventRecord]]:
-    """The records of the run, then of its child runs, each run once."""
+    """The records of the run, and the notes on it, then of its child runs, each run once."""
     waiting, seen = [trace], {trace.name}
     while waiting:
         run = waiting.pop(0)
@@ -94,6 +97,9 @@ def _records(log: Log, trace: Trace) -> Iterator[tuple[Trace, EventRecord]]:
                 if len(seen) < _NESTED_MAX:
                     waiting.append(read(log, event.run))
                 seen.add(event.run)
+        notes = stream_of_notes(log, run.stream)
+        for record in () if notes is None else events_of(log, notes):
+            yield run, record
 
 
 def _row(run: Trace, record: EventRecord) -> JsonObject:
@@ -147,6 +153,10 @@ def _of_kind(event: object) -> JsonObject:  # noqa: PLR0911, PLR0912 - a kind of
         score = None if event.score is None else float(event.score)
         return {"name": event.evaluator_id, "status": event.decision, "score": score,
                 "text": event.reason}  # fmt: skip
+    if isinstance(event, Note):
+        score = None if event.score is None else float(event.score)
+        return {"name": event.name, "role": event.author or None, "status": event.label,
+                "score": score, "text": event.comment or None}  # fmt: skip
     if isinstance(event, Checkpoint):
         return {"name": event.checkpoint_kind, "status": event.status, "text": event.reason}
     if isinstance(event, RunEnd):

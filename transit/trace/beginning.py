@@ -1,4 +1,4 @@
-"""Runs: how a task is begun, gone on with, and begun inside another."""
+"""Beginning: how a task is begun, gone on with, and begun inside another."""
 
 from __future__ import annotations
 
@@ -14,15 +14,8 @@ from blake3 import blake3
 
 from transit import AlreadyExistsError, InvalidInputError, Log, Scalar, Stream
 from transit.trace.context import innermost, inside, stepped, stepped_async
-from transit.trace.events import (
-    ChildRun,
-    Manifest,
-    RunEnd,
-    Totals,
-    Unknown,
-    check_text,
-    decode_event,
-)
+from transit.trace.ends import standing_of
+from transit.trace.events import ChildRun, Manifest, check_text
 from transit.trace.ids import new_id
 from transit.trace.names import (
     OWN,
@@ -37,7 +30,7 @@ from transit.trace.recording import Task
 from transit.trace.redaction import Redaction, default_redaction
 from transit.trace.replaying import Replay
 from transit.trace.values import encode_plain
-from transit.trace.writing import Options, Sums
+from transit.trace.writing import Options
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -148,25 +141,9 @@ def resume(
     resumed = Task(log, found, options_of(durability, redact, strict=strict))
     if begun_in is not None:
         begun_in.begin_child(ChildRun(run=found.name, uid=found.uid, start=found.next_offset))
-    resumed._out.sums.go_on(_totals_of(found))
+    resumed._out.sums.go_on(standing_of(found).totals)
     resumed.checkpoint("resume", status="incomplete", reason=reason)
     return resumed
-
-
-def _totals_of(stream: Stream) -> Totals:
-    """What a run did until now: as its last end says, and what came after that."""
-    sums = Sums()
-    fork = stream.fork_offset
-    for record in stream.read(0 if fork is None else fork + 1):
-        if record.origin.stream != stream.name:
-            continue
-        event = decode_event(record.payload)
-        if isinstance(event, RunEnd):
-            sums = Sums()
-            sums.go_on(event.totals)
-        elif not isinstance(event, Unknown):
-            sums.add(event)
-    return sums.totals()
 
 
 # Functions whose calls are runs

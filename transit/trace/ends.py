@@ -1,0 +1,120 @@
+"""Ends: how a run stands, from the last of its records.
+
+Owns what the end of a run and the records after it say together. The newest end is looked for from
+the back, so that of an ended run nothing before it is read; of a run without one everything is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from transit import OffsetError, Record, Stream
+from transit.trace.events import Checkpoint, Event, RunEnd, Totals, Unknown, decode_event
+from transit.trace.sums import Sums
+
+# Read at a time on the way back, at first; then twice as many, and so on.
+_BACK: Final = 8
+_BACK_MAX: Final = 4096
+# What no run has done: a count that a program made up, or damage.
+_COUNT_MAX: Final = 1 << 53
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """How a run stands: what it did itself, and its newest end.
+
+    end: None where there is none, ended_at: its time, UTC nanoseconds. resumed: whether the run was
+    gone on with since.
+    """
+
+    totals: Totals
+    end: RunEnd | None = None
+    ended_at: int | None = None
+    resumed: bool = False
+
+
+def own_start(stream: Stream) -> int:
+    """The offset of the first record that a stream does not inherit."""
+    if stream.kind == "merge":
+        plan = stream.merge_plan
+        return 0 if plan is None else plan.count
+    fork = stream.fork_offset
+    return 0 if fork is None else fork + 1
+
+
+def standing_of(stream: Stream) -> Standing:
+    """How the run in `stream` stands; records that are no events count for nothing."""
+    start = own_start(stream)
+    try:
+        last = stream[-1]
+    except OffsetError:
+        return Standing(Totals())
+    count = last.offset + 1
+    if count <= start:
+        return Standing(Totals())
+    event = decode_event(last.payload)
+    if isinstance(event, RunEnd) and _is_sound(event.totals):
+        return Standing(event.totals, event, last.timestamp)
+    found = _newest_end(stream, start, count)
+    if found is None:
+        return _stands(stream, None, start, count)
+    record, end = found
+    return _stands(stream, (record, end), record.offset + 1, count)
+
+
+def _newest_end(stream: Stream, start: int, stop: int) -> tuple[Record, RunEnd] | None:
+    """The last end of a run before `stop` whose totals can be, and its record."""
+    size = _BACK
+    while stop > start:
+        first = max(start, stop - size)
+        for record in reversed(list(stream.read(first, stop))):
+            if b"run_end" not in record.payload:
+                continue
+            event = decode_event(record.payload)
+            if isinstance(event, RunEnd) and _is_sound(event.totals):
+                return record, event
+        stop, size = first, min(2 * size, _BACK_MAX)
+    return None
+
+
+def _stands(stream: Stream, found: tuple[Record, RunEnd] | None, start: int, stop: int) -> Standing:
+    """What an end says, and what the records from `start` on add to it."""
+    sums = Sums(stream.name)
+    end, ended_at, resumed = None, None, False
+    if found is not None:
+        record, end = found
+        ended_at = record.timestamp
+        sums.go_on(end.totals)
+    for record, event in _events(stream, start, stop):
+        sums.add(event)
+        if isinstance(event, RunEnd):
+            # Its totals cannot be, but it ended.
+            end, ended_at, resumed = event, record.timestamp, False
+        elif isinstance(event, Checkpoint) and event.checkpoint_kind == "resume":
+            resumed = True
+    return Standing(sums.totals(), end, ended_at, resumed)
+
+
+def _events(stream: Stream, start: int, stop: int) -> Iterator[tuple[Record, Event]]:
+    for record in stream.read(start, stop):
+        event = decode_event(record.payload)
+        if not isinstance(event, Unknown):
+            yield record, event
+
+
+def _is_sound(totals: Totals) -> bool:
+    """Whether a run can have done so much: no count is below 0, or beyond all measure."""
+    counts = [
+        totals.events, totals.model_calls, totals.tool_calls, totals.calls, totals.failures,
+        totals.children,
+    ]  # fmt: skip
+    counts += totals.untold.values()
+    for several in (*totals.tools.values(), *totals.cached.values()):
+        counts += several
+    told = [count for both in totals.tokens.values() for count in both]
+    return (
+        min(counts) >= 0 and max(counts) <= _COUNT_MAX
+        and min(told, default=0) >= -1 and max(told, default=0) <= _COUNT_MAX
+    )  # fmt: skip
