@@ -29,6 +29,7 @@ exchange       what an export holds
 chain          exports whose lines hold the digest of the line before
 exporting      streams as the lines of an export
 importing      streams from the lines of an export
+copies         what they are called where they become streams of their own
 demonstration  the main job from end to end, proven
 madeup         the agent run that the demonstration records
 contests       what is measured, and the raw work beside it

@@ -13,6 +13,10 @@ nearest `transit.toml` from the working directory upwards, or the one that is na
 
     [remote_options]                # what fsspec takes, but no secrets
     endpoint_url = "http://127.0.0.1:9000"
+
+    [prices."model-1"]              # of a million tokens; see transit.trace.Prices
+    input = 2.5
+    output = 10
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -32,6 +36,9 @@ from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.flags import Flags
 from transit.cli.values import parse_size
 
+if TYPE_CHECKING:
+    from transit.trace.prices import Prices
+
 FILE_NAME: Final = "transit.toml"
 FILE_BYTES_MAX: Final = 1024 * 1024
 MODES: Final = ("exclusive", "shared")
@@ -39,7 +46,7 @@ DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
 _TOP: Final = ("store", "remote", "durability", "mode")
-_TABLES: Final = ("limits", "remote_options")
+_TABLES: Final = ("limits", "remote_options", "prices")
 _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT: Final = {
     "TRANSIT_STORE": "store",
@@ -67,7 +74,8 @@ class Effective:
     """The values in effect.
 
     store, remote: addresses, None when not given. settings: limits of the handle.
-    remote_options: what fsspec takes. file: the configuration file that was read, or None.
+    remote_options: what fsspec takes. prices: of tokens, None when none are given. file: the
+    configuration file that was read, or None.
     """
 
     def __init__(self, given: Mapping[str, Setting], file: str | None) -> None:
@@ -79,6 +87,7 @@ class Effective:
         self.mode = self._one_of("mode", MODES, "exclusive")
         self.settings = self._settings()
         self.remote_options = self._below("remote_options")
+        self.prices = self._prices()
 
     def source(self, key: str) -> str:
         """Where the value of `key` comes from: "default", a file, a variable or an option."""
@@ -88,7 +97,8 @@ class Effective:
         """Every key with its value and source; addresses without user information."""
         values: dict[str, object] = {key: getattr(self, key) for key in _TOP}
         values |= {f"limits.{name}": getattr(self.settings, name) for name in _LIMITS}
-        values |= {f"remote_options.{key}": each for key, each in self.remote_options.items()}
+        for table in _TABLES[1:]:
+            values |= {f"{table}.{key}": each for key, each in self._below(table).items()}
         return [
             {"key": key, "value": shown_address(value), "source": self.source(key)}
             for key, value in values.items()
@@ -130,6 +140,22 @@ class Effective:
         except InvalidInputError as error:
             named = [self.source(f"limits.{name}") for name in limits if name in str(error)]
             raise CommandError(f"{', '.join(dict.fromkeys(named))}: {error}") from None
+
+    def _prices(self) -> Prices | None:
+        given = self._below("prices")
+        if not given:
+            return None
+        # Loaded here: few commands need prices, and most files have none.
+        from transit.trace.prices import Prices
+
+        try:
+            return Prices(given)  # type: ignore[arg-type]
+        except InvalidInputError as error:
+            source = self.source(f"prices.{next(iter(given))}")
+            raise CommandError(
+                f"{source}: {error}",
+                hint='a table a model, its name in quotes: [prices."model-1.5"]',
+            ) from None
 
 
 def working_folder() -> str | None:

@@ -30,6 +30,8 @@ from transit.cli.records import Encoding
 from transit.cli.values import parse_moment
 
 STREAM_TYPE: Final = "stream"
+# Metadata of a layer's stream that is about another stream, and goes where that goes.
+ABOUT_UID: Final = "about_uid"
 CUSTOM_PREFIX: Final = "custom:"
 
 Scalar = str | int | float | bool | None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from transit import Batch, Log, Stream
 from transit.cli.chain import ChainWriter
-from transit.cli.exchange import STREAM_TYPE, At, StreamEntry
+from transit.cli.exchange import ABOUT_UID, STREAM_TYPE, At, StreamEntry
 from transit.cli.records import RECORDS_AT_ONCE, RecordLine, batch_lines
 
 _encoder: Final = msgspec.json.Encoder()
@@ -75,6 +75,17 @@ def with_ancestors(log: Log, streams: Iterable[Stream]) -> list[Stream]:
             found[stream.id] = stream
             waiting += log.lineage.parents(stream)
     return [found[stream_id] for stream_id in sorted(found)]
+
+
+def with_what_is_about(log: Log, streams: Sequence[Stream]) -> list[Stream]:
+    """The streams, and those of layers that are about one of them, such as notes on a run."""
+    uids = {stream.uid for stream in streams}
+    about = [
+        stream
+        for stream in log.streams("$")
+        if stream.metadata.get(ABOUT_UID) in uids and stream.metadata.get("derived") is not True
+    ]
+    return with_ancestors(log, [*streams, *about])
 
 
 def _plain(entry: StreamEntry, batches: Iterable[Batch]) -> Iterator[bytes]:

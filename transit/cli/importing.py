@@ -26,6 +26,7 @@ from transit import (
     WriteBatch,
 )
 from transit.cli.chain import ChainReader
+from transit.cli.copies import LAYER_MARK, Copies
 from transit.cli.exchange import (
     CUSTOM_PREFIX,
     STREAM_TYPE,
@@ -47,7 +48,6 @@ _LINE_REST: Final = 1024 * 1024
 _FRAME_PART: Final = 2
 _RECORD_REST: Final = 64
 _RECORDS_MAX: Final = 1_000_000
-_LAYER_MARK: Final = "$"
 
 Entry = StreamEntry | RecordEntry
 _record_decoder: Final = msgspec.json.Decoder(RecordEntry)
@@ -160,6 +160,7 @@ class Plan:
         self._prefix = prefix
         self._new_uids = new_uids
         self._uids: set[str] = set()
+        self._copies = Copies()
         self.entries: dict[str, StreamEntry] = {}
         self.counts: dict[str, int] = {}
         # Branches of an empty beginning: only possible before the parent has records.
@@ -168,12 +169,21 @@ class Plan:
         self.there: set[str] = set()
 
     def name(self, name: str) -> str:
-        """A stream's name in the store; a layer's keep theirs, by which others refer to them."""
-        return name if name.startswith(_LAYER_MARK) else self._prefix + name
+        """A stream's name in the store; a layer's keep theirs, by which others refer to them.
+
+        But for those about a stream that is copied.
+        """
+        if not name.startswith(LAYER_MARK):
+            return self._prefix + name
+        return self._copies.name(self.entries[name]) if name in self.entries else name
 
     def uid(self, entry: StreamEntry) -> str | None:
         """The uid a stream is made with; None for a new one."""
-        return None if self._new_uids else entry.uid
+        return self._copies.uid(entry) if self._new_uids else entry.uid
+
+    def metadata(self, entry: StreamEntry) -> Mapping[str, Scalar]:
+        """The metadata a stream is made with."""
+        return self._copies.metadata(entry)
 
     def read(self, sources: Sequence[Source], record_bytes_max: int) -> None:
         """Check every line; what is wrong is raised with its place."""
@@ -219,6 +229,8 @@ class Plan:
             raise damaged(place, expected="a uid that no other stream has", found=entry.uid)
         if entry.uid is not None:
             self._uids.add(entry.uid)
+            if self._new_uids:
+                self._copies.take(entry.uid)
 
     def _count(
         self, entry: RecordEntry, current: StreamEntry | None, place: str, bytes_max: int
@@ -262,7 +274,7 @@ class Plan:
                 if entry.kind == "merge":
                     batch.merge(local, layer=layer, **self.merge_options(entry))
                 else:
-                    batch.create(local, entry.metadata, entry.codec, layer=layer)
+                    batch.create(local, self.metadata(entry), entry.codec, layer=layer)
             # A batch that ends with an exception writes nothing.
             raise _NotWritten
 
@@ -297,15 +309,15 @@ class Plan:
     def _is_there(self, stream: Stream, entry: StreamEntry) -> bool:
         """Whether a layer's stream of this name is as large, and was made as the one to import."""
         return (
-            entry.name.startswith(_LAYER_MARK)
+            entry.name.startswith(LAYER_MARK)
             and stream.next_offset == self.counts[entry.name]
-            and dict(stream.metadata) == dict(entry.metadata)
+            and dict(stream.metadata) == dict(self.metadata(entry))
         )
 
 
 def split(name: str) -> tuple[str, str | None]:
     """A name in the store as (name, layer); the layer of a user's stream is None."""
-    if not name.startswith(_LAYER_MARK):
+    if not name.startswith(LAYER_MARK):
         return name, None
     layer, slash, local = name[1:].partition("/")
     return (local, layer) if slash else (name, None)
@@ -422,7 +434,9 @@ class Importer:
         local, layer = split(name)
         uid = self._plan.uid(entry)
         if entry.kind == "root":
-            return batch.create(local, entry.metadata, entry.codec, layer=layer, uid=uid)
+            return batch.create(
+                local, self._plan.metadata(entry), entry.codec, layer=layer, uid=uid
+            )
         parent = self._log.stream(self._plan.name(entry.parents[0].stream))
         return batch.branch(parent, local, _fork(entry), entry.metadata, layer=layer, uid=uid)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from transit import Progress
 
+# What `style` takes for a cell, from its text.
+Styles = Mapping[str, Callable[[str], Mapping[str, object]]]
 Row = Mapping[str, object] | msgspec.Struct | Sequence[object]
 ROWS_AT_ONCE: Final = 500
 _CELL_COLUMNS_MAX: Final = 48
@@ -46,14 +48,20 @@ class Output:
         else:
             self._json(row)
 
-    def rows(self, title: str, columns: Sequence[str], rows: Iterable[Row]) -> int:
+    def rows(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Iterable[Row],
+        styles: Styles | None = None,
+    ) -> int:
         """Many results as they come, their count: JSON objects, or a table of `columns`.
 
         A row is a mapping or a struct, of which the table shows `columns`, or a sequence of as many
-        values.
+        values. styles: by column, how its cells look.
         """
         if self.tables:
-            return self._table(title, columns, rows)
+            return self._table(title, columns, rows, styles or {})
         count = 0
         for row in rows:
             self._json(row, columns)
@@ -133,7 +141,9 @@ class Output:
             label = self.style(f"{name:<{width}}", fg="cyan")
             self.line(f"{label}  {cell(value)}".rstrip())
 
-    def _table(self, title: str, columns: Sequence[str], rows: Iterable[Row]) -> int:
+    def _table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Row], styles: Styles
+    ) -> int:
         """Part by part, each as wide as the one before or wider, so that rows come as they do."""
         count, widths = 0, [len(name) for name in columns]
         rest = iter(rows)
@@ -148,17 +158,32 @@ class Output:
             if not count:
                 self.line(self.style(_aligned(columns, widths), bold=True))
             for line in cells:
-                self.line(_aligned(line, widths))
+                if styles and self.color:
+                    self.line(self._styled(columns, line, widths, styles))
+                else:
+                    self.line(_aligned(line, widths))
             count += len(part)
             if len(part) < ROWS_AT_ONCE:
                 return count
 
+    def _styled(
+        self, columns: Sequence[str], cells: Sequence[str], widths: Sequence[int], styles: Styles
+    ) -> str:
+        shown = [
+            self.style(text, **styles[name](text.rstrip())) if name in styles else text
+            for name, text in zip(columns, _padded(cells, widths), strict=True)
+        ]
+        return "  ".join(shown).rstrip()
+
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
+    return "  ".join(_padded(cells, widths)).rstrip()
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    return (
         text + " " * (width - columns_of(text)) for text, width in zip(cells, widths, strict=True)
     )
-    return "  ".join(padded).rstrip()
 
 
 def columns_of(text: str) -> int:

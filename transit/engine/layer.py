@@ -10,7 +10,8 @@ What becomes of them elsewhere:
                          marked as derived stay behind, unless a stream that is brought along
                          descends from them
     restore(streams=)    where they are named; `$room/` names all of a layer
-    export, import       with --all, but for those marked as derived; or by name
+    export, import       with --all, but for those marked as derived; with --lineage those whose
+                         metadata name a stream that is exported as `about_uid`; or by name
 """
 
 from __future__ import annotations

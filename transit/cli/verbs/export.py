@@ -7,7 +7,12 @@ from typing import Final
 
 import click
 
-from transit.cli.exporting import all_streams, export_streams, with_ancestors
+from transit.cli.exporting import (
+    all_streams,
+    export_streams,
+    with_ancestors,
+    with_what_is_about,
+)
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 
@@ -20,7 +25,9 @@ _READ_BYTES: Final = 1024 * 1024
 @click.command()
 @click.argument("streams", metavar="[STREAM…]", nargs=-1, type=STREAM)
 @click.option("--all", "everything", is_flag=True, help="Every stream, with the lineage.")
-@click.option("--lineage", is_flag=True, help="The streams and their ancestors, as such.")
+@click.option(
+    "--lineage", is_flag=True, help="With their ancestors, and the notes on them, as such."
+)
 @click.option(
     "--as", "form", type=click.Choice([*OWN_FORMS, *RUN_FORMS]), default="jsonl",
     help="JSON lines, lines linked by their BLAKE3 hashes, or a run in another tool's format.",
@@ -32,8 +39,9 @@ def command(
     """Write streams to the standard output, for `transit import`, or a run for another tool.
 
     Each STREAM is written whole, with all it inherits. With --all or --lineage each has its own
-    records, and branches and merges are made again when they are imported. With --all the streams
-    of layers come along, such as artifacts, but for those that can be made again.
+    records, and branches and merges are made again when they are imported. The notes on runs come
+    along. With --all the streams of layers do, such as artifacts, but for those that can be made
+    again.
 
     For another tool one run is written, with its child runs where the format has a place for them:
     OTLP's JSON by OpenTelemetry's conventions or OpenInference's, ATIF, a list of messages, an
@@ -50,7 +58,7 @@ def command(
         named = dict.fromkeys(streams)
         chosen = all_streams(log) if everything else [log.stream(name) for name in named]
         if lineage and not everything:
-            chosen = with_ancestors(log, chosen)
+            chosen = with_what_is_about(log, with_ancestors(log, chosen))
         for part in export_streams(chosen, form, lineage or everything):
             context.output.raw(part)
 
