@@ -29,6 +29,7 @@ from benchmarks.workloads.random_read import RandomRead
 from benchmarks.workloads.replay import Replay
 from benchmarks.workloads.replay_memory import ReplayMemory
 from benchmarks.workloads.restore import Restore
+from benchmarks.workloads.run_list import RunList
 from benchmarks.workloads.seal_roots import SealRoots
 from benchmarks.workloads.size_on_disk import SizeOnDisk
 from benchmarks.workloads.tail import Tail
@@ -87,6 +88,8 @@ ALL: tuple[Maker, ...] = (
     partial(SealRoots, "seal-roots-long", streams=8, each=20_000, aim=0.9),
     partial(SealRoots, "seal-roots-runs", streams=3_000, each=20, aim=0.75),
     TraceEvent,
+    partial(RunList, "last records"),
+    partial(RunList, "all records"),
     CommandRead,
     partial(OpenMany, "seconds", sealed=True),
     partial(OpenMany, "seconds", sealed=False),
