@@ -280,3 +280,21 @@ def test_a_listing_is_of_one_moment(store: Path) -> None:
         assert json.dumps(listing.parents) == json.dumps(
             {log.stream("a/1/sub").uid: log.stream("a/1").uid}
         )
+
+
+def test_half_a_character_in_a_run_is_shown_as_its_escape(command: Command, store: Path) -> None:
+    with engine.open(store, durability="os") as log:
+        broken = trace.task(log, "half")
+        broken.stream.append(
+            b'{"event":"tool_request","tool_call_id":"c","tool_name":"t\\ud800",'
+            b'"arguments":"\\ud801 x"}'
+        )
+        broken.stream.append(
+            b'{"event":"run_end","status":"failed","error":{"type":"E","message":"\\ud802"}}'
+        )
+    (row,) = command("runs", "half").rows
+    assert row["error"] == {"type": "E", "message": "\\ud802"}
+    assert command("runs", "half", "--format", "table").code == 0
+    (row,) = command("find", "half", "--text", "x").rows
+    assert row["excerpt"] == "\\ud801 x"
+    assert b"\\ud801 x" in command("find", "half", "--text", "x", "--format", "table").out

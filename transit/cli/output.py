@@ -131,7 +131,12 @@ class Output:
             yield report
 
     def _json(self, row: Row, columns: Sequence[str] = ()) -> None:
-        self.raw(msgspec.json.encode(plain(row, columns)) + b"\n")
+        made = plain(row, columns)
+        try:
+            line = msgspec.json.encode(made)
+        except UnicodeEncodeError:
+            line = msgspec.json.encode(_sayable(made))
+        self.raw(line + b"\n")
 
     def _fields(self, title: str, fields: Mapping[str, object]) -> None:
         if title:
@@ -215,6 +220,15 @@ def _plain(value: object) -> object:
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return [_plain(each) for each in value]
     return bytes(value).hex() if isinstance(value, bytes | bytearray | memoryview) else str(value)
+
+
+def _sayable(value: object) -> object:
+    """A value whose texts UTF-8 can say: half a character is shown as its escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {str(_sayable(name)): _sayable(each) for name, each in value.items()}
+    return [_sayable(each) for each in value] if isinstance(value, list) else value
 
 
 def cell(value: object) -> str:

@@ -18,8 +18,11 @@ from transit.trace.sums import Sums
 # Read at a time on the way back, at first; then twice as many, and so on.
 _BACK: Final = 8
 _BACK_MAX: Final = 4096
+_END: Final = "run_end"
+# Totals that cannot be.
+_UNREADABLE: Final = {"events": -1}
 # What no run has done: a count that a program made up, or damage.
-_COUNT_MAX: Final = 1 << 53
+_COUNT_MAX: Final = 1 << 40
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +57,7 @@ def standing_of(stream: Stream) -> Standing:
     count = last.offset + 1
     if count <= start:
         return Standing(Totals())
-    event = decode_event(last.payload)
+    event = _decoded(last.payload)
     if isinstance(event, RunEnd) and _is_sound(event.totals):
         return Standing(event.totals, event, last.timestamp)
     found = _newest_end(stream, start, count)
@@ -72,7 +75,7 @@ def _newest_end(stream: Stream, start: int, stop: int) -> tuple[Record, RunEnd] 
         for record in reversed(list(stream.read(first, stop))):
             if b"run_end" not in record.payload:
                 continue
-            event = decode_event(record.payload)
+            event = _decoded(record.payload)
             if isinstance(event, RunEnd) and _is_sound(event.totals):
                 return record, event
         stop, size = first, min(2 * size, _BACK_MAX)
@@ -99,9 +102,20 @@ def _stands(stream: Stream, found: tuple[Record, RunEnd] | None, start: int, sto
 
 def _events(stream: Stream, start: int, stop: int) -> Iterator[tuple[Record, Event]]:
     for record in stream.read(start, stop):
-        event = decode_event(record.payload)
+        event = _decoded(record.payload)
         if not isinstance(event, Unknown):
             yield record, event
+
+
+def _decoded(payload: bytes) -> Event | Unknown:
+    """The event in a record; an end of a run without its totals, where these cannot be read."""
+    event = decode_event(payload)
+    if not isinstance(event, Unknown) or event.event != _END or not isinstance(event.data, dict):
+        return event
+    try:
+        return msgspec.convert({**event.data, "totals": _UNREADABLE}, RunEnd)
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
+        return event
 
 
 def _is_sound(totals: Totals) -> bool:

@@ -78,6 +78,11 @@ def runs(  # noqa: PLR0913 - as many things are asked for
     that is not in the store.
     """
     _check(prefix, failed, status, tool, sort, limit)
+    for bound, what in ((since, "since"), (until, "until")):
+        if bound is not None and type(bound) is not int:
+            raise InvalidInputError(f"{what} must be UTC nanoseconds, not {bound!r}")
+    if where is not None and not isinstance(where, Mapping):
+        raise InvalidInputError(f"where must be a mapping, not {where!r}")
     priced = check_prices(prices)
     listing = Listing(log)
     within = None if parent is None else stream_of(log, parent).uid
@@ -113,17 +118,12 @@ def _check(
 
 
 def _is_between(created: int | None, since: int | None, until: int | None) -> bool:
-    for bound, what in ((since, "since"), (until, "until")):
-        if bound is not None and type(bound) is not int:
-            raise InvalidInputError(f"{what} must be UTC nanoseconds, not {bound!r}")
     if created is None:
         return since is None and until is None
     return (since is None or since <= created) and (until is None or created < until)
 
 
 def _has(metadata: Mapping[str, Scalar], wanted: Mapping[str, Scalar]) -> bool:
-    if not isinstance(wanted, Mapping):
-        raise InvalidInputError(f"where must be a mapping, not {wanted!r}")
     # To Python True equals 1; to the user who wrote the metadata it does not.
     return all(
         key in metadata
