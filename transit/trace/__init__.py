@@ -32,7 +32,7 @@ merging       what several tasks come to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
               divergence: the first difference; pauses: the order of outcomes
 trajectories  SWE-agent's files in and out
-files         files of other tools in and out
+files         files of other tools in and out; page: a run as one HTML page
 """
 
 from transit.trace.artifacts import read_artifact
@@ -73,6 +73,7 @@ from transit.trace.merging import merge
 from transit.trace.models import OpenModelCall
 from transit.trace.noting import Score, annotate, notes
 from transit.trace.prices import Prices
+from transit.trace.page import write_page
 from transit.trace.reading import Trace, read
 from transit.trace.recording import Task
 from transit.trace.records import EventRecord
@@ -152,4 +153,5 @@ __all__ = [
     "set_redaction",
     "task",
     "traced",
+    "write_page",
 ]

@@ -1,0 +1,129 @@
+"""What a page says of a run as a whole, and of the notes about it.
+
+Owns which facts there are; they are written as JSON by `data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from transit import Position
+from transit.trace.events import ErrorInfo, ModelCall, ModelResponse, RunEnd
+from transit.trace.names import OWN
+from transit.trace.reading import Trace
+from transit.trace.steps import Step
+
+Fact = dict[str, object]
+# What a service or a tool calls what a call cost, in US dollars.
+COSTS: Final = ("cost_usd", "total_cost_usd", "cost", "total_cost")
+_NOTE_FIELDS: Final = ("name", "score", "label", "comment", "author", "timestamp")
+
+
+def head_of(trace: Trace, steps: Sequence[Step]) -> Fact:
+    """The facts about a run; times in UTC nanoseconds."""
+    ended = trace.ended
+    own = [step for step in walked(steps) if step.run == trace.name]
+    return {
+        "run": trace.name,
+        "task": trace.task_id,
+        "kind": trace.trace_kind,
+        "actor": trace.actor_id,
+        "reason": trace.reason,
+        "status": "open" if ended is None else ended.status,
+        "created": trace.created_at,
+        "began": next((step.begun_at for step in own if not step.inherited), None),
+        "duration": _duration(own, ended),
+        "events": len(trace),
+        "children": sum(step.kind == "run" for step in own),
+        "failures": sum(step.failed for step in own if not step.inherited and _is_call(step)),
+        "failures_inside": sum(step.failed for step in walked(steps) if _is_call(step)),
+        "tokens": _tokens(step for step in own if not step.inherited),
+        "tokens_inside": _tokens(step for step in walked(steps) if not step.inherited),
+        "cost": _cost(step for step in walked(steps) if not step.inherited),
+        "began_in": _place(trace.parent_run),
+        "parents": [_place(parent) for parent in trace.parents],
+        "policy": trace.policy,
+        "metadata": {key: v for key, v in trace.stream.metadata.items() if key not in OWN},
+    }
+
+
+def end_of(trace: Trace) -> ErrorInfo | None:
+    """The error that a run ended with."""
+    ended = trace.ended
+    return None if ended is None else ended.error
+
+
+def notes_of(notes: Iterable[object], run: str) -> list[Fact]:
+    """What is said in notes: objects or mappings with some of the fields, and `at`.
+
+    at: an offset of the run, "stream@offset", or a position; nothing: about the run.
+    """
+    found = []
+    for note in notes:
+        said: Fact = {key: v for key in _NOTE_FIELDS if (v := _field(note, key)) not in (None, "")}
+        place = _noted_at(_field(note, "at"), run)
+        if place is not None:
+            said["at"] = place
+        found.append(said)
+    return found
+
+
+def walked(steps: Iterable[Step]) -> Iterable[Step]:
+    """All steps, also those inside others, in order."""
+    return (step for top in steps for step in top.walk())
+
+
+def _is_call(step: Step) -> bool:
+    return step.kind in ("tool", "model", "call")
+
+
+def _duration(steps: Sequence[Step], ended: RunEnd | None) -> int | None:
+    """As the end says; else from the first event to the last."""
+    if ended is not None and ended.duration_ns:
+        return ended.duration_ns
+    times = [step.begun_at for step in steps if not step.inherited]
+    times += [step.last.timestamp for step in steps if step.last and not step.inherited]
+    return max(times) - min(times) if times else None
+
+
+def _tokens(steps: Iterable[Step]) -> list[int]:
+    """Input and output tokens, -1 where no call tells."""
+    found = [step.tokens for step in steps if step.kind == "model"]
+    return [_sum(tokens for tokens, _ in found), _sum(tokens for _, tokens in found)]
+
+
+def _sum(counts: Iterable[int]) -> int:
+    told = [count for count in counts if count >= 0]
+    return sum(told) if told else -1
+
+
+def _cost(steps: Iterable[Step]) -> float | None:
+    """What the calls of models say that they cost; None where none does."""
+    found = [cost for step in steps if (cost := cost_of(step)) is not None]
+    return sum(found) if found else None
+
+
+def cost_of(step: Step) -> float | None:
+    """What a call of a model says that it cost, US dollars."""
+    event = None if step.last is None else step.last.event
+    if not isinstance(event, ModelCall | ModelResponse):
+        return None
+    told = (event.usage.get(name) for name in COSTS)
+    return next((each for each in told if type(each) in (int, float)), None)  # type: ignore[return-value]
+
+
+def _place(position: Position | None) -> str | None:
+    return None if position is None else f"{position.stream}@{position.offset}"
+
+
+def _field(note: object, key: str) -> object:
+    return note.get(key) if isinstance(note, Mapping) else getattr(note, key, None)
+
+
+def _noted_at(at: object, run: str) -> str | None:
+    if isinstance(at, int):
+        return f"{run}@{at}"
+    if isinstance(at, Position):
+        return _place(at)
+    return str(at) if at else None
