@@ -36,10 +36,23 @@ HOSTILE = (
 )  # fmt: skip
 
 
-def hostile_run(log: transit.Log, text: str) -> None:
-    """A run that says `text` wherever something can be said."""
-    name = text.encode("utf-8", "surrogatepass")[:60].hex()
-    task = trace.task(log, name, actor=text or "-", reason=text, manifest={text: text}, strict=True)
+def hostile_run(log: transit.Log, *texts: str) -> str:
+    """A run that says these wherever something can be said; its name."""
+    name = texts[0].encode("utf-8", "surrogatepass")[:60].hex()
+    # What a stream says of itself is Unicode, and short.
+    said = "".join(texts).encode("utf-8", "replace").decode()[:1000]
+    manifest = dict(zip(texts, texts, strict=True))
+    task = trace.task(log, name, actor=said, reason=said, manifest=manifest, strict=True)
+    for text in texts:
+        hostile_events(task, text)
+    with contextlib.suppress(ValueError), task:
+        raise ValueError(*texts)
+    for text in texts:
+        log.stream(name).append(encode_json({"event": text, text: text}), headers={"a": "b"})
+    return name
+
+
+def hostile_events(task: trace.Task, text: str) -> None:
     task.message(text, text, **{text: text})
     task.message("user", [{"type": "text", "text": text}, {"type": text, text: [text]}])
     with task.tool(text, {text: text}, tool_call_id=text) as call:
@@ -50,12 +63,6 @@ def hostile_run(log: transit.Log, text: str) -> None:
     task.custom(text, {"$": text, "1": text})
     task.evaluate(text, decision=text, reason=text)
     task.artifact(b"x", kind=text, content_type=text, artifact_id=text)
-    try:
-        with task:
-            raise ValueError(text)
-    except ValueError:
-        pass
-    log.stream(name).append(encode_json({"event": text, text: text}), headers={"a": "b"})
 
 
 # Structure
@@ -404,15 +411,11 @@ def test_a_value_that_is_deep_is_shown_as_its_json(log: transit.Log) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[1:24])
 def test_no_text_gets_out_of_the_data(log: transit.Log, text: str) -> None:
-    # Some texts are no names: they are said up to there.
-    with contextlib.suppress(transit.InvalidInputError):
-        hostile_run(log, text)
-    trace.dropped.reset()
-    names = list(log.streams())
-    plain = page_of(log, names[0], title="plain").decode()
+    name = hostile_run(log, text)
+    plain = page_of(log, name, title="plain").decode()
     plain = plain.replace(PageData(plain).text, "")
-    for name in names:
-        page = page_of(log, name, title=text)
+    for notes in ([], [{"name": text, "label": text, "comment": text, "at": text}]):
+        page = page_of(log, name, title=text, notes=notes)
         whole = page.decode("utf-8")
         data = PageData(whole)
         assert not re.search(r"[<>&\u2028\u2029]", data.text)

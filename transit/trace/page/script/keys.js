@@ -69,14 +69,17 @@ function jump(test, nothing) {
   select(n);
 }
 
+let longest = -1;
+
 // The longest call; again: the one after it.
 function goToLongest() {
   const took = (node) => Math.max(...node.steps.map((step) => (step && CALLS.has(step.kind) && step.took) || 0));
   const calls = nodes.filter((node) => took(node) > 0 && (!shownNodes || shownNodes[node.n]));
   if (!calls.length) return say("No call says how long it took");
   calls.sort((one, other) => took(other) - took(one) || one.n - other.n);
-  const at = calls.findIndex((node) => node.n === selected);
+  const at = selected === longest ? calls.findIndex((node) => node.n === longest) : -1;
   const found = calls[(at + 1) % calls.length];
+  longest = found.n;
   select(found.n);
   say(`Took ${duration(took(found))}`);
 }

@@ -14,13 +14,17 @@ const CHARACTERS_MAX = 3000;
 // What is searched for, in lower case; "" for nothing.
 let wanted = "";
 
+// Elements that say nothing recorded: there nothing is found.
+const LABELS = new Set(["h3", "h4", "dt", "button", "option", "kbd"]);
+
 // An element with a class, and children: elements, or text.
 function made(tag, name = "", ...children) {
   const element = document.createElement(tag);
   if (name) element.className = name;
   for (const child of children) {
     if (child === null || child === undefined) continue;
-    element.append(typeof child === "object" ? child : readable(String(child)));
+    const isNode = typeof child === "object";
+    element.append(isNode || LABELS.has(tag) ? child : readable(String(child)));
   }
   return element;
 }
