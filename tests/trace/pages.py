@@ -55,7 +55,7 @@ _VISIT_ALL = """async () => {
         for (let n = 0; n < 3; n += 1) {
             const shut = document.querySelectorAll("details:not([open]), .more");
             if (!shut.length) break;
-            shut.forEach((each) => (each.localName === "button" ? each.click() : (each.open = true)));
+            shut.forEach((each) => (each.localName === "details" ? (each.open = 1) : each.click()));
             await later();
         }
         if (text.length < 2e6) text += detail.textContent;

@@ -19,8 +19,8 @@ from blake3 import blake3
 
 import transit
 from transit import trace
-from transit.trace import page as page_module
 from transit.trace.events import encode_json
+from transit.trace.page import document as page_module
 from transit.trace.page.values import VALUE_BYTES_MAX
 
 from .page_data import PageData, data_of, page_of

@@ -38,7 +38,8 @@ from transit.trace.beside import Row
 from transit.trace.events import Event, ModelCall, ModelRequest, Unknown
 from transit.trace.page.heads import cost_of, end_of, head_of
 from transit.trace.page.values import Values, encoded
-from transit.trace.reading import EventRecord, Trace
+from transit.trace.reading import Trace
+from transit.trace.records import EventRecord
 from transit.trace.steps import Step
 
 VERSION: Final = 1
