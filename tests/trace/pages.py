@@ -50,6 +50,8 @@ def chromium() -> Iterator[Any]:
 _VISIT_ALL = """async () => {
     let text = document.body.textContent;
     const later = () => new Promise((done) => setTimeout(done));
+    // Not drawn each time: that takes longest by far.
+    detail.hidden = true;
     for (const node of nodes) {
         select(node.n);
         for (let n = 0; n < 3; n += 1) {
@@ -60,6 +62,7 @@ _VISIT_ALL = """async () => {
         }
         if (text.length < 2e6) text += detail.textContent;
     }
+    detail.hidden = false;
     const active =
         "img, iframe, object, embed, script, base, form, link:not([rel=icon]), [onerror]";
     const elements = [...document.querySelectorAll(active)].map((each) => each.localName);

@@ -153,6 +153,7 @@ def test_what_it_cost(log: transit.Log, show: Open) -> None:
     page = show("work")
     page.press("m")
     assert "Cost\n$0.25" in page.detail
+    assert "Usage\ncost 0.25" in page.detail
     assert "101 / 10" in page.detail
     log.create("other")
     assert "Cost" not in show("other").tab.locator("#head").inner_text()

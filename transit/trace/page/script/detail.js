@@ -67,9 +67,40 @@ function factsOf(step, side) {
   if (step.took) facts.push(["Took", duration(step.took)]);
   if (step.tokens) facts.push(["Tokens", `${tokenText(step.tokens)}  (in / out)`]);
   if (step.cost !== undefined) facts.push(["Cost", costText(step.cost)]);
+  facts.push(...toldOf(step));
   if (step.inherited) facts.push(["Inherited", `recorded as ${placeOf(step.run, step.first)}`]);
   if (step.kind === "run") facts.push(["Inside", insideText(step)]);
   return factList(facts);
+}
+
+// What else an outcome says of itself.
+const TOLD = [
+  ["gen_ai.response.model", "Answered by"],
+  ["gen_ai.response.finish_reasons", "Finished"],
+  ["usage", "Usage"],
+  ["artifact_id", "Artifact"],
+  ["evaluator_id", "Evaluator"],
+  ["decision", "Decision"],
+  ["score", "Score"],
+  ["subject_ref", "About"],
+  ["reason", "Reason"],
+  ["digest", "BLAKE3"],
+];
+
+function toldOf(step) {
+  const record = outcomeOf(step);
+  if (record === null || step.kind === "unknown") return [];
+  const event = eventOf(record);
+  const told = TOLD.filter(([key]) => packedMember(event, key) !== undefined);
+  return told.map(([key, name]) => [name, memberText(packedMember(event, key))]);
+}
+
+// A value in a line: members with their names, items without.
+function memberText(packed) {
+  const members = membersOf(packed);
+  if (members === undefined) return plainText(packed);
+  const list = isList(packed);
+  return members.map(([key, value]) => (list ? "" : `${key} `) + plainText(value)).join(", ");
 }
 
 function sinceBegin(ns) {
@@ -124,7 +155,8 @@ function conversation(request, step) {
   views.push(...listedOnes.slice(same).map((each) => messageView(each.packed, each.role, place(each))));
   const found = [section(`Sent to the model (${counted(messages.length, "message")})`, ...views)];
   if (rest.length) {
-    found.push(made("section", "part", folded("Rest of the request", () => membersView(rest, whereOf(step, step.first)))));
+    const make = () => membersView(rest, whereOf(step, step.first));
+    found.push(made("section", "part", folded("Rest of the request", make)));
   }
   return found;
 }
@@ -179,7 +211,8 @@ function contentView(content, where) {
 function partView(part, where) {
   const kind = textMember(part, "type");
   if (CALL_PARTS.has(kind)) {
-    return callView(textMember(part, "name"), packedAt(part, "input") ?? parsed(packedAt(part, "arguments")), where);
+    const args = packedAt(part, "input") ?? parsed(packedAt(part, "arguments"));
+    return callView(textMember(part, "name"), args, where);
   }
   const members = membersOf(part) || [];
   const text = packedAt(part, "text") ?? packedAt(part, "thinking");
@@ -265,8 +298,10 @@ function textOrCut(packed, where, name) {
   const view = made("div", "cut", textBlock(value.head, name));
   if (value.tail) {
     const left = value.bytes - new TextEncoder().encode(value.head + value.tail).length;
-    view.append(made("p", "note", `Cut: ${byteCount(left)} are left out here. All of it has ${number(value.bytes)} bytes; `,
-      "BLAKE3 ", made("code", "", value.digest), ". ", made("code", "", readCommand(where)), " prints its record."));
+    const said = `Cut: ${byteCount(left)} are left out here. All of it has ${number(value.bytes)} bytes`;
+    const command = made("code", "", readCommand(where));
+    const digest = made("code", "", value.digest);
+    view.append(made("p", "note", said, "; BLAKE3 ", digest, ". ", command, " prints its record."));
     view.append(textBlock(value.tail, name));
   }
   return view;

@@ -103,7 +103,9 @@ function errorOfEnd(side) {
   const error = opened(side.error);
   if (!isObject(error)) return null;
   const text = errorText(error);
-  const end = steps.findLast((step) => step.side === sides.indexOf(side) && step.kind === "end" && !step.inherited && step.level === 0);
+  const n = sides.indexOf(side);
+  const isEnd = (step) => step.side === n && step.kind === "end" && step.level === 0;
+  const end = steps.findLast((step) => isEnd(step) && !step.inherited);
   if (!end) return made("p", "run-error", oneLine(text, 400));
   return made("p", "run-error", "Ended with ", oneLine(text, 400), " ", jumpTo(end));
 }

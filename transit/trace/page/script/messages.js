@@ -122,7 +122,8 @@ function partText(part) {
   if (typeof opened(part) === "string") return opened(part);
   const kind = textMember(part, "type");
   if (CALL_PARTS.has(kind)) {
-    return `${textMember(part, "name")}(${oneLine(argumentText(packedAt(part, "input") ?? packedAt(part, "arguments")), 120)})`;
+    const args = packedAt(part, "input") ?? packedAt(part, "arguments");
+    return `${textMember(part, "name")}(${oneLine(argumentText(args), 120)})`;
   }
   const text = textMember(part, "text") || textMember(part, "thinking");
   if (text) return text;

@@ -6,7 +6,7 @@ const failedChoice = document.getElementById("failed");
 const count = document.getElementById("count");
 
 // The nodes that say what is searched for, null where nothing is.
-var matches = null;
+let matches = null;
 let ordered = [];
 let inHead = false;
 
@@ -60,7 +60,8 @@ function search() {
   matches = null;
   ordered = [];
   if (wanted) {
-    ordered = wantedNodes.filter((node) => node.steps.some((step) => step && stepSays(step, wanted, found))).map((node) => node.n);
+    const hasText = (step) => step && stepSays(step, wanted, found);
+    ordered = wantedNodes.filter((node) => node.steps.some(hasText)).map((node) => node.n);
     matches = new Set(ordered);
   }
   shownNodes = filtered ? withOuter(wantedNodes) : null;
@@ -117,7 +118,10 @@ query.addEventListener("keydown", (event) => {
     return;
   }
   if (query.value.toLowerCase() !== wanted) search();
-  if (event.key === "Enter" && wanted) matches.has(selected) && !event.shiftKey ? select(selected) : goToMatch(event.shiftKey ? -1 : 1);
+  if (event.key === "Enter" && wanted) {
+    if (matches.has(selected) && !event.shiftKey) select(selected);
+    else goToMatch(event.shiftKey ? -1 : 1);
+  }
   sayCount(0);
   tree.focus();
 });

@@ -7,7 +7,8 @@ const rowsBox = document.getElementById("rows");
 const narrow = matchMedia("(max-width: 760px)");
 const OVERSCAN = 12;
 
-// A node: {n, level, parent, end, steps, same, open}; its inside are the nodes up to before `end`.
+// A node: {n, level, parent, end, steps, same, open, among, place}; its inside are the nodes up to
+// before `end`; `place` is its number among those with the same parent.
 const nodes = makeNodes();
 const nodeOf = new Map();
 for (const node of nodes) for (const step of node.steps) if (step) nodeOf.set(step, node);
@@ -21,8 +22,8 @@ const axes = sides.map(axisOf);
 // The columns that say something of some step, widths in CSS.
 const COLUMNS = [
   ["offset", "Offset", "46px", () => true],
-  ["title", "Step", "minmax(120px, 4fr)", () => true],
-  ["summary", "Summary", "minmax(60px, 5fr)", () => true],
+  ["title", "Step", "minmax(140px, 6fr)", () => true],
+  ["summary", "Summary", "minmax(60px, 6fr)", () => true],
   ["status", "Status", "84px", (step) => step.status],
   ["took", "Took", "58px", (step) => step.took],
   ["tokens", "Tokens", "80px", (step) => !two && step.tokens],
@@ -37,12 +38,16 @@ function makeNodes() {
   const given = page.rows || steps.map((step) => [step.level, step.number, -1, 1]);
   const found = given.map(([level, left, right, same], n) => ({
     n, level, steps: [steps[left], two ? steps[right] : undefined], same: same === 1,
-    parent: -1, end: n + 1, open: true,
+    parent: -1, end: n + 1, open: true, inside: { count: 0 },
   }));
+  const top = { count: 0 };
   const path = [];
   for (const node of found) {
     while (path.length && path[path.length - 1].level >= node.level) path.pop().end = node.n;
     node.parent = path.length ? path[path.length - 1].n : -1;
+    // Those inside one step, or inside none, are counted together.
+    node.among = path.length ? path[path.length - 1].inside : top;
+    node.place = node.among.count += 1;
     path.push(node);
   }
   while (path.length) path.pop().end = found.length;
@@ -163,6 +168,8 @@ function rowOf(node) {
   row.id = `step-${node.n}`;
   row.setAttribute("role", "treeitem");
   row.setAttribute("aria-level", node.level + 1);
+  row.setAttribute("aria-posinset", node.place);
+  row.setAttribute("aria-setsize", node.among.count);
   if (hasInside(node)) row.setAttribute("aria-expanded", String(node.open));
   if (two && !node.same) {
     row.classList.add("differs");
