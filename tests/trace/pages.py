@@ -29,7 +29,7 @@ def missing() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Browser]:
     """A browser; skips the test where there is none, and fails it in CI."""
     reason = missing()
     if reason and "CI" in os.environ:
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=ARGUMENTS
         )
-        yield browser
+        yield Browser(browser)
         browser.close()
 
 
@@ -70,19 +70,39 @@ _VISIT_ALL = """async () => {
 }"""
 
 
-class Opened:
-    """A page in a tab of its own. asked: what it asked for; complaints: of the console."""
+class Browser:
+    """A browser with one tab for most pages; those with wishes get one of their own."""
 
-    def __init__(self, browser: Any, file: Path, **how: Any) -> None:
-        self.context = browser.new_context(
-            viewport={"width": 1280, "height": 800} | how.pop("size", {}), **how
-        )
-        self.tab = self.context.new_page()
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+        self._shared = self._made({})
+
+    def context(self, how: dict[str, Any]) -> Any:
+        """A context with one tab."""
+        return self._made(how) if how else self._shared
+
+    def _made(self, how: dict[str, Any]) -> Any:
+        size = {"width": 1280, "height": 800} | how.pop("size", {})
+        made = self._browser.new_context(viewport=size, **how)
+        made.new_page()
+        return made
+
+
+class Opened:
+    """A page in a tab. asked: what it asked for; complaints: of the console."""
+
+    def __init__(self, browser: Browser, file: Path, **how: Any) -> None:
+        self.context = browser.context(how)
+        self.tab = self.context.pages[0]
         self.asked: list[str] = []
         self.complaints: list[str] = []
-        self.tab.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
-        self.tab.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.tab.on("dialog", self._dialog)
+        self._listening = {
+            "console": lambda said: self.complaints.append(f"{said.type}: {said.text}"),
+            "pageerror": lambda error: self.complaints.append(f"error: {error}"),
+            "dialog": self._dialog,
+        }
+        for what, listener in self._listening.items():
+            self.tab.on(what, listener)
         self.context.route("**/*", self._route)
         self.address = file.as_uri()
         self.tab.goto(self.address)
@@ -152,8 +172,10 @@ class Opened:
         self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
     def close(self) -> None:
-        """Close the tab; nothing was complained of, and nothing asked for but the file."""
+        """Leave the page; nothing was complained of, and nothing asked for but the file."""
         self.settle()
-        self.context.close()
+        for what, listener in self._listening.items():
+            self.tab.remove_listener(what, listener)
+        self.context.unroute("**/*")
         assert self.complaints == []
         assert self.asked == [self.address]

@@ -11,7 +11,7 @@ import pytest
 import transit
 from transit import trace
 
-from .pages import Opened, chromium
+from .pages import Browser, Opened, chromium
 from .shared_files import SHARED
 from .test_page import HOSTILE, conversation, hostile_run
 
@@ -23,25 +23,29 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
 
 
 @pytest.fixture
-def show(browser: Any, log: transit.Log, tmp_path: Path) -> Iterator[Open]:
-    """A function that opens the page of a run; at the end no page may have complained."""
+def show(browser: Browser, log: transit.Log, tmp_path: Path) -> Iterator[Open]:
+    """A function that opens the page of a run, and leaves the one before: none may complain."""
     pages: list[Opened] = []
 
     def opened(run: str, *, how: dict[str, Any] | None = None, **said: Any) -> Opened:
-        file = tmp_path / f"page {len(pages)}.html"
+        leave()
+        file = tmp_path / f"{run.replace('/', '-')[:40]} page.html"
         trace.write_page(log, run, file, **said)
         pages.append(Opened(browser, file, **(how or {})))
         return pages[-1]
 
+    def leave() -> None:
+        while pages:
+            pages.pop().close()
+
     yield opened
-    for page in pages:
-        page.close()
+    leave()
 
 
 def record_work(log: transit.Log) -> None:
