@@ -72,8 +72,8 @@ from transit.trace.manifests import manifest
 from transit.trace.merging import merge
 from transit.trace.models import OpenModelCall
 from transit.trace.noting import Score, annotate, notes
-from transit.trace.prices import Prices
 from transit.trace.page import write_page
+from transit.trace.prices import Prices
 from transit.trace.reading import Trace, read
 from transit.trace.recording import Task
 from transit.trace.records import EventRecord
