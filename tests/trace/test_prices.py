@@ -49,10 +49,10 @@ def test_a_name_is_matched_exactly_or_by_its_longest_beginning() -> None:
         {"tokens": {"m": (-1, 5)}},
         {"tokens": {"m": (5, -1)}},
         {"tokens": {"m": (5, 5)}, "untold": {"m": 1}},
-        {"tokens": {"m": (5, 5)}, "cached": {"m": (1, 0, 0)}},
-        {"tokens": {"m": (5, 5)}, "cached": {"m": (0, 1, 0)}},
-        {"tokens": {"m": (5, 5)}, "cached": {"m": (0, 0, 1)}},
-        {"tokens": {"c": (5, 5)}, "cached": {"c": (0, 0, 6)}},
+        {"tokens": {"m": (5, 5)}, "cached": {"m": (1, 0, 0, 0)}},
+        {"tokens": {"m": (5, 5)}, "cached": {"m": (0, 1, 0, 0)}},
+        {"tokens": {"m": (5, 5)}, "cached": {"m": (0, 0, 1, 0)}},
+        {"tokens": {"c": (5, 5)}, "cached": {"c": (0, 0, 6, 0)}},
         {"tokens": {"half": (5, 5)}},
     ],
     ids=["no price", "no input", "no output", "a call untold", "read", "written", "within",
@@ -73,9 +73,9 @@ def test_tokens_in_a_cache_have_prices_of_their_own() -> None:
     prices = trace.Prices(
         {"m": {"input": 10, "output": 0, "cache_read": 1, "cache_write": 12}},
     )
-    beside = totals(tokens={"m": (1_000_000, 5)}, cached={"m": (2_000_000, 1_000_000, 0)})
+    beside = totals(tokens={"m": (1_000_000, 5)}, cached={"m": (2_000_000, 1_000_000, 0, 0)})
     assert prices.cost(beside) == 10 + 2 + 12
-    within = totals(tokens={"m": (1_000_000, 5)}, cached={"m": (0, 0, 400_000)})
+    within = totals(tokens={"m": (1_000_000, 5)}, cached={"m": (0, 0, 400_000, 0)})
     assert prices.cost(within) == 6 + 0.4
 
 
@@ -114,19 +114,22 @@ def test_what_is_no_price_is_refused(given: Any) -> None:
     ("usage", "cached"),
     [
         ({"input_tokens": 9, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 2},
-         (5, 2, 0)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, (0, 0, 4)),
-        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}}, (0, 0, 4)),
-        ({"promptTokenCount": 9, "cachedContentTokenCount": 3}, (0, 0, 3)),
-        ({"input_tokens": 9, "gen_ai.usage.cache_read.input_tokens": 3}, (0, 0, 3)),
-        ({"input_tokens": 9, "cache_read_input_tokens": None}, (0, 0, 0)),
-        ({"input_tokens": 9, "cache_read_input_tokens": -4}, (0, 0, 0)),
-        ({"input_tokens": 9, "cache_read_input_tokens": True}, (0, 0, 0)),
-        ({"input_tokens": 9, "prompt_tokens_details": [3]}, (0, 0, 0)),
+         (5, 2, 0, 0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 5},
+          "cache_read_input_tokens": 5, "cache_creation_input_tokens": 2}, (0, 0, 5, 2)),
+        ({"input_tokens": 9, "gen_ai.usage.cache_creation.input_tokens": 3}, (0, 0, 0, 3)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, (0, 0, 4, 0)),
+        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}}, (0, 0, 4, 0)),
+        ({"promptTokenCount": 9, "cachedContentTokenCount": 3}, (0, 0, 3, 0)),
+        ({"input_tokens": 9, "gen_ai.usage.cache_read.input_tokens": 3}, (0, 0, 3, 0)),
+        ({"input_tokens": 9, "cache_read_input_tokens": None}, (0, 0, 0, 0)),
+        ({"input_tokens": 9, "cache_read_input_tokens": -4}, (0, 0, 0, 0)),
+        ({"input_tokens": 9, "cache_read_input_tokens": True}, (0, 0, 0, 0)),
+        ({"input_tokens": 9, "prompt_tokens_details": [3]}, (0, 0, 0, 0)),
     ],
 )  # fmt: skip
 def test_counts_of_a_cache_are_taken_from_any_services_usage(
-    log: transit.Log, usage: dict[str, object], cached: tuple[int, int, int]
+    log: transit.Log, usage: dict[str, object], cached: tuple[int, int, int, int]
 ) -> None:
     """Told in a call, in a response, to an open call, or in an event made elsewhere."""
     with trace.task(log, "t") as task:

@@ -66,7 +66,10 @@ def test_the_example_of_the_contract(log: transit.Log) -> None:
     assert result.duration_ns > 0
     assert (model.request, model.response) == ([{"role": "user", "content": "q"}], "a")
     assert end == root.ended
-    totals = trace.Totals(events=4, model_calls=1, tool_calls=1, tokens={"m": (-1, -1)})
+    totals = trace.Totals(
+        events=4, model_calls=1, tool_calls=1, tokens={"m": (-1, -1)}, untold={"m": 1},
+        tools={"bash": (1, 0)},
+    )  # fmt: skip
     assert (end.status, end.error, end.totals) == ("completed", None, totals)
 
     branch = trace.read(log, "fix-1867/retry-1")

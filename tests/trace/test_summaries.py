@@ -16,7 +16,7 @@ import pytest
 
 import transit
 from transit import trace
-from transit.trace import ends, families, sums, tabulating
+from transit.trace import ends, families, summaries, sums, tabulating
 from transit.trace.ends import standing_of
 from transit.trace.events import decode_event, encode_json
 from transit.trace.families import rolled_up
@@ -285,7 +285,7 @@ def test_a_call_whose_tokens_are_not_told_makes_the_cost_unknown(log: transit.Lo
     calls: list[Callable[[trace.Task], object]] = [
         lambda task: task.model_call(model="m"),
         lambda task: task.model_call(model="m", usage={"input_tokens": 5}),
-        lambda task: task.model("m").failure("overloaded"),
+        lambda task: task.model("m").failure(KeyboardInterrupt()),
         lambda task: task.model("m"),
     ]
     for number, call in enumerate(calls):
@@ -296,6 +296,15 @@ def test_a_call_whose_tokens_are_not_told_makes_the_cost_unknown(log: transit.Lo
             call(task)
         assert trace.read(log, f"{number}").cost(prices) is None
         assert only(log, f"{number}").tokens_out == 10
+
+
+def test_what_a_service_refused_costs_nothing(log: transit.Log) -> None:
+    prices = trace.Prices({"m": {"input": 1, "output": 1}})
+    with trace.task(log, "t") as task:
+        task.model("m").failure("overloaded")
+        task.model("m").response(usage={"input_tokens": 5, "output_tokens": 5})
+    assert only(log, "t").failures == 1
+    assert trace.read(log, "t").cost(prices) == 10 / 1_000_000
 
 
 def test_tokens_in_a_cache_count_as_tokens_of_requests(log: transit.Log) -> None:
@@ -425,7 +434,7 @@ ABSURD = [
     {"tokens": {"m": [-7, 3]}},
     {"tokens": {"m": [10**25, 3]}},
     {"tools": {"x": [-1, 0]}},
-    {"cached": {"m": [0, -1, 0]}},
+    {"cached": {"m": [0, -1, 0, 0]}},
     {"untold": {"m": -1}},
     {"events": "many"},
     {"tokens": {"m": 3}},
@@ -597,3 +606,69 @@ def test_a_resumed_run_goes_on_from_its_end_without_reading_it_all(log: transit.
     assert ended is not None
     assert ended.totals.events == before.events + 2
     assert ended.totals.tools == before.tools
+
+
+# Ends that are noted beside each other
+
+
+ENDS = "$trace/ends"
+
+
+def listed(log: transit.Log) -> list[tuple[str, str, int]]:
+    return [(run.name, run.status, run.own.events) for run in trace.runs(log, sort="name")]
+
+
+def test_ended_runs_are_listed_without_their_records(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        with trace.task(log, name) as task:
+            task.message("user", "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(summaries, "standing_of", lambda stream: pytest.fail(stream.name))
+        assert listed(log) == [("a", "completed", 2), ("b", "completed", 2)]
+
+
+def test_a_note_of_an_end_counts_only_while_the_run_ends_there(log: transit.Log) -> None:
+    with trace.task(log, "a") as task:
+        task.message("user", "x")
+    task.evaluate("judge", decision="good")
+    with trace.task(log, "b"):
+        pass
+    resumed = trace.resume(log, "b")
+    assert listed(log) == [("a", "completed", 3), ("b", "unfinished", 2)]
+    resumed.end()
+    assert listed(log)[1] == ("b", "completed", 3)
+
+
+def test_a_store_without_notes_of_ends_is_listed_all_the_same(log: transit.Log) -> None:
+    with trace.task(log, "a"):
+        pass
+    log.hide(log.stream(ENDS))
+    assert listed(log) == [("a", "completed", 1)]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"no json",
+        b"{}",
+        b'{"uid":"x"}',
+        b"\xff",
+        b'{"uid":1,"offset":0,"at":0,"status":"completed"}',
+    ],
+)
+def test_what_is_no_note_of_an_end_is_passed_over(log: transit.Log, payload: bytes) -> None:
+    with trace.task(log, "a"):
+        pass
+    log.stream(ENDS).append(payload)
+    assert listed(log) == [("a", "completed", 1)]
+
+
+def test_an_end_that_cannot_be_noted_is_an_end(log: transit.Log) -> None:
+    log.layer("trace").create("ends")
+    log.stream(ENDS).finish()
+    with trace.task(log, "a", strict=True):
+        pass
+    assert listed(log) == [("a", "completed", 1)]
+    assert trace.dropped.count == 0

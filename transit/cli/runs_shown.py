@@ -15,7 +15,7 @@ from transit.cli.output import Output, columns_of, printable
 from transit.cli.records import text_of
 from transit.cli.transcripts import Transcript, counted, one_line
 from transit.cli.values import moment_text
-from transit.trace import RunEnd, Step, Trace, Unknown
+from transit.trace import Prices, RunEnd, Step, Trace, Unknown
 from transit.trace.beside import Row, beside, first_difference
 from transit.trace.events import encode_json
 from transit.trace.records import EventReader, EventRecord
@@ -41,16 +41,19 @@ class EventLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     encoding: str = ""
 
 
-def show_run(output: Output, run: Trace, *, full: bool, children: bool) -> None:
-    """Print a run."""
+def show_run(
+    output: Output, run: Trace, prices: Prices | None, *, full: bool, children: bool
+) -> None:
+    """Print a run. prices: of tokens, for what it cost."""
     if not output.tables:
         for record in run:
             output.raw(_line(run.name, record))
         return
     steps = run.steps(children=children)
     transcript = Transcript(output, full=full)
-    transcript.head(run, steps)
+    transcript.head(run, steps, None if prices is None else run.cost(prices))
     transcript.steps(steps)
+    transcript.notes(run.notes)
 
 
 def follow_run(output: Output, log: Log, run: Trace, *, full: bool) -> None:
@@ -202,16 +205,18 @@ def _side(step: Step | None) -> dict[str, object] | None:
 # A page
 
 
-def write_html(output: Output, log: Log, run: Trace, other: Trace | None, path: str) -> None:
-    """Write the page of a run; `-`: to the standard output."""
+def write_html(
+    output: Output, log: Log, run: Trace, other: Trace | None, path: str, prices: Prices | None
+) -> None:
+    """Write the page of a run; `-`: to the standard output. prices: as for `show_run`."""
     # Loaded here: nothing else needs the page.
     from transit.trace.page import write_page
 
     if path == "-":
-        write_page(log, run, sys.stdout.buffer, beside=other)
+        write_page(log, run, sys.stdout.buffer, beside=other, prices=prices)
         return
     try:
-        write_page(log, run, path, beside=other)
+        write_page(log, run, path, beside=other, prices=prices)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
     output.text(f"{path}: the page of {run.name}")

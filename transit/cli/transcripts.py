@@ -25,6 +25,7 @@ from transit.trace.events import (
     Message,
     ModelCall,
     ModelRequest,
+    Note,
     RunEnd,
     encode_json,
 )
@@ -71,6 +72,22 @@ class Transcript:
         for line in _origin(trace):
             self._output.line(self._output.style(f"  {line}", dim=True))
         self._output.line("")
+
+    # Notes
+
+    def notes(self, notes: Sequence[Note]) -> None:
+        """What was said of the run afterwards."""
+        if notes:
+            self._rule("notes")
+        for note in notes:
+            said = [] if note.score is None else [str(note.score)]
+            said += [note.label] if note.label else []
+            said += [f"on @{note.at}"] if note.at is not None else []
+            said += [f"by {note.author}"] if note.author else []
+            words = printable(", ".join(said))
+            lines = self._folded(note.comment, _GUTTER + columns_of(note.name + words) + 4)
+            name = self._output.style(printable(note.name), fg="cyan")
+            self._print(" " * _GUTTER, 0, "  ".join([name, words, *lines[:1]]).rstrip(), lines[1:])
 
     # Steps
 

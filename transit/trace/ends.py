@@ -2,6 +2,10 @@
 
 Owns what the end of a run and the records after it say together. The newest end is looked for from
 the back, so that of an ended run nothing before it is read; of a run without one everything is.
+
+Ends are noted once more in a stream of layer `trace`, side by side: to list thousands of runs,
+a block of each would be read for its last record. A note counts while the end is the last record of
+its run, and a store without notes is listed from the runs alone.
 """
 
 from __future__ import annotations
@@ -11,8 +15,17 @@ from typing import Final
 
 import msgspec
 
-from transit import OffsetError, Record, Stream
-from transit.trace.events import Checkpoint, Event, RunEnd, Totals, Unknown, decode_event
+from transit import (
+    AlreadyExistsError,
+    Log,
+    NotFoundError,
+    OffsetError,
+    Record,
+    Stream,
+    TransitError,
+)
+from transit.trace.artifacts import LAYER
+from transit.trace.events import Checkpoint, EndStatus, Event, RunEnd, Totals, Unknown, decode_event
 from transit.trace.sums import Sums
 
 # Read at a time on the way back, at first; then twice as many, and so on.
@@ -23,6 +36,9 @@ _END: Final = "run_end"
 _UNREADABLE: Final = {"events": -1}
 # What no run has done: a count that a program made up, or damage.
 _COUNT_MAX: Final = 1 << 40
+
+_ENDS: Final = "ends"
+_ENDS_NAME: Final = f"${LAYER}/{_ENDS}"
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -132,3 +148,84 @@ def _is_sound(totals: Totals) -> bool:
         min(counts) >= 0 and max(counts) <= _COUNT_MAX
         and min(told, default=0) >= -1 and max(told, default=0) <= _COUNT_MAX
     )  # fmt: skip
+
+
+# Where ends are noted
+
+
+class EndNote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the end of a run says, beside those of the other runs of the store.
+
+    uid: of the run's stream; offset: of its end there; at: the end's time, UTC nanoseconds.
+    """
+
+    uid: str
+    offset: int
+    at: int
+    status: EndStatus
+    duration_ns: int = 0
+    totals: Totals = Totals()
+
+    def standing(self, stream: Stream) -> Standing | None:
+        """How the run stands; None where it must be looked at, as its end is not the last of it."""
+        is_last = stream.next_offset == self.offset + 1
+        if self.status != "completed" or not is_last or not _is_sound(self.totals):
+            return None
+        end = RunEnd(status=self.status, duration_ns=self.duration_ns, totals=self.totals)
+        return Standing(self.totals, end, self.at)
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(EndNote)
+
+
+def note_end(log: Log, stream: Stream, offset: int) -> None:
+    """Note the end of a run at `offset` in `stream`, for those who list runs.
+
+    Whatever keeps it from being noted, the run says it itself.
+    """
+    try:
+        record = stream[offset]
+        end = decode_event(record.payload)
+        if isinstance(end, RunEnd):
+            note = EndNote(
+                uid=stream.uid,
+                offset=offset,
+                at=record.timestamp,
+                status=end.status,
+                duration_ns=end.duration_ns,
+                totals=end.totals,
+            )
+            _stream_of_ends(log).append(_encoder.encode(note), durability="os")
+    except TransitError:
+        return
+
+
+def _stream_of_ends(log: Log) -> Stream:
+    try:
+        return log.stream(_ENDS_NAME)
+    except NotFoundError:
+        pass
+    try:
+        return log.layer(LAYER).create(_ENDS, codec="json", derived=True)
+    except AlreadyExistsError:
+        # Another run ended at this moment.
+        return log.stream(_ENDS_NAME)
+
+
+def noted_ends(log: Log) -> dict[str, EndNote]:
+    """The newest note of each run's end, by the uid of its stream."""
+    found: dict[str, EndNote] = {}
+    try:
+        batches = log.stream(_ENDS_NAME).batches()
+    except NotFoundError:
+        return found
+    for batch in batches:
+        for payload in batch.payloads:
+            try:
+                note = _decoder.decode(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                # Of another version, or another program.
+                continue
+            found[note.uid] = note
+    return found

@@ -23,6 +23,8 @@ ModelStatus = Literal["success", "failure", "cancelled"]
 CheckpointKind = Literal["final", "intermediate", "handoff", "resume"]
 CheckpointStatus = Literal["success", "incomplete", "failed", "superseded"]
 EndStatus = Literal["completed", "failed", "cancelled"]
+# Read and written beside the tokens of a request, read and written among them.
+Cached = tuple[int, int, int, int]
 GivenAs = Literal["", "awaited", "generated", "generated_async"]
 
 CHECKPOINT_KINDS: Final[tuple[str, ...]] = get_args(CheckpointKind)
@@ -80,7 +82,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     failures: int = 0
     children: int = 0
     tokens: dict[str, tuple[int, int]] = {}
-    cached: dict[str, tuple[int, int, int]] = {}
+    cached: dict[str, Cached] = {}
     untold: dict[str, int] = {}
     tools: dict[str, tuple[int, int]] = {}
     evaluations: dict[str, tuple[str, float | None]] = {}
@@ -106,9 +108,9 @@ class ModelCall(_Event, frozen=True, tag="model_call"):
     """A request to a model and its response, told when both were there; both packed.
 
     input_tokens, output_tokens: -1 where not given. usage: whatever else was counted.
-    cached_tokens: those read from a cache and not in input_tokens, those written to it and not in
-    input_tokens, those read from it that are in input_tokens.
-    duration_ns: from request to response, nanoseconds; 0 where it was not measured.
+    cached_tokens: read from a cache and written to it, beside input_tokens; then read and written
+    as a part of input_tokens. duration_ns: from request to response, nanoseconds; 0 where it was
+    not measured.
     """
 
     request_model: str = msgspec.field(name="gen_ai.request.model")
@@ -121,7 +123,7 @@ class ModelCall(_Event, frozen=True, tag="model_call"):
     )
     input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
     output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
-    cached_tokens: tuple[int, int, int] = (0, 0, 0)
+    cached_tokens: Cached = (0, 0, 0, 0)
     usage: dict[str, object] = {}
     duration_ns: int = 0
     request: object = None
@@ -161,7 +163,7 @@ class ModelResponse(_Event, frozen=True, tag="model_response"):
     )
     input_tokens: int = msgspec.field(name="gen_ai.usage.input_tokens", default=-1)
     output_tokens: int = msgspec.field(name="gen_ai.usage.output_tokens", default=-1)
-    cached_tokens: tuple[int, int, int] = (0, 0, 0)
+    cached_tokens: Cached = (0, 0, 0, 0)
     usage: dict[str, object] = {}
     response: object = None
     error: ErrorInfo | None = None

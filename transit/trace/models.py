@@ -16,6 +16,7 @@ import msgspec
 from transit import InvalidInputError
 from transit.trace.errors import describe
 from transit.trace.events import (
+    Cached,
     ErrorInfo,
     Event,
     ModelCall,
@@ -41,8 +42,9 @@ _READ_WITHIN: Final = (
     "cachedContentTokenCount", "cached_content_token_count", "cached_input_tokens",
     "cache_read.input_tokens", "gen_ai.usage.cache_read.input_tokens", "cached_tokens",
 )  # fmt: skip
+_WRITTEN_WITHIN: Final = ("cache_creation.input_tokens", "gen_ai.usage.cache_creation.input_tokens")
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
-NONE_CACHED: Final = (0, 0, 0)
+NONE_CACHED: Final[Cached] = (0, 0, 0, 0)
 _USAGE: Final = ("usage", "usageMetadata", "usage_metadata")
 _IDS: Final = ("id", "responseId", "response_id")
 _MODELS: Final = ("model", "modelVersion", "model_version")
@@ -63,20 +65,24 @@ def counts_of(usage: object) -> tuple[int, int, dict[str, object]]:
     return _taken(rest, _INPUT), _taken(rest, _OUTPUT), rest
 
 
-def cached_of(usage: Mapping[str, object]) -> tuple[int, int, int]:
-    """Tokens in a cache, of what `counts_of` gives besides; as `ModelCall.cached_tokens`."""
+def cached_of(usage: Mapping[str, object]) -> Cached:
+    """Tokens in a cache, of what `counts_of` gives besides; as `ModelCall.cached_tokens`.
+
+    A usage with details of its tokens has them among those of the request, under whatever name:
+    gateways that speak for several services tell them twice.
+    """
     if not usage:
         return NONE_CACHED
     read, written = _count(usage.get(_READ_BESIDE)), _count(usage.get(_WRITTEN_BESIDE))
-    within = 0
     for key in _DETAILS:
         details = usage.get(key)
         if isinstance(details, Mapping):
-            within = _count(details.get("cached_tokens"))
-            break
-    else:
-        within = next((_count(usage[key]) for key in _READ_WITHIN if key in usage), 0)
-    return read, written, within
+            return 0, 0, _count(details.get("cached_tokens")) or read, written
+    return read, written, _first_of(usage, _READ_WITHIN), _first_of(usage, _WRITTEN_WITHIN)
+
+
+def _first_of(usage: Mapping[str, object], keys: Sequence[str]) -> int:
+    return next((_count(usage[key]) for key in keys if key in usage), 0)
 
 
 def _count(value: object) -> int:

@@ -60,8 +60,9 @@ class Prices:
         """What the tokens in totals cost; None where a count, or its price, is not known.
 
         Tokens that are not in `input_tokens` but in a cache cost what `cache_read` and
-        `cache_write` say; those in `input_tokens` that were read from a cache cost `cache_read`
-        instead of `input`. For none of them `input` stands in.
+        `cache_write` say; those in `input_tokens` that were read from a cache, or written to it,
+        cost that instead of `input`. For none of them `input` stands in. Requests that a service
+        refused cost nothing.
         """
         amount = Fraction(0)
         if any(totals.untold.values()):
@@ -78,7 +79,8 @@ class Prices:
 
     def _cost_of(self, model: str, totals: Totals) -> Fraction | None:
         tokens_in, tokens_out = totals.tokens.get(model, (0, 0))
-        read, written, within = totals.cached.get(model, (0, 0, 0))
+        read, written, read_within, written_within = totals.cached.get(model, (0, 0, 0, 0))
+        within = read_within + written_within
         if min(tokens_in, tokens_out, tokens_in - within) < 0:
             return None
         price = self._price_of(model)
@@ -86,8 +88,8 @@ class Prices:
         for count, each in (
             (tokens_in - within, price.input),
             (tokens_out, price.output),
-            (read + within, price.cache_read),
-            (written, price.cache_write),
+            (read + read_within, price.cache_read),
+            (written + written_within, price.cache_write),
         ):
             if not count:
                 continue

@@ -19,6 +19,7 @@ from transit import InvalidInputError, Stream
 from transit.trace.boundary import Boundary, runner_of
 from transit.trace.calls import make_call
 from transit.trace.context import begin_lane, end_lane, enter, in_call, leave
+from transit.trace.ends import note_end
 from transit.trace.errors import describe
 from transit.trace.events import (
     CHECKPOINT_KINDS,
@@ -374,7 +375,10 @@ class Task(Run):
             duration_ns=sums.duration_ns,
             totals=sums.totals(more=1),
         )
-        return self._write(end, timestamp)
+        offset = self._write(end, timestamp)
+        if offset >= 0:
+            note_end(self.log, self.stream, offset)
+        return offset
 
 
 def _status_of(error: BaseException | None) -> EndStatus:

@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 
 from transit import InvalidInputError, Log, Scalar, Stream
 from transit.trace.artifacts import LAYER
-from transit.trace.ends import Standing, own_start, standing_of
+from transit.trace.ends import Standing, noted_ends, own_start, standing_of
 from transit.trace.events import (
     ErrorInfo,
     Note,
@@ -174,6 +174,7 @@ class Listing:
         self.parents: dict[str, str] = {}
         self.children: dict[str, list[str]] = {}
         self._standing: dict[str, Standing] = {}
+        self._noted = noted_ends(log)
         for stream in log.streams():
             metadata = stream.metadata
             if isinstance(metadata.get(TASK_ID), str):
@@ -196,7 +197,9 @@ class Listing:
         """How a run stands, read once."""
         found = self._standing.get(uid)
         if found is None:
-            found = self._standing[uid] = standing_of(self.runs[uid])
+            stream, note = self.runs[uid], self._noted.get(uid)
+            noted = None if note is None else note.standing(stream)
+            found = self._standing[uid] = noted or standing_of(stream)
         return found
 
     def status(self, uid: str) -> Status:
@@ -301,7 +304,7 @@ def tokens_of(totals: Totals) -> tuple[int | None, int | None]:
     for side in (0, 1):
         told = [count for each in totals.tokens.values() if (count := each[side]) >= 0]
         counts.append(sum(told) if told or not totals.model_calls else None)
-    beside = sum(read + written for read, written, _ in totals.cached.values())
+    beside = sum(read + written for read, written, *_ in totals.cached.values())
     tokens_in, tokens_out = counts
     return (tokens_in + beside if tokens_in is not None else None), tokens_out
 

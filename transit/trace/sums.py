@@ -8,9 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from operator import add
+from typing import Any, Final, cast
 
 from transit.trace.events import (
+    Cached,
     CallRequest,
     CallResult,
     ChildRun,
@@ -46,7 +48,7 @@ class Sums:
         self.begun_ns = time.monotonic_ns()
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._tokens: dict[str, tuple[int, int]] = {}
-        self._cached: dict[str, tuple[int, int, int]] = {}
+        self._cached: dict[str, Cached] = {}
         self._untold: dict[str, int] = {}
         self._tools: dict[str, tuple[int, int]] = {}
         self._evaluations: dict[str, tuple[str, float | None]] = {}
@@ -77,7 +79,9 @@ class Sums:
         model, tokens_in, tokens_out = event.request_model, event.input_tokens, event.output_tokens
         before = self._tokens.get(model, (-1, -1))
         self._tokens[model] = _sum(before[0], tokens_in), _sum(before[1], tokens_out)
-        if tokens_in < 0 or tokens_out < 0:
+        # Services ask nothing for what they refuse; what was cut short may cost something.
+        is_refused = isinstance(event, ModelResponse) and event.model_status == "failure"
+        if (tokens_in < 0 or tokens_out < 0) and not is_refused:
             self._add_untold(model, 1)
         if any(event.cached_tokens):
             self._add_cached(model, event.cached_tokens)
@@ -129,9 +133,9 @@ class Sums:
             for evaluator, found in totals.evaluations.items():
                 self._add_evaluation(evaluator, found)
 
-    def _add_cached(self, model: str, now: tuple[int, int, int]) -> None:
-        read, written, within = self._cached.get(model, (0, 0, 0))
-        self._cached[model] = read + now[0], written + now[1], within + now[2]
+    def _add_cached(self, model: str, now: Cached) -> None:
+        before = self._cached.get(model, (0, 0, 0, 0))
+        self._cached[model] = cast("Cached", tuple(map(add, before, now)))
 
     def _add_untold(self, model: str, count: int) -> None:
         self._untold[model] = self._untold.get(model, 0) + count

@@ -74,15 +74,15 @@ def _show_run(
 
     run: Trace = read(log, stream)
     other = None if beside is None else read(log, beside)
-    output = context.output
+    output, prices = context.output, context.configuration.prices
     if html is not None:
-        write_html(output, log, run, other, html)
+        write_html(output, log, run, other, html, prices)
     elif other is not None:
         show_beside(output, run, other, full=full, children=children)
     elif follow:
         follow_run(output, log, run, full=full)
     else:
-        show_run(output, run, full=full, children=children)
+        show_run(output, run, prices, full=full, children=children)
 
 
 def facts_of(log: Log, stream: Stream) -> dict[str, object]:

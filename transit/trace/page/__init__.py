@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from transit import InvalidInputError, Log, Stream
+from transit.trace.prices import Prices, check_prices
 from transit.trace.reading import Trace, read
 
 
@@ -24,7 +25,8 @@ def write_page(
     file: str | Path | IO[bytes],
     *,
     beside: str | Stream | Trace | None = None,
-    notes: Iterable[object] = (),
+    notes: Iterable[object] | None = None,
+    prices: Prices | None = None,
     title: str | None = None,
 ) -> None:
     """Write a run, with its child runs, as an HTML page that is complete in itself.
@@ -32,7 +34,9 @@ def write_page(
     file: where to, or a binary file. A file that is there is replaced, at once: it is written
     beside first. beside: a run to show next to it, aligned by what the steps say. notes: objects or
     mappings with any of name, score, label, comment, author, timestamp (UTC nanoseconds) and at (an
-    offset, "stream@offset" or a position). title: None: the name of the task.
+    offset, "stream@offset" or a position); None: those that `annotate` wrote on the run. prices: of
+    tokens; without them it cost what all of its calls say, if they do. title: None: the name of the
+    task.
 
     Texts and values above 64 KiB are cut, with their size and BLAKE3 digest. Raises `NotFoundError`
     when there is no such run, `InvalidInputError` for what is no path or file, `OSError` when the
@@ -48,7 +52,8 @@ def write_page(
 
     runs = [run] if beside is None else [run, beside]
     traces = [each if isinstance(each, Trace) else read(log, each) for each in runs]
-    page = document(traces, title, notes)
+    found = traces[0].notes if notes is None else notes
+    page = document(traces, title, found, check_prices(prices))
     if isinstance(file, str | Path):
         _write_whole(Path(file), page)
     else:

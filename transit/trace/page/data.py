@@ -18,7 +18,7 @@ Members that say nothing are left out.
                  first     record of the request, or the only one
                  last      record of the outcome, where that is another
                  chunks    records of parts of the answer
-                 tokens    [input, output], -1 where not told; cost: US dollars
+                 tokens    [input, output], -1 where not told; cost: as prices, or the service, say
                A record is [offset, nanoseconds after the side's time, event, origin, headers], the
                event as its JSON with values packed, the origin as [run, offset] or 0 for the place
                it was read from; what is empty at the end is left out.
@@ -38,6 +38,7 @@ from transit.trace.beside import Row
 from transit.trace.events import Event, ModelCall, ModelRequest, Unknown
 from transit.trace.page.heads import cost_of, end_of, head_of
 from transit.trace.page.values import Values, encoded
+from transit.trace.prices import Prices
 from transit.trace.reading import Trace
 from transit.trace.records import EventRecord
 from transit.trace.steps import Step
@@ -49,7 +50,8 @@ _Fields = list[tuple[str, str, object]]
 class PageData:
     """The JSON of a page, made of one run or two."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Prices | None = None) -> None:
+        self._prices = prices
         self._values = Values()
         self._runs: dict[str, int] = {}
         self._sides: list[object] = []
@@ -59,7 +61,7 @@ class PageData:
 
     def add(self, trace: Trace, steps: Sequence[Step]) -> None:
         """A run, beside those that were added before."""
-        head = head_of(trace, steps)
+        head = head_of(trace, steps, self._prices)
         self._time = _beginning(head, steps)
         head["time"] = str(self._time)
         for key in ("created", "began"):
@@ -112,7 +114,7 @@ class PageData:
             made["chunks"] = [self._record(step.run, each) for each in step.chunks]
         if step.tokens != (-1, -1):
             made["tokens"] = step.tokens
-        if (cost := cost_of(step)) is not None:
+        if (cost := cost_of(step, self._prices)) is not None:
             made["cost"] = cost
         return made
 

@@ -21,6 +21,7 @@ from typing import Final
 from transit.trace.beside import beside
 from transit.trace.page.data import PageData
 from transit.trace.page.heads import notes_of
+from transit.trace.prices import Prices
 from transit.trace.reading import Trace
 
 # In this order they are one script.
@@ -31,10 +32,12 @@ SCRIPTS: Final = (
 _MARK: Final = re.compile("%([A-Z]+)%")
 
 
-def document(traces: Sequence[Trace], title: str | None, notes: Iterable[object]) -> bytes:
+def document(
+    traces: Sequence[Trace], title: str | None, notes: Iterable[object], prices: Prices | None
+) -> bytes:
     """The page of a run, or of two beside each other."""
     said = " and ".join(trace.task_id for trace in traces) if title is None else title
-    data = PageData()
+    data = PageData(prices)
     steps = [trace.steps() for trace in traces]
     for trace, found in zip(traces, steps, strict=True):
         data.add(trace, found)

@@ -6,21 +6,23 @@ Owns which facts there are; they are written as JSON by `data`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from transit import Position
 from transit.trace.events import ErrorInfo, ModelCall, ModelResponse, RunEnd
 from transit.trace.names import OWN
+from transit.trace.prices import Prices
 from transit.trace.reading import Trace
 from transit.trace.steps import Step
+from transit.trace.sums import Sums
 
 Fact = dict[str, object]
-# What a service or a tool calls what a call cost, in US dollars.
+# What a service or a tool calls what a call cost.
 COSTS: Final = ("cost_usd", "total_cost_usd", "cost", "total_cost")
 _NOTE_FIELDS: Final = ("name", "score", "label", "comment", "author", "timestamp")
 
 
-def head_of(trace: Trace, steps: Sequence[Step]) -> Fact:
+def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
     """The facts about a run; times in UTC nanoseconds."""
     ended = trace.ended
     own = [step for step in walked(steps) if step.run == trace.name]
@@ -40,7 +42,7 @@ def head_of(trace: Trace, steps: Sequence[Step]) -> Fact:
         "failures_inside": sum(step.failed for step in walked(steps) if _is_call(step)),
         "tokens": _tokens(step for step in own if not step.inherited),
         "tokens_inside": _tokens(step for step in walked(steps) if not step.inherited),
-        "cost": _cost(step for step in walked(steps) if not step.inherited),
+        "cost": _told_cost(steps) if prices is None else trace.cost(prices),
         "began_in": _place(trace.parent_run),
         "parents": [_place(parent) for parent in trace.parents],
         "policy": trace.policy,
@@ -98,19 +100,26 @@ def _sum(counts: Iterable[int]) -> int:
     return sum(told) if told else -1
 
 
-def _cost(steps: Iterable[Step]) -> float | None:
-    """What the calls of models say that they cost; None where none does."""
-    found = [cost for step in steps if (cost := cost_of(step)) is not None]
-    return sum(found) if found else None
+def _told_cost(steps: Sequence[Step]) -> float | None:
+    """What the calls of models say that they cost together; None unless each of them does."""
+    calls = [step for step in walked(steps) if step.kind == "model" and not step.inherited]
+    found = [cost_of(step, None) for step in calls]
+    told = [cost for cost in found if cost is not None]
+    return sum(told) if told and len(told) == len(found) else None
 
 
-def cost_of(step: Step) -> float | None:
-    """What a call of a model says that it cost, US dollars."""
+def cost_of(step: Step, prices: Prices | None) -> float | None:
+    """What a call of a model cost, by prices, or as the service says; None where nothing tells."""
     event = None if step.last is None else step.last.event
     if not isinstance(event, ModelCall | ModelResponse):
         return None
+    if prices is not None:
+        sums = Sums()
+        sums.add(event)
+        return prices.cost(sums.totals())
     told = (event.usage.get(name) for name in COSTS)
-    return next((each for each in told if type(each) in (int, float)), None)  # type: ignore[return-value]
+    found = next((each for each in told if type(each) in (int, float)), None)
+    return cast("float | None", found)
 
 
 def _place(position: Position | None) -> str | None:

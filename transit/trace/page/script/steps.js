@@ -173,7 +173,7 @@ function tokenText([input, output]) {
 }
 
 function costText(cost) {
-  return `$${Number(cost.toPrecision(6))}`;
+  return String(Number(cost.toPrecision(6)));
 }
 
 // From each list of messages to the first step whose request it is.
