@@ -35,6 +35,13 @@ HOSTILE = (
     '{"$": 0}', "__proto__", "a" * 300_000, "\r\n\t", "\ufeff", "\U0001d518\U0001d52b ÷ é",
 )  # fmt: skip
 
+# Values of all kinds that JSON has, and some that look like marks of the page's own.
+VALUES: list[object] = [
+    {"$": 1, "a": [True, None, 1.5, 1.0, 2**70, -(2**53), "x" * 100]},
+    {"10": 1, "2": 2, "b": {}}, {"$": {"$": "list"}}, [[[], {}]], "text", "é" * 40, 0, -0.5,
+    1e300, {"__proto__": {"a": 1}},
+]  # fmt: skip
+
 
 def hostile_run(log: transit.Log, *texts: str) -> str:
     """A run that says these wherever something can be said; its name."""
@@ -246,16 +253,12 @@ def test_inherited_steps_say_where_they_were_recorded(log: transit.Log) -> None:
 
 
 def test_events_are_whole_as_they_were_recorded(log: transit.Log) -> None:
-    values = [
-        {"$": 1, "a": [True, None, 1.5, 1.0, 2**70, -(2**53), "x" * 100]},
-        {"10": 1, "2": 2, "b": {}}, {"$": {"$": "list"}}, [[[], {}]], "text", "é" * 40, 0, -0.5,
-        1e300, {"__proto__": {"a": 1}},
-    ]  # fmt: skip
     task = trace.task(log, "run", strict=True)
-    for value in values:
+    for value in VALUES:
         task.custom("value", value)
-    request = {"messages": [{"role": "user", "content": value} for value in values], "n": values[0]}
-    task.model_call(model="some-model", request=request, response=values)
+    messages = [{"role": "user", "content": value} for value in VALUES]
+    request = {"messages": messages, "n": VALUES[0]}
+    task.model_call(model="some-model", request=request, response=VALUES)
     data = data_of(log, "run")
     for step, record in zip(data.steps, trace.read(log, "run"), strict=True):
         found = data.value(step["first"][2])
@@ -326,6 +329,18 @@ def test_a_page_grows_with_the_text_and_not_with_the_requests(log: transit.Log) 
     empty = len(page_of(log, "run")) - len(data_of(log, "run").text)
     size = len(page_of(log, "run")) - empty
     assert size <= 3 * sum(len(text.encode()) for text in texts)
+
+
+def test_no_value_is_there_twice(log: transit.Log) -> None:
+    for name in ("run", "other"):
+        # Equal messages, and other objects.
+        messages = [{"role": "user", "content": f"message {n} {'word ' * 20}"} for n in range(9)]
+        trace.task(log, name).model_call(model="some-model", request={"messages": messages})
+    found = data_of(log, "run", beside="other").values
+    # Each run has lists of its own: a page says which of its requests one goes on from.
+    values = [json.dumps(each) for each in found if not (isinstance(each, dict) and "then" in each)]
+    assert len(found) == len(values) + 2
+    assert len(set(values)) == len(values)
 
 
 def test_conversations_that_take_turns_go_on_from_their_own(log: transit.Log) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 
 import transit
 from transit import trace
+from transit.trace.events import encode_json
 
 from .pages import Browser, Opened, chromium
 from .shared_files import SHARED
-from .test_page import HOSTILE, conversation, hostile_run
+from .test_page import HOSTILE, VALUES, conversation, hostile_run, same_json
 
 MS = 1_000_000
 BEGIN = 1_764_000_000_000_000_000
@@ -242,6 +244,13 @@ def test_search_finds_marks_counts_and_filters(log: transit.Log, show: Open) -> 
     assert page.count == "2 of 4 steps"
     page.press("Escape")
     assert page.count == ""
+    # What requests repeat is found where it was said first.
+    page.press("/")
+    page.type("question 1")
+    page.press("Enter")
+    assert page.count == "1 of 1 step"
+    assert "answer 1" in page.row
+    page.press("Escape")
     page.tab.locator("#kind").select_option("tool")
     assert page.rows == ["bash", "make", "work/part", "fetch", "grep", "search", "bash"]
     page.tab.locator("#failed").check()
@@ -327,6 +336,8 @@ def test_dark_is_dark_and_paper_has_every_row(log: transit.Log, show: Open) -> N
     assert "0s" in page.run("getComputedStyle(document.querySelector('.row')).transitionDuration")
     conversation(log, 100)
     page = show("run")
+    page.press("m")
+    assert "@1 " in page.row
     assert len(page.rows) < 60, "rows out of sight are no elements"
     page.run("dispatchEvent(new Event('beforeprint'))")
     assert len(page.rows) == 100
@@ -356,6 +367,19 @@ def test_long_and_large_values_fold_and_are_cut(log: transit.Log, show: Open) ->
     assert "xthe end" in page.detail
     page.press("Escape", "j")
     assert "Show more (400)" in page.detail
+
+
+def test_raw_events_are_those_that_were_recorded(log: transit.Log, show: Open) -> None:
+    task = trace.task(log, "run", strict=True)
+    for value in VALUES:
+        task.custom("value", value)
+    messages = [{"role": "user", "content": f"message {n} {'word ' * 20}"} for n in range(12)]
+    for request in (messages[:8], messages, messages[:3] + messages[9:], [*messages, VALUES], []):
+        task.model_call(model="some-model", request={"messages": request}, response=VALUES)
+    page = show("run")
+    found = page.run("steps.map(step => jsonText(eventOf(step.first)))")
+    for text, record in zip(found, trace.read(log, "run"), strict=True):
+        assert same_json(json.loads(text), json.loads(encode_json(record.event)))
 
 
 def test_inherited_steps_are_marked_off(log: transit.Log, show: Open) -> None:

@@ -12,7 +12,8 @@ out. Packed form, where `$` marks what JSON cannot say by itself:
                                              a text, or a value as JSON, of which the middle is left
                                              out; BLAKE3 of all of it; tail "" where nothing is
 
-Everything else is itself. Values come after those they refer to.
+Everything else is itself. Values come after those they refer to. Runs share no lists, so that a
+page can say which request one goes on from.
 """
 
 from __future__ import annotations
