@@ -477,6 +477,20 @@ def test_notes_are_objects_or_mappings(log: transit.Log) -> None:
     ]  # fmt: skip
 
 
+def test_notes_that_are_kept_in_the_store_are_taken(log: transit.Log) -> None:
+    with trace.task(log, "run") as task:
+        task.message("user", "hello")
+    trace.annotate(
+        log, "run", "right", score=False, comment="not so", author="Kim", at=0, metadata={"a": 1}
+    )
+    (note,) = data_of(log, "run", notes=trace.notes(log, "run")).notes
+    assert note.pop("timestamp") is not None
+    assert note == {
+        "name": "right", "score": False, "comment": "not so", "author": "Kim", "at": "run@0",
+        "metadata": {"a": 1},
+    }  # fmt: skip
+
+
 def test_two_runs_stand_beside_each_other(log: transit.Log) -> None:
     for name, answer in (("one", "yes"), ("two", "no")):
         with trace.task(log, name) as task:

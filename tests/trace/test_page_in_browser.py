@@ -379,7 +379,10 @@ def test_raw_events_are_those_that_were_recorded(log: transit.Log, show: Open) -
     page = show("run")
     found = page.run("steps.map(step => jsonText(eventOf(step.first)))")
     for text, record in zip(found, trace.read(log, "run"), strict=True):
-        assert same_json(json.loads(text), json.loads(encode_json(record.event)))
+        shown, expected = json.loads(text), json.loads(encode_json(record.event))
+        # Encoded though it is the default, where it was decoded as another object.
+        expected.pop("cached_tokens", None)
+        assert same_json(shown, expected)
 
 
 def test_inherited_steps_are_marked_off(log: transit.Log, show: Open) -> None:

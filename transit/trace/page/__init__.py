@@ -33,10 +33,10 @@ def write_page(
 
     file: where to, or a binary file. A file that is there is replaced, at once: it is written
     beside first. beside: a run to show next to it, aligned by what the steps say. notes: objects or
-    mappings with any of name, score, label, comment, author, timestamp (UTC nanoseconds) and at (an
-    offset, "stream@offset" or a position); None: those that `annotate` wrote on the run. prices: of
-    tokens; without them it cost what all of its calls say, if they do. title: None: the name of the
-    task.
+    mappings with any of name, score, label, comment, author, metadata, timestamp (UTC nanoseconds)
+    and at (an offset, "stream@offset" or a position); None: those that `annotate` wrote on the run.
+    prices: of tokens; without them it cost what all of its calls say, if they do. title: None: the
+    name of the task.
 
     Texts and values above 64 KiB are cut, with their size and BLAKE3 digest. Raises `NotFoundError`
     when there is no such run, `InvalidInputError` for what is no path or file, `OSError` when the

@@ -19,7 +19,7 @@ from transit.trace.sums import Sums
 Fact = dict[str, object]
 # What a service or a tool calls what a call cost.
 COSTS: Final = ("cost_usd", "total_cost_usd", "cost", "total_cost")
-_NOTE_FIELDS: Final = ("name", "score", "label", "comment", "author", "timestamp")
+_NOTE_FIELDS: Final = ("name", "score", "label", "comment", "author", "timestamp", "metadata")
 
 
 def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
@@ -59,11 +59,14 @@ def end_of(trace: Trace) -> ErrorInfo | None:
 def notes_of(notes: Iterable[object], run: str) -> list[Fact]:
     """What is said in notes: objects or mappings with some of the fields, and `at`.
 
-    at: an offset of the run, "stream@offset", or a position; nothing: about the run.
+    at: an offset of the run, "stream@offset", or a position; nothing: about the run. timestamp:
+    UTC nanoseconds, which notes in a store call `noted_at`.
     """
     found = []
     for note in notes:
-        said: Fact = {key: v for key in _NOTE_FIELDS if (v := _field(note, key)) not in (None, "")}
+        said: Fact = {key: _field(note, key) for key in _NOTE_FIELDS}
+        said["timestamp"] = said["timestamp"] or _field(note, "noted_at")
+        said = {key: value for key, value in said.items() if value not in (None, "", {})}
         place = _noted_at(_field(note, "at"), run)
         if place is not None:
             said["at"] = place

@@ -77,6 +77,8 @@ function factsOf(step, side) {
 const TOLD = [
   ["gen_ai.response.model", "Answered by"],
   ["gen_ai.response.finish_reasons", "Finished"],
+  // Read from a cache, written to it, and those read that are among the input tokens.
+  ["cached_tokens", "Cached"],
   ["usage", "Usage"],
   ["artifact_id", "Artifact"],
   ["evaluator_id", "Evaluator"],

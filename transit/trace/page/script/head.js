@@ -31,6 +31,8 @@ function noteView(note) {
   const time = told("timestamp");
   const by = [told("author"), /^-?\d+$/.test(time) ? utc(BigInt(time)) : time].filter(Boolean).join(", ");
   if (by) line.append(made("span", "quiet", by));
+  const more = memberOf(note, "metadata");
+  if (more !== undefined) line.append(made("span", "quiet", memberText(more)));
   const at = told("at");
   if (at) line.append(made("span", "quiet", at));
   return made("div", "remark", line, told("comment") ? textBlock(told("comment"), "text plain") : null);
