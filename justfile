@@ -63,6 +63,10 @@ bench-guard *arguments:
 bench-compare ref *arguments:
     python -m benchmarks.compare --to {{ quote(ref) }} {{ arguments }}
 
+# Measure the HTML page of a run of 10,000 events: to write it, its size, when a browser paints it.
+bench-html *arguments:
+    python -m benchmarks.htmlpages {{ arguments }}
+
 # Count the system calls of one append of each system, with strace.
 bench-syscalls *arguments:
     python -m benchmarks.syscalls {{ arguments }}
