@@ -97,7 +97,6 @@ class Recorder:
             model_id=model_id, model_status="success", request_model=MODEL,
             finish_reasons=("tool_calls" if calls else "stop",),
             input_tokens=tokens[0], output_tokens=tokens[1],
-            usage={"cost_usd": round(tokens[0] * 3e-6 + tokens[1] * 15e-6, 6)},
             response=message, duration_ns=ms * MS,
         )  # fmt: skip
         self.task.record(response, timestamp=self._went_by(ms))
@@ -213,6 +212,8 @@ def look_up(log: transit.Log, run: Recorder) -> None:
     )
 
 
+# Of a million tokens, in whatever currency.
+PRICES = trace.Prices({MODEL: {"input": 3, "output": 15}})
 NOTES = [
     {
         "name": "review", "label": "good", "score": 0.9, "author": "Kim",
@@ -227,7 +228,7 @@ def main(target: Path) -> None:
     """Record the run in a store of its own, and write its page."""
     with tempfile.TemporaryDirectory() as folder, transit.open(Path(folder) / "runs") as log:
         record(log)
-        trace.write_page(log, "fix-rounding", target, notes=NOTES)
+        trace.write_page(log, "fix-rounding", target, notes=NOTES, prices=PRICES)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ def test_what_is_no_note_is_refused(
     command: Command, store: Path, words: list[str], code: int
 ) -> None:
     assert command("note", *words).code == code
-    assert command("streams", "$").rows == []
+    assert command("streams", "$trace/notes/").rows == []
 
 
 def test_a_note_makes_no_store(command: Command, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_value_whose_artifact_is_another_is_damage(log: transit.Log) -> None:
     task = trace.task(log, "t")
     task.custom("own", LARGE)
     (record,) = log.stream("t")
-    name = next(stream.name for stream in log.streams("$trace/"))
+    name = next(stream.name for stream in log.streams("$trace/artifact/"))
     log.create("u").append(record.payload.replace(name[-64:].encode(), b"0" * 64))
     log.layer("trace").create(f"artifact/{'0' * 64}").append(b'"x"')
     with pytest.raises(transit.CorruptError):

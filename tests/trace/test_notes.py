@@ -128,7 +128,7 @@ def test_what_is_no_note_is_refused_by_the_argument_and_nothing_is_written(
     with pytest.raises(transit.InvalidInputError, match=named):
         trace.annotate(log, **{"run": "t", **arguments})
     assert trace.notes(log, "t") == ()
-    assert list(log.streams("$")) == []
+    assert list(log.streams("$trace/notes/")) == []
 
 
 def test_a_run_of_another_store_is_not_found(log: transit.Log, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from transit.trace.events import decode_event, encode_json
 from transit.trace.families import rolled_up
 from transit.trace.summaries import SORTS
 
+from .shared_files import shared_files
+
 DEADLINE_S = 120
 
 
@@ -672,3 +674,36 @@ def test_an_end_that_cannot_be_noted_is_an_end(log: transit.Log) -> None:
         pass
     assert listed(log) == [("a", "completed", 1)]
     assert trace.dropped.count == 0
+
+
+def test_an_end_that_was_made_elsewhere_says_what_was_recorded(log: transit.Log) -> None:
+    task = trace.task(log, "a")
+    task.tool("bash").result("x")
+    task.record(trace.RunEnd(status="completed"))
+    assert listed(log) == [("a", "completed", 3)]
+    assert trace.read(log, "a").totals.tools == {"bash": (1, 0)}
+
+
+def test_an_end_that_counts_nothing_is_counted_up(log: transit.Log) -> None:
+    task = trace.task(log, "a")
+    task.tool("bash").result("x")
+    task.stream.append(encode_json(trace.RunEnd(status="completed")))
+    assert listed(log) == [("a", "completed", 3)]
+
+
+def test_imported_runs_are_listed_with_what_they_did(tmp_path: Path) -> None:
+    (file,) = (each for each in shared_files("mini-swe-agent") if each.name == "toolcall.traj.json")
+    with transit.open(tmp_path / "store", durability="os") as log:
+        trace.import_file(log, file)
+        (run,) = trace.runs(log)
+        assert run.status == "completed"
+        assert run.own.events == len(log.stream(run.name))
+        assert (run.own.model_calls, run.own.tool_calls) == (5, 5)
+        assert run.own == _counted(log, run.name)
+
+
+def _counted(log: transit.Log, name: str) -> trace.Totals:
+    found = sums.Sums(name)
+    for record in trace.read(log, name):
+        found.add(record.event)
+    return found.totals()

@@ -135,7 +135,10 @@ def _decoded(payload: bytes) -> Event | Unknown:
 
 
 def _is_sound(totals: Totals) -> bool:
-    """Whether a run can have done so much: no count is below 0, or beyond all measure."""
+    """Whether a run can have done so much: no count is below 0, or beyond all measure.
+
+    An end is an event itself: of one that counts none nobody counted.
+    """
     counts = [
         totals.events, totals.model_calls, totals.tool_calls, totals.calls, totals.failures,
         totals.children,
@@ -145,7 +148,7 @@ def _is_sound(totals: Totals) -> bool:
         counts += several
     told = [count for both in totals.tokens.values() for count in both]
     return (
-        min(counts) >= 0 and max(counts) <= _COUNT_MAX
+        totals.events > 0 and min(counts) >= 0 and max(counts) <= _COUNT_MAX
         and min(told, default=0) >= -1 and max(told, default=0) <= _COUNT_MAX
     )  # fmt: skip
 
@@ -207,7 +210,7 @@ def _stream_of_ends(log: Log) -> Stream:
     except NotFoundError:
         pass
     try:
-        return log.layer(LAYER).create(_ENDS, codec="json", derived=True)
+        return log.layer(LAYER).create(_ENDS, codec="json", derived=True, durability="os")
     except AlreadyExistsError:
         # Another run ended at this moment.
         return log.stream(_ENDS_NAME)

@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+import msgspec
 from blake3 import blake3
 
 from transit import InvalidInputError, Stream
@@ -284,6 +285,8 @@ class Task(Run):
         """
         if not isinstance(event, Event):
             raise InvalidInputError(f"not an event of a trace: {type(event).__name__}")
+        if isinstance(event, RunEnd):
+            return self._write_end(event, timestamp)
         if not fields_to_pack(event):
             return self._write(event, timestamp)
         return self._write_packed(
@@ -375,6 +378,12 @@ class Task(Run):
             duration_ns=sums.duration_ns,
             totals=sums.totals(more=1),
         )
+        return self._write_end(end, timestamp)
+
+    def _write_end(self, end: RunEnd, timestamp: int | None) -> int:
+        if not end.totals.events:
+            # Made elsewhere, where nobody counted.
+            end = msgspec.structs.replace(end, totals=self._out.sums.totals(more=1))
         offset = self._write(end, timestamp)
         if offset >= 0:
             note_end(self.log, self.stream, offset)

@@ -31,15 +31,18 @@ from transit import (
     Stream,
     WriteBatch,
 )
+from transit.trace.ends import note_end
 from transit.trace.events import (
     ChildRun,
     Custom,
     Evaluation,
     Event,
+    RunEnd,
     encode_json,
 )
 from transit.trace.files.runs import ImportedEvent, ImportedRun
 from transit.trace.files.source import Source
+from transit.trace.models import with_cached
 from transit.trace.names import (
     BRANCH_KIND,
     PARENT_OFFSET,
@@ -51,6 +54,7 @@ from transit.trace.names import (
 )
 from transit.trace.packing import Packing
 from transit.trace.parts import KnownParts
+from transit.trace.sums import Sums
 from transit.trace.writing import Options, packed_event
 
 SOURCE_ID: Final = "source_id"
@@ -73,12 +77,16 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StagedRun(msgspec.Struct, kw_only=True):
-    """A run that is encoded: where its records lie in the spool, and how its stream is made."""
+    """A run that is encoded: where its records lie in the spool, and how its stream is made.
+
+    sums: what it did, for its end to tell.
+    """
 
     name: str
     uid: str
     metadata: dict[str, Scalar]
     begin: int
+    sums: Sums
     count: int = 0
     first_time: int | None = None
     # The stream it is a branch of, and the offset of the last record it inherits.
@@ -139,7 +147,7 @@ class RunWriter:
     def _begin(self, run: ImportedRun) -> StagedRun:
         name = self._prefix + run.name
         uid = self._promised.pop(name, "") or self._uid(name)
-        staged = StagedRun(name=name, uid=uid, metadata={}, begin=self._end)
+        staged = StagedRun(name=name, uid=uid, metadata={}, begin=self._end, sums=Sums(name))
         known = KnownParts()
         if run.branch_of is not None:
             parent = self._runs[self._prefix + run.branch_of[0]]
@@ -186,7 +194,9 @@ class RunWriter:
     def _add(self, staged: StagedRun, given: ImportedEvent) -> None:
         known = self._known[staged.name]
         packing = Packing(known)
-        payload, problem = self._encoded(self._completed(staged, given.event), packing)
+        event = self._completed(staged, given.event)
+        payload, problem = self._encoded(event, packing)
+        staged.sums.add(with_cached(event))
         if problem:
             place = f"{self._source.name}, {given.place}" if given.place else self._source.name
             self._source.tally.bad(place, problem)
@@ -227,6 +237,8 @@ class RunWriter:
         if isinstance(event, Evaluation) and not event.subject_ref:
             here = staged.inherited + staged.count - 1
             return msgspec.structs.replace(event, subject_ref=f"{staged.name}@{here}")
+        if isinstance(event, RunEnd):
+            return msgspec.structs.replace(event, totals=staged.sums.totals(more=1))
         return event
 
     # Writing
@@ -237,6 +249,9 @@ class RunWriter:
         for part in self._parts(starts):
             with self._log.batch(durability=durability) as batch:
                 self._write_part(batch, part)
+        for run in self._runs.values():
+            if run.count > (starts[run.name] or 0):
+                note_end(self._log, self._log.stream(run.name), run.inherited + run.count - 1)
         added = sum(run.count - (starts[run.name] or 0) for run in self._runs.values())
         there = sum(start or 0 for start in starts.values())
         return Written(tuple(self._runs), added, there)
