@@ -267,3 +267,37 @@ def test_at_a_terminal_failures_are_in_colour(log: transit.Log) -> None:
     out = at_terminal(Path(log.path), "show", "fix/kid").out.decode()
     assert "\x1b[31mfailure" in out
     assert "\x1b[32mcompleted" in out
+
+
+# A page
+
+
+def test_a_page_is_written_to_a_file_or_a_pipe(
+    log: transit.Log, command: Command, tmp_path: Path
+) -> None:
+    small_run(log, "a")
+    small_run(log, "b", listed="setup.cfg")
+    trace.annotate(log, "a", "correct", score=True, comment="said afterwards")
+    (tmp_path / "transit.toml").write_text('[prices."m"]\ninput = 1\noutput = 2\n')
+    assert command("show", "a", "--html", "a.html").code == 0
+    page = (tmp_path / "a.html").read_bytes()
+    assert b"said afterwards" in page
+    assert b'"cost":0.001218' in page
+    assert command("show", "a", "--html", "-").out == page
+    both = command("show", "a", "--beside", "b", "--html", "-").out
+    assert both.startswith(b"<!doctype html>") or both.startswith(b"<!DOCTYPE html>")
+    assert b"setup.cfg" in both
+
+
+def test_a_page_that_cannot_be_written_is_told(log: transit.Log, command: Command) -> None:
+    small_run(log, "a")
+    done = command("show", "a", "--html", "none/a.html")
+    assert done.code == 2
+    assert "none/a.html" in done.error["message"]
+
+
+def test_what_a_run_cost_is_in_its_head(log: transit.Log, command: Command, tmp_path: Path) -> None:
+    small_run(log, "a")
+    assert b"cost" not in command("show", "a", *TABLE).out
+    (tmp_path / "transit.toml").write_text('[prices."m"]\ninput = 1000\noutput = 2000\n')
+    assert b", cost 1.218, " in command("show", "a", *TABLE).out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,41 @@ def test_real_runs_have_all_their_records_in_steps(tmp_path: Path, folder: str) 
                 assert sum(
                     1 + len(step.chunks) + (step.last not in (None, step.first)) for step in steps
                 ) == len(found)
+
+
+# As a table
+
+
+def test_steps_are_a_table_with_types(log: transit.Log) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    with trace.task(log, "t") as task:
+        task.model_call(
+            model="m", request=["q"], response="a \ud800",
+            usage={"input_tokens": 1 << 70, "output_tokens": 2},
+        )  # fmt: skip
+        with trace.task(log, "kid") as kid:
+            kid.tool("bash", {"cmd": "ls"}).failure(ValueError("no"))
+            kid.tool("never")
+    table = trace.read(log, "t").to_arrow()
+    assert table.schema.field("begun_at").type == pa.timestamp("ns", tz="UTC")
+    rows = table.drop_columns(["begun_at"]).to_pylist()
+    assert [(row["run"], row["offset"], row["end_offset"], row["depth"]) for row in rows] == [
+        ("t", 0, 0, 0), ("t", 1, 3, 0), ("kid", 0, 1, 1), ("kid", 2, None, 1), ("kid", 3, 3, 1),
+        ("t", 2, 2, 0),
+    ]  # fmt: skip
+    assert (rows[0]["input"], rows[0]["output"]) == ('["q"]', '"a \\ud800"')
+    assert (rows[0]["input_tokens"], rows[0]["output_tokens"]) == (None, 2)
+    assert (rows[2]["failed"], rows[2]["error_type"], rows[2]["error_message"]) == (
+        True, "ValueError", "no",
+    )  # fmt: skip
+    assert rows[3]["status"] == "open"
+    assert len(trace.read(log, "t").to_arrow(children=False)) == 3
+    assert len(trace.read(log, trace.task(log, "empty").stream).to_arrow()) == 0
+
+
+def test_a_data_frame_says_what_it_needs(log: transit.Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    trace.task(log, "t").message("user", "x")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(transit.InvalidInputError, match="pip install pandas"):
+        trace.read(log, "t").to_pandas()

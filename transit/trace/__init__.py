@@ -15,6 +15,7 @@ recording     tasks: what a program records; beginning: how they are begun; name
 run, writing  the way of an event to its stream; failures: what could not be recorded
 values        any value as JSON; errors: exceptions; forms: arguments of calls, and their digests
 models, tools calls of models and tools between request and outcome; ids: their ids
+enterable     blocks for `with` and `async with`
 calls         calls that a replay answers; boundary: how they are made, and how outcomes come back;
               functions: those whose calls are recorded
 context       the current task, and the lanes of a program that runs in parts

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from transit import InvalidInputError
+from transit.trace.enterable import Enterable
 from transit.trace.errors import describe
 from transit.trace.events import (
     Cached,
@@ -161,7 +162,7 @@ def filled(event: ModelCall | ModelResponse) -> ModelCall | ModelResponse:
     return msgspec.structs.replace(event, **found) if found else event
 
 
-class OpenModelCall:
+class OpenModelCall(Enterable):
     """A request to a model that was sent, until its response, or its failure, is recorded, once.
 
     As a context manager it records how the block was left when no response was given. `offset` is
@@ -270,17 +271,6 @@ class OpenModelCall:
                 self.response()
             else:
                 self.failure(error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
 
 
 def texts(values: Sequence[str], what: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from transit import InvalidInputError, Log, NotFoundError, Position, Stream
 from transit.trace.ends import standing_of
@@ -37,6 +38,11 @@ from transit.trace.prices import Prices
 from transit.trace.records import EventRecord, event_record, events_of
 from transit.trace.steps import Step, steps_of
 from transit.trace.summaries import duration_of, summary_of
+from transit.trace.tabulating import frame_of, table_of
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
 
 
 class Trace:
@@ -163,6 +169,17 @@ class Trace:
         children: whether the steps of child runs are read too.
         """
         return steps_of(self._log, self.stream, children=children)
+
+    def to_arrow(self, *, children: bool = True) -> pyarrow.Table:
+        """The steps as a table, a row a step; see `transit.trace.tabulating`.
+
+        Raises `InvalidInputError` without pyarrow.
+        """
+        return table_of(self.steps(children=children))
+
+    def to_pandas(self, *, children: bool = True) -> pandas.DataFrame:
+        """The same as a `pandas.DataFrame`; `InvalidInputError` without pandas."""
+        return frame_of(self.to_arrow(children=children))
 
     @property
     def open_calls(self) -> tuple[EventRecord, ...]:

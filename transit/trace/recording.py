@@ -21,6 +21,7 @@ from transit.trace.boundary import Boundary, runner_of
 from transit.trace.calls import make_call
 from transit.trace.context import begin_lane, end_lane, enter, in_call, leave
 from transit.trace.ends import note_end
+from transit.trace.enterable import Enterable
 from transit.trace.errors import describe
 from transit.trace.events import (
     CHECKPOINT_KINDS,
@@ -50,7 +51,7 @@ from transit.trace.writing import fields_to_pack, packed_event
 _R = TypeVar("_R")
 
 
-class Task(Run):
+class Task(Run, Enterable):
     """A stream being recorded: a task, or a branch or merge of tasks.
 
     As a context manager, with `async with` too, it is the current task of its block; how the block
@@ -346,17 +347,6 @@ class Task(Run):
             self._end(error)
         # It may be in a block that is around this one, or beside it.
         self._ended = not self._lanes
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
 
     def _leave(self) -> None:
         leave(self)

@@ -1,4 +1,6 @@
-"""Tables of runs: what a summary says; many of them as Arrow's columns, and so as those of pandas.
+"""Tables of runs, and of the steps of one, as Arrow's columns, and so as those of pandas.
+
+Of runs, a row what a summary says:
 
 name, uid, task_id, trace_kind, status, actor, reason, parent      text, null where there is none
 created_at, ended_at                timestamps, nanoseconds, UTC
@@ -10,18 +12,30 @@ children                            a list of names
 tools                               a list of {name, calls, failures}; with the runs below
 scores                              a list of {name, author, score, label, at}; a bool is 0 or 1
 metadata                            a map of text to text: what is no text as JSON
+
+Of a run, a row a step, those of child runs after the one that begins them:
+
+run, kind, name, status             text; the stream, and what `Step` says
+offset, end_offset                  of the first record and of the outcome; null while it is open
+depth                               how many steps it is inside of
+begun_at                            timestamp, nanoseconds, UTC
+duration_ns, input_tokens, output_tokens       64-bit numbers, null where not known
+failed, inherited                   booleans
+error_type, error_message           text, null without one
+input, output                       JSON text, null where there is none
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import msgspec
 
 from transit import InvalidInputError, Scalar
-from transit.trace.events import ErrorInfo, Totals
+from transit.trace.events import ErrorInfo, Totals, encode_json
 from transit.trace.noting import Score
+from transit.trace.steps import Step
 
 if TYPE_CHECKING:
     import pandas
@@ -92,24 +106,86 @@ class Runs(Sequence[RunSummary]):
 
     def to_arrow(self) -> pyarrow.Table:
         """The summaries as a table; `InvalidInputError` without pyarrow."""
-        try:
-            # Loaded here: it is an extra, and takes longer to load than all of transit.
-            import pyarrow as pa
-        except ImportError:
-            raise InvalidInputError("Arrow needs pyarrow: pip install 'transit[arrow]'") from None
+        pa = _pyarrow()
         return pa.Table.from_pylist([_row(each) for each in self._rows], schema=_schema(pa))
 
     def to_pandas(self) -> pandas.DataFrame:
         """The summaries as a `pandas.DataFrame`; `InvalidInputError` without pandas."""
-        table = self.to_arrow()
-        try:
-            # Asked for here: to Arrow it is no requirement, and its own error is any.
-            import pandas  # noqa: F401
-        except ImportError:
-            raise InvalidInputError(
-                "a data frame needs pandas: pip install pandas 'transit[arrow]'"
-            ) from None
-        return table.to_pandas()
+        return frame_of(self.to_arrow())
+
+
+def _pyarrow() -> Any:
+    try:
+        # Loaded here: it is an extra, and takes longer to load than all of transit.
+        import pyarrow
+    except ImportError:
+        raise InvalidInputError("Arrow needs pyarrow: pip install 'transit[arrow]'") from None
+    return pyarrow
+
+
+def frame_of(table: pyarrow.Table) -> pandas.DataFrame:
+    """A table as a `pandas.DataFrame`; `InvalidInputError` without pandas."""
+    try:
+        # Asked for here: to Arrow it is no requirement, and its own error is any.
+        import pandas  # noqa: F401
+    except ImportError:
+        raise InvalidInputError(
+            "a data frame needs pandas: pip install pandas 'transit[arrow]'"
+        ) from None
+    return table.to_pandas()
+
+
+# Steps
+
+
+def table_of(steps: Iterable[Step]) -> pyarrow.Table:
+    """Steps, and those inside them, as a table; `InvalidInputError` without pyarrow."""
+    pa = _pyarrow()
+    text, number = pa.string(), pa.int64()
+    schema = pa.schema(
+        [
+            ("run", text), ("offset", number), ("end_offset", number), ("depth", number),
+            ("kind", text), ("name", text), ("status", text), ("failed", pa.bool_()),
+            ("begun_at", pa.timestamp("ns", tz="UTC")), ("duration_ns", number),
+            ("input_tokens", number), ("output_tokens", number), ("error_type", text),
+            ("error_message", text), ("input", text), ("output", text),
+            ("inherited", pa.bool_()),
+        ]
+    )  # fmt: skip
+    rows = [_step_row(step, depth) for step, depth in _deep(steps)]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _deep(steps: Iterable[Step]) -> Iterator[tuple[Step, int]]:
+    waiting = [(step, 0) for step in reversed(list(steps))]
+    while waiting:
+        step, depth = waiting.pop()
+        yield step, depth
+        waiting.extend((each, depth + 1) for each in reversed(step.steps))
+
+
+def _step_row(step: Step, depth: int) -> dict[str, object]:
+    tokens_in, tokens_out = (count if count >= 0 else None for count in step.tokens)
+    error = step.error
+    row = {
+        "run": step.run,
+        "offset": step.offset,
+        "end_offset": None if step.last is None else step.last.offset,
+        "depth": depth,
+        "kind": step.kind,
+        "name": step.name,
+        "status": step.status,
+        "begun_at": step.begun_at,
+        "duration_ns": step.duration_ns,
+        "input_tokens": tokens_in,
+        "output_tokens": tokens_out,
+        "error_type": None if error is None else error.type,
+        "error_message": None if error is None else error.message,
+        "input": None if step.input is None else encode_json(step.input).decode(),
+        "output": None if step.output is None else encode_json(step.output).decode(),
+    }
+    fitting = {key: _fitting(value) for key, value in row.items()}
+    return fitting | {"failed": step.failed, "inherited": step.inherited}
 
 
 def _schema(pa: Any) -> pyarrow.Schema:

@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Self
 
 from transit import InvalidInputError
+from transit.trace.enterable import Enterable
 from transit.trace.errors import describe
 from transit.trace.events import Artifact, ErrorInfo, ToolResult, ToolStatus, check_texts
 
 _Write = Callable[[ToolResult, int | None], int]
 
 
-class ToolCall:
+class ToolCall(Enterable):
     """A tool call that is open until its outcome is recorded, once.
 
     As a context manager it records an outcome when none was: success, or how the block was left.
@@ -119,17 +120,6 @@ class ToolCall:
         else:
             status: ToolStatus = "timeout" if isinstance(error, TimeoutError) else "failure"
             self._end(status, None, describe(error))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
 
 
 def _said(error: str | BaseException) -> ErrorInfo:
