@@ -16,6 +16,7 @@ from benchmarks.workloads.branch import BYTES, LONG, RATE, SHORT, TIME, Branches
 from benchmarks.workloads.chain import Chain
 from benchmarks.workloads.columns import Columns
 from benchmarks.workloads.command_read import CommandRead
+from benchmarks.workloads.conversation import ConversationBytes, KnownConversation, TraceRead
 from benchmarks.workloads.durable_batches import DurableBatches
 from benchmarks.workloads.durable_one import DurableOne
 from benchmarks.workloads.file_ends import FileEnds
@@ -88,6 +89,13 @@ ALL: tuple[Maker, ...] = (
     partial(SealRoots, "seal-roots-long", streams=8, each=20_000, aim=0.9),
     partial(SealRoots, "seal-roots-runs", streams=3_000, each=20, aim=0.75),
     TraceEvent,
+    partial(TraceEvent, mean=True),
+    KnownConversation,
+    TraceRead,
+    partial(ConversationBytes, "model_call", "dicts"),
+    partial(ConversationBytes, "model_call", "dataclasses"),
+    partial(ConversationBytes, "recorded", "dicts"),
+    partial(ConversationBytes, "recorded", "dataclasses"),
     partial(RunList, "last records"),
     partial(RunList, "all records"),
     CommandRead,

@@ -79,7 +79,10 @@ class RunList:
 
 
 def fill(path: str, count: int) -> None:
-    """A sealed store with so many runs, as `transit.trace` writes them."""
+    """A sealed store with so many runs, as `transit.trace` writes them, in larger frames."""
+    # Loaded here: the other workloads must run with revisions that have no trace.
+    from transit.trace.ends import note_end
+
     results = payloads(EVENTS - 1, 100)
     with transit.open(path, durability="os") as log:
         parent = ""
@@ -96,6 +99,7 @@ def fill(path: str, count: int) -> None:
             events = list(_events(results, number))
             for start in range(0, EVENTS, _FRAME):
                 stream.append_many(events[start : start + _FRAME])
+            note_end(log, stream, EVENTS - 1)
         log.seal()
 
 

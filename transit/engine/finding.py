@@ -111,7 +111,7 @@ def listed(
     start = 0 if after is None else state_of(handle, after).id + 1
     layers, left_out = prefix.startswith("$"), handle.catalog.hidden()
     found = (
-        Stream(handle, handle.catalog.state(stream_id))
+        Stream(handle, handle.catalog.state(stream_id, record))
         for stream_id, record in lineage_records(handle, start)
         if record.name.startswith(prefix)
         and (stream_id in left_out) is hidden

@@ -422,15 +422,15 @@ class Catalog(StoredChunks):
         """Number of streams ever made, the store's own among them."""
         return self._tail(LINEAGE_ID)
 
-    def state(self, stream_id: int) -> StreamState:
-        """The state of a stream, one for all callers."""
-        return self._states.get(stream_id) or self._make_state(stream_id)
+    def state(self, stream_id: int, record: LineageRecord | None = None) -> StreamState:
+        """The state of a stream, one for all callers; record: of its lineage, where it was read."""
+        return self._states.get(stream_id) or self._make_state(stream_id, record)
 
     @changing_the_view
-    def _make_state(self, stream_id: int) -> StreamState:
+    def _make_state(self, stream_id: int, record: LineageRecord | None) -> StreamState:
         state = self._states.get(stream_id)
         if state is None:
-            state = StreamState(stream_id, self.record(stream_id), self.life(stream_id))
+            state = StreamState(stream_id, record or self.record(stream_id), self.life(stream_id))
             state.next_offset = self._tail(stream_id) or state.next_offset
             self._states[stream_id] = state
             self._recent.append(state)
