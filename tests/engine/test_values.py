@@ -59,6 +59,10 @@ def shown(value: Any) -> object:
         return value.source, list(value.records()), value.origins
     if isinstance(value, transit.Traffic):
         return repr(value)
+    if isinstance(value, trace.Runs):
+        return list(value)
+    if isinstance(value, trace.Prices):
+        return value.cost(trace.Totals(events=1, tokens={"m-1": (3, 5)}))
     if isinstance(value, transit.FileReport):
         return value.path, value.kind, value.digest, value.fields, value.findings
     return value
@@ -126,6 +130,10 @@ def history(path: Path) -> Iterator[object]:
         yield from (step.merge for step in why.path if step.merge is not None)
         difference = log.lineage.diff(stream, retry)
         yield from (difference, *difference.left, *log.lineage.spans(merged))
+        with trace.task(log, "run", metadata={"k": 1}):
+            pass
+        yield trace.runs(log)
+        yield trace.Prices({"m-*": {"input": 1, "output": 2.5}})
     yield from facts(path)
 
 
