@@ -129,7 +129,10 @@ def _cells(run: RunSummary) -> dict[str, object]:
 
 def _score(score: Score) -> str:
     value = score.label if score.score is None else score.score
-    said = str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        said = str(value).lower()
+    else:
+        said = f"{value:.4g}" if isinstance(value, float) else str(value)
     return f"{score.name}={said}"
 
 
