@@ -62,7 +62,11 @@ def counts_of(usage: object) -> tuple[int, int, dict[str, object]]:
     members = dict(usage) if isinstance(usage, Mapping) else members_of(usage)
     if members is None:
         raise InvalidInputError(f"usage must be a mapping, not {usage!r}")
-    rest = {str(key): plain(value) for key, value in members.items() if value is not None}
+    rest = {
+        str(key): value if type(value) is int and value.bit_length() < 64 else plain(value)
+        for key, value in members.items()
+        if value is not None
+    }
     return _taken(rest, _INPUT), _taken(rest, _OUTPUT), rest
 
 

@@ -34,6 +34,8 @@ _T = TypeVar("_T")
 INLINE_BYTES_MAX: Final = 24
 # How many lists a task remembers: those of a request, and of a critic's beside it.
 _REMEMBERED_MAX: Final = 4
+# Shorter lists are encoded anew each time: that costs less than to compare them.
+_REMEMBERED_ITEMS_MIN: Final = 4
 _TEXTS_MAX: Final = 64
 _SCALARS: Final = (int, float, type(None))
 _NO_MEMBERS: Final = (str, int, float, type(None), list, tuple)
@@ -199,20 +201,24 @@ class Packing:
 
     def _list(self, items: list[object], depth: int) -> object:
         """A list of objects; None where something else is among them."""
-        old, count = self._memory.like(items)
+        is_remembered = len(items) >= _REMEMBERED_ITEMS_MIN
+        old, count = self._memory.like(items) if is_remembered else (_List(), 0)
         # Those that were in a list before can be.
-        rest = items[count:]
-        if any(isinstance(item, _NO_MEMBERS) for item in rest):
+        are_objects, hold_messages = _look_at(items[count:] if count else items)
+        if not are_objects:
             return None
-        if any(map(_holds_message, rest)) and depth < _DEPTH_MAX:
+        if hold_messages and depth < _DEPTH_MAX:
             return {"list": [self.pack(item, depth + 1) for item in items]}
-        packed = self._packed(items, old, count)
-        self.packed.append(packed)
+        packed = self._packed(items, old, count, is_remembered)
+        if is_remembered:
+            self.packed.append(packed)
         return {"items": self._list_number(packed)}
 
-    def _packed(self, items: list[object], old: _List, same_count: int) -> _List:
+    def _packed(
+        self, items: list[object], old: _List, same_count: int, is_remembered: bool
+    ) -> _List:
         """The items as parts; what is as it was in a remembered list is taken from that."""
-        packed, same = old.beginning(same_count), True
+        packed, same = old.beginning(same_count) if same_count else _List(), True
         self._take(packed)
         count = min(len(old.copies), len(items))
         for place in range(len(packed.copies), len(items)):
@@ -223,7 +229,8 @@ class Packing:
                 self._use(digest, size - USE_BYTES, number)
             else:
                 data = encode_plain(item)
-                copy, digest, size = copy_of(item), digest_of(data), len(data) + USE_BYTES
+                copy = copy_of(item) if is_remembered else None
+                digest, size = digest_of(data), len(data) + USE_BYTES
                 number = self._part(data, digest)
             same = same and place < count and digest == old.digests[place]
             before = packed.beginnings[-1] if place else b""
@@ -289,13 +296,17 @@ class Packing:
         return b"".join([*pieces, b"}"])
 
 
-def _holds_message(item: object) -> bool:
-    """As `choices` of a model's response do."""
-    return (
-        isinstance(item, dict)
-        and "role" not in item
-        and any(isinstance(member, dict) and "role" in member for member in item.values())
-    )
+def _look_at(items: list[object]) -> tuple[bool, bool]:
+    """Whether all are objects, and whether any holds a message, as `choices` of a response do."""
+    holds = False
+    for item in items:
+        if type(item) is dict and "role" in item:
+            continue
+        if isinstance(item, _NO_MEMBERS):
+            return False, False
+        if isinstance(item, dict) and "role" not in item and not holds:
+            holds = any(isinstance(each, dict) and "role" in each for each in item.values())
+    return True, holds
 
 
 def _runs(numbers: Iterable[int]) -> Runs:
