@@ -85,8 +85,8 @@ class Source:
                 if in_type and "BinaryOperator_BitOr" in name:
                     continue
                 # A star before parameters that have names only is taken for a product, and `not`
-                # cannot stand where a sign can.
-                doubtful = "BinaryOperator_Mul" in name or "UnaryOperator" in name
+                # cannot stand where a sign can, or before a name that is bound.
+                doubtful = any(each in name for each in ("BinaryOperator_Mul", "Unary", "AddNot"))
                 if not doubtful or self._compiles(name, occurrence):
                     yield Site(name, occurrence, line)
 
