@@ -19,14 +19,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from transit.disk import (
-    File,
-    NewFile,
-    file_size,
-    list_folder,
-    make_folder,
-    remove,
-)
+from transit.disk import File, NewFile, file_size, list_folder, remove
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester
@@ -105,9 +98,8 @@ class Restorer:
             step = min(2 * step, _COMMITS_AT_ONCE)
 
     def _is_at(self, at: int | str | None) -> bool:
-        if at is None or not self.chain.count:
-            return False
-        return at in (self.chain.root, self.chain.count - 1)
+        # Before the first commit the root is "", and is no cut.
+        return bool(self.chain.count) and at in (self.chain.root, self.chain.count - 1)
 
     def _fetch_commits(self, numbers: Sequence[int], at: int | str | None) -> bool:
         """Keep these commits, as far as they are there and before the cut; whether all were."""
@@ -160,7 +152,6 @@ class Restorer:
     def fetch_segments(self, refs: Iterable[SegmentRef]) -> int:
         """Keep these segments; their bytes in all."""
         wanted = list(refs)
-        make_folder(self._places.segments)
         meter = Meter("restore", self._report)
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
@@ -236,7 +227,7 @@ class Restorer:
 def _digest_of(path: str, size: int) -> str:
     digester = Digester()
     with File.open(path) as file:
-        for position in range(0, size + 1, READ_BYTES):
+        for position in range(0, size, READ_BYTES):
             digester.update(file.read_at(position, READ_BYTES))
     return digester.digest().hex()
 
