@@ -393,13 +393,14 @@ def test_a_torn_file_is_not_removed_while_another_process_writes_to_it(torn: Tor
 # What goes wrong when the next file is made
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_a_full_disk_keeps_the_next_file_from_being_made_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: str) -> File:
         raise transit.StorageFullError(f"{path}: planted")
 
-    with unsealed(tmp_path / "s") as log:
+    with unsealed(tmp_path / "s", mode) as log:
         fill(log, 4)
         with monkeypatch.context() as patch:
             patch.setattr(File, "create", full)

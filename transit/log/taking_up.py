@@ -37,14 +37,20 @@ class TakingUp:
         for older in self._catalog.view.wals:
             secure(older)
         if wal is not None and wal.ended:
-            # A full disk has no room for the next file: an append tries again, readers need none.
-            self._rotation.take_ended(wal)
-            with suppress(StorageFullError):
-                self._rotation.ensure()
+            self._have_next(wal)
             return
         if wal is not None:
             self._cut_torn_tail(wal)
         self._rotation.ensure()
+
+    def _have_next(self, ended: Wal) -> None:
+        """Have a file to write to after `ended`, if there is room for one.
+
+        On a full disk an append tries again; what reads or syncs needs none.
+        """
+        self._rotation.take_ended(ended)
+        with suppress(StorageFullError):
+            self._rotation.ensure()
 
     def _remove_torn_files(self, wal: Wal | None) -> None:
         """Remove the files behind the end of the log, `wal`, which a loss of power has torn.
@@ -68,13 +74,14 @@ class TakingUp:
         return [number for number in numbers if wal is None or number > wal.first_lsn]
 
     def catch_up(self, *, write: bool) -> None:
-        """Take up what other processes wrote; to `write`, have a file to write to."""
+        """Take up what other processes wrote; to `write`, have a file for it if there is room."""
         wal = self._catalog.follow(write=True)
         self._rotation.clock.reach(self._rotation.wal.written)
         if not write:
             return
         if wal is None or wal.ended:
-            self._rotation.ensure()
+            # None is left when the last is sealed.
+            self._have_next(wal or self._rotation.wal)
             return
         if wal is not self._rotation.wal:
             self._syncs.secure(self._rotation.take(wal))

@@ -49,7 +49,10 @@ class Writer(Framing):
         order, wal = self._catalog.order, self.wal
         order.check(TURN)
         order.run(TURN, self.lock, partial(self._catalog.read_frames, wal))
-        if wal.ended:
+        if wal.ended and self._refusal is not None:
+            # It has no turn any more, and reads the files of others as a reader does.
+            order.run(TURN, self.lock, partial(self._catalog.follow, write=False))
+        elif wal.ended:
             # What others wrote is taken up even where there is no room for one file more.
             with suppress(StorageFullError):
                 self.run(_nothing)

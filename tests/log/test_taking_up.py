@@ -1,0 +1,302 @@
+"""What a writer takes up that others wrote meanwhile, and what it makes of what they began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import transit
+from transit.disk import File
+from transit.format.names import wal_name
+from transit.log.blocks import BlockCache
+from transit.log.recover import Cut
+from transit.log.wal import Wal
+
+SMALL: Final = transit.Settings(seal_bytes=4096, flush_interval_ms=60_000, compression="none")
+
+
+def opened(path: Path, mode: Any = "shared") -> transit.Log:
+    """A store in which nothing is sealed in the background."""
+    log = transit.open(path, mode=mode, settings=SMALL, durability="os")
+    log._handle.writer.rotation.on_ended = lambda: None
+    return log
+
+
+class Pair:
+    """Two writers of one folder, as in two processes, and a stream that both append to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.one, self.other = opened(path), opened(path)
+        self.streams = self.one.create("a"), self.other.stream("a")
+
+    def append(self, who: int, count: int = 1, size: int = 10) -> None:
+        for _ in range(count):
+            stream = self.streams[who]
+            stream.append(b"%d" % who * size)
+
+    def end_file(self, who: int) -> None:
+        """Append until the file that is written now has ended, and one record more."""
+        before = self.newest
+        while self.newest == before:
+            self.append(who, size=900)
+
+    @property
+    def wals(self) -> list[Path]:
+        return sorted((self.path / "wal").iterdir())
+
+    @property
+    def newest(self) -> Path:
+        return self.wals[-1]
+
+    def tail(self, who: int) -> int:
+        """Where the next frame goes, as that writer knows it."""
+        return (self.one, self.other)[who]._handle.writer.wal.tail
+
+    def payloads(self, who: int) -> list[bytes]:
+        return [record.payload for record in self.streams[who].read()]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(tmp_path / "store")
+    yield made
+    for log in (made.one, made.other):
+        # One that refuses to write says so once more.
+        with suppress(transit.PoisonedError):
+            log.close()
+
+
+def write_raw(path: Path, position: int, data: bytes) -> None:
+    with File.open(str(path), write=True) as file:
+        file.write_at(position, data)
+
+
+# What others wrote
+
+
+def test_two_writers_that_take_turns_write_one_history(pair: Pair) -> None:
+    for _ in range(3):
+        for who in (0, 1):
+            pair.append(who, 2)
+    assert [each[:1] for each in pair.payloads(0)] == [b"0", b"0", b"1", b"1"] * 3
+    assert pair.payloads(0) == pair.payloads(1)
+    assert pair.one.verify().ok
+    assert pair.one.recovery == pair.other.recovery == ()
+
+
+def test_a_writer_goes_on_in_the_file_that_another_began(pair: Pair) -> None:
+    pair.append(0)
+    pair.end_file(1)
+    newest = pair.newest
+    pair.append(0)
+    assert pair.newest == newest
+    assert pair.one._handle.writer.wal.path == str(newest)
+    assert pair.payloads(0) == pair.payloads(1)
+    # And when that ends too, whichever of the two finds it so.
+    pair.end_file(0)
+    pair.append(1)
+    pair.append(0)
+    assert pair.payloads(0) == pair.payloads(1)
+    assert pair.one.verify().ok
+
+
+def test_a_file_that_another_ended_is_durable_before_there_is_a_record_behind_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.append(0)
+    pair.end_file(1)
+    synced: list[str] = []
+    sync_data = File.sync_data
+
+    def noted(file: File) -> None:
+        synced.append(Path(file.path).name)
+        sync_data(file)
+
+    monkeypatch.setattr(File, "sync_data", noted)
+    pair.append(0)
+    names = [path.name for path in pair.wals]
+    assert [name for name in dict.fromkeys(synced) if name in names] == names
+
+
+def test_no_record_is_earlier_than_those_that_another_wrote(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.append(0)
+    later = pair.streams[0][0].written + 10**9
+    clock = pair.other._handle.writer.rotation.clock
+    clock.reach(later)
+    pair.append(1)
+    pair.append(0)
+    pair.append(1)
+    written = [record.written for record in pair.streams[0].read()]
+    assert written == sorted(written)
+    assert written[1] >= later
+
+
+@pytest.mark.parametrize("ends", [1, 2, 5])
+def test_a_writer_that_refuses_reads_on_whatever_files_others_end_and_makes_none(
+    pair: Pair, ends: int
+) -> None:
+    """As after a sync that failed."""
+    pair.append(0)
+    pair.one._handle.writer.refuse(lambda: transit.PoisonedError("planted"))
+    pair.append(1)
+    assert pair.payloads(0) == pair.payloads(1)
+    for _ in range(ends):
+        pair.end_file(1)
+        count = len(pair.wals)
+        assert pair.payloads(0) == pair.payloads(1)
+        pair.append(1)
+        assert pair.payloads(0) == pair.payloads(1)
+        assert len(pair.wals) == count
+    with pytest.raises(transit.PoisonedError):
+        pair.append(0)
+    pair.other.seal()
+    pair.append(1)
+    assert pair.payloads(0) == pair.payloads(1)
+    assert next(pair.streams[0].tail(start=0, timeout=20)).payload == pair.payloads(1)[0]
+
+
+def test_a_file_that_another_ended_without_the_next_is_followed_by_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.append(0)
+    count = len(pair.wals)
+
+    def full(path: str) -> File:
+        raise transit.StorageFullError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "create", full)
+        with pytest.raises(transit.StorageFullError):
+            pair.end_file(1)
+    assert len(pair.wals) == count
+    # Readers need no other file, though there is no room for one.
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "create", full)
+        assert len(pair.payloads(0)) == len(pair.payloads(1)) > 1
+    pair.append(0)
+    assert len(pair.wals) == count + 1
+    pair.append(1)
+    assert pair.payloads(0) == pair.payloads(1)
+    assert pair.one.verify().ok
+
+
+# What others began
+
+
+@pytest.mark.parametrize("size", [1, 8, 40, 500])
+def test_what_a_writer_left_that_died_within_a_write_is_cut_by_the_next(
+    pair: Pair, size: int
+) -> None:
+    pair.append(0)
+    pair.append(1)
+    position = pair.tail(1)
+    write_raw(pair.newest, position, b"\1" * size)
+    pair.append(0)
+    assert pair.one.recovery == (Cut(str(pair.newest), position, size),)
+    assert pair.newest.stat().st_size == pair.tail(0)
+    pair.append(1)
+    assert pair.other.recovery == ()
+    assert [each[:1] for each in pair.payloads(1)] == [b"0", b"1", b"0", b"1"]
+    assert pair.other.verify().ok
+
+
+def test_reading_cuts_nothing(pair: Pair) -> None:
+    pair.append(0)
+    pair.append(1)
+    position = pair.tail(1)
+    write_raw(pair.newest, position, b"\1" * 40)
+    assert len(pair.payloads(0)) == 2
+    assert pair.newest.stat().st_size == position + 40
+    assert pair.one.recovery == ()
+
+
+def test_bytes_that_were_durable_are_never_cut(pair: Pair) -> None:
+    pair.append(0)
+    pair.append(1)
+    position = pair.tail(1)
+    pair.append(1)
+    pair.other.sync()
+    pair.append(1)
+    data = pair.newest.read_bytes()
+    write_raw(pair.newest, position + 60, bytes([data[position + 60] ^ 1]))
+    with pytest.raises(transit.CorruptError, match=pair.newest.name):
+        pair.append(0)
+    assert pair.newest.stat().st_size == len(data)
+    assert pair.one.recovery == ()
+    write_raw(pair.newest, 0, data)
+
+
+def test_no_tail_is_torn_where_a_later_file_is_and_no_power_was_lost(pair: Pair) -> None:
+    pair.append(0)
+    pair.append(1)
+    wal, position = pair.newest, pair.tail(1)
+    write_raw(wal, position, b"\1" * 40)
+    lsn = pair.other._handle.writer.wal.next_lsn
+    store_id = bytes.fromhex(pair.one.store_id)
+    later = Wal.create(str(wal.parent), store_id, lsn + 3, lsn, BlockCache(0))
+    with pytest.raises(transit.CorruptError) as caught:
+        pair.append(0)
+    assert caught.value.place == f"{wal}, byte {position}"
+    assert str(wal.parent / wal_name(lsn + 3)) in caught.value.expected
+    assert wal.stat().st_size == position + 40
+    later.file.close()
+    (wal.parent / wal_name(lsn + 3)).unlink()
+
+
+# When a store is opened
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_an_opening_says_what_it_cut_and_the_next_cuts_nothing(tmp_path: Path, mode: str) -> None:
+    with opened(tmp_path / "s", mode) as log:
+        log.create("a").append(b"x")
+        wal = log._handle.writer.wal
+    (path,) = (tmp_path / "s" / "wal").iterdir()
+    # With what was reserved, if anything was.
+    write_raw(path, wal.tail, b"\1" * 40)
+    size = path.stat().st_size
+    with opened(tmp_path / "s", mode) as log:
+        assert log.recovery == (Cut(str(path), wal.tail, size - wal.tail),)
+        log.stream("a").append(b"y")
+    with opened(tmp_path / "s", mode) as log:
+        assert log.recovery == ()
+        assert [record.payload for record in log.stream("a").read()] == [b"x", b"y"]
+        assert log.verify().ok
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_a_store_whose_last_file_has_ended_is_opened_though_there_is_no_room_for_the_next(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str) -> File:
+        if path.endswith(".wal"):
+            raise transit.StorageFullError(path)
+        return create(path)
+
+    create = File.create
+    with opened(tmp_path / "s", mode) as log, log._handle.sealer.paused:
+        stream, count = log.create("a"), 0
+        with monkeypatch.context() as patch:
+            patch.setattr(File, "create", full)
+            with suppress(transit.StorageFullError):
+                while True:
+                    stream.append(b"x" * 900)
+                    count += 1
+            # As a process that is killed.
+            log._handle.writing.let_go()
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "create", full)
+        with opened(tmp_path / "s", mode) as log:
+            assert len(list(log.stream("a").read())) == count
+            with pytest.raises(transit.StorageFullError):
+                log.stream("a").append(b"y")
+    with opened(tmp_path / "s", mode) as log:
+        log.stream("a").append(b"y")
+        assert len(list(log.stream("a").read())) == count + 1
