@@ -34,6 +34,7 @@ from typing import Final
 
 import msgspec
 
+from transit.config import MIB
 from transit.errors import CorruptError
 from transit.format.frame import (
     ALIGNMENT,
@@ -53,9 +54,9 @@ from transit.log.stated import pieces, stated_beyond
 from transit.log.wal import READ_BYTES, Wal
 
 SECTOR_BYTES: Final = 512
-SCAN_BYTES: Final = 1024 * 1024
+SCAN_BYTES: Final = MIB
 # What may follow the last whole frame: one that is cut short, of the largest size there is.
-REST_BYTES_MAX: Final = 5 * 1024 * 1024 * 1024
+REST_BYTES_MAX: Final = 5 * 1024 * MIB
 LOOK_AGAIN_S: Final = (0.001, 0.004, 0.016, 0.064)
 
 

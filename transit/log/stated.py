@@ -7,22 +7,23 @@ from it to `transit.log.wal` and `transit.log.recover`. Memory does not grow wit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from re import finditer
 from typing import Final
 
+from transit.config import MIB
 from transit.disk import File
 from transit.format.frame import ALIGNMENT, FRAME_BYTES, FRAME_MAGIC, MARK, decode_frame_header
 
-PIECE_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = MIB
 
 
 def pieces(file: File, start: int, stop: int, overlap: int) -> Iterator[tuple[int, bytes]]:
     """The bytes from `start` to before `stop` by pieces; each begins with the end of the last."""
-    while start < stop:
-        data = file.read_at(start, min(PIECE_BYTES + overlap, stop - start))
+    for at in range(start, stop, PIECE_BYTES):
+        data = file.read_at(at, min(PIECE_BYTES + overlap, stop - at))
         if not data:
             return
-        yield start, data
-        start += PIECE_BYTES
+        yield at, data
 
 
 def stated_beyond(file: File, seed: int, position: int) -> int | None:
@@ -33,8 +34,8 @@ def stated_beyond(file: File, seed: int, position: int) -> int | None:
     """
     # A header that is cut off in one piece lies whole in the next.
     for start, data in pieces(file, position, file.size, FRAME_BYTES):
-        at = -1
-        while (at := data.find(FRAME_MAGIC, at + 1)) >= 0:
+        for magic in finditer(FRAME_MAGIC, data):
+            at = magic.start()
             found = start + at
             if found > position and found % ALIGNMENT == 0:
                 header = decode_frame_header(data, at, found, seed)
