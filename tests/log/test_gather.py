@@ -161,6 +161,15 @@ def test_a_run_is_read_from_the_file_once(cached: Wal, monkeypatch: pytest.Monke
     assert len(gathered) == 1
 
 
+@pytest.mark.parametrize("count", [3, 4, 100, 101])
+def test_a_run_comes_as_one_chunk_however_often_it_is_read(cached: Wal, count: int) -> None:
+    grow(cached, 0, count)
+    for _ in range(3):
+        # The last row may be of more than one frame, as far as the index says.
+        chunks = list(cached.chunks(STREAM + 5, 0))
+        assert [chunk.count for chunk in chunks] == [count - 1, 1]
+
+
 def test_a_stream_read_after_each_append_is_in_few_chunks_and_read_few_times(
     cached: Wal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

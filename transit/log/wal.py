@@ -12,6 +12,7 @@ written.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from transit.config import KIB, MIB
 from transit.disk import File, sync_folder
 from transit.errors import CorruptError
 from transit.format.checksum import checksum, wal_seed
@@ -42,13 +44,13 @@ from transit.log.clock import EARLIEST
 from transit.log.gather import gather
 from transit.log.stated import stated_beyond
 
-READ_BYTES: Final = 4 * 1024
-SLAB_BYTES: Final = 1024 * 1024
-ALLOCATE_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 4 * KIB
+SLAB_BYTES: Final = MIB
+ALLOCATE_BYTES: Final = MIB
 _UINT64: Final = 2**64 - 1
 # Frames of more streams than this are kept: after one stream a reader soon reads the next.
 CACHED_CHUNKS: Final = 8
-_NEVER: Final = 2**63
+_NEVER: Final = sys.maxsize
 # After a file's path in the cache: runs of frames by where the first begins.
 _RUNS: Final = ", runs"
 
