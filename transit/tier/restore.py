@@ -19,6 +19,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
+from transit.config import MIB
 from transit.disk import File, NewFile, file_size, list_folder, remove
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import SegmentRef
@@ -42,7 +43,7 @@ from transit.tier.remote import TRIES, Remote, commit_key, segment_key
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-READ_BYTES: Final = 8 * 1024 * 1024
+READ_BYTES: Final = 8 * MIB
 _COMMITS_AT_ONCE: Final = 8 * STEP
 
 
