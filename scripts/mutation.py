@@ -46,7 +46,12 @@ LOG: Final = (
     "tests/engine/test_appending.py",
     "tests/process/test_clocks.py",
 )
-TIER: Final = ("tests/tier/test_*.py",)
+ENDING: Final = (
+    "tests/log/test_unended_files.py",
+    "tests/log/test_taking_up.py",
+    "tests/log/test_faults.py",
+    "tests/process/test_clocks.py",
+)
 # The tests of each module that is measured, by its path in the package.
 TESTS: Final[dict[str, tuple[str, ...]]] = {
     "format/record": RECORD,
@@ -80,14 +85,14 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/log/test_recover_*.py",
         "tests/log/test_unended_files.py",
     ),
-    "log/taking_up": LOG,
-    "log/rotation": LOG,
-    "log/syncs": LOG,
-    "log/stated": LOG,
-    "log/files": LOG,
-    "log/snapshots": LOG,
-    "log/segments": LOG,
-    "log/seal": LOG,
+    "log/taking_up": ("tests/log/test_taking_up.py", "tests/log/test_unended_files.py"),
+    "log/rotation": ENDING,
+    "log/syncs": ENDING,
+    "log/stated": ("tests/log/test_stated.py", "tests/log/test_recover_*.py"),
+    "log/files": ("tests/log/test_wal_folder.py",),
+    "log/snapshots": ("tests/log/test_snapshots_taken.py",),
+    "log/segments": ("tests/log/test_segments.py", "tests/log/test_sealing.py"),
+    "log/seal": ("tests/log/test_sealing.py", "tests/log/test_writer_rules.py"),
     "log/writer": LOG,
     "log/framing": LOG,
     "tier/conditional": ("tests/tier/test_publish_conditions.py", "tests/tier/test_conditional.py"),
@@ -96,12 +101,12 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "tier/remote": ("tests/tier/test_publish_objects.py",),
     "tier/restore": ("tests/tier/test_restore*.py", "tests/tier/test_layers.py"),
     "tier/adopt": ("tests/tier/test_adopt.py",),
-    "tier/fetch": TIER,
-    "tier/retain": TIER,
-    "tier/progress": TIER,
-    "tier/apart": TIER,
-    "tier/probe": TIER,
-    "tier/pools": TIER,
+    "tier/fetch": ("tests/tier/test_fetch.py", "tests/tier/test_reading.py"),
+    "tier/retain": ("tests/tier/test_retain.py", "tests/tier/test_same_place.py"),
+    "tier/progress": ("tests/tier/test_restore_steps.py", "tests/tier/test_publish.py"),
+    "tier/apart": ("tests/tier/test_same_place.py",),
+    "tier/probe": ("tests/tier/test_conditional.py",),
+    "tier/pools": ("tests/tier/test_pools.py",),
 }
 
 
