@@ -195,6 +195,33 @@ def test_a_remote_that_becomes_the_store_is_refused_before_it_is_published_to_or
     assert published.verify().ok
 
 
+def test_a_remote_that_comes_to_lie_in_the_store_is_refused_before_anything_is_dropped(
+    published: transit.Log, folder: Path
+) -> None:
+    remote = folder.parent / "remote"
+    remote.rename(folder / "inside")
+    remote.symlink_to(folder / "inside")
+    kept = segments(folder)
+    with pytest.raises(transit.UnsuitableRemoteError, match=str(folder)):
+        published.evict(bytes_max=0)
+    assert segments(folder) == kept
+
+
+@pytest.mark.parametrize("name", ["wal", "segments", "commits"])
+@pytest.mark.parametrize("place", ["the store", "what the store is in"])
+def test_a_remote_with_the_store_in_one_of_its_folders_is_refused(
+    folder: Path, name: str, place: str
+) -> None:
+    """As a mount shows it there, and a link does."""
+    transit.open(folder).close()
+    remote = folder.parent.parent / "with a link"
+    remote.mkdir()
+    (remote / name).symlink_to(folder if place == "the store" else folder.parent)
+    with pytest.raises(transit.UnsuitableRemoteError, match=str(folder)):
+        transit.open(folder, remote=remote)
+    assert [path.name for path in remote.iterdir()] == [name]
+
+
 def make_the_remote_copy_the_local_one(folder: Path) -> None:
     """Between two folders that are apart, one file that is in both."""
     copies = folder.parent / "remote" / "segments"
