@@ -10,6 +10,7 @@ has a pytest of its own, forked from a process that has loaded the packages of o
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -128,6 +129,9 @@ class Judge:
         """In place of running the tests."""
         settings.load_profile("mutation")
         known = {item.nodeid: item for item in session.items}
+        for module in {each.module for each in self._planted}:
+            # Some are loaded when a store is opened for the first time.
+            importlib.import_module(f"transit.{module.replace('/', '.')}")
         for each in self._planted:
             if each.quick and not any(self.verdicts):
                 # Nothing is changed yet: what fails now would be taken for noticed later.
