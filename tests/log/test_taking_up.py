@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import transit
 from transit.disk import File
 from transit.format.names import wal_name
+from transit.log import taking_up
 from transit.log.blocks import BlockCache
 from transit.log.recover import Cut
 from transit.log.wal import Wal
@@ -241,13 +243,15 @@ def test_no_tail_is_torn_where_a_later_file_is_and_no_power_was_lost(pair: Pair)
     lsn = pair.other._handle.writer.wal.next_lsn
     store_id = bytes.fromhex(pair.one.store_id)
     later = Wal.create(str(wal.parent), store_id, lsn + 3, lsn, BlockCache(0))
+    latest = Wal.create(str(wal.parent), store_id, lsn + 5, lsn, BlockCache(0))
     with pytest.raises(transit.CorruptError) as caught:
         pair.append(0)
     assert caught.value.place == f"{wal}, byte {position}"
     assert str(wal.parent / wal_name(lsn + 3)) in caught.value.expected
     assert wal.stat().st_size == position + 40
-    later.file.close()
-    (wal.parent / wal_name(lsn + 3)).unlink()
+    for each in (later, latest):
+        each.file.close()
+        Path(each.path).unlink()
 
 
 # When a store is opened
@@ -300,3 +304,145 @@ def test_a_store_whose_last_file_has_ended_is_opened_though_there_is_no_room_for
     with opened(tmp_path / "s", mode) as log:
         log.stream("a").append(b"y")
         assert len(list(log.stream("a").read())) == count + 1
+
+
+# What a process that is gone has written
+
+
+class Again:
+    """Which WAL files are written once more from now on, which synced, and which are made."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.done: list[tuple[str, str]] = []
+        forget, sync, create = File.forget_pages, File.sync_data, File.create
+
+        def forget_pages(file: File) -> None:
+            self.done.append(("again", Path(file.path).name))
+            forget(file)
+
+        def sync_data(file: File) -> None:
+            self.done.append(("synced", Path(file.path).name))
+            sync(file)
+
+        def made(path: str) -> File:
+            self.done.append(("made", Path(path).name))
+            return create(path)
+
+        patch.setattr(File, "forget_pages", forget_pages)
+        patch.setattr(File, "sync_data", sync_data)
+        patch.setattr(File, "create", made)
+
+    def names(self, what: str) -> list[str]:
+        return [name for each, name in self.done if each == what]
+
+
+def killed(path: Path, records: int) -> list[Path]:
+    """The folder as a process leaves it that is killed before it synced; its WAL files."""
+    with opened(path.parent / "s", "exclusive") as log, log._handle.sealer.paused:
+        stream = log.create("a")
+        log.sync()
+        for number in range(records):
+            stream.append(b"%04d" % number * 225)
+        shutil.copytree(path.parent / "s", path)
+    return sorted((path / "wal").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+@pytest.mark.parametrize("records", [1, 3, 7, 12])
+def test_what_a_killed_process_wrote_is_written_and_synced_again_before_it_is_built_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, records: int
+) -> None:
+    """A sync that failed in it may have left the kernel believing that all is on the disk."""
+    files = [path.name for path in killed(tmp_path / "copy", records)]
+    again = Again(monkeypatch)
+    with opened(tmp_path / "copy", mode) as log, log._handle.sealer.paused:
+        assert again.names("again") == files
+        assert list(dict.fromkeys(again.names("synced"))) == files
+        assert again.names("made") == []
+        assert all(wal.durable == wal.tail for wal in log._handle.catalog.view.wals)
+        assert len(list(log.stream("a").read())) == records
+
+
+def test_the_newest_file_is_durable_after_an_opening_whatever_it_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = killed(tmp_path / "copy", 2)
+    # The torn rest of a third record.
+    wal_tail = len(file.read_bytes().rstrip(b"\0")) + 16 & ~7
+    write_raw(file, wal_tail, b"\1" * 40)
+    again = Again(monkeypatch)
+    with opened(tmp_path / "copy", "exclusive") as log:
+        assert len(log.recovery) == 1
+        wal = log._handle.writer.wal
+        assert wal.durable == wal.tail
+        # After the cut, once more: what is behind it must not come back.
+        assert again.done[-1] == ("synced", file.name)
+
+
+def test_a_file_that_another_ended_and_left_is_written_again_before_the_next_is_made(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.append(0)
+
+    def full(path: str) -> File:
+        raise transit.StorageFullError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "create", full)
+        with pytest.raises(transit.StorageFullError):
+            pair.end_file(1)
+    ended = pair.newest.name
+    again = Again(monkeypatch)
+    pair.append(0)
+    assert again.done.index(("again", ended)) < again.done.index(("made", pair.newest.name))
+    assert ("synced", ended) in again.done
+
+
+# Torn files behind the end
+
+
+@pytest.fixture
+def torn(tmp_path: Path) -> list[Path]:
+    """The files of a store whose first is torn, with two behind it of which none vouches for it."""
+    files = killed(tmp_path / "copy", 12)
+    data = files[0].read_bytes()
+    files[0].write_bytes(data[:-2000])
+    assert len(files) >= 3
+    return files
+
+
+def test_later_files_go_with_a_torn_tail_that_is_cut(torn: list[Path], tmp_path: Path) -> None:
+    with opened(tmp_path / "copy", "exclusive") as log:
+        assert {cut.path for cut in log.recovery} == {str(path) for path in torn}
+        assert [cut.position == 0 for cut in log.recovery].count(False) == 1
+        assert not any(path.exists() for path in torn[1:])
+
+
+def test_no_file_goes_if_what_it_is_behind_is_damaged_and_not_torn(
+    tmp_path: Path, torn: list[Path]
+) -> None:
+    data = bytearray(torn[0].read_bytes())
+    # A body with another byte in it: no write that is cut short looks like this.
+    data[900] ^= 1
+    torn[0].write_bytes(bytes(data))
+    before = {path: path.read_bytes() for path in torn}
+    with pytest.raises(transit.CorruptError, match=torn[0].name):
+        opened(tmp_path / "copy", "exclusive")
+    assert {path: path.read_bytes() for path in torn} == before
+
+
+def test_no_file_goes_from_a_folder_that_came_in_the_place_of_the_store(
+    tmp_path: Path, torn: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, judge = tmp_path / "copy", taking_up.judge_end
+
+    def and_it_moves(wal: Wal, vouching: str) -> None:
+        judge(wal, vouching)
+        store.rename(tmp_path / "moved")
+        shutil.copytree(tmp_path / "moved", store)
+
+    monkeypatch.setattr(taking_up, "judge_end", and_it_moves)
+    before = {path: path.read_bytes() for path in torn}
+    with pytest.raises(transit.StoreMovedError):
+        opened(store, "exclusive")
+    assert {path: path.read_bytes() for path in torn} == before
