@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from transit.disk import File
 from transit.format.names import wal_name
 from transit.log import taking_up
 from transit.log.blocks import BlockCache
+from transit.log.clock import HELD_NS
 from transit.log.recover import Cut
 from transit.log.wal import Wal
 
@@ -379,10 +381,13 @@ def test_the_newest_file_is_durable_after_an_opening_whatever_it_was_before(
         assert again.done[-1] == ("synced", file.name)
 
 
-def test_a_file_that_another_ended_and_left_is_written_again_before_the_next_is_made(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ends", [0, 1, 2])
+def test_files_that_another_ended_and_left_are_written_again_before_the_next_is_made(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, ends: int
 ) -> None:
     pair.append(0)
+    for _ in range(ends):
+        pair.end_file(1)
 
     def full(path: str) -> File:
         raise transit.StorageFullError(path)
@@ -391,11 +396,47 @@ def test_a_file_that_another_ended_and_left_is_written_again_before_the_next_is_
         patch.setattr(File, "create", full)
         with pytest.raises(transit.StorageFullError):
             pair.end_file(1)
-    ended = pair.newest.name
+    ended = [path.name for path in pair.wals]
     again = Again(monkeypatch)
     pair.append(0)
-    assert again.done.index(("again", ended)) < again.done.index(("made", pair.newest.name))
-    assert ("synced", ended) in again.done
+    made = again.done.index(("made", pair.newest.name))
+    assert [name for what, name in again.done[:made] if what == "again"] == ended
+    for name in ended:
+        assert ("synced", name) in again.done[:made]
+    # The next has to be there when a record in it is.
+    assert ("synced", pair.newest.name) in again.done[made:]
+
+
+def test_the_file_that_a_new_store_writes_to_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Again(monkeypatch)
+    with opened(tmp_path / "s", "exclusive") as log:
+        first = wal_name(0)
+        made = again.done.index(("made", first))
+        assert again.done[made + 1] == ("synced", first)
+        assert log._handle.writer.wal.durable > 0
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
+def test_no_record_is_earlier_than_the_last_before_the_opening(
+    tmp_path: Path, mode: str, sealed: bool
+) -> None:
+    """A clock that was set back meanwhile gives no earlier time, in the same file or the next."""
+    with opened(tmp_path / "s", mode) as log:
+        stream = log.create("a")
+        log._handle.writer.rotation.clock.reach(time.time_ns() + HELD_NS // 2)
+        stream.append(b"ahead")
+        last = stream[0].written
+        if sealed:
+            log.seal()
+    with opened(tmp_path / "s", mode) as log:
+        log.stream("a").append(b"after")
+        first, second = (record.written for record in log.stream("a").read())
+        assert first == last <= second
+    with opened(tmp_path / "s", mode) as log:
+        assert log.verify().ok
 
 
 # Torn files behind the end
