@@ -54,6 +54,27 @@ def test_values_come_in_the_order_of_their_keys(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
+def test_all_values_asked_for_at_once_come_in_order(count: int, threads: int) -> None:
+    assert at_once(lambda n: n * n, range(count), threads) == [n * n for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_as_many_calls_are_made_at_the_same_time_as_there_are_threads(count: int) -> None:
+    met = threading.Barrier(count, timeout=20)
+    assert sorted(at_once(lambda n: met.wait(), range(count), count)) == list(range(count))
+    with in_turn(lambda n: met.wait(), ((n, 1) for n in range(count)), count, count) as coming:
+        assert sorted(coming) == list(range(count))
+
+
+def test_one_call_alone_is_made_by_the_caller() -> None:
+    me = threading.get_ident()
+    assert at_once(lambda n: threading.get_ident(), [1], 5) == [me]
+    with in_turn(lambda n: threading.get_ident(), [(1, 1), (2, 1)], 1, 9) as coming:
+        assert list(coming) == [me, me]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
 def test_no_more_is_held_than_there_is_room_for(threads: int) -> None:
     assert run_counted([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5] * 20, threads, 10) <= 10
 
