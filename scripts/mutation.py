@@ -49,6 +49,7 @@ LOG: Final = (
 ENDING: Final = (
     "tests/log/test_unended_files.py",
     "tests/log/test_taking_up.py",
+    "tests/log/test_sealing.py",
     "tests/process/test_clocks.py",
 )
 # The tests of each module that is measured, by its path in the package.
