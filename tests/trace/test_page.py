@@ -577,6 +577,17 @@ def test_the_example_is_what_its_script_makes(tmp_path: Path) -> None:
     assert len(committed) <= 200_000
 
 
+def test_the_picture_of_a_terminal_is_what_its_script_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    script = ROOT / "docs" / "examples" / "make_picture.py"
+    made = tmp_path / "show.svg"
+    runpy.run_path(str(script))["main"](made)
+    committed = (ROOT / "docs" / "examples" / "show.svg").read_bytes()
+    assert made.read_bytes() == committed, "run docs/examples/make_picture.py again"
+
+
 @pytest.mark.parametrize(
     "file",
     [

@@ -36,6 +36,8 @@ _LINES_SHOWN: Final = 8
 _COLUMNS_MIN: Final = 30
 _INDENT: Final = "  "
 _GUTTER: Final = 17
+# How far the second line of a text stands in from the first.
+_HANGING: Final = 4
 _ROLE_COLORS: Final = {"user": "cyan", "assistant": "green"}
 _KIND_COLORS: Final = {
     "tool": "yellow", "call": "yellow", "model": "magenta", "run": "blue", "evaluation": "cyan",
@@ -85,7 +87,7 @@ class Transcript:
             said += [f"on @{note.at}"] if note.at is not None else []
             said += [f"by {note.author}"] if note.author else []
             words = printable(", ".join(said))
-            lines = self._folded(note.comment, _GUTTER + columns_of(note.name + words) + 4)
+            lines = self._folded(note.comment, _GUTTER + columns_of(note.name + words) + 4, 0)
             name = self._output.style(printable(note.name), fg="cyan")
             self._print(" " * _GUTTER, 0, "  ".join([name, words, *lines[:1]]).rstrip(), lines[1:])
 
@@ -119,7 +121,8 @@ class Transcript:
         if step.kind == "message":
             color = _ROLE_COLORS.get(step.name)
         styled = self._output.style(printable(label), fg=color, bold=step.kind == "run" or None)
-        lines = self._folded(text, _GUTTER + len(_INDENT) * depth + columns_of(label) + 2)
+        used = _GUTTER + len(_INDENT) * depth + columns_of(label) + 2
+        lines = self._folded(text, used, depth)
         self._print(gutter, depth, f"{styled}  {lines[0]}".rstrip() if lines else styled, lines[1:])
 
     def close(self, step: Step, depth: int, *, apart: bool) -> None:
@@ -138,7 +141,7 @@ class Transcript:
         plain = ", ".join(words)
         said = self._output.style(plain, fg=color, dim=color is None or None)
         used = _GUTTER + len(_INDENT) * (depth + 1) + columns_of(plain) + 4
-        lines = self._folded(_came(step), used)
+        lines = self._folded(_came(step), used, depth + 1)
         first = f"└ {said}" + (f"  {lines[0]}" if lines else "")
         self._print(" " * _GUTTER, depth + 1, first, lines[1:])
 
@@ -149,18 +152,20 @@ class Transcript:
         indent = _INDENT * depth
         self._output.line(f"{self._output.style(gutter, dim=True)}{indent}{first}")
         for line in rest:
-            self._output.line(f"{'':>{_GUTTER}}{indent}    {line}")
+            self._output.line(f"{'':>{_GUTTER + _HANGING}}{indent}{line}")
 
-    def _folded(self, text: str, used: int) -> list[str]:
+    def _folded(self, text: str, used: int, depth: int) -> list[str]:
         """The lines of a text, made printable; where they are many or long, the first of them.
 
-        used: columns that are taken on each line.
+        used: columns that are taken on the first line.
         """
         lines = text.splitlines()
         if self._full:
             return [printable(line) for line in lines]
-        room = max(self._columns - used, _COLUMNS_MIN)
-        shown = [self._cut(line, room) for line in lines[:_LINES_SHOWN]]
+        first = max(self._columns - used, _COLUMNS_MIN)
+        room = max(self._columns - _GUTTER - len(_INDENT) * depth - _HANGING, _COLUMNS_MIN)
+        shown = [self._cut(line, first) for line in lines[:1]]
+        shown += [self._cut(line, room) for line in lines[1:_LINES_SHOWN]]
         if len(lines) > len(shown):
             shown.append(self._note(f"… {counted(len(lines) - len(shown), 'more line')}"))
         return shown
