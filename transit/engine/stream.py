@@ -76,15 +76,16 @@ class Stream(Readable):
     Handles are cheap, safe for threads, and equal when they name the same stream.
     """
 
-    __slots__ = ("_plain", "_record_bytes_max", "_writer")
+    __slots__ = ("_plain", "_quick", "_record_bytes_max", "_writer")
 
     def __init__(self, handle: Handle, state: StreamState) -> None:
         super().__init__(handle, state)
         self._writer: Writer | None = handle.writer if handle.mode != "read" else None
         self._record_bytes_max = handle.settings.record_bytes_max
-        # The writer, where an append is what it does and nothing more.
-        plain = handle.mode == "exclusive" and handle.level is _OS
-        self._plain = self._writer if plain else None
+        # The writer, where an append of durability "os" is what it does and nothing more, and what
+        # else is that durability: None, where it is the store's.
+        self._plain = self._writer if handle.mode == "exclusive" else None
+        self._quick = None if handle.level is _OS else "os"
 
     def __repr__(self) -> str:
         return f"<transit.Stream {self.name!r} in {self._handle.root!r}>"
@@ -217,7 +218,7 @@ class Stream(Readable):
         ):
             payload = self._checked(payload, timestamp, expect)
         plain = self._plain
-        if plain is None or durability is not None:
+        if plain is None or (durability is not self._quick and durability != "os"):
             return self._append(payload, headers, timestamp, expect, durability)
         state = self._state
         encoded = encode_headers(headers) if headers else b""

@@ -143,7 +143,8 @@ class Run:
 
     def _write(self, event: Event, timestamp: int | None = None) -> int:
         """Append an event that has no parts."""
-        _check_time(timestamp)
+        if timestamp is not None:
+            _check_time(timestamp)
         try:
             return self._out.write(event, IN_CALL if in_call.get() is self else None, timestamp)
         except Exception as error:
@@ -160,7 +161,8 @@ class Run:
         self, kind: type[Event], make: Callable[[Packing], Event], timestamp: int | None = None
     ) -> int:
         """Append an event that refers to parts the history holds, and brings the others along."""
-        _check_time(timestamp)
+        if timestamp is not None:
+            _check_time(timestamp)
         try:
             return self._out.write_packed(make, self._headers(), timestamp)
         except Exception as error:
@@ -174,5 +176,5 @@ class Run:
 
 
 def _check_time(timestamp: object) -> None:
-    if timestamp is not None and type(timestamp) is not int:
+    if type(timestamp) is not int:
         raise InvalidInputError(f"timestamp must be nanoseconds, not {timestamp!r}")

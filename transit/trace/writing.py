@@ -66,6 +66,7 @@ class EventWriter:
         self._log = log
         self._stream = stream
         self._options = options
+        self._policy, self._durability = options.redaction, options.durability
         self._packed = PackedEvents(
             stream, options.durability, KnownParts() if known is None else known, self._fitted
         )
@@ -73,14 +74,14 @@ class EventWriter:
 
     def write(self, event: Event, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         """Append an event that has no parts: its offset."""
-        if self._options.redaction is not None:
-            event = redacted(event, self._options.redaction)
+        if self._policy is not None:
+            event = redacted(event, self._policy)
         payload = encode_event(event)
         if len(payload) > RECORD_BYTES:
             payload = self._without_large(event)
         try:
             receipt = self._stream.append(
-                payload, headers=headers, timestamp=timestamp, durability=self._options.durability
+                payload, headers=headers, timestamp=timestamp, durability=self._durability
             )
         except ReentrantCallError:
             self._stream.submit(payload, headers=headers, timestamp=timestamp)
