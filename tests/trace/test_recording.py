@@ -527,3 +527,22 @@ def test_what_is_no_event_or_time_is_not_recorded(
     with pytest.raises(transit.InvalidInputError):
         task.record(event, timestamp=timestamp)
     assert len(task.stream) == 0
+
+
+class Chatty:
+    """An object that records a message when it is asked what it is made of."""
+
+    def __init__(self, task: trace.Task) -> None:
+        self._task = task
+
+    def to_dict(self) -> dict[str, object]:
+        self._task.message("user", "from the middle of another event")
+        return {"a": 1}
+
+
+def test_an_event_made_in_the_middle_of_another_is_counted(log: transit.Log) -> None:
+    with trace.task(log, "t") as task:
+        task.custom("outer", Chatty(task))
+    ended = trace.read(log, "t").ended
+    assert ended is not None
+    assert ended.totals.events == len(log.stream("t")) == 3

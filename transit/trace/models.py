@@ -116,8 +116,10 @@ class Said:
     """What a response says of itself, where it has such members."""
 
     def __init__(self, response: object) -> None:
-        found = response if isinstance(response, Mapping) else members_of(response)
-        self._members: Mapping[str, Any] = found or {}
+        if type(response) is dict or isinstance(response, Mapping):
+            self._members: Mapping[str, Any] = response
+        else:
+            self._members = members_of(response) or {}
 
     @property
     def usage(self) -> object:

@@ -27,11 +27,20 @@ Fit = Callable[[Make, bytes], bytes]
 class PackedEvents:
     """Writes one task's events that have parts. Safe for threads.
 
-    fit: what is written of an event, given what makes it and its whole payload.
+    fit: what is written of an event, given what makes it and its whole payload. written: told each
+    event that was.
     """
 
-    def __init__(self, stream: Stream, durability: str, known: KnownParts, fit: Fit) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        durability: str,
+        known: KnownParts,
+        fit: Fit,
+        written: Callable[[Event], None],
+    ) -> None:
         self._fit = fit
+        self._written = written
         self._memory = Memory()
         self._stream = stream
         self._durability = durability
@@ -95,10 +104,9 @@ class PackedEvents:
         When another writer was faster, they are worked out again.
         """
         while True:
-            if self._known.stop != self._stream.next_offset:
-                self._known.catch_up(self._stream)
             packing = Packing(self._known, self._memory)
-            whole = packing.finish(encode_json(make(packing)))
+            event = make(packing)
+            whole = packing.finish(encode_json(event))
             payload = self._fit(make, whole)
             try:
                 receipt = self._stream.append(
@@ -109,10 +117,12 @@ class PackedEvents:
                     durability=self._durability,
                 )
             except ConflictError:
+                self._known.catch_up(self._stream)
                 continue
             if payload is whole:
                 self._known.passed(packing.parts.digests, packing.lists.digests)
                 self._memory.keep(packing.packed)
             else:
                 self._known.passed()
+            self._written(event)
             return receipt.offset

@@ -67,10 +67,9 @@ class EventWriter:
         self._stream = stream
         self._options = options
         self._policy, self._durability = options.redaction, options.durability
-        self._packed = PackedEvents(
-            stream, options.durability, KnownParts() if known is None else known, self._fitted
-        )
         self.sums = Sums(stream.name)
+        known = KnownParts() if known is None else known
+        self._packed = PackedEvents(stream, options.durability, known, self._fitted, self.sums.add)
 
     def write(self, event: Event, headers: Mapping[str, str] | None, timestamp: int | None) -> int:
         """Append an event that has no parts: its offset."""
@@ -99,19 +98,8 @@ class EventWriter:
         Appended under the condition that the history is the one the references are about; when
         another writer was faster, they are worked out again.
         """
-        policy = self._options.redaction
-        wanted = make if policy is None else _redacting(make, policy)
-        written: list[Event] = []
-
-        def noted(packing: Packing) -> Event:
-            event = wanted(packing)
-            written.append(event)
-            return event
-
-        offset = self._packed.write(noted, headers, timestamp)
-        if written:
-            self.sums.add(written[-1])
-        return offset
+        wanted = make if self._policy is None else _redacting(make, self._policy)
+        return self._packed.write(wanted, headers, timestamp)
 
     def write_call(
         self,
