@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from transit.trace import boundary, replaying, runs, values
+from transit.trace import beginning, boundary, replaying, values
 from transit.trace.boundary import Boundary
 from transit.trace.calls import Given, RecordedCallError
 from transit.trace.context import Lane
@@ -101,7 +101,7 @@ def cuts_waits_short_by_itself(patch: Patch) -> None:
 
 def begins_runs_inside_for_real(patch: Patch) -> None:
     """A run begun inside a replay is a new one."""
-    patch.setattr(runs, "_parent_of", lambda given: None)
+    patch.setattr(beginning, "_parent_of", lambda given: None)
 
 
 def keeps_a_difference_to_the_run_inside(patch: Patch) -> None:
