@@ -51,8 +51,8 @@ def test_tools_that_a_model_asked_for_at_once_are_beside_each_other(log: transit
     with trace.task(log, "t") as task:
         one, two = task.tool("one"), task.tool("two")
         task.message("system", "of both or none")
-        two.result(2)
-        one.result(1)
+        two.result("2")
+        one.result("1")
     assert outline(steps_of(log, "t")) == ["one", "two", "system", "end"]
 
 
@@ -64,10 +64,10 @@ def test_tools_asked_for_at_once_inside_a_tool_are_beside_each_other_in_it(
         task.model_call(model="m")
         one, two = task.tool("one"), task.tool("two")
         task.message("system", "between")
-        one.result(1)
+        one.result("1")
         task.message("system", "in two")
-        two.result(2)
-        outer.result(0)
+        two.result("2")
+        outer.result("0")
     # The second message came while `two` alone was open.
     inside = ["m", "one", "two", ["system"], "system"]
     assert outline(steps_of(log, "t")) == ["agent", inside, "end"]
@@ -109,8 +109,8 @@ def test_a_call_that_outlives_the_one_around_it_was_beside_it(log: transit.Log) 
         outer = task.tool("outer")
         task.message("system", "inside")
         inner = task.tool("inner")
-        outer.result(1)
-        inner.result(2)
+        outer.result("1")
+        inner.result("2")
     assert outline(steps_of(log, "t")) == ["outer", ["system"], "inner", "end"]
 
 

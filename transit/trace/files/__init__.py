@@ -20,7 +20,7 @@ spans             OpenTelemetry spans as runs
 span_messages     the messages in a span's attributes
 messages          plain lists of messages
 
-exporting         which formats a run can be written in
+exporting         which formats a run can be written in; whole: files written whole or not at all
 joined            model calls as one event
 turns             a run as a conversation
 to_messages       a run as a list of messages

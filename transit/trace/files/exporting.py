@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Final
@@ -10,6 +9,7 @@ from typing import IO, Final
 from transit import InvalidInputError, Log, Stream
 from transit.trace.events import check_choice, encode_json
 from transit.trace.files import to_atif, to_inspect, to_messages, to_parquet, to_spans
+from transit.trace.files.whole import written_whole
 from transit.trace.reading import Trace, read
 
 _Write = Callable[[Log, Trace, IO[bytes]], None]
@@ -62,13 +62,8 @@ def export_file(
         raise InvalidInputError(f"{target.name}: say the format: {', '.join(EXPORTS)}")
     check_choice(form, tuple(EXPORTS), "format")
     trace = read(log, run)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.temporary")
-    try:
-        with beside.open("wb") as file:
-            EXPORTS[form](log, trace, file)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(target) as file:
+        EXPORTS[form](log, trace, file)
     return target
 
 

@@ -9,12 +9,12 @@ data          the runs and their steps as JSON; heads: facts about a run; values
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from transit import InvalidInputError, Log, Stream
+from transit.trace.files.whole import written_whole
 from transit.trace.prices import Prices, check_prices
 from transit.trace.reading import Trace, read
 
@@ -55,19 +55,7 @@ def write_page(
     found = traces[0].notes if notes is None else notes
     page = document(traces, title, found, check_prices(prices))
     if isinstance(file, str | Path):
-        _write_whole(Path(file), page)
+        with written_whole(Path(file)) as target:
+            target.write(page)
     else:
         file.write(page)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.temporary")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

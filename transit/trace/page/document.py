@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Final
 
 from transit.trace.beside import beside
@@ -71,7 +71,9 @@ def _readable(text: str) -> str:
 @cache
 def resource(name: str) -> str:
     """A file that comes with the package."""
-    return (files("transit.trace.page") / name).read_text(encoding="utf-8")
+    found = get_data("transit.trace.page", name)
+    assert found is not None, "it comes with the package"
+    return found.decode()
 
 
 def _digest(text: str) -> str:
