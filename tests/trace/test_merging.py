@@ -119,6 +119,27 @@ def test_a_policy_that_turns_histories_around_gives_every_request_as_it_was_aske
     assert ask(merged, "one", "base", "new") == requests(log, merged.name)[-1]
 
 
+@pytest.mark.parametrize("policy", ["append", "fast-forward", "interleave"])
+def test_what_a_parent_was_made_with_and_began_is_not_the_merges(
+    log: transit.Log, policy: str
+) -> None:
+    with trace.task(log, "t", manifest=trace.manifest(prompt="brief", git=None)) as task:
+        with trace.task(log, "inner") as inner:
+            ask(inner, "base")
+        ask(task, "base")
+    merged = trace.merge(log, [task, task.retry()], policy=policy)
+    assert trace.read(log, "t").manifest is not None
+    assert [each.name for each in trace.read(log, "t").children] == [inner.name]
+    with merged:
+        found = trace.read(log, merged.name)
+        assert (found.manifest, found.children, found.totals.children) == (None, (), 0)
+        with trace.task(log, "own") as own:
+            ask(own, "more")
+    found = trace.read(log, merged.name)
+    assert [each.name for each in found.children] == [own.name]
+    assert found.totals.children == 1
+
+
 @pytest.mark.parametrize("first", ["append", "interleave"])
 @pytest.mark.parametrize("second", ["append", "interleave"])
 def test_a_merge_of_merges_gives_every_request_as_it_was_asked(
