@@ -257,7 +257,10 @@ class StepReader:
         for each, holder in self._holders:
             if each is step:
                 return holder
-        return next((each for each, _ in reversed(self._holders) if step in each.steps[-1:]), None)
+        return next(
+            (each for each, _ in reversed(self._holders) if each.steps and each.steps[-1] is step),
+            None,
+        )
 
     def _end(self, record: EventRecord, event: _Outcome) -> tuple[Step, Phase]:
         opened = self._open.get(_id_of(event), [])
@@ -309,8 +312,7 @@ class StepReader:
             return None
         common = leaves[0]
         for path in leaves[1:]:
-            same = [one for one, other in zip(common, path, strict=False) if one is other]
-            common = same
+            common = [one for one, other in zip(common, path, strict=False) if one is other]
         if common and step.kind == "tool" and common[-1].kind == "tool" and not common[-1].steps:
             common = common[:-1]
         return common[-1] if common else None
