@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 
-from transit.engine.checks import Payload, as_bytes, check_numbers, too_large
+from transit.engine.checks import (
+    Payload,
+    as_bytes,
+    check_numbers,
+    check_writer,
+    too_large,
+)
 from transit.engine.creation import check_offset, given_uid, new_name, root_record
 from transit.engine.cursor import Cursor, wanted_place
 from transit.engine.finding import find_state, state_of
@@ -67,9 +73,10 @@ class WriteBatch(Opened):
     `receipts`, one for each append in order, is there after the block.
     """
 
-    def __init__(self, handle: Handle, durability: str | None) -> None:
+    def __init__(self, handle: Handle, durability: str | None, writer: str = "") -> None:
         self._handle = handle
         self._level = handle.level_of(durability)
+        self._writer = check_writer(writer)
         self._steps: list[Callable[[Staging], None]] = []
         self._staged: list[StagedStream] = []
         self._appended: list[tuple[str, int, int]] = []
@@ -167,12 +174,16 @@ class WriteBatch(Opened):
         layer: str | None = None,
         uid: str | None = None,
         expect: int | None = None,
+        empty: bool = False,
     ) -> StagedStream:
         """A new branch, of the user's or of a layer; as `Stream.branch`.
 
-        Records staged before it here can be forked, and count for `expect`.
+        Records staged before it here can be forked, and count for `expect`. empty: it descends from
+        `stream` and inherits no record of it, whatever there is; without `at`.
         """
         self._check()
+        if empty and at is not None:
+            raise InvalidInputError("a branch that is empty has no offset to fork at")
         target = self._target(stream)
         name = new_name(name, layer)
         check_offset(at)
@@ -181,7 +192,8 @@ class WriteBatch(Opened):
         staged = StagedStream(self, name)
 
         def step(staging: Staging) -> None:
-            staged._state = staging.branch(self._state_of(target), name, at, checked, expect, given)
+            parent = self._state_of(target)
+            staged._state = staging.branch(parent, name, at, checked, expect, given, empty=empty)
 
         self._staged.append(staged)
         self._steps.append(step)
@@ -331,6 +343,7 @@ class WriteBatch(Opened):
 
     def _take_steps(self, staging: Staging) -> None:
         self._appended.clear()
+        staging.writer = self._writer
         for step in self._steps:
             step(staging)
 

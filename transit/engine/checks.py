@@ -9,6 +9,7 @@ from typing import Final
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.record import COUNT_MAX, Columns, measure
+from transit.format.written import encode_writer
 
 Payload = bytes | bytearray | memoryview
 
@@ -48,6 +49,14 @@ def check_numbers(timestamp: object, expect: object) -> None:
         raise InvalidInputError(f"timestamp must be a signed 64-bit int, not {timestamp!r}")
     if expect is not None and (type(expect) is not int or expect < 0):
         raise InvalidInputError(f"expect must be an offset, not {expect!r}")
+
+
+def check_writer(writer: object) -> str:
+    """Who writes, as records keep it: at most 255 bytes of UTF-8; empty for this process itself."""
+    if not isinstance(writer, str):
+        raise InvalidInputError(f"writer must be str, not {type(writer).__name__}")
+    encode_writer(writer)
+    return writer
 
 
 def check_limit(limit: object, what: str) -> None:

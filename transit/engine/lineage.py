@@ -77,15 +77,15 @@ class Lineage(Opened):
         state, _ = self._resolve(x)
         return self._streams(_parent_ids(state.record))
 
-    def children(self, x: Which) -> tuple[Stream, ...]:
-        """The branches and merges made from the stream of `x` and not hidden, in order of creation.
+    def children(self, x: Which, *, hidden: bool = False) -> tuple[Stream, ...]:
+        """The branches and merges made from the stream of `x`, in order of creation.
 
-        For a position: those that contain it.
+        For a position: those that contain it. hidden: those too that are hidden.
         """
         state, head = self._resolve(x)
         self._look()
-        hidden = self._handle.catalog.hidden()
-        children = [i for i in _unique(self._children[state.id]) if i not in hidden]
+        left_out = frozenset() if hidden else self._handle.catalog.hidden()
+        children = [i for i in _unique(self._children[state.id]) if i not in left_out]
         if not isinstance(x, Stream | str):
             children = [
                 child

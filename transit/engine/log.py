@@ -299,10 +299,14 @@ class Log(Opened):
         """
         return watch(self._handle, callback, streams)
 
-    def batch(self, *, durability: str | None = None) -> WriteBatch:
-        """A batch over several streams, written as one atomic frame when its `with` block ends."""
+    def batch(self, *, durability: str | None = None, writer: str = "") -> WriteBatch:
+        """A batch over several streams, written as one atomic frame when its `with` block ends.
+
+        writer: on whose behalf its records are appended, kept as `Record.writer`, at most 255 bytes
+        of UTF-8; for programs that write for others, such as a server.
+        """
         self._handle.check()
-        return WriteBatch(self._handle, durability)
+        return WriteBatch(self._handle, durability, writer)
 
     # Lineage
 

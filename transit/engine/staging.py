@@ -167,6 +167,8 @@ class Staging:
         self._handle = handle
         self._catalog = handle.catalog
         self._now = handle.writer.time
+        # Who wrote the records that are appended; empty for this process itself.
+        self.writer = ""
         self._created: dict[int, StreamState] = {}
         # Names that go from one stream to another, or to none, in this frame.
         self._bound: dict[str, int | None] = {}
@@ -202,10 +204,12 @@ class Staging:
         metadata: Mapping[str, Scalar] | None,
         expect: int | None = None,
         uid: str = "",
+        *,
+        empty: bool = False,
     ) -> StreamState:
         """A new branch of `parent` at offset `at`, or at its head with everything staged so far.
 
-        uid: checked; empty for a new one.
+        uid: checked; empty for a new one. empty: it inherits no record.
         """
         tail = self._tail(parent)
         check_expected(tail, expect)
@@ -213,7 +217,7 @@ class Staging:
             Branch(
                 name=name,
                 parent=parent.id,
-                fork=fork_offset(parent.name, at, tail.next_offset),
+                fork=-1 if empty else fork_offset(parent.name, at, tail.next_offset),
                 metadata=check_metadata(metadata, name),
                 codec=parent.record.codec,
                 uid=uid,
@@ -432,7 +436,11 @@ class Staging:
             groups.append(self._told(self._catalog.names_state(), lives))
         for pending in self._pending.values():
             columns = Columns(
-                pending.payloads, measure(pending.payloads), pending.timestamps, pending.headers
+                pending.payloads,
+                measure(pending.payloads),
+                pending.timestamps,
+                pending.headers,
+                writer=self.writer,
             )
             groups.append(Group(pending.state, columns))
         if not groups:

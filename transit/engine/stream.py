@@ -15,6 +15,7 @@ from transit.engine.checks import (
     as_columns,
     check_numbers,
     check_times,
+    check_writer,
     too_large,
 )
 from transit.engine.codec import encode_value
@@ -268,15 +269,18 @@ class Stream(Readable):
         timestamps: Sequence[int] | None = None,
         expect: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Append records as one atomic frame: all of them or none.
 
         headers: one mapping for all, or one (or None) a record. timestamps: one a record.
-        Otherwise as `append`.
+        writer: as `Log.batch` takes it. Otherwise as `append`.
         """
         handle = self._handle
         level = handle.level_of(durability)
         columns = as_columns(payloads, headers, self._record_bytes_max)
+        if writer:
+            columns = columns._replace(writer=check_writer(writer))
         times = check_times(timestamps, len(columns.payloads))
         check_numbers(None, expect)
         offset, last, written = handle.writer.append_many(self._state, columns, times, expect)

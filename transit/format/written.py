@@ -47,7 +47,7 @@ def encode_more(
 ) -> tuple[int, bytes]:
     """Flags, and the bytes they announce; `InvalidInputError` for a writer's name that is none."""
     flags, data = (0, b"") if written is None else _encode_written(written, timestamps)
-    return (flags | WRITER, data + _encode_writer(writer)) if writer else (flags, data)
+    return (flags | WRITER, data + encode_writer(writer)) if writer else (flags, data)
 
 
 def _encode_written(
@@ -67,7 +67,8 @@ def _encode_written(
     return OWN, _HEAD.pack(written[0], width) + array(_CODES[width], column).tobytes()
 
 
-def _encode_writer(writer: str) -> bytes:
+def encode_writer(writer: str) -> bytes:
+    """A writer's name with its length before it; `InvalidInputError` for what cannot be one."""
     try:
         data = writer.encode()
     except UnicodeEncodeError as error:

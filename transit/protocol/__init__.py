@@ -1,0 +1,14 @@
+"""What goes over the network, as values: pure, shared by server and client.
+
+Owns the words of the Durable Streams protocol and of the routes beside it: names in paths, offset
+tokens, header fields, messages, events, records as lines of JSON, errors as problem documents.
+Opens nothing, and knows no server.
+
+    paths      the path of a URL <-> the name of a stream
+    offsets    tokens <-> offsets
+    fields     header fields: time to live, producers, forks
+    messages   a body <-> the records it stands for
+    events     records -> server-sent events
+    lines      records <-> lines of JSON
+    problems   errors <-> problem documents (RFC 9457)
+"""

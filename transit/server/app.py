@@ -1,0 +1,156 @@
+"""The server's application: from a request over ASGI to its answer.
+
+Owns the order of checks, and that nothing a handler raises reaches the client as anything but a
+problem document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+
+from transit import Log
+from transit.protocol.paths import STREAMS
+from transit.protocol.problems import refusal
+from transit.server.access import EVERYTHING
+from transit.server.asgi import (
+    Answer,
+    ClientGoneError,
+    Message,
+    Receive,
+    Request,
+    Send,
+    error_answer,
+    problem_answer,
+    send_answer,
+)
+from transit.server.refusals import Header, RefusedError
+from transit.server.routes import Routes
+from transit.server.service import Service
+from transit.server.settings import ServerSettings
+from transit.server.streams import METHODS, Streams
+
+LOGGER = logging.getLogger("transit.server")
+Route = Callable[[Request], Awaitable[Answer]]
+
+
+class App:
+    """An ASGI application that serves one open store; it does not close the store."""
+
+    def __init__(self, log: Log, settings: ServerSettings | None = None) -> None:
+        self.settings = settings or ServerSettings()
+        self.service = Service(log, self.settings)
+        self.streams = Streams(self.service)
+        # A room adds its own: `routes(app)` of its module.
+        self.routes = Routes([])
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one connection's request, or take part in the server's start and end."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self.end()
+                await asyncio.get_running_loop().run_in_executor(None, self.service.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def end(self) -> None:
+        """Let waiting readers go."""
+        self.streams.is_ending = True
+        self.streams.tails.wake_all()
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        request_id = _request_id(scope)
+        method = scope["method"]
+        try:
+            request = Request(scope, receive, request_id)
+            answer = await self._answer(request)
+            answer.headers += self._shared(request.headers.get("origin"))
+        except ClientGoneError:
+            return
+        except Exception as error:
+            known = error_answer(error, request_id)
+            if known is None:
+                LOGGER.exception("request %s failed", request_id)
+                known = problem_answer(refusal(500, "an error of the server's own", request_id))
+            known.headers += self._shared(_origin(scope))
+            answer = known
+        await send_answer(answer, request_id, send, bodiless=method == "HEAD")
+
+    async def _answer(self, request: Request) -> Answer:
+        request.grant = EVERYTHING
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        if request.path.startswith(STREAMS):
+            return await self.streams.answer(request)
+        return await self.routes.find(request)(request)
+
+    def _preflight(self, request: Request) -> Answer:
+        origin = request.headers.get("origin")
+        if origin is None:
+            return Answer(204, [(b"allow", METHODS.encode())])
+        if not self._allows(origin):
+            raise RefusedError(403, "pages of this origin may not use the server")
+        return Answer(204, [*_PREFLIGHT, *self._shared(origin)])
+
+    def _allows(self, origin: str) -> bool:
+        return "*" in self.settings.cors or origin in self.settings.cors
+
+    def _shared(self, origin: str | None) -> list[Header]:
+        """What lets a page of another origin read an answer."""
+        if origin is None or not self._allows(origin):
+            return [(b"cross-origin-resource-policy", b"same-origin")]
+        allowed = b"*" if "*" in self.settings.cors else origin.encode("latin-1")
+        return [
+            (b"access-control-allow-origin", allowed),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"origin"),
+            (b"cross-origin-resource-policy", b"cross-origin"),
+        ]
+
+
+_EXPOSED = (
+    b"etag, location, stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, "
+    b"stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, "
+    b"producer-expected-seq, producer-received-seq, transit-durability, x-request-id, retry-after"
+)
+_PREFLIGHT: list[Header] = [
+    (b"access-control-allow-methods", METHODS.encode()),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-type, if-none-match, stream-seq, stream-ttl, stream-expires-at, "
+        b"stream-closed, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, "
+        b"producer-id, producer-epoch, producer-seq, prefer, transit-expect-offset, x-request-id",
+    ),
+    (b"access-control-max-age", b"600"),
+]
+
+
+def _origin(scope: Message) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"origin":
+            return bytes(value).decode("latin-1")
+    return None
+
+
+def _request_id(scope: Message) -> str:
+    """The id that the client gave its request, where it is plain; otherwise one of our own."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given = bytes(value).decode("latin-1")
+            if 0 < len(given) <= 128 and all("!" <= each <= "~" for each in given):
+                return given
+    return secrets.token_hex(8)

@@ -1,0 +1,108 @@
+"""The store that is served, and which thread does what on it.
+
+The event loop must not wait for a disk or a bucket. On it runs what takes microseconds: appends of
+a store that is this process's alone, up to durability "os", and reads of what is near the end. One
+thread syncs: requests that come while it does share the next sync. What may wait for other
+processes, or for a remote, is done in a thread of a bounded pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from transit import Durability, InvalidInputError, Log
+from transit.server.settings import ServerSettings
+
+T = TypeVar("T")
+_RANK = {"memory": 0, "os": 1, "local": 2, "tiered": 3}
+
+
+class Round:
+    """Calls of one function in a thread, shared by all who asked for it before it began."""
+
+    def __init__(self, pool: ThreadPoolExecutor, work: Callable[[], object]) -> None:
+        self._pool = pool
+        self._work = work
+        self._next: asyncio.Future[None] | None = None
+        self._is_running = False
+
+    async def reach(self) -> None:
+        """Return when a call that began from now on has ended; raises what it raised."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            if not self._is_running:
+                self._start()
+        await asyncio.shield(self._next)
+
+    def _start(self) -> None:
+        loop, current = asyncio.get_running_loop(), self._next
+        assert current is not None
+        self._next, self._is_running = None, True
+        # Whoever asked may have gone away: then nobody takes up what is raised.
+        current.add_done_callback(lambda future: future.cancelled() or future.exception())
+        done = loop.run_in_executor(self._pool, self._work)
+        done.add_done_callback(partial(self._end, current))
+
+    def _end(self, current: asyncio.Future[None], done: asyncio.Future[object]) -> None:
+        self._is_running = False
+        error = done.exception()
+        if error is None:
+            current.set_result(None)
+        else:
+            current.set_exception(error)
+        if self._next is not None:
+            self._start()
+
+
+class Service:
+    """An open store, its threads, and what was set; for one event loop.
+
+    The store stays the caller's: `close` ends the threads, not the store.
+    """
+
+    def __init__(self, log: Log, settings: ServerSettings) -> None:
+        self.log = log
+        self.settings = settings
+        self.is_writable = log.mode != "read"
+        # Whether what is read may have to be fetched from afar.
+        self.has_remote = bool(log.status().remote)
+        self._is_alone = log.mode == "exclusive"
+        self._writer = ThreadPoolExecutor(1, "transit-server-write")
+        self._reader = ThreadPoolExecutor(settings.reading_threads, "transit-server-read")
+        self._syncer = ThreadPoolExecutor(1, "transit-server-sync")
+        self._publisher = ThreadPoolExecutor(1, "transit-server-publish")
+        self._syncs = Round(self._syncer, log.sync)
+        self._publishes = Round(self._publisher, partial(log.sync, "tiered"))
+
+    def close(self) -> None:
+        """End the threads; what they do is finished first."""
+        for pool in (self._writer, self._reader, self._syncer, self._publisher):
+            pool.shutdown()
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """Do `work`, which writes with durability "os", at once or after other writes."""
+        if self._is_alone:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Do `work`, which may have to fetch what it reads, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+    def wanted(self, durability: str | None) -> Durability:
+        """The durability that a request asks for, "os" at least; None: the store's."""
+        wanted = self.log.durability if durability is None else durability
+        if wanted not in _RANK:
+            raise InvalidInputError(f"durability {wanted!r}: not one of {', '.join(_RANK)}")
+        return "os" if wanted == "memory" else wanted  # type: ignore[return-value]
+
+    async def reach(self, durability: Durability) -> None:
+        """Return when all that was written before this call is as durable."""
+        if durability == "local":
+            await self._syncs.reach()
+        elif durability == "tiered":
+            await self._publishes.reach()

@@ -1,0 +1,52 @@
+"""Settings of a server: waits, sizes, limits. They belong to the process that serves."""
+
+from __future__ import annotations
+
+import msgspec
+
+from transit import InvalidInputError
+
+MIB = 1024 * 1024
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a store is served; checked when made (`InvalidInputError`).
+
+    long_poll_s: how long a long poll waits for more, seconds.
+    sse_s: after how long a stream of events is ended, so that readers meet at caches, seconds.
+    ping_s: how often an idle stream of events says that it is there, seconds.
+    stall_s: how long a reader may take nothing before it is cut, seconds.
+    body_s: how long a body may take to come, seconds.
+    body_bytes_max: largest body of a request, bytes.
+    chunk_bytes: about how much one read answers, bytes; a larger record comes whole.
+    answers_bytes_max: answers kept in memory to be sent again, bytes.
+    readers_max: readers that wait at once.
+    producers_max: producers remembered of one stream.
+    reading_threads: threads for reads that may have to fetch.
+    cors: origins of pages that may use the server from a browser; "*" for all.
+    public: whether answers may be kept by caches that many people share.
+    subscriptions: whether the protocol's subscriptions are served.
+    """
+
+    long_poll_s: float = 30.0
+    sse_s: float = 60.0
+    ping_s: float = 15.0
+    stall_s: float = 30.0
+    body_s: float = 30.0
+    body_bytes_max: int = 16 * MIB
+    chunk_bytes: int = MIB
+    answers_bytes_max: int = 32 * MIB
+    readers_max: int = 10_000
+    producers_max: int = 10_000
+    reading_threads: int = 4
+    cors: tuple[str, ...] = ()
+    public: bool = False
+    subscriptions: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, bool | tuple):
+                continue
+            if not value > 0:
+                raise InvalidInputError(f"{name} must be more than 0, not {value!r}")
