@@ -4,7 +4,7 @@ files         through `disk`; what a user names is opened where it is read, in t
               `trace.files`
 objects       through `store`: nothing else knows fsspec or a client of a cloud
 sockets       in `server`, `client` and `adapters` alone
-environment   in `cli` alone
+environment   in `cli` and `server` alone
 foreign AI    in `adapters` alone
 """
 
@@ -38,17 +38,33 @@ SOCKET_MODULES = {
 }  # fmt: skip
 AI_LIBRARIES = {
     "openai", "agents", "anthropic", "claude_agent_sdk", "langgraph", "langchain", "pydantic_ai",
-    "inspect_ai", "litellm", "opentelemetry", "transformers",
+    "inspect_ai", "litellm", "transformers",
 }  # fmt: skip
+# Names of statuses, and how URLs are written: neither opens a socket.
+NO_SOCKETS = {"http", "urllib.parse"}
 # Where each thing may be done. What is for tests, and the rigs, may do anything.
 FILES_IN = {"descriptors", "disk", "locks", "watches", "cli"}
+# What a user names is opened where it is read: files to import, tokens, certificates.
+NAMED_BY_USERS = (
+    "transit.trace.files.",
+    "transit.server.tokens",
+    "transit.server.run",
+    "transit.client.tokens",
+)
 OBJECTS_IN = {"store"}
 SOCKETS_IN = {"server", "client", "adapters"}
-ENVIRONMENT_IN = {"cli"}
+ENVIRONMENT_IN = {"cli", "server"}
 AI_IN = {"adapters"}
+TELEMETRY_IN = {"adapters", "server"}
 FOR_TESTS = {"testing", LABORATORY}
 # Rooms that use public names alone, and the rooms below them that they may enter.
-ABOVE = {"trace": set[str](), "cli": {"trace"}}
+ABOVE = {
+    "protocol": set[str](),
+    "trace": {"protocol"},
+    "client": {"protocol"},
+    "server": {"protocol", "trace"},
+    "cli": {"protocol", "trace", "client", "server"},
+}
 
 
 def outside(module: Module) -> Iterator[tuple[ast.stmt, str]]:
@@ -70,7 +86,7 @@ def imported_elsewhere(module: Module, libraries: set[str], rooms: set[str]) -> 
 
 
 def files_elsewhere(module: Module) -> Iterator[str]:
-    if module.part in FILES_IN | FOR_TESTS or module.name.startswith("transit.trace.files."):
+    if module.part in FILES_IN | FOR_TESTS or module.name.startswith(NAMED_BY_USERS):
         return
     yield from imported_elsewhere(module, FILE_MODULES, FILES_IN)
     for node in module.nodes:
@@ -87,7 +103,9 @@ def objects_elsewhere(module: Module) -> Iterator[str]:
 
 def sockets_elsewhere(module: Module) -> Iterator[str]:
     if module.part != "store":
-        yield from imported_elsewhere(module, SOCKET_MODULES, SOCKETS_IN)
+        for found in imported_elsewhere(module, SOCKET_MODULES, SOCKETS_IN):
+            if found.rpartition(" ")[2] not in NO_SOCKETS:
+                yield found
         return
     # The store opens no socket, but it must know what errors of sockets mean.
     opening = {name for name in SOCKET_MODULES if name not in ("socket", "ssl")}
@@ -114,7 +132,8 @@ def environment_elsewhere(module: Module) -> Iterator[str]:
 
 
 def ai_elsewhere(module: Module) -> Iterator[str]:
-    return imported_elsewhere(module, AI_LIBRARIES, AI_IN)
+    yield from imported_elsewhere(module, AI_LIBRARIES, AI_IN)
+    yield from imported_elsewhere(module, {"opentelemetry"}, TELEMETRY_IN)
 
 
 def private_names_used_above(module: Module) -> Iterator[str]:

@@ -45,7 +45,10 @@ LEVELS: list[set[str]] = [
     {"handle"},
     {"engine"},
     {PACKAGE},
+    {"protocol"},
     {"trace"},
+    {"client"},
+    {"server"},
     {"testing"},
     {"cli"},
 ]

@@ -25,8 +25,8 @@ from transit.engine.merging import (
     made_before,
     wanted_merge,
 )
-from transit.engine.plans import check_asked, version_of
-from transit.engine.staging import Staging, WantedMerge, check_shown, stage, stage_prepared
+from transit.engine.plans import check_asked, check_shown, version_of
+from transit.engine.staging import Staging, WantedMerge, stage, stage_prepared
 from transit.engine.stream import Receipt, Stream
 from transit.errors import InvalidInputError
 from transit.format.headers import HeaderMap, encode_headers

@@ -15,8 +15,15 @@ from typing import TypeVar
 from transit.engine.checks import check_numbers
 from transit.engine.creation import given_uid, new_name
 from transit.engine.finding import Which, head_of
-from transit.engine.plans import MergePlan, Parents, check_heads, describe, work_out
-from transit.engine.staging import Place, WantedMerge, check_shown, stage_prepared
+from transit.engine.plans import (
+    MergePlan,
+    Parents,
+    check_heads,
+    check_shown,
+    describe,
+    work_out,
+)
+from transit.engine.staging import Place, WantedMerge, stage_prepared
 from transit.errors import InvalidInputError
 from transit.format.lineage import Scalar, check_metadata
 from transit.format.names import known_name

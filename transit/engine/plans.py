@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from transit.errors import InvalidInputError, NotFoundError, OffsetError
+from transit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, OffsetError
 from transit.format.digest import digest
+from transit.format.life import Life
 from transit.format.lineage import LineageRecord, Merge, Scalar, check_metadata
 from transit.format.names import check_name
 from transit.handle.handle import Handle
@@ -260,6 +261,15 @@ def fork_offset(name: str, at: int | None, stop: int) -> int:
         held = f"0 to {stop - 1}" if stop else "none: it is empty"
         raise OffsetError(f"{name}: cannot fork at offset {at}; its offsets are {held}")
     return at
+
+
+def check_shown(state: StreamState, merge_id: str | None, life: Life | None) -> None:
+    """`AlreadyExistsError` for a merge that was made before and is hidden."""
+    if life is not None and life.hidden:
+        raise AlreadyExistsError(
+            f"merge id {merge_id!r} made stream {state.name!r}, which is hidden: show it, or give "
+            f"another merge_id"
+        )
 
 
 def check_place(name: str, offset: int, lowest: int, count: int) -> None:

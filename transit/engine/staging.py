@@ -28,6 +28,7 @@ from transit.engine.plans import (
     Parents,
     check_heads,
     check_place,
+    check_shown,
     fork_offset,
     merge_record,
     work_out,
@@ -161,13 +162,15 @@ class StagedParents(Parents):
 
 
 class Staging:
-    """One frame in the making: in a turn of the writer, or, to prepare it, before that."""
+    """One frame in the making: in a turn of the writer, or, to prepare it, before that.
+
+    `writer`: who wrote the records that are appended; empty for this process itself.
+    """
 
     def __init__(self, handle: Handle, prepared: Prepared | None = None) -> None:
         self._handle = handle
         self._catalog = handle.catalog
         self._now = handle.writer.time
-        # Who wrote the records that are appended; empty for this process itself.
         self.writer = ""
         self._created: dict[int, StreamState] = {}
         # Names that go from one stream to another, or to none, in this frame.
@@ -435,12 +438,9 @@ class Staging:
             lives = list(map(encode_life, self._lives))
             groups.append(self._told(self._catalog.names_state(), lives))
         for pending in self._pending.values():
+            payloads, times = pending.payloads, pending.timestamps
             columns = Columns(
-                pending.payloads,
-                measure(pending.payloads),
-                pending.timestamps,
-                pending.headers,
-                writer=self.writer,
+                payloads, measure(payloads), times, pending.headers, writer=self.writer
             )
             groups.append(Group(pending.state, columns))
         if not groups:
@@ -459,15 +459,6 @@ def last_place(catalog: Catalog, places: StreamState) -> CursorRecord:
     last = places.next_offset - 1
     payload = record_in(*locate(catalog, places, last), last).payload
     return decode_cursor(payload, f"{places.name}@{last}")
-
-
-def check_shown(state: StreamState, merge_id: str | None, life: Life | None) -> None:
-    """`AlreadyExistsError` for a merge that was made before and is hidden."""
-    if life is not None and life.hidden:
-        raise AlreadyExistsError(
-            f"merge id {merge_id!r} made stream {state.name!r}, which is hidden: show it, or give "
-            f"another merge_id"
-        )
 
 
 def stage(

@@ -4,12 +4,21 @@ Owns the HTTP surface; records and their state are the engine's alone, and what 
 remember beside them are records of layer `server`, in the frame of the data they belong to. Leaves
 what goes over the wire to `transit.protocol`, runs to `transit.trace`.
 
-    asgi       requests and answers over ASGI
-    service    the store, and which thread does what on it
-    routes     which function answers which path
-    streams    the Durable Streams protocol: create, append, read, close, delete, fork
-    reading    what a read answers: chunks, tags for caches
-    states     what the protocol remembers of a stream: producers, sequence, last use
-    lives      which stream a path names now: deleted, expired, kept for its forks
-    tails      waiting readers of a stream, woken together
+    app            the application: checks, then the handler, then the answer
+    asgi           requests and answers over ASGI
+    refusals       what a request is refused with, without asking the engine
+    access         rights, by prefix of names
+    settings       waits, sizes, limits
+    service        the store, and which thread does what on it
+    routes         which function answers which path
+    asking         what a request asks for beside the protocol: how durable, at which offset
+    streams        the Durable Streams protocol: which request does what; deleting, reading
+    creating       its PUT; forks: where one parts from its source
+    appending      its POST: producers, sequences, closing
+    reading        what a read answers: chunks, tags for caches
+    live           a stream as events
+    states         what the protocol remembers of a stream: producers, sequence, last use
+    lives          which stream a path names now: deleted, expired, kept for its forks
+    tails          waiting readers of a stream, woken together
+    subscriptions  durable places in many streams that wake workers
 """

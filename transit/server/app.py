@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from transit import Log
 from transit.protocol.paths import STREAMS
@@ -32,6 +33,9 @@ from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
 
+if TYPE_CHECKING:
+    from transit.server.subscriptions.routes import Subscriptions
+
 LOGGER = logging.getLogger("transit.server")
 Route = Callable[[Request], Awaitable[Answer]]
 
@@ -45,6 +49,7 @@ class App:
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
         self.routes = Routes([])
+        self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or take part in the server's start and end."""
@@ -60,6 +65,8 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                if self.subscriptions is not None:
+                    self.subscriptions.waking.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.end()
@@ -67,8 +74,23 @@ class App:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    def _serve_subscriptions(self) -> Subscriptions:
+        # Loaded here: signing and sending take long to load, and are seldom wanted.
+        from transit.server.subscriptions.routes import Subscriptions
+
+        # As above.
+        from transit.server.subscriptions.webhooks import Webhooks
+
+        settings = self.settings
+        webhooks = Webhooks(settings.base_url, allow_loopback=settings.webhook_loopback)
+        subscriptions = Subscriptions(self.service, webhooks)
+        self.streams.control = subscriptions.answer
+        return subscriptions
+
     def end(self) -> None:
         """Let waiting readers go."""
+        if self.subscriptions is not None:
+            self.subscriptions.waking.end()
         self.streams.is_ending = True
         self.streams.tails.wake_all()
 

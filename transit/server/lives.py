@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from transit import Log, NotFoundError, Scalar, Stream
-from transit.protocol.fields import media_type
-from transit.server.refusals import NO_STORE, RefusedError
+from transit.protocol import offsets
+from transit.protocol.fields import media_type, show_time
+from transit.server.asgi import Answer
+from transit.server.refusals import NO_STORE, Header, RefusedError
 from transit.server.states import Change, States
 
 CONTENT_TYPE: Final = "http.content-type"
@@ -25,6 +27,7 @@ EXPIRES: Final = "http.expires-at"
 FORK: Final = "http.fork"
 DEFAULT_TYPE: Final = "application/octet-stream"
 SECOND: Final = 1_000_000_000
+CLOSED: Final = (b"stream-closed", b"true")
 EXPIRED: Final = "expired"
 DELETED: Final = "deleted"
 
@@ -184,3 +187,21 @@ def _inherited_type(log: Log, stream: Stream) -> str:
             return given
         stream, parents = parent, log.lineage.parents(parent)
     return "application/json" if stream.codec == "json" else DEFAULT_TYPE
+
+
+def place_of(stream: Stream) -> list[Header]:
+    """The field that says where a stream ends."""
+    return [(b"stream-next-offset", offsets.encode_offset(len(stream)).encode())]
+
+
+def described(named: Named, more: list[Header]) -> Answer:
+    """The answer that says what a stream is."""
+    stream, (content_type, ttl, expires, _) = named
+    headers = [(b"content-type", content_type.encode()), *place_of(stream), NO_STORE, *more]
+    if ttl is not None:
+        headers.append((b"stream-ttl", b"%d" % ttl))
+    if expires is not None:
+        headers.append((b"stream-expires-at", show_time(expires).encode()))
+    if stream.finished:
+        headers.append(CLOSED)
+    return Answer(200, headers)

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from transit import Durability, InvalidInputError, Log
+from transit import AlreadyExistsError, ConflictError, Durability, InvalidInputError, Log
 from transit.server.settings import ServerSettings
 
+TRIES = 16
 T = TypeVar("T")
 _RANK = {"memory": 0, "os": 1, "local": 2, "tiered": 3}
 
@@ -88,6 +89,15 @@ class Service:
         if self._is_alone:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def write_again(self, work: Callable[[], T]) -> T:
+        """`write`, again where another process came between its looking and its writing."""
+        for _ in range(TRIES - 1):
+            try:
+                return await self.write(work)
+            except (AlreadyExistsError, ConflictError):
+                continue
+        return await self.write(work)
 
     async def read(self, work: Callable[[], T]) -> T:
         """Do `work`, which may have to fetch what it reads, in a thread."""

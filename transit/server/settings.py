@@ -26,6 +26,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cors: origins of pages that may use the server from a browser; "*" for all.
     public: whether answers may be kept by caches that many people share.
     subscriptions: whether the protocol's subscriptions are served.
+    base_url: scheme, host and port by which workers reach the server, for the URLs in their wakes.
+    webhook_loopback: whether a webhook may be a plain HTTP address of this machine.
     """
 
     long_poll_s: float = 30.0
@@ -42,11 +44,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     cors: tuple[str, ...] = ()
     public: bool = False
     subscriptions: bool = False
+    base_url: str = ""
+    webhook_loopback: bool = False
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, bool | tuple):
+            if isinstance(value, bool | tuple | str):
                 continue
             if not value > 0:
                 raise InvalidInputError(f"{name} must be more than 0, not {value!r}")
