@@ -33,11 +33,12 @@ class Round:
 
     async def reach(self) -> None:
         """Return when a call that began from now on has ended; raises what it raised."""
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
+        future = self._next
+        if future is None:
+            future = self._next = asyncio.get_running_loop().create_future()
             if not self._is_running:
                 self._start()
-        await asyncio.shield(self._next)
+        await asyncio.shield(future)
 
     def _start(self) -> None:
         loop, current = asyncio.get_running_loop(), self._next

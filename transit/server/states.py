@@ -81,6 +81,7 @@ class States:
     """The states of the streams of one store."""
 
     def __init__(self, log: Log) -> None:
+        self._log = log
         self._layer = log.layer(LAYER)
         self._states: dict[str, State] = {}
 

@@ -1,0 +1,1 @@
+"""What a server promised, after crashes, kills and hostile requests."""
