@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -155,20 +155,12 @@ def durable_overstated() -> None:
         with _overstated(wal):
             return encode(wal, parts, records, written, kind)
 
-    def one_more(
-        stream: int,
-        offset: int,
-        timestamp: int,
-        headers: bytes,
-        payload: bytes,
-        position: int,
-        lsn: int,
-        durable: int,
-        *more: int,
-    ) -> bytes:
-        return encode_one(
-            stream, offset, timestamp, headers, payload, position, lsn, position, *more
-        )
+    def one_more(*fields: Any) -> bytes:
+        # In the order of `encode_one`: where the frame stands, and where it says all is durable.
+        position, durable = 5, 7
+        said = [*fields]
+        said[durable] = fields[position]
+        return encode_one(*said)
 
     replace(Wal, "encode", more)
     replace(frame, "encode_one", one_more)

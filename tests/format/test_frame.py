@@ -30,6 +30,7 @@ from transit.format.frame import (
     join_frame,
 )
 from transit.format.record import Columns, encode_chunk
+from transit.format.written import encode_writer
 
 STORE = bytes(range(16))
 SEED = wal_seed(STORE, 40)
@@ -258,6 +259,7 @@ def test_a_frame_joined_from_parts_is_the_frame_of_the_whole(parts: list[bytes])
     st.tuples(UINT64, UINT64, UINT64),
     INT64,
     UINT64,
+    st.sampled_from(["", "ann", "é" * 100]),
 )
 def test_a_frame_of_one_record_is_the_frame_around_its_chunk(
     record: tuple[int, int, int],
@@ -266,12 +268,14 @@ def test_a_frame_of_one_record_is_the_frame_around_its_chunk(
     place: tuple[int, int, int],
     written: int,
     seed: int,
+    writer: str,
 ) -> None:
     stream, offset, timestamp = record
-    columns = Columns([payload], len(payload), timestamp, headers)
+    columns = Columns([payload], len(payload), timestamp, headers, writer=writer)
     body = b"".join(encode_chunk(stream, offset, columns))
     whole = encode_frame(body, *place, 1, DATA, written, seed)
-    assert encode_one(*record, headers, payload, *place, written, seed) == whole
+    name = encode_writer(writer) if writer else b""
+    assert encode_one(*record, headers, payload, *place, written, seed, name) == whole
 
 
 def test_a_part_that_is_not_bytes_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from transit.errors import InvalidInputError
@@ -57,6 +58,12 @@ def check_writer(writer: object) -> str:
         raise InvalidInputError(f"writer must be str, not {type(writer).__name__}")
     encode_writer(writer)
     return writer
+
+
+@lru_cache(maxsize=1024)
+def known_writer(writer: str) -> bytes:
+    """A writer's name as a chunk holds it; checked as `check_writer` does."""
+    return encode_writer(check_writer(writer))
 
 
 def check_limit(limit: object, what: str) -> None:

@@ -16,6 +16,7 @@ from transit.engine.checks import (
     check_numbers,
     check_times,
     check_writer,
+    known_writer,
     too_large,
 )
 from transit.engine.codec import encode_value
@@ -201,12 +202,14 @@ class Stream(Readable):
         timestamp: int | None = None,
         expect: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Append one record and return when it is as durable as asked.
 
         headers: text to text. timestamp: UTC nanoseconds; None: now, or the last record's if later.
         expect: the next offset the caller believes in; `ConflictError` when it is another.
-        durability: "memory", "os", "local" or "tiered"; None: the store's.
+        durability: "memory", "os", "local" or "tiered"; None: the store's. writer: on whose behalf,
+        as `Log.batch` takes it; such a record is written at once, whatever the durability.
         Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`. When
         "tiered" is not reached (`FencedError`, `RemoteUnavailableError`, ...), the record is in the
         local log all the same, and published with the next.
@@ -220,10 +223,11 @@ class Stream(Readable):
             payload = self._checked(payload, timestamp, expect)
         plain = self._plain
         if plain is None or (durability is not self._quick and durability != "os"):
-            return self._append(payload, headers, timestamp, expect, durability)
+            return self._append(payload, headers, timestamp, expect, durability, writer)
         state = self._state
         encoded = encode_headers(headers) if headers else b""
-        offset, given, _, _ = plain.append_one(state, payload, encoded, timestamp, expect)
+        name = known_writer(writer) if writer else b""
+        offset, given, _, _ = plain.append_one(state, payload, encoded, timestamp, expect, name)
         return Receipt(state.record.name, offset, given, "os")
 
     def _append(
@@ -233,21 +237,25 @@ class Stream(Readable):
         timestamp: int | None,
         expect: int | None,
         durability: str | None,
+        writer: str,
     ) -> Receipt:
         handle, state = self._handle, self._state
         level = handle.level_of(durability)
-        writer = self._writer or handle.writer
+        name = known_writer(writer) if writer else b""
+        framing = self._writer or handle.writer
         encoded = encode_headers(headers) if headers else b""
-        if level is _MEMORY:
-            if inside and expect is None and writer.is_inside():
-                late = writer.take_up(state, payload, encoded, timestamp)
+        if level is _MEMORY and not name:
+            if inside and expect is None and framing.is_inside():
+                late = framing.take_up(state, payload, encoded, timestamp)
                 return Receipt(state.record.name, late.offset, late.timestamp, "memory")
             if not handle.shared:
-                offset, given = writer.accept_one(state, payload, encoded, timestamp, expect)
+                offset, given = framing.accept_one(state, payload, encoded, timestamp, expect)
                 return Receipt(state.record.name, offset, given, "memory")
         if handle.shared:
             handle.check()  # A closed handle has no lock left to take its turn with.
-        offset, given, wal, stop = writer.append_one(state, payload, encoded, timestamp, expect)
+        offset, given, wal, stop = framing.append_one(
+            state, payload, encoded, timestamp, expect, name
+        )
         if level < _LOCAL:
             return Receipt(state.record.name, offset, given, "os")
         reached = handle.acknowledge(Written(wal, stop), level)

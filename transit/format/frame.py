@@ -57,6 +57,7 @@ from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionEr
 from transit.format.checksum import checksum
 from transit.format.preview import refuse_magic
 from transit.format.record import CHUNK, Chunk, chunks_of
+from transit.format.written import WRITER
 
 FORMAT_VERSION: Final = 1
 WAL_MAGIC: Final = b"TrnstWAL"
@@ -161,16 +162,19 @@ def encode_one(  # noqa: PLR0913, PLR0917
     durable: int,
     written: int,
     seed: int,
+    writer: bytes = b"",
 ) -> bytes:
     """`encode_frame` of one record in one chunk, with fewer steps: most frames are of this kind.
 
-    headers: its encoded headers, empty for none.
+    headers: its encoded headers, empty for none. writer: who wrote it, as `encode_writer` gives it;
+    empty for the process that has the store open.
     """
     size = len(payload)
-    if headers:
-        table = b"[" + headers + b"]"
-        body = _pack_chunk(stream, offset, 1, 0, 0, 0, 0, timestamp, size, len(table), size) + table
-        body += payload
+    if headers or writer:
+        table = b"[" + headers + b"]" if headers else b""
+        flags = WRITER if writer else 0
+        body = _pack_chunk(stream, offset, 1, 0, 0, 0, flags, timestamp, size, len(table), size)
+        body += writer + table + payload
     else:
         body = _pack_plain(stream, offset, 1, timestamp, size, size) + payload
     body_bytes = len(body)

@@ -80,14 +80,17 @@ class Writer(Framing):
         headers: bytes,
         timestamp: int | None,
         expect: int | None,
+        writer: bytes = b"",
     ) -> tuple[int, int, Wal, int]:
         """Append one record: its offset and timestamp, its file and where it ends there.
 
-        Nothing is synced.
+        writer: as `encode_one` takes it. Nothing is synced.
         """
         turn = self._turn
         if turn.shared is not None:
-            return self.run(partial(self._append_one, state, payload, headers, timestamp, expect))
+            return self.run(
+                partial(self._append_one, state, payload, headers, timestamp, expect, writer)
+            )
         # `run`, with fewer steps.
         me, before = get_ident(), 0
         if me in inside:
@@ -97,7 +100,7 @@ class Writer(Framing):
         try:
             inside[me] = turn.mark
             with turn.lock:
-                done = self._append_one(state, payload, headers, timestamp, expect)
+                done = self._append_one(state, payload, headers, timestamp, expect, writer)
         finally:
             if before:
                 inside[me] = before
@@ -114,6 +117,7 @@ class Writer(Framing):
         headers: bytes,
         timestamp: int | None,
         expect: int | None,
+        writer: bytes = b"",
     ) -> tuple[int, int, Wal, int]:
         rotation, accepted = self.rotation, self._accepted
         wal, clock, now = rotation.wal, rotation.clock, time_ns()
@@ -134,7 +138,17 @@ class Writer(Framing):
             check_next(state, expect)
         given = now if timestamp is None else timestamp
         frame = encode_one(
-            state.id, offset, given, headers, payload, position, lsn, wal.durable, now, wal.seed
+            state.id,
+            offset,
+            given,
+            headers,
+            payload,
+            position,
+            lsn,
+            wal.durable,
+            now,
+            wal.seed,
+            writer,
         )
         stop = position + len(frame)
         try:

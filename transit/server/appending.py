@@ -51,12 +51,13 @@ class Appending:
             raise InvalidInputError("the body is empty")
         payloads = self._checked(request, configuration, body)
         try:
-            receipt = stream.append_many(
-                payloads,
-                durability="os",
-                writer=request.grant.name,
-                expect=expected(request),
-            )
+            writer, expect = request.grant.name, expected(request)
+            if len(payloads) == 1:
+                receipt = stream.append(payloads[0], durability="os", writer=writer, expect=expect)
+            else:
+                receipt = stream.append_many(
+                    payloads, durability="os", writer=writer, expect=expect
+                )
         except StreamFinishedError:
             return self._refused_closed(stream)
         except ConflictError as error:
