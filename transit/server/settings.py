@@ -17,7 +17,16 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ping_s: how often an idle stream of events says that it is there, seconds.
     stall_s: how long a reader may take nothing before it is cut, seconds.
     body_s: how long a body may take to come, seconds.
+    head_s: how long the head of a request may take to come, and a TLS handshake, seconds.
+    idle_s: how long a connection is kept between requests, seconds.
+    linger_s: how long a client that is cut short may take to hear why, seconds.
+    end_s: how long requests in progress may take when the server ends, seconds.
     body_bytes_max: largest body of a request, bytes.
+    head_bytes_max: largest head of a request, bytes.
+    headers_max: header fields of a request.
+    url_bytes_max: longest path and query of a request, bytes.
+    connections_max: connections at once, and requests.
+    backlog: connections that wait to be accepted.
     chunk_bytes: about how much one read answers, bytes; a larger record comes whole.
     answers_bytes_max: answers kept in memory to be sent again, bytes.
     readers_max: readers that wait at once.
@@ -35,7 +44,16 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ping_s: float = 15.0
     stall_s: float = 30.0
     body_s: float = 30.0
+    head_s: float = 10.0
+    idle_s: float = 75.0
+    linger_s: float = 2.0
+    end_s: float = 8.0
     body_bytes_max: int = 16 * MIB
+    head_bytes_max: int = 64 * 1024
+    headers_max: int = 256
+    url_bytes_max: int = 16 * 1024
+    connections_max: int = 10_000
+    backlog: int = 1024
     chunk_bytes: int = MIB
     answers_bytes_max: int = 32 * MIB
     readers_max: int = 10_000
