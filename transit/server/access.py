@@ -1,10 +1,24 @@
-"""Who may do what: rights of a token, by prefix of stream names."""
+"""Who may do what: rights of a token, by prefix of stream names.
+
+A prefix is text: `fix-1` covers `fix-10` too, `fix-1/` does not. Streams of layers, named `$…`, are
+in no such prefix. Of these a token reaches what the runs that it may use need:
+
+    $trace/artifact/D   large payloads by their digest: to read, with the right to read anything; to
+                        append, with the right to append anywhere. Who knows the digest has seen
+                        the payload, or a record that names it.
+    $trace/notes/U      notes on the run with uid U: as the run itself
+
+Nothing else of layers, unless a prefix of the token begins with `$`, or its prefix is empty: then
+all but what the server keeps for itself. `$trace/ends` tells how all runs of the store ended, so
+only such a token reaches it; it holds nothing that the runs do not say themselves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from transit.server.refusals import RefusedError
+from transit.server.refusals import NO_STORE, RefusedError
 
 READ: Final = "read"
 APPEND: Final = "append"
@@ -13,22 +27,72 @@ MERGE: Final = "merge"
 ADMIN: Final = "admin"
 RIGHTS: Final = (READ, APPEND, BRANCH, MERGE, ADMIN)
 
+ARTIFACTS: Final = "$trace/artifact/"
+NOTES: Final = "$trace/notes/"
+_OWN: Final = ("$server/", "$lineage")
+"""What the store and the server keep for themselves: nobody reaches it from outside."""
+
+Rights = tuple[tuple[str, frozenset[str]], ...]
+"""Pairs of a prefix and the rights below it."""
+NameOf = Callable[[str], str | None]
+"""From the uid of a stream to its name; None where there is none."""
+
+
+def _nameless(uid: str) -> None:
+    return None
+
 
 class Grant:
-    """What one client may do. name: that of its token, kept as the writer of its records."""
+    """What one client may do. name: that of its token, kept as the writer of its records.
 
-    def __init__(self, name: str = "", rights: tuple[tuple[str, frozenset[str]], ...] = ()) -> None:
+    name_of: finds the run that notes are about.
+    """
+
+    __slots__ = ("_name_of", "_rights", "name")
+
+    def __init__(self, name: str = "", rights: Rights = (), name_of: NameOf = _nameless) -> None:
         self.name = name
         self._rights = rights
+        self._name_of = name_of
 
     def allows(self, right: str, stream: str) -> bool:
         """Whether it may do that to this stream."""
+        if stream[:1] == "$":
+            return self._allows_layer(right, stream)
         return any(right in rights and stream.startswith(prefix) for prefix, rights in self._rights)
 
+    def allows_any(self, right: str) -> bool:
+        """Whether it may do that to some streams: to those below one of its prefixes at least."""
+        return any(right in rights for _, rights in self._rights)
+
     def check(self, right: str, stream: str) -> None:
-        """`RefusedError` (403) unless it may do that to this stream."""
-        if not self.allows(right, stream):
-            raise RefusedError(403, f"the token does not allow to {right} here")
+        """`RefusedError` unless it may do that to this stream.
+
+        403; 404 where a stream of a layer was to be read: whether it is there is not told.
+        """
+        if self.allows(right, stream):
+            return
+        if right == READ and stream[:1] == "$":
+            raise RefusedError(404, "there is no such stream", (NO_STORE,))
+        raise RefusedError(403, f"the token does not allow to {right} here", (NO_STORE,))
+
+    def _allows_layer(self, right: str, stream: str) -> bool:
+        if stream.startswith(_OWN):
+            return False
+        for prefix, rights in self._rights:
+            if right in rights and (not prefix or stream.startswith(prefix)):
+                return True
+        if right not in (READ, APPEND):
+            return False
+        if stream.startswith(ARTIFACTS):
+            return self._allows_user(right)
+        if stream.startswith(NOTES):
+            name = self._name_of(stream.removeprefix(NOTES))
+            return name is not None and name[:1] != "$" and self.allows(right, name)
+        return False
+
+    def _allows_user(self, right: str) -> bool:
+        return any(right in rights and prefix[:1] != "$" for prefix, rights in self._rights)
 
 
 NOTHING: Final = Grant()

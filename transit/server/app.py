@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
-from transit.server.access import EVERYTHING
 from transit.server.asgi import (
     Answer,
     ClientGoneError,
@@ -27,8 +27,10 @@ from transit.server.asgi import (
     problem_answer,
     send_answer,
 )
+from transit.server.exchange import Exchange, Served
+from transit.server.gate import Gate
 from transit.server.refusals import Header, RefusedError
-from transit.server.routes import Routes
+from transit.server.routes import NAME, Routes
 from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
@@ -36,15 +38,25 @@ from transit.server.streams import METHODS, Streams
 if TYPE_CHECKING:
     from transit.server.subscriptions.routes import Subscriptions
 
+# What makes a request wait: its client may be gone before there is anything to send.
+_LIVE = re.compile(rb"(?:^|&)(?:live|wait)=")
 LOGGER = logging.getLogger("transit.server")
 Route = Callable[[Request], Awaitable[Answer]]
 
 
 class App:
-    """An ASGI application that serves one open store; it does not close the store."""
+    """An ASGI application that serves one open store; it does not close the store.
 
-    def __init__(self, log: Log, settings: ServerSettings | None = None) -> None:
+    tokens: the file of tokens; None: everybody may do everything.
+    """
+
+    def __init__(
+        self, log: Log, settings: ServerSettings | None = None, tokens: str | None = None
+    ) -> None:
         self.settings = settings or ServerSettings()
+        self.gate = Gate(log, self.settings, tokens)
+        # Called with each request that was answered.
+        self.observers: list[Callable[[Served], object]] = []
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
@@ -95,11 +107,23 @@ class App:
         self.streams.tails.wake_all()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
-        method = scope["method"]
+        exchange = Exchange(scope, _request_id(scope))
         try:
-            request = Request(scope, receive, request_id)
-            answer = await self._answer(request)
+            await self._exchange(exchange, receive, send)
+        except asyncio.CancelledError:
+            if not await exchange.is_settled(send):
+                raise
+        finally:
+            exchange.end()
+            for observer in self.observers:
+                observer(exchange.served())
+
+    async def _exchange(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        scope, request_id = exchange.scope, exchange.request_id
+        try:
+            self.gate.check_head(scope)
+            request = exchange.request = Request(scope, receive, request_id)
+            answer = await self._answer(exchange, request)
             answer.headers += self._shared(request.headers.get("origin"))
         except ClientGoneError:
             return
@@ -110,13 +134,22 @@ class App:
                 known = problem_answer(refusal(500, "an error of the server's own", request_id))
             known.headers += self._shared(_origin(scope))
             answer = known
-        await send_answer(answer, request_id, send, bodiless=method == "HEAD")
+        if answer.parts is not None:
+            exchange.watch()
+        exchange.status = answer.status
+        await send_answer(answer, request_id, send, bodiless=scope["method"] == "HEAD")
+        exchange.is_sent = True
 
-    async def _answer(self, request: Request) -> Answer:
-        request.grant = EVERYTHING
+    async def _answer(self, exchange: Exchange, request: Request) -> Answer:
+        gate = self.gate
+        gate.check_place(request)
         if request.method == "OPTIONS":
             return self._preflight(request)
+        exchange.enter(gate, gate.admit(request))
+        if request.method == "GET" and (_LIVE.search(request.scope.get("query_string", b""))):
+            exchange.watch()
         if request.path.startswith(STREAMS):
+            request.template = STREAMS + NAME
             return await self.streams.answer(request)
         return await self.routes.find(request)(request)
 
@@ -124,16 +157,13 @@ class App:
         origin = request.headers.get("origin")
         if origin is None:
             return Answer(204, [(b"allow", METHODS.encode())])
-        if not self._allows(origin):
+        if not self.gate.allows_origin(origin):
             raise RefusedError(403, "pages of this origin may not use the server")
         return Answer(204, [*_PREFLIGHT, *self._shared(origin)])
 
-    def _allows(self, origin: str) -> bool:
-        return "*" in self.settings.cors or origin in self.settings.cors
-
     def _shared(self, origin: str | None) -> list[Header]:
         """What lets a page of another origin read an answer."""
-        if origin is None or not self._allows(origin):
+        if origin is None or not self.gate.allows_origin(origin):
             return [(b"cross-origin-resource-policy", b"same-origin")]
         allowed = b"*" if "*" in self.settings.cors else origin.encode("latin-1")
         return [

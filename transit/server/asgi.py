@@ -9,7 +9,8 @@ Sources: the ASGI specification 3.0 (HTTP connection scope), RFC 9110, RFC 9112.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from transit import InvalidInputError, TransitError
@@ -39,7 +40,7 @@ class Answer:
         status: int,
         headers: list[Header] | None = None,
         body: bytes = b"",
-        parts: AsyncIterator[bytes] | None = None,
+        parts: AsyncGenerator[bytes, None] | None = None,
     ) -> None:
         self.status = status
         self.headers = [] if headers is None else headers
@@ -71,6 +72,8 @@ class Request:
         self.grant: Grant = NOTHING
         # What a route's `{name}` stands for.
         self.name = ""
+        # The route that answers it, without what `{name}` stands for: for logs and counts.
+        self.template = ""
         self.is_read = False
 
     @property
@@ -94,27 +97,24 @@ class Request:
                 raise RefusedError(400, "Content-Length is no number")
             if int(length) > limit:
                 raise RefusedError(413, f"a body of {length} bytes; the limit is {limit}", _CLOSE)
-        message = await self._next(timeout_s)
-        first: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            self.is_read = True
-            return self._whole([first], limit, length)
-        parts, size = [first], len(first)
         async with asyncio.timeout(timeout_s):
+            message = await self._next()
+            first: bytes = message.get("body", b"")
+            if not message.get("more_body", False):
+                self.is_read = True
+                return self._whole([first], limit, length)
+            parts, size = [first], len(first)
             while message.get("more_body", False):
-                message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGoneError
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
                 if size > limit:
                     raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
+                message = await self._next()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
         self.is_read = True
         return self._whole(parts, limit, length)
 
-    async def _next(self, timeout_s: float) -> Message:
-        async with asyncio.timeout(timeout_s):
-            message = await self._receive()
+    async def _next(self) -> Message:
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         return message
@@ -149,8 +149,9 @@ async def send_answer(
         await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    async for part in answer.parts:
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+    async with aclosing(answer.parts) as parts:
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -7,7 +7,7 @@ that says where to go on right behind it, so that a reader who is cut in between
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from transit.protocol import fields, offsets
 from transit.protocol.events import control_event, data_event
@@ -30,7 +30,9 @@ class EventReader:
         self._cursor = cursor
         self._kind = "json" if self._json else "text" if self._text else "base64"
 
-    async def events(self, start: int, is_ending: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def events(
+        self, start: int, is_ending: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
         """Events from `start` on, until the stream is finished, deleted, or its time is over."""
         stream, settings, clock = self._stream, self._service.settings, asyncio.get_running_loop()
         ends = clock.time() + settings.sse_s
@@ -51,7 +53,10 @@ class EventReader:
                 yield self._control(position, True, False)
                 is_told = True
             left = ends - clock.time()
-            if left <= 0 or stream.hidden or is_ending():
+            if is_ending():
+                yield self._control(position, True, False)
+                return
+            if left <= 0 or stream.hidden:
                 return
             if not await self._tail.wait(position, min(settings.ping_s, left)):
                 yield _PING

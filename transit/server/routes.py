@@ -38,12 +38,15 @@ class Routes:
 
     def find(self, request: Request) -> Handler:
         """The function that answers a request; `RefusedError` 404 or 405 where there is none."""
+        request.template = request.path
         methods = self._whole.get(request.path)
         if methods is None:
             prefix = next((each for each in self._prefixes if request.path.startswith(each)), None)
             if prefix is None or request.path == prefix:
+                request.template = ""
                 raise RefusedError(404, "there is nothing here")
             request.name = request.path.removeprefix(prefix)
+            request.template = prefix + NAME
             methods = self._named[prefix]
         method = "GET" if request.method == "HEAD" and "HEAD" not in methods else request.method
         handler = methods.get(method)

@@ -237,6 +237,7 @@ def serve(
     bind: str = BIND_DEFAULT,
     settings: ServerSettings | None = None,
     *,
+    tokens: str | None = None,
     tls: ssl.SSLContext | None = None,
     ready: Callable[[Running], object] | None = None,
 ) -> None:
@@ -245,7 +246,7 @@ def serve(
     bind: `HOST:PORT`, port 0 for any. ready: called once it answers. `InvalidInputError` where it
     cannot listen there.
     """
-    app = App(log, settings)
+    app = App(log, settings, tokens)
     listeners = Listeners(parse_bind(bind), app.settings)
     running = Running(app, listeners, tls)
     with contextlib.closing(listeners):
@@ -258,10 +259,11 @@ def serving(
     bind: str = "127.0.0.1:0",
     settings: ServerSettings | None = None,
     *,
+    tokens: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Running]:
     """A server in a thread, for tests and notebooks; it ends with the block, the store does not."""
-    app = App(log, settings)
+    app = App(log, settings, tokens)
     listeners = Listeners(parse_bind(bind), app.settings)
     running, is_ready = Running(app, listeners, tls), threading.Event()
     server = make_server(app, is_ready.set, tls)

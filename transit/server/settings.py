@@ -26,12 +26,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     headers_max: header fields of a request.
     url_bytes_max: longest path and query of a request, bytes.
     connections_max: connections at once, and requests.
+    requests_max: requests of one token at once, readers that wait among them.
+    rate_max: requests of one token a second.
     backlog: connections that wait to be accepted.
     chunk_bytes: about how much one read answers, bytes; a larger record comes whole.
     answers_bytes_max: answers kept in memory to be sent again, bytes.
     readers_max: readers that wait at once.
     producers_max: producers remembered of one stream.
     reading_threads: threads for reads that may have to fetch.
+    hosts: names that the server answers to in `Host`; none: to all.
     cors: origins of pages that may use the server from a browser; "*" for all.
     public: whether answers may be kept by caches that many people share.
     subscriptions: whether the protocol's subscriptions are served.
@@ -53,12 +56,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     headers_max: int = 256
     url_bytes_max: int = 16 * 1024
     connections_max: int = 10_000
+    requests_max: int = 100
+    rate_max: float = 5_000.0
     backlog: int = 1024
     chunk_bytes: int = MIB
     answers_bytes_max: int = 32 * MIB
     readers_max: int = 10_000
     producers_max: int = 10_000
     reading_threads: int = 4
+    hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     public: bool = False
     subscriptions: bool = False

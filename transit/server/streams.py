@@ -10,7 +10,8 @@ Sources: the Durable Streams protocol 1.0; RFC 9110.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from transit import InvalidInputError, Stream
@@ -201,12 +202,15 @@ class Streams:
         cursor = request.query.get("cursor")
         return Answer(200, headers, parts=self._events(named, start, cursor))
 
-    async def _events(self, named: Named, start: int, cursor: str | None) -> AsyncIterator[bytes]:
+    async def _events(
+        self, named: Named, start: int, cursor: str | None
+    ) -> AsyncGenerator[bytes, None]:
         tail = self.tails.join(named.stream)
         try:
             reader = EventReader(self._service, tail, named.configuration.content_type, cursor)
-            async for part in reader.events(start, lambda: self.is_ending):
-                yield part
+            async with aclosing(reader.events(start, lambda: self.is_ending)) as parts:
+                async for part in parts:
+                    yield part
         finally:
             self.tails.leave(tail)
 

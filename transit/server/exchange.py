@@ -1,0 +1,109 @@
+"""One request and its answer, from the first look to the last byte.
+
+Owns what is known of it for logs and counts, and how it ends before its time: its client has gone,
+or its token was taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from transit.protocol.problems import refusal
+from transit.server.asgi import Message, Request, Send, problem_answer, send_answer
+from transit.server.gate import Bearer, Gate
+
+GONE = 499
+"""The status that logs have where the client went away before it was answered whole."""
+
+
+class Served(NamedTuple):
+    """What is told of a request: no payload, no name of a stream, no token.
+
+    template: the route; "" where there is none. seconds: until the last byte was handed over.
+    token: the name of the token; "" for none.
+    """
+
+    method: str
+    template: str
+    status: int
+    seconds: float
+    request_id: str
+    token: str
+
+
+class Exchange:
+    """One request that is being answered by the current task."""
+
+    def __init__(self, scope: Message, request_id: str) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.request: Request | None = None
+        self.status = 0
+        self.is_sent = False
+        self._began = time.perf_counter()
+        self._task = asyncio.current_task()
+        self._gate: Gate | None = None
+        self._bearer: Bearer | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_gone = False
+
+    def enter(self, gate: Gate, bearer: Bearer | None) -> None:
+        """Count it, until its end; `RefusedError` for one too many."""
+        gate.enter(bearer)
+        self._gate, self._bearer = gate, bearer
+
+    def watch(self) -> None:
+        """End it when the client goes: it may wait for long, and a write does not tell."""
+        if self._watcher is None and self.request is not None:
+            self._watcher = asyncio.create_task(self.request.gone())
+            self._watcher.add_done_callback(self._seen)
+
+    def _seen(self, watcher: asyncio.Task[None]) -> None:
+        if watcher.cancelled() or watcher.exception() is not None or self.is_sent:
+            return
+        self._is_gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def is_settled(self, send: Send) -> bool:
+        """Whether the task was cancelled for a reason that is known here; then it is at its end."""
+        if self._is_gone:
+            self.status = GONE
+            self._go_on()
+            return True
+        if self._bearer is None or not self._bearer.is_over:
+            return False
+        self._go_on()
+        if self.status:
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            self.status = 401
+            problem = refusal(401, "the token was taken back", self.request_id)
+            await send_answer(problem_answer(problem), self.request_id, send)
+        self.is_sent = True
+        return True
+
+    def _go_on(self) -> None:
+        if self._task is not None:
+            self._task.uncancel()
+
+    def end(self) -> None:
+        """It is over, in whatever way."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gate is not None:
+            self._gate.leave(self._bearer)
+
+    def served(self) -> Served:
+        """What is told of it."""
+        request = self.request
+        return Served(
+            method=self.scope["method"],
+            template="" if request is None else request.template,
+            status=self.status if self.is_sent else GONE,
+            seconds=time.perf_counter() - self._began,
+            request_id=self.request_id,
+            token="" if request is None else request.grant.name,
+        )

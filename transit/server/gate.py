@@ -1,0 +1,177 @@
+"""What is looked at before a request is: its size, where it comes from, who sends it, how often.
+
+Owns the refusals that need no store: 400, 401, 403, 414, 421, 429, 431, 503. A name that leads to
+this machine, or a page of another origin in a browser on it, must not be enough to use the server:
+so `Host` and `Origin` are looked at with or without tokens.
+
+Sources: RFC 9110 (15.5.20: 421), RFC 6750 (bearer tokens), RFC 6585 (429, 431), RFC 6454 (origins).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from transit import Log, NotFoundError
+from transit.server.access import EVERYTHING
+from transit.server.asgi import Message, Request
+from transit.server.refusals import NO_STORE, RefusedError
+from transit.server.settings import ServerSettings
+from transit.server.tokens import Token, Tokens
+
+OPEN: Final = frozenset({"/healthz", "/readyz"})
+"""Paths that need no token: they say whether there is a server, and nothing else."""
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SECRETS: Final = frozenset({"token", "access_token", "api_key", "authorization"})
+_ASK: Final = (b"www-authenticate", b'Bearer realm="transit"')
+_AGAIN: Final = (b"www-authenticate", b'Bearer realm="transit", error="invalid_token"')
+_CLOSE: Final = (b"connection", b"close")
+
+
+class Bearer:
+    """What one token's requests use now. is_over: it was taken back, or changed."""
+
+    __slots__ = ("allowance", "at", "is_over", "tasks", "token")
+
+    def __init__(self, token: Token, allowance: float, at: float) -> None:
+        self.token = token
+        self.tasks: set[asyncio.Task[object]] = set()
+        # Requests that it may make at once, as of `at`.
+        self.allowance = allowance
+        self.at = at
+        self.is_over = False
+
+
+class Gate:
+    """The gate of one server. tokens: None where everybody may do everything."""
+
+    def __init__(self, log: Log, settings: ServerSettings, tokens: str | None) -> None:
+        self._log = log
+        self._settings = settings
+        self._tokens = None if tokens is None else Tokens(tokens, self._name_of)
+        self._hosts = frozenset(each.lower() for each in settings.hosts)
+        self._bearers: dict[bytes, Bearer] = {}
+        self._changes = 0
+        self.count = 0
+
+    def check_head(self, scope: Message) -> None:
+        """`RefusedError` for a head that is too large."""
+        settings, headers = self._settings, scope["headers"]
+        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > settings.head_bytes_max or len(headers) > settings.headers_max:
+            raise RefusedError(431, "the request has too many header fields", (_CLOSE, NO_STORE))
+        path = scope.get("raw_path") or scope["path"].encode()
+        if len(path) + len(scope.get("query_string", b"")) > settings.url_bytes_max:
+            raise RefusedError(414, "the URL is too long", (_CLOSE, NO_STORE))
+
+    def check_place(self, request: Request) -> None:
+        """`RefusedError` for a request that was meant for another server, or sent by a page."""
+        host = request.headers.get("host")
+        if not host or "," in host or "@" in host:
+            raise RefusedError(400, "one Host is needed", (_CLOSE, NO_STORE))
+        if self._hosts and host_name(host) not in self._hosts:
+            raise RefusedError(
+                421, "this server has another name; name it at its start: --host NAME", (NO_STORE,)
+            )
+        origin = request.headers.get("origin")
+        if origin is None or request.method in _SAFE or self.allows_origin(origin):
+            return
+        if origin.lower() != f"{request.scope.get('scheme', 'http')}://{host}".lower():
+            raise RefusedError(403, "pages of this origin may not use the server", (NO_STORE,))
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether pages of an origin may use the server."""
+        return "*" in self._settings.cors or origin in self._settings.cors
+
+    def admit(self, request: Request) -> Bearer | None:
+        """Set what the sender of a request may do; `RefusedError` 401 for one who is not known.
+
+        Returns its token, None where none is needed.
+        """
+        if self._tokens is None:
+            request.grant = EVERYTHING
+            return None
+        if request.path in OPEN:
+            return None
+        query = request.query
+        if query and not _SECRETS.isdisjoint(key.lower() for key in query):
+            detail = "a token belongs in the Authorization header: what is in a URL gets into logs"
+            raise RefusedError(401, detail, (_ASK, NO_STORE))
+        given = request.headers.get("authorization")
+        if given is None:
+            raise RefusedError(401, "a token is needed: Authorization: Bearer …", (_ASK, NO_STORE))
+        scheme, _, secret = given.partition(" ")
+        known = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if self._tokens.changes != self._changes:
+            self._let_go(self._tokens)
+        if known is None:
+            raise RefusedError(401, "the token is unknown, or has expired", (_AGAIN, NO_STORE))
+        request.grant = known.grant
+        return self._limited(known.token)
+
+    def enter(self, bearer: Bearer | None) -> None:
+        """This task answers a request from now on; `RefusedError` 503 for one too many."""
+        if self.count >= self._settings.connections_max:
+            raise RefusedError(503, "too many requests", ((b"retry-after", b"5"), NO_STORE))
+        self.count += 1
+        if bearer is not None:
+            bearer.tasks.add(_this_task())
+
+    def leave(self, bearer: Bearer | None) -> None:
+        """The answer is at its end."""
+        self.count -= 1
+        if bearer is not None:
+            bearer.tasks.discard(_this_task())
+
+    def _limited(self, token: Token) -> Bearer:
+        """A token's bearer, with one request more; `RefusedError` 429 for one too many."""
+        settings, now = self._settings, time.monotonic()
+        rate = settings.rate_max if token.rate_max is None else token.rate_max
+        most = settings.requests_max if token.requests_max is None else token.requests_max
+        bearer = self._bearers.get(token.digest)
+        if bearer is None:
+            bearer = self._bearers[token.digest] = Bearer(token, max(rate, 1.0), now)
+        if len(bearer.tasks) >= most:
+            detail = f"the token has {most} requests at once already"
+            raise RefusedError(429, detail, ((b"retry-after", b"5"), NO_STORE))
+        bearer.allowance = min(max(rate, 1.0), bearer.allowance + (now - bearer.at) * rate)
+        bearer.at = now
+        if bearer.allowance < 1.0:
+            wait = b"%d" % max(1, round((1.0 - bearer.allowance) / rate))
+            detail = f"the token may make {rate:g} requests a second"
+            raise RefusedError(429, detail, ((b"retry-after", wait), NO_STORE))
+        bearer.allowance -= 1.0
+        return bearer
+
+    def _let_go(self, tokens: Tokens) -> None:
+        """End the requests of tokens that are no more what they were: readers may wait for long."""
+        self._changes = tokens.changes
+        good = tokens.good()
+        for digest, bearer in list(self._bearers.items()):
+            if good.get(digest) != bearer.token:
+                del self._bearers[digest]
+                bearer.is_over = True
+                for task in bearer.tasks:
+                    task.cancel()
+
+    def _name_of(self, uid: str) -> str | None:
+        try:
+            return self._log.stream(uid=uid).name
+        except (NotFoundError, ValueError):
+            return None
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def host_name(host: str) -> str:
+    """The name in a Host field, in lower case: without port and brackets, and a dot at its end."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].rstrip(".").lower()
