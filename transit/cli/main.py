@@ -61,6 +61,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "verify": Verb("verify", "Check every byte of the store."),
     "audit": Verb("audit", "Derive a remote or a folder again from its bytes."),
     "doctor": Verb("doctor", "Look at folder, disk, lock and remote, and say what mends them."),
+    "serve": Verb("serve", "Put the store on the network, over HTTP."),
+    "token": Verb("token", "Make, list and take back the tokens of a server."),
     "bench": Verb("bench", "Measure each durability on your disk and bucket, beside the raw cost."),
     "evict": Verb("evict", "Drop local segments that are published."),
     "inspect": Verb("inspect", "Print what a file of a store holds."),

@@ -108,12 +108,15 @@ class Session:
             settings=self.configuration.settings,
         )
 
-    def open_write(self, *, create: bool = True, remote: bool = False) -> transit.Log:
+    def open_write(
+        self, *, create: bool = True, remote: bool = False, mode: str | None = None
+    ) -> transit.Log:
         """The store, for writing.
 
         create: make the store when there is none; otherwise that is an error. remote: the work
         needs the remote. Without that it is asked only where it must be: when --remote was given,
         when appends wait for it, when a new store continues its history, when segments are away.
+        mode: "exclusive" or "shared"; None: as configured.
         """
         store, configuration = self.store(), self.configuration
         there = os.path.exists(os.path.join(store, FORMAT_FILE))
@@ -126,7 +129,7 @@ class Session:
         address = self.remote() if wanted or self._remote_was_given() else None
         return transit.open(
             store,
-            mode=configuration.mode,
+            mode=mode or configuration.mode,
             remote=address,
             durability=configuration.durability,
             storage_options=self.storage_options(address),

@@ -10,6 +10,7 @@ Sources: RFC 9110 (15.5.20: 421), RFC 6750 (bearer tokens), RFC 6585 (429, 431),
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from typing import Final
 
@@ -72,7 +73,8 @@ class Gate:
         host = request.headers.get("host")
         if not host or "," in host or "@" in host:
             raise RefusedError(400, "one Host is needed", (_CLOSE, NO_STORE))
-        if self._hosts and host_name(host) not in self._hosts:
+        name = host_name(host)
+        if self._hosts and name not in self._hosts and not _is_number(name):
             raise RefusedError(
                 421, "this server has another name; name it at its start: --host NAME", (NO_STORE,)
             )
@@ -168,6 +170,15 @@ def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+def _is_number(name: str) -> bool:
+    """Whether a host is an address: that is nobody's to lead elsewhere."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def host_name(host: str) -> str:

@@ -34,7 +34,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     readers_max: readers that wait at once.
     producers_max: producers remembered of one stream.
     reading_threads: threads for reads that may have to fetch.
-    hosts: names that the server answers to in `Host`; none: to all.
+    hosts: names that the server answers to in `Host`, beside numbers; none: to all.
     cors: origins of pages that may use the server from a browser; "*" for all.
     public: whether answers may be kept by caches that many people share.
     subscriptions: whether the protocol's subscriptions are served.

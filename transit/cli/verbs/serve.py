@@ -1,0 +1,167 @@
+"""`transit serve`: the store on the network, until it is told to end."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing, nullcontext
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from transit import LockedError, Log
+from transit.cli.configuration import is_url
+from transit.cli.failures import CommandError
+from transit.cli.opening import Session
+from transit.cli.options import DURATION, HEADER, store_options
+from transit.cli.values import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from transit.server.run import Running
+    from transit.server.settings import ServerSettings
+
+BIND = "127.0.0.1:4437"
+
+
+class Opened(NamedTuple):
+    """The store that is served, and why it is not written, if it is not."""
+
+    log: Log
+    why_read: str = ""
+
+
+@click.command()
+@click.option("--bind", default=BIND, metavar="HOST:PORT", show_default=True, help="Where.")
+@click.option(
+    "--tokens", metavar="FILE", envvar="TRANSIT_TOKENS",
+    help="Ask for a token of this file: see `transit token`.",
+)  # fmt: skip
+@click.option("--tls-cert", metavar="FILE", help="Certificate and its chain, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its key, PEM; else in the certificate's file.")
+@click.option(
+    "--mode", type=click.Choice(("exclusive", "shared", "read")),
+    help="shared: beside other writers; read: without writing. Else as configured.",
+)  # fmt: skip
+@click.option(
+    "--host", "hosts", multiple=True, metavar="NAME", help="A name that clients call it by."
+)
+@click.option(
+    "--cors", multiple=True, metavar="ORIGIN", help="Pages of this origin may use it; * for all."
+)
+@click.option("--long-poll", type=DURATION, help="How long a long poll waits; else 30 seconds.")
+@click.option("--subscriptions", is_flag=True, help="Serve the protocol's subscriptions.")
+@click.option(
+    "--limit", "limits", type=HEADER, multiple=True,
+    help="Another limit, such as body_bytes_max=64MiB or requests_max=1000.",
+)  # fmt: skip
+@click.option("--insecure", is_flag=True, help="Let others reach it without tokens or TLS.")
+@click.option("--quiet", is_flag=True, help="No log.")
+@store_options
+def command(  # noqa: PLR0913, PLR0917 - each is an option
+    context: Session,
+    bind: str,
+    tokens: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    mode: str | None,
+    hosts: tuple[str, ...],
+    cors: tuple[str, ...],
+    long_poll: float | None,
+    subscriptions: bool,
+    limits: tuple[tuple[str, str], ...],
+    insecure: bool,
+    quiet: bool,
+) -> None:
+    """Serve the store over HTTP until SIGINT or SIGTERM.
+
+    Prints where it listens, once it does; port 0 takes a free one. The log goes to the standard
+    error output, a JSON object a line. Where another process writes the store it is served
+    read-only, unless --mode shared is given to both.
+    """
+    missing = [name for name in ("uvicorn", "httptools") if find_spec(name) is None]
+    if missing:
+        raise CommandError(f"{missing[0]} is missing", hint="pip install 'transit[server]'")
+    # Imported here: `--help` needs no server.
+    from transit.server.certificate import Certificate
+    from transit.server.journal import Journal
+    from transit.server.run import serve
+
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    settings = _settings(limits, hosts, cors, long_poll, subscriptions)
+    certificate = None if tls_cert is None else Certificate(tls_cert, tls_key)
+    log, why_read = _open(context, mode)
+    journal = None if quiet else Journal(sys.stderr.buffer)
+
+    def ready(running: Running) -> None:
+        said = {"url": running.url, "store": log.path, "mode": log.mode}
+        context.output.row(said | ({"read_only": why_read} if why_read else {}))
+        context.output.flush()
+
+    with log, closing(journal) if journal is not None else nullcontext():
+        serve(
+            log,
+            bind,
+            settings,
+            tokens=tokens,
+            certificate=certificate,
+            is_insecure=insecure,
+            journal=journal,
+            ready=ready,
+        )
+
+
+def _open(context: Session, mode: str | None) -> Opened:
+    """The store, for writing where that can be."""
+    store = context.store()
+    if is_url(store):
+        if mode in ("exclusive", "shared"):
+            raise click.UsageError(f"--mode {mode} is for a folder: a remote is only read")
+        return Opened(context.open_read(), "the store is a remote")
+    if mode == "read":
+        return Opened(context.open_read(), "--mode read")
+    try:
+        return Opened(context.open_write(mode=mode))
+    except LockedError:
+        if mode is not None:
+            raise
+        why = "another process writes the store; to write beside it, both need mode shared"
+        return Opened(context.open_read(), why)
+
+
+def _settings(
+    limits: tuple[tuple[str, str], ...],
+    hosts: tuple[str, ...],
+    cors: tuple[str, ...],
+    long_poll: float | None,
+    subscriptions: bool,
+) -> ServerSettings:
+    # Imported here: `--help` needs no server.
+    from transit.server.settings import ServerSettings
+
+    given: dict[str, object] = {"hosts": hosts, "cors": cors, "subscriptions": subscriptions}
+    if long_poll is not None:
+        given["long_poll_s"] = long_poll
+    known = {
+        name: default
+        for name, default in zip(
+            ServerSettings.__struct_fields__, ServerSettings.__struct_defaults__, strict=True
+        )
+        if type(default) in (int, float)
+    }
+    for name, text in limits:
+        if name not in known:
+            raise click.UsageError(f"--limit {name}: there are {', '.join(sorted(known))}")
+        given[name] = _limit(name, text, type(known[name]))
+    return ServerSettings(**given)  # type: ignore[arg-type]
+
+
+def _limit(name: str, text: str, kind: type) -> int | float:
+    try:
+        if "bytes" in name:
+            return parse_size(text)
+        if name.endswith("_s"):
+            return parse_duration(text)
+        return int(text) if kind is int else float(text)
+    except ValueError as error:
+        raise click.UsageError(f"--limit {name}: {error}") from None
