@@ -9,6 +9,7 @@ Sources: the ASGI specification 3.0 (HTTP connection scope), RFC 9110, RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -90,7 +91,19 @@ class Request:
         return f"{scheme}://{self.headers.get('host', 'localhost')}"
 
     async def body(self, limit: int, timeout_s: float) -> bytes:
-        """The whole body, of at most `limit` bytes, within `timeout_s` seconds."""
+        """The whole body, of at most `limit` bytes, within `timeout_s` seconds.
+
+        What came compressed by gzip is expanded; the limit is for either size.
+        """
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("gzip", "x-gzip", "identity"):
+            raise RefusedError(415, f"Content-Encoding {encoding[:32]!r}: only gzip", _UNPACKED)
+        data = await self._received(limit, timeout_s)
+        if encoding == "identity":
+            return data
+        return await asyncio.to_thread(_expanded, data, limit)
+
+    async def _received(self, limit: int, timeout_s: float) -> bytes:
         length = self.headers.get("content-length")
         if length is not None:
             if not (length.isascii() and length.isdigit()):
@@ -134,6 +147,7 @@ class Request:
 
 
 _CLOSE: Final = ((b"connection", b"close"),)
+_UNPACKED: Final = ((b"accept-encoding", b"gzip, identity"),)
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
@@ -170,6 +184,26 @@ def error_answer(error: Exception, request_id: str) -> Answer | None:
     if isinstance(error, TimeoutError):
         return problem_answer(refusal(408, "the body did not come in time", request_id), _CLOSE)
     return None
+
+
+def _expanded(data: bytes, limit: int) -> bytes:
+    """What was compressed by gzip, in one part or several."""
+    found: list[bytes] = []
+    left = limit
+    try:
+        while data:
+            unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            # Of a little that stands for very much no more than this is made.
+            found.append(unpacker.decompress(data, left + 1))
+            left -= len(found[-1])
+            if left < 0:
+                raise RefusedError(413, f"a body over the limit of {limit} bytes, expanded")
+            if not unpacker.eof:
+                raise RefusedError(400, "the body is cut short: no whole gzip")
+            data = unpacker.unused_data
+    except zlib.error:
+        raise RefusedError(400, "the body is not gzip") from None
+    return b"".join(found)
 
 
 def _parse_query(raw: bytes) -> dict[str, str]:

@@ -10,6 +10,9 @@ Sources: RFC 9112 (9.6: a connection is closed in steps), RFC 6585 (431).
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+_COUNT: Final = struct.Struct("=i")
 _LOOKS: Final = 4
 """So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
@@ -125,7 +129,7 @@ class Connection(HttpToolsProtocol):
         """Wait for the reader, and look whether it moves."""
         super().pause_writing()
         if self._stall is None:
-            self._unsent, self._still_since = self._buffered(), self.loop.time()
+            self._unsent, self._still_since = self._untaken(), self.loop.time()
             self._look_later()
 
     def resume_writing(self) -> None:
@@ -219,14 +223,26 @@ class Connection(HttpToolsProtocol):
 
     # Readers that stand still
 
-    def _buffered(self) -> int:
-        return self.transport.get_write_buffer_size()
+    def _untaken(self) -> int:
+        """Bytes that the reader's machine has not confirmed, here and in the kernel.
+
+        The kernel asks for more only when a third of its own buffer is free: a slow reader would
+        seem to stand still.
+        """
+        here = self.transport.get_write_buffer_size()
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        try:
+            (there,) = _COUNT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_COUNT.size)))
+        except OSError:
+            # The system does not tell this of sockets.
+            return here
+        return here + int(there)
 
     def _look_later(self) -> None:
         self._stall = self.loop.call_later(self.settings.stall_s / _LOOKS, self._look)
 
     def _look(self) -> None:
-        unsent, now = self._buffered(), self.loop.time()
+        unsent, now = self._untaken(), self.loop.time()
         if unsent < self._unsent:
             self._still_since = now
         self._unsent = unsent
