@@ -17,6 +17,7 @@ from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
 from transit.server.asgi import (
+    WATCHED,
     Answer,
     ClientGoneError,
     Message,
@@ -137,7 +138,13 @@ class App:
         if answer.parts is not None:
             exchange.watch()
         exchange.status = answer.status
-        await send_answer(answer, request_id, send, bodiless=scope["method"] == "HEAD")
+        # Our own connections look whether a reader moves; of another server's a send must end.
+        stall_s = None if WATCHED in scope.get("extensions", ()) else self.settings.stall_s
+        bodiless = scope["method"] == "HEAD"
+        try:
+            await send_answer(answer, request_id, send, bodiless=bodiless, stall_s=stall_s)
+        except TimeoutError:
+            return
         exchange.is_sent = True
 
     async def _answer(self, exchange: Exchange, request: Request) -> Answer:

@@ -24,6 +24,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WATCHED: Final = "transit.watched"
+"""The extension of ASGI that says: the server cuts off clients that take nothing."""
+
 _ALWAYS: Final = (b"x-content-type-options", b"nosniff")
 
 
@@ -152,9 +155,17 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 
 async def send_answer(
-    answer: Answer, request_id: str, send: Send, *, bodiless: bool = False
+    answer: Answer,
+    request_id: str,
+    send: Send,
+    *,
+    bodiless: bool = False,
+    stall_s: float | None = None,
 ) -> None:
-    """Send an answer whole; its parts as they come."""
+    """Send an answer whole; its parts as they come.
+
+    stall_s: `TimeoutError` where the client takes nothing for so long; None: the server sees to it.
+    """
     headers = [*answer.headers, _ALWAYS, (b"x-request-id", request_id.encode())]
     if answer.parts is None:
         if answer.status not in (204, 304):
@@ -165,7 +176,12 @@ async def send_answer(
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     async with aclosing(answer.parts) as parts:
         async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            message = {"type": "http.response.body", "body": part, "more_body": True}
+            if stall_s is None:
+                await send(message)
+            else:
+                async with asyncio.timeout(stall_s):
+                    await send(message)
     await send({"type": "http.response.body", "body": b""})
 
 

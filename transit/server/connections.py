@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from transit.server.asgi import WATCHED
 from transit.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _LOOKS: Final = 4
 """So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
 """More connections than this times the limit are closed unheard."""
+
+
+_EXTENSIONS: Final[dict[str, dict[object, object]]] = {WATCHED: {}}
 
 
 class LingeringTransport:
@@ -143,6 +147,7 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_begin()
+        self.scope["extensions"] = _EXTENSIONS
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole."""

@@ -47,17 +47,28 @@ def served(
     kind: str = "uvicorn", tokens: str | None = None, **settings: object
 ) -> Iterator[Served]:
     """A new, empty store, and a server of it in a thread of this process."""
-    wanted = ServerSettings(**settings)  # type: ignore[arg-type]
+    # No thread of the store meets what a test breaks.
+    slow = transit.Settings(flush_interval_ms=60_000)
     with (
         tempfile.TemporaryDirectory() as folder,
-        transit.open(folder, durability="os") as log,
+        transit.open(folder, durability="os", settings=slow) as log,
+        serving_of(log, kind, tokens, **settings) as server,
     ):
-        if kind == "uvicorn":
-            with serving(log, settings=wanted, tokens=tokens) as running:
-                yield Served(log, running.app, tuple(running.address))
-        else:
-            with _granian(log, wanted, tokens) as found:
-                yield found
+        yield server
+
+
+@contextmanager
+def serving_of(
+    log: Log, kind: str = "uvicorn", tokens: str | None = None, **settings: object
+) -> Iterator[Served]:
+    """A server of a store, in a thread of this process."""
+    wanted = ServerSettings(**settings)  # type: ignore[arg-type]
+    if kind == "uvicorn":
+        with serving(log, settings=wanted, tokens=tokens) as running:
+            yield Served(log, running.app, tuple(running.address))
+    else:
+        with _granian(log, wanted, tokens) as found:
+            yield found
 
 
 @contextmanager
