@@ -10,5 +10,6 @@ Opens nothing, and knows no server.
     messages   a body <-> the records it stands for
     events     records -> server-sent events
     lines      records <-> lines of JSON
+    calls      what is asked of the routes beside the protocol, and what they answer
     problems   errors <-> problem documents (RFC 9457)
 """
