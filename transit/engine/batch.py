@@ -64,6 +64,9 @@ class StagedStream(Opened):
 Target = Stream | StagedStream | str
 """A stream, one that the batch makes, or the name of either."""
 
+Account = Callable[[Sequence[tuple[str, int, int]], Sequence[str]], bytes]
+"""What `WriteBatch.append_account` calls."""
+
 _Source = StagedStream | StreamState
 
 
@@ -150,6 +153,29 @@ class WriteBatch(Opened):
             state = self._state_of(target)
             offset, given = staging.append(state, data, encoded, timestamp, expect)
             self._appended.append((state.name, offset, given))
+
+        self._steps.append(step)
+
+    def append_account(
+        self, stream: Target, account: Account, *, expect: int | None = None
+    ) -> None:
+        """One record for `stream` that tells of its own frame; it has no receipt.
+
+        account: makes the payload from the (stream, offset, timestamp) of each record appended
+        before it here, and the uids of the streams made before it, in order. It is called while the
+        frame is worked out, perhaps twice, and does nothing else: it must not use the store.
+        """
+        self._check()
+        target = self._target(stream)
+        check_numbers(None, expect)
+        limit, before = self._handle.settings.record_bytes_max, tuple(self._staged)
+
+        def step(staging: Staging) -> None:
+            uids = [self._state_of(each).record.uid for each in before]
+            data = as_bytes(account(tuple(self._appended), uids))
+            if len(data) > limit:
+                raise too_large(len(data), limit)
+            staging.append(self._state_of(target), data, b"", None, expect)
 
         self._steps.append(step)
 

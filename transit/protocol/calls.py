@@ -2,16 +2,18 @@
 
 Bodies are JSON (`application/json`), or msgpack with the same names (`application/msgpack`): bytes
 are base64 in JSON and raw in msgpack. Positions are arrays `[stream, offset]`. Times are UTC
-nanoseconds. Names of streams are text; those of layers `$room/name`. What a request leaves out is
-as in the embedded engine. A field that is not known is refused.
+nanoseconds. Names of streams are text; those of layers `$room/name`. Wherever the name of a stream
+that is there can stand, `$$<uid>` can: it means that stream, whatever became of its name. What a
+request leaves out is as in the embedded engine. A field that is not known is refused.
 
 Answers that are values of the engine's are these values: `Status`, `MergePlan`, `CursorStatus`,
 `Published`, `Report`, and of the lineage `HistorySpan`, `Difference`, `Provenance`, `LineageGraph`.
 
 A page of many is NDJSON, or msgpack objects one after the other (`decode_page` reads both). Its
-header `Transit-Count` says how many, and `Transit-Next`, where there are more, what the parameter
-`after` (or `start`, of records) of the next request is; it is percent-encoded already. `after` is,
-for streams, a name or `$$<uid>`; for cursors `<uid of the stream>/<name of the cursor>`.
+header `Transit-Count` says how many. `Transit-Next` says what the parameter `after` of the next
+request is, where there are more, percent-encoded already: for streams a name or `$$<uid>`, for
+cursors `<uid of the stream>/<name of the cursor>`. A page of records always has it: the number to
+give as `start`. `Stream-Closed: true` comes with the page after which no record ever comes.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ import msgspec
 from msgspec import Meta
 
 from transit import (
-    CursorStatus,
     Durability,
     InvalidInputError,
     MergePlan,
@@ -142,10 +143,9 @@ class Hide(_Step, tag="hide", frozen=True):
 
 
 class Show(_Step, tag="show", frozen=True):
-    """Undo `hide`. uid: the hidden stream's, where its name is not enough to find it."""
+    """Undo `hide`; by its uid, since a hidden stream is found by no name."""
 
-    stream: Name | None = None
-    uid: str | None = None
+    stream: Name
     expect: Offset | None = None
     reason: Text = ""
 
@@ -171,15 +171,23 @@ class FrameRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 
 
 class FrameReceipt(msgspec.Struct, frozen=True):
-    """What one `append` or `append_many` did. offset: of its first record. timestamp: of its last.
+    """What one `append` or `append_many` did, in the order of the steps.
 
-    They come in the order of the steps.
+    stream: as the step named it. offset: of the first record. timestamp: of the last.
     """
 
     stream: str
     offset: int
     timestamp: int
     count: int = 1
+
+
+class Advanced(msgspec.Struct, frozen=True):
+    """What one `advance` did. stream: as the step named it."""
+
+    stream: str
+    cursor: str
+    position: int
 
 
 class Description(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -202,15 +210,14 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
 class FrameAnswer(msgspec.Struct, frozen=True):
     """What a frame did, and how durable it is.
 
-    made: the streams of create, branch and merge, in the order of the steps. cursors: those that
-    were advanced. A repeated request has the receipts of the first; streams and cursors are shown
-    as they stand now.
+    made: the streams of create, branch and merge, in the order of the steps, as they stand now.
+    cursors: those that were advanced. A repeated request has the receipts of the first.
     """
 
     durability: Durability
     receipts: list[FrameReceipt] = []
     made: list[Description] = []
-    cursors: list[CursorStatus] = []
+    cursors: list[Advanced] = []
 
 
 class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -293,7 +300,7 @@ def record_data(stream: str, record: Record) -> RecordData:
         record.written,
         record.payload,
         record.writer,
-        record.headers,
+        dict(record.headers),
         None if own else OriginLine(origin.stream, origin.offset),
     )
 

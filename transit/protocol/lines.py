@@ -73,7 +73,7 @@ def encode_record(stream: str, record: Record) -> bytes:
         record.timestamp,
         record.written,
         record.writer,
-        record.headers,
+        dict(record.headers),
         None if own else OriginLine(origin.stream, origin.offset),
         text,
         base64,

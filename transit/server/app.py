@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
+from transit.server import api
 from transit.server.asgi import (
     WATCHED,
     Answer,
@@ -61,7 +62,7 @@ class App:
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
-        self.routes = Routes([])
+        self.routes = Routes([*api.routes(self)])
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -184,7 +185,8 @@ class App:
 _EXPOSED = (
     b"etag, location, stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, "
     b"stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, "
-    b"producer-expected-seq, producer-received-seq, transit-durability, x-request-id, retry-after"
+    b"producer-expected-seq, producer-received-seq, transit-durability, transit-count, "
+    b"transit-next, transit-repeated, x-request-id, retry-after"
 )
 _PREFLIGHT: list[Header] = [
     (b"access-control-allow-methods", METHODS.encode()),

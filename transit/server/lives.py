@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
-from transit import Log, NotFoundError, Scalar, Stream
+from transit import InvalidInputError, Log, NotFoundError, Scalar, Stream
 from transit.protocol import offsets
-from transit.protocol.fields import media_type, show_time
+from transit.protocol.fields import content_type_of, media_type, show_time
 from transit.server.asgi import Answer
 from transit.server.refusals import NO_STORE, Header, RefusedError
 from transit.server.states import Change, States
@@ -153,9 +153,14 @@ class Lives:
     def hide(self, stream: Stream, reason: str) -> None:
         """Take a stream's name from it."""
         self._log.hide(stream, reason=reason, durability="os")
+        self.note_hidden(stream)
+
+    def note_hidden(self, stream: Stream) -> None:
+        """A stream was hidden here."""
         self._known.pop(stream.name, None)
         self._states.forget(stream)
-        self._hidden[stream.name].append(stream)
+        if stream not in self._hidden[stream.name]:
+            self._hidden[stream.name].append(stream)
 
 
 def stream_time(stream: Stream) -> int:
@@ -168,7 +173,7 @@ def configuration_of(log: Log, stream: Stream) -> Configuration:
     metadata: Mapping[str, Scalar] = stream.metadata
     content_type = metadata.get(CONTENT_TYPE)
     ttl, expires, fork = metadata.get(TTL), metadata.get(EXPIRES), metadata.get(FORK)
-    if not isinstance(content_type, str):
+    if not _is_type(content_type):
         content_type = _inherited_type(log, stream)
     return Configuration(
         content_type,
@@ -178,12 +183,22 @@ def configuration_of(log: Log, stream: Stream) -> Configuration:
     )
 
 
+def _is_type(given: Scalar) -> TypeGuard[str]:
+    """Whether metadata, which anybody may have written, can go into a header field."""
+    if not isinstance(given, str) or not (given.isascii() and given.isprintable()):
+        return False
+    try:
+        return content_type_of({"content-type": given}) is not None
+    except InvalidInputError:
+        return False
+
+
 def _inherited_type(log: Log, stream: Stream) -> str:
     parents = log.lineage.parents(stream)
     while parents:
         parent = parents[0]
         given = parent.metadata.get(CONTENT_TYPE)
-        if isinstance(given, str):
+        if _is_type(given):
             return given
         stream, parents = parent, log.lineage.parents(parent)
     return "application/json" if stream.codec == "json" else DEFAULT_TYPE

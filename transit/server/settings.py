@@ -33,6 +33,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     answers_bytes_max: answers kept in memory to be sent again, bytes.
     readers_max: readers that wait at once.
     producers_max: producers remembered of one stream.
+    frame_producers_max: about how many producers of frames are remembered of the whole store; of
+    more, those are forgotten that were idle longest.
     reading_threads: threads for reads that may have to fetch.
     hosts: names that the server answers to in `Host`, beside numbers; none: to all.
     cors: origins of pages that may use the server from a browser; "*" for all.
@@ -63,6 +65,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     answers_bytes_max: int = 32 * MIB
     readers_max: int = 10_000
     producers_max: int = 10_000
+    frame_producers_max: int = 10_000
     reading_threads: int = 4
     hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()

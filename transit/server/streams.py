@@ -124,19 +124,21 @@ class Streams:
         if live == "sse":
             return self._sse(request, named, start)
         if live == "long-poll" and start == count and not named.stream.finished:
-            await self._wait(named.stream, start)
+            await self.wait(named.stream, start, self._service.settings.long_poll_s)
             named = self.lives.find(name, touch=False)
         return await self._chunk(request, named, start, live == "long-poll", is_now)
 
-    async def _wait(self, stream: Stream, start: int) -> None:
-        self._check_readers()
+    async def wait(self, stream: Stream, start: int, timeout_s: float) -> None:
+        """Return once there is more than `start`, the stream has ended, or time ran out."""
+        self.check_readers()
         tail = self.tails.join(stream)
         try:
-            await tail.wait(start, self._service.settings.long_poll_s)
+            await tail.wait(start, min(timeout_s, self._service.settings.long_poll_s))
         finally:
             self.tails.leave(tail)
 
-    def _check_readers(self) -> None:
+    def check_readers(self) -> None:
+        """`RefusedError` (503) where no more readers may wait."""
         if self.is_ending:
             raise RefusedError(503, "the server ends", ((b"retry-after", b"1"),))
         if self.tails.count >= self._service.settings.readers_max:
@@ -195,7 +197,7 @@ class Streams:
         return chunk
 
     def _sse(self, request: Request, named: Named, start: int) -> Answer:
-        self._check_readers()
+        self.check_readers()
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
         if not fields.is_text(named.configuration.content_type):
             headers.append(_BASE64)

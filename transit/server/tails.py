@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from transit import Stream, TransitError
@@ -97,6 +99,8 @@ class Tails:
 
     def __init__(self) -> None:
         self._tails: dict[str, Tail] = {}
+        # Readers that wait for no one stream: what wakes them.
+        self._others: set[asyncio.Event] = set()
         self.count = 0
 
     def join(self, stream: Stream) -> Tail:
@@ -127,3 +131,16 @@ class Tails:
         """Let all readers look: the server ends."""
         for tail in list(self._tails.values()):
             tail.wake()
+        for event in self._others:
+            event.set()
+
+    @contextmanager
+    def counted(self, event: asyncio.Event) -> Iterator[None]:
+        """Count a reader that waits for no one stream; `event` wakes it when the server ends."""
+        self._others.add(event)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self._others.remove(event)
+            self.count -= 1

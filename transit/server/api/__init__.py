@@ -1,0 +1,57 @@
+"""What the embedded engine can do, over HTTP: the routes beside the Durable Streams protocol.
+
+Owns how calls of the engine are asked for and answered under /v1; what they do is the engine's,
+what their bodies look like `transit.protocol.calls`. Every route is one entry of a table, from
+which it is served and described.
+
+    serving    a route as an entry of the table; queries, bodies and answers of either media type
+    naming     names of streams in requests, and whether the client may use them
+    streams    listings and descriptions
+    frames     steps, written as one frame
+    steps      what each step needs a right for, and how it is staged
+    producers  what is remembered of those who send frames, so that a retry writes nothing
+    records    reading, and waiting for more
+    lineage    how streams descend from one another
+    cursors    where cursors stand
+    store      what is served; plans of merges; what an administrator asks for
+    changes    which streams have more, as events
+    openapi    the description of all that
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transit.server.api.changes import ChangeCalls
+from transit.server.api.cursors import Cursors
+from transit.server.api.frames import Frames
+from transit.server.api.lineage import LineageCalls
+from transit.server.api.openapi import Describing
+from transit.server.api.records import Reading
+from transit.server.api.serving import Call
+from transit.server.api.store import StoreCalls
+from transit.server.api.streams import Listings
+from transit.server.routes import Route
+
+if TYPE_CHECKING:
+    from transit.server.app import App
+
+
+def table(app: App) -> list[Call]:
+    """All routes of the superset."""
+    service, streams = app.service, app.streams
+    calls = [
+        *StoreCalls(service).calls(),
+        *Listings(service).calls(),
+        *Frames(service, streams).calls(),
+        *Reading(service, streams).calls(),
+        *Cursors(service).calls(),
+        *LineageCalls(service).calls(),
+        *ChangeCalls(service, streams).calls(),
+    ]
+    return [*calls, *Describing(calls).calls()]
+
+
+def routes(app: App) -> list[Route]:
+    """The same, as the server finds them."""
+    return [Route(call.method, call.path, call.handler) for call in table(app)]

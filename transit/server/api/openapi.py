@@ -1,0 +1,208 @@
+"""The description of the routes beside the protocol: OpenAPI 3.1, made from their table.
+
+What a route takes and answers is described by the structs that read and make it, so the two cannot
+part. The Durable Streams protocol itself is described by its own specification, not here.
+
+Source: the OpenAPI Specification 3.1.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from transit import __version__ as version
+from transit.protocol.calls import JSON, MSGPACK, NDJSON, OffsetAnswer, RecordData
+from transit.protocol.lines import RecordLine
+from transit.protocol.problems import CONTENT_TYPE
+from transit.server.api.changes import ChangesQuery
+from transit.server.api.serving import Call, NoQuery, value_answer
+from transit.server.asgi import Answer, Request
+from transit.server.routes import NAME
+
+Schema = dict[str, object]
+_REFS: Final = "#/components/schemas/{name}"
+_EVENTS: Final = "text/event-stream"
+# What a value is where one parameter asks for it in place of a page.
+_INSTEAD: Final[Mapping[object, object]] = {RecordLine: OffsetAnswer}
+_PROBLEM: Final[Schema] = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). What else an error carries has its own name here.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "error": {"type": "string", "description": "the class of transit's error"},
+        "exit_code": {"type": "integer", "description": "its code on a command line"},
+        "request_id": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail", "exit_code"],
+}
+_REFUSALS: Final = {
+    "400": "What was asked for cannot be used.",
+    "401": "There is no token, or none that is known.",
+    "403": "Not allowed; or the store is open for reading only.",
+    "404": "There is no such stream.",
+    "408": "The body did not come in time.",
+    "409": "The store moved on: a name is taken, an expectation is not met, a stream is finished.",
+    "410": "What is asked for is only in a remote that is not attached.",
+    "413": "The body is too large.",
+    "415": "The body is neither JSON nor msgpack.",
+    "421": "The host is not this server.",
+    "422": "The producer's number was given to another request.",
+    "429": "Too many requests.",
+    "500": "The store is damaged.",
+    "503": "The store, or its remote, does not answer; or too many readers wait.",
+    "507": "The disk is full.",
+}
+
+
+class Describing:
+    """The route of the description."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._described = calls
+        self._made: Schema | None = None
+
+    def calls(self) -> list[Call]:
+        """Its table."""
+        return [Call("GET", "/v1/openapi.json", self._answer, "This description.", query=NoQuery)]
+
+    async def _answer(self, request: Request) -> Answer:
+        if self._made is None:
+            self._made = document([*self._described, *self.calls()])
+        return value_answer(request, self._made)
+
+
+def document(calls: Sequence[Call]) -> Schema:
+    """The description of these routes."""
+    kinds = _kinds(calls)
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFS)
+    schema_of = dict(zip(map(repr, kinds), schemas, strict=True))
+    paths: dict[str, Schema] = {}
+    for call in calls:
+        methods = paths.setdefault(call.path, {})
+        methods[call.method.lower()] = _operation(call, schema_of, components)
+    queries = {call.query.__name__ for call in calls if call.query is not None}
+    shown = {name: schema for name, schema in components.items() if name not in queries}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "transit",
+            "version": version,
+            "description": "Streams, branches and declared merges of one store. "
+            "Bodies are JSON, or msgpack with the same names.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**shown, "Problem": _PROBLEM},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def _kinds(calls: Sequence[Call]) -> list[object]:
+    """All that is to be described, each once."""
+    found: dict[str, object] = {}
+    for call in calls:
+        for kind in (call.query, call.body, call.answer, _INSTEAD.get(call.answer)):
+            if kind is not None:
+                found.setdefault(repr(kind), kind)
+    found.setdefault(repr(RecordData), RecordData)
+    return list(found.values())
+
+
+def _operation(
+    call: Call, schema_of: Mapping[str, Schema], components: Mapping[str, Schema]
+) -> Schema:
+    operation: Schema = {
+        "operationId": _operation_id(call),
+        "summary": call.about,
+        "parameters": _parameters(call, components),
+        "responses": {
+            "200": _answered(call, schema_of),
+            **{code: _refused(about) for code, about in _REFUSALS.items()},
+        },
+    }
+    if call.body is not None:
+        schema = schema_of[repr(call.body)]
+        operation["requestBody"] = {
+            "required": not call.has_empty_body,
+            "content": {JSON: {"schema": schema}, MSGPACK: {"schema": schema}},
+        }
+    return operation
+
+
+def _operation_id(call: Call) -> str:
+    path = call.path.removeprefix("/v1/").removesuffix(".json")
+    words = path.replace(NAME, "by_name").replace("-", "_").replace("/", "_")
+    return f"{call.method.lower()}_{words}"
+
+
+def _parameters(call: Call, components: Mapping[str, Schema]) -> list[Schema]:
+    parameters: list[Schema] = []
+    if call.path.endswith(NAME):
+        about = "A stream's name, which may hold slashes; or `$$<uid>`."
+        name = {"type": "string", "minLength": 1}
+        parameters.append(
+            {"name": "name", "in": "path", "required": True, "schema": name, "description": about}
+        )
+    if call.body is not None and call.path == "/v1/frames":
+        parameters += _PRODUCER
+    if call.query is None:
+        return parameters
+    schema = components.get(call.query.__name__, {})
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    assert isinstance(properties, dict)
+    assert isinstance(required, list)
+    for key, value in properties.items():
+        parameter: Schema = {"name": key, "in": "query", "schema": value}
+        if key in required:
+            parameter["required"] = True
+        if call.query is ChangesQuery:
+            parameter |= {"style": "form", "explode": True}
+        parameters.append(parameter)
+    return parameters
+
+
+_PRODUCER: Final[list[Schema]] = [
+    {"name": "Producer-Id", "in": "header", "schema": {"type": "string", "maxLength": 256},
+     "description": "Who sends; with the other two, the request may be sent again."},
+    {"name": "Producer-Epoch", "in": "header", "schema": {"type": "integer", "minimum": 0}},
+    {"name": "Producer-Seq", "in": "header", "schema": {"type": "integer", "minimum": 0}},
+    {"name": "Prefer", "in": "header", "schema": {"type": "string"},
+     "description": "durability=os, local or tiered"},
+]  # fmt: skip
+
+
+def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
+    anything: Schema = {}
+    schema = anything if call.answer is None else schema_of[repr(call.answer)]
+    headers = {"Transit-Count", "Transit-Next"} if call.kind == "page" else set()
+    shown = {name: {"schema": {"type": "string"}} for name in sorted({*call.headers, *headers})}
+    if call.kind == "events":
+        content: Schema = {_EVENTS: {"schema": {"type": "string"}}}
+    elif call.kind == "page":
+        one = schema_of[repr(_INSTEAD.get(call.answer, call.answer))]
+        raw = schema_of[repr(RecordData)] if call.answer is RecordLine else schema
+        content = {
+            NDJSON: {"schema": {"type": "string", "description": "a line each", "x-line": schema}},
+            MSGPACK: {"schema": {"description": "objects in a row", "x-object": raw}},
+            JSON: {"schema": one},
+        }
+    else:
+        content = {JSON: {"schema": schema}, MSGPACK: {"schema": schema}}
+    answer: Schema = {"description": call.about, "content": content}
+    if shown:
+        answer["headers"] = shown
+    return answer
+
+
+def _refused(about: str) -> Schema:
+    problem = {"$ref": "#/components/schemas/Problem"}
+    return {"description": about, "content": {CONTENT_TYPE: {"schema": problem}}}
