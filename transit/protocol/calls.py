@@ -55,6 +55,8 @@ _INT64_MAX: Final = 2**63 - 1
 Offset = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 Time = Annotated[int, Meta(ge=-(2**63), le=_INT64_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
+Value = str | Time | float | bool | None
+"""Of metadata and parameters: `Scalar`, with numbers of 64 bits."""
 Text = Annotated[str, Meta(max_length=1024)]
 Headers = Mapping[str, str]
 # Without limits on the text: msgspec 0.22 mistakes them where a tuple is the other choice (it takes
@@ -73,7 +75,7 @@ class Create(_Step, tag="create", frozen=True):
     """A new stream, of a layer too. derived: as `Layer.create` takes it, of a layer's alone."""
 
     name: Name
-    metadata: Mapping[str, Scalar] | None = None
+    metadata: Mapping[str, Value] | None = None
     codec: str | None = None
     uid: str | None = None
     derived: bool = False
@@ -106,7 +108,7 @@ class Branch(_Step, tag="branch", frozen=True):
     stream: Name
     name: Name
     at: Offset | None = None
-    metadata: Mapping[str, Scalar] | None = None
+    metadata: Mapping[str, Value] | None = None
     uid: str | None = None
     expect: Offset | None = None
     empty: bool = False
@@ -119,8 +121,8 @@ class Merge(_Step, tag="merge", frozen=True):
     parents: Parents
     policy: str
     base: tuple[str, int] | None = None
-    params: Mapping[str, Scalar] | None = None
-    metadata: Mapping[str, Scalar] | None = None
+    params: Mapping[str, Value] | None = None
+    metadata: Mapping[str, Value] | None = None
     merge_id: str | None = None
     uid: str | None = None
     expect: list[Offset | None] | None = None
@@ -226,7 +228,7 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     parents: Parents
     policy: str
     base: tuple[str, int] | None = None
-    params: Mapping[str, Scalar] | None = None
+    params: Mapping[str, Value] | None = None
 
 
 class SyncRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -111,9 +111,13 @@ class Server:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, object] | None = None,
+        raw_query: str | None = None,
     ) -> Reply:
-        """One request, answered whole."""
-        return self.begin(method, path, body, headers, query).result(WAIT_S)
+        """One request, answered whole. raw_query: a query as it is sent."""
+        scope = scope_of(method, path, headers, query)
+        if raw_query is not None:
+            scope["query_string"] = raw_query.encode()
+        return self.start(answered(self.app, scope, body)).result(WAIT_S)
 
     def begin(
         self,

@@ -24,7 +24,8 @@ def append(stream: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def uid_of(server: Server, name: str) -> str:
-    return "$$" + server.get("/v1/streams/" + name).value["uid"]
+    uid: str = server.get("/v1/streams/" + name).value["uid"]
+    return "$$" + uid
 
 
 def test_one_frame_makes_a_stream_and_appends_to_it(server: Server, log: Log) -> None:

@@ -14,11 +14,11 @@ from typing import Final
 import msgspec
 
 from transit import __version__ as version
-from transit.protocol.calls import JSON, MSGPACK, NDJSON, OffsetAnswer, RecordData
+from transit.protocol.calls import JSON, MSGPACK, NDJSON, FrameAnswer, OffsetAnswer, RecordData
 from transit.protocol.lines import RecordLine
 from transit.protocol.problems import CONTENT_TYPE
 from transit.server.api.changes import ChangesQuery
-from transit.server.api.serving import Call, NoQuery, value_answer
+from transit.server.api.serving import Call, NoQuery, query_of, value_answer
 from transit.server.asgi import Answer, Request
 from transit.server.routes import NAME
 
@@ -73,6 +73,7 @@ class Describing:
         return [Call("GET", "/v1/openapi.json", self._answer, "This description.", query=NoQuery)]
 
     async def _answer(self, request: Request) -> Answer:
+        query_of(request, NoQuery)
         if self._made is None:
             self._made = document([*self._described, *self.calls()])
         return value_answer(request, self._made)
@@ -180,6 +181,21 @@ _PRODUCER: Final[list[Schema]] = [
 ]  # fmt: skip
 
 
+def _link(operation: str, parameter: str) -> Schema:
+    made = "$response.body#/made/0/name"
+    return {"operationId": operation, "parameters": {parameter: made}}
+
+
+_LINKS: Final = {
+    "stream": _link("get_streams_by_name", "name"),
+    "records": _link("get_records_by_name", "name"),
+    "cursors": _link("get_cursors_by_name", "name"),
+    "parents": _link("get_lineage_parents", "of"),
+    "spans": _link("get_lineage_spans", "of"),
+}
+"""What can be asked of a stream that a frame made."""
+
+
 def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
     anything: Schema = {}
     schema = anything if call.answer is None else schema_of[repr(call.answer)]
@@ -200,6 +216,8 @@ def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
     answer: Schema = {"description": call.about, "content": content}
     if shown:
         answer["headers"] = shown
+    if call.answer is FrameAnswer:
+        answer["links"] = _LINKS
     return answer
 
 
