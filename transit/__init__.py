@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
+    from transit.engine.metrics import CacheUse, CursorLag, Metrics, PublishLag, RemoteTraffic
     from transit.engine.pieces import Piece, read_piece
     from transit.engine.plans import MergePlan, register_policy
     from transit.engine.provenance import (
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
     from transit.log.recover import Cut
+    from transit.log.timings import Histogram
     from transit.replay import Batch, Position, Record
     from transit.store import ObjectStore, Traffic, address_folder, open_store
     from transit.tier.progress import Progress
@@ -91,6 +93,13 @@ _HOMES = {
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
+    "transit.engine.metrics": (
+        "CacheUse",
+        "CursorLag",
+        "Metrics",
+        "PublishLag",
+        "RemoteTraffic",
+    ),
     "transit.engine.plans": ("MergePlan", "register_policy"),
     "transit.engine.provenance": (
         "CommitRef",
@@ -144,6 +153,7 @@ _HOMES = {
     "transit.format.lineage": ("Metadata", "Scalar"),
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
     "transit.log.recover": ("Cut",),
+    "transit.log.timings": ("Histogram",),
     "transit.replay": ("Batch", "Position", "Record"),
     "transit.store": ("ObjectStore", "Traffic", "address_folder", "open_store"),
     "transit.tier.progress": ("Progress",),
@@ -170,11 +180,13 @@ def __dir__() -> list[str]:
 __all__ = [
     "AlreadyExistsError",
     "Batch",
+    "CacheUse",
     "ClosedError",
     "CommitRef",
     "ConflictError",
     "CorruptError",
     "Cursor",
+    "CursorLag",
     "CursorStatus",
     "Cut",
     "Difference",
@@ -188,6 +200,7 @@ __all__ = [
     "Finding",
     "ForkedError",
     "FormatError",
+    "Histogram",
     "HistorySpan",
     "InvalidInputError",
     "Layer",
@@ -199,6 +212,7 @@ __all__ = [
     "MergeFacts",
     "MergePlan",
     "Metadata",
+    "Metrics",
     "Mode",
     "Node",
     "NotFastForwardError",
@@ -212,6 +226,7 @@ __all__ = [
     "Progress",
     "Provenance",
     "ProvenanceStep",
+    "PublishLag",
     "Published",
     "ReadOnlyError",
     "Rebased",
@@ -220,6 +235,7 @@ __all__ = [
     "RecordPlace",
     "ReentrantCallError",
     "RemoteSetupError",
+    "RemoteTraffic",
     "RemoteUnavailableError",
     "Report",
     "Restored",

@@ -23,5 +23,6 @@ lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
 status      what an open store holds, in numbers
+metrics     what an open store did, in numbers
 log         Log, and open()
 """

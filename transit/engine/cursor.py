@@ -176,6 +176,17 @@ def all_cursors(
     return _listed(handle, prefix, after, limit, is_wanted)
 
 
+def known_cursors(handle: Handle, after: Cursor | None, limit: int) -> Iterator[Cursor]:
+    """Those on the user's streams, hidden ones too."""
+    return _listed(handle, "", after, limit, lambda owner: layer_of(owner.name) is None)
+
+
+def is_on_hidden(cursor: Cursor) -> bool:
+    """Whether a cursor is on a stream that is hidden now."""
+    life = cursor._state.life
+    return life is not None and life.hidden
+
+
 def _listed(
     handle: Handle,
     prefix: str,

@@ -16,6 +16,7 @@ from transit.engine.finding import StreamCount, Which, find_state, find_with_uid
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge
+from transit.engine.metrics import KnownCursors, Metrics, metrics_of
 from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.plans import MergePlan, run_policy
 from transit.engine.rebasing import Rebased, rebase
@@ -100,6 +101,7 @@ class Log(Opened):
         self._handle = handle
         self._lineage = Lineage(handle)
         self._counted = StreamCount()
+        self._cursors = KnownCursors()
 
     def __repr__(self) -> str:
         return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
@@ -448,6 +450,13 @@ class Log(Opened):
     def status(self) -> Status:
         """What the store holds now; of a remote, what is known without asking it."""
         return status_of(self._handle, self._counted)
+
+    def metrics(self) -> Metrics:
+        """What was done since the store was opened, and how long it took; writes nothing.
+
+        Takes no lock that an append holds, and works where the store refuses to be written to.
+        """
+        return metrics_of(self._handle, self._cursors)
 
     def close(self) -> None:
         """Make everything durable and let the store go; closing again does nothing."""

@@ -14,6 +14,7 @@ import warnings
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
@@ -38,8 +39,10 @@ from transit.log.frames import Written
 from transit.log.guides import read_marker
 from transit.log.recover import Cut
 from transit.log.seal import Sealer
+from transit.log.timings import Timings
 from transit.log.writer import Writer
 from transit.store.addresses import is_url
+from transit.tier.remote import Remote
 
 if TYPE_CHECKING:
     from transit.handle.callbacks import Promise
@@ -69,6 +72,8 @@ class Handle:
         self.level = durability_level(durability)
         self.settings = settings
         self.refusal: TransitError | None = None
+        # How long callers waited until what they wrote was as durable as they asked.
+        self.local_waits, self.tiered_waits = Timings(), Timings()
         self._closing = threading.Lock()
         # Whether nothing is left to close.
         self._let_go = False
@@ -115,6 +120,11 @@ class Handle:
         return self.writing.writer
 
     @property
+    def written_by(self) -> Writing | None:
+        """The writing side, whatever stands against writing; None in mode "read"."""
+        return self._writing
+
+    @property
     def sealer(self) -> Sealer:
         """The sealer; `ReadOnlyError` in mode "read"."""
         return self.writing.sealer
@@ -143,6 +153,11 @@ class Handle:
     def remote_url(self) -> str:
         """The remote's address; empty without one."""
         return self._side.remote_url
+
+    @property
+    def remote(self) -> Remote | None:
+        """The remote; None without one."""
+        return self._side.remote
 
     @property
     def published(self) -> int | None:
@@ -215,10 +230,13 @@ class Handle:
             return "os"
         if written is None:
             written = self.writer.reached()
+        begun = perf_counter()
         if level is _TIERED:
             self.tiering.reach(written.wal.next_lsn)
+            self.tiered_waits.add(perf_counter() - begun)
             return "tiered"
         self.writer.sync_to(*written)
+        self.local_waits.add(perf_counter() - begun)
         return "local"
 
     def submit(

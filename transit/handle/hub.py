@@ -105,6 +105,11 @@ class Hub:
 
     # Waiters
 
+    @property
+    def waiting(self) -> int:
+        """How many wait: threads, tasks and callbacks."""
+        return len(self._listening) + len(self._following)
+
     def listen(self, listener: Listener, state: StreamState) -> None:
         """Release `listener` at each change of the stream from now on."""
         self._join(lambda: self._add_listener(listener, state))

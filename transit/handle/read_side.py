@@ -168,6 +168,11 @@ class Reading:
         return self._store.url if self._store is not None else ""
 
     @property
+    def remote(self) -> Remote | None:
+        """See `Side.remote`."""
+        return self._remote
+
+    @property
     def published(self) -> int | None:
         """Count of commits taken from the remote, or known from the folder, so far.
 

@@ -14,6 +14,7 @@ from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
 from transit.log.catalog import Catalog
 from transit.log.recover import Cut
+from transit.tier.remote import Remote
 
 T = TypeVar("T")
 
@@ -42,6 +43,10 @@ class Side(Protocol):
     @property
     def remote_url(self) -> str:
         """The remote's address; empty without one."""
+
+    @property
+    def remote(self) -> Remote | None:
+        """The remote; None without one."""
 
     @property
     def published(self) -> int | None:

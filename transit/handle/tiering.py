@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from transit.handle.background import Worker
 from transit.handle.promises import Callbacks, Promises
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
+from transit.log.timings import Timings
 from transit.log.writer import Writer
 from transit.tier.progress import Report
 from transit.tier.publish import Publisher
@@ -61,6 +63,9 @@ class Tiering:
         self.remote = remote
         self.publisher = Publisher(remote, catalog)
         self.error: TransitError | None = None
+        # Rounds that published, and how many failed.
+        self.rounds = Timings()
+        self.failed = 0
         self._catalog = catalog
         self._writer = writer
         self._sealer = sealer
@@ -126,6 +131,7 @@ class Tiering:
         self.publisher.hint()
 
     def _round(self, report: Report | None) -> None:
+        begun = perf_counter()
         try:
             # A writer that is fenced off seals nothing for a remote that will not take it.
             self.publisher.check()
@@ -134,7 +140,9 @@ class Tiering:
             self.publisher.publish(report)
         except TransitError as error:
             self.error = error
+            self.failed += 1
             raise
+        self.rounds.add(perf_counter() - begun)
         self.error = None
 
     # In the background
@@ -152,7 +160,7 @@ class Tiering:
     def publish_if_large(self) -> None:
         """Have a round made when enough is unpublished; costs no request."""
         limit = self._settings.publish_bytes
-        if limit is not None and self._unpublished_bytes() >= limit:
+        if limit is not None and self.unpublished_bytes() >= limit:
             self._wake()
 
     def _wake(self) -> None:
@@ -160,7 +168,8 @@ class Tiering:
             # Without a thread, as at the end of the interpreter.
             self._work()
 
-    def _unpublished_bytes(self) -> int:
+    def unpublished_bytes(self) -> int:
+        """About how many bytes of records are not in the remote."""
         view = self._catalog.view
         size = sum(wal.tail for wal in view.wals if wal.next_lsn > wal.first_lsn)
         for segment in reversed(view.segments):
@@ -189,6 +198,7 @@ class Tiering:
         return self.publisher.published_lsn >= mark.lsn
 
     def _fail(self, error: BaseException) -> None:
+        self.failed += 1
         self.error = TransitError(f"publishing failed: {say(error)}")
 
     def close(self) -> None:

@@ -223,6 +223,11 @@ class Writing:
         return "" if self.tiering is None else self.tiering.remote.url
 
     @property
+    def remote(self) -> Remote | None:
+        """See `Side.remote`."""
+        return None if self.tiering is None else self.tiering.remote
+
+    @property
     def published(self) -> int | None:
         """See `Side.published`."""
         return None if self.tiering is None else self.tiering.publisher.published

@@ -20,6 +20,7 @@ clock      when records are written, even when the machine's clock is set back
 assign     which offset and timestamp a record gets
 accepted   records that wait to be framed
 frames     records made into one frame, and where it ended
+timings    how often something was done, and how long it took
 syncs      making files durable; threads that wait share one sync
 rotation   which WAL file is written, and the next
 turns      which thread, and which of several processes, may write now

@@ -53,12 +53,18 @@ class BlockCache:
         # Keys of what has passed through, the latest last.
         self._passed: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._lock = threading.Lock()
+        # Hits are counted without the lock: two threads at the same moment may count as one.
+        self.hits = self.loads = 0
 
     def get(self, key: tuple[str, int]) -> DecodedBlock | None:
         """The block under `key`, now the most recently used; None when it is not here."""
         block = self._kept.blocks.get(key)
         if block is None:
-            return self._passing.blocks.get(key)
+            block = self._passing.blocks.get(key)
+            if block is not None:
+                self.hits += 1
+            return block
+        self.hits += 1
         try:
             self._kept.blocks.move_to_end(key)
         except KeyError:
@@ -70,6 +76,11 @@ class BlockCache:
         """Keep `block`, and let others go, or let it pass through."""
         if block.cost <= self._bytes_max:
             leaf(self._lock, partial(self._put, key, block))
+
+    @property
+    def bytes(self) -> int:
+        """What the blocks that are here cost."""
+        return self._kept.bytes + self._passing.bytes
 
     def replace(self, key: tuple[str, int], block: DecodedBlock) -> None:
         """Keep `block` in the place of what is under `key`, if anything is."""
@@ -84,6 +95,7 @@ class BlockCache:
         kept, passing, passed = self._kept, self._passing, self._passed
         if key in kept.blocks or key in passing.blocks:
             return
+        self.loads += 1
         if key in passed:
             del passed[key]
             kept.add(key, block)

@@ -70,8 +70,8 @@ class Catalog(StoredChunks):
         self.places = Places(root)
         self.store_id = store_id
         self.commits = CommitChain(root, store_id, check_place)
-        self._cache = BlockCache(settings.cache_bytes_max)
-        self.files = WalFiles(self.places, store_id, self._cache)
+        self.cache = BlockCache(settings.cache_bytes_max)
+        self.files = WalFiles(self.places, store_id, self.cache)
         # The streams used last stay known even when the program holds no handle of them.
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
@@ -235,7 +235,7 @@ class Catalog(StoredChunks):
 
     def segment(self, ref: SegmentRef, commit: int) -> Segment:
         """The segment that commit number `commit` added, read through this store's cache."""
-        return Segment(self.root, ref, commit, self.store_id, self._cache, self.elsewhere)
+        return Segment(self.root, ref, commit, self.store_id, self.cache, self.elsewhere)
 
     def segments_of(self, commit: Commit) -> list[Segment]:
         """The segments that a commit added."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import starmap
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from transit.config import MIB, Settings
 from transit.errors import PoisonedError, StorageFullError, StoreUnavailableError, TransitError, say
@@ -37,6 +37,7 @@ from transit.log.recover import Cut
 from transit.log.rotation import Rotation
 from transit.log.syncs import Syncs
 from transit.log.taking_up import TakingUp
+from transit.log.timings import Timings
 from transit.log.turns import SharedTurn, Turn
 from transit.log.wal import Wal
 
@@ -44,6 +45,18 @@ from transit.log.wal import Wal
 WAITING_BYTES_MAX: Final = MIB
 Refusal = Callable[[], TransitError]
 T = TypeVar("T")
+
+
+class Counted(NamedTuple):
+    """Records written, frames they came in, and bytes of these."""
+
+    records: int
+    appends: int
+    bytes: int
+
+    def plus(self, records: int, size: int) -> Counted:
+        """One frame more."""
+        return Counted(self.records + records, self.appends + 1, self.bytes + size)
 
 
 class Framing:
@@ -62,6 +75,11 @@ class Framing:
         # Whether an exception ended a write in the middle.
         self._unsettled = False
         self._dirty = False
+        # Frames hold one record each, but for so many more in frames of several.
+        self._joined = 0
+        # In a shared store others write too: what was written here.
+        self._own = Counted(0, 0, 0)
+        self._opened_lsn = 0
         # Called without the lock's protection of their own state: they only set flags.
         self.on_dirty: Callable[[], bool] = _yes
         # Told of each stream that has more, while the store has waiters.
@@ -125,8 +143,10 @@ class Framing:
                 self._accepted.drop(begun.taken, written)
             self._begun = None
         if self._unsettled and self._turns is None and self._refusal is None:
-            wal = self.wal
-            self._catalog.read_frames(wal)
+            wal, reached = self.wal, self.wal.next_lsn
+            frames = self._catalog.read_frames(wal)
+            # A frame that was written and not taken note of; marks have no records.
+            self._joined += max(0, wal.next_lsn - reached - frames)
             # No other process writes here, so a frame that is not whole is our own. In a shared
             # store the turn begins with all this.
             wal.cut()
@@ -146,6 +166,31 @@ class Framing:
     def cuts(self) -> tuple[Cut, ...]:
         """The torn tails that were cut off."""
         return tuple(self._taking_up.cuts)
+
+    @property
+    def counted(self) -> Counted:
+        """What was written here since the store was opened.
+
+        Where no other process writes, the files say it: an append counts nothing.
+        """
+        if self._turns is not None:
+            return self._own
+        while True:
+            # Both are changed in one call: what was joined before and after is that of the LSN.
+            joined, lsn, written = self._joined, self.wal.next_lsn, self.rotation.bytes
+            if joined == self._joined:
+                records = lsn - self._opened_lsn
+                return Counted(records, records - joined, written)
+
+    @property
+    def refused(self) -> TransitError | None:
+        """What every call that writes raises; None while there is nothing."""
+        return None if self._refusal is None else self._refusal()
+
+    @property
+    def syncs(self) -> Timings:
+        """How long each sync took."""
+        return self._syncs.timings
 
     @property
     def wal(self) -> Wal:
@@ -245,6 +290,10 @@ class Framing:
         changes.append((wal, "written", self.time))
         changes.append((wal, "next_lsn", wal.next_lsn + parts.records))
         changes.append((wal, "marked", False))
+        if self._turns is None:
+            changes.append((self, "_joined", self._joined + parts.records - 1))
+        else:
+            changes.append((self, "_own", self._own.plus(parts.records, len(frame))))
         changes.append((wal, "tail", written.stop))
         try:
             if taken is not None:

@@ -52,6 +52,8 @@ class Rotation:
         self._syncs = syncs
         self._write_end = write_end
         self.limit = 0
+        # Bytes written to files before this one, which had so many when it was taken.
+        self.grown: tuple[int, int, Wal | None] = (0, 0, None)
         self.clock = EngineClock()
         # It only sets a flag.
         self.on_ended: Callable[[], object] = _nothing
@@ -59,6 +61,7 @@ class Rotation:
     def take(self, wal: Wal) -> Wal:
         """Write to `wal` from now on; `LockedError` if another process does that should not."""
         wal.file.hold(shared=self._shared)
+        self._note_growth(wal)
         self.wal = wal
         if wal.next_lsn > wal.first_lsn:
             self.clock.last = wal.written
@@ -69,7 +72,17 @@ class Rotation:
 
     def take_ended(self, wal: Wal) -> None:
         """Have no file to write to yet: the next append makes the one after `wal`."""
+        self._note_growth(wal)
         self.wal, self.limit = wal, 0
+
+    def _note_growth(self, wal: Wal) -> None:
+        self.grown = (self.bytes, wal.tail, wal)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of frames written since the first file was taken; grows alone."""
+        before, begun, wal = self.grown
+        return before if wal is None else before + wal.tail - begun
 
     def ensure(self) -> Wal:
         """The newest file, when it has not ended; else the next one, made now. It is durable."""

@@ -57,6 +57,7 @@ from transit.guards import SEAL, VIEW
 from transit.locks import Lock, in_place
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
+from transit.log.timings import Timings
 from transit.log.wal import Wal
 from transit.proof.chunks import ChunkTree
 
@@ -89,6 +90,9 @@ class Sealer:
         self.paused = threading.Lock()
         self._stopped = False
         self.error: TransitError | None = None
+        # How long each segment took, with its commit, and how often it failed.
+        self.timings = Timings()
+        self.failed = 0
 
     def seal_ended(self) -> None:
         """Seal every WAL file that has ended, oldest first; the WAL stays when anything fails."""
@@ -107,6 +111,7 @@ class Sealer:
             self.error = None
         except TransitError as error:
             self.error = error
+            self.failed += 1
             raise
 
     def _seal_in_place(self) -> None:
@@ -130,7 +135,8 @@ class Sealer:
         # With what this process committed too, if it was interrupted before it took note of it.
         self._catalog.load_commits()
         while (wal := self._oldest()) is not None:
-            self._seal(wal)
+            with self.timings.timed():
+                self._seal(wal)
         self.drop_covered()
 
     def stop(self) -> None:
@@ -149,6 +155,7 @@ class Sealer:
 
     def fail(self, error: BaseException) -> None:
         """Remember an error that was not foreseen; the next explicit seal tries again."""
+        self.failed += 1
         self.error = TransitError(f"sealing failed: {say(error)}")
 
     def _oldest(self) -> Wal | None:

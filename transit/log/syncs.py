@@ -35,6 +35,7 @@ from transit.errors import (
 from transit.guards import SYNC, Order
 from transit.locks import in_place
 from transit.log.catalog import Catalog
+from transit.log.timings import Timings
 from transit.log.wal import Wal
 
 # How long a waiter sleeps when its leader was interrupted before it could wake the next.
@@ -73,6 +74,11 @@ class Syncs:
     def reach(self, wal: Wal, stop: int) -> None:
         """Return when `wal` is durable up to `stop`; `OutcomeUnknownError` when none can tell."""
         self._group.reach(wal, stop)
+
+    @property
+    def timings(self) -> Timings:
+        """How long each sync took."""
+        return self._single.timings
 
     def now(self, wal: Wal) -> None:
         """Make everything before the tail of this moment durable, with syncs of its own."""
@@ -216,6 +222,7 @@ class SingleSync:
 
     def __init__(self, order: Order) -> None:
         self._order = order
+        self.timings = Timings()
         # A leaf: a thread that holds it takes nothing.
         self._one = threading.Lock()
         self._failure: TransitError | None = None
@@ -235,7 +242,8 @@ class SingleSync:
         if self._failure is not None:
             raise SyncFailedError(str(self._failure))
         try:
-            step()
+            with self.timings.timed():
+                step()
         except StoreUnavailableError as error:
             self._failure = error
             raise

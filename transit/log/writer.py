@@ -41,6 +41,7 @@ class Writer(Framing):
         """
         with self.lock:
             self._taking_up.recover()
+            self._opened_lsn = self.wal.next_lsn
 
     def take_up_others(self) -> None:
         """Take up what other processes wrote, without keeping them from writing more."""
@@ -89,7 +90,7 @@ class Writer(Framing):
         turn = self._turn
         if turn.shared is not None:
             return self.run(
-                partial(self._append_one, state, payload, headers, timestamp, expect, writer)
+                partial(self._append_own, state, payload, headers, timestamp, expect, writer)
             )
         # `run`, with fewer steps.
         me, before = get_ident(), 0
@@ -108,6 +109,21 @@ class Writer(Framing):
                 del inside[me]
         if self._accepted.late:
             self._frame_late()
+        return done
+
+    def _append_own(
+        self,
+        state: StreamState,
+        payload: bytes,
+        headers: bytes,
+        timestamp: int | None,
+        expect: int | None,
+        writer: bytes,
+    ) -> tuple[int, int, Wal, int]:
+        """`_append_one` in a shared store, counted."""
+        done = self._append_one(state, payload, headers, timestamp, expect, writer)
+        _, _, wal, stop = done
+        self._own = self._own.plus(1, stop - wal.index[state.id].positions[-1])
         return done
 
     def _append_one(

@@ -3,6 +3,7 @@
 pools        calls made several at once, or one after another where there can be no threads
 progress     how far a transfer is
 conditional  put-if-absent with its three outcomes: won, lost, unknown
+timed        how long the requests to a remote take
 remote       the objects of one store in a remote, and finding its head
 probe        whether a remote really excludes the second of two writers
 publish      segments, then commits, to the remote

@@ -62,6 +62,8 @@ class Fetcher:
         # bytes were read ahead the last time.
         self._streaks: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
+        # Blocks that were read ahead, and those that were asked for.
+        self.ahead = self.fetched = 0
 
     def check(self, ref: SegmentRef) -> None:
         """See `Elsewhere.check`; asks nothing: a read finds out."""
@@ -75,6 +77,11 @@ class Fetcher:
                 self._cache.put(ref.footer, known.footer)
                 self._cache.put(digest(known.index).hex(), known.index)
         return known
+
+    @property
+    def disk_hits(self) -> int:
+        """Blocks and guides found in the cache folder."""
+        return 0 if self._cache is None else self._cache.hits
 
     def _cached_guide(self, ref: SegmentRef) -> Guide | None:
         footer = self._cached(ref.footer)
@@ -130,6 +137,7 @@ class Fetcher:
 
     def _take_ahead(self, name: bytes) -> bytes | None:
         data = self._ahead.pop(name, None)
+        self.ahead += data is not None
         self._ahead_bytes -= len(data or b"")
         return data
 
@@ -144,6 +152,7 @@ class Fetcher:
         return stored[0]
 
     def _keep_ahead(self, blocks: Sequence[Block], stored: Sequence[bytes]) -> None:
+        self.fetched += 1
         for block, data in zip(blocks, stored, strict=True):
             self._ahead_bytes += len(data) - len(self._ahead.pop(block.digest, b""))
             self._ahead[block.digest] = data
@@ -228,6 +237,7 @@ class DiskCache:
         self._bytes_max = bytes_max
         self._sizes: OrderedDict[str, int] | None = None
         self._bytes = 0
+        self.hits = 0
         self._lock = threading.Lock()
 
     def _known(self) -> OrderedDict[str, int]:
@@ -248,7 +258,9 @@ class DiskCache:
             if name not in sizes:
                 return None
             sizes.move_to_end(name)
-            return read_file(os.path.join(self._folder, name), sizes[name])
+            data = read_file(os.path.join(self._folder, name), sizes[name])
+            self.hits += data is not None
+            return data
         except TransitError:
             return None
 

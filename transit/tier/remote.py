@@ -46,6 +46,7 @@ from transit.format.names import (
 from transit.store import ObjectStore
 from transit.tier.conditional import put_if_absent, read_twice
 from transit.tier.probe import probe_exclusion
+from transit.tier.timed import TimedStore
 
 # What was damaged on its way is whole the next time; damage in the remote stays what it is.
 TRIES: Final = 3
@@ -70,7 +71,7 @@ class Remote:
     """One store in a remote. Safe for threads."""
 
     def __init__(self, store: ObjectStore, settings: Settings) -> None:
-        self.store = store
+        self.store = TimedStore(store)
         self.settings = settings
 
     @property

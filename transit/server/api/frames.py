@@ -44,9 +44,10 @@ from transit.server.api.serving import (
 from transit.server.api.steps import Steps, check_steps, is_heavy, records_of
 from transit.server.api.streams import describe
 from transit.server.asgi import Answer, Request
-from transit.server.asking import TRIES, Streams, asked_durability, durability_header
+from transit.server.asking import asked_durability, durability_header
 from transit.server.refusals import NO_STORE, Header, RefusedError
-from transit.server.service import Service
+from transit.server.service import TRIES, Service
+from transit.server.streams import Streams
 
 T = TypeVar("T")
 _REPEATED: Final = (b"transit-repeated", b"true")
