@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
-from transit.server import api
+from transit.server import api, otlp
 from transit.server.asgi import (
     WATCHED,
     Answer,
@@ -62,7 +62,7 @@ class App:
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
-        self.routes = Routes([*api.routes(self)])
+        self.routes = Routes([*api.routes(self), *otlp.routes(self)])
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

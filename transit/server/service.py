@@ -30,13 +30,17 @@ class Round:
         self._work = work
         self._next: asyncio.Future[None] | None = None
         self._is_running = False
+        # How often a call was asked for, and how many there were.
+        self.asked = self.made = 0
 
     async def reach(self) -> None:
         """Return when a call that began from now on has ended; raises what it raised."""
+        self.asked += 1
         future = self._next
         if future is None:
             future = self._next = asyncio.get_running_loop().create_future()
             if not self._is_running:
+                # It takes `_next`: who asks from then on waits for the call after it.
                 self._start()
         await asyncio.shield(future)
 
@@ -44,6 +48,7 @@ class Round:
         loop, current = asyncio.get_running_loop(), self._next
         assert current is not None
         self._next, self._is_running = None, True
+        self.made += 1
         # Whoever asked may have gone away: then nobody takes up what is raised.
         current.add_done_callback(lambda future: future.cancelled() or future.exception())
         done = loop.run_in_executor(self._pool, self._work)
@@ -77,8 +82,8 @@ class Service:
         self._reader = ThreadPoolExecutor(settings.reading_threads, "transit-server-read")
         self._syncer = ThreadPoolExecutor(1, "transit-server-sync")
         self._publisher = ThreadPoolExecutor(1, "transit-server-publish")
-        self._syncs = Round(self._syncer, log.sync)
-        self._publishes = Round(self._publisher, partial(log.sync, "tiered"))
+        self.syncs = Round(self._syncer, log.sync)
+        self.publishes = Round(self._publisher, partial(log.sync, "tiered"))
 
     def close(self) -> None:
         """End the threads; what they do is finished first."""
@@ -114,6 +119,6 @@ class Service:
     async def reach(self, durability: Durability) -> None:
         """Return when all that was written before this call is as durable."""
         if durability == "local":
-            await self._syncs.reach()
+            await self.syncs.reach()
         elif durability == "tiered":
-            await self._publishes.reach()
+            await self.publishes.reach()

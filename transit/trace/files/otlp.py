@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from transit.trace.files.runs import (
     INT64_MAX,
@@ -28,12 +28,27 @@ from transit.trace.files.span_messages import SpanEvent
 from transit.trace.files.spans import NAME, STATUS_ERROR, Span, runs_of_spans
 
 SPANS_MAX: Final = 1_000_000
+NO_IDS: Final = "no trace id or span id"
+
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 _CASE: Final = re.compile(r"([A-Z])")
 _KINDS: Final = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUS: Final = {"OK": 1, "STATUS_CODE_OK": 1, "ERROR": 2, "STATUS_CODE_ERROR": 2}
 
-__all__ = ["NAME", "detect", "read_value", "runs", "spans_of"]
+__all__ = [
+    "NAME",
+    "NO_IDS",
+    "Found",
+    "detect",
+    "event_of_log",
+    "ids_of_log",
+    "logs_in",
+    "read_span",
+    "read_value",
+    "runs",
+    "spans_in",
+    "spans_of",
+]
 
 
 def detect(source: Source) -> bool:
@@ -86,6 +101,31 @@ def spans_of(source: Source, document: JsonObject, place: str = "") -> Iterator[
         source.tally.records += 1
         yield _console_span(document, place)
         return
+    for found in spans_in(document, place):
+        source.tally.records += 1
+        span = read_span(found)
+        if span is None:
+            source.bad(found.place, NO_IDS)
+        else:
+            yield span
+
+
+class Found(NamedTuple):
+    """A span or a log record in a document, and the attributes of what made it.
+
+    place: in the document, for messages. of_resource, of_scope: the objects that it is in.
+    """
+
+    place: str
+    given: JsonObject
+    resource: JsonObject
+    scope: JsonObject
+    of_resource: JsonObject
+    of_scope: JsonObject
+
+
+def spans_in(document: JsonObject, place: str = "") -> Iterator[Found]:
+    """The spans of a document, as they are there."""
     number = 0
     for of_resource in objects_of(_get(document, "resourceSpans")):
         resource = _attributes(object_of(of_resource.get("resource")))
@@ -95,14 +135,14 @@ def spans_of(source: Source, document: JsonObject, place: str = "") -> Iterator[
         for of_scope in objects_of(scopes):
             scope = _scope(of_scope)
             for given in list_of(of_scope.get("spans")):
-                source.tally.records += 1
                 where = f"{place}span {number}"
+                yield Found(where, object_of(given), resource, scope, of_resource, of_scope)
                 number += 1
-                span = _span(object_of(given), resource, scope, where)
-                if span is None:
-                    source.bad(where, "no trace id or span id")
-                else:
-                    yield span
+
+
+def read_span(found: Found) -> Span | None:
+    """The span; None where it has no ids."""
+    return _span(found.given, found.resource, found.scope, found.place)
 
 
 def _scope(of_scope: JsonObject) -> JsonObject:
@@ -172,12 +212,36 @@ def _console_span(given: JsonObject, place: str) -> Span:
 
 
 def _logs_of(document: JsonObject, place: str) -> Iterator[tuple[str, JsonObject]]:
+    for found in logs_in(document, place):
+        yield found.place, found.given
+
+
+def logs_in(document: JsonObject, place: str = "") -> Iterator[Found]:
+    """The log records of a document, as they are there."""
     number = 0
     for of_resource in objects_of(_get(document, "resourceLogs")):
+        resource = _attributes(object_of(of_resource.get("resource")))
         for of_scope in objects_of(_get(of_resource, "scopeLogs")):
-            for record in objects_of(_get(of_scope, "logRecords")):
-                yield f"{place}log record {number}", record
+            scope = _scope(of_scope)
+            for given in objects_of(_get(of_scope, "logRecords")):
+                where = f"{place}log record {number}"
+                yield Found(where, given, resource, scope, of_resource, of_scope)
                 number += 1
+
+
+def ids_of_log(record: JsonObject) -> tuple[str, str]:
+    """The trace and the span that a log record names, "" where it names none."""
+    return _id(_get(record, "traceId"), 16), _id(_get(record, "spanId"), 8)
+
+
+def event_of_log(record: JsonObject) -> SpanEvent:
+    """A log record as an event of the span that it names."""
+    attributes = _attributes(record)
+    body = read_value(object_of(record.get("body")))
+    found = body if isinstance(body, dict) else {"content": body} if body else {}
+    name = text_of(_get(record, "eventName")) or text_of(attributes.get("event.name"))
+    time = _time(_get(record, "timeUnixNano")) or _time(_get(record, "observedTimeUnixNano"))
+    return SpanEvent(name, time, {**found, **attributes})
 
 
 def _join(source: Source, spans: list[Span], logs: list[tuple[str, JsonObject]]) -> None:
@@ -185,17 +249,11 @@ def _join(source: Source, spans: list[Span], logs: list[tuple[str, JsonObject]])
     by_id = {(span.trace_id, span.span_id): span for span in spans} if logs else {}
     for place, record in logs:
         source.tally.records += 1
-        key = (_id(_get(record, "traceId"), 16), _id(_get(record, "spanId"), 8))
-        span = by_id.get(key)
+        span = by_id.get(ids_of_log(record))
         if span is None:
             source.bad(place, "names no span that is here")
             continue
-        attributes = _attributes(record)
-        body = read_value(object_of(record.get("body")))
-        found = body if isinstance(body, dict) else {"content": body} if body else {}
-        name = text_of(_get(record, "eventName")) or text_of(attributes.get("event.name"))
-        time = _time(_get(record, "timeUnixNano"))
-        span.events = [*span.events, SpanEvent(name, time, {**found, **attributes})]
+        span.events = [*span.events, event_of_log(record)]
 
 
 def _get(found: JsonObject, key: str) -> object:

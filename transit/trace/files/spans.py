@@ -123,6 +123,18 @@ def runs_of_spans(spans: Iterable[Span], name_of: Callable[[str], str]) -> Itera
         yield from _Trace(trace_id, members, name_of(trace_id)).runs()
 
 
+def events_of_spans(spans: Iterable[Span]) -> list[ImportedEvent]:
+    """The events of spans of one trace, in one run whatever agents they are of, in order of time.
+
+    For spans that come bit by bit: those inside another may come before it, in another bit.
+    """
+    members = {span.span_id: span for span in spans}
+    if not members:
+        return []
+    (run,) = _Bit("", members, "").runs()
+    return list(run.events)
+
+
 _Keyed = tuple[tuple[int, int, int, int], ImportedEvent]
 
 
@@ -205,13 +217,16 @@ class _Trace:
         else:
             _write_call(span, begin, end)
         if role == "agent":
-            _write_agent(span, begin, end)
+            self._write_agent(span, begin, end)
         for moment, phase, in_run in ((begin, 0, inner), (end, 1, inner)):
             keyed = self._keyed[in_run]
             deep = -depth if phase else depth
             time = moment.time if moment.time is not None else (span.start_ns or 0)
             for event in moment.events.take():
                 keyed.append(((time, phase, deep, len(keyed)), event))
+
+    def _write_agent(self, span: Span, begin: _Moment, end: _Moment) -> None:
+        _write_agent(span, begin, end)
 
     def _agent(self, span: Span, depth: int, owner: str, begin: _Moment) -> str:
         """The run of an agent's span: a child run, or the trace's own for the outermost."""
@@ -228,6 +243,25 @@ class _Trace:
         time = span.start_ns or 0
         keyed += [((time, 0, depth, len(keyed)), event) for event in outer.take()]
         return span.span_id
+
+
+class _Bit(_Trace):
+    """Spans of one trace that are told in the trace's own run."""
+
+    def _inner(self, span_id: str) -> str:
+        return ""
+
+    def _agent(self, span: Span, depth: int, owner: str, begin: _Moment) -> str:
+        return owner
+
+    def _write_agent(self, span: Span, begin: _Moment, end: _Moment) -> None:
+        if not span.parent_id:
+            _write_agent(span, begin, end)
+            return
+        for message in SpanMessages(span.attributes, span.events).spoken:
+            begin.events.add(Message(message=message))
+        # It ends before the run does.
+        _write_call(span, begin, end)
 
 
 class _Moment:
