@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # readers.sh [PYTEST ARGUMENT...] - open what transit exports with the readers of the tools it is for, pandas
-# among them.
+# among them, and take what OpenTelemetry's own exporters send.
 # In an environment of their own: they ask for versions of other packages that transit does not.
 # Harbor needs Python 3.12; where there is none, its test is skipped.
 set -euo pipefail
@@ -15,7 +15,10 @@ if [[ -z $uv ]]; then
     uv=$work/uv/bin/uv
 fi
 
-readers=(pandas inspect-ai opentelemetry-proto opentelemetry-proto-json openinference-semantic-conventions)
+readers=(
+    pandas inspect-ai opentelemetry-proto opentelemetry-proto-json openinference-semantic-conventions
+    opentelemetry-sdk opentelemetry-exporter-otlp-proto-http
+)
 python=$(command -v python3)
 for found in "$(command -v python3.12 || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12.*/bin/python3; do
     if [[ -x $found ]] && "$found" -c '' 2>/dev/null; then
@@ -29,4 +32,5 @@ done
 "$uv" pip install -q --python "$work/env" -e '.[test]' "${readers[@]}"
 python=$work/env/bin/python
 echo "== exports opened by the readers of other tools, with $("$python" --version)"
-"$python" -m pytest -n 2 -p no:cacheprovider tests/trace/test_files_exporting.py tests/trace/test_pandas.py "$@"
+"$python" -m pytest -n 2 -p no:cacheprovider \
+    tests/trace/test_files_exporting.py tests/trace/test_pandas.py tests/server/otlp/test_exporters.py "$@"
