@@ -93,10 +93,10 @@ class Request:
         scheme = self.scope.get("scheme", "http")
         return f"{scheme}://{self.headers.get('host', 'localhost')}"
 
-    async def body(self, limit: int, timeout_s: float) -> bytes:
+    async def body(self, limit: int, timeout_s: float, expanded_max: int | None = None) -> bytes:
         """The whole body, of at most `limit` bytes, within `timeout_s` seconds.
 
-        What came compressed by gzip is expanded; the limit is for either size.
+        What came compressed by gzip is expanded, to at most `expanded_max` bytes; None: `limit`.
         """
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("gzip", "x-gzip", "identity"):
@@ -104,7 +104,7 @@ class Request:
         data = await self._received(limit, timeout_s)
         if encoding == "identity":
             return data
-        return await asyncio.to_thread(_expanded, data, limit)
+        return await asyncio.to_thread(_expanded, data, expanded_max or limit)
 
     async def _received(self, limit: int, timeout_s: float) -> bytes:
         length = self.headers.get("content-length")
@@ -219,6 +219,8 @@ def _expanded(data: bytes, limit: int) -> bytes:
             data = unpacker.unused_data
     except zlib.error:
         raise RefusedError(400, "the body is not gzip") from None
+    if not found:
+        raise RefusedError(400, "the body is not gzip: it is empty")
     return b"".join(found)
 
 

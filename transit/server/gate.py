@@ -15,6 +15,7 @@ import time
 from typing import Final
 
 from transit import Log, NotFoundError
+from transit.protocol.paths import RESERVED, STREAMS
 from transit.server.access import EVERYTHING
 from transit.server.asgi import Message, Request
 from transit.server.refusals import NO_STORE, RefusedError
@@ -24,6 +25,11 @@ from transit.server.tokens import Token, Tokens
 OPEN: Final = frozenset({"/healthz", "/readyz"})
 """Paths that need no token: they say whether there is a server, and nothing else."""
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+
+CONTROL: Final = STREAMS + RESERVED + "/"
+"""What the protocol's control routes begin with."""
+WORKER_ACTIONS: Final = ("callback", "ack", "release")
+"""Routes on which a worker shows the token of its wake."""
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECRETS: Final = frozenset({"token", "access_token", "api_key", "authorization"})
@@ -96,7 +102,7 @@ class Gate:
         if self._tokens is None:
             request.grant = EVERYTHING
             return None
-        if request.path in OPEN:
+        if request.path in OPEN or has_own_secret(request.path):
             return None
         query = request.query
         if query and not _SECRETS.isdisjoint(key.lower() for key in query):
@@ -164,6 +170,17 @@ class Gate:
             return self._log.stream(uid=uid).name
         except (NotFoundError, ValueError):
             return None
+
+
+def has_own_secret(path: str) -> bool:
+    """Whether a route asks for another secret than a token of the server's, or for none.
+
+    A worker shows the token of its wake; keys by which signatures are checked are for everybody.
+    """
+    rest = path.removeprefix(CONTROL)
+    if rest == path:
+        return False
+    return rest == "jwks.json" or rest.rpartition("/")[2] in WORKER_ACTIONS
 
 
 def _this_task() -> asyncio.Task[object]:

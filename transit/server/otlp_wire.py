@@ -9,7 +9,6 @@ Source: OTLP specification 1.9, "OTLP/HTTP"; the JSON mapping of proto3.
 from __future__ import annotations
 
 import math
-import zlib
 from base64 import b64encode
 from typing import Final
 
@@ -62,38 +61,6 @@ def content_type(request: Request) -> str:
     if found is None or (found == JSON and charset not in ("", "utf-8", "utf8")):
         raise RefusedError(415, f"Content-Type is {PROTOBUF}, or {JSON} in UTF-8")
     return found
-
-
-def unpacked(request: Request, body: bytes, limit: int) -> bytes:
-    """The body without its encoding, of at most `limit` bytes."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "x-gzip"):
-        accepted = ((b"accept-encoding", b"gzip"),)
-        raise RefusedError(415, "Content-Encoding is gzip, or none", accepted)
-    return _gunzip(body, limit)
-
-
-def _gunzip(packed: bytes, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    try:
-        # There may be several members, one after the other.
-        while packed:
-            one = zlib.decompressobj(16 + zlib.MAX_WBITS)
-            parts.append(one.decompress(packed, limit - size + 1))
-            size += len(parts[-1])
-            if size > limit:
-                raise RefusedError(413, f"a body over the limit of {limit} bytes, once unpacked")
-            if not one.eof:
-                raise RefusedError(400, "the gzip of the body is not whole")
-            packed = one.unused_data
-    except zlib.error as error:
-        raise RefusedError(400, f"the body is not gzip: {error}") from None
-    if not parts:
-        raise RefusedError(400, "the body is not gzip: it is empty")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def document_of(kind: str, type_: str, body: bytes) -> tuple[JsonObject, str]:

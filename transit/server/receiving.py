@@ -8,7 +8,7 @@ with a status after which exporters send again only where the same request may g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,6 @@ from transit.server.otlp_wire import (
     content_type,
     document_of,
     status_answer,
-    unpacked,
 )
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.trace.files.arriving import LAYER, Arrivals, Arrived
@@ -65,11 +64,12 @@ class Receiver:
     async def _take(self, request: Request, kind: str, type_: str) -> Answer:
         settings, service = self._settings, self._service
         durability = service.wanted(asked_durability(request) or _durable(service.log.durability))
-        body = await request.body(settings.body_bytes_max, settings.body_s)
+        body = await request.body(
+            settings.body_bytes_max, settings.body_s, settings.unpacked_bytes_max
+        )
 
         def work() -> tuple[Arrived, str]:
-            data = unpacked(request, body, settings.unpacked_bytes_max)
-            document, told = document_of(kind, type_, data)
+            document, told = document_of(kind, type_, body)
             take = self._arrivals.take_spans if kind == TRACES else self._arrivals.take_logs
             grant = request.grant
             return take(document, grant.name, lambda name: grant.check(APPEND, name)), told
@@ -90,7 +90,7 @@ class Receiver:
         log = self._service.log
         kept = log.stream(f"${LAYER}/spans/{log.stream(name).uid}")
 
-        async def lines() -> AsyncIterator[bytes]:
+        async def lines() -> AsyncGenerator[bytes, None]:
             for start in range(0, count, _LINES):
                 read = partial(kept.read, start, min(start + _LINES, count))
                 part: list[Record] = await self._service.read(partial(list, read()))

@@ -113,7 +113,7 @@ def test_a_bomb_is_refused_at_the_expanded_limit(server: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"plain", gzip.compress(b"x" * 100)[:-9], zlib.compress(b"x"), b"\x1f\x8b"]
+    "body", [b"plain", gzip.compress(b"x" * 100, mtime=0)[:-9], zlib.compress(b"x"), b"\x1f\x8b"]
 )
 def test_what_is_not_gzip_is_refused(server: Served, body: bytes) -> None:
     fields = TEXT | {"content-encoding": "gzip"}

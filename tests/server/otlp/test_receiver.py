@@ -434,11 +434,12 @@ def test_gzip_is_unpacked_in_one_or_several_members(log: Log) -> None:
 @pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "snappy"])
 def test_another_encoding_is_refused_and_told_what_is_taken(log: Log, encoding: str) -> None:
     answered = send(log, zlib.compress(b""), {**PROTOBUF, "content-encoding": encoding})
-    assert (answered.status, answered.headers["accept-encoding"]) == (415, "gzip")
+    assert (answered.status, answered.headers["accept-encoding"]) == (415, "gzip, identity")
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"no gzip", gzip.compress(b"x" * 100)[:-4], gzip.compress(b"") + b"rest"],
+    "body",
+    [b"", b"no gzip", gzip.compress(b"x" * 100, mtime=0)[:-4], gzip.compress(b"", mtime=0) + b"rest"],
     ids=["empty", "none", "cut", "rest"],
 )  # fmt: skip
 def test_gzip_that_is_not_whole_is_refused(log: Log, body: bytes) -> None:

@@ -30,8 +30,8 @@ from transit.server.api.serving import (
     value_answer,
 )
 from transit.server.asgi import Answer, Request
+from transit.server.asking import durability_header
 from transit.server.service import Service
-from transit.server.streams import durability_header
 
 T = TypeVar("T")
 

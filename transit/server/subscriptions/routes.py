@@ -12,6 +12,7 @@ from transit import InvalidInputError
 from transit.protocol import fields, paths
 from transit.server.access import APPEND, READ
 from transit.server.asgi import Answer, Request
+from transit.server.gate import CONTROL, WORKER_ACTIONS
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.service import Service
 from transit.server.subscriptions.globs import SEGMENTS_MAX, fixed_part
@@ -20,7 +21,6 @@ from transit.server.subscriptions.waking import SubscriptionError, Waking
 from transit.server.subscriptions.webhooks import RefusedAddressError, Webhooks
 
 T = TypeVar("T")
-CONTROL: Final = paths.STREAMS + paths.RESERVED + "/"
 LEASE_MIN_MS: Final = 1_000
 LEASE_MAX_MS: Final = 600_000
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -28,8 +28,6 @@ LINKS_MAX: Final = 10_000
 
 _ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 _JSON: Final = (b"content-type", b"application/json")
-WORKER_ACTIONS: Final = ("callback", "ack", "release")
-"""Routes on which a worker shows the token of its wake instead of one of the server's."""
 
 
 class WebhookBody(msgspec.Struct):

@@ -468,8 +468,10 @@ def _plain(span: Span) -> JsonObject:
 
 def _document(of_all: str, of_scopes: str, of_each: str, found: Found) -> bytes:
     """A span or log record as a document of its own, with what made it."""
-    in_scope = {key: found.of_scope[key] for key in _OF_SCOPE if key in found.of_scope}
-    in_resource = {key: found.of_resource[key] for key in _OF_RESOURCE if key in found.of_resource}
+    in_scope: JsonObject = {key: found.of_scope[key] for key in _OF_SCOPE if key in found.of_scope}
+    in_resource: JsonObject = {
+        key: found.of_resource[key] for key in _OF_RESOURCE if key in found.of_resource
+    }
     scope: JsonObject = {**in_scope, of_each: [found.given]}
     resource: JsonObject = {**in_resource, of_scopes: [scope]}
     return encode_json({of_all: [resource]})
