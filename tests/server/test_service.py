@@ -36,7 +36,7 @@ def test_requests_that_come_while_a_sync_runs_share_the_next(tmp_path: Path) -> 
     with served(tmp_path / "store", durability="local") as caller:
         caller("PUT", "s", headers=TEXT)
         count, release = 0, threading.Event()
-        round_of_syncs = caller.app.service._syncs
+        round_of_syncs = caller.app.service.syncs
         real = round_of_syncs._work
 
         def slow() -> object:

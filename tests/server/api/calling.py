@@ -16,6 +16,7 @@ from transit.server.access import EVERYTHING, Grant
 from transit.server.api import table
 from transit.server.app import App
 from transit.server.asgi import Answer, Request
+from transit.server.exchange import Exchange
 from transit.server.settings import ServerSettings
 
 WAIT_S = 120
@@ -49,7 +50,7 @@ class GrantedApp(App):
 
     granted: Grant = EVERYTHING
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, exchange: Exchange, request: Request) -> Answer:
         request.grant = self.granted
         return await self.routes.find(request)(request)
 

@@ -439,7 +439,10 @@ def test_another_encoding_is_refused_and_told_what_is_taken(log: Log, encoding: 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"no gzip", gzip.compress(b"x" * 100, mtime=0)[:-4], gzip.compress(b"", mtime=0) + b"rest"],
+    [
+        b"", b"no gzip", gzip.compress(b"x" * 100, mtime=0)[:-4],
+        gzip.compress(b"", mtime=0) + b"rest",
+    ],
     ids=["empty", "none", "cut", "rest"],
 )  # fmt: skip
 def test_gzip_that_is_not_whole_is_refused(log: Log, body: bytes) -> None:
