@@ -96,7 +96,9 @@ def test_only_public_names_of_transit_are_used() -> None:
     public = {f"transit.{name}" for name in (*engine.__all__, "__version__", "trace")}
     for path in SOURCES:
         for name in (*imported(path), *attributes(path)):
-            allowed = name in public or name.startswith(("transit.cli", "transit.trace."))
+            allowed = name in public or name.startswith(
+                ("transit.cli", "transit.server.", "transit.trace.")
+            )
             assert allowed or not name.startswith("transit."), f"{path}: {name}"
 
 

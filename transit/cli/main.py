@@ -53,6 +53,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "export": Verb("export", "Write streams as JSON lines or a chain, or a run for another tool."),
     "tap": Verb("tap", "Run a command and record its output."),
     "status": Verb("status", "Print what the store holds."),
+    "mcp": Verb("mcp", "Serve the store to an agent, by the Model Context Protocol."),
     "finish": Verb("finish", "Take no more records into a stream, ever."),
     "hide": Verb("hide", "Leave a stream out of listings; its name is free."),
     "seal": Verb("seal", "Turn what was written into an immutable segment, now."),

@@ -20,5 +20,6 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     states         what the protocol remembers of a stream: producers, sequence, last use
     lives          which stream a path names now: deleted, expired, kept for its forks
     tails          waiting readers of a stream, woken together
+    mcp            tools and resources for agents, by the Model Context Protocol
     subscriptions  durable places in many streams that wake workers
 """

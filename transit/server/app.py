@@ -31,6 +31,7 @@ from transit.server.asgi import (
 )
 from transit.server.exchange import Exchange, Served
 from transit.server.gate import Gate
+from transit.server.mcp.mounted import Mounted
 from transit.server.refusals import Header, RefusedError
 from transit.server.routes import NAME, Routes
 from transit.server.service import Service
@@ -62,7 +63,8 @@ class App:
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
-        self.routes = Routes([*api.routes(self), *otlp.routes(self)])
+        self.mcp = Mounted(self.service, self.streams.lives)
+        self.routes = Routes([*api.routes(self), *otlp.routes(self), *self.mcp.routes()])
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -107,6 +109,7 @@ class App:
             self.subscriptions.waking.end()
         self.streams.is_ending = True
         self.streams.tails.wake_all()
+        self.mcp.end()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, _request_id(scope))
