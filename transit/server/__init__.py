@@ -5,9 +5,15 @@ remember beside them are records of layer `server`, in the frame of the data the
 what goes over the wire to `transit.protocol`, runs to `transit.trace`.
 
     app            the application: checks, then the handler, then the answer
+    run            sockets, TLS and signals around it; listening and certificate: where, and as whom
+    connections    how a connection is treated: deadlines, readers that take nothing
     asgi           requests and answers over ASGI
-    refusals       what a request is refused with, without asking the engine
+    exchange       one request from its beginning to its end, and what is told of it after that
+    journal        a line of JSON for each request that was answered
+    gate           what is looked at before a request is: sizes, hosts, origins, rates
     access         rights, by prefix of names
+    tokens         who is whom: a file of digests, read again when it changes
+    refusals       what a request is refused with, without asking the engine
     settings       waits, sizes, limits
     service        the store, and which thread does what on it
     routes         which function answers which path
@@ -20,6 +26,9 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     states         what the protocol remembers of a stream: producers, sequence, last use
     lives          which stream a path names now: deleted, expired, kept for its forks
     tails          waiting readers of a stream, woken together
-    mcp            tools and resources for agents, by the Model Context Protocol
     subscriptions  durable places in many streams that wake workers
+    api            what the embedded engine can do, beside the protocol
+    mcp            tools and resources for agents, by the Model Context Protocol
+    otlp           the routes that exporters of OpenTelemetry send to; receiving and otlp_wire: what
+                   is done with it, and what goes over the wire
 """

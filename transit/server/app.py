@@ -64,7 +64,7 @@ class App:
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
         self.mcp = Mounted(self.service, self.streams.lives)
-        self.routes = Routes([*api.routes(self), *otlp.routes(self), *self.mcp.routes()])
+        self.routes = Routes([*api.routes(self.service, self.streams), *otlp.routes(self), *self.mcp.routes()])
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

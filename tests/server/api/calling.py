@@ -203,4 +203,4 @@ async def messages(app: App, scope: dict[str, Any], body: bytes = b"") -> AsyncI
 
 def routes_of(app: App) -> Iterator[tuple[str, str]]:
     """Method and path of each route of the superset."""
-    return ((call.method, call.path) for call in table(app))
+    return ((call.method, call.path) for call in table(app.service, app.streams))

@@ -20,8 +20,6 @@ which it is served and described.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from transit.server.api.changes import ChangeCalls
 from transit.server.api.cursors import Cursors
 from transit.server.api.frames import Frames
@@ -32,14 +30,12 @@ from transit.server.api.serving import Call
 from transit.server.api.store import StoreCalls
 from transit.server.api.streams import Listings
 from transit.server.routes import Route
+from transit.server.service import Service
+from transit.server.streams import Streams
 
-if TYPE_CHECKING:
-    from transit.server.app import App
 
-
-def table(app: App) -> list[Call]:
+def table(service: Service, streams: Streams) -> list[Call]:
     """All routes of the superset."""
-    service, streams = app.service, app.streams
     calls = [
         *StoreCalls(service).calls(),
         *Listings(service).calls(),
@@ -52,6 +48,6 @@ def table(app: App) -> list[Call]:
     return [*calls, *Describing(calls).calls()]
 
 
-def routes(app: App) -> list[Route]:
+def routes(service: Service, streams: Streams) -> list[Route]:
     """The same, as the server finds them."""
-    return [Route(call.method, call.path, call.handler) for call in table(app)]
+    return [Route(call.method, call.path, call.handler) for call in table(service, streams)]
