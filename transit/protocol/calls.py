@@ -51,12 +51,14 @@ UID_PREFIX: Final = "$$"
 STEPS_MAX: Final = 1_000
 """Steps of one frame."""
 
+_TOLD_MAX: Final = 300
 _INT64_MAX: Final = 2**63 - 1
 Offset = Annotated[int, Meta(ge=0, le=_INT64_MAX)]
 Time = Annotated[int, Meta(ge=-(2**63), le=_INT64_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 Value = str | Time | float | bool | None
 """Of metadata and parameters: `Scalar`, with numbers of 64 bits."""
+Short = Annotated[str, Meta(max_length=512)]
 Text = Annotated[str, Meta(max_length=1024)]
 Headers = Mapping[str, str]
 # Without limits on the text: msgspec 0.22 mistakes them where a tuple is the other choice (it takes
@@ -76,8 +78,8 @@ class Create(_Step, tag="create", frozen=True):
 
     name: Name
     metadata: Mapping[str, Value] | None = None
-    codec: str | None = None
-    uid: str | None = None
+    codec: Short | None = None
+    uid: Short | None = None
     derived: bool = False
 
 
@@ -109,7 +111,7 @@ class Branch(_Step, tag="branch", frozen=True):
     name: Name
     at: Offset | None = None
     metadata: Mapping[str, Value] | None = None
-    uid: str | None = None
+    uid: Short | None = None
     expect: Offset | None = None
     empty: bool = False
 
@@ -119,12 +121,12 @@ class Merge(_Step, tag="merge", frozen=True):
 
     name: Name
     parents: Parents
-    policy: str
+    policy: Short
     base: tuple[str, int] | None = None
     params: Mapping[str, Value] | None = None
     metadata: Mapping[str, Value] | None = None
-    merge_id: str | None = None
-    uid: str | None = None
+    merge_id: Short | None = None
+    uid: Short | None = None
     expect: list[Offset | None] | None = None
 
 
@@ -226,7 +228,7 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """POST /v1/plan: what a merge would make; answered with a `MergePlan`."""
 
     parents: Parents
-    policy: str
+    policy: Short
     base: tuple[str, int] | None = None
     params: Mapping[str, Value] | None = None
 
@@ -321,7 +323,7 @@ def decode(data: bytes, media_type: str, kind: type[T]) -> T:
         data.decode()
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"body: {error}") from None
+        raise InvalidInputError(f"body: {told(error)}") from None
 
 
 def encode_page(values: Sequence[object], media_type: str) -> bytes:
@@ -340,4 +342,10 @@ def decode_page(data: bytes, media_type: str, kind: type[T], count: int) -> list
             return msgspec.msgpack.decode(whole, type=list[kind])  # type: ignore[valid-type]
         return msgspec.json.Decoder(kind).decode_lines(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"page: {error}") from None
+        raise InvalidInputError(f"page: {told(error)}") from None
+
+
+def told(error: Exception) -> str:
+    """What is wrong with what was sent; it may quote all of that, so only the beginning."""
+    text = str(error)
+    return text if len(text) <= _TOLD_MAX else f"{text[:_TOLD_MAX]}…"

@@ -58,6 +58,12 @@ BODIES = {
     "a stream by a uid that is none": frame('{"op":"append","stream":"$$..","text":"x"}'),
     "the store's own stream": frame('{"op":"append","stream":"$lineage","text":"x"}'),
     "a long reason": frame('{"op":"finish","stream":"a","reason":"%s"}' % ("é" * 1000)),
+    "a long op": frame('{"op":"' + "x" * 100_000 + '"}'),
+    "a long field": frame('{"op":"append","' + "x" * 100_000 + '":1}'),
+    "a long policy": frame(
+        '{"op":"merge","name":"m","policy":"' + "x" * 100_000 + '","parents":["a"]}'
+    ),
+    "a long codec": frame('{"op":"create","name":"x","codec":"' + "x" * 100_000 + '"}'),
     "a field that is not known": frame('{"op":"append","stream":"a","text":"x","expekt":1}'),
 }
 
@@ -178,6 +184,7 @@ def test_an_answer_is_kept_by_no_cache(server: Server) -> None:
 def test_a_head_of_a_read_has_no_body(server: Server) -> None:
     reply = server.call("HEAD", "/v1/records/a")
     assert (reply.status, reply.body, reply.headers["stream-next-offset"]) == (200, b"", "2")
+    assert server.call("HEAD", "/v1/changes").body == b""
 
 
 def test_two_expectations_of_one_frame_are_of_two_moments(server: Server, log: Log) -> None:

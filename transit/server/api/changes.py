@@ -85,6 +85,8 @@ class ChangeCalls:
         )
         self._streams.check_readers()
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        if request.method == "HEAD":
+            return Answer(200, headers)
         return Answer(200, headers, parts=self._events(grant, wanted))
 
     async def _events(self, grant: Grant, wanted: list[Stream]) -> AsyncGenerator[bytes, None]:

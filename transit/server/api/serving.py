@@ -60,7 +60,7 @@ def query_of(request: Request, kind: type[Q]) -> Q:
     try:
         return msgspec.convert(dict(request.query), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(f"query: {error}") from None
+        raise InvalidInputError(f"query: {calls.told(error)}") from None
 
 
 def where_of(text: str | None, kind: type[T]) -> T | None:
@@ -72,7 +72,7 @@ def where_of(text: str | None, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(text.encode(), type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"where: {error}") from None
+        raise InvalidInputError(f"where: {calls.told(error)}") from None
 
 
 async def body_of(request: Request, service: Service, kind: type[T], default: T | None = None) -> T:
