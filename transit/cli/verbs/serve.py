@@ -83,8 +83,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
         raise CommandError(f"{missing[0]} is missing", hint="pip install 'transit[server]'")
     # Imported here: `--help` needs no server.
     from transit.server.certificate import Certificate
-    from transit.server.journal import Journal
-    from transit.server.run import serve
+    from transit.server.journal import Journal  # nor this
+    from transit.server.run import serve  # nor this
 
     if tls_key is not None and tls_cert is None:
         raise click.UsageError("--tls-key needs --tls-cert")

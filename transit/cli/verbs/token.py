@@ -61,7 +61,7 @@ def list_(context: Session, file: str) -> None:
     """List the tokens of the file: names, rights, until when; never the tokens themselves."""
     # Imported here: `--help` needs no server.
     from transit.server.access import RIGHTS
-    from transit.server.tokens import is_expired, read_tokens
+    from transit.server.tokens import is_expired, read_tokens  # nor this
 
     rows = [
         {
