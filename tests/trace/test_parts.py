@@ -255,6 +255,17 @@ def test_what_only_python_calls_equal_is_not_mixed_up(one: object, other: object
     assert found == [json.dumps({"value": [one, other]}), json.dumps({"value": [other, one]})]
 
 
+def test_a_list_that_was_read_is_the_callers_own(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    messages = [{"role": "user", "content": f"{n}" * 40} for n in range(5)]
+    for count in (3, 5, 5, 4):
+        task.model_call(model="m", request={"messages": messages[:count]})
+    for record, count in zip(trace.read(log, "t"), (3, 5, 5, 4), strict=True):
+        request: Any = record.event.request  # type: ignore[union-attr]
+        assert request["messages"] == messages[:count]
+        request["messages"].clear()
+
+
 # A writer's knowledge
 
 
@@ -274,10 +285,10 @@ def test_what_a_branch_begins_with_is_what_the_history_holds_up_to_there(
     for begun_with, wanted in ((begun.parts, expected.parts), (begun.lists, expected.lists)):
         assert begun_with.digests == wanted.digests
         for n in range(60):
-            assert begun_with.number(bytes([n])) == wanted.number(bytes([n]))
+            assert begun_with.numbers.get(bytes([n])) == wanted.numbers.get(bytes([n]))
     begun.passed([b"new"])
-    assert whole.parts.number(b"new") is None
-    assert begun.parts.number(b"new") == len(expected.parts.digests)
+    assert b"new" not in whole.parts.numbers
+    assert begun.parts.numbers[b"new"] == len(expected.parts.digests)
 
 
 def test_a_branch_of_a_branch_knows_what_its_own_marks_say() -> None:

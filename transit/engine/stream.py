@@ -218,7 +218,7 @@ class Stream(Readable):
             type(payload) is not bytes
             or len(payload) > self._record_bytes_max
             or timestamp is not None
-            or expect is not None
+            or (expect is not None and (type(expect) is not int or expect < 0))
         ):
             payload = self._checked(payload, timestamp, expect)
         plain = self._plain

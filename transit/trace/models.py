@@ -59,14 +59,18 @@ def counts_of(usage: object) -> tuple[int, int, dict[str, object]]:
     """
     if usage is None:
         return -1, -1, {}
-    members = dict(usage) if isinstance(usage, Mapping) else members_of(usage)
+    if type(usage) is dict or isinstance(usage, Mapping):
+        members: dict[str, object] | None = dict(usage)
+    else:
+        members = members_of(usage)
     if members is None:
         raise InvalidInputError(f"usage must be a mapping, not {usage!r}")
-    rest = {
-        str(key): value if type(value) is int and value.bit_length() < 64 else plain(value)
-        for key, value in members.items()
-        if value is not None
-    }
+    rest: dict[str, object] = {}
+    for key, value in members.items():
+        if type(value) is int and value.bit_length() < 64:
+            rest[str(key)] = value
+        elif value is not None:
+            rest[str(key)] = plain(value)
     return _taken(rest, _INPUT), _taken(rest, _OUTPUT), rest
 
 
@@ -124,7 +128,11 @@ class Said:
     @property
     def usage(self) -> object:
         """Its counts, None without any."""
-        return next((m for key in _USAGE if (m := self._members.get(key)) is not None), None)
+        for key in _USAGE:
+            found: object = self._members.get(key)
+            if found is not None:
+                return found
+        return None
 
     @property
     def model(self) -> str:
@@ -149,8 +157,11 @@ class Said:
         return tuple(text for text in texts if isinstance(text, str) and text)
 
     def _text(self, names: Sequence[str]) -> str:
-        found = (self._members.get(name) for name in names)
-        return next((each for each in found if isinstance(each, str)), "")
+        for name in names:
+            found = self._members.get(name)
+            if isinstance(found, str):
+                return found
+        return ""
 
 
 def filled(event: ModelCall | ModelResponse) -> ModelCall | ModelResponse:
@@ -281,6 +292,8 @@ class OpenModelCall(Enterable):
 
 def texts(values: Sequence[str], what: str) -> tuple[str, ...]:
     """The texts of a sequence; `InvalidInputError` for anything else."""
+    if type(values) is tuple and not values:
+        return values
     if isinstance(values, str) or not all(isinstance(each, str) for each in values):
         raise InvalidInputError(f"{what} must be a sequence of texts, not {values!r}")
     return tuple(values)

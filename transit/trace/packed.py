@@ -64,7 +64,8 @@ class PackedEvents:
                 return self._take_up(make, headers, timestamp)
             finally:
                 self._writing = False
-        self.write_later()
+        if self._later:
+            self.write_later()
         return offset
 
     def write_later(self) -> None:

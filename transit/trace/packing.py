@@ -8,8 +8,8 @@ texts with the original, so comparing the two costs little.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Generic, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import Final, Generic, TypeVar
 
 from blake3 import blake3
 
@@ -24,12 +24,13 @@ from transit.trace.parts import (
     Numbering,
     Runs,
     digest_of,
-    longer,
 )
 from transit.trace.remembered import copy_of, is_as
 from transit.trace.values import encode_plain, members_of
 
 _T = TypeVar("_T")
+# What stands in a packed field: see `transit.trace.parts`.
+Form = int | dict[str, object]
 # Not worth a digest, even when it comes again.
 INLINE_BYTES_MAX: Final = 24
 # How many lists a task remembers: those of a request, and of a critic's beside it.
@@ -45,30 +46,32 @@ _AS_IT_IS: Final = {"value"}
 
 
 class _New(Generic[_T]):
-    """What a record has to bring along of one kind, after what is known."""
+    """What a record has to bring along of one kind, after what is known.
 
-    __slots__ = ("_known", "_numbers", "_start", "contents")
+    digests: of what is new, each with its number, in that order.
+    """
+
+    __slots__ = ("_known", "contents", "digests", "start")
 
     def __init__(self, known: Numbering) -> None:
-        self._known = known
-        self._start = len(known.digests)
-        self._numbers: dict[bytes, int] = {}
+        self._known = known.numbers
+        self.start = len(known.digests)
+        self.digests: dict[bytes, int] = {}
         self.contents: list[_T] = []
-
-    @property
-    def digests(self) -> Collection[bytes]:
-        """In order of number."""
-        return self._numbers
 
     def number(self, digest: bytes) -> int | None:
         """The number of what has this digest, known or new; None when nothing has."""
-        found = self._known.number(digest)
-        return self._numbers.get(digest) if found is None else found
+        found = self._known.get(digest)
+        return self.digests.get(digest) if found is None else found
 
-    def add(self, digest: bytes, content: _T) -> int:
-        """The number of one that is brought along."""
-        number = self._numbers[digest] = self._start + len(self._numbers)
-        self.contents.append(content)
+    def put(self, digest: bytes, content: _T) -> int:
+        """The number of what has this digest, which is brought along where nothing has."""
+        number = self._known.get(digest)
+        if number is None:
+            number = self.digests.get(digest)
+        if number is None:
+            number = self.digests[digest] = self.start + len(self.digests)
+            self.contents.append(content)
         return number
 
 
@@ -123,7 +126,6 @@ class Packing:
     """One record in the making: packs its fields, and collects what it has to bring along."""
 
     def __init__(self, known: KnownParts, memory: Memory | None = None) -> None:
-        self._count_known = len(known.parts.digests)
         self._memory = Memory() if memory is None else memory
         self._used: list[bytes] = []
         self._referred_bytes = 0
@@ -133,7 +135,7 @@ class Packing:
         # The lists of this record, to be remembered once it is in the history.
         self.packed: list[_List] = []
 
-    def pack(self, value: object, depth: int = 0) -> object:
+    def pack(self, value: object, depth: int = 0) -> Form | None:
         """`value` in packed form; None for None."""
         if value is None:
             return None
@@ -149,27 +151,27 @@ class Packing:
             return self.pack(members, depth + 1)
         return self._small_or_part(encode_plain(value))
 
-    def _members(self, value: dict[str, object], depth: int) -> object:
+    def _members(self, value: dict[str, object], depth: int) -> Form:
         if "role" not in value:
             return self._object(value, depth)
         if not OF_A_RESPONSE.isdisjoint(value):
             return self._response(value, depth)
         return self._small_or_part(encode_plain(value))
 
-    def pack_whole(self, value: object) -> object:
+    def pack_whole(self, value: object) -> Form:
         """`value` as one part."""
         return self._part(encode_plain(value))
 
-    def _small_or_part(self, data: bytes) -> object:
+    def _small_or_part(self, data: bytes) -> Form:
         return self._part(data) if len(data) > INLINE_BYTES_MAX else {"value": decode_json(data)}
 
-    def _text(self, text: str) -> object:
+    def _text(self, text: str) -> Form:
         found = self._memory.texts.get(text)
         if found is not None:
             digest, size = found
             number = self.parts.number(digest)
             if number is not None:
-                return self._use(digest, size, number)
+                return self._use(digest, size + USE_BYTES, number)
         data = encode_plain(text)
         if len(data) <= INLINE_BYTES_MAX:
             return {"value": text}
@@ -178,46 +180,58 @@ class Packing:
         self._memory.texts[text] = (digest_of(data), len(data))
         return self._part(data)
 
-    def _object(self, value: dict[str, object], depth: int) -> object:
+    def _object(self, value: dict[str, object], depth: int) -> dict[str, object]:
         rest = dict(value)
         fields: dict[str, object] = {}
         for key, member in value.items():
             if type(key) is str and not isinstance(member, _SCALARS) and depth < _DEPTH_MAX:
                 form = self.pack(member, depth + 1)
-                if type(form) is int or cast("dict[str, object]", form).keys() != _AS_IT_IS:
+                if not isinstance(form, dict) or form.keys() != _AS_IT_IS:
                     fields[key] = form
                     # Keeps the member's place among the others.
                     rest[key] = 0
         form = self._small_or_part(encode_plain(rest))
-        packed = {"part": form} if type(form) is int else cast("dict[str, object]", form)
-        return packed | {"fields": fields} if fields else packed
+        packed: dict[str, object] = form if isinstance(form, dict) else {"part": form}
+        if fields:
+            packed["fields"] = fields
+        return packed
 
-    def _response(self, value: dict[str, object], depth: int) -> object:
+    def _response(self, value: dict[str, object], depth: int) -> Form:
         message = {key: member for key, member in value.items() if key in OF_A_MESSAGE}
         form = self._object({**value, **dict.fromkeys(message, 0)}, depth)
-        return cast(dict[str, object], form) | {"message": self.pack_whole(message)}
+        return form | {"message": self.pack_whole(message)}
 
     # Lists
 
-    def _list(self, items: list[object], depth: int) -> object:
+    def _list(self, items: list[object], depth: int) -> Form | None:
         """A list of objects; None where something else is among them."""
         is_remembered = len(items) >= _REMEMBERED_ITEMS_MIN
-        old, count = self._memory.like(items) if is_remembered else (_List(), 0)
+        old, count = self._memory.like(items) if is_remembered else (None, 0)
         # Those that were in a list before can be.
         are_objects, hold_messages = _look_at(items[count:] if count else items)
         if not are_objects:
             return None
         if hold_messages and depth < _DEPTH_MAX:
             return {"list": [self.pack(item, depth + 1) for item in items]}
-        packed = self._packed(items, old, count, is_remembered)
-        if is_remembered:
-            self.packed.append(packed)
-        return {"items": self._list_number(packed)}
+        if old is None:
+            return {"items": self._list_number(*self._parts_of(items))}
+        packed = self._packed(items, old, count)
+        self.packed.append(packed)
+        return {"items": self._list_number(packed.numbers, packed.beginnings)}
 
-    def _packed(
-        self, items: list[object], old: _List, same_count: int, is_remembered: bool
-    ) -> _List:
-        """The items as parts; what is as it was in a remembered list is taken from that."""
+    def _parts_of(self, items: list[object]) -> tuple[list[int], list[bytes]]:
+        """The items as parts, and the digest of each beginning."""
+        numbers, beginnings, before = [], [], b""
+        for item in items:
+            data = encode_plain(item)
+            digest = digest_of(data)
+            numbers.append(self._part(data, digest))
+            before = digest_of(before + digest)
+            beginnings.append(before)
+        return numbers, beginnings
+
+    def _packed(self, items: list[object], old: _List, same_count: int) -> _List:
+        """The same, of which what is as it was in a remembered list is taken from that."""
         packed, same = old.beginning(same_count) if same_count else _List(), True
         self._take(packed)
         count = min(len(old.copies), len(items))
@@ -226,10 +240,10 @@ class Packing:
             if place < count and is_as(old.copies[place], item):
                 copy, digest, number = old.copies[place], old.digests[place], old.numbers[place]
                 size = old.sizes[place] - (old.sizes[place - 1] if place else 0)
-                self._use(digest, size - USE_BYTES, number)
+                self._use(digest, size, number)
             else:
                 data = encode_plain(item)
-                copy = copy_of(item) if is_remembered else None
+                copy = copy_of(item)
                 digest, size = digest_of(data), len(data) + USE_BYTES
                 number = self._part(data, digest)
             same = same and place < count and digest == old.digests[place]
@@ -238,7 +252,7 @@ class Packing:
             packed.numbers.append(number)
             packed.digests.append(digest)
             packed.sizes.append((packed.sizes[-1] if place else 0) + size)
-            packed.beginnings.append(old.beginnings[place] if same else longer(before, (digest,)))
+            packed.beginnings.append(old.beginnings[place] if same else digest_of(before + digest))
         return packed
 
     def _take(self, packed: _List) -> None:
@@ -246,42 +260,37 @@ class Packing:
         if packed.numbers:
             self._used += packed.digests
             self._refers = True
-            self._count(packed.sizes[-1])
+            self._referred_bytes += packed.sizes[-1]
+            if self._referred_bytes > REFERRED_BYTES_MAX:
+                raise _too_large()
 
-    def _list_number(self, packed: _List) -> int:
+    def _list_number(self, numbers: list[int], beginnings: list[bytes]) -> int:
         """The number of a list; what is new of it is brought along."""
-        held, base = len(packed.beginnings), -1
+        held, base = len(beginnings), -1
         while held:
-            found = self.lists.number(packed.beginnings[held - 1])
+            found = self.lists.number(beginnings[held - 1])
             if found is not None:
                 base = found
                 break
             held -= 1
-        if held < len(packed.beginnings):
-            base = self.lists.add(packed.beginnings[-1], (base, _runs(packed.numbers[held:])))
+        if held < len(beginnings):
+            base = self.lists.put(beginnings[-1], (base, _runs(numbers[held:])))
         return base
 
     # Parts
 
     def _part(self, data: bytes, digest: bytes | None = None) -> int:
         digest = digest or digest_of(data)
-        number = self.parts.number(digest)
-        if number is None:
-            self._used.append(digest)
-            self._count(len(data) + USE_BYTES)
-            return self.parts.add(digest, data)
-        return self._use(digest, len(data), number)
+        return self._use(digest, len(data) + USE_BYTES, self.parts.put(digest, data))
 
-    def _use(self, digest: bytes, size: int, number: int) -> int:
+    def _use(self, digest: bytes, cost: int, number: int) -> int:
         self._used.append(digest)
-        self._count(size + USE_BYTES)
-        self._refers |= number < self._count_known
-        return number
-
-    def _count(self, size: int) -> None:
-        self._referred_bytes += size
+        if number < self.parts.start:
+            self._refers = True
+        self._referred_bytes += cost
         if self._referred_bytes > REFERRED_BYTES_MAX:
-            raise InvalidInputError(f"one event of more than {REFERRED_BYTES_MAX} bytes")
+            raise _too_large()
+        return number
 
     def finish(self, event: bytes) -> bytes:
         """The record's payload: the encoded event, and what it brings along."""
@@ -307,6 +316,10 @@ def _look_at(items: list[object]) -> tuple[bool, bool]:
         if isinstance(item, dict) and "role" not in item and not holds:
             holds = any(isinstance(each, dict) and "role" in each for each in item.values())
     return True, holds
+
+
+def _too_large() -> InvalidInputError:
+    return InvalidInputError(f"one event of more than {REFERRED_BYTES_MAX} bytes")
 
 
 def _runs(numbers: Iterable[int]) -> Runs:

@@ -136,22 +136,20 @@ def longer(of_list: bytes, items: Iterable[bytes]) -> bytes:
 
 
 class Numbering:
-    """Digests by number, and the number of each."""
+    """Digests by number, and the number of each; only `add` changes them."""
 
     def __init__(self, digests: Sequence[bytes] = ()) -> None:
         self.digests = list(digests)
         # Of two equal ones, which another program may have written, the first counts.
         backwards = range(len(self.digests) - 1, -1, -1)
-        self._numbers = dict(zip(reversed(self.digests), backwards, strict=True))
+        self.numbers = dict(zip(reversed(self.digests), backwards, strict=True))
 
-    def add(self, digest: bytes) -> None:
-        """The next number is this one's."""
-        self._numbers.setdefault(digest, len(self.digests))
-        self.digests.append(digest)
-
-    def number(self, digest: bytes) -> int | None:
-        """The number of what has this digest; None when nothing has."""
-        return self._numbers.get(digest)
+    def add(self, *digests: bytes) -> None:
+        """The next numbers are theirs."""
+        numbers, known = self.numbers, self.digests
+        for digest in digests:
+            numbers.setdefault(digest, len(known))
+            known.append(digest)
 
 
 class KnownParts:
@@ -196,10 +194,8 @@ class KnownParts:
 
     def passed(self, parts: Collection[bytes] = (), lists: Collection[bytes] = ()) -> None:
         """A record more, and what else it brought along."""
-        for digest in parts:
-            self.parts.add(digest)
-        for digest in lists:
-            self.lists.add(digest)
+        self.parts.add(*parts)
+        self.lists.add(*lists)
         self._end_record(marked=bool(parts or lists))
 
     def _end_record(self, *, marked: bool) -> None:

@@ -164,7 +164,8 @@ class Run:
         if timestamp is not None:
             _check_time(timestamp)
         try:
-            return self._out.write_packed(make, self._headers(), timestamp)
+            headers = IN_CALL if in_call.get() is self else None
+            return self._out.write_packed(make, headers, timestamp)
         except Exception as error:
             return self._failed(error)
 

@@ -30,13 +30,6 @@ NAMES_MAX: Final = 100
 # What stands for the names that are more than that.
 OTHERS: Final = ""
 _COUNTS: Final = ("events", "model_calls", "tool_calls", "calls", "failures", "children")
-_COUNTED: Final[dict[type, str]] = {
-    ModelCall: "model_calls",
-    ModelRequest: "model_calls",
-    ToolRequest: "tool_calls",
-    CallRequest: "calls",
-    ChildRun: "children",
-}
 
 
 class Sums:
@@ -55,44 +48,52 @@ class Sums:
 
     def add(self, event: Event) -> None:
         """An event was recorded."""
-        kind = type(event)
+        take = _TAKE.get(type(event))
         with self._lock:
-            counts = self._counts
-            counts["events"] += 1
-            count = _COUNTED.get(kind)
-            if count is not None:
-                counts[count] += 1
-            take = _TAKE.get(kind)
+            self._counts["events"] += 1
             if take is not None:
                 take(self, event)
 
     def _model_request(self, event: ModelRequest) -> None:
+        self._counts["model_calls"] += 1
         # Until its response tells.
         self._add_untold(event.request_model, 1)
 
     def _model_response(self, event: ModelResponse) -> None:
         self._add_untold(event.request_model, -1)
-        self._model_call(event)
+        self._add_answer(event)
         self._counts["failures"] += event.model_status != "success"
 
-    def _model_call(self, event: ModelCall | ModelResponse) -> None:
+    def _model_call(self, event: ModelCall) -> None:
+        self._counts["model_calls"] += 1
+        self._add_answer(event)
+
+    def _add_answer(self, event: ModelCall | ModelResponse) -> None:
         model, tokens_in, tokens_out = event.request_model, event.input_tokens, event.output_tokens
         before = self._tokens.get(model, (-1, -1))
         self._tokens[model] = _sum(before[0], tokens_in), _sum(before[1], tokens_out)
-        # Services ask nothing for what they refuse; what was cut short may cost something.
-        is_refused = isinstance(event, ModelResponse) and event.model_status == "failure"
-        if (tokens_in < 0 or tokens_out < 0) and not is_refused:
-            self._add_untold(model, 1)
+        if tokens_in < 0 or tokens_out < 0:
+            # Services ask nothing for what they refuse; what was cut short may cost something.
+            is_refused = isinstance(event, ModelResponse) and event.model_status == "failure"
+            if not is_refused:
+                self._add_untold(model, 1)
         if any(event.cached_tokens):
             self._add_cached(model, event.cached_tokens)
 
     def _tool_request(self, event: ToolRequest) -> None:
+        self._counts["tool_calls"] += 1
         self._add_tool(event.tool_name, (1, 0))
 
     def _tool_result(self, event: ToolResult) -> None:
         if event.tool_status not in ("success", "partial"):
             self._counts["failures"] += 1
             self._add_tool(event.tool_name, (0, 1))
+
+    def _call_request(self, event: CallRequest) -> None:
+        self._counts["calls"] += 1
+
+    def _child_run(self, event: ChildRun) -> None:
+        self._counts["children"] += 1
 
     def _call_result(self, event: CallResult) -> None:
         self._counts["failures"] += event.call_status != "success"
@@ -162,11 +163,15 @@ _TAKE: Final[dict[type, Callable[[Sums, Any], None]]] = {
     ModelResponse: Sums._model_response,
     ToolRequest: Sums._tool_request,
     ToolResult: Sums._tool_result,
+    CallRequest: Sums._call_request,
     CallResult: Sums._call_result,
+    ChildRun: Sums._child_run,
     Evaluation: Sums._evaluation,
 }
 
 
 def _sum(before: int, now: int) -> int:
     """Counts that may be unknown, -1."""
-    return max(before, 0) + now if now >= 0 else before
+    if now < 0:
+        return before
+    return now if before < 0 else before + now

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate, islice
-from typing import Final, cast
+from sys import maxsize
+from typing import Final, NamedTuple, cast
 
 import msgspec
 from blake3 import blake3
@@ -47,6 +48,18 @@ class _PackedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _Form = Number | _PackedObject
 
 
+class _List(NamedTuple):
+    """A list: its values, the digests of its parts, and the lowest and highest of their numbers."""
+
+    values: list[object]
+    digests: bytes
+    lowest: int
+    highest: int
+
+
+_EMPTY: Final = _List([], b"", maxsize, -1)
+
+
 class HistoryParts:
     """The parts and lists in a stream's history, by number: what a reader needs."""
 
@@ -60,9 +73,9 @@ class HistoryParts:
         self._list_costs: list[int] = []
         # Of each record taken in: the counts of parts before and after it, and its digest.
         self._records: list[tuple[int, int, str]] = []
-        # Parts that were decoded, and the last lists as the parts they consist of.
+        # Parts that were decoded, and the last lists that were put together.
         self._decoded: dict[int, object] = {}
-        self._numbers: dict[int, list[int]] = {}
+        self._last: dict[int, _List] = {}
 
     def until(self, stop: int) -> None:
         """Take in the history up to before offset `stop`."""
@@ -94,25 +107,31 @@ class HistoryParts:
         """What using a list costs, bytes; `LookupError` when there is none with this number."""
         return self._list_costs[number]
 
-    def numbers_of(self, number: int) -> list[int]:
-        """The parts of a list, in order; `ValueError` for one that goes on from a later one."""
+    def list_of(self, number: int) -> _List:
+        """A list, not to be changed; `ValueError` for one that goes on from a later one."""
         wanted, waiting = number, []
-        while number >= 0 and number not in self._numbers:
+        while number >= 0 and number not in self._last:
             base, runs = self.lists[number]
             if base >= number:
                 raise ValueError(f"list {number} goes on from list {base}")
             waiting.append(runs)
             number = base
-        found = list(self._numbers.get(number, ()))
+        found = self._last.get(number, _EMPTY)
+        if not waiting:
+            return found
+        values, digests = list(found.values), [found.digests]
+        lowest, highest = found.lowest, found.highest
         for runs in reversed(waiting):
             for first, count in runs:
-                if first + count > len(self.parts):
-                    raise LookupError(f"no parts {first} to {first + count - 1}")
-                found += range(first, first + count)
-        if waiting:
-            while len(self._numbers) >= _LISTS_MAX:
-                del self._numbers[next(iter(self._numbers))]
-            self._numbers[wanted] = found
+                last = first + count - 1
+                if last >= len(self.parts):
+                    raise LookupError(f"no parts {first} to {last}")
+                values += map(self.value_of, range(first, last + 1))
+                digests += self.digests[first : last + 1]
+                lowest, highest = min(lowest, first), max(highest, last)
+        while len(self._last) >= _LISTS_MAX:
+            del self._last[next(iter(self._last))]
+        self._last[wanted] = found = _List(values, b"".join(digests), lowest, highest)
         return found
 
     def value_of(self, number: int) -> object:
@@ -151,7 +170,8 @@ class HistoryParts:
 class _Unpacking:
     """The packed fields of one record being put together; it may use parts before `stop`.
 
-    used: the digests of those it used, in order. lowest: the smallest number among them.
+    used: the digests of those it used, in order, those of a list as one. lowest: the smallest
+    number among them.
     """
 
     def __init__(self, history: HistoryParts, stop: int) -> None:
@@ -183,14 +203,12 @@ class _Unpacking:
     def _items(self, number: int) -> object:
         """The list with this number: what it goes on from, and what it adds to that."""
         self._spend(self._history.list_cost(number))
-        numbers = self._history.numbers_of(number)
-        if numbers:
-            if max(numbers) >= self._stop:
-                raise LookupError(f"no part {max(numbers)}, only {self._stop}")
-            self.lowest = min(self.lowest, *numbers)
-        digests, value_of = self._history.digests, self._history.value_of
-        self.used += [digests[n] for n in numbers]
-        return [value_of(n) for n in numbers]
+        found = self._history.list_of(number)
+        if found.highest >= self._stop:
+            raise LookupError(f"no part {found.highest}, only {self._stop}")
+        self.lowest = min(self.lowest, found.lowest)
+        self.used.append(found.digests)
+        return list(found.values)
 
     def _part(self, number: int) -> object:
         self._spend(self._history.run_cost(number, 1))
