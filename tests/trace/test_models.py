@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,6 +133,34 @@ def test_what_a_response_says_of_itself_need_not_be_given(log: transit.Log) -> N
     assert (four.finish_reasons, four.response_id) == (("end_turn",), "x")
     with pytest.raises(transit.InvalidInputError, match="usage"):
         task.model_call(model="m", usage=3)
+
+
+class Refusing(Mapping[str, object]):
+    """Has members, and gives none."""
+
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError("no members today")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("no names today")
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("said", [[1], "much", 3, SimpleNamespace(a=1), Refusing()])
+def test_a_response_whose_counts_are_none_is_recorded(log: transit.Log, said: object) -> None:
+    task = trace.task(log, "t")
+    assert task.model_call(model="m", response={"usage": said, "content": "x"}) == 0
+    assert task.model("m").response({"usage": said, "content": "x"}) == 2
+    assert [event.input_tokens for event in (events(log)[0], events(log)[2])] == [-1, -1]
+
+
+def test_a_response_that_refuses_its_members_is_recorded(log: transit.Log) -> None:
+    task = trace.task(log, "t")
+    assert task.model_call(model="m", response=Refusing()) == 0
+    assert task.model("m").response(Refusing()) == 2
+    assert not trace.dropped
 
 
 def test_tool_calls_with_one_id_stay_two(log: transit.Log) -> None:

@@ -120,18 +120,17 @@ class Said:
     """What a response says of itself, where it has such members."""
 
     def __init__(self, response: object) -> None:
-        if type(response) is dict or isinstance(response, Mapping):
-            self._members: Mapping[str, Any] = response
-        else:
-            self._members = members_of(response) or {}
+        # Another mapping has methods of its own, which may raise.
+        members = response if type(response) is dict else members_of(response)
+        self._members: dict[str, Any] = members or {}
 
     @property
-    def usage(self) -> object:
+    def usage(self) -> dict[str, object] | None:
         """Its counts, None without any."""
         for key in _USAGE:
             found: object = self._members.get(key)
             if found is not None:
-                return found
+                return found if type(found) is dict else members_of(found)
         return None
 
     @property
@@ -147,7 +146,7 @@ class Said:
     @property
     def finish_reasons(self) -> tuple[str, ...]:
         """Why the model stopped: of the response, or of its choices."""
-        found = [self._members]
+        found: list[Mapping[str, Any]] = [self._members]
         for key in ("choices", "candidates"):
             items = self._members.get(key)
             if isinstance(items, list | tuple):
