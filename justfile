@@ -67,6 +67,10 @@ bench-compare ref *arguments:
 bench-html *arguments:
     python -m benchmarks.htmlpages {{ arguments }}
 
+# Measure an event of `transit.trace` beside a span of the OpenTelemetry SDK, where it is installed.
+bench-spans *arguments:
+    python -m benchmarks.spans {{ arguments }}
+
 # Count the system calls of one append of each system, with strace.
 bench-syscalls *arguments:
     python -m benchmarks.syscalls {{ arguments }}
