@@ -32,5 +32,6 @@ done
 "$uv" pip install -q --python "$work/env" -e '.[test]' "${readers[@]}"
 python=$work/env/bin/python
 echo "== exports opened by the readers of other tools, with $("$python" --version)"
-"$python" -m pytest -n 2 -p no:cacheprovider \
-    tests/trace/test_files_exporting.py tests/trace/test_pandas.py tests/server/otlp/test_exporters.py "$@"
+"$python" -m pytest -n 2 -p no:cacheprovider tests/trace/test_files_exporting.py \
+    tests/trace/test_files_notes.py tests/trace/test_pandas.py \
+    tests/server/otlp/test_exporters.py "$@"

@@ -86,8 +86,13 @@ def annotate(  # noqa: PLR0913 - as many things are said in a note
         cleaned = redacted(note, policy)
         assert isinstance(cleaned, Note)
         note = cleaned
-    _notes_stream(log, stream).append(encode_event(note), timestamp=None, durability="os")
+    write_note(log, stream, encode_event(note), "os")
     return note
+
+
+def write_note(log: Log, stream: Stream, payload: bytes, durability: str) -> None:
+    """Write the record of a note on a run. durability: what the write waits for."""
+    _notes_stream(log, stream).append(payload, timestamp=None, durability=durability)
 
 
 def _check(score: object, label: object, comment: object, author: object, metadata: object) -> None:

@@ -18,10 +18,12 @@ openhands_sdk     the events of its SDK
 otlp              OTLP as JSON
 spans             OpenTelemetry spans as runs
 span_messages     the messages in a span's attributes
+span_judgements   what is judged of a span
 messages          plain lists of messages
 
 exporting         which formats a run can be written in; whole: files written whole or not at all
 joined            model calls as one event
+judgements        notes on runs: which are written, on what, and how they come back
 turns             a run as a conversation
 to_messages       a run as a list of messages
 to_atif           a run as an ATIF trajectory

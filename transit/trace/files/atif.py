@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from transit import InvalidInputError
+from transit.trace.files.judgements import NOTE, note_in
 from transit.trace.files.runs import (
     Events,
     ImportedRun,
     Names,
+    list_of,
     object_of,
     objects_of,
     read_time,
@@ -123,7 +125,8 @@ class _Trajectory:
             # No step names it: it was begun some time before the end.
             self._child(self._embedded[key])
         events.rest(
-            self._whole, ("steps", "agent", "subagent_trajectories", "session_id", "schema_version")
+            self._without_notes(self._whole, ""),
+            ("steps", "agent", "subagent_trajectories", "session_id", "schema_version"),
         )
 
     def _step(self, step: JsonObject) -> None:
@@ -143,7 +146,19 @@ class _Trajectory:
         last = calls[-1] if calls and len(results) == 1 else None
         for result in results:
             self._result(result, last)
-        events.rest(step, _OF_A_STEP)
+        events.rest(self._without_notes(step, events.source_id), _OF_A_STEP)
+
+    def _without_notes(self, whole: JsonObject, about: str) -> JsonObject:
+        """A step, or a trajectory, with its notes taken from what it says besides."""
+        extra = object_of(whole.get("extra"))
+        found = [note_in(each) for each in list_of(extra.get(NOTE))]
+        if not found or None in found:
+            return whole
+        for note in found:
+            if note is not None:
+                self._events.note(note, about)
+        left = {key: value for key, value in extra.items() if key != NOTE}
+        return {**whole, "extra": left or None}
 
     def _turn(self, step: JsonObject) -> None:
         metrics = object_of(step.get("metrics"))

@@ -54,10 +54,10 @@ FORMATS: Final[Mapping[str, Format]] = {
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """What came of importing a file.
 
-    runs: names of the streams that hold it, parents first. added: events appended now. there:
-    events that were there already. records: how many lines, messages, steps, spans or events the
-    file has. raw: those of them that no type of event says anything of, kept as `Custom`. skipped:
-    those left out because they are bad; problems: the places of the first hundred of these.
+    runs: names of the streams that hold it, parents first. added: events and notes written now.
+    there: those that were there already. records: how many lines, messages, steps, spans or events
+    the file has. raw: those of them that no type of event says anything of, kept as `Custom`.
+    skipped: those left out because they are bad; problems: the places of the first hundred.
     """
 
     path: str

@@ -14,6 +14,7 @@ from typing import Final
 
 from transit import InvalidInputError
 from transit.trace.files.inspect_samples import sample_events
+from transit.trace.files.judgements import NOTE, note_in
 from transit.trace.files.runs import (
     Events,
     ImportedEvent,
@@ -131,11 +132,19 @@ def _end(events: Events, header: JsonObject) -> None:
     """What the evaluation came to."""
     stats, status = object_of(header.get("stats")), text_of(header.get("status"))
     events.at("header", read_time(stats.get("completed_at")))
-    for score in objects_of(object_of(header.get("results")).get("scores")):
+    results = object_of(header.get("results"))
+    scores = []
+    for score in objects_of(results.get("scores")):
+        if (note := note_in(member(score, "metadata", NOTE))) is not None:
+            events.note(note, "")
+            continue
+        scores.append(score)
         for metric in object_of(score.get("metrics")).values():
             value = object_of(metric).get("value")
             evaluator = f"{score.get('name', '')}/{object_of(metric).get('name', '')}"
             events.evaluation(evaluator, value, score=value)
+    if "scores" in results:
+        header = {**header, "results": {**results, "scores": scores}}
     known = ("version", "eval", "plan", "status")
     if left := {key: value for key, value in header.items() if key not in known and value}:
         events.context(left, "results")

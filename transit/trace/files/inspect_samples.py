@@ -11,6 +11,7 @@ from typing import Final
 from transit import InvalidInputError
 from transit.trace.events import Message, ToolStatus
 from transit.trace.files.conversations import add_message
+from transit.trace.files.judgements import ABOUT, NOTE, note_in
 from transit.trace.files.runs import (
     Events,
     ImportedEvent,
@@ -311,6 +312,10 @@ class _Sample:
         self.events.rest(event, (*_OF_ALL, "message"))
 
     def _take_info(self, event: JsonObject) -> None:
+        data = object_of(event.get("data"))
+        if (note := note_in(data.get(NOTE))) is not None:
+            self.events.note(note, text_of(data.get(ABOUT)))
+            return
         # An event of the program's own, which is what these are for.
         self.events.custom("info", {k: v for k, v in event.items() if k not in _OF_ALL})
 
@@ -344,14 +349,16 @@ class _Sample:
             add_message(self.events, message)
 
     def ending(self) -> Iterator[ImportedEvent]:
-        """Scores that no event tells of, and how the sample ended."""
+        """Scores that no event tells of, notes, and how the sample ended."""
         sample, events = self._sample, self.events
         events.at(self._place, read_time(sample.get("completed_at")))
-        if not self._has_scores:
-            # And the score was one.
-            one = sample.get("score")
-            scores = object_of(sample.get("scores")) or ({"score": one} if one else {})
-            for name, score in scores.items():
+        # And the score was one.
+        one = sample.get("score")
+        scores = object_of(sample.get("scores")) or ({"score": one} if one else {})
+        for name, score in scores.items():
+            if (note := note_in(member(score, "metadata", NOTE))) is not None:
+                events.note(note, "")
+            elif not self._has_scores:
                 self._score(name, object_of(score))
         keys = ("id", "epoch", "uuid", "target", "choices", "metadata", "store", "model_usage",
                 "error_retries", "limit", "total_time", "working_time", "sandbox")  # fmt: skip

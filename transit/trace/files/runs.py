@@ -26,6 +26,7 @@ from transit.trace.events import (
     Event,
     Message,
     ModelCall,
+    Note,
     RunEnd,
     ToolRequest,
     ToolResult,
@@ -49,10 +50,10 @@ JsonObject = dict[str, object]
 
 
 class ImportedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event, and what its source says of it.
+    """An event of a run, or a note on it, and what its source says of it.
 
     timestamp: UTC nanoseconds; None where the source says none. place: in the source, for messages.
-    source_id: the source's id of it, "" where there is none.
+    source_id: the source's id of it, "" where there is none; of a note, that of what it is about.
     """
 
     event: Event
@@ -217,6 +218,10 @@ class Events:
                 reason=text_of(reason),
             )
         )
+
+    def note(self, note: Note, about: str) -> None:
+        """A note on what the source has this id for, "" on the run: no event of it."""
+        self.all.append(ImportedEvent(note, self.time, self.place, about))
 
     def checkpoint(self, kind: str, status: str, reason: str = "") -> int:
         """How far the work is."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from transit.trace.events import ModelCall, ToolRequest, ToolResult, encode_json
+from transit.trace.events import ModelCall, Note, ToolRequest, ToolResult, encode_json
+from transit.trace.files.judgements import metadata_of
 from transit.trace.files.runs import INT64_MAX, list_of, member, object_of, objects_of, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.turns import Call, answer_in, calls_in, split_content, text_in
 from transit.trace.reading import Trace
 
 OPENINFERENCE: Final = "openinference"
+# The uid of the run that a judgement is of, where one on a child run's span is of its parent's.
+NOTED_RUN: Final = "transit.noted_uid"
 _JSON: Final = "application/json"
 _OF_REQUEST: Final = ("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty",
                       "presence_penalty", "stop_sequences")  # fmt: skip
@@ -195,6 +198,23 @@ def tool_result_attributes(convention: str, event: ToolResult) -> JsonObject:
             "output.mime_type": _JSON if not isinstance(event.result, str) else "text/plain",
         }
     return {"gen_ai.tool.call.result": _text(event.result)}
+
+
+def annotation_attributes(note: Note, number: int, uid: str) -> JsonObject:
+    """Of a note on the run with a uid: annotation `number` of a span, as OpenInference has them.
+
+    Who or what the author is, a person or a program, is not known, so no kind is told.
+    """
+    prefix = f"annotations.{number}.annotation"
+    found: JsonObject = {f"{prefix}.name": note.name}
+    if note.score is not None:
+        # Scores are numbers there.
+        is_so = isinstance(note.score, bool)
+        found[f"{prefix}.score"] = int(note.score) if is_so else note.score
+    said = {"label": note.label, "explanation": note.comment, "identifier": note.author}
+    found |= {f"{prefix}.{key}": value for key, value in said.items() if value}
+    found[f"{prefix}.metadata"] = _json(metadata_of(note) | {NOTED_RUN: uid})
+    return found
 
 
 def _text(value: object) -> str:

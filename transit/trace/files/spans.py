@@ -6,7 +6,8 @@ and OpenLLMetry's.
 
 A trace is a run. A span of an agent inside another span is a child run; a call of a model is a
 `ModelCall` where it ended, a call of a tool a request and a result, and every other span a call
-that others lie within. What the events do not say of a span's attributes is kept beside them.
+that others lie within. What was judged of a span is an evaluation after it, or the note that it
+was. What the events do not say of a span's attributes is kept beside them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transit.trace.files.runs import (
     text_of,
 )
 from transit.trace.files.source import JsonObject
+from transit.trace.files.span_judgements import SpanJudgements
 from transit.trace.files.span_messages import SpanEvent, SpanMessages
 
 NAME: Final = "otlp"
@@ -152,6 +154,8 @@ class _Trace:
         self._owners: dict[str, str] = {}
         self._keyed: dict[str, list[_Keyed]] = {"": []}
         self._run_names: dict[str, str] = {"": name}
+        # The notes on each run.
+        self._notes: dict[str, list[ImportedEvent]] = {"": []}
         for span in sorted(spans.values(), key=_begun):
             self._find_place(span)
 
@@ -173,7 +177,7 @@ class _Trace:
             about = {"trace_id": self._trace_id, "service": first.resource.get("service.name")}
             yield ImportedRun(
                 name=run,
-                events=events,
+                events=[*events, *self._notes[owner]],
                 metadata=scalars(about, about),
                 child_of=places.get(run),
             )
@@ -208,16 +212,18 @@ class _Trace:
         begin, end = _Moment(span, span.start_ns), _Moment(span, span.end_ns)
         inner = owner
         role = span.role
+        judged = SpanJudgements(span.attributes, span.events)
         if role == "agent":
             inner = self._agent(span, depth, owner, begin)
         elif role == "model":
-            _write_model(span, end if span.end_ns else begin)
+            _write_model(span, end if span.end_ns else begin, judged)
         elif role == "tool":
-            _write_tool(span, begin, end)
+            _write_tool(span, begin, end, judged)
         else:
-            _write_call(span, begin, end)
+            _write_call(span, begin, end, judged)
         if role == "agent":
-            self._write_agent(span, begin, end)
+            self._write_agent(span, begin, end, judged)
+        self._note(span, judged, inner, owner)
         for moment, phase, in_run in ((begin, 0, inner), (end, 1, inner)):
             keyed = self._keyed[in_run]
             deep = -depth if phase else depth
@@ -225,8 +231,10 @@ class _Trace:
             for event in moment.events.take():
                 keyed.append(((time, phase, deep, len(keyed)), event))
 
-    def _write_agent(self, span: Span, begin: _Moment, end: _Moment) -> None:
-        _write_agent(span, begin, end)
+    def _write_agent(
+        self, span: Span, begin: _Moment, end: _Moment, judged: SpanJudgements
+    ) -> None:
+        _write_agent(span, begin, end, judged)
 
     def _agent(self, span: Span, depth: int, owner: str, begin: _Moment) -> str:
         """The run of an agent's span: a child run, or the trace's own for the outermost."""
@@ -236,6 +244,7 @@ class _Trace:
         name = self._names.give(self._run_names[owner], label)
         self._run_names[span.span_id] = name
         self._keyed[span.span_id] = []
+        self._notes[span.span_id] = []
         outer = Events(NAME)
         outer.at(span.place, span.start_ns, span.span_id)
         outer.child(name)
@@ -243,6 +252,20 @@ class _Trace:
         time = span.start_ns or 0
         keyed += [((time, 0, depth, len(keyed)), event) for event in outer.take()]
         return span.span_id
+
+    def _note(self, span: Span, judged: SpanJudgements, inner: str, owner: str) -> None:
+        """The notes on a span: on the run that it is, on the step that it is, or on the run."""
+        uid = text_of(span.attributes.get("transit.uid"))
+        for each in judged.all:
+            if each.note is None:
+                continue
+            # What is on the span of a child run may be about the step of its parent that it is.
+            is_outer = inner != owner and each.uid not in ("", uid)
+            is_step = is_outer or span.role != "agent"
+            made = ImportedEvent(
+                each.note, span.end_ns, span.place, span.span_id if is_step else ""
+            )
+            self._notes[owner if is_outer else inner].append(made)
 
 
 class _Bit(_Trace):
@@ -254,14 +277,16 @@ class _Bit(_Trace):
     def _agent(self, span: Span, depth: int, owner: str, begin: _Moment) -> str:
         return owner
 
-    def _write_agent(self, span: Span, begin: _Moment, end: _Moment) -> None:
+    def _write_agent(
+        self, span: Span, begin: _Moment, end: _Moment, judged: SpanJudgements
+    ) -> None:
         if not span.parent_id:
-            _write_agent(span, begin, end)
+            _write_agent(span, begin, end, judged)
             return
         for message in SpanMessages(span.attributes, span.events).spoken:
             begin.events.add(Message(message=message))
         # It ends before the run does.
-        _write_call(span, begin, end)
+        _write_call(span, begin, end, judged)
 
 
 class _Moment:
@@ -277,7 +302,7 @@ def _begun(span: Span) -> tuple[int, str]:
     return (span.start_ns or 0, span.span_id)
 
 
-def _write_model(span: Span, at: _Moment) -> None:
+def _write_model(span: Span, at: _Moment, judged: SpanJudgements) -> None:
     found, said = span.attributes, SpanMessages(span.attributes, span.events)
     model = text_of(span.first(("gen_ai.request.model", "llm.model_name", "gen_ai.response.model")))
     reasons = found.get("gen_ai.response.finish_reasons")
@@ -295,7 +320,8 @@ def _write_model(span: Span, at: _Moment) -> None:
         provider=text_of(span.first(("gen_ai.provider.name", "gen_ai.system", "llm.provider"))),
     )
     taken = (*_OF_A_MODEL, *(key for key in found if key.startswith(_USAGE)), *said.taken)
-    _keep(span, at, taken, said.events_taken)
+    _judge(at, judged)
+    _keep(span, at, (*taken, *judged.taken), [*said.events_taken, *judged.events_taken])
 
 
 def usage_of(attributes: JsonObject) -> JsonObject:
@@ -313,14 +339,15 @@ def usage_of(attributes: JsonObject) -> JsonObject:
     return counts
 
 
-def _write_tool(span: Span, begin: _Moment, end: _Moment) -> None:
+def _write_tool(span: Span, begin: _Moment, end: _Moment, judged: SpanJudgements) -> None:
     call_id = text_of(span.first(_ID_OF_CALL)) or span.span_id
     name = text_of(span.first(_NAME_OF_TOOL)) or span.name.removeprefix("execute_tool ")
     begin.events.tool_request(call_id, name, span.first(_ARGUMENTS))
     taken = (*_ID_OF_CALL, *_NAME_OF_TOOL, *_ARGUMENTS, *_RESULT, "gen_ai.operation.name",
-             "openinference.span.kind")  # fmt: skip
+             "openinference.span.kind", *judged.taken)  # fmt: skip
     if span.end_ns is None:
-        _keep(span, begin, taken)
+        _judge(begin, judged)
+        _keep(span, begin, taken, judged.events_taken)
         return
     problem = span.problem
     status: ToolStatus = "failure" if problem else "success"
@@ -332,32 +359,46 @@ def _write_tool(span: Span, begin: _Moment, end: _Moment) -> None:
         error=problem,
         duration_ns=_duration(span),
     )
-    _keep(span, end, taken)
+    _judge(end, judged)
+    _keep(span, end, taken, judged.events_taken)
 
 
-def _write_agent(span: Span, begin: _Moment, end: _Moment) -> None:
+def _write_agent(span: Span, begin: _Moment, end: _Moment, judged: SpanJudgements) -> None:
     said = SpanMessages(span.attributes, span.events)
     for message in said.spoken:
         begin.events.add(Message(message=message))
-    about = {key: value for key, value in span.attributes.items() if key not in said.taken}
+    taken = {*said.taken, *judged.taken}
+    about = {key: value for key, value in span.attributes.items() if key not in taken}
     begin.events.context({"agent": span.name, **about})
+    _judge(end if span.end_ns is not None else begin, judged)
     if span.end_ns is not None:
         problem = span.problem
         end.events.end("failed" if problem else "completed", problem)
 
 
-def _write_call(span: Span, begin: _Moment, end: _Moment) -> None:
-    begin.events.call_begin(span.span_id, span.name, span.attributes or None)
+def _write_call(span: Span, begin: _Moment, end: _Moment, judged: SpanJudgements) -> None:
+    about = {key: value for key, value in span.attributes.items() if key not in judged.taken}
+    begin.events.call_begin(span.span_id, span.name, about or None)
     if span.end_ns is None:
+        _judge(begin, judged)
         return
     more: JsonObject = {}
-    if span.events:
-        more["events"] = [msgspec.to_builtins(each) for each in span.events]
+    left = [msgspec.to_builtins(each) for each in span.events if each not in judged.events_taken]
+    if left:
+        more["events"] = left
     for key in ("links", "resource", "scope"):
         if getattr(span, key):
             more[key] = getattr(span, key)
     problem = span.problem
     end.events.call_end(span.span_id, span.name, more or None, error=problem or None)
+    _judge(end, judged)
+
+
+def _judge(at: _Moment, judged: SpanJudgements) -> None:
+    """The evaluations of a span."""
+    for each in judged.all:
+        if each.note is None:
+            each.add_to(at.events)
 
 
 def _keep(

@@ -1,4 +1,8 @@
-"""A run as an ATIF trajectory, version 1.7; child runs are trajectories of sub-agents in it."""
+"""A run as an ATIF trajectory, version 1.7; child runs are trajectories of sub-agents in it.
+
+The format has no place for judgements but `extra`: notes are there, in that of the step they are
+about, else in the trajectory's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from typing import Final
 
 from transit import Log
 from transit.trace.events import ChildRun, Evaluation
-from transit.trace.files.runs import object_of, text_of
+from transit.trace.files.judgements import NOTE, standing, step_offsets, told
+from transit.trace.files.runs import list_of, object_of, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.turns import Call, Turn, text_in, turns_of
 from transit.trace.reading import Trace, read
@@ -35,6 +40,8 @@ def document(log: Log, trace: Trace, above: frozenset[str] = frozenset()) -> Jso
     children = _children(log, trace, above)
     steps = [_step(n, turn) for n, turn in enumerate(turns, start=1)] or [_empty()]
     _refer(steps, children)
+    extra: JsonObject = {"run": trace.name, **_judged(trace)}
+    _note(trace, turns, steps, extra)
     whole: JsonObject = {
         "schema_version": VERSION,
         "session_id": trace.stream.uid,
@@ -42,7 +49,7 @@ def document(log: Log, trace: Trace, above: frozenset[str] = frozenset()) -> Jso
         "agent": agent,
         "steps": steps,
         "final_metrics": _totals(turns),
-        "extra": {"run": trace.name, **_judged(trace)},
+        "extra": extra,
     }
     if children:
         whole["subagent_trajectories"] = children
@@ -102,6 +109,22 @@ def _step(number: int, turn: Turn) -> JsonObject:
     if metrics := _metrics(turn):
         step["metrics"] = metrics
     return step
+
+
+def _note(trace: Trace, turns: list[Turn], steps: list[JsonObject], of_run: JsonObject) -> None:
+    """Put the notes on the run where they belong."""
+    notes = standing(trace)
+    offsets = step_offsets(trace, notes)
+    # What a request says first has the offset of its answer, which comes after.
+    by_offset = {turn.offset: step for turn, step in zip(turns, steps, strict=False)}
+    for turn, step in zip(turns, steps, strict=False):
+        by_offset |= {call.offset: step for call in turn.calls if call.offset >= 0}
+    for note in notes:
+        about = None if note.at is None else by_offset.get(offsets.get(note.at, -1))
+        extra = of_run
+        if about is not None:
+            extra = about["extra"] = object_of(about.get("extra"))
+        extra[NOTE] = [*list_of(extra.get(NOTE)), told(note)]
 
 
 def _empty() -> JsonObject:

@@ -1,7 +1,8 @@
 """A run as an Inspect AI log, `.eval`: a zip with a sample for the run, or one for each child run.
 
 A run that only began others, as an evaluation does, is the log, and they are its samples; any other
-run is the one sample of its log, with its child runs as spans in it.
+run is the one sample of its log, with its child runs as spans in it. A score or label of a whole
+run is a score of its sample, of an evaluation one of its results; other notes are `info` events.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from transit.trace.events import (
     Custom,
     Evaluation,
     ModelCall,
+    Note,
     ToolRequest,
     ToolResult,
     encode_json,
 )
 from transit.trace.files.joined import joined
+from transit.trace.files.judgements import ABOUT, NOTE, metadata_of, standing, step_offsets, told
 from transit.trace.files.runs import list_of, member, object_of, objects_of, plain_text, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.to_atif import moment
@@ -35,6 +38,7 @@ _STOPS: Final = frozenset(
     ("stop", "max_tokens", "model_length", "tool_calls", "content_filter", "unknown")
 )
 _STOPPED: Final = {"end_turn": "stop", "length": "max_tokens", "tool_use": "tool_calls"}
+_OF_SUMMARY: Final = ("id", "epoch", "input", "target", "scores")
 # A zip without times of its own: the same run gives the same bytes.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -46,14 +50,14 @@ def write(log: Log, trace: Trace, file: IO[bytes]) -> None:
     summaries: list[object] = []
     usages: dict[str, JsonObject] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
-        header = _header(trace, samples)
+        header = _header(trace, samples, standing(trace) if names else [])
         start = {key: header[key] for key in ("version", "eval", "plan")}
         _member(opened, "_journal/start.json", start)
         for number, each in enumerate(samples, start=1):
             # A sample at a time is in memory.
             sample = _sample(log, each, number)
             _member(opened, f"samples/{number}_epoch_1.json", sample)
-            summaries.append({key: sample[key] for key in ("id", "epoch", "input", "target")})
+            summaries.append({key: sample[key] for key in _OF_SUMMARY})
             _add_usage(usages, object_of(sample["model_usage"]))
         header["stats"] = object_of(header["stats"]) | {"model_usage": usages}
         _member(opened, "summaries.json", summaries)
@@ -78,7 +82,7 @@ def _samples_of(log: Log, trace: Trace) -> list[str]:
     return found
 
 
-def _header(trace: Trace, samples: list[Trace]) -> JsonObject:
+def _header(trace: Trace, samples: list[Trace], notes: list[Note]) -> JsonObject:
     first = next(iter(trace.stream.read(0, 1)), None) if len(trace.stream) else None
     begun = moment(first.timestamp if first else trace.created_at or 0)
     ended = begun
@@ -112,12 +116,23 @@ def _header(trace: Trace, samples: list[Trace]) -> JsonObject:
         },
         "plan": {"name": "plan", "steps": [], "config": {}},
         "results": {"total_samples": len(samples), "completed_samples": len(samples),
-                    "scores": []},
+                    "scores": list(map(_result_of, notes))},
         "stats": {"started_at": begun, "completed_at": ended, "model_usage": {}},
     }  # fmt: skip
     if error:
         header["error"] = error
     return header
+
+
+def _result_of(note: Note) -> JsonObject:
+    """A note on an evaluation, as a score of all its samples."""
+    metrics: JsonObject = {}
+    if note.score is not None:
+        metrics[note.name] = {"name": note.name, "value": float(note.score)}
+    return {
+        "name": note.name, "scorer": note.author or note.name, "params": {}, "metrics": metrics,
+        "metadata": metadata_of(note),
+    }  # fmt: skip
 
 
 def _model_of(samples: list[Trace]) -> str:
@@ -143,6 +158,7 @@ def _add_usage(usages: dict[str, JsonObject], more: JsonObject) -> None:
 def _sample(log: Log, trace: Trace, number: int) -> JsonObject:
     writer = _Sample(log)
     writer.add_run(trace, "", frozenset())
+    writer.add_notes()
     turns = turns_of(trace)
     messages: list[JsonObject] = []
     for turn in turns:
@@ -181,18 +197,24 @@ class _Sample:
         self.usage: dict[str, JsonObject] = {}
         self.scores: dict[str, JsonObject] = {}
         self.output: JsonObject = {"model": "", "choices": []}
+        # Of each run its notes, the event it begins with, and its events by their offsets.
+        self._noted: list[tuple[Trace, JsonObject | None, dict[int, JsonObject]]] = []
 
     def add_run(self, trace: Trace, span: str, above: frozenset[str]) -> None:
         """The events of a run; of a child run within a span. above: the runs it is inside of."""
         above |= {trace.name}
         tools: dict[str, JsonObject] = {}
         before = len(self._spans)
+        beginning = len(self.events)
+        by_offset: dict[int, JsonObject] = {}
         if span:
             self._begin(trace.created_at or 0, span, trace.name, "agent")
+        self._noted.append((trace, self.events[beginning] if span else None, by_offset))
         last = trace.created_at or 0
         for record in joined(trace):
             last = record.timestamp
             event = record.event
+            count = len(self.events)
             if isinstance(event, ChildRun):
                 if event.run in self._log and event.run not in above:
                     self.add_run(read(self._log, event.run), f"{span}/{event.uid}", above)
@@ -202,8 +224,46 @@ class _Sample:
                 self._tool_result(record, event, tools.pop(event.tool_call_id, None))
             else:
                 self._event(record)
+            if len(self.events) > count:
+                by_offset[record.offset] = self.events[count]
         while len(self._spans) > before:
             self._end(last, self._spans[-1])
+
+    def add_notes(self) -> None:
+        """The notes on the runs: scores of the sample, or events about others."""
+        numbers = {id(event): number for number, event in enumerate(self.events)}
+        for trace, beginning, by_offset in self._noted:
+            notes = standing(trace)
+            offsets = step_offsets(trace, notes)
+            for note in notes:
+                about = beginning
+                if note.at is not None:
+                    about = by_offset.get(offsets.get(note.at, -1), beginning)
+                is_whole = beginning is None and note.at is None
+                if is_whole and (note.score is not None or note.label is not None):
+                    self.scores[self._score_name(note)] = _score_of(note)
+                else:
+                    self._add_note(note, about, numbers)
+
+    def _score_name(self, note: Note) -> str:
+        """The name of a note's score, with that of its author where there is one of that name."""
+        name = note.name
+        if name in self.scores and note.author:
+            name = f"{note.name} ({note.author})"
+        number, plain = 2, name
+        while name in self.scores:
+            name, number = f"{plain} {number}", number + 1
+        return name
+
+    def _add_note(self, note: Note, about: JsonObject | None, numbers: dict[int, int]) -> None:
+        event = self._base("info", note.noted_at)
+        data: JsonObject = {NOTE: told(note)}
+        event |= {"source": "transit.note", "data": data}
+        if about is not None:
+            # Only what a note is about needs an id.
+            about["uuid"] = data[ABOUT] = f"event-{numbers[id(about)]}"
+            if "span_id" in about:
+                event["span_id"] = about["span_id"]
 
     def _base(self, kind: str, timestamp: int) -> JsonObject:
         event: JsonObject = {"event": kind, "timestamp": moment(timestamp), "working_start": 0}
@@ -290,6 +350,13 @@ class _Sample:
             kind = "timeout" if event.tool_status == "timeout" else "unknown"
             message = event.error.message if event.error else event.tool_status
             found["error"] = {"type": kind, "message": message}
+
+
+def _score_of(note: Note) -> JsonObject:
+    return {
+        "value": note.label if note.score is None else note.score,
+        "explanation": note.comment or None, "metadata": metadata_of(note),
+    }  # fmt: skip
 
 
 def _stop(event: ModelCall) -> str:

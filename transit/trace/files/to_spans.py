@@ -2,12 +2,15 @@
 
 The run is the span of an agent, a call of a model or a tool a span in it, and so is what recorded
 calls lie within. Child runs are spans of agents in the same trace. Messages, evaluations,
-checkpoints and the program's own events are events of the agent's span. A trace's id is the run's
-uid, a span's is made of the run and the offset, so the same run gives the same spans each time.
+checkpoints and the program's own events are events of the agent's span. Notes are on the span of
+the step they are about, else on the agent's: events `gen_ai.evaluation.result`, or annotations as
+OpenInference has them. A trace's id is the run's uid, a span's is made of the run and the offset,
+so the same run gives the same spans each time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -21,16 +24,21 @@ from transit.trace.events import (
     Evaluation,
     Message,
     ModelCall,
+    Note,
     RunEnd,
     ToolRequest,
     ToolResult,
     encode_json,
 )
 from transit.trace.files.joined import joined
+from transit.trace.files.judgements import NOTE, standing, step_offsets, told
 from transit.trace.files.runs import object_of, text_of
 from transit.trace.files.source import JsonObject
 from transit.trace.files.span_attributes import (
+    NOTED_RUN,
+    OPENINFERENCE,
     agent_attributes,
+    annotation_attributes,
     any_value,
     model_attributes,
     tool_attributes,
@@ -71,9 +79,10 @@ class _Writer:
         self._convention = convention
         self._trace_id = trace_id
         self._spans = spans
+        self._noted: Counter[str] = Counter()
 
-    def write(self, trace: Trace, parent: str, above: frozenset[str]) -> None:
-        """The spans of a run, and of its child runs. above: the runs it is inside of."""
+    def write(self, trace: Trace, parent: str, above: frozenset[str]) -> JsonObject:
+        """The spans of a run, and of its child runs; its own. above: the runs it is inside of."""
         above |= {trace.name}
         run = _Run(self, trace, parent)
         for record in joined(trace):
@@ -81,9 +90,10 @@ class _Writer:
             event = record.event
             if isinstance(event, ChildRun) and event.run in self._log and event.run not in above:
                 # A run that was gone on with is begun more than once.
-                self.write(read(self._log, event.run), run.innermost, above)
+                child = self.write(read(self._log, event.run), run.innermost, above)
+                run.spans[record.offset] = child
                 above |= {event.run}
-        run.end()
+        return run.end()
 
     def span(self, name: str, kind: int, begun: int, parent: str, key: str) -> JsonObject:
         """A new span, its end open."""
@@ -100,11 +110,27 @@ class _Writer:
         self._spans.append(span)
         return span
 
+    def note(self, span: JsonObject, note: Note, run: Trace) -> None:
+        """Put a note on a run, or on a step of it, on a span."""
+        if self._convention == OPENINFERENCE:
+            key = str(span["spanId"])
+            said = annotation_attributes(note, self._noted[key], run.stream.uid)
+            self._noted[key] += 1
+            _list(span, "attributes").extend(attributes(said))
+            return
+        about: JsonObject = {
+            "gen_ai.evaluation.name": note.name,
+            "gen_ai.evaluation.score.value": None if note.score is None else float(note.score),
+            "gen_ai.evaluation.score.label": note.label,
+            "gen_ai.evaluation.explanation": note.comment,
+            NOTED_RUN: run.stream.uid,
+            f"transit.{NOTE}": _json(told(note)),
+        }
+        _list(span, "events").append(_span_event("gen_ai.evaluation.result", note.noted_at, about))
+
     def describe(self, span: JsonObject, make: Callable[[str], JsonObject]) -> None:
         """Add attributes, as the convention has them."""
-        given = span["attributes"]
-        assert isinstance(given, list)
-        given += attributes(make(self._convention))
+        _list(span, "attributes").extend(attributes(make(self._convention)))
 
 
 class _Run:
@@ -124,6 +150,8 @@ class _Run:
         self._root = writer.span(f"invoke_agent {trace.name}", _INTERNAL, begun, parent, key)
         writer.describe(self._root, lambda convention: agent_attributes(convention, trace))
         self._events: list[JsonObject] = []
+        # By the offset of the record that each was written from.
+        self.spans: dict[int, JsonObject] = {}
 
     @property
     def innermost(self) -> str:
@@ -158,7 +186,9 @@ class _Run:
 
     def _begin(self, name: str, kind: int, record: EventRecord) -> JsonObject:
         key = f"{self._trace.stream.uid}@{record.offset}"
-        return self._writer.span(name, kind, record.timestamp, self.innermost, key)
+        span = self._writer.span(name, kind, record.timestamp, self.innermost, key)
+        self.spans[record.offset] = span
+        return span
 
     def _end(self, span: JsonObject, ended: int, error: str | None = None) -> None:
         span["endTimeUnixNano"] = str(max(ended, int(str(span["startTimeUnixNano"]))))
@@ -204,18 +234,30 @@ class _Run:
         else:
             kind = type(event).__name__.lower()
             name, about = f"transit.{kind}", {"transit.event": _json(event)}
-        self._events.append(
-            {
-                "name": name, "timeUnixNano": str(record.timestamp),
-                "attributes": attributes({k: v for k, v in about.items() if v not in ("", None)}),
-            }
-        )  # fmt: skip
+        self._events.append(_span_event(name, record.timestamp, about))
 
-    def end(self) -> None:
-        """End the run's own span; what is open stays so."""
+    def end(self) -> JsonObject:
+        """End the run's own span, which is given; what is open stays so."""
         self._root["events"] = self._events
+        notes = standing(self._trace)
+        offsets = step_offsets(self._trace, notes)
+        for note in notes:
+            place = -1 if note.at is None else offsets.get(note.at, -1)
+            self._writer.note(self.spans.get(place, self._root), note, self._trace)
         failed = self._status in ("failed", "cancelled")
         self._end(self._root, self._last, (self._error or self._status) if failed else None)
+        return self._root
+
+
+def _span_event(name: str, time: int, about: JsonObject) -> JsonObject:
+    said = {key: value for key, value in about.items() if value not in ("", None)}
+    return {"name": name, "timeUnixNano": str(time), "attributes": attributes(said)}
+
+
+def _list(span: JsonObject, key: str) -> list[JsonObject]:
+    found = span.setdefault(key, [])
+    assert isinstance(found, list)
+    return found
 
 
 def _arguments(given: object) -> JsonObject:

@@ -37,7 +37,10 @@ _THOUGHT: Final = ("thinking", "redacted_thinking", "reasoning")
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """A call of a tool in a turn, and what came of it. Times: UTC nanoseconds."""
+    """A call of a tool in a turn, and what came of it. Times: UTC nanoseconds.
+
+    offset: of the record of the request, -1 where there is none.
+    """
 
     call_id: str
     name: str
@@ -47,6 +50,7 @@ class Call(msgspec.Struct, kw_only=True):
     error: str = ""
     begun: int = 0
     ended: int | None = None
+    offset: int = -1
 
 
 class Turn(msgspec.Struct, kw_only=True):
@@ -183,6 +187,7 @@ class _Reading:
             call = Call(call_id=event.tool_call_id, name=event.tool_name)
             last.calls = [*last.calls, call]
         call.arguments, call.begun = event.arguments, record.timestamp
+        call.offset = record.offset
         self._open[event.tool_call_id] = call
 
     def _result(self, record: EventRecord, event: ToolResult) -> None:

@@ -9,6 +9,9 @@ Importing makes a stream hold the file's events. So a stream that holds the firs
 others, one that holds them all gets nothing, and one that holds something else is refused
 (`AlreadyExistsError`). An import that was cut short is gone on with the same way.
 
+Notes are written last, to where `transit.trace.noting` has them; those that are there are not
+written again.
+
 What fits is one atomic frame; more is written in several, parents first.
 """
 
@@ -37,9 +40,11 @@ from transit.trace.events import (
     Custom,
     Evaluation,
     Event,
+    Note,
     RunEnd,
     encode_json,
 )
+from transit.trace.files.judgements import placed
 from transit.trace.files.runs import ImportedEvent, ImportedRun
 from transit.trace.files.source import Source
 from transit.trace.models import with_cached
@@ -52,10 +57,11 @@ from transit.trace.names import (
     TRACE_KIND,
     describe_run,
 )
+from transit.trace.noting import notes, write_note
 from transit.trace.packing import Packing
 from transit.trace.parts import KnownParts
 from transit.trace.sums import Sums
-from transit.trace.writing import Options, packed_event
+from transit.trace.writing import Options, encode_event, packed_event
 
 SOURCE_ID: Final = "source_id"
 SKIPPED: Final = "import.skipped"
@@ -79,7 +85,8 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class StagedRun(msgspec.Struct, kw_only=True):
     """A run that is encoded: where its records lie in the spool, and how its stream is made.
 
-    sums: what it did, for its end to tell.
+    sums: what it did, for its end to tell. places: the offset of the first record that the source
+    has an id for, by that id. notes: on the run, each with the source's id of what it is about.
     """
 
     name: str
@@ -92,6 +99,8 @@ class StagedRun(msgspec.Struct, kw_only=True):
     # The stream it is a branch of, and the offset of the last record it inherits.
     parent: str = ""
     fork: int = -1
+    places: dict[str, int] = {}
+    notes: list[tuple[Note, str]] = []
 
     @property
     def inherited(self) -> int:
@@ -100,7 +109,7 @@ class StagedRun(msgspec.Struct, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What writing did: streams in order, events added, events that were there."""
+    """What writing did: streams in order, events and notes added, those that were there."""
 
     streams: tuple[str, ...]
     added: int
@@ -192,13 +201,18 @@ class RunWriter:
         }
 
     def _add(self, staged: StagedRun, given: ImportedEvent) -> None:
+        if isinstance(given.event, Note):
+            self._add_note(staged, given.event, given)
+            return
+        if given.source_id:
+            staged.places.setdefault(given.source_id, staged.inherited + staged.count)
         known = self._known[staged.name]
         packing = Packing(known)
         event = self._completed(staged, given.event)
         payload, problem = self._encoded(event, packing)
         staged.sums.add(with_cached(event))
         if problem:
-            place = f"{self._source.name}, {given.place}" if given.place else self._source.name
+            place = self._place(given)
             self._source.tally.bad(place, problem)
             # Something stands in its place: others are found by their number.
             packing = Packing(known)
@@ -214,6 +228,18 @@ class RunWriter:
         staged.count += 1
         if staged.first_time is None:
             staged.first_time = given.timestamp
+
+    def _add_note(self, staged: StagedRun, note: Note, given: ImportedEvent) -> None:
+        # What it is about may come after it; without that it says more.
+        _, problem = self._encoded(placed(note, None), Packing(KnownParts()))
+        if problem:
+            self._source.tally.bad(self._place(given), problem)
+        else:
+            staged.notes.append((note, given.source_id))
+
+    def _place(self, given: ImportedEvent) -> str:
+        name = self._source.name
+        return f"{name}, {given.place}" if given.place else name
 
     def _encoded(self, event: Event, packing: Packing) -> tuple[bytes, str]:
         """An event's record, and what is wrong with it, "" where nothing is."""
@@ -252,9 +278,27 @@ class RunWriter:
         for run in self._runs.values():
             if run.count > (starts[run.name] or 0):
                 note_end(self._log, self._log.stream(run.name), run.inherited + run.count - 1)
+        new_notes = self._write_notes(durability)
+        known_notes = sum(len(run.notes) for run in self._runs.values()) - new_notes
         added = sum(run.count - (starts[run.name] or 0) for run in self._runs.values())
         there = sum(start or 0 for start in starts.values())
-        return Written(tuple(self._runs), added, there)
+        return Written(tuple(self._runs), added + new_notes, there + known_notes)
+
+    def _write_notes(self, durability: str) -> int:
+        """Write the notes that are not there; how many."""
+        count = 0
+        for run in self._runs.values():
+            if not run.notes:
+                continue
+            stream = self._log.stream(run.name)
+            known = {encode_event(note) for note in notes(self._log, stream)}
+            for note, about in run.notes:
+                payload = encode_event(placed(note, run.places.get(about)))
+                if payload not in known:
+                    write_note(self._log, stream, payload, durability)
+                    known.add(payload)
+                    count += 1
+        return count
 
     def _held(self, run: StagedRun) -> int | None:
         """How many of the run's own events its stream holds; None where there is no stream.
