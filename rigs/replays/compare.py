@@ -6,13 +6,14 @@ calls changed, or left out, it must end with `ReplayDivergenceError`, whatever t
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import transit
+from rigs.replays.loops import LOOPS, Loop
 from rigs.replays.programs import Door, Step, World, calls_of, make_program, run
 from transit import trace
 
@@ -21,26 +22,29 @@ class Failure(AssertionError):
     """A replay was not what the recording was."""
 
 
-def check(folder: Path, seed: int, replays: int = 3) -> None:
-    """Record the program of this seed, replay it, and change its calls; raises `Failure`."""
-    chance = random.Random(seed)
+def check(folder: Path, seed: int, replays: int = 3, loop_name: str = "asyncio") -> None:
+    """Record the program of this seed, replay it, and change its calls; raises `Failure`.
+
+    loop_name: one of `LOOPS`, which runs it.
+    """
+    chance, loop = random.Random(seed), LOOPS[loop_name]()
     program = make_program(chance, chance.randint(3, 14))
-    with transit.open(folder / f"store-{seed}", durability="os") as log:
-        world = World(log, Door(), random.Random(seed))
+    with transit.open(folder / f"store-{loop_name}-{seed}", durability="os") as log:
+        world = World(log, Door(), random.Random(seed), loop)
         with trace.task(log, "t"):
-            first = asyncio.run(run(world, program))
+            first = loop.run(partial(run, world, program))
         before = contents(log)
         for number in range(replays):
             try:
-                found, door = replayed(log, program, seed * 1000 + number)
+                found, door = replayed(log, program, seed * 1000 + number, loop)
             except BaseException as error:
                 raise Failure(f"seed {seed}: {error!r}") from error
             if found != first:
                 raise Failure(f"seed {seed}: saw {found!r}, was {first!r}")
             _check_untouched(log, door, before, seed)
         for step in chance.sample(calls_of(program), min(2, len(calls_of(program)))):
-            _check_change(log, changed(program, step), step, seed)
-            _check_change(log, without(program, step), step, seed)
+            _check_change(log, changed(program, step), step, seed, loop)
+            _check_change(log, without(program, step), step, seed, loop)
             if contents(log) != before:
                 raise Failure(f"seed {seed}: a changed program wrote")
 
@@ -50,12 +54,14 @@ def contents(log: transit.Log) -> dict[str, int]:
     return {stream.name: len(stream) for stream in [*log.streams(), *log.streams("$")]}
 
 
-def replayed(log: transit.Log, program: list[Step], seed: int) -> tuple[list[Any], Door]:
+def replayed(
+    log: transit.Log, program: list[Step], seed: int, loop: Loop
+) -> tuple[list[Any], Door]:
     """What the program sees in a replay, and its door."""
     door = Door(open=False)
-    world = World(log, door, random.Random(seed))
+    world = World(log, door, random.Random(seed), loop)
     with trace.replay(log, "t"):
-        found = asyncio.run(run(world, program))
+        found = loop.run(partial(run, world, program))
     return found, door
 
 
@@ -85,9 +91,9 @@ def without(program: list[Step], step: Step) -> list[Step]:
     return found
 
 
-def _check_change(log: transit.Log, program: list[Step], step: Step, seed: int) -> None:
+def _check_change(log: transit.Log, program: list[Step], step: Step, seed: int, loop: Loop) -> None:
     try:
-        _, door = replayed(log, program, seed)
+        _, door = replayed(log, program, seed, loop)
     except trace.ReplayDivergenceError as error:
         if error.offset < 0 or not error.stream:
             raise Failure(f"seed {seed}: no place: {error}") from None

@@ -185,3 +185,19 @@ PLANTS: Final[tuple[Plant, ...]] = (
     gives_a_copy_of_an_argument,
     gives_at_once_what_is_awaited,
 )
+
+# Those that are about what runs beside what, and when: each loop has its own way with these.
+OF_LOOPS: Final[tuple[Plant, ...]] = (
+    leaves_calls_out,
+    knows_no_lanes,
+    takes_lanes_by_label_alone,
+    gives_no_stream,
+    gives_outcomes_at_once,
+    cuts_waits_short_by_itself,
+    begins_runs_inside_for_real,
+    keeps_a_difference_to_the_run_inside,
+    makes_calls_again,
+    gives_the_outcome_of_another_call,
+    takes_runs_inside_by_their_order,
+    gives_at_once_what_is_awaited,
+)

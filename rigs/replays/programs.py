@@ -2,21 +2,22 @@
 
 A program is a tree of steps. Running it gives everything that it saw, so that two runs can be
 compared. Its calls go through a door: in a replay the door is shut, and a function that runs all
-the same is noted there.
+the same is noted there. What runs its parts is a loop: see `loops`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import transit
+from rigs.replays.loops import Loop
 from transit import trace
 
 # What calls give: values of every kind, none equal to another.
@@ -80,6 +81,7 @@ class World:
     log: transit.Log
     door: Door
     chance: random.Random
+    loop: Loop
 
     @trace.recorded("call", exclude=["self"], raises=[OwnError])
     def call(self, n: int, kind: int) -> Any:
@@ -106,7 +108,7 @@ class World:
         """A call that is awaited."""
         number = self.door.go(f"wait {n}")
         for _ in range(rounds):
-            await asyncio.sleep(0)
+            await self.loop.sleep(0)
         if kind % 5 == 4:
             raise ERRORS[kind % len(ERRORS)](number)
         return MAKERS[kind % len(MAKERS)](number)
@@ -115,7 +117,7 @@ class World:
     async def never(self, n: int) -> None:
         """A call that takes too long."""
         self.door.go(f"never {n}")
-        await asyncio.sleep(600)
+        await self.loop.sleep(600)
 
     @trace.recorded("values", raises=[OwnError])
     def values(self, n: int, count: int, kind: int) -> Iterator[Any]:
@@ -129,7 +131,7 @@ class World:
     async def later_values(self, n: int, count: int, kind: int) -> AsyncIterator[Any]:
         """A stream that is awaited."""
         for place in range(count):
-            await asyncio.sleep(0)
+            await self.loop.sleep(0)
             yield MAKERS[(kind + place) % len(MAKERS)](self.door.go(f"later values {n}"))
 
     @trace.recorded("change", raises=[OwnError])
@@ -151,7 +153,7 @@ class World:
 
     async def _wait(self, n: int, kind: int) -> Any:
         number = self.door.go(f"lazy {n}")
-        await asyncio.sleep(0)
+        await self.loop.sleep(0)
         return MAKERS[kind % len(MAKERS)](number)
 
     def _values(self, n: int, kind: int) -> Iterator[Any]:
@@ -160,15 +162,15 @@ class World:
 
     async def _later_values(self, n: int, kind: int) -> AsyncIterator[Any]:
         for _ in range(kind % 4):
-            await asyncio.sleep(0)
+            await self.loop.sleep(0)
             yield MAKERS[kind % len(MAKERS)](self.door.go(f"lazy {n}"))
 
     async def pause(self) -> None:
         """Something that is not recorded, and takes as long as it likes."""
         for _ in range(self.chance.randrange(4)):
-            await asyncio.sleep(0)
+            await self.loop.sleep(0)
         if self.chance.random() < 0.1:
-            await asyncio.sleep(0.002)
+            await self.loop.sleep(0.002)
 
 
 @dataclass
@@ -188,7 +190,7 @@ class Step:
 
 
 CALLS = ("call", "fail", "wait", "never", "values", "later values", "completed", "first", "change",
-         "lazy")  # fmt: skip
+         "lazy", "aside")  # fmt: skip
 SIMPLE = (*CALLS, "message", "tool", "pause")
 NESTED = ("child", "gather", "group", "thread", "raise", "swallow")
 
@@ -327,15 +329,8 @@ async def _pause(world: World, step: Step) -> Any:
 
 async def _never(world: World, step: Step) -> Any:
     """A wait that the program cuts short."""
-    try:
-        if step.variant % 2:
-            await asyncio.wait_for(world.never(step.argument), 0.005)
-        else:
-            async with asyncio.timeout(0.005):
-                await world.never(step.argument)
-    except TimeoutError:
-        return "cut short"
-    return "came"
+    is_over = await world.loop.cut_short(partial(world.never, step.argument), step.variant)
+    return "cut short" if is_over else "came"
 
 
 async def _child(world: World, step: Step) -> Any:
@@ -350,13 +345,11 @@ async def _gather(world: World, step: Step) -> Any:
         await world.pause()
         return found
 
-    return await asyncio.gather(*map(part, step.inside))
+    return await world.loop.gathered([partial(part, steps) for steps in step.inside])
 
 
 async def _group(world: World, step: Step) -> Any:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run(world, steps)) for steps in step.inside]
-    return [task.result() for task in tasks]
+    return await world.loop.grouped([partial(run, world, steps) for steps in step.inside])
 
 
 async def _completed(world: World, step: Step) -> Any:
@@ -367,18 +360,12 @@ async def _completed(world: World, step: Step) -> Any:
         rounds = (step.variant * (n + 3)) % 7
         return await world.wait(step.argument * 10 + n, 0, rounds)
 
-    return [await each for each in asyncio.as_completed([one(n) for n in range(3)])]
+    return await world.loop.completed([partial(one, n) for n in range(3)])
 
 
 async def _first(world: World, step: Step) -> Any:
     """The first of two; the other is cancelled."""
-    quick = asyncio.create_task(_quick(world, step))
-    slow = asyncio.create_task(world.never(step.argument))
-    done, waiting = await asyncio.wait([quick, slow], return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    ends = await asyncio.gather(*waiting, return_exceptions=True)
-    return [task.result() for task in done], [type(end).__name__ for end in ends]
+    return await world.loop.first(partial(_quick, world, step), partial(world.never, step.argument))
 
 
 async def _quick(world: World, step: Step) -> Any:
@@ -388,7 +375,12 @@ async def _quick(world: World, step: Step) -> Any:
 
 async def _thread(world: World, step: Step) -> Any:
     """Steps in another thread, with a loop of their own."""
-    return await asyncio.to_thread(lambda: asyncio.run(run(world, step.inside[0])))
+    return await world.loop.in_thread(partial(run, world, step.inside[0]))
+
+
+async def _aside(world: World, step: Step) -> Any:
+    """A plain call in another thread."""
+    return await world.loop.plainly_in_thread(partial(world.call, step.argument, step.variant))
 
 
 async def _raise(world: World, step: Step) -> Any:
@@ -421,6 +413,7 @@ RUNNERS: dict[str, Callable[[World, Step], Any]] = {
     "group": _group,
     "completed": _completed,
     "first": _first,
+    "aside": _aside,
     "thread": _thread,
     "raise": _raise,
     "swallow": _swallow,
