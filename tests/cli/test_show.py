@@ -179,7 +179,8 @@ def test_a_stream_that_is_no_run_is_described(log: transit.Log, command: Command
 @pytest.mark.parametrize(
     "options",
     [("--follow", "--beside", "b"), ("--follow", "--html", "x"), ("--facts", "--html", "x"),
-     ("--facts", "--beside", "b"), ("--facts", "--follow")],
+     ("--facts", "--beside", "b"), ("--facts", "--follow"), ("--max-page", "1MiB"),
+     ("--html", "x.html", "--max-page", "0"), ("--html", "x.html", "--max-page", "much")],
 )  # fmt: skip
 def test_options_that_exclude_each_other_are_refused(
     log: transit.Log, command: Command, options: tuple[str, ...]
@@ -287,6 +288,19 @@ def test_a_page_is_written_to_a_file_or_a_pipe(
     both = command("show", "a", "--beside", "b", "--html", "-").out
     assert both.startswith(b"<!doctype html>") or both.startswith(b"<!DOCTYPE html>")
     assert b"setup.cfg" in both
+
+
+def test_a_page_is_as_large_as_it_may_be_at_most(
+    log: transit.Log, command: Command, tmp_path: Path
+) -> None:
+    with trace.task(log, "large") as task:
+        for n in range(40):
+            task.message("user", f"{n} " * 6000)
+    assert command("show", "large", "--html", "a.html", "--max-page", "256KiB").code == 0
+    assert (tmp_path / "a.html").stat().st_size <= 256 * 1024
+    assert command("show", "large", "--html", "b.html").code == 0
+    assert (tmp_path / "b.html").stat().st_size > 512 * 1024
+    assert "64MiB" in command("show", "--help").out.decode()
 
 
 def test_a_page_that_cannot_be_written_is_told(log: transit.Log, command: Command) -> None:

@@ -41,6 +41,7 @@ class PageData:
         self.rows: list[list[int]] = data.get("rows", [])
         self.notes: list[Any] = data["notes"]
         self.values: list[Any] = data["values"]
+        self.bound: list[int] | None = data.get("bound")
 
     def value(self, packed: Any) -> Any:
         """The value that is packed; what is cut stays as it is."""

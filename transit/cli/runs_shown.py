@@ -206,17 +206,29 @@ def _side(step: Step | None) -> dict[str, object] | None:
 
 
 def write_html(
-    output: Output, log: Log, run: Trace, other: Trace | None, path: str, prices: Prices | None
+    output: Output,
+    log: Log,
+    run: Trace,
+    other: Trace | None,
+    path: str,
+    prices: Prices | None,
+    most: int,
 ) -> None:
-    """Write the page of a run; `-`: to the standard output. prices: as for `show_run`."""
+    """Write the page of a run, of at most so many bytes; `-`: to the standard output.
+
+    prices: as for `show_run`.
+    """
     # Loaded here: nothing else needs the page.
     from transit.trace.page import write_page
 
-    if path == "-":
-        write_page(log, run, sys.stdout.buffer, beside=other, prices=prices)
-        return
     try:
-        write_page(log, run, path, beside=other, prices=prices)
+        write_page(
+            log, run, sys.stdout.buffer if path == "-" else path,
+            beside=other, prices=prices, page_bytes_max=most,
+        )  # fmt: skip
     except OSError as error:
+        if path == "-":
+            raise
         raise CommandError(f"{path}: {error.strerror}") from None
-    output.text(f"{path}: the page of {run.name}")
+    if path != "-":
+        output.text(f"{path}: the page of {run.name}")

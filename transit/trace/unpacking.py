@@ -6,10 +6,10 @@ have objects in common, as the conversations had from which they were made.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from itertools import accumulate, islice
-from sys import maxsize
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import msgspec
 from blake3 import blake3
@@ -48,8 +48,12 @@ class _PackedObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _Form = Number | _PackedObject
 
 
-class _List(NamedTuple):
-    """A list: its values, the digests of its parts, and the lowest and highest of their numbers."""
+class _List(msgspec.Struct, frozen=True, gc=False):
+    """A list put together: its values, the digests of its parts joined, and the bounds of these.
+
+    lowest, highest: the smallest and the largest number of a part, of an empty list such that
+    none is below and none above.
+    """
 
     values: list[object]
     digests: bytes
@@ -57,7 +61,7 @@ class _List(NamedTuple):
     highest: int
 
 
-_EMPTY: Final = _List([], b"", maxsize, -1)
+_EMPTY: Final = _List([], b"", sys.maxsize, -1)
 
 
 class HistoryParts:
@@ -75,7 +79,7 @@ class HistoryParts:
         self._records: list[tuple[int, int, str]] = []
         # Parts that were decoded, and the last lists that were put together.
         self._decoded: dict[int, object] = {}
-        self._last: dict[int, _List] = {}
+        self._lists: dict[int, _List] = {}
 
     def until(self, stop: int) -> None:
         """Take in the history up to before offset `stop`."""
@@ -107,32 +111,41 @@ class HistoryParts:
         """What using a list costs, bytes; `LookupError` when there is none with this number."""
         return self._list_costs[number]
 
-    def list_of(self, number: int) -> _List:
-        """A list, not to be changed; `ValueError` for one that goes on from a later one."""
+    def list_of(self, number: int, stop: int) -> _List:
+        """A list of parts before `stop`, which goes on from the one before where that is known.
+
+        `ValueError` for one that goes on from a later one, `LookupError` for parts not there.
+        """
         wanted, waiting = number, []
-        while number >= 0 and number not in self._last:
+        while number >= 0 and number not in self._lists:
             base, runs = self.lists[number]
             if base >= number:
                 raise ValueError(f"list {number} goes on from list {base}")
             waiting.append(runs)
             number = base
-        found = self._last.get(number, _EMPTY)
-        if not waiting:
-            return found
-        values, digests = list(found.values), [found.digests]
-        lowest, highest = found.lowest, found.highest
+        found = self._lists.get(number, _EMPTY)
+        if waiting:
+            found = self._gone_on(found, waiting, stop)
+            while len(self._lists) >= _LISTS_MAX:
+                del self._lists[next(iter(self._lists))]
+            self._lists[wanted] = found
+        if found.highest >= stop:
+            raise LookupError(f"no part {found.highest}, only {stop}")
+        return found
+
+    def _gone_on(self, before: _List, waiting: list[Runs], stop: int) -> _List:
+        """A list and what those that go on from it add, the last of these first."""
+        values, digests = list(before.values), [before.digests]
+        lowest, highest = before.lowest, before.highest
         for runs in reversed(waiting):
             for first, count in runs:
-                last = first + count - 1
-                if last >= len(self.parts):
-                    raise LookupError(f"no parts {first} to {last}")
-                values += map(self.value_of, range(first, last + 1))
-                digests += self.digests[first : last + 1]
-                lowest, highest = min(lowest, first), max(highest, last)
-        while len(self._last) >= _LISTS_MAX:
-            del self._last[next(iter(self._last))]
-        self._last[wanted] = found = _List(values, b"".join(digests), lowest, highest)
-        return found
+                if first + count > min(stop, len(self.parts)):
+                    raise LookupError(f"no parts {first} to {first + count - 1}")
+                if count:
+                    lowest, highest = min(lowest, first), max(highest, first + count - 1)
+                    digests += self.digests[first : first + count]
+                    values += map(self.value_of, range(first, first + count))
+        return _List(values, b"".join(digests), lowest, highest)
 
     def value_of(self, number: int) -> object:
         """The value that is part `number`; the same object each time."""
@@ -170,8 +183,8 @@ class HistoryParts:
 class _Unpacking:
     """The packed fields of one record being put together; it may use parts before `stop`.
 
-    used: the digests of those it used, in order, those of a list as one. lowest: the smallest
-    number among them.
+    used: the digests of those it used, in order, some joined. lowest: the smallest of their
+    numbers.
     """
 
     def __init__(self, history: HistoryParts, stop: int) -> None:
@@ -203,12 +216,11 @@ class _Unpacking:
     def _items(self, number: int) -> object:
         """The list with this number: what it goes on from, and what it adds to that."""
         self._spend(self._history.list_cost(number))
-        found = self._history.list_of(number)
-        if found.highest >= self._stop:
-            raise LookupError(f"no part {found.highest}, only {self._stop}")
+        found = self._history.list_of(number, self._stop)
         self.lowest = min(self.lowest, found.lowest)
         self.used.append(found.digests)
-        return list(found.values)
+        # Each record has a list of its own.
+        return found.values.copy()
 
     def _part(self, number: int) -> object:
         self._spend(self._history.run_cost(number, 1))

@@ -8,7 +8,7 @@ import click
 
 from transit import Log, Stream
 from transit.cli.opening import Session
-from transit.cli.options import STREAM, store_options
+from transit.cli.options import SIZE, STREAM, store_options
 from transit.cli.values import moment_text
 
 if TYPE_CHECKING:
@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 @click.argument("stream", type=STREAM)
 @click.option("--beside", metavar="RUN", type=STREAM, help="Another run, aligned with this one.")
 @click.option("--html", metavar="FILE", help="Write a page that shows it; - for standard output.")
+@click.option(
+    "--max-page", metavar="SIZE", type=SIZE,
+    help="The page at most; long values are cut. Default: 64MiB.",
+)  # fmt: skip
 @click.option("--full", is_flag=True, help="Print long values whole.")
 @click.option("--no-children", is_flag=True, help="Leave out what child runs did.")
 @click.option("-f", "--follow", is_flag=True, help="Wait for more, until the run ends.")
 @click.option("--facts", is_flag=True, help="Of a run too: what the store knows of its stream.")
 @store_options
-def command(
+def command(  # noqa: PLR0913, PLR0917 - as many options
     context: Session,
     stream: str,
     beside: str | None,
     html: str | None,
+    max_page: int | None,
     full: bool,
     no_children: bool,
     follow: bool,
@@ -39,7 +44,7 @@ def command(
     In a pipe, the run's events as JSON Lines, whole. Of a STREAM that is no run: what it is, what
     it descends from and what descends from it.
     """
-    _check(beside, html, follow, facts)
+    _check(beside, html, max_page, follow, facts)
     with context.open_read() as log:
         found = log.stream(stream)
         # Loaded here: what is said of other streams needs nothing of runs.
@@ -49,10 +54,19 @@ def command(
             _refuse_options(stream, beside, html, follow)
             context.output.document("", facts_of(log, found))
             return
-        _show_run(context, log, found, beside, html, full, not no_children, follow)
+        if html is not None:
+            _write_html(context, log, found, beside, html, max_page)
+            return
+        _show_run(context, log, found, beside, full, not no_children, follow)
 
 
-def _check(beside: str | None, html: str | None, follow: bool, facts: bool) -> None:
+def _check(
+    beside: str | None, html: str | None, max_page: int | None, follow: bool, facts: bool
+) -> None:
+    if max_page is not None and html is None:
+        raise click.UsageError("--max-page is for --html")
+    if max_page == 0:
+        raise click.UsageError("--max-page: a page has more than 0 bytes")
     if follow and (beside or html or facts):
         raise click.UsageError("--follow is for the run alone, as text or JSON Lines")
     if facts and (beside or html):
@@ -64,20 +78,33 @@ def _refuse_options(stream: str, beside: str | None, html: str | None, follow: b
         raise click.UsageError(f"{stream!r} is no run: --beside, --html and --follow are for runs")
 
 
+def _write_html(
+    context: Session, log: Log, stream: Stream, beside: str | None, html: str,
+    max_page: int | None,
+) -> None:  # fmt: skip
+    # Loaded here, as above.
+    from transit.cli.runs_shown import write_html  # likewise
+    from transit.trace import read  # likewise
+    from transit.trace.page import PAGE_BYTES_MAX  # likewise
+
+    run = read(log, stream)
+    other = None if beside is None else read(log, beside)
+    prices, most = context.configuration.prices, max_page or PAGE_BYTES_MAX
+    write_html(context.output, log, run, other, html, prices, most)
+
+
 def _show_run(
-    context: Session, log: Log, stream: Stream, beside: str | None, html: str | None,
+    context: Session, log: Log, stream: Stream, beside: str | None,
     full: bool, children: bool, follow: bool,
 ) -> None:  # fmt: skip
     # Loaded here, as above.
-    from transit.cli.runs_shown import follow_run, show_beside, show_run, write_html  # likewise
+    from transit.cli.runs_shown import follow_run, show_beside, show_run  # likewise
     from transit.trace import read  # likewise
 
     run: Trace = read(log, stream)
     other = None if beside is None else read(log, beside)
     output, prices = context.output, context.configuration.prices
-    if html is not None:
-        write_html(output, log, run, other, html, prices)
-    elif other is not None:
+    if other is not None:
         show_beside(output, run, other, full=full, children=children)
     elif follow:
         follow_run(output, log, run, full=full)

@@ -24,6 +24,8 @@ Members that say nothing are left out.
                it was read from; what is empty at the end is left out.
     rows       with two runs: [level, left step or -1, right step or -1, 1 where both say the same]
     notes      see `heads.notes_of`
+    bound      where values were cut so that the page keeps to a bound: the bound, bytes; above what
+               size they were cut; how many
     values     packed, by number
 """
 
@@ -36,6 +38,7 @@ import msgspec
 
 from transit.trace.beside import Row
 from transit.trace.events import Event, ModelCall, ModelRequest, Unknown
+from transit.trace.page.bounds import fitted
 from transit.trace.page.heads import cost_of, end_of, head_of
 from transit.trace.page.values import Values, encoded
 from transit.trace.prices import Prices
@@ -44,6 +47,8 @@ from transit.trace.records import EventRecord
 from transit.trace.steps import Step
 
 VERSION: Final = 1
+# What stands between the parts of the JSON.
+_BESIDES: Final = 128
 _Fields = list[tuple[str, str, object]]
 
 
@@ -84,18 +89,34 @@ class PageData:
             for row in rows
         ]
 
-    def encode(self, title: str, notes: Sequence[object], rows: list[list[int]] | None) -> bytes:
-        """All of it as JSON that may stand in HTML."""
+    def encode(
+        self,
+        title: str,
+        notes: Sequence[object],
+        rows: list[list[int]] | None,
+        most: int,
+        besides: int,
+    ) -> bytes:
+        """All of it as JSON that may stand in HTML.
+
+        most: bytes that the page should keep to, of which it has some besides.
+        """
         whole: dict[str, object] = {"version": VERSION, "title": title, "sides": self._sides}
         whole["notes"] = [self._values.pack(note) for note in notes]
         if rows is not None:
             whole["rows"] = rows
         whole["runs"] = list(self._runs)
+        begin = harmless(encoded(whole)[:-1])
+        steps = harmless(b",\n".join(self._steps))
+        left = most - besides - len(begin) - len(steps) - _BESIDES
+        found = fitted(self._values, left, harmless)
+        bound = b""
+        if found.cut:
+            bound = b',"bound":' + encoded([most, found.above, found.cut])
         parts = (
-            encoded(whole)[:-1], b',"steps":[', b",\n".join(self._steps),
-            b'],"values":[', b",\n".join(self._values.entries), b"]}",
+            begin, bound, b',"steps":[', steps, b'],"values":[', b",\n".join(found.entries), b"]}",
         )  # fmt: skip
-        return harmless(b"".join(parts))
+        return b"".join(parts)
 
     def _number(self, step: Step | None) -> int:
         return -1 if step is None else self._numbers[id(step)]

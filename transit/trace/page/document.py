@@ -33,16 +33,21 @@ _MARK: Final = re.compile("%([A-Z]+)%")
 
 
 def document(
-    traces: Sequence[Trace], title: str | None, notes: Iterable[object], prices: Prices | None
+    traces: Sequence[Trace],
+    title: str | None,
+    notes: Iterable[object],
+    prices: Prices | None,
+    most: int,
 ) -> bytes:
-    """The page of a run, or of two beside each other."""
+    """The page of a run, or of two beside each other. most: bytes that it should keep to."""
     said = " and ".join(trace.task_id for trace in traces) if title is None else title
     data = PageData(prices)
     steps = [trace.steps() for trace in traces]
     for trace, found in zip(traces, steps, strict=True):
         data.add(trace, found)
     rows = data.rows(beside(*steps)) if len(steps) == 2 else None
-    return _filled(said, data.encode(said, notes_of(notes, traces[0].name), rows))
+    noted, besides = notes_of(notes, traces[0].name), len(_filled(said, b""))
+    return _filled(said, data.encode(said, noted, rows, most, besides))
 
 
 def _filled(title: str, data: bytes) -> bytes:

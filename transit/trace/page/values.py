@@ -8,12 +8,17 @@ out. Packed form, where `$` marks what JSON cannot say by itself:
     {"$": "object", "of": [[key, value]…]}   an object whose keys would be taken for marks, or moved
     {"$": "list", "same": [7, 12], "then": [30, 31]}
                                              the first 12 items of list number 7, then these values
+    {"$": "list", "then": [3, 30], "left": [1, 9]}
+                                             these, of which 9 are left out after the first 1
     {"$": "cut", "head": …, "tail": …, "bytes": n, "digest": …, "json": true}
                                              a text, or a value as JSON, of which the middle is left
                                              out; BLAKE3 of all of it; tail "" where nothing is
 
 Everything else is itself. Values come after those they refer to. Runs share no lists, so that a
 page can say which request one goes on from.
+
+What is large stands among the values, never where it is used, and is kept so that less of it can be
+written: how much of each is, `bounds` decides.
 """
 
 from __future__ import annotations
@@ -32,8 +37,8 @@ from transit.trace.events import encode_json
 
 # A text above this is cut, and so is a value that is above it without its texts.
 VALUE_BYTES_MAX: Final = 64 * 1024
-HEAD_BYTES: Final = 32 * 1024
-TAIL_BYTES: Final = 16 * 1024
+# What is written where it is used, of values that are no texts.
+INLINE_BYTES_MAX: Final = 1024
 # Texts below this are written where they are used.
 _TEXT_MIN: Final = 32
 _DEPTH_MAX: Final = 64
@@ -45,6 +50,46 @@ _RECENT_LISTS: Final = 4
 _encoder: Final = msgspec.json.Encoder()
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """A value of which the middle is left out: its beginning and end as bytes, and what it is."""
+
+    head: bytes
+    tail: bytes
+    size: int
+    digest: str
+    is_json: bool
+
+    @classmethod
+    def of(cls, data: bytes, *, is_json: bool) -> Cut:
+        """Of a value whose bytes these are."""
+        most = VALUE_BYTES_MAX
+        return cls(
+            data[: most // 2], data[-most // 4 :], len(data), blake3(data).hexdigest(), is_json
+        )
+
+    def packed(self, most: int) -> object:
+        """Its packed form, of three quarters of so many bytes."""
+        return {
+            "$": "cut",
+            "head": _readable(self.head[: most // 2]),
+            "tail": _readable(self.tail[-most // 4 :]),
+            "bytes": self.size,
+            "digest": self.digest,
+            "json": self.is_json,
+        }
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """A list among the values.
+
+    before: the list it goes on from, -1 without one; same: how many items of it. then: its own.
+    """
+
+    before: int
+    same: int
+    then: list[int]
+
+
 class _List(msgspec.Struct, frozen=True):
     """A list that was written. items: as they were given; numbers: of their values."""
 
@@ -54,23 +99,41 @@ class _List(msgspec.Struct, frozen=True):
 
 
 class Values:
-    """The distinct values so far. entries: of each its packed form, as JSON."""
+    """The distinct values so far.
+
+    entries: of each its packed form as JSON, or the text that it is, or what is there of one that
+    is too large. wholes: those that are JSON and not small, by number; lists: the lists.
+    """
 
     def __init__(self) -> None:
-        self.entries: list[bytes] = []
+        self.entries: list[bytes | str | Cut] = []
+        self.wholes: dict[int, object] = {}
+        self.lists: dict[int, Listed] = {}
         self._numbers: dict[object, int] = {}
         # By id; the object is kept, so that its id is no other's.
         self._known: dict[int, tuple[object, int]] = {}
         self._lists: dict[object, deque[_List]] = {}
 
     def pack(self, value: object) -> object:
-        """The packed form of a value; that of one which is too large or too deep is cut."""
+        """The packed form of a value: itself where it is small, else the number of it."""
         there = len(self.entries)
         packed = self._packed(value, 0)
-        if isinstance(packed, dict | list) and len(encoded(packed)) > VALUE_BYTES_MAX:
+        if not isinstance(packed, dict | list):
+            return packed
+        data = encoded(packed)
+        if len(data) <= INLINE_BYTES_MAX:
+            return packed
+        return {"$": self._large(value, data, there)}
+
+    def _large(self, value: object, data: bytes, there: int) -> int:
+        """The number of a value with this packed form, for which values were added since then."""
+        if len(data) > VALUE_BYTES_MAX:
             self._forget(there)
-            return self._cut(_json_of(value), is_json=True)
-        return packed
+            return self._numbered(Cut.of(json_of(value), is_json=True))
+        number = self._numbered(data)
+        if len(data) > INLINE_BYTES_MAX:
+            self.wholes[number] = value
+        return number
 
     def pack_request(self, place: str, request: object) -> object:
         """The packed form of a model's request, whose lists go on from those before at `place`."""
@@ -98,7 +161,7 @@ class Values:
         self, value: dict[str, object] | list[object] | tuple[object, ...], depth: int
     ) -> object:
         if depth == _DEPTH_MAX:
-            return self._cut(_json_of(value), is_json=True)
+            return self._as_json(json_of(value))
         if not isinstance(value, dict):
             return [self._packed(each, depth + 1) for each in value]
         if _needs_mark(value):
@@ -109,25 +172,20 @@ class Values:
     def _text(self, text: str) -> int:
         number = self._numbers.get(text)
         if number is None:
-            # Half a surrogate pair has no bytes of its own in UTF-8.
-            data = text.encode("utf-8", "surrogatepass")
-            packed: object = text
-            if len(data) > VALUE_BYTES_MAX:
-                packed = self._cut(data, is_json=False)
-            number = self._numbers[text] = self._add(encoded(packed))
+            entry: str | Cut = text
+            if len(text) > VALUE_BYTES_MAX // 4:
+                data = bytes_of(text)
+                if len(data) > VALUE_BYTES_MAX:
+                    entry = Cut.of(data, is_json=False)
+            number = self._numbers[text] = self._add(entry)
         return number
 
-    def _cut(self, data: bytes, *, is_json: bool) -> object:
-        """What is shown of a value whose bytes are these."""
-        long = len(data) > VALUE_BYTES_MAX
-        return {
-            "$": "cut",
-            "head": _readable(data[:HEAD_BYTES] if long else data),
-            "tail": _readable(data[-TAIL_BYTES:]) if long else "",
-            "bytes": len(data),
-            "digest": blake3(data).hexdigest(),
-            "json": is_json,
-        }
+    def _as_json(self, data: bytes) -> object:
+        """What is shown of a value that is too deep."""
+        if len(data) > VALUE_BYTES_MAX:
+            return Cut.of(data, is_json=True).packed(VALUE_BYTES_MAX)
+        digest = blake3(data).hexdigest()
+        return Cut(data, b"", len(data), digest, True).packed(2 * VALUE_BYTES_MAX)
 
     def _list(self, key: object, items: list[object]) -> int:
         """The number of a list, which goes on from the one that it shares most items with."""
@@ -143,11 +201,16 @@ class Values:
         packed: dict[str, object] = {"$": "list", "then": then}
         if best is not None:
             packed["same"] = [best.number, count]
-        numbers = [*(best.numbers[:count] if best else ()), *then]
+        numbers = then.copy() if best is None else best.numbers[:count]
+        if best is not None:
+            if count == len(best.numbers):
+                # What went on is not gone back to: its numbers are those of what it became.
+                recent.remove(best)
+                numbers = best.numbers
+            numbers += then
         made = _List(self._add(encoded(packed)), items, numbers)
-        if best is not None and count == len(best.numbers):
-            # What went on is not gone back to.
-            recent.remove(best)
+        before = (-1, 0) if best is None else (best.number, count)
+        self.lists[made.number] = Listed(*before, then)
         recent.append(made)
         return made.number
 
@@ -155,8 +218,9 @@ class Values:
         """How many items a list begins with that another begins with too."""
         most = min(len(items), len(before.numbers))
         # Requests of one reading have the objects in common that they repeat.
-        same = list(map(is_, before.items, items))
-        count = same.index(False) if False in same else most
+        count = most
+        if not all(map(is_, before.items, items)):
+            count = next(n for n, each in enumerate(items) if each is not before.items[n])
         while count < most and self._item(items[count]) == before.numbers[count]:
             count += 1
         return count
@@ -168,15 +232,19 @@ class Values:
             return known[1]
         if isinstance(item, str):
             return self._text(item)
-        data = encoded(self.pack(item))
-        number = self._numbers.get(data)
-        if number is None:
-            number = self._numbers[data] = self._add(data)
+        there = len(self.entries)
+        number = self._large(item, encoded(self._packed(item, 0)), there)
         self._known[id(item)] = (item, number)
         return number
 
-    def _add(self, data: bytes) -> int:
-        self.entries.append(data)
+    def _numbered(self, entry: bytes | Cut) -> int:
+        number = self._numbers.get(entry)
+        if number is None:
+            number = self._numbers[entry] = self._add(entry)
+        return number
+
+    def _add(self, entry: bytes | str | Cut) -> int:
+        self.entries.append(entry)
         return len(self.entries) - 1
 
     def _forget(self, there: int) -> None:
@@ -194,7 +262,13 @@ def encoded(packed: object) -> bytes:
         return json.dumps(packed, separators=(",", ":")).encode()
 
 
-def _json_of(value: object) -> bytes:
+def bytes_of(text: str) -> bytes:
+    """A text in UTF-8; half a surrogate pair, which has no bytes there, as others write it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def json_of(value: object) -> bytes:
+    """A value as JSON; of one that JSON cannot say, its type."""
     try:
         return encode_json(value)
     except InvalidInputError:

@@ -46,9 +46,18 @@ function drawHead() {
   head.replaceChildren(title, made("div", two ? "both" : "one", ...parts));
   // One run says what it is beside its title.
   if (!two) title.append(head.querySelector(".run-line"));
+  if (page.bound) head.append(boundView());
   if (page.notes.length) head.append(notesView());
   // Drawn anew for a search: what was unfolded stays so.
   head.querySelectorAll("details").forEach((each, n) => (each.open = open[n] || each.open));
+}
+
+// What was left out so that the page is no larger than was wanted.
+function boundView() {
+  const [most, above, count] = page.bound;
+  const what = `${counted(count, "value")} of more than ${byteCount(above)}`;
+  const said = `All steps are here. To keep the page within ${byteCount(most)}, ${what} are cut, each with its digest.`;
+  return made("p", "note bound", said);
 }
 
 function notesView() {

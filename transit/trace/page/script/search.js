@@ -24,6 +24,7 @@ function says(packed, text, found) {
   // What a list goes on from is found where it was said first.
   if (mark === "list") return packed.then.some((n) => found[n] === 1);
   if (mark === "number") return packed.is.includes(text);
+  if (mark === "gap") return false;
   if (mark === "cut") return packed.head.toLowerCase().includes(text) || packed.tail.toLowerCase().includes(text);
   if (typeof packed !== "object" || packed === null) return String(packed).includes(text);
   if (Array.isArray(packed)) return packed.some((each) => says(each, text, found));

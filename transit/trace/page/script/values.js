@@ -5,11 +5,18 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const values = page.values;
 
+// Where items of a list are left out, something stands for them.
+for (const value of [...values]) {
+  if (markOf(value) !== "list" || !value.left) continue;
+  const [at, count] = value.left;
+  value.then.splice(at, 0, values.push({ $: "gap", count }) - 1);
+}
+
 function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-// The mark of a packed value: "number", "object", "list", "cut", or undefined for plain JSON.
+// The mark of a packed value: "number", "object", "list", "cut", "gap", or undefined for plain JSON.
 function markOf(value) {
   return isObject(value) && Object.hasOwn(value, "$") ? value.$ : undefined;
 }
@@ -113,6 +120,7 @@ function jsonText(packed, indent = "", most = Infinity) {
 function scalarText(value) {
   const mark = markOf(value);
   if (mark === "number") return value.is;
+  if (mark === "gap") return `… ${counted(value.count, "item")} left out here`;
   if (mark === "cut") return value.json ? cutText(value) : JSON.stringify(cutText(value));
   return JSON.stringify(value);
 }
