@@ -38,6 +38,7 @@ def contents() -> Callable[[transit.Log], Snapshot]:
                 stream.codec,
                 [(parent.stream, parent.offset) for parent in stream.parents],
                 stream.fork_offset,
+                stream.own_start,
                 stream.next_offset,
                 [
                     (

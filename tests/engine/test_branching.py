@@ -22,6 +22,7 @@ def test_a_branch_shares_history_up_to_the_fork_and_then_goes_its_own_way(
     assert payloads(side) == [b"m0", b"m1", b"s2", b"s3"]
     assert origins(side) == [("main", 0), ("main", 1), ("side", 2), ("side", 3)]
     assert (side.kind, side.fork_offset, parents(side)) == ("branch", 1, [("main", 1)])
+    assert side.own_start == 2
 
 
 def test_a_branch_can_be_taken_at_any_offset(log: Log) -> None:
@@ -54,7 +55,7 @@ def test_an_empty_stream_can_be_branched_at_its_head_only(log: Log) -> None:
     assert (child.kind, len(child), parents(child)) == ("branch", 0, [("empty", -1)])
     empty.append(b"later")
     assert payloads(child) == []
-    assert child.append(b"own").offset == 0
+    assert child.append(b"own").offset == child.own_start == 0
     for at in (0, -1):
         with pytest.raises(transit.OffsetError):
             log.create(f"empty {at}").branch(f"child {at}", at=at)
@@ -115,7 +116,9 @@ def test_every_policy_makes_its_history_and_plan_shows_it_first(
     assert plan.base == Position("main", 1)
     assert (plan.policy, plan.version, plan.count) == (policy, 1, len(expected))
     assert [(p.stream, p.offset + i) for p, n in plan.spans for i in range(n)] == origins(merged)
-    assert merged.append(b"own").offset == len(expected)
+    assert merged.own_start == plan.count
+    assert merged.append(b"own").offset == merged.own_start
+    assert log.stream("main").own_start == 0
     assert merged[-1].origin == Position("merged", len(expected))
     assert len(forked[0]) == len(forked[1]) == 4
 

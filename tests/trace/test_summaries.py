@@ -20,8 +20,10 @@ from transit.trace import ends, families, summaries, sums, tabulating
 from transit.trace.ends import standing_of
 from transit.trace.events import decode_event, encode_json
 from transit.trace.families import rolled_up
+from transit.trace.steps import tokens_of
 from transit.trace.summaries import SORTS
 
+from .page_data import data_of
 from .shared_files import shared_files
 
 DEADLINE_S = 120
@@ -164,15 +166,18 @@ def _without_what_follows(
     return ends.Standing(end.totals, end, record.timestamp)
 
 
-PLANTS: dict[str, tuple[str, Callable[..., Any]]] = {
-    "a run that was gone on with has ended": ("_stands", _never_resumed),
-    "what follows an end is left out": ("_stands", _without_what_follows),
-    "inherited records are its own": ("own_start", lambda stream: 0),
+def _without_merges(stream: transit.Stream) -> int:
+    return 0 if stream.fork_offset is None else stream.fork_offset + 1
+
+
+PLANTS: dict[str, tuple[Any, str, Any]] = {
+    "a run that was gone on with has ended": (ends, "_stands", _never_resumed),
+    "what follows an end is left out": (ends, "_stands", _without_what_follows),
+    "inherited records are its own": (transit.Stream, "own_start", property(lambda stream: 0)),
     "the records of a merge's parents are its own": (
-        "own_start",
-        lambda stream: 0 if stream.fork_offset is None else stream.fork_offset + 1,
+        transit.Stream, "own_start", property(_without_merges),
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("plant", PLANTS)
@@ -180,7 +185,7 @@ def test_a_planted_mistake_is_found(
     log: transit.Log, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
     situations(log)
-    monkeypatch.setattr(ends, *PLANTS[plant])
+    monkeypatch.setattr(*PLANTS[plant])
     assert check(log) != []
 
 
@@ -326,6 +331,10 @@ def test_tokens_in_a_cache_count_as_tokens_of_requests(log: transit.Log) -> None
     with trace.task(log, "c") as task:
         task.model_call(model="m")
     assert (only(log, "c").tokens_in, only(log, "c").tokens_out) == (None, None)
+    for name, told in (("a", (431, 2)), ("b", (5, 1)), ("c", (-1, -1))):
+        # A page and `transit show` add up the same steps.
+        assert tokens_of(trace.read(log, name).steps()) == told
+        assert data_of(log, name).head["tokens"] == list(told)
 
 
 def test_runs_are_selected_by_what_is_asked_for(log: transit.Log) -> None:

@@ -34,8 +34,7 @@ def all_streams(log: Log) -> list[Stream]:
 def described(stream: Stream, count: int) -> StreamEntry:
     """What a stream with `count` records is, with its place in the lineage."""
     plan = stream.merge_plan
-    fork = stream.fork_offset
-    inherited = plan.count if plan else 0 if fork is None else fork + 1
+    inherited = stream.own_start
     return StreamEntry(
         type=STREAM_TYPE,
         name=stream.name,

@@ -30,6 +30,7 @@ from transit.trace.events import (
     encode_json,
 )
 from transit.trace.files.turns import answer_in, calls_in, split_content, text_in
+from transit.trace.steps import tokens_of
 
 _LINES_SHOWN: Final = 8
 # Columns of a line that are printed where the terminal is narrow.
@@ -64,7 +65,8 @@ class Transcript:
         facts = [counted(len(every), "step")]
         failures = sum(each.failed for each in every if each.kind in ("tool", "model", "call"))
         facts += [counted(failures, "failure")] if failures else []
-        facts += [tokens_text(_sum_tokens(every))] if _sum_tokens(every) != (-1, -1) else []
+        tokens = tokens_of(every)
+        facts += [tokens_text(tokens)] if tokens != (-1, -1) else []
         facts += [f"cost {cost:.4g}"] if cost is not None else []
         if isinstance(end, RunEnd) and trace.ended and end.duration_ns:
             facts.append(duration_text(end.duration_ns))
@@ -311,16 +313,6 @@ def _origin(trace: Trace) -> Iterator[str]:
         yield printable(f"{how} of {parents}")
     if trace.branches:
         yield printable(f"went on in {', '.join(trace.branches)}")
-
-
-def _sum_tokens(steps: Sequence[Step]) -> tuple[int, int]:
-    """Tokens of all steps, -1 where none told of any."""
-    told = [step.tokens for step in steps if step.kind == "model"]
-    sums = []
-    for side in (0, 1):
-        known = [tokens[side] for tokens in told if tokens[side] >= 0]
-        sums.append(sum(known) if known else -1)
-    return sums[0], sums[1]
 
 
 def tokens_text(tokens: tuple[int, int]) -> str:

@@ -157,6 +157,14 @@ class Stream(Readable):
         return record.fork if isinstance(record, Branch) and record.fork >= 0 else None
 
     @property
+    def own_start(self) -> int:
+        """The offset of its first own record, be it there or not: how many it was made with.
+
+        Those before are a branch's parent's, or those that a merge put together; a root has none.
+        """
+        return self._state.record.start
+
+    @property
     def merge_plan(self) -> MergePlan | None:
         """How a merged stream was made: policy, base, parameters, spans; None for other streams."""
         record = self._state.record

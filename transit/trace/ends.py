@@ -54,18 +54,9 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     resumed: bool = False
 
 
-def own_start(stream: Stream) -> int:
-    """The offset of the first record that a stream does not inherit."""
-    if stream.kind == "merge":
-        plan = stream.merge_plan
-        return 0 if plan is None else plan.count
-    fork = stream.fork_offset
-    return 0 if fork is None else fork + 1
-
-
 def standing_of(stream: Stream) -> Standing:
     """How the run in `stream` stands; records that are no events count for nothing."""
-    start = own_start(stream)
+    start = stream.own_start
     try:
         last = stream[-1]
     except OffsetError:

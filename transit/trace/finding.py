@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, get_args
 import msgspec
 
 from transit import InvalidInputError, Log, Stream
-from transit.trace.ends import own_start
 from transit.trace.events import (
     CallRequest,
     CallResult,
@@ -160,7 +159,7 @@ def _found(log: Log, prefix: str, wanted: _Wanted, limit: int | None) -> Iterato
 
 
 def _in_run(log: Log, stream: Stream, wanted: _Wanted) -> Iterator[Found]:
-    start = own_start(stream)
+    start = stream.own_start
     if stream.next_offset <= start:
         return
     said = _Said()

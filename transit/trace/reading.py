@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transit import InvalidInputError, Log, NotFoundError, Position, Stream
-from transit.trace.ends import own_start, standing_of
+from transit.trace.ends import standing_of
 from transit.trace.events import (
     CallRequest,
     CallResult,
@@ -107,7 +107,7 @@ class Trace:
     def children(self) -> tuple[Trace, ...]:
         """The runs that were begun, or gone on with, inside this one, in order."""
         found: dict[str, Trace] = {}
-        for record in self.stream.read(own_start(self.stream)):
+        for record in self.stream.read(self.stream.own_start):
             event = decode_event(record.payload)
             if isinstance(event, ChildRun) and event.uid not in found:
                 try:
@@ -121,7 +121,7 @@ class Trace:
     @property
     def manifest(self) -> dict[str, object] | None:
         """What the run was made with; None where it was not recorded."""
-        for record in self.stream.read(own_start(self.stream)):
+        for record in self.stream.read(self.stream.own_start):
             event = decode_event(record.payload)
             if isinstance(event, Manifest):
                 return event.data
@@ -206,7 +206,7 @@ class Trace:
     def ended(self) -> RunEnd | None:
         """How the run of this very stream ended; None while it is open, or died."""
         ended = None
-        for record in self.stream.read(own_start(self.stream)):
+        for record in self.stream.read(self.stream.own_start):
             event = decode_event(record.payload)
             if isinstance(event, RunEnd):
                 ended = event

@@ -16,7 +16,7 @@ A child run is a step, and its steps are inside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -46,6 +46,7 @@ from transit.trace.events import (
 )
 from transit.trace.names import IN_CALL
 from transit.trace.records import EventRecord, events_of
+from transit.trace.sums import Sums, tokens_told
 
 StepKind = Literal[
     "message", "model", "tool", "call", "run", "evaluation", "checkpoint", "artifact", "manifest",
@@ -373,6 +374,20 @@ def child_steps(log: Log, step: Step) -> list[Step]:
             step.last = record
             break
     return reader.steps
+
+
+def tokens_of(steps: Iterable[Step]) -> tuple[int, int]:
+    """Input and output tokens of calls of models among steps, -1 where none told any.
+
+    As `trace.runs` counts them: those of requests with what came from a cache or went into one.
+    """
+    sums = Sums()
+    for step in steps:
+        event = None if step.last is None else step.last.event
+        if isinstance(event, ModelCall | ModelResponse):
+            sums.add(event)
+    tokens_in, tokens_out = tokens_told(sums.totals())
+    return -1 if tokens_in is None else tokens_in, -1 if tokens_out is None else tokens_out
 
 
 def _offset_of(step: Step) -> int:

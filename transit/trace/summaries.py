@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 
 from transit import InvalidInputError, Log, Scalar, Stream
 from transit.trace.artifacts import LAYER
-from transit.trace.ends import Standing, noted_ends, own_start, standing_of
+from transit.trace.ends import Standing, noted_ends, standing_of
 from transit.trace.events import (
     ErrorInfo,
     Note,
@@ -41,7 +41,7 @@ from transit.trace.names import (
 )
 from transit.trace.noting import PREFIX, notes_in, scores_of
 from transit.trace.prices import Prices, check_prices
-from transit.trace.sums import OTHERS
+from transit.trace.sums import OTHERS, tokens_told
 from transit.trace.tabulating import Runs, RunSummary, Status
 
 Sort = Literal["created", "name", "duration", "events", "tokens", "cost", "failures"]
@@ -243,7 +243,9 @@ class Listing:
         error = None
         if end is not None and end.error is not None and not standing.resumed:
             error = ErrorInfo(type=end.error.type, message=end.error.message)
-        tokens_in, tokens_out = tokens_of(totals)
+        # Without calls there were no tokens; with calls that told none it is not known.
+        known = 0 if not totals.model_calls else None
+        tokens_in, tokens_out = (known if n is None else n for n in tokens_told(totals))
         ended_at = None if standing.resumed else standing.ended_at
         return RunSummary(
             name=stream.name,
@@ -298,17 +300,6 @@ def duration_of(standing: Standing, created: int | None) -> int | None:
     return standing.ended_at - created
 
 
-def tokens_of(totals: Totals) -> tuple[int | None, int | None]:
-    """Tokens of requests and of responses; None where there were calls and none of them told."""
-    counts: list[int | None] = []
-    for side in (0, 1):
-        told = [count for each in totals.tokens.values() if (count := each[side]) >= 0]
-        counts.append(sum(told) if told or not totals.model_calls else None)
-    beside = sum(read + written for read, written, *_ in totals.cached.values())
-    tokens_in, tokens_out = counts
-    return (tokens_in + beside if tokens_in is not None else None), tokens_out
-
-
 def _text(metadata: Mapping[str, Scalar], key: str) -> str:
     found = metadata.get(key)
     return found if isinstance(found, str) else ""
@@ -320,7 +311,7 @@ def _calls(stream: Stream, tool: str) -> bool:
 
 
 def _tool_events(stream: Stream) -> Iterator[ToolRequest | ToolResult]:
-    for record in stream.read(own_start(stream)):
+    for record in stream.read(stream.own_start):
         event = decode_event(record.payload)
         if isinstance(event, ToolRequest | ToolResult):
             yield event

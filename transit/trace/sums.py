@@ -172,6 +172,18 @@ _TAKE: Final[dict[type, Callable[[Sums, Any], None]]] = {
 
 def _sum(before: int, now: int) -> int:
     """Counts that may be unknown, -1."""
-    if now < 0:
-        return before
-    return now if before < 0 else before + now
+    return max(before, 0) + now if now >= 0 else before
+
+
+def tokens_told(totals: Totals) -> tuple[int | None, int | None]:
+    """Tokens of requests and of responses, of all models; None where no call told any.
+
+    Those of requests are with what came from a cache or went into one.
+    """
+    counts: list[int | None] = []
+    for side in (0, 1):
+        told = [count for each in totals.tokens.values() if (count := each[side]) >= 0]
+        counts.append(sum(told) if told else None)
+    beside = sum(read + written for read, written, *_ in totals.cached.values())
+    tokens_in, tokens_out = counts
+    return (tokens_in + beside if tokens_in is not None else None), tokens_out

@@ -131,15 +131,7 @@ def facts_of(log: Log, stream: Stream) -> dict[str, object]:
         "base": plan.base if plan else None,
         "spans": len(plan.spans) if plan else None,
         "records": records,
-        "own": records - inherited(stream),
+        "own": records - stream.own_start,
         "last_timestamp": moment_text(stream[-1].timestamp) if records else None,
         "children": [child.name for child in log.lineage.children(stream)],
     }
-
-
-def inherited(stream: Stream) -> int:
-    """How many records a stream had when it was made."""
-    plan = stream.merge_plan
-    if plan is not None:
-        return plan.count
-    return 0 if stream.fork_offset is None else stream.fork_offset + 1

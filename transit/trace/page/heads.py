@@ -13,7 +13,7 @@ from transit.trace.events import ErrorInfo, ModelCall, ModelResponse, RunEnd
 from transit.trace.names import OWN
 from transit.trace.prices import Prices
 from transit.trace.reading import Trace
-from transit.trace.steps import Step
+from transit.trace.steps import Step, tokens_of
 from transit.trace.sums import Sums
 
 Fact = dict[str, object]
@@ -40,8 +40,8 @@ def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
         "children": sum(step.kind == "run" for step in own),
         "failures": sum(step.failed for step in own if not step.inherited and _is_call(step)),
         "failures_inside": sum(step.failed for step in walked(steps) if _is_call(step)),
-        "tokens": _tokens(step for step in own if not step.inherited),
-        "tokens_inside": _tokens(step for step in walked(steps) if not step.inherited),
+        "tokens": tokens_of(step for step in own if not step.inherited),
+        "tokens_inside": tokens_of(step for step in walked(steps) if not step.inherited),
         "cost": _told_cost(steps) if prices is None else trace.cost(prices),
         "began_in": _place(trace.parent_run),
         "parents": [_place(parent) for parent in trace.parents],
@@ -90,17 +90,6 @@ def _duration(steps: Sequence[Step], ended: RunEnd | None) -> int | None:
     times = [step.begun_at for step in steps if not step.inherited]
     times += [step.last.timestamp for step in steps if step.last and not step.inherited]
     return max(times) - min(times) if times else None
-
-
-def _tokens(steps: Iterable[Step]) -> list[int]:
-    """Input and output tokens, -1 where no call tells."""
-    found = [step.tokens for step in steps if step.kind == "model"]
-    return [_sum(tokens for tokens, _ in found), _sum(tokens for _, tokens in found)]
-
-
-def _sum(counts: Iterable[int]) -> int:
-    told = [count for count in counts if count >= 0]
-    return sum(told) if told else -1
 
 
 def _told_cost(steps: Sequence[Step]) -> float | None:
