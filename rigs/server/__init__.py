@@ -1,4 +1,4 @@
 """What a server promised, after crashes, kills and requests that are made up.
 
-    frames     rounds of a server that is killed while producers send frames
+frames     rounds of a server that is killed while producers send frames
 """

@@ -127,14 +127,9 @@ class Writer(Framing):
         return done
 
     def _append_one(
-        self,
-        state: StreamState,
-        payload: bytes,
-        headers: bytes,
-        timestamp: int | None,
-        expect: int | None,
-        writer: bytes = b"",
-    ) -> tuple[int, int, Wal, int]:
+        self, state: StreamState, payload: bytes, headers: bytes, timestamp: int | None,
+        expect: int | None, writer: bytes,
+    ) -> tuple[int, int, Wal, int]:  # fmt: skip
         rotation, accepted = self.rotation, self._accepted
         wal, clock, now = rotation.wal, rotation.clock, time_ns()
         if (
@@ -154,18 +149,9 @@ class Writer(Framing):
             check_next(state, expect)
         given = now if timestamp is None else timestamp
         frame = encode_one(
-            state.id,
-            offset,
-            given,
-            headers,
-            payload,
-            position,
-            lsn,
-            wal.durable,
-            now,
-            wal.seed,
+            state.id, offset, given, headers, payload, position, lsn, wal.durable, now, wal.seed,
             writer,
-        )
+        )  # fmt: skip
         stop = position + len(frame)
         try:
             wal.file.write_at(position, frame)

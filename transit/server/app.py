@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from transit import Log
@@ -64,7 +65,8 @@ class App:
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
         self.mcp = Mounted(self.service, self.streams.lives)
-        self.routes = Routes([*api.routes(self.service, self.streams), *otlp.routes(self), *self.mcp.routes()])
+        rooms = api.routes(self.service, self.streams), otlp.routes(self.service)
+        self.routes = Routes([*chain(*rooms), *self.mcp.routes()])
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 from transit.server.asgi import Answer, Request
 from transit.server.routes import Route
+from transit.server.service import Service
 
 if TYPE_CHECKING:
-    from transit.server.app import App
     from transit.server.receiving import Receiver
 
 
 class _Late:
     """The receiver of a server, made when it is first asked."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     @cached_property
     def _receiver(self) -> Receiver:
         # Loaded here: see the module.
         from transit.server.receiving import Receiver
 
-        return Receiver(self._app)
+        return Receiver(self._service)
 
     async def traces(self, request: Request) -> Answer:
         """`POST /v1/traces`."""
@@ -43,9 +43,9 @@ class _Late:
         return await self._receiver.kept(request)
 
 
-def routes(app: App) -> list[Route]:
+def routes(service: Service) -> list[Route]:
     """The routes of the receiver."""
-    late = _Late(app)
+    late = _Late(service)
     return [
         Route("POST", "/v1/traces", late.traces),
         Route("POST", "/v1/logs", late.logs),

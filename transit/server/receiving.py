@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from transit import NotFoundError, Record, TransitError
 from transit.protocol.problems import problem_of
@@ -26,10 +26,8 @@ from transit.server.otlp_wire import (
     status_answer,
 )
 from transit.server.refusals import NO_STORE, RefusedError
+from transit.server.service import Service
 from transit.trace.files.arriving import LAYER, Arrivals, Arrived
-
-if TYPE_CHECKING:
-    from transit.server.app import App
 
 _RETRY: Final = (b"retry-after", b"5")
 # What the engine cannot do now, and may do later.
@@ -40,9 +38,9 @@ _LINES: Final = 256
 class Receiver:
     """Takes what exporters send, for one store."""
 
-    def __init__(self, app: App) -> None:
-        self._service, self._settings = app.service, app.settings
-        self._arrivals = Arrivals(app.service.log, app.settings.otlp_prefix)
+    def __init__(self, service: Service) -> None:
+        self._service, self._settings = service, service.settings
+        self._arrivals = Arrivals(service.log, service.settings.otlp_prefix)
         self._one = asyncio.Lock()
 
     async def receive(self, request: Request, kind: str) -> Answer:

@@ -17,6 +17,6 @@ never in names or descriptions of ours; a tool that the grant does not allow is 
     tools        all of them, and what is told of them
     resources    streams and records by address
     serving      the protocol's server for one caller
-    mounted      /mcp over HTTP
+    mounted      /mcp over HTTP; exchange: one request of it
     standard     standard input and output
 """

@@ -15,7 +15,7 @@ claude_tree       the tree that their lines are
 codex             Codex's rollouts
 openhands         OpenHands' event logs
 openhands_sdk     the events of its SDK
-otlp              OTLP as JSON
+otlp              OTLP as JSON; arriving: what comes of it bit by bit
 spans             OpenTelemetry spans as runs
 span_messages     the messages in a span's attributes
 span_judgements   what is judged of a span

@@ -37,12 +37,12 @@ from transit import (
     Stream,
     StreamFinishedError,
     WriteBatch,
-)
+)  # fmt: skip
 from transit.trace.ends import note_end, standing_of
 from transit.trace.events import Custom, Event, RunEnd, encode_json
 from transit.trace.files.otlp import (
     NO_IDS,
-    Found,
+    document_of,
     event_of_log,
     ids_of_log,
     logs_in,
@@ -80,8 +80,6 @@ _TRIES: Final = 10
 _PROBLEMS_MAX: Final = 5
 # What a frame has room for besides what comes: as much again for its events, and more.
 _FRAME_PART: Final = 8
-_OF_SCOPE: Final = ("scope", "instrumentationLibrary", "schemaUrl", "schema_url")
-_OF_RESOURCE: Final = ("resource", "schemaUrl", "schema_url")
 Check = Callable[[str], None]
 
 
@@ -163,7 +161,7 @@ class Arrivals:
                 continue
             place, span.place = span.place, ""
             digest = blake3(encode_json(_plain(span))).hexdigest()[:16]
-            raw = _document("resourceSpans", "scopeSpans", "spans", each)
+            raw = document_of("resourceSpans", "scopeSpans", "spans", each)
             item = _Item(f"{span.span_id}:{digest}", raw, span, {}, "", place)
             found.setdefault(span.trace_id, []).append(item)
         return self._take(found, problems, writer, check)
@@ -174,7 +172,7 @@ class Arrivals:
         equal: dict[str, int] = {}
         for each in logs_in(document):
             trace_id, span_id = ids_of_log(each.given)
-            raw = _document("resourceLogs", "scopeLogs", "logRecords", each)
+            raw = document_of("resourceLogs", "scopeLogs", "logRecords", each)
             digest = blake3(raw).hexdigest()[:32]
             number = equal[digest] = equal.get(digest, -1) + 1
             item = _Item(f"log:{digest}:{number}", raw, None, each.given, span_id, each.place)
@@ -464,17 +462,6 @@ def _plain(span: Span) -> JsonObject:
     found = msgspec.to_builtins(span)
     assert isinstance(found, dict)
     return found
-
-
-def _document(of_all: str, of_scopes: str, of_each: str, found: Found) -> bytes:
-    """A span or log record as a document of its own, with what made it."""
-    in_scope: JsonObject = {key: found.of_scope[key] for key in _OF_SCOPE if key in found.of_scope}
-    in_resource: JsonObject = {
-        key: found.of_resource[key] for key in _OF_RESOURCE if key in found.of_resource
-    }
-    scope: JsonObject = {**in_scope, of_each: [found.given]}
-    resource: JsonObject = {**in_resource, of_scopes: [scope]}
-    return encode_json({of_all: [resource]})
 
 
 def _told_log(item: _Item) -> ImportedEvent:

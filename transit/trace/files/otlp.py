@@ -322,3 +322,18 @@ def _id(value: object, size: int) -> str:
         if len(found) != 2 * size:
             return ""
     return found if found.strip("0") else ""
+
+
+_OF_SCOPE: Final = ("scope", "instrumentationLibrary", "schemaUrl", "schema_url")
+_OF_RESOURCE: Final = ("resource", "schemaUrl", "schema_url")
+
+
+def document_of(of_all: str, of_scopes: str, of_each: str, found: Found) -> bytes:
+    """A span or log record as a document of its own, with what made it."""
+    scope = {**_kept(found.of_scope, _OF_SCOPE), of_each: [found.given]}
+    resource = {**_kept(found.of_resource, _OF_RESOURCE), of_scopes: [scope]}
+    return encode_json({of_all: [resource]})
+
+
+def _kept(of: JsonObject, keys: Iterable[str]) -> JsonObject:
+    return {key: of[key] for key in keys if key in of}
