@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from transit.trace.events import encode_json
 from transit.trace.files.runs import (
     INT64_MAX,
     ImportedRun,
