@@ -16,7 +16,7 @@ from transit.engine.finding import StreamCount, Which, find_state, find_with_uid
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge
-from transit.engine.metrics import KnownCursors, Metrics, metrics_of
+from transit.engine.metrics import KnownCursors, Metrics, metrics_of, refusal_of
 from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.plans import MergePlan, run_policy
 from transit.engine.rebasing import Rebased, rebase
@@ -158,6 +158,11 @@ class Log(Opened):
     def closed(self) -> bool:
         """Whether the store was closed."""
         return self._handle.refusal is not None
+
+    @property
+    def refuses(self) -> str:
+        """Why nothing is written any more, "" while it is; in mode "read" nothing is."""
+        return refusal_of(self._handle)
 
     # Streams
 

@@ -156,7 +156,6 @@ def metrics_of(handle: Handle, cursors: KnownCursors) -> Metrics:
     tiering = None if writing is None else writing.tiering
     empty = Histogram()
     counted = (0, 0, 0) if writing is None else writing.writer.counted
-    refused = None if writing is None else writing.writer.refused
     return Metrics(
         records=counted[0],
         appends=counted[1],
@@ -170,7 +169,7 @@ def metrics_of(handle: Handle, cursors: KnownCursors) -> Metrics:
         },
         seal_failures=0 if writing is None else writing.sealer.failed,
         publish_failures=0 if tiering is None else tiering.failed,
-        refusal='opened in mode "read"' if writing is None else _said(refused),
+        refusal=refusal_of(handle),
         unsynced_bytes=sum(wal.tail - wal.durable for wal in view.wals),
         wal_files=len(view.wals),
         wal_bytes=sum(wal.tail for wal in view.wals),
@@ -185,7 +184,12 @@ def metrics_of(handle: Handle, cursors: KnownCursors) -> Metrics:
     )
 
 
-def _said(error: TransitError | None) -> str:
+def refusal_of(handle: Handle) -> str:
+    """Why nothing is written to a store any more; "" while it is."""
+    writing = handle.written_by
+    if writing is None:
+        return 'opened in mode "read"'
+    error = handle.refusal or writing.writer.refused
     return "" if error is None else str(error)
 
 

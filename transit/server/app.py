@@ -11,13 +11,12 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
-from transit.server import api, otlp
+from transit.server import api, health, metrics, otlp
 from transit.server.asgi import (
     WATCHED,
     Answer,
@@ -30,9 +29,11 @@ from transit.server.asgi import (
     problem_answer,
     send_answer,
 )
+from transit.server.counts import Counts
 from transit.server.exchange import Exchange, Served
 from transit.server.gate import Gate
 from transit.server.mcp.mounted import Mounted
+from transit.server.numbers import Numbers
 from transit.server.refusals import Header, RefusedError
 from transit.server.routes import NAME, Routes
 from transit.server.service import Service
@@ -60,13 +61,27 @@ class App:
         self.settings = settings or ServerSettings()
         self.gate = Gate(log, self.settings, tokens)
         # Called with each request that was answered.
-        self.observers: list[Callable[[Served], object]] = []
+        self.counts = Counts()
+        self.observers: list[Callable[[Served], object]] = [self.counts.answered]
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         # A room adds its own: `routes(app)` of its module.
         self.mcp = Mounted(self.service, self.streams.lives)
-        rooms = api.routes(self.service, self.streams), otlp.routes(self.service)
-        self.routes = Routes([*chain(*rooms), *self.mcp.routes()])
+        self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
+        self.routes = Routes(
+            [
+                *api.routes(self.service, self.streams),
+                *otlp.routes(self.service),
+                *self.mcp.routes(),
+                *metrics.routes(self.numbers, self.service),
+                *health.routes(self.service, self.streams),
+            ]
+        )
+        if self.settings.telemetry:
+            # Loaded here: few servers want it.
+            from transit.server.telemetry import observe
+
+            observe(self.numbers)
         self.subscriptions = self._serve_subscriptions() if self.settings.subscriptions else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -122,8 +137,9 @@ class App:
                 raise
         finally:
             exchange.end()
+            served = exchange.served()
             for observer in self.observers:
-                observer(exchange.served())
+                observer(served)
 
     async def _exchange(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         scope, request_id = exchange.scope, exchange.request_id
@@ -135,15 +151,14 @@ class App:
         except ClientGoneError:
             return
         except Exception as error:
+            exchange.refuse(error)
             known = error_answer(error, request_id)
             if known is None:
                 LOGGER.exception("request %s failed", request_id)
                 known = problem_answer(refusal(500, "an error of the server's own", request_id))
             known.headers += self._shared(_origin(scope))
             answer = known
-        if answer.parts is not None:
-            exchange.watch()
-        exchange.status = answer.status
+        exchange.begin(answer)
         # Our own connections look whether a reader moves; of another server's a send must end.
         stall_s = None if WATCHED in scope.get("extensions", ()) else self.settings.stall_s
         bodiless = scope["method"] == "HEAD"
@@ -160,6 +175,7 @@ class App:
             return self._preflight(request)
         exchange.enter(gate, gate.admit(request))
         if request.method == "GET" and (_LIVE.search(request.scope.get("query_string", b""))):
+            exchange.is_live = True
             exchange.watch()
         if request.path.startswith(STREAMS):
             request.template = STREAMS + NAME

@@ -78,6 +78,8 @@ class Request:
         self.name = ""
         # The route that answers it, without what `{name}` stands for: for logs and counts.
         self.template = ""
+        # Bytes of its body, as they came.
+        self.bytes_in = 0
         self.is_read = False
 
     @property
@@ -137,6 +139,7 @@ class Request:
 
     def _whole(self, parts: list[bytes], limit: int, length: str | None) -> bytes:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.bytes_in = len(data)
         if len(data) > limit:
             raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
         if length is not None and len(data) != int(length):

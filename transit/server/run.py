@@ -82,6 +82,7 @@ class Server(uvicorn.Server):
             for each in sockets or ()
         ]
         self.started = True
+        self._app.counts.connections = lambda: len(self.server_state.connections)
         self._ready()
 
     async def on_tick(self, counter: int) -> bool:

@@ -41,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     public: whether answers may be kept by caches that many people share.
     subscriptions: whether the protocol's subscriptions are served.
     base_url: scheme, host and port by which workers reach the server, for the URLs in their wakes.
+    telemetry: whether the numbers are given to the meter provider of OpenTelemetry.
     otlp_prefix: what the names of runs that exporters of OpenTelemetry send begin with.
     unpacked_bytes_max: largest body once it is unpacked, bytes.
     webhook_loopback: whether a webhook may be a plain HTTP address of this machine.
@@ -75,6 +76,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     subscriptions: bool = False
     base_url: str = ""
     webhook_loopback: bool = False
+    telemetry: bool = False
     otlp_prefix: str = "otel/"
     unpacked_bytes_max: int = 32 * MIB
 
