@@ -23,6 +23,7 @@ from transit.server.exchange import Exchange, Served
 from transit.server.gate import OPEN
 from transit.server.run import serving
 from transit.server.settings import ServerSettings
+from transit.server.tokens import new_token
 
 from ..asked import Answered, answer, ask
 
@@ -415,3 +416,18 @@ def test_a_server_on_a_socket_counts_its_connections(log: Log) -> None:
         assert 'status="200"' in text
         one.close()
         other.close()
+
+
+def test_with_tokens_on_health_needs_none_and_metrics_one_for_all(log: Log, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    every = new_token(str(file), "every", {"": ["read"]})
+    some = new_token(str(file), "some", {"a/": ["read"]})
+    app = App(log, None, str(file))
+    assert [answer(app, "GET", path).status for path in OPEN] == [200, 200]
+    asked = {"authorization": f"Bearer {every}"}
+    assert answer(app, "GET", "/metrics").status == 401
+    assert answer(app, "GET", "/metrics", b"", {"authorization": f"Bearer {some}"}).status == 403
+    answered = answer(app, "GET", "/metrics", b"", asked)
+    assert answered.status == 200
+    for secret in (every, some, "some", "every"):
+        assert secret not in answered.body.decode()
