@@ -39,6 +39,15 @@ def test_a_client_that_goes_on_sending_hears_that_its_body_is_too_large(server: 
         assert client.reply().status == 413
 
 
+def test_an_answer_to_a_client_that_is_sending_is_not_lost_by_a_reset() -> None:
+    """A socket that is closed with bytes unread is reset: what was sent may never be read."""
+    with served(body_bytes_max=LIMIT) as server, Client(server.address) as client:
+        _post(client, f"content-length: {64 * LIMIT}", body=bytes(LIMIT))
+        assert client.reply().status == 413
+        assert client.socket.recv(1) == b""
+        client.send(bytes(LIMIT))
+
+
 def test_a_chunked_body_is_refused_at_the_limit_and_the_connection_closed(server: Served) -> None:
     with Client(server.address) as client:
         _post(client, "transfer-encoding: chunked")
