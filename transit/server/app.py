@@ -7,6 +7,7 @@ problem document.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 # What makes a request wait: its client may be gone before there is anything to send.
 _LIVE = re.compile(rb"(?:^|&)(?:live|wait)=")
+# Ids of requests: random once a process, then counted.
+_PROCESS = secrets.token_hex(5)
+_NUMBERS = itertools.count(1)
 LOGGER = logging.getLogger("transit.server")
 Route = Callable[[Request], Awaitable[Answer]]
 
@@ -235,4 +239,4 @@ def _request_id(scope: Message) -> str:
             given = bytes(value).decode("latin-1")
             if 0 < len(given) <= 128 and all("!" <= each <= "~" for each in given):
                 return given
-    return secrets.token_hex(8)
+    return f"{_PROCESS}-{next(_NUMBERS):x}"

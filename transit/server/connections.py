@@ -10,9 +10,8 @@ Sources: RFC 9112 (9.6: a connection is closed in steps), RFC 6585 (431).
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import socket
 import struct
-import termios
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-_COUNT: Final = struct.Struct("=i")
+# Of Linux: `tcpi_bytes_acked` in `struct tcp_info`.
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
+_CONFIRMED: Final = struct.Struct("=120xQ")
 _LOOKS: Final = 4
 """So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
@@ -84,7 +85,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
-        self._unsent = 0
+        self._unsent = self._confirmed = 0
         self._still_since = 0.0
 
     @property
@@ -133,7 +134,8 @@ class Connection(HttpToolsProtocol):
         """Wait for the reader, and look whether it moves."""
         super().pause_writing()
         if self._stall is None:
-            self._unsent, self._still_since = self._untaken(), self.loop.time()
+            self._moves()
+            self._still_since = self.loop.time()
             self._look_later()
 
     def resume_writing(self) -> None:
@@ -228,29 +230,33 @@ class Connection(HttpToolsProtocol):
 
     # Readers that stand still
 
-    def _untaken(self) -> int:
-        """Bytes that the reader's machine has not confirmed, here and in the kernel.
+    def _taken(self) -> int:
+        """Bytes that the reader's machine has confirmed.
 
-        The kernel asks for more only when a third of its own buffer is free: a slow reader would
-        seem to stand still.
+        The kernel asks for more only when a third of its own buffer is free, so by what is left
+        here a slow reader would seem to stand still. 0 where the system does not tell.
         """
-        here = self.transport.get_write_buffer_size()
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        try:
-            (there,) = _COUNT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_COUNT.size)))
-        except OSError:
-            # The system does not tell this of sockets.
-            return here
-        return here + int(there)
+        if _TCP_INFO is None:
+            return 0
+        connected = self.transport.get_extra_info("socket")
+        info: bytes = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _CONFIRMED.size)
+        if len(info) < _CONFIRMED.size:
+            return 0
+        return int(_CONFIRMED.unpack(info)[0])
+
+    def _moves(self) -> bool:
+        """Whether the reader took anything since it was looked at."""
+        before = self._unsent, self._confirmed
+        self._unsent, self._confirmed = self.transport.get_write_buffer_size(), self._taken()
+        return self._unsent < before[0] or self._confirmed > before[1]
 
     def _look_later(self) -> None:
         self._stall = self.loop.call_later(self.settings.stall_s / _LOOKS, self._look)
 
     def _look(self) -> None:
-        unsent, now = self._untaken(), self.loop.time()
-        if unsent < self._unsent:
+        now = self.loop.time()
+        if self._moves():
             self._still_since = now
-        self._unsent = unsent
         if now - self._still_since >= self.settings.stall_s * (1 - 1 / (2 * _LOOKS)):
             self._stall = None
             self.transport.abort()

@@ -58,7 +58,9 @@ class Exchange:
         self._bytes_out = 0
         self._reason = ""
         self._began = time.perf_counter()
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[object] = task
         self._gate: Gate | None = None
         self._bearer: Bearer | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -66,7 +68,7 @@ class Exchange:
 
     def enter(self, gate: Gate, bearer: Bearer | None) -> None:
         """Count it, until its end; `RefusedError` for one too many."""
-        gate.enter(bearer)
+        gate.enter(bearer, self._task)
         self._gate, self._bearer = gate, bearer
 
     def watch(self) -> None:
@@ -103,18 +105,17 @@ class Exchange:
         if watcher.cancelled() or watcher.exception() is not None or self.is_sent:
             return
         self._is_gone = True
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     async def is_settled(self, send: Send) -> bool:
         """Whether the task was cancelled for a reason that is known here; then it is at its end."""
         if self._is_gone:
             self.status = GONE
-            self._go_on()
+            self._task.uncancel()
             return True
         if self._bearer is None or not self._bearer.is_over:
             return False
-        self._go_on()
+        self._task.uncancel()
         if self.status:
             await send({"type": "http.response.body", "body": b""})
         else:
@@ -124,16 +125,12 @@ class Exchange:
         self.is_sent = True
         return True
 
-    def _go_on(self) -> None:
-        if self._task is not None:
-            self._task.uncancel()
-
     def end(self) -> None:
         """It is over, in whatever way."""
         if self._watcher is not None:
             self._watcher.cancel()
         if self._gate is not None:
-            self._gate.leave(self._bearer)
+            self._gate.leave(self._bearer, self._task)
 
     def served(self) -> Served:
         """What is told of it."""

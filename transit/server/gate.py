@@ -120,19 +120,19 @@ class Gate:
         request.grant = known.grant
         return self._limited(known.token)
 
-    def enter(self, bearer: Bearer | None) -> None:
-        """This task answers a request from now on; `RefusedError` 503 for one too many."""
+    def enter(self, bearer: Bearer | None, task: asyncio.Task[object]) -> None:
+        """A task answers a request from now on; `RefusedError` 503 for one too many."""
         if self.count >= self._settings.connections_max:
             raise RefusedError(503, "too many requests", ((b"retry-after", b"5"), NO_STORE))
         self.count += 1
         if bearer is not None:
-            bearer.tasks.add(_this_task())
+            bearer.tasks.add(task)
 
-    def leave(self, bearer: Bearer | None) -> None:
+    def leave(self, bearer: Bearer | None, task: asyncio.Task[object]) -> None:
         """The answer is at its end."""
         self.count -= 1
         if bearer is not None:
-            bearer.tasks.discard(_this_task())
+            bearer.tasks.discard(task)
 
     def _limited(self, token: Token) -> Bearer:
         """A token's bearer, with one request more; `RefusedError` 429 for one too many."""
@@ -181,12 +181,6 @@ def has_own_secret(path: str) -> bool:
     if rest == path:
         return False
     return rest == "jwks.json" or rest.rpartition("/")[2] in WORKER_ACTIONS
-
-
-def _this_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
 
 
 def _is_number(name: str) -> bool:

@@ -11,10 +11,10 @@ on.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 import traceback
+from collections import deque
 from typing import Final, Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ from transit.server.exchange import Served
 
 LINES_MAX: Final = 10_000
 _END_S: Final = 2.0
+_GATHER_S: Final = 0.05
 _TEXT_MAX: Final = 500
 _SOURCES: Final = ("transit", "uvicorn", "asyncio", "granian")
 
@@ -42,9 +43,10 @@ class Journal:
 
     def __init__(self, target: Target, lines_max: int = LINES_MAX) -> None:
         self._target = target
+        self._lines: deque[dict[str, object]] = deque()
         self._lines_max = lines_max
-        self._lines: queue.SimpleQueue[dict[str, object] | None] = queue.SimpleQueue()
         self._lost = 0
+        self._is_due, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="transit-journal", daemon=True)
         self._thread.start()
 
@@ -62,35 +64,50 @@ class Journal:
 
     def tell(self, event: str, **fields: object) -> None:
         """Something happened."""
-        if self._lines.qsize() >= self._lines_max:
+        if len(self._lines) >= self._lines_max:
             self._lost += 1
             return
-        self._lines.put({"time": time.time(), "event": event, **fields})
+        self._lines.append({"time": time.time(), "event": event, **fields})
+        if not self._is_due.is_set():
+            self._is_due.set()
 
     def close(self) -> None:
         """Write what waits, unless nobody reads it."""
-        self._lines.put(None)
+        self._is_over.set()
+        self._is_due.set()
         self._thread.join(_END_S)
 
     def _work(self) -> None:
-        while (line := self._lines.get()) is not None:
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._write({"time": time.time(), "event": "lost", "lines": lost})
-            self._write(line)
+        while not self._is_over.is_set():
+            self._is_due.wait()
+            # Many lines are written together: to wake a thread costs more than a line.
+            self._is_over.wait(_GATHER_S)
+            self._is_due.clear()
+            self._write()
+        self._write()
 
-    def _write(self, line: dict[str, object]) -> None:
-        moment = line["time"]
-        assert isinstance(moment, float)
-        day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
-        line["time"] = f"{day}.{int(moment % 1 * 1000):03d}Z"
+    def _write(self) -> None:
+        """Write the lines that wait."""
+        lines: list[bytes] = []
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            lines.append(_encoded({"time": time.time(), "event": "lost", "lines": lost}))
+        while self._lines:
+            lines.append(_encoded(self._lines.popleft()))
         try:
-            self._target.write(msgspec.json.encode(line) + b"\n")
-            if self._lines.empty():
-                self._target.flush()
+            self._target.write(b"".join(lines))
+            self._target.flush()
         except (OSError, ValueError):
             # Nobody reads it any more: the server goes on without.
-            self._lost += 1
+            self._lost += len(lines)
+
+
+def _encoded(line: dict[str, object]) -> bytes:
+    moment = line["time"]
+    assert isinstance(moment, float)
+    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+    line["time"] = f"{day}.{int(moment % 1 * 1000):03d}Z"
+    return msgspec.json.encode(line) + b"\n"
 
 
 class _Records(logging.Handler):
