@@ -26,9 +26,6 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     states         what the protocol remembers of a stream: producers, sequence, last use
     lives          which stream a path names now: deleted, expired, kept for its forks
     tails          waiting readers of a stream, woken together
-    otlp           where exporters of OpenTelemetry send
-    receiving      what they send becomes runs
-    otlp_wire      its bytes and what they say
     counts         what a server counts of its own
     numbers        the names of all numbers, of the store and the server
     metrics        the numbers for Prometheus
