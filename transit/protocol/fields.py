@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from transit import InvalidInputError
@@ -98,13 +99,19 @@ def show_time(time: int) -> str:
 def content_type_of(headers: Mapping[str, str]) -> str | None:
     """The content type of a request as it was given; `InvalidInputError` where it is none."""
     text = headers.get("content-type")
-    if text is None or not text.strip():
+    return None if text is None else _checked_type(text)
+
+
+@lru_cache(maxsize=256)
+def _checked_type(text: str) -> str | None:
+    if not text.strip():
         return None
     if not _MEDIA_TYPE.fullmatch(media_type(text)) or len(text) > 255:
         raise InvalidInputError(f"Content-Type {text[:64]!r}: not a media type")
     return text.strip()
 
 
+@lru_cache(maxsize=256)
 def media_type(content_type: str) -> str:
     """A content type without parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()

@@ -19,6 +19,7 @@ from transit.protocol.paths import decode_path
 from transit.protocol.problems import CONTENT_TYPE, Problem, problem_of, refusal
 from transit.server.access import NOTHING, Grant
 from transit.server.refusals import NO_STORE, Header, RefusedError
+from transit.server.soon import soon
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -115,27 +116,19 @@ class Request:
                 raise RefusedError(400, "Content-Length is no number")
             if int(length) > limit:
                 raise RefusedError(413, f"a body of {length} bytes; the limit is {limit}", _CLOSE)
-        async with asyncio.timeout(timeout_s):
-            message = await self._next()
-            first: bytes = message.get("body", b"")
-            if not message.get("more_body", False):
-                self.is_read = True
-                return self._whole([first], limit, length)
-            parts, size = [first], len(first)
-            while message.get("more_body", False):
-                if size > limit:
-                    raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
-                message = await self._next()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
+        message = _looked_at(await soon(self._receive(), timeout_s))
+        parts: list[bytes] = [message.get("body", b"")]
+        if message.get("more_body", False):
+            size = len(parts[0])
+            async with asyncio.timeout(timeout_s):
+                while message.get("more_body", False):
+                    if size > limit:
+                        raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
+                    message = _looked_at(await self._receive())
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
         self.is_read = True
         return self._whole(parts, limit, length)
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        return message
 
     def _whole(self, parts: list[bytes], limit: int, length: str | None) -> bytes:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -203,6 +196,12 @@ def error_answer(error: Exception, request_id: str) -> Answer | None:
     if isinstance(error, TimeoutError):
         return problem_answer(refusal(408, "the body did not come in time", request_id), _CLOSE)
     return None
+
+
+def _looked_at(message: Message) -> Message:
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message
 
 
 def _expanded(data: bytes, limit: int) -> bytes:

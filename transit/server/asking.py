@@ -17,7 +17,10 @@ async def body_of(service: Service, request: Request) -> bytes:
 
 def asked_durability(request: Request) -> str | None:
     """The durability that a request prefers (RFC 7240); None for none."""
-    for part in request.headers.get("prefer", "").split(","):
+    preferred = request.headers.get("prefer")
+    if preferred is None:
+        return None
+    for part in preferred.split(","):
         name, _, value = part.partition("=")
         if name.strip().lower() == "durability":
             return value.strip().strip('"')

@@ -67,7 +67,9 @@ class Gate:
     def check_head(self, scope: Message) -> None:
         """`RefusedError` for a head that is too large."""
         settings, headers = self._settings, scope["headers"]
-        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        size = 4 * len(headers)
+        for name, value in headers:
+            size += len(name) + len(value)
         if size > settings.head_bytes_max or len(headers) > settings.headers_max:
             raise RefusedError(431, "the request has too many header fields", (_CLOSE, NO_STORE))
         path = scope.get("raw_path") or scope["path"].encode()
