@@ -7,11 +7,11 @@ problem document.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 from transit import Log
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _LIVE = re.compile(rb"(?:^|&)(?:live|wait)=")
 # Ids of requests: random once a process, then counted.
 _PROCESS = secrets.token_hex(5)
-_NUMBERS = itertools.count(1)
+_NUMBERS = count(1)
 LOGGER = logging.getLogger("transit.server")
 Route = Callable[[Request], Awaitable[Answer]]
 
