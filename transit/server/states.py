@@ -146,7 +146,8 @@ class States:
 
     def written(self, stream: Stream, change: Change) -> None:
         """Take up a record that was staged and is written."""
-        state = self.of(stream) if stream.uid in self._states else None
+        # Not `of`: it reads anew what this record is the last of.
+        state = self._states.get(stream.uid)
         if state is None:
             return
         if state.stream is None:
