@@ -128,7 +128,7 @@ QUERIES = [
     ("/v1/records/a", "where={"),
     ("/v1/records/a", "where=" + "[" * 10_000),
     ("/v1/records/a", 'where={"k":[[]]}'),
-    ("/v1/records/a", 'where={"k":"' + "x" * 20_000 + '"}'),
+    ("/v1/records/a", 'where={"k":"' + "x" * 9_000 + '"}'),
     ("/v1/records/a", "%ff=1"),
     ("/v1/records/%ff", ""),
     ("/v1/records/%00", ""),

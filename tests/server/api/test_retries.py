@@ -215,6 +215,38 @@ def test_two_servers_of_a_shared_store_write_a_request_once(tmp_path: Path) -> N
         assert payloads(one) == [b"%d" % seq for seq in range(8)]
 
 
+def test_a_record_of_all_producers_is_made_anew_when_another_server_wrote_one_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers, "SLOTS", 1)
+    monkeypatch.setattr(producers, "WHOLE", 2)
+    path = tmp_path / "store"
+    with (
+        transit.open(path, durability="os", mode="shared") as log,
+        transit.open(path, durability="os", mode="shared") as other_log,
+    ):
+        log.create("a")
+        server, other = Server(log), Server(other_log)
+        assert server.frame(append("p"), headers=sender(0, name="p")).status == 200
+        stage, interrupting = producers.Slot.stage, [True]
+
+        def interrupted(self: producers.Slot, *rest: Any) -> None:
+            if interrupting.pop() if interrupting else False:
+                assert other.frame(append("r"), headers=sender(0, name="r")).status == 200
+            stage(self, *rest)
+
+        monkeypatch.setattr(producers.Slot, "stage", interrupted)
+        assert server.frame(append("q"), headers=sender(0, name="q")).status == 200
+        server.close()
+        other.close()
+        server = Server(log)
+        for name in "pqr":
+            again = server.frame(append(name), headers=sender(0, name=name))
+            assert again.headers.get("transit-repeated") == "true", name
+        server.close()
+        assert sorted(payloads(log)) == [b"p", b"q", b"r"]
+
+
 def serve(folder: Path, port_file: Path, frames: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(DIES_AT), str(folder), str(port_file), str(frames)]
     return subprocess.Popen(command)

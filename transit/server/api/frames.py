@@ -37,6 +37,7 @@ from transit.server.api.serving import (
     NoQuery,
     body_of,
     check_durability,
+    in_turn,
     look,
     query_of,
     value_answer,
@@ -142,6 +143,7 @@ class Frames:
                 steps = Steps(self._log, batch)
                 steps.stage(frame.steps)
                 slot.stage(batch, entry, steps.counts, len(steps.made))
+            slot.written(entry)
             return Done(entry.receipts, entry.made, steps.hidden)
 
         def retried() -> Done:
@@ -154,8 +156,7 @@ class Frames:
                         raise
             return work()
 
-        async with slot.turn:
-            return await self._write(frame, retried)
+        return await in_turn(slot.turn, lambda: self._write(frame, retried))
 
     async def _answer(
         self,

@@ -129,6 +129,8 @@ class Slot:
 
         counts: how many records each step appends. made_count: how many streams are made.
         """
+        # It may be staged again, behind a record that another process wrote.
+        entry.all = None
         if self._next % WHOLE == WHOLE - 1:
             entry.all = dict(self._producers)
             self._put(entry.all, entry, self._next)
@@ -142,6 +144,12 @@ class Slot:
             batch.append_account(batch.create(self._name, layer=LAYER), account)
         else:
             batch.append_account(self._stream, account, expect=self._next)
+
+    def written(self, entry: Entry) -> None:
+        """Take up the record that was staged, once it is written: where it was expected to be."""
+        if self._stream is not None:
+            self._apply(entry, self._next)
+            self._next += 1
 
 
 def grouped(

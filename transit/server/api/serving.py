@@ -7,6 +7,7 @@ described too.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -28,7 +29,7 @@ Handler = Callable[[Request], Awaitable[Answer]]
 PAGE: Final = 1_000
 """Streams or cursors of one page, unless a request says otherwise."""
 PAGE_MAX: Final = 10_000
-WHERE_BYTES_MAX: Final = 16 * 1024
+WHERE_BYTES_MAX: Final = 8 * 1024
 
 
 class Call(NamedTuple):
@@ -137,6 +138,22 @@ def listing_answer(request: Request, values: Sequence[object], after: str | None
 async def look(service: Service, work: Callable[[], T]) -> T:
     """Do `work`, which reads what is in memory, unless the store is partly elsewhere."""
     return await service.read(work) if service.has_remote else work()
+
+
+async def in_turn(turn: asyncio.Lock, work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work` while nobody else has the turn.
+
+    It goes on to its end, and so does the turn, when who asked for it has gone.
+    """
+
+    async def taken() -> T:
+        async with turn:
+            return await work()
+
+    task = asyncio.create_task(taken())
+    # Where nobody waits any more, nobody takes up what was raised.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(task)
 
 
 def check_durability(service: Service, asked: str | None) -> Durability:

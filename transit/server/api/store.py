@@ -26,6 +26,7 @@ from transit.server.api.serving import (
     NoQuery,
     body_of,
     check_durability,
+    in_turn,
     query_of,
     value_answer,
 )
@@ -102,8 +103,7 @@ class StoreCalls:
 
     async def _alone(self, request: Request, work: Callable[[], T]) -> T:
         request.grant.check(ADMIN, "")
-        async with self._turn:
-            return await asyncio.to_thread(work)
+        return await in_turn(self._turn, lambda: asyncio.to_thread(work))
 
     async def _sync(self, request: Request) -> Answer:
         query_of(request, NoQuery)
