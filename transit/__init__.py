@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transit.config import Durability, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
+    from transit.engine.connecting import connect
     from transit.engine.cursor import Cursor, CursorStatus
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
@@ -89,6 +90,7 @@ _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
+    "transit.engine.connecting": ("connect",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
@@ -261,6 +263,7 @@ __all__ = [
     "WriteBatch",
     "address_folder",
     "audit",
+    "connect",
     "inspect_file",
     "open",
     "open_store",

@@ -112,6 +112,16 @@ def error_of(document: bytes, status: int) -> TransitError | None:
     return error
 
 
+def detail_of(document: bytes) -> str:
+    """What a document says in words; empty for what is none."""
+    try:
+        told = msgspec.json.decode(document, type=dict[str, object])
+    except msgspec.DecodeError:
+        return ""
+    detail = told.get("detail")
+    return detail if isinstance(detail, str) else ""
+
+
 def _plain(value: object) -> object:
     """A value as JSON holds it."""
     return msgspec.to_builtins(value, enc_hook=str, str_keys=True)

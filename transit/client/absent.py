@@ -1,0 +1,52 @@
+"""What a connected store does not have, and why.
+
+Everything public of the embedded classes is either there, in the classes of this room, or here: a
+test holds the two together. What is here raises `InvalidInputError` with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from transit import InvalidInputError
+
+ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
+    "Log": {
+        "recovery": "what opening cut off is known to the process that serves the store",
+        "pieces": "pieces lie in files, which are on the server: read records, or open the store's"
+        ' remote with mode="read"',
+        "release": "the server goes on writing: stop it, which publishes and closes",
+        "rebase_onto_remote": "it closes the store, which others use: stop the server first",
+        "refresh": "the server looks for new commits itself",
+        "evict": "how much stays on the server's disk is for its machine to say: `transit evict`"
+        " there",
+    },
+    "Stream": {
+        "pieces": "pieces lie in files, which are on the server: read records, or open the store's"
+        ' remote with mode="read"',
+    },
+    "Lineage": {},
+    "Layer": {},
+    "WriteBatch": {},
+    "StagedStream": {},
+    "Cursor": {},
+    "Watch": {},
+}
+"""By class, by name: the reason."""
+
+
+def refuse(kind: str, name: str) -> NoReturn:
+    """Say why it is not there."""
+    raise InvalidInputError(f"{kind}.{name}: not over a connection: {ABSENT[kind][name]}")
+
+
+def absent(kind: str, name: str) -> Callable[..., Any]:
+    """A method that says why it is not there."""
+
+    def method(self: object, *arguments: object, **options: object) -> NoReturn:
+        refuse(kind, name)
+
+    method.__name__ = name
+    method.__doc__ = f"Not over a connection: {ABSENT[kind][name]}."
+    return method
