@@ -6,8 +6,8 @@ test holds the two together. What is here raises `InvalidInputError` with its re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Final, NoReturn
 
 from transit import InvalidInputError
 
@@ -28,10 +28,12 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Lineage": {},
     "Layer": {},
-    "WriteBatch": {},
+    "WriteBatch": {
+        "append_account": "the server works the frame out, and calls no function of yours",
+    },
     "StagedStream": {},
     "Cursor": {},
-    "Watch": {},
+    "Watch": {"tell": "the hub of an embedded store calls it"},
 }
 """By class, by name: the reason."""
 
@@ -39,14 +41,3 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
 def refuse(kind: str, name: str) -> NoReturn:
     """Say why it is not there."""
     raise InvalidInputError(f"{kind}.{name}: not over a connection: {ABSENT[kind][name]}")
-
-
-def absent(kind: str, name: str) -> Callable[..., Any]:
-    """A method that says why it is not there."""
-
-    def method(self: object, *arguments: object, **options: object) -> NoReturn:
-        refuse(kind, name)
-
-    method.__name__ = name
-    method.__doc__ = f"Not over a connection: {ABSENT[kind][name]}."
-    return method

@@ -29,6 +29,24 @@ def place_of(connection: Connection, x: Which) -> Parent:
     return position_of(x)
 
 
+def heads_of(connection: Connection, parents: Sequence[Which]) -> list[Parent]:
+    """The parents of a merge in a request: two or more streams, each once."""
+    given = check_sequence(parents)
+    heads = [place_of(connection, each) for each in given]
+    if len(heads) < 2:
+        raise InvalidInputError(f"a merge takes two parents or more, not {len(heads)}")
+    names = [_name_of(each) for each in given]
+    if len(set(names)) != len(names):
+        raise InvalidInputError(f"a merge takes distinct streams, not {names}")
+    return heads
+
+
+def _name_of(x: Which) -> str:
+    if isinstance(x, Stream):
+        return x.name
+    return x if isinstance(x, str) else x[0]
+
+
 def position_of(x: object) -> tuple[str, int]:
     """A position in a request; `InvalidInputError` for what is none."""
     if not isinstance(x, tuple) or len(x) != 2:
@@ -90,7 +108,7 @@ def plan_request(
 ) -> PlanRequest:
     """The request for the plan of a merge."""
     return PlanRequest(
-        [place_of(connection, each) for each in check_sequence(parents)],
+        heads_of(connection, parents),
         check_policy(policy),
         base_of(base),
         check_metadata(params, f"merge policy {policy!r}") or None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from transit import ClosedError, InvalidInputError, NotFoundError
@@ -36,9 +36,6 @@ from transit.protocol.paths import encode_name
 
 T = TypeVar("T")
 Query = Mapping[str, object]
-
-BY_UID: Final = "$$"
-"""What stands before a uid where the name of a stream is asked for: no stream's name begins so."""
 
 
 class Connection:
@@ -100,7 +97,7 @@ class Connection:
         return decode(self.link.ask("POST", path, data).body, MSGPACK, kind)
 
     def describe(self, reference: str) -> Description:
-        """The stream of a name or of `BY_UID` and a uid; `NotFoundError` when there is none."""
+        """The stream of a name or of `UID_PREFIX` and a uid; `NotFoundError` when there is none."""
         return self.value("/v1/streams/" + encode_name(reference), Description)
 
     def finds(self, reference: str) -> Description | None:

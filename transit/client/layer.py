@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from transit.client.asking import merge_step, place_of
+from transit.client.asking import heads_of, merge_step
 from transit.client.batch import create_step
 from transit.client.connection import Connection
 from transit.client.listing import listed, reference_of
@@ -12,7 +12,6 @@ from transit.client.stream import ConnectedStream, branch_step
 from transit.engine.creation import new_name
 from transit.engine.finding import Which
 from transit.engine.layer import DERIVED, Layer
-from transit.engine.merging import check_sequence
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError
 from transit.format.lineage import Metadata, Scalar
@@ -86,7 +85,7 @@ class ConnectedLayer(Layer):
         durability: str | None = None,
     ) -> Stream:
         """See `Layer.merge`."""
-        heads = [place_of(self._connection, each) for each in check_sequence(parents)]
+        heads = heads_of(self._connection, parents)
         step = merge_step(
             name, heads, policy=policy, base=base, params=params, metadata=metadata,
             merge_id=merge_id, layer=self.name, uid=uid, expect=expect,

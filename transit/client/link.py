@@ -212,9 +212,9 @@ class Link:
                 continue
             if reply.status < 400:
                 return reply
-            error = self.refused(reply)
-            if type(error) is not RemoteUnavailableError or not patience.pause(pause_of(reply)):
-                raise error
+            refusal = self.refused(reply)
+            if type(refusal) is not RemoteUnavailableError or not patience.pause(pause_of(reply)):
+                raise refusal
 
     def once(
         self,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from transit.client.absent import refuse
-from transit.client.asking import merge_step, place_of, plan_request
+from transit.client.asking import heads_of, merge_step, plan_request
 from transit.client.batch import ConnectedBatch, create_step
-from transit.client.connection import BY_UID, Connection, let_go
+from transit.client.connection import Connection, let_go
 from transit.client.cursor import listed as listed_cursors
 from transit.client.layer import ConnectedLayer
 from transit.client.lineage import ConnectedLineage
@@ -24,7 +24,6 @@ from transit.engine.finding import Which
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.log import Log
-from transit.engine.merging import check_sequence
 from transit.engine.plans import MergePlan
 from transit.engine.status import Status
 from transit.engine.stream import Stream
@@ -35,7 +34,7 @@ from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
 from transit.format.uid import check_uid
 from transit.handle.tiering import Published
-from transit.protocol.calls import Hide, Show, Step, SyncAnswer, SyncRequest
+from transit.protocol.calls import UID_PREFIX, Hide, Show, Step, SyncAnswer, SyncRequest
 from transit.replay import Position
 from transit.tier.progress import Progress
 from transit.verify import Report
@@ -120,7 +119,7 @@ class ConnectedLog(Log):
         """See `Log.stream`."""
         if (name is None) == (uid is None):
             raise InvalidInputError("stream() takes a name or a uid")
-        reference = findable(name) if uid is None else BY_UID + check_uid(uid)
+        reference = findable(name) if uid is None else UID_PREFIX + check_uid(uid)
         return ConnectedStream(self._connection, self._connection.describe(reference))
 
     def __contains__(self, name: object) -> bool:
@@ -252,7 +251,7 @@ class ConnectedLog(Log):
         durability: str | None = None,
     ) -> Stream:
         """See `Log.merge`; a custom policy is one that the server's process knows."""
-        heads = [place_of(self._connection, each) for each in check_sequence(parents)]
+        heads = heads_of(self._connection, parents)
         step = merge_step(
             name, heads, policy=policy, base=base, params=params, metadata=metadata,
             merge_id=merge_id, layer=None, uid=uid, expect=expect,
@@ -284,7 +283,7 @@ class ConnectedLog(Log):
         self._connection.post("/v1/seal", None, SyncAnswer)
 
     def publish(self, progress: Callable[[Progress], None] | None = None) -> Published:
-        """See `Log.publish`. The token needs the right admin. progress: None, the server tells none."""
+        """See `Log.publish`; it tells no progress. The token needs the right admin."""
         if progress is not None:
             raise InvalidInputError(
                 "progress: not over a connection: the server answers at the end"

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
 from transit.client.absent import refuse
-from transit.client.connection import BY_UID, Connection
+from transit.client.connection import Connection
 from transit.client.following import follow, tail
 from transit.client.pages import Page, Pages
 from transit.client.submitting import Item
@@ -36,8 +36,10 @@ from transit.errors import InvalidInputError, OffsetError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.life import check_reason
 from transit.format.lineage import Kind, Scalar, check_metadata
+from transit.log.assign import finished
 from transit.picking import Where, check_where
 from transit.protocol.calls import (
+    UID_PREFIX,
     Append,
     AppendMany,
     Branch,
@@ -63,7 +65,7 @@ class ConnectedStream(Stream):
         self._connection = connection
         self._about = about
         # By its uid a stream is found whatever becomes of its name.
-        self._reference = BY_UID + about.uid
+        self._reference = UID_PREFIX + about.uid
         self._pages = Pages(connection, about.name, self._reference)
 
     def __repr__(self) -> str:
@@ -179,7 +181,7 @@ class ConnectedStream(Stream):
         step = Append(
             stream=self._reference,
             payload=self._connection.check_size(as_bytes(payload)),
-            headers=_checked(headers),
+            headers=checked_headers(headers),
             timestamp=timestamp,
             expect=expect,
         )
@@ -232,6 +234,8 @@ class ConnectedStream(Stream):
 
         connection = self._connection
         connection.check()
+        if self._about.finished:
+            raise finished(self._about)
         if timestamp is not None:
             check_numbers(timestamp, None)
         data = payload if type(payload) is bytes else as_bytes(payload)
@@ -239,7 +243,7 @@ class ConnectedStream(Stream):
         connection.submitting.add(
             Item(
                 self._reference, self._about.name, connection.check_size(data),
-                _checked(headers) if headers else None,
+                checked_headers(headers) if headers else None,
                 timestamp, connection.level(durability), future,
             )
         )  # fmt: skip
@@ -272,6 +276,15 @@ class ConnectedStream(Stream):
             if page.records:
                 return self._pages.records(page)[0]
         raise OffsetError(f"{self.name} has no offset {offset}; it has {self.next_offset} records")
+
+    def _slice(self, wanted: slice, count: int) -> list[Record]:
+        try:
+            start, stop, step = wanted.indices(count)
+        except TypeError as error:
+            raise InvalidInputError(f"{self.name}: {error}") from None
+        if step != 1:
+            raise InvalidInputError("a slice of a stream has no step")
+        return list(self.read(start, max(start, stop)))
 
     def _page_at(self, place: int) -> Page:
         try:
@@ -405,10 +418,6 @@ def check_no_writer(writer: str) -> None:
 
 def checked_headers(headers: HeaderMap | None) -> HeaderMap | None:
     """Headers as they are sent; `InvalidInputError` for what are none."""
-    return _checked(headers)
-
-
-def _checked(headers: HeaderMap | None) -> HeaderMap | None:
     if not headers:
         return None
     encode_headers(headers)

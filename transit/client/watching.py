@@ -11,10 +11,11 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
+from transit.client.absent import refuse
 from transit.client.connection import Connection, repeated_query
 from transit.client.link import Events, Link, LostError, Patience
 from transit.client.listing import find, listed
@@ -70,6 +71,10 @@ class ConnectedWatch(Watch):
         events = self._events
         if events is not None:
             events.end()
+
+    def tell(self, *given: object) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Watch", "tell")
 
     def call_all(self) -> None:
         """Call the function with what changed; what it raises, be it an exit, ends here."""
