@@ -27,9 +27,9 @@ class Serving:
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._app = App(log, settings or ServerSettings())
+        self.app = App(log, settings or ServerSettings())
         config = uvicorn.Config(
-            self._app, log_level="error", access_log=False, timeout_keep_alive=75,
+            self.app, log_level="error", access_log=False, timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -51,7 +51,7 @@ class Serving:
 
     def close(self) -> None:
         """Answer what was asked, and end."""
-        self._app.end()
+        self.app.end()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()

@@ -32,11 +32,10 @@ from transit.engine.creation import check_offset, given_uid, new_name
 from transit.engine.following import check_timeout
 from transit.engine.plans import MergePlan
 from transit.engine.stream import Receipt, Stream
-from transit.errors import InvalidInputError, OffsetError
+from transit.errors import InvalidInputError, OffsetError, StreamFinishedError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.life import check_reason
 from transit.format.lineage import Kind, Scalar, check_metadata
-from transit.log.assign import finished
 from transit.picking import Where, check_where
 from transit.protocol.calls import (
     UID_PREFIX,
@@ -235,7 +234,13 @@ class ConnectedStream(Stream):
         connection = self._connection
         connection.check()
         if self._about.finished:
-            raise finished(self._about)
+            # For ever: there is no need to ask.
+            count = self._about.next_offset
+            raise StreamFinishedError(
+                f"{self.name}: finished with {count} records; append to a branch of it",
+                stream=self.name,
+                next_offset=count,
+            )
         if timestamp is not None:
             check_numbers(timestamp, None)
         data = payload if type(payload) is bytes else as_bytes(payload)
