@@ -3,10 +3,12 @@
 Owns the keys, where each value comes from, and the refusal of secrets in files. A file is the
 nearest `transit.toml` from the working directory upwards, or the one that is named.
 
-    store = "runs"                  # a folder, relative to the file
+    store = "runs"                  # a folder, relative to the file; or a server's http(s):// URL
     remote = "s3://bucket/runs"
     durability = "local"            # memory, os, local, tiered
     mode = "exclusive"              # exclusive, shared
+    token_file = "token"            # what a server knows this user by; or TRANSIT_TOKEN
+    ca_file = "ca.pem"              # certificates to trust for a server, instead of the system's
 
     [limits]                        # the fields of transit.Settings
     seal_bytes = 33554432
@@ -45,7 +47,8 @@ MODES: Final = ("exclusive", "shared")
 DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
-_TOP: Final = ("store", "remote", "durability", "mode")
+_PLACES: Final = ("store", "remote", "token_file", "ca_file")
+_TOP: Final = ("store", "remote", "durability", "mode", "token_file", "ca_file")
 _TABLES: Final = ("limits", "remote_options", "prices")
 _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT: Final = {
@@ -53,6 +56,8 @@ _ENVIRONMENT: Final = {
     "TRANSIT_REMOTE": "remote",
     "TRANSIT_DURABILITY": "durability",
     "TRANSIT_MODE": "mode",
+    "TRANSIT_TOKEN_FILE": "token_file",
+    "TRANSIT_CA_FILE": "ca_file",
     "TRANSIT_ENDPOINT_URL": "remote_options.endpoint_url",
 }
 _SECRET: Final = re.compile(
@@ -73,8 +78,8 @@ class Setting(NamedTuple):
 class Effective:
     """The values in effect.
 
-    store, remote: addresses, None when not given. settings: limits of the handle.
-    remote_options: what fsspec takes. prices: of tokens, None when none are given. file: the
+    store, remote: addresses, None when not given. token_file, ca_file: paths, for a server.
+    settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when none are given. file: the
     configuration file that was read, or None.
     """
 
@@ -83,6 +88,8 @@ class Effective:
         self.file = file
         self.store = self._address("store")
         self.remote = self._address("remote")
+        self.token_file = self._address("token_file")
+        self.ca_file = self._address("ca_file")
         self.durability = self._one_of("durability", DURABILITIES, "local")
         self.mode = self._one_of("mode", MODES, "exclusive")
         self.settings = self._settings()
@@ -171,6 +178,11 @@ def is_url(place: str) -> bool:
     return address_folder(place) is None
 
 
+def is_server(place: str) -> bool:
+    """Whether `place` is the URL of a server of transit, rather than of a remote."""
+    return place.lower().startswith(("http://", "https://"))
+
+
 def reachable(place: str) -> str:
     """`place`, an address or a path; `CommandError` for a path that starts nowhere."""
     folder = address_folder(place)
@@ -245,7 +257,7 @@ def from_file(path: str) -> dict[str, Setting]:
         if key not in (*_TOP, *_TABLES):
             raise _unknown(path, key, (*_TOP, *_TABLES))
         if key in _TOP:
-            given[key] = Setting(_from_folder(path, value) if key in _TOP[:2] else value, path)
+            given[key] = Setting(_from_folder(path, value) if key in _PLACES else value, path)
         elif isinstance(value, dict):
             given |= _table(path, key, value)
         else:

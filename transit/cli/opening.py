@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import transit
-from transit import NotFoundError
+from transit import NotFoundError, StorePermissionError
 from transit.cli.configuration import (
     Effective,
     effective,
+    is_server,
     is_url,
     reachable,
     shown_address,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT_FILE = "FORMAT"
 REMOTE_FILE = "REMOTE"
 ADDRESS_BYTES_MAX = 4096
+TOKEN_VARIABLE = "TRANSIT_TOKEN"
+TOKEN_BYTES_MAX = 4096
 
 
 class Session:
@@ -59,6 +62,20 @@ class Session:
             )
         return reachable(store)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the store is one that a server serves."""
+        store = self.configuration.store
+        return store is not None and is_server(store)
+
+    def check_folder(self, verb: str) -> None:
+        """A usage error where the store is a server's: this verb needs its files."""
+        if self.is_served:
+            raise CommandError(
+                f"{verb} needs the store's folder, and {shown_address(self.store())} is a server",
+                hint="run it on the server's machine, with the folder as --store",
+            )
+
     def remote(self) -> str | None:
         """The address of the remote; None when none is configured."""
         remote = self.configuration.remote
@@ -87,6 +104,8 @@ class Session:
         has a note that segments are away.
         """
         store, configuration = self.store(), self.configuration
+        if is_server(store):
+            return self._connect(store)
         if is_url(store):
             return transit.open(
                 store,
@@ -119,6 +138,8 @@ class Session:
         mode: "exclusive" or "shared"; None: as configured.
         """
         store, configuration = self.store(), self.configuration
+        if is_server(store):
+            return self._connect(store)
         there = os.path.exists(os.path.join(store, FORMAT_FILE))
         if not create and not there and not is_url(store):
             # Opened for reading nothing is made, and what is there instead is said.
@@ -135,6 +156,37 @@ class Session:
             storage_options=self.storage_options(address),
             settings=configuration.settings,
         )
+
+    def _connect(self, url: str) -> transit.Log:
+        """The store that the server at `url` serves."""
+        configuration = self.configuration
+        # Unless something was said, the server decides.
+        said = configuration.source("durability") != "default"
+        hint = f"set {TOKEN_VARIABLE}, or token_file in transit.toml, to a token of this server"
+        with hinted(StorePermissionError, hint):
+            return transit.connect(
+                url,
+                token=self._token(),
+                durability=configuration.durability if said else None,
+                timeout_s=configuration.settings.remote_timeout_s,
+                ca_file=configuration.ca_file,
+            )
+
+    def _token(self) -> str | None:
+        """What a server knows this user by: from the environment, or else from a file."""
+        if token := os.environ.get(TOKEN_VARIABLE):
+            return token
+        path = self.configuration.token_file
+        if path is None:
+            return None
+        with open(path, "rb") as file:
+            data = file.read(TOKEN_BYTES_MAX + 1)
+        try:
+            if len(data) <= TOKEN_BYTES_MAX and (token := data.decode().strip()):
+                return token
+        except UnicodeDecodeError:
+            pass
+        raise CommandError(f"{path}: holds no token", hint="a token is one line of text")
 
     def where_records_are(self) -> str:
         """The hint for a folder whose segments are away: REMOTE names their place, for people."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from transit.engine.log import Log
+from transit.errors import InvalidInputError
 
 
 def connect(
@@ -29,7 +30,13 @@ def connect(
     whose answer is lost is sent again until `timeout_s` and written once; `OutcomeUnknownError`
     when it may have been written and no answer came.
     """
-    made = import_module("transit.client").connect(
+    try:
+        room = import_module("transit.client")
+    except ModuleNotFoundError as error:
+        if error.name != "urllib3":
+            raise
+        raise InvalidInputError("a server needs urllib3: pip install 'transit[client]'") from None
+    made = room.connect(
         url, token=token, durability=durability, timeout_s=timeout_s, ca_file=ca_file
     )
     assert isinstance(made, Log)

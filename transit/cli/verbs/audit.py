@@ -27,6 +27,8 @@ def command(
     Without an address: the remote, or the store when no remote is configured. Ends with 7 when
     something is wrong.
     """
+    if not address and context.remote() is None:
+        context.check_folder("audit")
     chosen = reachable(address) if address else context.remote() or context.store()
     hint = (
         "name the place that holds the store's FORMAT: a folder, or the address it is published to"

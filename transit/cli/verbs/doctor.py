@@ -42,6 +42,7 @@ def command(context: Session, write: bool) -> None:
 
 
 def _findings(context: Session, write: bool) -> Iterator[Found]:
+    context.check_folder("doctor")
     path = context.store()
     if is_url(path):
         yield from _remote(context, path, "", write)

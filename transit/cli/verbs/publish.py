@@ -16,6 +16,10 @@ def command(context: Session) -> None:
 
     Interrupted and called again, it goes on where it stopped.
     """
+    if context.is_served:
+        with context.open_write() as log:
+            context.output.row(log.publish())
+        return
     context.required_remote()
     with (
         context.open_write(create=False, remote=True) as log,

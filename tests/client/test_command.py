@@ -1,0 +1,115 @@
+"""`transit --store http://…`: the verbs over a connection."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import transit
+from rigs.server.serving import Serving
+from tests.cli.shell import Done
+from transit.cli import main
+from transit.server.refusals import RefusedError
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def command(
+    serving: Serving,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> Command:
+    """Runs `transit WORDS` on the server's store."""
+    monkeypatch.setenv("TRANSIT_STORE", serving.url)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = main([str(word) for word in words])
+        return Done(code, *capsysbinary.readouterr())
+
+    return call
+
+
+def test_the_verbs_of_streams_and_records(command: Command, opened: transit.Log) -> None:
+    assert command("create", "a").code == 0
+    assert command("append", "a", "one", "two").rows[0]["count"] == 2
+    assert command("append", "new/é", "--create", stdin=b'{"x": 1}\n').code == 0
+    assert [row["payload"] for row in command("read", "a").rows] == ["one", "two"]
+    assert command("branch", "a@0", "b").code == 0
+    assert command("append", "b", "three").code == 0
+    assert command("merge", "m", "a", "b", "--policy", "append").code == 0
+    assert [row["name"] for row in command("streams").rows] == ["a", "new/é", "b", "m"]
+    assert command("diff", "a", "b").code == 0
+    assert command("why", "b@0").code == 0
+    assert command("log").code == 0
+    assert command("log", "--graph").code == 0
+    assert command("find", "kind=x").code == 0
+    assert command("cursors").code == 0
+    assert command("show", "a").code == 0
+    assert command("tail", "a", "--timeout", "0s", "--from", "0").code in (0, 124)
+    assert command("finish", "b").code == 0
+    assert command("append", "b", "x").code == 13
+    assert command("hide", "b").code == 0
+    assert "b" not in opened
+    assert command("seal").code == 0
+    assert command("verify").code == 0
+    assert command("status").rows[0]["streams"] == 3
+    exported = command("export", "--all").out
+    assert command("import", "-", stdin=exported).code in (0, 1, 4)
+
+
+def test_what_needs_the_folder_says_so(command: Command) -> None:
+    for words in (("evict", "--bytes-max", "0"), ("doctor",), ("audit",)):
+        done = command(*words)
+        assert done.code == 2
+        assert "is a server" in done.error["message"]
+        assert "on the server's machine" in done.error["hint"]
+    assert command("publish").code == 2  # The store that is served has no remote.
+
+
+def test_a_server_that_is_not_there_is_12(command: Command) -> None:
+    done = command("--store", "http://127.0.0.1:9", "streams")
+    assert done.code == 12
+    assert done.error["kind"] == "remote_unavailable"
+
+
+def test_the_token_comes_from_the_environment_or_a_file_and_is_never_shown(
+    command: Command, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    route = serving.app.routes.find
+
+    def find(request: object) -> object:
+        given = request.headers.get("authorization", "")  # type: ignore[attr-defined]
+        seen.append(given)
+        if given != "Bearer right-token":
+            raise RefusedError(401, "the token is not known")
+        return route(request)  # type: ignore[arg-type]
+
+    serving.app.routes.find = find  # type: ignore[assignment,method-assign]
+    done = command("streams")
+    assert done.code == 6
+    assert "TRANSIT_TOKEN" in done.error["hint"]
+    (tmp_path / "transit.toml").write_text('token_file = "secret"\n')
+    (tmp_path / "secret").write_text("right-token\n")
+    assert command("streams").code == 0
+    monkeypatch.setenv("TRANSIT_TOKEN", "wrong-token")
+    done = command("streams")
+    assert done.code == 6
+    assert seen[-1] == "Bearer wrong-token"
+    shown = json.dumps(command("config").rows)
+    for secret in ("right-token", "wrong-token"):
+        assert secret not in shown
+        assert secret.encode() not in done.err
+    monkeypatch.delenv("TRANSIT_TOKEN")
+    for content in ("", " \n", "x" * 5000):
+        (tmp_path / "secret").write_text(content)
+        assert "holds no token" in command("streams").error["message"]
