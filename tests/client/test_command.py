@@ -46,15 +46,15 @@ def test_the_verbs_of_streams_and_records(command: Command, opened: transit.Log)
     assert command("branch", "a@0", "b").code == 0
     assert command("append", "b", "three").code == 0
     assert command("merge", "m", "a", "b", "--policy", "append").code == 0
-    assert [row["name"] for row in command("streams").rows] == ["a", "new/é", "b", "m"]
+    assert [row["stream"] for row in command("streams").rows] == ["a", "new/é", "b", "m"]
     assert command("diff", "a", "b").code == 0
     assert command("why", "b@0").code == 0
     assert command("log").code == 0
     assert command("log", "--graph").code == 0
-    assert command("find", "kind=x").code == 0
+    assert command("find", "--text", "x").code in (0, 3)
     assert command("cursors").code == 0
     assert command("show", "a").code == 0
-    assert command("tail", "a", "--timeout", "0s", "--from", "0").code in (0, 124)
+    assert command("tail", "a").rows[-1]["payload"] == "two"
     assert command("finish", "b").code == 0
     assert command("append", "b", "x").code == 13
     assert command("hide", "b").code == 0

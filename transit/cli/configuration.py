@@ -79,8 +79,8 @@ class Effective:
     """The values in effect.
 
     store, remote: addresses, None when not given. token_file, ca_file: paths, for a server.
-    settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when none are given. file: the
-    configuration file that was read, or None.
+    settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when
+    none are given. file: the configuration file that was read, or None.
     """
 
     def __init__(self, given: Mapping[str, Setting], file: str | None) -> None:

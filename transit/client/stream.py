@@ -36,6 +36,7 @@ from transit.errors import InvalidInputError, OffsetError, StreamFinishedError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.life import check_reason
 from transit.format.lineage import Kind, Scalar, check_metadata
+from transit.handle.callbacks import Promise
 from transit.picking import Where, check_where
 from transit.protocol.calls import (
     UID_PREFIX,
@@ -228,9 +229,6 @@ class ConnectedStream(Stream):
         offset, and readers see it, when the future resolves to its receipt. Whatever else this
         connection is asked for after it sees the record. Waits while too much is on its way.
         """
-        # Loaded here: few programs need it, and it brings logging along.
-        from transit.handle.callbacks import Promise
-
         connection = self._connection
         connection.check()
         if self._about.finished:

@@ -54,6 +54,7 @@ class ConnectedWatch(Watch):
         self._path = "/v1/changes" + repeated_query("stream", references)
         self._events: Events | None = None
         self._is_due = False
+        self._calling = threading.RLock()
         self._ended = False
         self._said_end = False
         self._error: TransitError | None = None
@@ -78,24 +79,25 @@ class ConnectedWatch(Watch):
 
     def call_all(self) -> None:
         """Call the function with what changed; what it raises, be it an exit, ends here."""
-        self._is_due = False
-        try:
-            changed = self._changed()
-        except TransitError as error:
-            changed = ()
-            self.end(error)
-        if changed:
-            self._call(changed)
-        if self._ended and not self._said_end:
-            self._said_end = True
-            self._call(())
+        # One call at a time: the last one comes from the thread that reads.
+        with self._calling:
+            self._is_due = False
+            try:
+                changed = self._changed()
+            except TransitError as error:
+                changed = ()
+                self.end(error)
+            if changed:
+                self._call(changed)
+            if self._ended and not self._said_end:
+                self._said_end = True
+                self._call(())
 
     def end(self, error: TransitError | None) -> None:
-        """Call the function once more, with none."""
+        """Have the function called once more, with none."""
         if not self._ended:
             self._error = error
             self._ended = True
-            self._come_due()
 
     def _come_due(self) -> None:
         if not self._is_due:
@@ -148,6 +150,9 @@ class ConnectedWatch(Watch):
                 self._events = None
             if not self._ended and not patience.pause():
                 self.end(self._link.unavailable("its events end at once"))
+        if self._ready.is_set():
+            # Here: what calls it otherwise may have ended, as when the connection was closed.
+            self.call_all()
         self._ready.set()
 
     def _take(self, change: Changes, *, is_again: bool) -> None:
