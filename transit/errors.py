@@ -253,7 +253,7 @@ class StoreUnavailableError(TransitError):
 
 
 class RemoteUnavailableError(StoreUnavailableError):
-    """The remote did not answer within the deadline, or said that it cannot for now: try again."""
+    """The remote, or a server, did not answer in time, or says that it cannot now: try again."""
 
     exit_code = 12
 
@@ -280,7 +280,7 @@ class StorageFullError(StoreUnavailableError):
 
 
 class StorePermissionError(StoreUnavailableError, PermissionError):
-    """The operating system refused access to the store's files."""
+    """The operating system refused access to the store's files, or a server to the store."""
 
     exit_code = 6
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from transit.client.connection import Connection, Encoded, page_of
-from transit.client.stream import ConnectedStream
 from transit.engine.checks import Payload
 from transit.engine.cursor import Cursor, CursorStatus, wanted_place
 from transit.errors import InvalidInputError, NotFoundError, OffsetError
 from transit.format.names import known_name
-from transit.protocol.calls import Advance
+from transit.protocol.calls import UID_PREFIX, Advance, Description
 from transit.protocol.paths import encode_name
 
 
@@ -20,7 +19,7 @@ class ConnectedCursor(Cursor):
 
     __slots__ = ("_connection", "_on")
 
-    def __init__(self, connection: Connection, on: ConnectedStream, name: str) -> None:
+    def __init__(self, connection: Connection, on: Description, name: str) -> None:
         self._connection = connection
         self._on = on
         self.name = known_name(name, "cursor name", self._exists)
@@ -78,7 +77,7 @@ class ConnectedCursor(Cursor):
 
     def status(self) -> CursorStatus:
         """Where it stands: position and state as they were written together."""
-        path = "/v1/cursors/" + encode_name(self._on.reference)
+        path = "/v1/cursors/" + encode_name(UID_PREFIX + self._on.uid)
         return self._connection.value(path, CursorStatus, {"cursor": self.name})
 
     def advance(
@@ -98,7 +97,7 @@ class ConnectedCursor(Cursor):
         if position < 0:
             raise OffsetError(f"{self.stream}: no offset {position}")
         return Advance(
-            stream=self._on.reference,
+            stream=UID_PREFIX + self._on.uid,
             cursor=self.name,
             position=position,
             state=wanted.state,
@@ -109,7 +108,7 @@ class ConnectedCursor(Cursor):
 def listed(
     connection: Connection,
     prefix: str,
-    on: ConnectedStream | str,
+    on: Description | str,
     after: Cursor | None,
     limit: int | None,
 ) -> Iterator[Cursor]:
@@ -131,24 +130,22 @@ def listed(
     if isinstance(on, str):
         query["streams"] = on
     else:
-        path += "/" + encode_name(on.reference)
+        path += "/" + encode_name(UID_PREFIX + on.uid)
     return islice(_paged(connection, path, query, on), limit)
 
 
 def _paged(
-    connection: Connection, path: str, query: dict[str, object], on: ConnectedStream | str
+    connection: Connection, path: str, query: dict[str, object], on: Description | str
 ) -> Iterator[Cursor]:
-    streams: dict[str, ConnectedStream] = {}
+    streams: dict[str, Description] = {}
     while True:
         found, following = page_of(connection.get(path, query), CursorStatus)
         for each in found:
-            if isinstance(on, ConnectedStream):
+            if isinstance(on, Description):
                 stream = on
-            elif each.stream in streams:
-                stream = streams[each.stream]
             else:
-                about = connection.describe(each.stream)
-                stream = streams[each.stream] = ConnectedStream(connection, about)
+                stream = streams.get(each.stream) or connection.describe(each.stream)
+                streams[each.stream] = stream
             yield ConnectedCursor(connection, stream, each.name)
         if not following:
             return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
 from transit.client.absent import refuse
 from transit.client.connection import Connection
+from transit.client.cursor import ConnectedCursor, listed
 from transit.client.following import follow, tail
 from transit.client.pages import Page, Pages
 from transit.client.submitting import Item
@@ -371,20 +372,14 @@ class ConnectedStream(Stream):
 
     def cursor(self, name: str) -> Cursor:
         """The durable cursor `name` on this stream, at 0 until it is first advanced."""
-        # Loaded here: it needs this module.
-        from transit.client.cursor import ConnectedCursor
-
-        return ConnectedCursor(self._connection, self, name)
+        return ConnectedCursor(self._connection, self._about, name)
 
     def cursors(
         self, prefix: str = "", *, after: Cursor | None = None, limit: int | None = None
     ) -> Iterator[Cursor]:
         """The cursors on this stream that were ever advanced; as `Log.cursors`."""
-        # Loaded here, as above.
-        from transit.client.cursor import listed
-
         check_limit(limit, "cursors")
-        return listed(self._connection, prefix, self, after, limit)
+        return listed(self._connection, prefix, self._about, after, limit)
 
 
 def branch_step(

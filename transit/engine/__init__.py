@@ -25,4 +25,5 @@ provenance  where a history comes from, how two differ, how one record got there
 status      what an open store holds, in numbers
 metrics     what an open store did, in numbers
 log         Log, and open()
+connecting  connect()
 """
