@@ -67,7 +67,7 @@ def test_the_verbs_of_streams_and_records(command: Command, opened: transit.Log)
 
 
 def test_what_needs_the_folder_says_so(command: Command) -> None:
-    for words in (("evict", "--bytes-max", "0"), ("doctor",), ("audit",)):
+    for words in (("evict", "--bytes-max", "0"), ("doctor",), ("audit",), ("serve",)):
         done = command(*words)
         assert done.code == 2
         assert "is a server" in done.error["message"]

@@ -314,6 +314,10 @@ class ConnectedLog(Log):
         """What the store holds now, as the server says; `path` is a folder there."""
         return self._connection.value("/v1/status", Status)
 
+    def metrics(self) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "metrics")
+
     def close(self) -> None:
         """Send what was submitted and let the connections go; closing again does nothing."""
         self._connection.close()

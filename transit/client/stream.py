@@ -135,6 +135,14 @@ class ConnectedStream(Stream):
         return self._about.fork_offset
 
     @property
+    def own_start(self) -> int:
+        """See `Stream.own_start`."""
+        plan = self.merge_plan
+        if plan is not None:
+            return plan.count
+        return self._about.parents[0].offset + 1 if self._about.parents else 0
+
+    @property
     def merge_plan(self) -> MergePlan | None:
         """See `Stream.merge_plan`."""
         if self._about.kind == "merge" and self._about.merge_plan is None:
@@ -176,8 +184,10 @@ class ConnectedStream(Stream):
         timestamp: int | None = None,
         expect: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
-        """See `Stream.append`."""
+        """See `Stream.append`; the server says who writes."""
+        check_no_writer(writer)
         check_numbers(timestamp, expect)
         step = Append(
             stream=self._reference,

@@ -85,7 +85,8 @@ def show(address: Address) -> str:
 
 
 def _listen(family: int, host: str, port: int, settings: ServerSettings) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP: only on such a socket asyncio sends what is small at once.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -113,6 +113,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
 
 def _open(context: Session, mode: str | None) -> Opened:
     """The store, for writing where that can be."""
+    context.check_folder("serve")
     store = context.store()
     if is_url(store):
         if mode in ("exclusive", "shared"):
