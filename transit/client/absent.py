@@ -18,6 +18,7 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         ' remote with mode="read"',
         "release": "the server goes on writing: stop it, which publishes and closes",
         "rebase_onto_remote": "it closes the store, which others use: stop the server first",
+        "refuses": "whether the store takes writes is what the server's /readyz says",
         "metrics": "they are of the process that serves the store, which tells them itself",
         "refresh": "the server looks for new commits itself",
         "evict": "how much stays on the server's disk is for its machine to say: `transit evict`"

@@ -124,10 +124,15 @@ class App:
         self.streams.control = subscriptions.answer
         return subscriptions
 
+    def is_reached_at(self, url: str) -> None:
+        """Workers are told to answer at `url`, unless the settings name another."""
+        if self.subscriptions is not None and not self.settings.base_url:
+            self.subscriptions.webhooks.base_url = url
+
     def end(self) -> None:
         """Let waiting readers go."""
         if self.subscriptions is not None:
-            self.subscriptions.waking.end()
+            self.subscriptions.end()
         self.streams.is_ending = True
         self.streams.tails.wake_all()
         self.mcp.end()

@@ -145,6 +145,7 @@ class Running:
         self.app = app
         self.url = f"{'http' if certificate is None else 'https'}://{show(listeners.address)}"
         self.address = listeners.address
+        app.is_reached_at(self.url)
 
 
 def serve(
@@ -200,7 +201,13 @@ def settings_at(bind: str, settings: ServerSettings, tokens: str | None) -> Serv
     most = most_connections(settings.connections_max)
     if most < settings.connections_max:
         LOGGER.warning("the system allows %d connections at once (ulimit -n)", most)
-    return msgspec.structs.replace(settings, hosts=hosts, connections_max=most)
+    return msgspec.structs.replace(
+        settings,
+        hosts=hosts,
+        connections_max=most,
+        # What runs on this machine alone may wake what runs there too.
+        webhook_loopback=settings.webhook_loopback or is_near,
+    )
 
 
 @contextlib.contextmanager

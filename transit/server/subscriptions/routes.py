@@ -82,8 +82,13 @@ class Subscriptions:
 
     def __init__(self, service: Service, webhooks: Webhooks) -> None:
         self._service = service
-        self._webhooks = webhooks
+        self.webhooks = webhooks
         self.waking = Waking(service, webhooks)
+
+    def end(self) -> None:
+        """Wake nobody any more; what is on its way to a webhook is not waited for."""
+        self.waking.end()
+        self.webhooks.close()
 
     async def answer(self, request: Request) -> Answer:
         """The answer to a request on a control route."""
@@ -101,7 +106,7 @@ class Subscriptions:
         if rest == "jwks.json":
             _need(request, "GET")
             public = (b"cache-control", b"public, max-age=300")
-            body = msgspec.json.encode(self._webhooks.key_set)
+            body = msgspec.json.encode(self.webhooks.key_set)
             return Answer(200, [(b"content-type", b"application/jwk-set+json"), public], body)
         kind, _, rest = rest.partition("/")
         id, _, action = rest.partition("/")
@@ -176,7 +181,7 @@ class Subscriptions:
             if body.webhook is None:
                 raise SubscriptionError(400, "INVALID_REQUEST", "webhook.url is missing")
             url = body.webhook.url
-            self._webhooks.check(url)
+            self.webhooks.check(url)
         else:
             wake_stream = body.wake_stream.strip("/")
             if not wake_stream:
@@ -227,8 +232,8 @@ class Subscriptions:
         if asked.wake_stream:
             shown["wake_stream"] = asked.wake_stream
         if asked.url:
-            keys = f"{self._webhooks.base_url or request.base_url}{quote(CONTROL)}jwks.json"
-            signing = {"alg": "ed25519", "kid": self._webhooks.key_id, "jwks_url": keys}
+            keys = f"{self.webhooks.base_url or request.base_url}{quote(CONTROL)}jwks.json"
+            signing = {"alg": "ed25519", "kid": self.webhooks.key_id, "jwks_url": keys}
             shown["webhook"] = {"url": asked.url, "signing": signing}
         return shown
 
