@@ -132,7 +132,7 @@ def test_when_no_answer_comes_until_the_deadline_nobody_knows(
 
 def test_where_no_server_is_nothing_was_written() -> None:
     with pytest.raises(transit.RemoteUnavailableError, match="does not answer"):
-        transit.connect(f"http://127.0.0.1:{closed_port()}", timeout_s=0.3)
+        transit.connect(f"http://127.0.0.1:{closed_port()}", timeout_s=FOREVER_S)
 
 
 def test_a_server_that_went_away_is_not_an_unknown_outcome(opened: transit.Log) -> None:

@@ -4,7 +4,8 @@ Owns one exchange of a request and its answer, and when it may be repeated. A re
 reads is asked again while its deadline allows. One that writes is repeated by
 `transit.client.lanes` alone, which can tell the server that it is the same one.
 
-A call has `timeout_s` in all: to connect, to send, to wait, and for every repetition. What a server
+A call has `timeout_s` in all: to connect, to send, to wait, and for every repetition. Only where no
+server ever answered it ends with the first connection that is refused. What a server
 answers becomes the error that the engine raised there (`transit.protocol.problems`), or one of:
 
     it cannot be reached, or does not answer      RemoteUnavailableError: nothing was written
@@ -128,6 +129,7 @@ class Link:
         self.address = address
         self.timeout_s = timeout_s
         self._order = Order()
+        self._has_answered = False
         self._pid = os.getpid()
         self._closed = False
         self._headers = {
@@ -207,9 +209,12 @@ class Link:
             try:
                 reply = self.once(method, path, body, {}, patience.left_s, waits=wait_s > 0)
             except LostError as error:
-                if not patience.pause():
+                # One that never answered is not waited for: the address may be wrong.
+                is_unknown = not (self._has_answered or error.was_sent)
+                if is_unknown or not patience.pause():
                     raise self.unavailable(str(error)) from error
                 continue
+            self._has_answered = True
             if reply.status < 400:
                 return reply
             refusal = self.refused(reply)
