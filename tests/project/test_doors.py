@@ -58,8 +58,8 @@ ENVIRONMENT_IN = {"cli", "server"}
 AI_IN = {"adapters"}
 TELEMETRY_IN = {"adapters", "server"}
 FOR_TESTS = {"testing", LABORATORY}
-# Rooms that use public names alone, and the rooms below them that they may enter. Not the client: it
-# is the engine's surface once more, and checks what it is given as the engine does (decision 0051).
+# Rooms that use public names alone, and the rooms below them that they may enter. Not the client:
+# it is the engine's surface once more, and checks what it is given alike (decision 0051).
 ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},

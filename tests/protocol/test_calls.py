@@ -48,6 +48,7 @@ def test_what_is_no_frame_is_told(data: bytes) -> None:
             calls.decode(data, media_type, calls.FrameRequest)
 
 
+@pytest.mark.slow
 def test_a_parent_of_one_letter_is_read_and_its_type_can_be_collected() -> None:
     # msgspec 0.22 took the size of the tuple for that of the text, and crashed here.
     for _ in range(100):

@@ -93,6 +93,11 @@ class ConnectedLog(Log):
         refuse("Log", "recovery")
 
     @property
+    def refuses(self) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "refuses")
+
+    @property
     def closed(self) -> bool:
         """Whether the connection was closed."""
         return self._connection.link.closed

@@ -82,6 +82,7 @@ def _hello(address: tuple[str, int], context: ssl.SSLContext) -> tuple[str | Non
         return secret.version(), secret.getpeercert(binary_form=True)
 
 
+@pytest.mark.slow
 def test_it_is_served_over_tls(tmp_path: Path) -> None:
     with _served(tmp_path) as running, Client(running.address) as client:
         assert running.url.startswith("https://")

@@ -140,6 +140,7 @@ def test_what_was_acknowledged_before_the_end_is_there_after_it(tmp_path: Path) 
         assert {b"%d-%d " % (number, n) for n in each} <= found
 
 
+@pytest.mark.slow
 def test_where_another_process_writes_it_serves_read_only_or_joins(tmp_path: Path) -> None:
     store = tmp_path / "a"
     with transit.open(store, durability="os") as log:

@@ -99,6 +99,7 @@ def _append(server: Served) -> bool:
     return ask(server, "POST", "/v1/stream/a", TEXT, b"x" * MIB).status == 204
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_slow_but_reads_is_kept() -> None:
     with served(stall_s=0.8, sse_s=3600.0, body_bytes_max=8 * MIB) as server:
         create(server, "a", b"x" * (6 * MIB))

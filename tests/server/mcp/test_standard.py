@@ -45,6 +45,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.mark.slow
 def test_without_write_it_reads_what_another_process_writes(store: Path) -> None:
     async def work() -> None:
         async with Client(child(store)) as client:
@@ -74,6 +75,7 @@ def test_with_write_it_appends_and_the_records_name_their_writer(store: Path) ->
     run(work())
 
 
+@pytest.mark.slow
 def test_a_prefix_is_all_there_is(store: Path) -> None:
     async def work() -> None:
         async with Client(child(store, "--prefix", "build-")) as client:
@@ -83,6 +85,7 @@ def test_a_prefix_is_all_there_is(store: Path) -> None:
     run(work())
 
 
+@pytest.mark.slow
 def test_a_line_that_is_no_message_costs_only_itself(store: Path) -> None:
     with started(store) as process:
         assert process.stdin is not None
@@ -100,6 +103,7 @@ def test_a_line_that_is_no_message_costs_only_itself(store: Path) -> None:
         assert process.wait(DEADLINE_S) == 0
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_input_also_while_a_call_waits(store: Path) -> None:
     call = {
         "jsonrpc": "2.0", "id": 2, "method": "tools/call",
@@ -116,6 +120,7 @@ def test_it_ends_with_its_input_also_while_a_call_waits(store: Path) -> None:
     transit.open(store).close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_a_signal_ends_it_though_its_input_stays_open(
     store: Path, number: signal.Signals, code: int
@@ -131,6 +136,7 @@ def test_a_signal_ends_it_though_its_input_stays_open(
     transit.open(store).close()
 
 
+@pytest.mark.slow
 def test_when_nobody_reads_its_answers_it_ends(store: Path) -> None:
     with started(store, "--write") as process:
         assert process.stdin is not None
