@@ -71,6 +71,18 @@ bench-html *arguments:
 bench-spans *arguments:
     python -m benchmarks.spans {{ arguments }}
 
+# Measure requests to a served store beside the reference server of the protocol: needs wrk and npm.
+bench-served *arguments:
+    python -m benchmarks.served {{ arguments }}
+
+# Serve the store at a path, for a look at its page.
+serve store='runs' *arguments:
+    python -m transit serve --store {{ store }} {{ arguments }}
+
+# Run the protocol's own suite against the server: needs npm, and Node.js or pip to get it.
+conformance:
+    pytest rigs/server/test_conformance.py
+
 # Count the system calls of one append of each system, with strace.
 bench-syscalls *arguments:
     python -m benchmarks.syscalls {{ arguments }}
