@@ -13,10 +13,7 @@ import pytest
 from rigs.resources import calls_made
 from transit.cli.graph import (
     ASCII,
-    LANES_MAX,
     UNICODE,
-    Parent,
-    StreamFacts,
     document,
     dot,
     mermaid,
@@ -24,6 +21,7 @@ from transit.cli.graph import (
     shown,
     text,
 )
+from transit.server.page.lanes import LANES_MAX, Parent, StreamFacts
 
 TASK = StreamFacts("task", "root", 3)
 RETRY = StreamFacts("retry", "branch", 3, (Parent("task", 1),), detail="second try")

@@ -6,8 +6,9 @@ import codecs
 import sys
 from collections.abc import Sequence
 
-from transit.cli.graph import ASCII, UNICODE, StreamFacts, describe, rows, shown
+from transit.cli.graph import ASCII, UNICODE, describe, rows, shown
 from transit.cli.output import Output
+from transit.server.page.lanes import StreamFacts
 
 
 def draw(output: Output, facts: Sequence[StreamFacts]) -> None:

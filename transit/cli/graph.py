@@ -12,42 +12,20 @@ Text has a row a stream and, where lanes part or join, a row of links:
     ├─╯
     ○ task  root · 3 records
 
-A lane leads from a stream down to the parent it waits for; two that wait for the same one are one
-lane. At most `LANES_MAX` lead on beside each other, which bounds time and width: a parent that
-would need one more is only named.
+Which lanes there are is in `transit.server.page.lanes`, which the page of a server draws too. A
+parent that would need one more than there may be is only named.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from transit.cli.output import printable
+from transit.server.page.lanes import Laid, Parent, StreamFacts, laid_out
 
-LANES_MAX: Final = 24
 _PARENTS_SHOWN_MAX: Final = 6
-
-
-class Parent(NamedTuple):
-    """A stream inherited from, and the last inherited offset; -1 for an empty one."""
-
-    name: str
-    offset: int
-
-
-class StreamFacts(msgspec.Struct, frozen=True):
-    """What is drawn of one stream. detail: why it was made, "" when that was not said."""
-
-    name: str
-    kind: str
-    records: int
-    parents: tuple[Parent, ...] = ()
-    policy: str = ""
-    detail: str = ""
 
 
 class Glyphs(NamedTuple):
@@ -145,17 +123,10 @@ def rows(streams: Sequence[StreamFacts], glyphs: Glyphs = UNICODE) -> Iterator[R
 
     Takes time in proportion to the streams and edges, whatever their shape.
     """
-    known = {stream.name: stream for stream in streams}
-    lanes: list[str | None] = []
-    for stream in _arranged(streams, known):
-        place = _place(lanes, stream.name)
-        before = [lane is not None for lane in lanes]
-        yield Row(_node_row(before, place, stream.kind, glyphs), stream)
-        targets = _hand_on(lanes, place, [p.name for p in stream.parents if p.name in known])
-        if targets - {place}:
-            yield Row(_link_row(before, lanes, place, targets, glyphs), None)
-        while lanes and lanes[-1] is None:
-            lanes.pop()
+    for laid in laid_out(streams):
+        yield Row(_node_row(laid, glyphs), laid.stream)
+        if laid.targets - {laid.place}:
+            yield Row(_link_row(laid, glyphs), None)
 
 
 def text(streams: Sequence[StreamFacts], glyphs: Glyphs = UNICODE) -> Iterator[str]:
@@ -167,48 +138,20 @@ def text(streams: Sequence[StreamFacts], glyphs: Glyphs = UNICODE) -> Iterator[s
             yield f"{lanes} {shown(stream.name, glyphs.plain)}  {describe(stream, glyphs)}"
 
 
-def _place(lanes: list[str | None], name: str) -> int:
-    """The lane that waits for stream `name`, or a free one for it."""
-    if name in lanes:
-        return lanes.index(name)
-    place = _free(lanes)
-    lanes[place : place + 1] = [name]
-    return place
-
-
-def _free(lanes: list[str | None]) -> int:
-    return lanes.index(None) if None in lanes else len(lanes)
-
-
-def _hand_on(lanes: list[str | None], place: int, parents: Iterable[str]) -> set[int]:
-    """Let the lanes wait for `parents` instead of the stream at `place`; the lanes they have."""
-    lanes[place] = None
-    targets = set()
-    for parent in parents:
-        if parent not in lanes:
-            free = place if lanes[place] is None else _free(lanes)
-            if free >= LANES_MAX:
-                continue
-            lanes[free : free + 1] = [parent]
-        targets.add(lanes.index(parent))
-    return targets
-
-
-def _node_row(occupied: list[bool], place: int, kind: str, glyphs: Glyphs) -> str:
+def _node_row(laid: Laid, glyphs: Glyphs) -> str:
     bar, blank = glyphs.links["ud"], glyphs.links[""]
-    cells = [bar if there else blank for there in occupied]
-    cells[place] = glyphs.nodes[kind]
+    cells = [bar if there else blank for there in laid.before]
+    cells[laid.place] = glyphs.nodes[laid.stream.kind]
     return blank.join(cells).rstrip()
 
 
-def _link_row(
-    before: list[bool], lanes: list[str | None], place: int, targets: set[int], glyphs: Glyphs
-) -> str:
+def _link_row(laid: Laid, glyphs: Glyphs) -> str:
+    _, place, _, before, after, targets = laid
     low, high = min(place, *targets), max(place, *targets)
     cells = []
-    for column in range(max(len(before), len(lanes))):
+    for column in range(max(len(before), len(after))):
         above = column < len(before) and before[column]
-        below = column < len(lanes) and lanes[column] is not None
+        below = column < len(after) and after[column]
         sides = ("u" if above else "") + ("d" if below else "")
         if column == place or column in targets:
             sides += ("l" if low < column else "") + ("r" if column < high else "")
@@ -218,48 +161,6 @@ def _link_row(
         cells.append(glyphs.links[sides])
         cells.append(glyphs.links["lr" if low <= column < high else ""])
     return "".join(cells).rstrip()
-
-
-def _arranged(
-    streams: Sequence[StreamFacts], known: Mapping[str, StreamFacts]
-) -> Iterator[StreamFacts]:
-    """Children before parents, families one after the other, each beginning with its newest."""
-    waiting: dict[str, int] = defaultdict(int)
-    for stream in streams:
-        for parent in stream.parents:
-            waiting[parent.name] += 1
-    for family in reversed(_families(streams, known)):
-        ready = [stream for stream in family if not waiting[stream.name]]
-        while ready:
-            stream = ready.pop()
-            yield stream
-            for parent in reversed(stream.parents):
-                waiting[parent.name] -= 1
-                if not waiting[parent.name] and parent.name in known:
-                    ready.append(known[parent.name])
-
-
-def _families(
-    streams: Sequence[StreamFacts], known: Mapping[str, StreamFacts]
-) -> list[list[StreamFacts]]:
-    """Connected streams, each family in order of creation; the one with the newest stream last."""
-    leader = {name: name for name in known}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            # Every look halves the way for the next one, so that long chains stay cheap.
-            leader[name] = leader[leader[name]]
-            name = leader[name]
-        return name
-
-    for stream in streams:
-        for parent in stream.parents:
-            if parent.name in known:
-                leader[find(parent.name)] = find(stream.name)
-    families: dict[str, list[StreamFacts]] = defaultdict(list)
-    for stream in reversed(streams):
-        families[find(stream.name)].append(stream)
-    return [family[::-1] for family in reversed(families.values())]
 
 
 # Other forms

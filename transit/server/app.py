@@ -18,6 +18,7 @@ from transit import Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
 from transit.server import api, health, metrics, otlp
+from transit.server.access import Grant
 from transit.server.asgi import (
     WATCHED,
     Answer,
@@ -35,11 +36,14 @@ from transit.server.exchange import Exchange, Served
 from transit.server.gate import Gate
 from transit.server.mcp.mounted import Mounted
 from transit.server.numbers import Numbers
+from transit.server.page.pages import Pages
+from transit.server.page.session import LIVE
 from transit.server.refusals import Header, RefusedError
 from transit.server.routes import NAME, Routes
 from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
+from transit.trace import Prices
 
 if TYPE_CHECKING:
     from transit.server.subscriptions.routes import Subscriptions
@@ -56,11 +60,16 @@ Route = Callable[[Request], Awaitable[Answer]]
 class App:
     """An ASGI application that serves one open store; it does not close the store.
 
-    tokens: the file of tokens; None: everybody may do everything.
+    tokens: the file of tokens; None: everybody may do everything. prices: of tokens that models
+    took, for what runs cost on the page; None: not known.
     """
 
     def __init__(
-        self, log: Log, settings: ServerSettings | None = None, tokens: str | None = None
+        self,
+        log: Log,
+        settings: ServerSettings | None = None,
+        tokens: str | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.gate = Gate(log, self.settings, tokens)
@@ -69,6 +78,11 @@ class App:
         self.observers: list[Callable[[Served], object]] = [self.counts.answered]
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
+        # What a token allows, None for one that is not known; None where no tokens are asked for.
+        grant_of: Callable[[str], Grant | None] | None = self.gate.grant_of
+        self.grant_of = None if tokens is None else grant_of
+        self.prices = prices
+        self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
         self.mcp = Mounted(self.service, self.streams.lives)
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
@@ -79,6 +93,7 @@ class App:
                 *self.mcp.routes(),
                 *metrics.routes(self.numbers, self.service),
                 *health.routes(self.service, self.streams),
+                *self.pages.routes(),
             ]
         )
         if self.settings.telemetry:
@@ -136,6 +151,7 @@ class App:
         self.streams.is_ending = True
         self.streams.tails.wake_all()
         self.mcp.end()
+        self.pages.live.end()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, _request_id(scope))
@@ -183,7 +199,9 @@ class App:
         if request.method == "OPTIONS":
             return self._preflight(request)
         exchange.enter(gate, gate.admit(request))
-        if request.method == "GET" and (_LIVE.search(request.scope.get("query_string", b""))):
+        if request.method == "GET" and (
+            request.path == LIVE or _LIVE.search(request.scope.get("query_string", b""))
+        ):
             exchange.is_live = True
             exchange.watch()
         if request.path.startswith(STREAMS):

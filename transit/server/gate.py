@@ -16,11 +16,12 @@ from typing import Final
 
 from transit import Log, NotFoundError
 from transit.protocol.paths import RESERVED, STREAMS
-from transit.server.access import EVERYTHING
+from transit.server.access import EVERYTHING, NOTHING, Grant
 from transit.server.asgi import Message, Request
+from transit.server.page.session import is_page, token_of_cookie
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.settings import ServerSettings
-from transit.server.tokens import Token, Tokens
+from transit.server.tokens import Known, Token, Tokens
 
 OPEN: Final = frozenset({"/healthz", "/readyz"})
 """Paths that need no token: they say whether there is a server, and nothing else."""
@@ -99,7 +100,8 @@ class Gate:
     def admit(self, request: Request) -> Bearer | None:
         """Set what the sender of a request may do; `RefusedError` 401 for one who is not known.
 
-        Returns its token, None where none is needed.
+        Returns its token, None where none is needed. Of the page's own paths a cookie may bring
+        it; there who is not known may do nothing, and is shown a form.
         """
         if self._tokens is None:
             request.grant = EVERYTHING
@@ -111,16 +113,29 @@ class Gate:
             detail = "a token belongs in the Authorization header: what is in a URL gets into logs"
             raise RefusedError(401, detail, (_ASK, NO_STORE))
         given = request.headers.get("authorization")
+        if given is None and is_page(request.path):
+            known = self._find(self._tokens, token_of_cookie(request))
+            request.grant = NOTHING if known is None else known.grant
+            return None if known is None else self._limited(known.token)
         if given is None:
             raise RefusedError(401, "a token is needed: Authorization: Bearer …", (_ASK, NO_STORE))
         scheme, _, secret = given.partition(" ")
-        known = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if self._tokens.changes != self._changes:
-            self._let_go(self._tokens)
+        known = self._find(self._tokens, secret.strip() if scheme.lower() == "bearer" else None)
         if known is None:
             raise RefusedError(401, "the token is unknown, or has expired", (_AGAIN, NO_STORE))
         request.grant = known.grant
         return self._limited(known.token)
+
+    def grant_of(self, secret: str) -> Grant | None:
+        """What a token allows; None for one that is not known."""
+        known = None if self._tokens is None else self._find(self._tokens, secret)
+        return None if known is None else known.grant
+
+    def _find(self, tokens: Tokens, secret: str | None) -> Known | None:
+        known = None if secret is None else tokens.find(secret)
+        if tokens.changes != self._changes:
+            self._let_go(tokens)
+        return known
 
     def enter(self, bearer: Bearer | None, task: asyncio.Task[object]) -> None:
         """A task answers a request from now on; `RefusedError` 503 for one too many."""

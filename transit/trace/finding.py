@@ -77,7 +77,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     stop: int = 0
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What is looked for."""
 
     tool: str | None
@@ -116,21 +116,44 @@ def find(  # noqa: PLR0913 - as many things may be looked for
     In order of creation of the runs, and of their records. Raises `InvalidInputError` for an
     argument that is no such thing, and `CorruptError` where a record refers to what is not there.
     """
-    for value, what in ((prefix, "prefix"), (tool, "tool"), (role, "role"), (model, "model")):
+    if not isinstance(prefix, str):
+        raise InvalidInputError(f"prefix must be text, not {prefix!r}")
+    if limit is not None and type(limit) is not int:
+        raise InvalidInputError(f"limit must be a number, not {limit!r}")
+    wanted = asked_for(
+        tool=tool, failed=failed, error=error, text=text, role=role, kind=kind, model=model,
+        since=since, until=until,
+    )  # fmt: skip
+    return _found(log, prefix, wanted, limit)
+
+
+def asked_for(  # noqa: PLR0913 - as many things may be looked for
+    *,
+    tool: str | None = None,
+    failed: bool | None = None,
+    error: str | re.Pattern[str] | None = None,
+    text: str | re.Pattern[str] | None = None,
+    role: str | None = None,
+    kind: str | None = None,
+    model: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+) -> Wanted:
+    """What is looked for, as `find` takes it; `InvalidInputError` for what is no such thing."""
+    for value, what in ((tool, "tool"), (role, "role"), (model, "model")):
         if value is not None and not isinstance(value, str):
             raise InvalidInputError(f"{what} must be text, not {value!r}")
-    for bound, what in ((since, "since"), (until, "until"), (limit, "limit")):
+    for bound, what in ((since, "since"), (until, "until")):
         if bound is not None and type(bound) is not int:
             raise InvalidInputError(f"{what} must be a number, not {bound!r}")
     if failed is not None and not isinstance(failed, bool):
         raise InvalidInputError(f"failed must be True, False or None, not {failed!r}")
     if kind is not None:
         check_choice(kind, KINDS, "kind")
-    wanted = _Wanted(
+    return Wanted(
         tool, failed, _pattern(error, "error"), _pattern(text, "text"), role, kind, model,
         since, until,
     )  # fmt: skip
-    return _found(log, prefix, wanted, limit)
 
 
 def _pattern(given: object, what: str) -> re.Pattern[str] | None:
@@ -143,12 +166,12 @@ def _pattern(given: object, what: str) -> re.Pattern[str] | None:
     raise InvalidInputError(f"{what} must be text, not empty, or a pattern of text, not {given!r}")
 
 
-def _found(log: Log, prefix: str, wanted: _Wanted, limit: int | None) -> Iterator[Found]:
+def _found(log: Log, prefix: str, wanted: Wanted, limit: int | None) -> Iterator[Found]:
     left = limit
     for stream in log.streams(prefix):
         if not isinstance(stream.metadata.get(TASK_ID), str):
             continue
-        for found in _in_run(log, stream, wanted):
+        for found in found_in(log, stream, wanted):
             if left is not None:
                 if left <= 0:
                     return
@@ -158,7 +181,8 @@ def _found(log: Log, prefix: str, wanted: _Wanted, limit: int | None) -> Iterato
             return
 
 
-def _in_run(log: Log, stream: Stream, wanted: _Wanted) -> Iterator[Found]:
+def found_in(log: Log, stream: Stream, wanted: Wanted) -> Iterator[Found]:
+    """The records of one run that are looked for, in order."""
     start = stream.own_start
     if stream.next_offset <= start:
         return
@@ -175,7 +199,7 @@ def _in_run(log: Log, stream: Stream, wanted: _Wanted) -> Iterator[Found]:
             yield Found(stream.name, record.offset, record, path, *_excerpt(text, first, last))
 
 
-def _is_wanted(record: EventRecord, wanted: _Wanted) -> bool:
+def _is_wanted(record: EventRecord, wanted: Wanted) -> bool:
     """Whether the event is one of those asked for, but for its texts."""
     event = record.event
     if wanted.kind is not None and kind_of(event) != wanted.kind:
@@ -220,7 +244,7 @@ class _Text(NamedTuple):
 _Place = tuple[str, str, tuple[int, int]]
 
 
-def _place(texts: Iterator[_Text], wanted: _Wanted) -> _Place | None:
+def _place(texts: Iterator[_Text], wanted: Wanted) -> _Place | None:
     """Where the first text stands that is asked for; all are gone through: all were said."""
     first: _Place | None = None
     of_text: _Place | None = None

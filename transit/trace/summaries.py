@@ -97,7 +97,7 @@ def runs(  # noqa: PLR0913 - as many things are asked for
     wanted = [uid for uid in wanted if _is_status(listing.status(uid), failed, status)]
     if tool is not None:
         wanted = [uid for uid in wanted if listing.used(uid, tool)]
-    found = _sorted(listing.summaries(wanted, priced), sort)
+    found = sorted_runs(listing.summaries(wanted, priced), sort)
     return Runs(found if limit is None else found[:limit])
 
 
@@ -149,7 +149,8 @@ _KEYS: Final[Mapping[str, Callable[[RunSummary], int | float | None]]] = {
 }
 
 
-def _sorted(found: list[RunSummary], sort: str) -> list[RunSummary]:
+def sorted_runs(found: list[RunSummary], sort: str) -> list[RunSummary]:
+    """Summaries in the order that `runs` gives; they come in order of creation."""
     if sort == "name":
         return sorted(found, key=lambda run: run.name)
     key = _KEYS[sort]

@@ -12,13 +12,13 @@ import transit
 from transit import AlreadyExistsError
 from transit.cli.demonstration import Source, Step, steps
 from transit.cli.drawing import draw
-from transit.cli.facts import facts_of
 from transit.cli.failures import INTERNAL, CommandError
-from transit.cli.graph import StreamFacts, document
+from transit.cli.graph import document
 from transit.cli.madeup import MadeUp, Trajectories
 from transit.cli.opening import Session
 from transit.cli.options import store_options
 from transit.cli.output import Output, cell
+from transit.server.page.lanes import StreamFacts, facts_of
 
 
 @click.command()

@@ -10,11 +10,11 @@ import msgspec
 
 from transit import LineageGraph, Log, NotFoundError
 from transit.cli.drawing import draw
-from transit.cli.facts import facts_of
-from transit.cli.graph import StreamFacts, document, dot, mermaid
+from transit.cli.graph import document, dot, mermaid
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 from transit.cli.output import Output
+from transit.server.page.lanes import StreamFacts, facts_of
 
 COLUMNS = ("stream", "kind", "records", "parents", "policy", "detail")
 FORMS = ("text", "mermaid", "dot", "json")

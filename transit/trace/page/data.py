@@ -39,8 +39,8 @@ import msgspec
 from transit.trace.beside import Row
 from transit.trace.events import Event, ModelCall, ModelRequest, Unknown
 from transit.trace.page.bounds import fitted
-from transit.trace.page.heads import cost_of, end_of, head_of
-from transit.trace.page.values import Values, encoded
+from transit.trace.page.heads import cost_of, end_of, head_of, manifest_of
+from transit.trace.page.values import VALUE_BYTES_MAX, Cut, Values, encoded
 from transit.trace.prices import Prices
 from transit.trace.reading import Trace
 from transit.trace.records import EventRecord
@@ -58,6 +58,8 @@ class PageData:
     def __init__(self, prices: Prices | None = None) -> None:
         self._prices = prices
         self._values = Values()
+        # The first of them as JSON, as far as `values` was asked for.
+        self._written: list[bytes] = []
         self._runs: dict[str, int] = {}
         self._sides: list[object] = []
         self._steps: list[bytes] = []
@@ -66,21 +68,29 @@ class PageData:
 
     def add(self, trace: Trace, steps: Sequence[Step]) -> None:
         """A run, beside those that were added before."""
+        self.begin(trace, steps)
+        begin = len(self._steps)
+        for level, step in levels(steps):
+            self._numbers[id(step)] = len(self._steps)
+            self._steps.append(encoded(self.step(level, step)))
+        self._sides.append(self.head(trace, steps, begin))
+
+    def begin(self, trace: Trace, steps: Sequence[Step]) -> None:
+        """Count times from now on from the beginning of this run."""
+        self._time = _beginning(trace.created_at, steps)
+
+    def head(self, trace: Trace, steps: Sequence[Step], begin: int) -> dict[str, object]:
+        """The facts about a run whose first step is number `begin`."""
         head = head_of(trace, steps, self._prices)
-        self._time = _beginning(head, steps)
         head["time"] = str(self._time)
         for key in ("created", "began"):
             at = head[key]
             head[key] = at - self._time if isinstance(at, int) else None
-        head["manifest"] = self._values.pack(trace.manifest)
+        head["manifest"] = self._values.pack(manifest_of(trace, steps))
         head["metadata"] = self._values.pack(head["metadata"])
-        head["error"] = self._values.pack(msgspec.to_builtins(end_of(trace)))
-        begin = len(self._steps)
-        for level, step in _levels(steps):
-            self._numbers[id(step)] = len(self._steps)
-            self._steps.append(encoded(self._step(level, step)))
-        head["steps"] = [begin, len(self._steps) - begin]
-        self._sides.append({key: value for key, value in head.items() if value not in (None, "")})
+        head["error"] = self._values.pack(msgspec.to_builtins(end_of(trace, steps)))
+        head["steps"] = [begin, sum(1 for _ in levels(steps))]
+        return {key: value for key, value in head.items() if value not in (None, "")}
 
     def rows(self, rows: Iterable[Row]) -> list[list[int]]:
         """The steps of two runs that stand beside each other."""
@@ -121,18 +131,34 @@ class PageData:
     def _number(self, step: Step | None) -> int:
         return -1 if step is None else self._numbers[id(step)]
 
-    def _step(self, level: int, step: Step) -> dict[str, object]:
+    @property
+    def values(self) -> list[bytes]:
+        """The values so far, as JSON: nothing of them is cut to a bound."""
+        self._written += map(_written, self._values.entries[len(self._written) :])
+        return self._written
+
+    @property
+    def runs(self) -> list[str]:
+        """The names of streams so far."""
+        return list(self._runs)
+
+    def note(self, note: object) -> object:
+        """A note, packed."""
+        return self._values.pack(note)
+
+    def step(self, level: int, step: Step) -> dict[str, object]:
+        """A step that is inside of `level` others."""
         said: dict[str, object] = {
             "kind": step.kind, "name": step.name, "level": level, "run": self._run(step.run),
             "status": step.status, "failed": int(step.failed), "inherited": int(step.inherited),
             "began": step.begun_at - self._time, "took": step.duration_ns or 0,
         }  # fmt: skip
         made = {key: value for key, value in said.items() if value not in (0, "")}
-        made["first"] = self._record(step.run, step.first)
+        made["first"] = self.record(step.run, step.first)
         if step.last is not None and step.last is not step.first:
-            made["last"] = self._record(step.run, step.last)
+            made["last"] = self.record(step.run, step.last)
         if step.chunks:
-            made["chunks"] = [self._record(step.run, each) for each in step.chunks]
+            made["chunks"] = [self.record(step.run, each) for each in step.chunks]
         if step.tokens != (-1, -1):
             made["tokens"] = step.tokens
         if (cost := cost_of(step, self._prices)) is not None:
@@ -142,7 +168,8 @@ class PageData:
     def _run(self, name: str) -> int:
         return self._runs.setdefault(name, len(self._runs))
 
-    def _record(self, run: str, record: EventRecord) -> list[object]:
+    def record(self, run: str, record: EventRecord) -> list[object]:
+        """A record, read from stream `run`."""
         origin = record.origin
         made = [record.offset, record.timestamp - self._time, self._event(run, record), 0, 0]
         if origin != (run, record.offset):
@@ -171,6 +198,12 @@ class PageData:
         return packed
 
 
+def _written(entry: bytes | str | Cut) -> bytes:
+    if isinstance(entry, str):
+        return encoded(entry)
+    return encoded(entry.packed(VALUE_BYTES_MAX)) if isinstance(entry, Cut) else entry
+
+
 def harmless(data: bytes) -> bytes:
     """JSON without what HTML or a script would take for the end of it, or for anything else."""
     for character in ("<", ">", "&", "\u2028", "\u2029"):
@@ -178,14 +211,15 @@ def harmless(data: bytes) -> bytes:
     return data
 
 
-def _beginning(head: dict[str, object], steps: Sequence[Step]) -> int:
+def _beginning(created: int | None, steps: Sequence[Step]) -> int:
     """The time that others are counted from: the first that is known."""
-    times = [at for key in ("created", "began") if isinstance(at := head[key], int)]
+    times = [] if created is None else [created]
     times += [step.begun_at for step in steps[:1]]
+    times += [step.begun_at for step in steps if not step.inherited][:1]
     return min(times, default=0)
 
 
-def _levels(steps: Sequence[Step]) -> Iterator[tuple[int, Step]]:
+def levels(steps: Sequence[Step]) -> Iterator[tuple[int, Step]]:
     """All steps in order, each with how many it is inside of."""
     waiting = [(0, step) for step in reversed(steps)]
     while waiting:

@@ -27,7 +27,7 @@ from transit.trace.reading import Trace
 # In this order they are one script.
 SCRIPTS: Final = (
     "values.js", "text.js", "steps.js", "messages.js", "tree.js", "detail.js", "search.js",
-    "head.js", "keys.js",
+    "head.js", "keys.js", "begin.js",
 )  # fmt: skip
 _MARK: Final = re.compile("%([A-Z]+)%")
 

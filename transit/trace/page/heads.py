@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from transit import Position
-from transit.trace.events import ErrorInfo, ModelCall, ModelResponse, RunEnd
+from transit.trace.events import (
+    Checkpoint,
+    ErrorInfo,
+    Manifest,
+    ModelCall,
+    ModelResponse,
+    RunEnd,
+    Unknown,
+)
 from transit.trace.names import OWN
 from transit.trace.prices import Prices
 from transit.trace.reading import Trace
@@ -24,8 +32,8 @@ _NOTE_FIELDS: Final = ("name", "score", "label", "comment", "author", "timestamp
 
 def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
     """The facts about a run; times in UTC nanoseconds."""
-    ended = trace.ended
     own = [step for step in walked(steps) if step.run == trace.name]
+    ended = _ended(own)
     return {
         "run": trace.name,
         "task": trace.task_id,
@@ -42,7 +50,7 @@ def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
         "failures_inside": sum(step.failed for step in walked(steps) if _is_call(step)),
         "tokens": tokens_of(step for step in own if not step.inherited),
         "tokens_inside": tokens_of(step for step in walked(steps) if not step.inherited),
-        "cost": _told_cost(steps) if prices is None else trace.cost(prices),
+        "cost": _cost(steps, prices),
         "began_in": _place(trace.parent_run),
         "parents": [_place(parent) for parent in trace.parents],
         "policy": trace.policy,
@@ -50,10 +58,40 @@ def head_of(trace: Trace, steps: Sequence[Step], prices: Prices | None) -> Fact:
     }
 
 
-def end_of(trace: Trace) -> ErrorInfo | None:
+def end_of(trace: Trace, steps: Sequence[Step]) -> ErrorInfo | None:
     """The error that a run ended with."""
-    ended = trace.ended
+    ended = _ended([step for step in steps if step.run == trace.name])
     return None if ended is None else ended.error
+
+
+def manifest_of(trace: Trace, steps: Sequence[Step]) -> dict[str, object] | None:
+    """What the run was made with, as `Trace.manifest` says."""
+    events = (step.first.event for step in _in_order(walked(steps), trace.name))
+    return next((event.data for event in events if isinstance(event, Manifest)), None)
+
+
+def _ended(own: Iterable[Step]) -> RunEnd | None:
+    """How a run ended, as `Trace.ended` says: its steps were read, so nothing is read again."""
+    ended = None
+    for step in _in_order(own):
+        event = step.first.event
+        if isinstance(event, RunEnd):
+            ended = event
+        elif isinstance(event, Checkpoint) and event.checkpoint_kind == "resume":
+            ended = None
+    return ended
+
+
+def _in_order(steps: Iterable[Step], run: str | None = None) -> list[Step]:
+    """The steps that a run recorded itself and that say something about all of it, in order."""
+    found = [
+        step
+        for step in steps
+        if step.kind in ("end", "checkpoint", "manifest")
+        and not step.inherited
+        and run in (None, step.run)
+    ]
+    return sorted(found, key=lambda step: step.offset)
 
 
 def notes_of(notes: Iterable[object], run: str) -> list[Fact]:
@@ -92,9 +130,15 @@ def _duration(steps: Sequence[Step], ended: RunEnd | None) -> int | None:
     return max(times) - min(times) if times else None
 
 
-def _told_cost(steps: Sequence[Step]) -> float | None:
-    """What the calls of models say that they cost together; None unless each of them does."""
+def _cost(steps: Sequence[Step], prices: Prices | None) -> float | None:
+    """What the calls of models cost together; None where anything it is made of is not known."""
     calls = [step for step in walked(steps) if step.kind == "model" and not step.inherited]
+    if prices is not None:
+        sums = Sums()
+        for event in (step.last.event for step in calls if step.last is not None):
+            assert not isinstance(event, Unknown)
+            sums.add(event)
+        return prices.cost(sums.totals())
     found = [cost_of(step, None) for step in calls]
     told = [cost for cost in found if cost is not None]
     return sum(told) if told and len(told) == len(found) else None

@@ -7,10 +7,14 @@ function notesAt(step) {
 }
 
 const notesByPlace = new Map();
-for (const note of page.notes) {
-  const at = plainText(memberOf(note, "at"));
-  notesByPlace.set(at, [...(notesByPlace.get(at) || []), note]);
+function placeNotes() {
+  notesByPlace.clear();
+  for (const note of page.notes) {
+    const at = plainText(memberOf(note, "at"));
+    notesByPlace.set(at, [...(notesByPlace.get(at) || []), note]);
+  }
 }
+placeNotes();
 
 // Notes are about a record: that of the request, or of the outcome.
 function notesFor(step) {

@@ -28,7 +28,7 @@ const KEYS = [
   [["E"], "fold all", () => foldAll(true)],
   [["?"], "these keys", () => help.showModal()],
 ];
-const ACTIONS = new Map(KEYS.flatMap(([keys, , action]) => keys.map((key) => [key, action])));
+const ACTIONS = new Map();
 const SHOWN_KEYS = { ArrowDown: "↓", ArrowUp: "↑", ArrowRight: "→", ArrowLeft: "←", Escape: "Esc" };
 
 function pageRows() {
@@ -96,7 +96,7 @@ function say(text) {
 }
 
 function isTyping(target) {
-  return target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "checkbox");
+  return target.matches('select, textarea, input:not([type="checkbox"])');
 }
 
 // Keys that what has the focus has a use for.
@@ -108,7 +108,7 @@ function isTheirs(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (isTyping(event.target) && event.key !== "Escape") return;
   if (isTheirs(event)) return;
   const now = event.timeStamp;
@@ -138,15 +138,24 @@ function drawHelp() {
   help.addEventListener("close", () => tree.focus());
 }
 
-function begin() {
-  document.title = document.title || page.title;
-  drawHead();
-  drawHelp();
+// The kinds of steps there are, to choose from.
+function offerKinds() {
+  const offered = new Set([...kindChoice.options].map((option) => option.value));
   for (const kind of [...new Set(steps.map((step) => step.kind))].sort()) {
+    if (offered.has(kind)) continue;
     const option = made("option", "", kind);
     option.value = kind;
     kindChoice.append(option);
   }
+}
+
+function begin() {
+  document.title = document.title || page.title;
+  for (const [keys, , action] of KEYS) for (const key of keys) ACTIONS.set(key, action);
+  layOut();
+  drawHead();
+  drawHelp();
+  offerKinds();
   for (const id of ["tools", "main"]) document.getElementById(id).hidden = false;
   document.getElementById("expand").addEventListener("click", () => foldAll(false));
   document.getElementById("collapse").addEventListener("click", () => foldAll(true));
@@ -170,5 +179,3 @@ function begin() {
   if (two) goToDifference();
   tree.focus({ preventScroll: true });
 }
-
-begin();

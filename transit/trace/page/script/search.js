@@ -54,6 +54,19 @@ function isWanted(step) {
 }
 
 function search() {
+  findWanted();
+  drawHead();
+  inHead = wanted !== "" && document.getElementById("head").querySelector("mark") !== null;
+  arrange();
+  sayCount(filteredTo);
+  redrawDetail();
+}
+
+// How many nodes a filter leaves, 0 without one.
+let filteredTo = 0;
+
+// Which nodes are searched for, and which are to be seen.
+function findWanted() {
   wanted = query.value.toLowerCase();
   const filtered = failedChoice.checked || kindChoice.value !== "";
   const found = wanted ? valuesWith(wanted) : null;
@@ -66,11 +79,7 @@ function search() {
     matches = new Set(ordered);
   }
   shownNodes = filtered ? withOuter(wantedNodes) : null;
-  drawHead();
-  inHead = wanted !== "" && document.getElementById("head").querySelector("mark") !== null;
-  arrange();
-  sayCount(filtered ? wantedNodes.length : 0);
-  redrawDetail();
+  filteredTo = filtered ? wantedNodes.length : 0;
 }
 
 // Nodes, and those they are inside of.
@@ -82,10 +91,10 @@ function withOuter(wantedNodes) {
   return shown;
 }
 
-function sayCount(filteredTo) {
+function sayCount(left) {
   if (!wanted) {
-    count.textContent = filteredTo ? counted(filteredTo, "step") : "";
-    if (!filteredTo && shownNodes) count.textContent = "no steps";
+    count.textContent = left ? counted(left, "step") : "";
+    if (!left && shownNodes) count.textContent = "no steps";
     return;
   }
   const at = ordered.indexOf(selected);

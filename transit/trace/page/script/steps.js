@@ -9,17 +9,21 @@ const CALLS = new Set(["tool", "model", "call"]);
 // A record: [offset, time, event, origin, headers].
 const eventOf = (record) => record[2];
 
-steps.forEach((step, n) => {
-  step.number = n;
-  step.level ||= 0;
-  step.run ||= 0;
-  step.began ||= 0;
-  step.offset = step.first[0];
-});
-sides.forEach((side, n) => {
-  const [begin, count] = side.steps;
-  for (let at = begin; at < begin + count; at += 1) steps[at].side = n;
-});
+// Each step is told its place; again where there are more of them.
+function placeSteps() {
+  steps.forEach((step, n) => {
+    step.number = n;
+    step.level ||= 0;
+    step.run ||= 0;
+    step.began ||= 0;
+    step.offset = step.first[0];
+  });
+  sides.forEach((side, n) => {
+    const [begin, count] = side.steps;
+    for (let at = begin; at < begin + count; at += 1) steps[at].side = n;
+  });
+}
+placeSteps();
 
 function placeOf(run, record) {
   const origin = record[3];
@@ -178,8 +182,8 @@ function costText(cost) {
 
 // From each list of messages to the first step whose request it is.
 const owners = new Map();
-for (const step of steps) {
-  if (step.kind !== "model") continue;
+function own(step) {
+  if (step.kind !== "model") return;
   const request = inputOf(step);
   const lists = markOf(request) === undefined && isObject(request) ? Object.values(request) : [request];
   for (const each of lists) {
@@ -187,3 +191,4 @@ for (const step of steps) {
     if (typeof mark === "number" && !owners.has(mark)) owners.set(mark, step);
   }
 }
+steps.forEach(own);

@@ -9,17 +9,16 @@ const OVERSCAN = 12;
 
 // A node: {n, level, parent, end, steps, same, open, among, place}; its inside are the nodes up to
 // before `end`; `place` is its number among those with the same parent.
-const nodes = makeNodes();
+let nodes = [];
 const nodeOf = new Map();
-for (const node of nodes) for (const step of node.steps) if (step) nodeOf.set(step, node);
 
 let visible = [];
 let selected = 0;
 // Whether a node is to be seen at all; null: all are.
 let shownNodes = null;
 const elements = new Map();
-const axes = sides.map(axisOf);
-// The columns that say something of some step, widths in CSS.
+let axes = [];
+// The columns, widths in CSS; shown where they say something of some step.
 const COLUMNS = [
   ["offset", "Offset", "46px", () => true],
   ["title", "Step", "minmax(140px, 6fr)", () => true],
@@ -28,11 +27,22 @@ const COLUMNS = [
   ["took", "Took", "58px", (step) => step.took],
   ["tokens", "Tokens", "80px", (step) => !two && step.tokens],
   ["line", "Time", "minmax(40px, 2fr)", (step) => !two && axes[step.side][1] > 1],
-].filter(([, , , test]) => steps.some(test));
+];
 // Columns that a tree must be so wide for, in pixels.
 const ROOM = { tokens: 700, line: 600 };
+let filledColumns = COLUMNS;
 let columns = COLUMNS;
-const inheritedEnd = sides.map(lastInherited);
+let inheritedEnd = [];
+
+// What is made of the steps; again where there are more of them.
+function layOut() {
+  nodes = makeNodes();
+  nodeOf.clear();
+  for (const node of nodes) for (const step of node.steps) if (step) nodeOf.set(step, node);
+  axes = sides.map(axisOf);
+  filledColumns = COLUMNS.filter(([, , , test]) => steps.some(test));
+  inheritedEnd = sides.map(lastInherited);
+}
 
 function makeNodes() {
   const given = page.rows || steps.map((step) => [step.level, step.number, -1, 1]);
@@ -109,7 +119,7 @@ function arrange() {
   if (!isVisible(selected) && visible.length) selected = nearestVisible(selected);
   elements.clear();
   rowsBox.replaceChildren();
-  columns = COLUMNS.filter(([name]) => narrow.matches || !(tree.clientWidth < ROOM[name]));
+  columns = filledColumns.filter(([name]) => narrow.matches || !(tree.clientWidth < ROOM[name]));
   drawColumns();
   rowsBox.style.height = `${visible.length * rowHeight()}px`;
   paint();

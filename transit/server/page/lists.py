@@ -1,0 +1,180 @@
+"""Lists on the page: runs, streams, and the lineage graph, a page of each at a time.
+
+Owns what a row says and how many there are on a page. What a client may not read is not listed. All
+functions read a store and may take a while: they run in a thread for reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from transit import LineageGraph, Log, NotFoundError, Stream
+from transit.server.page.lanes import Laid, StreamFacts, facts_of, laid_out
+from transit.trace import Prices, RunSummary
+from transit.trace.names import TASK_ID
+from transit.trace.summaries import Listing, sorted_runs
+
+T = TypeVar("T")
+Allows = Callable[[str], bool]
+
+ROWS: Final = 100
+GRAPH_ROWS: Final = 1000
+LANE: Final = 14
+ROW: Final = 28
+
+
+class Paged(msgspec.Struct, Generic[T], frozen=True):
+    """A page of a list. number: of this page, from 1; count: of all rows."""
+
+    rows: Sequence[T]
+    number: int
+    pages: int
+    count: int
+
+
+def paged(rows: Sequence[T], number: int, size: int = ROWS) -> Paged[T]:
+    """The page of that number, or the last one."""
+    pages = max(1, -(-len(rows) // size))
+    number = min(max(number, 1), pages)
+    return Paged(rows[(number - 1) * size : number * size], number, pages, len(rows))
+
+
+class RunsAsked(msgspec.Struct, frozen=True):
+    """Which runs are listed. text: in their names, in any case of letters."""
+
+    text: str = ""
+    status: str = ""
+    tool: str = ""
+    sort: str = "created"
+    number: int = 1
+
+
+def runs_of(log: Log, allows: Allows, asked: RunsAsked, prices: Prices | None) -> Paged[RunSummary]:
+    """A page of the runs. Of those that are not on it as little is read as the order needs."""
+    listing = Listing(log)
+    text = asked.text.casefold()
+    wanted = [
+        uid for uid, run in listing.runs.items() if text in run.name.casefold() and allows(run.name)
+    ]
+    if asked.status:
+        wanted = [uid for uid in wanted if listing.status(uid) == asked.status]
+    if asked.tool:
+        wanted = [uid for uid in wanted if listing.used(uid, asked.tool)]
+    if asked.sort == "created":
+        wanted.reverse()
+        wanted.sort(key=lambda uid: -(listing.created(uid) or 0))
+        part = paged(wanted, asked.number)
+        rows = listing.summaries(list(part.rows), prices)
+        return Paged(rows, part.number, part.pages, part.count)
+    return paged(sorted_runs(listing.summaries(wanted, prices), asked.sort), asked.number)
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """A stream in the list."""
+
+    facts: StreamFacts
+    is_run: bool
+    is_finished: bool
+
+
+def streams_of(log: Log, allows: Allows, text: str, number: int) -> Paged[StreamRow]:
+    """A page of the streams, the newest first."""
+    text = text.casefold()
+    wanted = [each for each in log.streams() if text in each.name.casefold() and allows(each.name)]
+    wanted.reverse()
+    part = paged(wanted, number)
+    rows = [StreamRow(facts_of(each), is_run(each), each.finished) for each in part.rows]
+    return Paged(rows, part.number, part.pages, part.count)
+
+
+def is_run(stream: Stream) -> bool:
+    """Whether a stream is a run of `trace`."""
+    return isinstance(stream.metadata.get(TASK_ID), str)
+
+
+# The graph
+
+
+class GraphRow(msgspec.Struct, frozen=True):
+    """A stream in the graph. place: number of its lane."""
+
+    facts: StreamFacts
+    is_run: bool
+    place: int
+
+
+class Drawing(msgspec.Struct, frozen=True):
+    """The lanes as paths of SVG: of each, its lane's number modulo 6, and its commands."""
+
+    rows: Paged[GraphRow]
+    lines: list[tuple[int, str]]
+    width: int
+    height: int
+
+
+def graph_of(log: Log, allows: Allows, name: str, number: int) -> Drawing:
+    """The graph of all streams, or of the family of one; a page of it, the newest first."""
+    streams = [each for each in log.streams() if allows(each.name)]
+    if name:
+        family = _family(log.lineage.graph(), name)
+        streams = [each for each in streams if each.name in family]
+        if not streams:
+            raise NotFoundError(f"there is no stream {name!r}")
+    streams.reverse()
+    part = paged(streams, number, GRAPH_ROWS)
+    runs = {each.name for each in part.rows if is_run(each)}
+    laid = list(laid_out([facts_of(each) for each in reversed(part.rows)]))
+    rows = [GraphRow(each.stream, each.stream.name in runs, each.place) for each in laid]
+    lanes = max((len(each.after) for each in laid), default=0)
+    lanes = max(lanes, max((len(each.before) for each in laid), default=0))
+    whole = Paged(rows, part.number, part.pages, part.count)
+    return Drawing(whole, _lines(laid), lanes * LANE + LANE, len(laid) * ROW)
+
+
+def _lines(laid: Iterable[Laid]) -> list[tuple[int, str]]:
+    """The paths of the lanes, those of one colour together."""
+    found: dict[int, list[str]] = {}
+    for number, each in enumerate(laid):
+        top, middle = number * ROW, number * ROW + ROW // 2
+        x = centre(each.place)
+        if each.waited:
+            found.setdefault(each.place % 6, []).append(f"M{x} {top}V{middle}")
+        for lane, there in enumerate(each.after):
+            if there and lane < len(each.before) and each.before[lane] and lane != each.place:
+                line = f"M{centre(lane)} {top}V{top + ROW}"
+                found.setdefault(lane % 6, []).append(line)
+        for lane in sorted(each.targets):
+            to, bottom = centre(lane), top + ROW
+            bend = f"M{x} {middle}C{x} {bottom} {to} {middle} {to} {bottom}"
+            line = f"M{x} {middle}V{bottom}" if lane == each.place else bend
+            found.setdefault(lane % 6, []).append(line)
+    return [(lane, "".join(lines)) for lane, lines in sorted(found.items())]
+
+
+def centre(lane: int) -> int:
+    """The middle of a lane, pixels from the left."""
+    return lane * LANE + LANE
+
+
+def _family(graph: LineageGraph, name: str) -> set[str]:
+    """A stream, what it descends from, and what descends from it."""
+    up: dict[str, list[str]] = {}
+    down: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        up.setdefault(edge.child, []).append(edge.parent)
+        down.setdefault(edge.parent, []).append(edge.child)
+    return _reached(name, up) | _reached(name, down)
+
+
+def _reached(name: str, along: dict[str, list[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += along.get(each, ())
+    return found

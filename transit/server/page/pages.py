@@ -1,0 +1,416 @@
+"""The page's routes: what a browser asks for, and which page it is given.
+
+Owns addresses and forms. Each handler checks the client's grant with the names of all streams it
+shows; what goes wrong is a page too. Whatever reads the store runs in a thread for reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from transit import InvalidInputError, NotFoundError, Stream, TransitError, trace
+from transit.protocol.problems import problem_of, refusal
+from transit.server.access import APPEND, NOTHING, READ
+from transit.server.asgi import Answer, Request
+from transit.server.page import answers, lists, records, session
+from transit.server.page.following import LiveRuns
+from transit.server.page.lanes import facts_of
+from transit.server.page.searching import Asked, search
+from transit.server.page.serving import Served
+from transit.server.refusals import NO_STORE, RefusedError
+from transit.server.routes import Route
+from transit.trace.beside import beside
+from transit.trace.finding import KINDS, asked_for
+from transit.trace.page.data import PageData
+from transit.trace.page.growing import GrowingPage, Limits, TooLargeError
+from transit.trace.page.heads import notes_of
+from transit.trace.reading import Trace
+from transit.trace.summaries import SORTS, STATUSES
+
+Handler = Callable[[Request], Awaitable[Answer]]
+FORM_MAX: Final = 64 * 1024
+_SENDS_EVENTS: Final = [(b"content-type", b"text/event-stream"), NO_STORE]
+
+
+class Pages:
+    """The pages of one served store."""
+
+    def __init__(self, served: Served, limits: Limits | None = None) -> None:
+        self._served = served
+        self._service = served.service
+        self._limits = limits or Limits()
+        self.live = LiveRuns(served, self._limits)
+
+    def routes(self) -> list[Route]:
+        """What the page answers."""
+        shown = {
+            "/": self._runs, "/streams": self._streams, "/graph": self._graph,
+            "/search": self._search, "/run": self._run, "/stream": self._stream,
+            "/beside": self._beside, "/login": self._login_form,
+        }  # fmt: skip
+        return [
+            *(Route("GET", path, self._page(handler)) for path, handler in shown.items()),
+            Route("GET", session.LIVE, self._events),
+            Route("GET", "/assets/{name}", self._asset),
+            Route("POST", "/notes", self._note),
+            Route("POST", "/login", self._page(self._login)),
+            Route("POST", "/logout", self._page(self._logout)),
+        ]
+
+    # What all pages have
+
+    def _page(self, handler: Handler) -> Handler:
+        """The handler, with what it raises as a page, and a form for those who are not known."""
+
+        async def answer(request: Request) -> Answer:
+            if self._is_unknown(request) and request.path not in ("/login", "/logout"):
+                query = request.scope.get("query_string", b"").decode("latin-1")
+                there = request.path[1:] + (f"?{query}" if query else "")
+                return answers.redirect(f"login?next={quote(there, safe='')}")
+            # Of a run that cannot be shown there are the records.
+            run = request.query.get("name", "") if request.path == "/run" else ""
+            try:
+                return await handler(request)
+            except TransitError as error:
+                problem = problem_of(error, request.id)
+                run = "" if isinstance(error, NotFoundError) else run
+            except RefusedError as error:
+                problem, run = refusal(error.status, str(error), request.id), ""
+            said = {"problem": problem, "run": run, **self._common(request)}
+            return answers.page("problem.html", said, problem.status)
+
+        return answer
+
+    def _is_unknown(self, request: Request) -> bool:
+        return self._served.grant_of is not None and request.grant is NOTHING
+
+    def _common(self, request: Request) -> dict[str, object]:
+        is_known = self._served.grant_of is not None and request.grant is not NOTHING
+        return {"here": request.path, "who": request.grant.name, "may_leave": is_known}
+
+    def _shown(self, request: Request, template: str, **said: object) -> Answer:
+        return answers.page(template, {**said, **self._common(request)})
+
+    def _allows(self, request: Request) -> lists.Allows:
+        return lambda name: request.grant.allows(READ, name)
+
+    async def _stream_of(self, request: Request, name: str, right: str = READ) -> Stream:
+        """The stream of that name, which the client may read."""
+        if name[:1] == "$":
+            raise NotFoundError(f"there is no stream {name!r}")
+        request.grant.check(right, name)
+        return await self._service.read(lambda: self._service.log.stream(name))
+
+    # Lists
+
+    async def _runs(self, request: Request) -> Answer:
+        query = _known(request, "q", "status", "tool", "sort", "page")
+        asked = lists.RunsAsked(
+            query.get("q", ""),
+            _choice(query.get("status", ""), STATUSES, "status"),
+            query.get("tool", ""),
+            _choice(query.get("sort", ""), SORTS, "sort") or "created",
+            _number(query.get("page", "1"), "page"),
+        )
+        log, prices, allows = self._service.log, self._served.prices, self._allows(request)
+        found = await self._service.read(lambda: lists.runs_of(log, allows, asked, prices))
+        return self._shown(
+            request, "runs.html", found=found, asked=asked, statuses=STATUSES, sorts=SORTS,
+            has_prices=prices is not None, query=_query_without(query, "page"),
+        )  # fmt: skip
+
+    async def _streams(self, request: Request) -> Answer:
+        query = _known(request, "q", "page")
+        text, number = query.get("q", ""), _number(query.get("page", "1"), "page")
+        log, allows = self._service.log, self._allows(request)
+        found = await self._service.read(lambda: lists.streams_of(log, allows, text, number))
+        return self._shown(
+            request, "streams.html", found=found, text=text, query=_query_without(query, "page")
+        )
+
+    async def _graph(self, request: Request) -> Answer:
+        query = _known(request, "name", "page")
+        name, number = query.get("name", ""), _number(query.get("page", "1"), "page")
+        if name:
+            request.grant.check(READ, name)
+        log, allows = self._service.log, self._allows(request)
+        found = await self._service.read(lambda: lists.graph_of(log, allows, name, number))
+        return self._shown(
+            request, "graph.html", drawing=found, name=name, centre=lists.centre, row=lists.ROW,
+            query=_query_without(query, "page"),
+        )  # fmt: skip
+
+    async def _search(self, request: Request) -> Answer:
+        fields = ("text", "error", "tool", "kind", "role", "model", "prefix", "failed", "after")
+        query = _known(request, *fields)
+        given = {key: value for key, value in query.items() if value}
+        found = None
+        if given:
+            asked = Asked(given.pop("prefix", ""), given.pop("after", ""))
+            failed = _choice(given.pop("failed", ""), ("yes", "no"), "failed")
+            is_failed = {"yes": True, "no": False}.get(failed)
+            wanted = asked_for(
+                failed=is_failed,
+                text=given.get("text"),
+                error=given.get("error"),
+                tool=given.get("tool"),
+                kind=given.get("kind"),
+                role=given.get("role"),
+                model=given.get("model"),
+            )
+            log, allows = self._service.log, self._allows(request)
+            found = await self._service.read(lambda: search(log, allows, wanted, asked))
+        return self._shown(
+            request,
+            "search.html",
+            found=found,
+            asked={field: query.get(field, "") for field in fields},
+            kinds=KINDS,
+            query=_query_without(query, "after"),
+        )
+
+    # One stream
+
+    async def _run(self, request: Request) -> Answer:
+        name = _known(request, "name").get("name", "")
+        run = await self._stream_of(request, name)
+        live = self.live.of(run, request.grant)
+        version, data = await live.whole()
+        may_note = self._service.is_writable and request.grant.allows(APPEND, name)
+        return self._shown(
+            request, "run.html", name=name, title=live.page.trace.task_id, may_note=may_note,
+            data=answers.data_of(data), version=version,
+        )  # fmt: skip
+
+    async def _beside(self, request: Request) -> Answer:
+        query = _known(request, "left", "right")
+        names = [query.get("left", ""), query.get("right", "")]
+        runs = [await self._stream_of(request, name) for name in names]
+        data = await self._service.read(lambda: self._two(runs, self._allows(request)))
+        return self._shown(
+            request, "run.html", name=" and ".join(names), title=" and ".join(names),
+            may_note=False, data=answers.data_of(data), version="",
+        )  # fmt: skip
+
+    def _two(self, runs: list[Stream], allows: lists.Allows) -> bytes:
+        count = sum(len(run) for run in runs)
+        if count > self._limits.events:
+            raise TooLargeError(f"{count:,} events; a page has at most {self._limits.events:,}")
+        traces = [Trace(self._service.log, run) for run in runs]
+        pages = [self._read_page(run, allows) for run in runs]
+        data = PageData(self._served.prices)
+        steps = [page.steps for page in pages]
+        for each, found in zip(traces, steps, strict=True):
+            data.add(each, found)
+        rows = data.rows(beside(*steps))
+        title = " and ".join(each.task_id for each in traces)
+        noted, most = notes_of(traces[0].notes, traces[0].name), self._limits.size
+        made = data.encode(title, noted, rows, most, 0)
+        if len(made) > self._limits.size:
+            raise TooLargeError(f"{len(made):,} bytes; a page has at most {self._limits.size:,}")
+        return made
+
+    def _read_page(self, run: Stream, allows: lists.Allows) -> GrowingPage:
+        found = GrowingPage(self._service.log, run, may_read=allows, limits=self._limits)
+        found.read()
+        return found
+
+    async def _stream(self, request: Request) -> Answer:
+        query = _known(request, "name", "from", "at")
+        name = query.get("name", "")
+        stream = await self._stream_of(request, name)
+        at = query.get("at")
+        if at is not None:
+            offset = _number(at, "at")
+            found = await self._service.read(lambda: records.record_of(stream, offset))
+        else:
+            begin = _number(query["from"], "from") if "from" in query else None
+            found = await self._service.read(lambda: records.records_of(stream, begin))
+        return self._shown(
+            request, "stream.html", found=found, facts=facts_of(stream), stream=stream,
+            is_run=lists.is_run(stream), is_one=at is not None, step=records.RECORDS,
+        )  # fmt: skip
+
+    # What comes later
+
+    async def _events(self, request: Request) -> Answer:
+        if self._is_unknown(request):
+            raise RefusedError(401, "no token, or one that is not known")
+        query = _known(request, "name", "since", "stream", "from")
+        gone = asyncio.ensure_future(request.gone())
+        try:
+            if "stream" in query:
+                stream = await self._stream_of(request, query["stream"])
+                begin = _number(query.get("from", "0"), "from")
+                last = request.headers.get("last-event-id", "")
+                begin = int(last) if last.isascii() and last.isdigit() else begin
+                parts = self._records(stream, min(begin, len(stream)), gone)
+            else:
+                run = await self._stream_of(request, query.get("name", ""))
+                version = request.headers.get("last-event-id") or query.get("since")
+                parts = self.live.events(run, request.grant, version, gone)
+        except (TransitError, RefusedError):
+            gone.cancel()
+            raise
+        return Answer(200, list(_SENDS_EVENTS), parts=_closing(parts, gone))
+
+    async def _records(
+        self, stream: Stream, begin: int, gone: asyncio.Future[None]
+    ) -> AsyncGenerator[bytes, None]:
+        """Records from `begin` on as they come."""
+        settings, clock = self._service.settings, asyncio.get_running_loop()
+        ends = clock.time() + settings.sse_s
+        following = stream.follow(start=begin)
+        wait = asyncio.ensure_future(anext(following, None))
+        try:
+            yield b"retry: 300\n\n"
+            while not self.live.is_ending and (left := ends - clock.time()) > 0:
+                step = min(settings.ping_s, left, 1.0)
+                await asyncio.wait((wait, gone), timeout=step, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return
+                if not wait.done():
+                    yield b": \n\n"
+                    continue
+                record = wait.result()
+                if record is None:
+                    yield b"event: finished\ndata: \n\n"
+                    return
+                wait = asyncio.ensure_future(anext(following, None))
+                row = msgspec.json.encode(records.row_of(stream.name, record))
+                yield b"id: %d\ndata: %b\n\n" % (record.offset + 1, row)
+        finally:
+            wait.cancel()
+
+    async def _asset(self, request: Request) -> Answer:
+        found = answers.file_answer(request.name, request.query.get("v"))
+        if found is None:
+            raise RefusedError(404, "there is nothing here")
+        return found
+
+    # What changes something
+
+    async def _form(self, request: Request, *names: str) -> dict[str, str]:
+        """The fields of a form of our own; those left empty are left out."""
+        session.check_origin(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise RefusedError(415, "a form comes as application/x-www-form-urlencoded")
+        body = await request.body(FORM_MAX, self._service.settings.body_s)
+        try:
+            pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=len(names))
+        except ValueError:
+            raise InvalidInputError("the form cannot be read") from None
+        found = dict(pairs)
+        if len(found) != len(pairs) or not found.keys() <= set(names):
+            raise InvalidInputError("the form has other fields than it should")
+        return found
+
+    async def _note(self, request: Request) -> Answer:
+        if self._is_unknown(request):
+            raise RefusedError(401, "no token, or one that is not known")
+        form = await self._form(request, "run", "name", "score", "label", "comment", "author", "at")
+        run = await self._stream_of(request, form.get("run", ""), APPEND)
+        request.grant.check(READ, run.name)
+        at = form.get("at")
+        note = await self._service.write(
+            lambda: trace.annotate(
+                self._service.log,
+                run,
+                form.get("name", ""),
+                score=_score(form.get("score")),
+                label=form.get("label"),
+                comment=form.get("comment", ""),
+                # The name of a token is what is known of who it is.
+                author=request.grant.name or form.get("author", ""),
+                at=None if at is None else _number(at, "at"),
+            )
+        )
+        await self._service.reach(self._service.wanted(None))
+        self.live.wake({run.uid})
+        return Answer(201, [(b"content-type", b"application/json")], msgspec.json.encode(note))
+
+    async def _login_form(self, request: Request) -> Answer:
+        there = _there(_known(request, "next").get("next", ""))
+        if not self._is_unknown(request):
+            return answers.redirect(there)
+        return self._shown(request, "login.html", there=there, failed=False)
+
+    async def _login(self, request: Request) -> Answer:
+        form = await self._form(request, "token", "next", "user")
+        token, there = form.get("token", "").strip(), _there(form.get("next", ""))
+        grant_of = self._served.grant_of
+        if grant_of is None:
+            return answers.redirect(there)
+        if not session.is_token(token) or grant_of(token) is None:
+            said = {"there": there, "failed": True, **self._common(request)}
+            return answers.page("login.html", said, 401)
+        return answers.redirect(there, session.cookie_of(request, token))
+
+    async def _logout(self, request: Request) -> Answer:
+        await self._form(request)
+        return answers.redirect("login", session.cookie_of(request, ""))
+
+
+async def _closing(
+    parts: AsyncGenerator[bytes, None], gone: asyncio.Future[None]
+) -> AsyncGenerator[bytes, None]:
+    """The parts; who waits for the client to go waits no more behind them."""
+    try:
+        async for part in parts:
+            yield part
+    finally:
+        gone.cancel()
+
+
+def _there(text: str) -> str:
+    """Where to go on: one of the page's own addresses, or the first page."""
+    path, mark, query = text.partition("?")
+    if not session.is_page(f"/{path}") or path in ("login", "logout"):
+        return "./"
+    return (path or "./") + mark + quote(query, safe="=&%+/:@,.~-_$*!'()")
+
+
+def _known(request: Request, *names: str) -> dict[str, str]:
+    """The query; `InvalidInputError` for a parameter that means nothing here."""
+    query = dict(request.query)
+    for name in query.keys() - set(names):
+        raise InvalidInputError(f"query: {name[:64]!r} means nothing here")
+    return query
+
+
+def _query_without(query: dict[str, str], *names: str) -> str:
+    """The beginning of a query that says the same again, but for these."""
+    kept = [(key, value) for key, value in query.items() if value and key not in names]
+    return "".join(f"{key}={quote(value, safe='')}&" for key, value in kept)
+
+
+def _number(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidInputError(f"{what} must be a number, not {text[:64]!r}")
+    return int(text)
+
+
+def _choice(text: str, choices: tuple[str, ...], what: str) -> str:
+    if text and text not in choices:
+        raise InvalidInputError(f"{what} must be one of {', '.join(choices)}, not {text[:64]!r}")
+    return text
+
+
+def _score(text: str | None) -> bool | float | None:
+    """A score as it is typed: a number, yes or no."""
+    if text is None or not text.strip():
+        return None
+    word = text.strip().lower()
+    if word in ("yes", "true", "no", "false"):
+        return word in ("yes", "true")
+    try:
+        number = float(word)
+    except ValueError:
+        raise InvalidInputError(f"score must be a number, yes or no, not {text[:64]!r}") from None
+    return int(word) if word.lstrip("-").isdigit() else number

@@ -1,0 +1,3 @@
+// All of the scripts are there.
+
+begin();
