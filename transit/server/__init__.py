@@ -33,6 +33,7 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     telemetry      the numbers for OpenTelemetry
     health         whether a server is there and ready
     subscriptions  durable places in many streams that wake workers
+    page           the page at `/`
     api            what the embedded engine can do, beside the protocol
     mcp            tools and resources for agents, by the Model Context Protocol
     otlp           the routes that exporters of OpenTelemetry send to; receiving and otlp_wire: what

@@ -5,6 +5,7 @@ Owns the file: that it is written whole or not at all.
 document      the HTML, with style and script
 data          the runs and their steps as JSON; heads: facts about a run
 values        each distinct value; bounds: how much of each
+growing       what is new of a run, for a page of a server that is open
 """
 
 from __future__ import annotations
