@@ -224,7 +224,9 @@ def test_long_records_are_cut_and_shown_whole_alone(log: transit.Log, look: Open
     tab = look("stream?name=large&from=0")
     assert "54.7 KiB more" in tab.text("ol.records li:first-child")
     assert tab.tab.locator("ol.records li").count() == 100
-    tab.press("n", "n")
+    tab.press("n")
+    tab.wait_for("100 to 199")
+    tab.press("n")
     tab.wait_for("200 to 250")
     tab.go("stream?name=large&at=0")
     tab.wait_for("the end", "ol.records")
