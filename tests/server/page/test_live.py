@@ -34,6 +34,7 @@ def test_what_is_recorded_is_seen_without_a_reload(log: transit.Log, look: Open)
     assert tab.run("performance.getEntriesByType('navigation').length") == 1
 
 
+@pytest.mark.slow
 def test_the_page_that_was_open_is_like_one_opened_later(log: transit.Log, look: Open) -> None:
     """Where calls end that were inside others, steps move; a page that is open shows it so."""
     with trace.task(log, "work") as task:
@@ -60,6 +61,7 @@ def test_the_page_that_was_open_is_like_one_opened_later(log: transit.Log, look:
     assert tab.text("#head") == later.text("#head")
 
 
+@pytest.mark.slow
 def test_what_is_selected_unfolded_and_in_sight_stays(log: transit.Log, look: Open) -> None:
     with trace.task(log, "work") as task:
         for number in range(80):
@@ -83,6 +85,7 @@ def test_what_is_selected_unfolded_and_in_sight_stays(log: transit.Log, look: Op
         assert tab.run("[...document.querySelectorAll('[aria-expanded=false]')].length") == 1
 
 
+@pytest.mark.slow
 def test_a_page_that_is_told_to_follow_goes_to_what_is_new(log: transit.Log, look: Open) -> None:
     with trace.task(log, "work") as task:
         for number in range(50):
@@ -101,6 +104,7 @@ def test_a_page_that_is_told_to_follow_goes_to_what_is_new(log: transit.Log, loo
         assert "message 49" in tab.row
 
 
+@pytest.mark.slow
 def test_an_outcome_that_comes_is_in_the_detail_that_is_open(log: transit.Log, look: Open) -> None:
     with trace.task(log, "work") as task:
         call = task.tool("bash", {"cmd": "make"})
@@ -119,6 +123,7 @@ def test_an_outcome_that_comes_is_in_the_detail_that_is_open(log: transit.Log, l
         tab.wait_for("1 of 2 steps", "#count")
 
 
+@pytest.mark.slow
 def test_a_connection_that_ends_is_made_again_and_nothing_is_lost_or_doubled(
     log: transit.Log, look: Open, serve: Callable[..., Site]
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_page_cut_off_for_long_is_told_all_anew(
     tab.wait("document.querySelectorAll('.row').length === 9")
 
 
+@pytest.mark.slow
 def test_notes_are_written_by_keyboard_and_seen_at_once(log: transit.Log, look: Open) -> None:
     record_run(log, "work")
     tab = look("run?name=work")
@@ -188,6 +194,7 @@ def test_notes_are_written_by_keyboard_and_seen_at_once(log: transit.Log, look: 
     tab.wait_for("2 notes", "#head")
 
 
+@pytest.mark.slow
 def test_one_reading_serves_all_who_look(log: transit.Log, site: Site, look: Open) -> None:
     with trace.task(log, "work") as task:
         task.message("user", "begin")
@@ -207,6 +214,7 @@ def test_one_reading_serves_all_who_look(log: transit.Log, site: Site, look: Ope
         assert site.app.pages.live.readers == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_can_no_longer_be_read_says_why(log: transit.Log, look: Open) -> None:
     with trace.task(log, "work") as task:
         task.message("user", "begin")

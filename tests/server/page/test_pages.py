@@ -7,6 +7,8 @@ from collections.abc import Callable
 from html import unescape
 from urllib.parse import urljoin, urlsplit
 
+import pytest
+
 import transit
 from transit import trace
 from transit.server.page.pages import Pages
@@ -36,6 +38,7 @@ def test_a_run_is_found_in_the_list_and_opened_by_keyboard(log: transit.Log, loo
     assert "exit code 2" in tab.text("#detail")
 
 
+@pytest.mark.slow
 def test_the_list_is_filtered_ordered_and_paged(log: transit.Log, look: Open) -> None:
     for number in range(105):
         record_run(log, f"{'odd' if number % 2 else 'even'}/{number:03}", fails=number == 7)
@@ -57,6 +60,7 @@ def test_the_list_is_filtered_ordered_and_paged(log: transit.Log, look: Open) ->
     tab.wait_for("No run is like that")
 
 
+@pytest.mark.slow
 def test_an_empty_store_says_what_to_do(look: Open) -> None:
     tab = look()
     tab.wait_for("with trace.task(")
@@ -67,6 +71,7 @@ def test_an_empty_store_says_what_to_do(look: Open) -> None:
     tab.wait_for("Looks through all runs")
 
 
+@pytest.mark.slow
 def test_search_leads_to_the_step(log: transit.Log, look: Open) -> None:
     for number in range(4):
         record_run(log, f"case/{number}", result=f"needle {number} & <b>")
@@ -88,6 +93,7 @@ def test_search_leads_to_the_step(log: transit.Log, look: Open) -> None:
     tab.wait("location.hash === '#@2' || location.hash === '#@1'")
 
 
+@pytest.mark.slow
 def test_search_goes_on_where_it_stopped(log: transit.Log, look: Open) -> None:
     for number in range(3):
         with trace.task(log, f"case/{number}") as task:
@@ -99,6 +105,7 @@ def test_search_goes_on_where_it_stopped(log: transit.Log, look: Open) -> None:
     tab.wait_for("60 places, 3 of 3 runs")
 
 
+@pytest.mark.slow
 def test_two_runs_are_chosen_and_shown_beside_each_other(log: transit.Log, look: Open) -> None:
     record_run(log, "one", result="same")
     record_run(log, "two/of them", result="other")
@@ -110,6 +117,7 @@ def test_two_runs_are_chosen_and_shown_beside_each_other(log: transit.Log, look:
     assert tab.run("document.querySelectorAll('.row.differs').length") >= 1
 
 
+@pytest.mark.slow
 def test_the_graph_draws_what_descends_from_what(log: transit.Log, look: Open) -> None:
     root = log.create("task")
     root.append_many([b"a", b"b", b"c"])
@@ -128,6 +136,7 @@ def test_the_graph_draws_what_descends_from_what(log: transit.Log, look: Open) -
     assert "3 streams" in tab.text(".over")
 
 
+@pytest.mark.slow
 def test_a_thousand_streams_are_listed_and_drawn(log: transit.Log, look: Open) -> None:
     for number in range(1000):
         if number % 3 == 2:
@@ -180,6 +189,7 @@ def test_each_name_leads_to_its_own_run_and_stream(log: transit.Log, site: Site)
         assert set(NAMES) <= set(found)
 
 
+@pytest.mark.slow
 def test_a_run_with_markup_everywhere_is_shown_as_text(log: transit.Log, look: Open) -> None:
     record_hostile(log, IMG)
     tab = look()
@@ -201,6 +211,7 @@ def _runs_nothing(tab: Tab) -> None:
     assert found == 0
 
 
+@pytest.mark.slow
 def test_records_come_while_a_stream_is_looked_at(log: transit.Log, look: Open) -> None:
     stream = log.create("numbers")
     tab = look("stream?name=numbers")
@@ -216,6 +227,7 @@ def test_records_come_while_a_stream_is_looked_at(log: transit.Log, look: Open) 
     tab.wait_for("finished", ".pager")
 
 
+@pytest.mark.slow
 def test_long_records_are_cut_and_shown_whole_alone(log: transit.Log, look: Open) -> None:
     stream = log.create("large")
     stream.append("é".encode() * 30_000 + b"the end")
@@ -232,6 +244,7 @@ def test_long_records_are_cut_and_shown_whole_alone(log: transit.Log, look: Open
     tab.wait_for("the end", "ol.records")
 
 
+@pytest.mark.slow
 def test_pages_work_without_scripts(log: transit.Log, look: Open, site: Site) -> None:
     record_run(log, "one")
     tab = look(java_script_enabled=False)
@@ -241,6 +254,7 @@ def test_pages_work_without_scripts(log: transit.Log, look: Open, site: Site) ->
     assert "tool_request" in tab.text("ol.records")
 
 
+@pytest.mark.slow
 def test_dark_and_narrow_pages_do_not_scroll_sideways(log: transit.Log, look: Open) -> None:
     record_run(log, "a/long/name/" + "x" * 200)
     tab = look(color_scheme="dark", size={"width": 400, "height": 760})

@@ -18,6 +18,7 @@ BEGIN = 1_764_000_000_000_000_000
 S = 1_000_000_000
 
 
+@pytest.mark.slow
 def test_below_a_path_of_a_proxy_all_pages_work(
     log: transit.Log, look: Open, serve: Callable[..., Site], tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_below_a_path_of_a_proxy_all_pages_work(
     assert closed.ask("GET", "streams?q=x")[1]["location"] == "login?next=streams%3Fq%3Dx"
 
 
+@pytest.mark.slow
 def test_clocks_that_disagree_leave_no_bar_outside_and_no_time_below_zero(
     log: transit.Log, look: Open
 ) -> None:
@@ -74,6 +76,7 @@ def test_clocks_that_disagree_leave_no_bar_outside_and_no_time_below_zero(
     assert "-" not in tab.text("tr[data-name='work'] td:nth-child(5)")
 
 
+@pytest.mark.slow
 def test_runs_inside_runs_inside_runs_open_at_once(log: transit.Log, look: Open) -> None:
     """Forty deep: what is drawn grows with what is there, not with what it is inside of."""
 
@@ -95,6 +98,7 @@ def test_runs_inside_runs_inside_runs_open_at_once(log: transit.Log, look: Open)
     assert tab.run("document.querySelectorAll('.row').length") < 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_large_picture_in_a_message_is_cut_and_the_page_goes_on(
     log: transit.Log, look: Open, sealed: bool
@@ -119,6 +123,7 @@ def test_a_large_picture_in_a_message_is_cut_and_the_page_goes_on(
     assert tab.run("document.querySelectorAll('img').length") == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_ended_says_so_and_a_page_of_it_is_whole(
     log: transit.Log, look: Open
 ) -> None:
