@@ -36,6 +36,7 @@ from transit.server.listening import (
     show,
 )
 from transit.server.settings import ServerSettings
+from transit.trace import Prices
 
 LOGGER: Final = logging.getLogger("transit.server")
 _LOOK_TICKS: Final = 50
@@ -148,7 +149,7 @@ class Running:
         app.is_reached_at(self.url)
 
 
-def serve(
+def serve(  # noqa: PLR0913 - each may be given
     log: Log,
     bind: str = BIND_DEFAULT,
     settings: ServerSettings | None = None,
@@ -157,13 +158,14 @@ def serve(
     certificate: Certificate | None = None,
     is_insecure: bool = False,
     journal: Journal | None = None,
+    prices: Prices | None = None,
     ready: Callable[[Running], object] | None = None,
 ) -> None:
     """Serve an open store until SIGINT or SIGTERM; the store stays open.
 
-    bind: `HOST:PORT`, port 0 for any. tokens: their file. journal: told of every request. ready:
-    called once it answers. `InvalidInputError` where it cannot listen there, and where others would
-    reach it without tokens and TLS unless is_insecure.
+    bind: `HOST:PORT`, port 0 for any. tokens: their file. journal: told of every request. prices:
+    for what runs cost on the page. ready: called once it answers. `InvalidInputError` where it
+    cannot listen there, and where others would reach it without tokens and TLS unless is_insecure.
     """
     address = parse_bind(bind)
     check_exposure(
@@ -172,7 +174,7 @@ def serve(
         has_tls=certificate is not None,
         is_insecure=is_insecure,
     )
-    app = App(log, settings_at(bind, settings or ServerSettings(), tokens), tokens)
+    app = App(log, settings_at(bind, settings or ServerSettings(), tokens), tokens, prices)
     listeners = Listeners(address, app.settings)
     running = Running(app, listeners, certificate)
     with contextlib.ExitStack() as stack:

@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     error output, a JSON object a line. Where another process writes the store it is served
     read-only, unless --mode shared is given to both.
     """
-    missing = [name for name in ("uvicorn", "httptools") if find_spec(name) is None]
+    missing = [name for name in ("uvicorn", "httptools", "jinja2") if find_spec(name) is None]
     if missing:
         raise CommandError(f"{missing[0]} is missing", hint="pip install 'transit[server]'")
     # Imported here: `--help` needs no server.
@@ -107,6 +107,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             certificate=certificate,
             is_insecure=insecure,
             journal=journal,
+            prices=context.configuration.prices,
             ready=ready,
         )
 
