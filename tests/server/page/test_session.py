@@ -159,6 +159,13 @@ def test_the_author_of_a_note_is_the_name_of_the_token(log: transit.Log, site: S
     assert trace.notes(log, "a/run")[0].author == "kim"
 
 
+def test_a_proxy_may_end_tls(site: Site) -> None:
+    said = own(site, origin=f"https://{site.host}")
+    status, headers, _ = site.ask("POST", "login", {"token": "the-token", "next": ""}, **said)
+    assert status == 303
+    assert headers["set-cookie"].endswith("; Secure")
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -362,8 +363,9 @@ async def _closing(
 ) -> AsyncGenerator[bytes, None]:
     """The parts; who waits for the client to go waits no more behind them."""
     try:
-        async for part in parts:
-            yield part
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
     finally:
         gone.cancel()
 
