@@ -167,7 +167,8 @@ def test_at_a_terminal_the_ratio_comes_first_and_what_is_not_measured_is_said(wo
     (head,) = [line for line in lines if "raw work" in line]
     assert head.split()[:3] == ["x", "raw", "rate"]
     assert any(line.startswith("not measured: ") for line in lines)
-    assert max(map(len, lines)) <= 100
+    # How long the path of the store is, this test does not decide.
+    assert max(len(line.replace(str(work), "…")) for line in lines) <= 100
     assert list(work.iterdir()) == []
 
 
