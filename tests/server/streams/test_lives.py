@@ -210,3 +210,32 @@ def test_a_store_opened_for_reading_serves_reads_and_refuses_writes(tmp_path: Pa
         assert call("GET", "s").body == b"x"
         for method in ("PUT", "POST", "DELETE"):
             assert call(method, "s" if method != "PUT" else "t", b"x", TEXT).status == 403
+
+
+def test_after_a_rebase_the_streams_of_the_remote_have_the_producers_of_the_remote(
+    tmp_path: Path,
+) -> None:
+    bucket = str(tmp_path / "bucket")
+    with served(tmp_path / "one", remote=bucket) as call:
+        call("PUT", "s", headers=TEXT)
+        call("POST", "s", b"0", TEXT | producer("p", 0, 0))
+        call.app.service.log.publish()
+    transit.restore(bucket, tmp_path / "other")
+    with served(tmp_path / "other", remote=bucket) as call:
+        call("POST", "s", b"1", TEXT | producer("p", 0, 1))
+        call.app.service.log.publish()
+    with served(tmp_path / "one") as call:
+        # Without the remote it writes a history of its own.
+        call("POST", "s", b"mine", TEXT | producer("q", 0, 0))
+    with pytest.raises(transit.FencedError), transit.open(tmp_path / "one", remote=bucket) as log:
+        log.publish()
+    with transit.open(tmp_path / "one", remote=bucket) as log:
+        log.rebase_onto_remote()
+    with served(tmp_path / "one", remote=bucket) as call:
+        assert call("GET", "s").body == b"01"
+        assert call("POST", "s", b"1", TEXT | producer("p", 0, 1)).status == 204
+        assert call("POST", "s", b"2", TEXT | producer("p", 0, 2)).status == 200
+        (branch,) = call.app.service.log.streams("s@rebased-")
+        brought = call("GET", branch.name)
+        assert (brought.body, brought.headers["content-type"]) == (b"0mine", "text/plain")
+        assert call("POST", branch.name, b"!", TEXT | producer("q", 0, 0)).status == 200
