@@ -170,6 +170,6 @@ def test_a_record_comes_back_from_its_line(payload: bytes, headers: dict[str, st
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_events_of_text_hold_no_line_of_their_own(texts: list[str]) -> None:
     event = data_event([each.encode() for each in texts], json=False, text=True)
-    whole = event + control_event("0", "1", up_to_date=True, closed=False)
+    whole = event + control_event("0", "1", "i", up_to_date=True, closed=False)
     assert [line.partition(b":")[0] for line in whole.split(b"\n") if line].count(b"event") == 2
     assert b"\r" not in event

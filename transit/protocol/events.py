@@ -30,8 +30,10 @@ def data_event(payloads: Sequence[bytes], *, json: bool, text: bool) -> bytes:
     return b"event: data\n" + b"\n".join(shown) + b"\n\n"
 
 
-def control_event(token: str, cursor: str | None, *, up_to_date: bool, closed: bool) -> bytes:
-    """The event that says where to go on."""
+def control_event(
+    token: str, cursor: str | None, id: str, *, up_to_date: bool, closed: bool
+) -> bytes:
+    """The event that says where to go on; a browser that connects again sends its `id` back."""
     fields: dict[str, object] = {"streamNextOffset": token}
     if cursor is not None and not closed:
         fields["streamCursor"] = cursor
@@ -39,4 +41,4 @@ def control_event(token: str, cursor: str | None, *, up_to_date: bool, closed: b
         fields["upToDate"] = True
     if closed:
         fields["streamClosed"] = True
-    return b"event: control\ndata:" + msgspec.json.encode(fields) + b"\n\n"
+    return b"event: control\ndata:%b\nid:%b\n\n" % (msgspec.json.encode(fields), id.encode())

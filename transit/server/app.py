@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
-from transit import Log
+from transit import InvalidInputError, Log
 from transit.protocol.paths import STREAMS
 from transit.protocol.problems import refusal
 from transit.server import api, health, metrics, otlp
@@ -127,6 +127,10 @@ class App:
                 return
 
     def _serve_subscriptions(self) -> Subscriptions:
+        if self.service.log.mode != "exclusive":
+            raise InvalidInputError(
+                'subscriptions need a store in mode "exclusive": leases are kept by one server'
+            )
         # Loaded here: signing and sending take long to load, and are seldom wanted.
         from transit.server.subscriptions.routes import Subscriptions
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
+from transit import InvalidInputError, Stream
 from transit.protocol import fields, offsets
 from transit.protocol.events import control_event, data_event
 from transit.server.reading import NEAR, cursor_after, read_payloads
@@ -16,6 +17,22 @@ from transit.server.service import Service
 from transit.server.tails import Tail
 
 _PING = b": \n\n"
+
+
+def event_id(stream: Stream, position: int) -> str:
+    """What a browser sends back as `Last-Event-ID`: the place, and of which stream it is one."""
+    return f"{stream.uid}:{offsets.encode_offset(position)}"
+
+
+def place_after(stream: Stream, last_event_id: str) -> int | None:
+    """The place that an id names; None for one of another stream, or for none of ours."""
+    uid, _, token = last_event_id.partition(":")
+    if uid != stream.uid:
+        return None
+    try:
+        return offsets.decode_offset(token)
+    except InvalidInputError:
+        return None
 
 
 class EventReader:
@@ -81,4 +98,5 @@ class EventReader:
 
     def _control(self, position: int, up_to_date: bool, closed: bool) -> bytes:
         token, cursor = offsets.encode_offset(position), cursor_after(self._cursor)
-        return control_event(token, cursor, up_to_date=up_to_date, closed=closed)
+        id = event_id(self._stream, position)
+        return control_event(token, cursor, id, up_to_date=up_to_date, closed=closed)

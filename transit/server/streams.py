@@ -21,7 +21,7 @@ from transit.server.appending import Appending
 from transit.server.asgi import Answer, Handler, Request
 from transit.server.asking import asked_durability, durability_header
 from transit.server.creating import Creating
-from transit.server.live import EventReader
+from transit.server.live import EventReader, place_after
 from transit.server.lives import CLOSED, DELETED, Lives, Named, described, place_of
 from transit.server.reading import (
     NEAR,
@@ -122,6 +122,10 @@ class Streams:
         is_now = start == offsets.NOW
         start = count if is_now else max(start, 0)
         if live == "sse":
+            again = place_after(named.stream, request.headers.get("last-event-id", ""))
+            if again is not None and start <= again <= count:
+                # A browser that connects again by itself asks with the address it had at first.
+                start = again
             return self._sse(request, named, start)
         if live == "long-poll" and start == count and not named.stream.finished:
             await self.wait(named.stream, start, self._service.settings.long_poll_s)

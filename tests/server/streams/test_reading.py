@@ -285,3 +285,19 @@ def served_app(log: transit.Log) -> Any:
     from transit.server.app import App  # Here: the test above makes it over a store of its own.
 
     return App(log, ServerSettings(long_poll_s=600))
+
+
+def test_a_browser_that_connects_again_goes_on_where_it_was(caller: Caller) -> None:
+    caller("PUT", "s", b'["a","b"]', JSON)
+    body = caller("GET", "s?offset=-1&live=sse").body
+    ids = [line[3:].decode() for line in body.split(b"\n") if line.startswith(b"id:")]
+    caller("POST", "s", b'"c"', JSON)
+    again = events(caller("GET", "s?offset=-1&live=sse", headers={"last-event-id": ids[-1]}).body)
+    assert again[0] == ("data", b'["c"]')
+    # The name is another stream's now, which has as many records.
+    caller("DELETE", "s")
+    caller("PUT", "s", b'["x","y","z"]', JSON)
+    other = events(caller("GET", "s?offset=-1&live=sse", headers={"last-event-id": ids[-1]}).body)
+    assert other[0] == ("data", b'["x",\n"y",\n"z"]')
+    odd = {"last-event-id": ids[-1][:-1] + "x"}
+    assert events(caller("GET", "s?offset=now&live=sse", headers=odd).body)[0][0] == "control"
