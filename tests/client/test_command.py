@@ -13,7 +13,7 @@ import pytest
 import transit
 from rigs.server.serving import Serving
 from tests.cli.shell import Done
-from transit.cli import main
+from transit.cli.main import run as main
 from transit.server.refusals import RefusedError
 
 Command = Callable[..., Done]
