@@ -67,7 +67,8 @@ def test_ci_installs_nothing_but_missing_debian_packages() -> None:
     assert not re.search(r"\b(pip3?|uv|pipx|poetry|hatch|conda)\b", SCRIPT)
     assert re.findall(r"apt-get install.*", SCRIPT) == ['apt-get install -y -qq "$@"']
     calls = re.findall(r"debian_install (\S+)", SCRIPT)
-    assert calls == ["python3-venv", "strace", "fuse3", "xfsprogs", "chromium", "redis-server"]
+    wanted = ["python3-venv", "strace", "fuse3", "xfsprogs", "curl", "chromium", "redis-server"]
+    assert calls == wanted
 
 
 def test_ci_is_executable_and_stops_at_the_first_failure() -> None:

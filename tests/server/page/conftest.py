@@ -16,7 +16,8 @@ from .served import Site, Tab
 Open = Callable[..., Tab]
 
 
-@pytest.fixture(scope="session")
+# No longer: while it is open no event loop can be run beside it.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
