@@ -114,14 +114,18 @@ class App:
             await send({"type": "websocket.close", "code": 1003})
 
     async def _live(self, receive: Receive, send: Send) -> None:
+        looking: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 if self.subscriptions is not None:
                     self.subscriptions.waking.start()
+                looking = asyncio.create_task(self.service.look_for_more())
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.end()
+                if looking is not None:
+                    looking.cancel()
                 await asyncio.get_running_loop().run_in_executor(None, self.service.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return

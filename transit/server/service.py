@@ -9,14 +9,23 @@ processes, or for a remote, is done in a thread of a bounded pool.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from transit import AlreadyExistsError, ConflictError, Durability, InvalidInputError, Log
+from transit import (
+    AlreadyExistsError,
+    ConflictError,
+    Durability,
+    InvalidInputError,
+    Log,
+    TransitError,
+)
 from transit.server.settings import ServerSettings
 
+LOGGER = logging.getLogger("transit.server")
 TRIES = 16
 T = TypeVar("T")
 _RANK = {"memory": 0, "os": 1, "local": 2, "tiered": 3}
@@ -89,6 +98,18 @@ class Service:
         """End the threads; what they do is finished first."""
         for pool in (self._writer, self._reader, self._syncer, self._publisher):
             pool.shutdown()
+
+    async def look_for_more(self) -> None:
+        """Where a remote is read that others write: see what was published, now and then."""
+        if self.log.mode != "read" or not self.has_remote:
+            return
+        while True:
+            await asyncio.sleep(self.log.settings.refresh_interval_s)
+            try:
+                await self.read(self.log.refresh)
+            except TransitError as error:
+                # What is known is served on; a remote that is away may come back.
+                LOGGER.warning("the remote could not be looked at: %s", type(error).__name__)
 
     async def write(self, work: Callable[[], T]) -> T:
         """Do `work`, which writes with durability "os", at once or after other writes."""

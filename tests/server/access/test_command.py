@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +171,13 @@ def test_a_remote_is_served_read_only_without_a_folder(tmp_path: Path) -> None:
         assert server.said["mode"] == "read"
         assert client.ask("GET", "/v1/stream/a").body == b"hi"
         assert client.ask("POST", "/v1/stream/a", TEXT, b"x").status == 403
+        with transit.open(tmp_path / "a", durability="os", remote=remote) as log:
+            log.stream("a").append(b" again")
+            log.publish()
+        # What is published meanwhile is seen without being asked for.
+        while client.ask("GET", "/v1/stream/a").body == b"hi":
+            time.sleep(0.05)
+        assert client.ask("GET", "/v1/stream/a").body == b"hi again"
         assert server.end()
 
 
