@@ -10,9 +10,11 @@ import gc
 import multiprocessing
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.pool import Pool
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -228,7 +230,7 @@ def explore(
     violations: list[Violation] = []
     with _judges(history, planted) as pool:
         todo = _first_of_each(cases(trace, history), chosen)
-        for broken, reason in pool.imap_unordered(_judge, todo, _AT_ONCE):
+        for broken, reason in _judged(pool, todo):
             if broken is not None:
                 violations.append(_violation(broken, reason, trace, folder, len(violations)))
                 if len(violations) >= violations_max:
@@ -256,8 +258,19 @@ def _violation(
     return Violation(case.place, case.state.label, change, reason, str(kept))
 
 
+def _judged(pool: ProcessPoolExecutor, todo: Iterator[Case]) -> Iterator[tuple[Case | None, str]]:
+    """What `_judge` says of each, with as few on their way as keep the judges busy."""
+    waiting: deque[Future[list[tuple[Case | None, str]]]] = deque()
+    while part := list(islice(todo, _AT_ONCE)):
+        waiting.append(pool.submit(_judge_all, part))
+        if len(waiting) > 2 * PROCESSES:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
 @contextmanager
-def _judges(history: History, planted: str) -> Iterator[Pool]:
+def _judges(history: History, planted: str) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that judge the states of `history`."""
     parent = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="transit-crash-", dir=parent) as scratch:
@@ -265,7 +278,9 @@ def _judges(history: History, planted: str) -> Iterator[Pool]:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         arguments = (history.name, history.seed, planted, scratch)
-        with context.Pool(PROCESSES, _start_judge, arguments) as pool:
+        # A caller that stops early waits for what is on its way: a process that is ended in the
+        # middle can leave a lock of the pool's held for ever.
+        with ProcessPoolExecutor(PROCESSES, context, _start_judge, arguments) as pool:
             yield pool
 
 
@@ -280,6 +295,10 @@ def _start_judge(name: str, seed: int, planted: str, scratch: str) -> None:
     _own.append(Judge(HISTORIES[name](seed), folder))
     # What is here now stays, and need not be looked through again and again.
     gc.freeze()
+
+
+def _judge_all(part: list[Case]) -> list[tuple[Case | None, str]]:
+    return list(map(_judge, part))
 
 
 def _judge(case: Case) -> tuple[Case | None, str]:
