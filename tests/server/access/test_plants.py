@@ -122,7 +122,7 @@ def _a_log_is_bounded_and_tells_nothing(folder: Path) -> bool:
         raise ValueError("hunter2")
     except ValueError:
         log.exception("request %s failed", "id")
-    kept.served(Served("GET", "/v1/stream/{name}", 200, 0.1, "id", "t"))
+    kept.served(Served("GET", "/v1/stream/{name}", 200, 0.1, "id", "t", False, 0.1, 0, 0, ""))
     kept.close()
     log.removeHandler(handler)
     lines = [json.loads(line) for line in b"".join(written).splitlines()]
