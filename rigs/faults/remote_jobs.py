@@ -116,7 +116,7 @@ def _caller() -> str:
         name = frame.f_globals.get("__name__", "")
         # What a door in front of the store does is not the engine's.
         if name.startswith("transit.") and not name.startswith(
-            ("transit.testing", "transit.store")
+            ("transit.testing", "transit.store", "transit.tier.timed")
         ):
             return f"{name}:{frame.f_code.co_name}"
         frame = frame.f_back
