@@ -69,8 +69,8 @@ def callers() -> set[str]:
     found = set()
     for path in SOURCE.rglob("*.py"):
         parts = path.relative_to(SOURCE).with_suffix("").parts
-        # The command tries out a remote that the user names, by the public `ObjectStore`. What times
-        # requests passes on those of others.
+        # The command tries out a remote that the user names, by the public `ObjectStore`.
+        # What times requests passes on those of others.
         if parts[0] in ("store", "testing", "cli") or parts == ("tier", "timed"):
             continue
         for function in ast.walk(ast.parse(path.read_text())):
