@@ -120,6 +120,9 @@ class StreamCheck:
         self.partial = False
         # Whether some chunks are missing, so that streams may go on further ahead.
         self.holes = False
+        # How far cursors were moved by chunks of the place that is looked at: (stream, position,
+        # place). What they passed may come later in the same frame.
+        self._moved: list[tuple[int, int, str]] = []
 
     def reach(self, stream: int, stop: int) -> None:
         """A stream goes on at `stop`, as an index says."""
@@ -129,6 +132,8 @@ class StreamCheck:
         """Check that a chunk goes on where its stream was; the index keys it introduces."""
         self._ledger.counts["chunks"] += 1
         self._ledger.counts["records"] += chunk.count
+        if self._moved and self._moved[0][2] != place:
+            self._check_moved()
         keys = []
         if chunk.stream == LINEAGE_ID:
             for stream_id, record in lineage_of(chunk, self._ledger, place):
@@ -163,13 +168,19 @@ class StreamCheck:
         return None if owner is None else owner[0]
 
     def _cursor(self, owner: int, chunk: Chunk, place: str) -> None:
-        """Check that a cursor was moved no further than its stream reached."""
-        reached = self._next.get(owner, self._starts.get(owner, -1))
+        """Note how far a cursor was moved."""
         furthest = max(cursors_of(chunk, self._ledger, place), default=0)
-        if furthest > reached and not (self.partial or self.holes):
-            self._ledger.find(
-                place, f"a cursor at {reached} of stream {owner} at most", f"at {furthest}"
-            )
+        self._moved.append((owner, furthest, place))
+
+    def _check_moved(self) -> None:
+        """Check that cursors were moved no further than their streams reached."""
+        for owner, furthest, place in self._moved:
+            reached = self._next.get(owner, self._starts.get(owner, -1))
+            if furthest > reached and not (self.partial or self.holes):
+                self._ledger.find(
+                    place, f"a cursor at {reached} of stream {owner} at most", f"at {furthest}"
+                )
+        self._moved.clear()
 
     def _excused(self, first: int, expected: int) -> bool:
         if expected < 0:
@@ -198,6 +209,7 @@ class StreamCheck:
 
         Then what became of the streams.
         """
+        self._check_moved()
         for stream_id, record in self.records.items():
             place = f"$lineage@{stream_id} ({record.name!r})"
             with self._ledger.catching():
