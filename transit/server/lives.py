@@ -12,9 +12,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple, TypeGuard
 
-from transit import InvalidInputError, Log, NotFoundError, Scalar, Stream
+from transit import InvalidInputError, Log, NotFoundError, Scalar, Stream, TransitError
 from transit.protocol import offsets
 from transit.protocol.fields import content_type_of, media_type, show_time
 from transit.server.asgi import Answer
@@ -141,13 +142,20 @@ class Lives:
                 self._note_use(stream, now)
 
     def _note_use(self, stream: Stream, now: int) -> None:
-        with self._log.batch(durability="os") as batch:
-            change = self._states.stage(batch, stream, Change(touched=now))
-        self._states.written(stream, change)
+        try:
+            with self._log.batch(durability="os") as batch:
+                change = self._states.stage(batch, stream, Change(touched=now))
+        except TransitError:
+            # It goes on being read from a store that takes no writes, or another server noted it.
+            self._states.of(stream).touched = now
+        else:
+            self._states.written(stream, change)
 
     def _expire(self, stream: Stream) -> None:
         if self._log.mode != "read":
-            self.hide(stream, EXPIRED)
+            # Where it cannot be hidden now, it is when it is asked for again.
+            with suppress(TransitError):
+                self.hide(stream, EXPIRED)
         raise self._absence(stream.name)
 
     def hide(self, stream: Stream, reason: str) -> None:

@@ -239,3 +239,20 @@ def test_after_a_rebase_the_streams_of_the_remote_have_the_producers_of_the_remo
         brought = call("GET", branch.name)
         assert (brought.body, brought.headers["content-type"]) == (b"0mine", "text/plain")
         assert call("POST", branch.name, b"!", TEXT | producer("q", 0, 0)).status == 200
+
+
+def test_a_store_that_takes_no_writes_is_read_on(
+    call: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("PUT", "s", b"x", TEXT | {"stream-ttl": "100"})
+
+    def full(*given: object, **more: object) -> object:
+        raise transit.StorageFullError("no room")
+
+    log = call.app.service.log
+    monkeypatch.setattr(log, "batch", full)
+    monkeypatch.setattr(log, "hide", full)
+    clock.pass_s(60)
+    assert call("GET", "s").body == b"x"
+    clock.pass_s(101)
+    assert call("GET", "s").status == 404
