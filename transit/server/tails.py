@@ -16,6 +16,8 @@ from transit import Stream, TransitError
 
 FRAMES: Final = 16
 """How many of the last runs of records are kept for readers that come a little later."""
+KEPT_BYTES_MAX: Final = 1024 * 1024
+"""And of how many bytes, but for the last run, which all readers are about to send."""
 
 
 class Tail:
@@ -31,7 +33,9 @@ class Tail:
         self.runs: OrderedDict[int, list[bytes]] = OrderedDict()
         # What was made of a run, by its offset and by what it is: for the first reader to fill in.
         self.made: dict[tuple[int, str], bytes] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        # Bytes of payloads in the runs that are kept.
+        self._kept = 0
+        self._waiting: set[asyncio.Future[None]] = set()
         self._come: list[bytes] = []
         self._first = self.stop
         self._is_due = False
@@ -54,17 +58,23 @@ class Tail:
         """Tell the readers what came."""
         self._is_due = False
         if self._come:
-            self.runs[self._first] = self._come
+            last = self._first
+            self.runs[last] = self._come
             self._first, self._come = self.stop, []
-            if len(self.runs) > FRAMES:
-                start, _ = self.runs.popitem(last=False)
-                for key in [key for key in self.made if key[0] == start]:
-                    del self.made[key]
+            self._kept += sum(map(len, self.runs[last]))
+            while len(self.runs) > FRAMES or (self._kept > KEPT_BYTES_MAX and len(self.runs) > 1):
+                self._drop_first()
         self.wake()
+
+    def _drop_first(self) -> None:
+        start, run = self.runs.popitem(last=False)
+        self._kept -= sum(map(len, run))
+        for key in [key for key in self.made if key[0] == start]:
+            del self.made[key]
 
     def wake(self) -> None:
         """Let all readers look."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, set()
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -79,12 +89,14 @@ class Tail:
         if self.error is not None:
             raise self.error
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._waiting.add(future)
         try:
             async with asyncio.timeout(timeout_s):
                 await future
         except TimeoutError:
             return False
+        finally:
+            self._waiting.discard(future)
         if self.error is not None:
             raise self.error
         return True

@@ -301,3 +301,26 @@ def test_a_browser_that_connects_again_goes_on_where_it_was(caller: Caller) -> N
     assert other[0] == ("data", b'["x",\n"y",\n"z"]')
     odd = {"last-event-id": ids[-1][:-1] + "x"}
     assert events(caller("GET", "s?offset=now&live=sse", headers=odd).body)[0][0] == "control"
+
+
+def test_what_is_kept_for_readers_is_bounded_by_bytes_and_waits_leave_nothing(
+    caller: Caller,
+) -> None:
+    caller("PUT", "s", headers=TEXT)
+
+    async def look() -> None:
+        tail = caller.app.streams.tails.join(caller.app.service.log.stream("s"))
+        for _ in range(50):
+            assert not await tail.wait(tail.stop, 0.001)
+        assert not tail._waiting
+        for _ in range(6):
+            stop = tail.stop
+            await call(caller.app, "POST", "s", b"x" * 700_000, TEXT)
+            while not await tail.wait(stop, 60):
+                pass
+        kept = [len(payload) for run in tail.runs.values() for payload in run]
+        assert kept == [700_000]
+        assert tail._kept == sum(kept)
+        caller.app.streams.tails.leave(tail)
+
+    caller.run(look())
