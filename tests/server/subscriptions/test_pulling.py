@@ -230,3 +230,33 @@ def test_only_one_process_keeps_leases(tmp_path: Path, mode: Any) -> None:
 )
 def test_patterns_are_over_segments(pattern: str, path: str, is_match: bool) -> None:
     assert matches(pattern, path) is is_match
+
+
+def test_a_disk_that_is_full_for_a_while_loses_no_wake_and_no_lease(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transit.server.subscriptions.waking.RETRY_FIRST_S", 0.01)
+    log = caller.app.service.log
+    caller("PUT", "events/a", headers=TEXT)
+    refused: list[object] = []
+
+    def full(**given: object) -> object:
+        refused.append(given)
+        raise transit.StorageFullError("no room")
+
+    async def until_refused() -> None:
+        while not refused:
+            await asyncio.sleep(0.002)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(log, "batch", full)
+        log.stream("events/a").append(b"x")
+        caller.run(until_refused())
+    wakes(caller, 1)
+    claimed = claim(caller).json
+    with monkeypatch.context() as disk:
+        disk.setattr(log, "batch", full)
+        assert say(caller, "ack", claimed, done(1)).status == 507
+        assert say(caller, "release", claimed, "").status == 507
+    # It holds the lease still, and says so once more.
+    assert say(caller, "ack", claimed, done(1)).json == {"ok": True, "next_wake": False}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
-from transit import Log, NotFoundError, Stream, Watch
+from transit import Log, NotFoundError, Stream, TransitError, Watch
 from transit.protocol import offsets
 from transit.server.service import Service
 from transit.server.states import LAYER
@@ -31,6 +33,8 @@ from transit.server.subscriptions.records import (
 )
 from transit.server.subscriptions.webhooks import Webhooks
 
+LOGGER: Final = logging.getLogger("transit.server")
+Work = Callable[[Subscription], object]
 MILLISECOND: Final = 1_000_000
 PREFIX: Final = "subscriptions/"
 RETRY_FIRST_S: Final = 1.0
@@ -180,10 +184,15 @@ class Waking:
                 elif one.asked.pattern and matches(one.asked.pattern, name):
                     links[name] = place, GLOB
                     is_touched = True
-            if links:
-                self._write(one, Change(links=links))
-            if is_touched and one.wake is None:
-                self._wake_if_pending(one)
+            self._do(one, partial(self._take_up, links, is_touched))
+
+    def _take_up(
+        self, links: dict[str, tuple[int, int]], is_touched: bool, one: Subscription
+    ) -> None:
+        if links:
+            self._write(one, Change(links=links))
+        if is_touched and one.wake is None:
+            self._wake_if_pending(one)
 
     def _link_matching(self, one: Subscription, place: int) -> None:
         links = {name: (place, GLOB) for name in self._matching(one.asked) if name not in one.links}
@@ -211,7 +220,7 @@ class Waking:
         pending = self.pending(one)
         if not pending or self._is_ended:
             return False
-        tails = {path: self._tail(path) for path in one.links}
+        tails = {path: self._tail(path) for path in pending}
         wake = Wake(one.generation + 1, f"w_{secrets.token_hex(12)}", tails)
         change = Change(wake=wake, attempts=0, next_attempt=0)
         if one.asked.type == "webhook":
@@ -260,9 +269,7 @@ class Waking:
         self._check(one, token, wake_id, generation)
         links = {path: self._acked(one, path, offset) for path, offset in acks}
         if done:
-            self._stop_timer(one)
-            self._write(one, Change(links=links, ended=True))
-            return self._wake_if_pending(one)
+            return self._end(one, links)
         self._write(one, Change(links=links, lease_until=self._lease(one)))
         self._end_lease_later(one)
         return False
@@ -270,9 +277,18 @@ class Waking:
     def release(self, one: Subscription, token: str, wake_id: str, generation: int) -> None:
         """Take the work back from a worker that gives it up."""
         self._check(one, token, wake_id, generation)
+        self._end(one, {})
+
+    def _end(self, one: Subscription, links: dict[str, tuple[int, int]]) -> bool:
+        """End a wake, with how far its worker is; whether there is more to do.
+
+        What comes after that is not for its worker to be told of.
+        """
+        self._write(one, Change(links=links, ended=True))
         self._stop_timer(one)
-        self._write(one, Change(ended=True))
-        self._wake_if_pending(one)
+        is_pending = bool(self.pending(one))
+        self._do(one, self._wake_if_pending)
+        return is_pending
 
     def _check(self, one: Subscription, token: str, wake_id: str, generation: int) -> None:
         wake = one.wake
@@ -306,10 +322,29 @@ class Waking:
         self._write(one, Change(ended=True))
         self._wake_if_pending(one)
 
-    def _set_timer(self, one: Subscription, after_s: float, work: object) -> None:
+    def _set_timer(self, one: Subscription, after_s: float, work: Work) -> None:
         self._stop_timer(one)
         loop = asyncio.get_running_loop()
-        self._timers[one.id] = loop.call_later(after_s, work, one)  # type: ignore[arg-type]
+        self._timers[one.id] = loop.call_later(after_s, self._do, one, work)
+
+    def _do(self, one: Subscription, work: Work) -> None:
+        """Do what nobody asked for; again later where the store cannot be written now."""
+        try:
+            work(one)
+        except TransitError as error:
+            LOGGER.warning("a subscription could not go on: %s", type(error).__name__)
+            if not self._is_ended:
+                self._set_timer(one, RETRY_FIRST_S, self._go_on)
+
+    def _go_on(self, one: Subscription) -> None:
+        """Do what is due of a subscription, after it could not be written for a while."""
+        if one.id not in self._all:
+            return
+        self._link_matching(one, place=-1)
+        if one.wake is not None and one.lease_until and one.lease_until <= time.time_ns():
+            self._end_lease(one)
+        else:
+            self._resume(one)
 
     def _stop_timer(self, one: Subscription) -> None:
         timer = self._timers.pop(one.id, None)
@@ -322,9 +357,17 @@ class Waking:
         self._set_timer(one, after_s, self._deliver)
 
     def _deliver(self, one: Subscription) -> None:
-        task = asyncio.get_running_loop().create_task(self._deliver_now(one))
+        task = asyncio.get_running_loop().create_task(self._deliver_or_later(one))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _deliver_or_later(self, one: Subscription) -> None:
+        try:
+            await self._deliver_now(one)
+        except TransitError as error:
+            LOGGER.warning("a webhook could not be noted: %s", type(error).__name__)
+            if not self._is_ended:
+                self._set_timer(one, RETRY_FIRST_S, self._go_on)
 
     async def _deliver_now(self, one: Subscription) -> None:
         """Send a wake, with a token of its own; again later where it is not taken."""
@@ -348,9 +391,7 @@ class Waking:
                 place, kinds = one.links.get(path, (0, 0))
                 if kinds:
                     links[path] = max(place, tail), kinds
-            self._stop_timer(one)
-            self._write(one, Change(links=links, ended=True))
-            self._wake_if_pending(one)
+            self._end(one, links)
 
     def _retry(self, one: Subscription) -> None:
         attempts = one.attempts + 1
