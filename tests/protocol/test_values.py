@@ -141,7 +141,7 @@ def test_an_error_comes_back_as_the_class_it_was(kind: type[errors.TransitError]
     problem = problems.problem_of(error, "id-1")
     assert 400 <= problem.status < 600
     assert problem.exit_code == kind.exit_code
-    back = problems.error_of(problem.encode(), problem.status)
+    back = problems.error_of(problem.encode())
     assert type(back) is kind
     assert (str(back), vars(back).get("offset")) == ("what happened", 4)
     assert type(pickle.loads(pickle.dumps(back))) is kind
@@ -152,7 +152,7 @@ def test_an_error_comes_back_as_the_class_it_was(kind: type[errors.TransitError]
     [b"", b"[]", b"{}", b'{"error": "SystemExit"}', b'{"error": "open"}', b'{"error": 4}', b"\xff"],
 )
 def test_a_document_that_names_no_error_of_ours_makes_none(document: bytes) -> None:
-    assert problems.error_of(document, 500) is None
+    assert problems.error_of(document) is None
 
 
 @given(

@@ -268,7 +268,7 @@ class Link:
             if response.status >= 400:
                 body = _whole(response, time.monotonic() + self.timeout_s)
                 reply = Reply(response.status, response.headers, body)
-                if reply.status in _LATER and error_of(reply.body, reply.status) is None:
+                if reply.status in _LATER and error_of(reply.body) is None:
                     raise LostError(f"status {reply.status}", was_sent=False)
                 raise self.refused(reply)
             try:
@@ -322,7 +322,7 @@ class Link:
 
     def refused(self, reply: Reply) -> TransitError:
         """The error for an answer that is none."""
-        error = error_of(reply.body, reply.status)
+        error = error_of(reply.body)
         return error if error is not None else self._refusal(reply)
 
     def _refusal(self, reply: Reply) -> TransitError:

@@ -93,7 +93,7 @@ def refusal(status: int, detail: str, request_id: str = "") -> Problem:
     )
 
 
-def error_of(document: bytes, status: int) -> TransitError | None:
+def error_of(document: bytes) -> TransitError | None:
     """The error that a document tells of; None when it names none of the engine's."""
     try:
         told = msgspec.json.decode(document, type=dict[str, object])
