@@ -133,7 +133,7 @@ class Judge:
     """
 
     def __init__(self) -> None:
-        self.history: dict[str, list[bytes]] = defaultdict(list)
+        self.history: dict[str, list[bytes]] = {}
         self.problems: list[str] = []
         self.records = 0
         self._starts: dict[str, int] = {}
@@ -150,7 +150,7 @@ class Judge:
     def _read(self, key: str, stream: transit.Stream) -> None:
         fork = stream.fork_offset
         start = self._starts[key] = 0 if fork is None else fork + 1
-        kept = self.history[key]
+        kept = self.history.setdefault(key, [])
         for record in stream.read(start + len(kept)):
             if record.offset != start + len(kept):
                 self.problems.append(f"{key}: {record.offset}, not {start + len(kept)}")

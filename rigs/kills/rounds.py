@@ -185,7 +185,7 @@ class Arena:
             self.judge_remote(said_in)
 
     def _hold_reader(self, said_in: Path) -> None:
-        kept = self._judge.history[SHARED_STREAM]
+        kept = self._judge.history.get(SHARED_STREAM, [])
         for path in said_in.glob("reader.*.seen"):
             for text in path.read_text().split("\n")[:-1]:
                 offset, seen = text.split(" ")
@@ -211,7 +211,7 @@ class Arena:
         with transit.open(there, settings=SETTINGS) as log:
             judge.look(log)
         for name, kept in judge.history.items():
-            if self._judge.history[name][: len(kept)] != kept:
+            if self._judge.history.get(name, [])[: len(kept)] != kept:
                 judge.problems.append(f"{name} is not a prefix of what is in the store")
         judge.hold_places(self._tiered, _TIERED)
         report = transit.audit(str(self._remote), settings=SETTINGS)
