@@ -158,11 +158,6 @@ def query_text(query: Query | None) -> str:
     return "?" + "&".join(shown) if shown else ""
 
 
-def repeated_query(key: str, values: Sequence[str]) -> str:
-    """A query that gives one parameter several times."""
-    return "".join(f"{'&' if place else '?'}{key}={_shown(v)}" for place, v in enumerate(values))
-
-
 class Encoded(str):
     """Text that is percent-encoded already."""
 

@@ -257,14 +257,14 @@ class Link:
         return Reply(response.status, response.headers, data)
 
     @contextlib.contextmanager
-    def stream(self, path: str, silence_s: float) -> Iterator[Events]:
-        """An answer that does not end by itself, as it comes.
+    def stream(self, path: str, silence_s: float, body: bytes) -> Iterator[Events]:
+        """An answer to a POST that does not end by itself, as it comes.
 
         silence_s: the longest time without a byte. `LostError` where it breaks off.
         """
         self.check()
         accept = {"accept": "text/event-stream"}
-        with self._exchange("GET", path, None, accept, silence_s, waits=True) as response:
+        with self._exchange("POST", path, body, accept, silence_s, waits=True) as response:
             if response.status >= 400:
                 body = _whole(response, time.monotonic() + self.timeout_s)
                 reply = Reply(response.status, response.headers, body)

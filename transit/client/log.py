@@ -220,14 +220,8 @@ class ConnectedLog(Log):
         if streams is not None:
             if isinstance(streams, str | Stream) or not isinstance(streams, Iterable):
                 raise InvalidInputError("streams must be a sequence of streams or names")
-            wanted = [self._found(each) for each in streams]
+            wanted = [reference_of(self._connection, each) for each in streams]
         return ConnectedWatch(self._connection, callback, wanted)
-
-    def _found(self, stream: Stream | str) -> ConnectedStream:
-        reference = reference_of(self._connection, stream)
-        if isinstance(stream, ConnectedStream):
-            return stream
-        return ConnectedStream(self._connection, self._connection.describe(reference))
 
     def batch(self, *, durability: str | None = None, writer: str = "") -> WriteBatch:
         """See `Log.batch`; the server says who writes."""

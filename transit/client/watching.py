@@ -1,8 +1,10 @@
 """ConnectedWatch: a function of the user's, called with the streams of a server that changed.
 
-A thread reads the server's events and notes the names; the thread for users' callbacks calls, once
-for all that came meanwhile. Where the events break off they are asked for again: what may have
-changed in between is told then. After `Patience` without an answer the watch ends.
+A thread reads the server's events and notes the streams; the thread for users' callbacks calls,
+once for all that came meanwhile. One connection watches any number of streams. It breaks off now
+and then, if only because the server ends it. Then the server is told how the streams are known to
+stand, or the position that was reached, and tells of those that changed meanwhile, and of no
+others. After `Patience` without an answer the watch ends.
 """
 
 from __future__ import annotations
@@ -16,42 +18,48 @@ from typing import Final, NoReturn
 import msgspec
 
 from transit.client.absent import refuse
-from transit.client.connection import Connection, repeated_query
+from transit.client.connection import Connection, Encoded
 from transit.client.link import Events, Link, LostError, Patience
-from transit.client.listing import find, listed
 from transit.client.stream import ConnectedStream
 from transit.engine.stream import Stream
 from transit.engine.watching import Callback, Watch
-from transit.errors import InvalidInputError, TransitError
+from transit.errors import InvalidInputError, StoreUnavailableError, TransitError
 from transit.handle.promises import Callbacks
-from transit.protocol.calls import Changes
+from transit.protocol.calls import MSGPACK, UID_PREFIX, Description, encode
+from transit.protocol.changes import WATCHED_MAX, Known, Told, WatchRequest
 
 # The server says that it is there about every 15 seconds.
 _SILENCE_S: Final = 60.0
 _EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
+_PATH: Final = "/v1/changes"
+_PAGE: Final = 1_000
 
 
 class ConnectedWatch(Watch):
-    """See `Watch`. It does not keep the connection open."""
+    """See `Watch`. It does not keep the connection open. references: None for all streams."""
 
     def __init__(
-        self,
-        connection: Connection,
-        callback: Callback,
-        streams: Iterable[ConnectedStream] | None,
+        self, connection: Connection, callback: Callback, references: Iterable[str] | None
     ) -> None:
         self._connection = weakref.ref(connection)
         self._root = str(connection.address)
         self._link: Link = connection.link
         self._callbacks: Callbacks = connection.submitting.callbacks
         self._callback = callback
-        self._known: dict[str, Stream] = {}
-        self._names: set[str] = set()
-        self._takes_all = streams is None
-        if streams is not None:
-            self._known = {each.name: each for each in streams}
-        references = [each.reference for each in streams or ()]
-        self._path = "/v1/changes" + repeated_query("stream", references)
+        self._takes_all = references is None
+        # How what is watched is known to stand, by what names it in a request.
+        self._watched = {each: Known(each) for each in references or ()}
+        if len(self._watched) > WATCHED_MAX:
+            raise InvalidInputError(
+                f"{len(self._watched)} streams; one watch names {WATCHED_MAX} at the most, or "
+                "watches all: leave streams out"
+            )
+        # Of a watch of all: up to where its changes are known.
+        self._position = ""
+        # The streams that were told, as they stood then, by uid.
+        self._told: dict[str, Description] = {}
+        # Of these, those that the function has not been called with since.
+        self._uids: set[str] = set()
         self._events: Events | None = None
         self._is_due = False
         self._calling = threading.RLock()
@@ -68,7 +76,7 @@ class ConnectedWatch(Watch):
     def close(self) -> None:
         """Call the function no more. A call that has begun goes on; closing again does nothing."""
         self._ended = self._said_end = True
-        self._names.clear()
+        self._uids.clear()
         events = self._events
         if events is not None:
             events.end()
@@ -99,47 +107,31 @@ class ConnectedWatch(Watch):
             self._error = error
             self._ended = True
 
-    def _come_due(self) -> None:
-        if not self._is_due:
-            self._is_due = True
-            self._callbacks.add(self)
-            self._callbacks.wake()
-
     def _changed(self) -> tuple[Stream, ...]:
         """The streams that changed, in order of creation."""
-        names: set[str] = set()
-        while self._names:
+        uids: set[str] = set()
+        while self._uids:
             with contextlib.suppress(KeyError):
-                names.add(self._names.pop())
+                uids.add(self._uids.pop())
         connection = self._connection()
         if connection is None:
             return ()
-        found = {name: self._stream(connection, name) for name in names}
-        return tuple(sorted((each for each in found.values() if each), key=lambda each: each.id))
-
-    def _stream(self, connection: Connection, name: str) -> Stream | None:
-        stream = self._known.get(name)
-        if stream is None or self._takes_all:
-            # Its name may be another's by now; a hidden one is known from before.
-            stream = find(connection, name) or stream
-            if stream is not None:
-                self._known[name] = stream
-        return stream
+        found = sorted((self._told[uid] for uid in uids), key=lambda about: about.id)
+        return tuple(ConnectedStream(connection, about) for about in found)
 
     # In the thread
 
     def _run(self) -> None:
         patience = Patience(self._link.timeout_s)
-        is_again = False
         while not self._ended:
             try:
-                with self._link.stream(self._path, _SILENCE_S) as events:
+                body = encode(self._request(), MSGPACK)
+                with self._link.stream(_PATH, _SILENCE_S, body) as events:
                     self._events = events
-                    for change in changes(events):
+                    for told in events_of(events):
+                        self._take(told)
                         patience = Patience(self._link.timeout_s)
-                        self._take(change, is_again=is_again)
-                        is_again = True
-                        if change.ended:
+                        if told.ended:
                             break
             except LostError as lost:
                 if not patience.pause():
@@ -155,29 +147,82 @@ class ConnectedWatch(Watch):
             self.call_all()
         self._ready.set()
 
-    def _take(self, change: Changes, *, is_again: bool) -> None:
-        self._names.update(change.streams)
-        if change.all and is_again:
-            connection = self._connection()
-            if connection is not None:
-                self._names.update(each.name for each in listed(connection, ""))
-        if self._names:
-            self._come_due()
+    def _request(self) -> WatchRequest:
+        if self._takes_all:
+            return WatchRequest(since=self._position)
+        return WatchRequest(streams=list(self._watched.values()))
+
+    def _take(self, told: Told) -> None:
+        for about in told.streams:
+            self._note(about)
+        if told.more:
+            return
+        if told.all and self._ready.is_set():
+            self._look_again()
+        # Not before: where looking failed, it is done again.
+        self._position = told.position
+        if self._uids and not self._is_due:
+            self._is_due = True
+            self._callbacks.add(self)
+            self._callbacks.wake()
         self._ready.set()
 
+    def _note(self, about: Description) -> None:
+        """A stream as it stands, which the function is called with if it stood otherwise."""
+        if not self._takes_all:
+            if not about.hidden:
+                # From now on it is named by what stays its own.
+                self._watched.pop(about.name, None)
+            reference = UID_PREFIX + about.uid
+            known = Known(reference, about.next_offset, about.finished, about.hidden)
+            self._watched[reference] = known
+        before = self._told.get(about.uid)
+        self._told[about.uid] = about
+        if before is None or _standing(before) != _standing(about):
+            self._uids.add(about.uid)
 
-def changes(events: Events) -> Iterator[Changes]:
-    """The changes that a stream of events tells of."""
-    waiting = b""
+    def _look_again(self) -> None:
+        """Note all streams there are: nobody knows any more which of them changed."""
+        connection = self._connection()
+        if connection is None:
+            return
+        seen: set[str] = set()
+        following: str | None = None
+        while following != "":
+            query = {"limit": _PAGE, "after": None if following is None else Encoded(following)}
+            try:
+                found, following = connection.page("/v1/streams", Description, query)
+            except StoreUnavailableError as error:
+                # As if the events had broken off: the watch goes on where it was.
+                raise LostError(str(error), was_sent=False) from error
+            for about in found:
+                seen.add(about.uid)
+                self._note(about)
+        for uid in self._told.keys() - seen:
+            about = self._told[uid]
+            if not about.hidden:
+                self._note(msgspec.structs.replace(about, hidden=True))
+
+
+def _standing(about: Description) -> tuple[int, bool, bool]:
+    return about.next_offset, about.finished, about.hidden
+
+
+def events_of(events: Events) -> Iterator[Told]:
+    """What a stream of events tells."""
+    # Begun anew with each event, so that a long one is not copied with each of its parts.
+    waiting = bytearray()
     for part in events.parts:
+        looked = max(0, len(waiting) - 1)
         waiting += part
-        *whole, waiting = waiting.split(b"\n\n")
-        if len(waiting) > _EVENT_BYTES_MAX:
-            raise LostError("an event without end", was_sent=False)
-        for event in whole:
+        while (end := waiting.find(b"\n\n", looked)) >= 0:
+            event, looked = bytes(waiting[:end]), 0
+            del waiting[: end + 2]
             data = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
             if data:
                 try:
-                    yield msgspec.json.decode(b"\n".join(data), type=Changes)
+                    yield msgspec.json.decode(b"\n".join(data), type=Told)
                 except msgspec.DecodeError as error:
                     raise InvalidInputError(f"not an event of changes: {error}") from None
+        if len(waiting) > _EVENT_BYTES_MAX:
+            raise LostError("an event without end", was_sent=False)

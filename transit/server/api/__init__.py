@@ -14,7 +14,8 @@ which it is served and described.
     lineage    how streams descend from one another
     cursors    where cursors stand
     store      what is served; plans of merges; what an administrator asks for
-    changes    which streams have more, as events
+    changes    which streams have more, as events; readers: what one watch is to be told;
+    recent     which streams changed lately, for all watches
     openapi    the description of all that
 """
 
