@@ -159,7 +159,7 @@ class App:
         self.streams.is_ending = True
         self.streams.tails.wake_all()
         self.mcp.end()
-        self.pages.live.end()
+        self.pages.end()
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, _request_id(scope))

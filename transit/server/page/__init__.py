@@ -10,6 +10,7 @@ nothing from anywhere else. A run is shown as in the page that is a file: `trans
     searching  where something was said, a little at a time
     records    the records of a stream
     following  runs that are looked at, kept up to date
+    watching   lists that are looked at, kept up to date; trees: parts of pages for a script
     texts      times, durations and counts for people
     serving    what it needs of the server
 """

@@ -71,6 +71,16 @@ def page(template: str, said: Mapping[str, object], status: int = 200) -> Answer
     return Answer(status, list(_HEADERS), text.encode("utf-8", "backslashreplace"))
 
 
+def part(name: str, *given: object) -> str:
+    """A part of pages: a macro of `rows.html` or `parts.html`, and what it is filled with."""
+    templates = _templates()
+    for template in ("rows.html", "parts.html"):
+        made = getattr(templates.get_template(template).module, name, None)
+        if made is not None:
+            return str(made(*given))
+    raise KeyError(name)
+
+
 def redirect(address: str, *headers: Header) -> Answer:
     """Go on there, with GET."""
     return Answer(303, [(b"location", address.encode()), NO_STORE, *headers])
@@ -93,12 +103,14 @@ def _run_elements() -> Markup:
 def _files() -> dict[str, bytes]:
     """The files that pages ask for."""
     *scripts, begin = [resource(f"script/{name}") for name in SCRIPTS]
-    run = "\n".join([*scripts, _own("script/live.js"), _own("script/notes.js"), begin])
+    hearing = _own("script/hearing.js")
+    run = "\n".join([*scripts, hearing, _own("script/live.js"), _own("script/notes.js"), begin])
+    site = "\n".join([hearing, _own("script/site.js"), _own("script/lists.js")])
     return {
         "page.css": resource("page.css").encode(),
         "site.css": _own("site.css").encode(),
         "run.js": run.encode(),
-        "site.js": _own("script/site.js").encode(),
+        "site.js": site.encode(),
         "icon.svg": _own("icon.svg").encode(),
     }
 

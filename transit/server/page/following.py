@@ -31,7 +31,6 @@ LINGER_S: Final = 30.0
 # Between two readings of a run; a run that takes long to read is read less often.
 PAUSE_S: Final = 0.05
 PAUSE_S_MAX: Final = 5.0
-_PING: Final = b": \n\n"
 _RETRY: Final = b"retry: 300\n\n"
 
 
@@ -201,10 +200,11 @@ class LiveRuns:
         live, settings = self.of(run, grant), self._service.settings
         clock = asyncio.get_running_loop()
         ends = clock.time() + settings.sse_s
+        ping = b"event: ping\ndata: %g\n\n" % settings.ping_s
         self.readers += 1
         live.readers += 1
         try:
-            yield _RETRY
+            yield _RETRY + ping
             while not gone.done() and not self.is_ending and (left := ends - clock.time()) > 0:
                 wait = asyncio.ensure_future(live.next(version, min(settings.ping_s, left)))
                 try:
@@ -223,7 +223,7 @@ class LiveRuns:
                 if found is None:
                     # Notes are in a stream of their own, which may have been made meanwhile.
                     live.wake()
-                    yield _PING
+                    yield ping
                     continue
                 version, data = found
                 yield b"id: %b\ndata: %b\n\n" % (version.encode(), data.replace(b"\n", b""))

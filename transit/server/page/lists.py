@@ -14,6 +14,7 @@ import msgspec
 from transit import LineageGraph, Log, NotFoundError, Stream
 from transit.server.page.lanes import Laid, StreamFacts, facts_of, laid_out
 from transit.trace import Prices, RunSummary
+from transit.trace.ends import Standing
 from transit.trace.names import TASK_ID
 from transit.trace.summaries import Listing, sorted_runs
 
@@ -21,6 +22,7 @@ T = TypeVar("T")
 Allows = Callable[[str], bool]
 
 ROWS: Final = 100
+STANDINGS_MAX: Final = 20_000
 GRAPH_ROWS: Final = 1000
 LANE: Final = 14
 ROW: Final = 28
@@ -43,18 +45,74 @@ def paged(rows: Sequence[T], number: int, size: int = ROWS) -> Paged[T]:
 
 
 class RunsAsked(msgspec.Struct, frozen=True):
-    """Which runs are listed. text: in their names, in any case of letters."""
+    """Which runs are listed. text: in their names, in any case of letters. query: the same again,
+    without the number of the page."""
 
     text: str = ""
     status: str = ""
     tool: str = ""
     sort: str = "created"
     number: int = 1
+    query: str = ""
 
 
-def runs_of(log: Log, allows: Allows, asked: RunsAsked, prices: Prices | None) -> Paged[RunSummary]:
+class StreamsAsked(msgspec.Struct, frozen=True):
+    """Which streams are listed; as `RunsAsked`."""
+
+    text: str = ""
+    number: int = 1
+    query: str = ""
+
+
+class Standings:
+    """How runs stood when they were last read, by uid, with the count of their records then.
+
+    Records are only added: so long there are as many, the run stands as it did. For any thread.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, Standing]] = {}
+
+    def get(self, uid: str, count: int) -> Standing | None:
+        """How a run of so many records stands; None where that is not known."""
+        known = self._known.get(uid)
+        return None if known is None or known[0] != count else known[1]
+
+    def keep(self, uid: str, count: int, standing: Standing) -> None:
+        """Remember how a run stands."""
+        if len(self._known) >= STANDINGS_MAX:
+            self._known.clear()
+        self._known[uid] = count, standing
+
+
+class KeptListing(Listing):
+    """The runs of a store, of which those that did not change are not read again."""
+
+    def __init__(self, log: Log, standings: Standings) -> None:
+        super().__init__(log)
+        self._standings = standings
+        # Looked at once: a run is of one moment in all of the list.
+        self._found: dict[str, Standing] = {}
+
+    def standing(self, uid: str) -> Standing:
+        """See `Listing.standing`."""
+        found = self._found.get(uid)
+        if found is None:
+            # Counted first: what comes while it is read makes it read again.
+            count = len(self.runs[uid])
+            found = self._standings.get(uid, count)
+            if found is None:
+                found = super().standing(uid)
+                self._standings.keep(uid, count, found)
+            self._found[uid] = found
+        return found
+
+
+def runs_of(
+    log: Log, allows: Allows, asked: RunsAsked, prices: Prices | None, standings: Standings
+) -> Paged[RunSummary]:
     """A page of the runs. Of those that are not on it as little is read as the order needs."""
-    listing = Listing(log)
+    listing = KeptListing(log, standings)
     text = asked.text.casefold()
     wanted = [
         uid for uid, run in listing.runs.items() if text in run.name.casefold() and allows(run.name)
@@ -75,18 +133,19 @@ def runs_of(log: Log, allows: Allows, asked: RunsAsked, prices: Prices | None) -
 class StreamRow(msgspec.Struct, frozen=True):
     """A stream in the list."""
 
+    uid: str
     facts: StreamFacts
     is_run: bool
     is_finished: bool
 
 
-def streams_of(log: Log, allows: Allows, text: str, number: int) -> Paged[StreamRow]:
+def streams_of(log: Log, allows: Allows, asked: StreamsAsked) -> Paged[StreamRow]:
     """A page of the streams, the newest first."""
-    text = text.casefold()
+    text = asked.text.casefold()
     wanted = [each for each in log.streams() if text in each.name.casefold() and allows(each.name)]
     wanted.reverse()
-    part = paged(wanted, number)
-    rows = [StreamRow(facts_of(each), is_run(each), each.finished) for each in part.rows]
+    part = paged(wanted, asked.number)
+    rows = [StreamRow(each.uid, facts_of(each), is_run(each), each.finished) for each in part.rows]
     return Paged(rows, part.number, part.pages, part.count)
 
 

@@ -16,13 +16,15 @@ import msgspec
 
 from transit import InvalidInputError, NotFoundError, Stream, TransitError, trace
 from transit.protocol.problems import problem_of, refusal
-from transit.server.access import APPEND, NOTHING, READ
+from transit.server.access import APPEND, NOTHING, READ, Grant
 from transit.server.asgi import Answer, Request
 from transit.server.page import answers, lists, records, session
 from transit.server.page.following import LiveRuns
 from transit.server.page.lanes import facts_of
 from transit.server.page.searching import Asked, search
 from transit.server.page.serving import Served
+from transit.server.page.texts import counted
+from transit.server.page.watching import LiveList, LiveLists, Shown
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.routes import Route
 from transit.trace.beside import beside
@@ -32,9 +34,12 @@ from transit.trace.page.growing import GrowingPage, Limits, TooLargeError
 from transit.trace.page.heads import notes_of
 from transit.trace.reading import Trace
 from transit.trace.summaries import SORTS, STATUSES
+from transit.trace.tabulating import RunSummary
 
 Handler = Callable[[Request], Awaitable[Answer]]
 FORM_MAX: Final = 64 * 1024
+# What is asked of a list's events beside what is asked of the list.
+_LIVE: Final = ("list", "since")
 _SENDS_EVENTS: Final = [(b"content-type", b"text/event-stream"), NO_STORE]
 
 
@@ -46,6 +51,13 @@ class Pages:
         self._service = served.service
         self._limits = limits or Limits()
         self.live = LiveRuns(served, self._limits)
+        self.lists = LiveLists(served.service)
+        self._standings = lists.Standings()
+
+    def end(self) -> None:
+        """Let all pages go: the server ends."""
+        self.live.end()
+        self.lists.end()
 
     def routes(self) -> list[Route]:
         """What the page answers."""
@@ -98,7 +110,7 @@ class Pages:
         return answers.page(template, {**said, **self._common(request)})
 
     def _allows(self, request: Request) -> lists.Allows:
-        return lambda name: request.grant.allows(READ, name)
+        return _allows(request.grant)
 
     async def _stream_of(self, request: Request, name: str, right: str = READ) -> Stream:
         """The stream of that name, which the client may read."""
@@ -110,29 +122,52 @@ class Pages:
     # Lists
 
     async def _runs(self, request: Request) -> Answer:
-        query = _known(request, "q", "status", "tool", "sort", "page")
-        asked = lists.RunsAsked(
-            query.get("q", ""),
-            _choice(query.get("status", ""), STATUSES, "status"),
-            query.get("tool", ""),
-            _choice(query.get("sort", ""), SORTS, "sort") or "created",
-            _number(query.get("page", "1"), "page"),
-        )
-        log, prices, allows = self._service.log, self._served.prices, self._allows(request)
-        found = await self._service.read(lambda: lists.runs_of(log, allows, asked, prices))
+        asked = _runs_asked(request, "q", "status", "tool", "sort", "page")
+        found = await self._service.read(lambda: self._runs_of(request.grant, asked))
         return self._shown(
             request, "runs.html", found=found, asked=asked, statuses=STATUSES, sorts=SORTS,
-            has_prices=prices is not None, query=_query_without(query, "page"),
+            has_prices=self._served.prices is not None, query=asked.query,
         )  # fmt: skip
 
+    def _runs_of(self, grant: Grant, asked: lists.RunsAsked) -> lists.Paged[RunSummary]:
+        log, prices = self._service.log, self._served.prices
+        return lists.runs_of(log, _allows(grant), asked, prices, self._standings)
+
     async def _streams(self, request: Request) -> Answer:
-        query = _known(request, "q", "page")
-        text, number = query.get("q", ""), _number(query.get("page", "1"), "page")
-        log, allows = self._service.log, self._allows(request)
-        found = await self._service.read(lambda: lists.streams_of(log, allows, text, number))
-        return self._shown(
-            request, "streams.html", found=found, text=text, query=_query_without(query, "page")
-        )
+        asked = _streams_asked(request, "q", "page")
+        log, allows = self._service.log, _allows(request.grant)
+        found = await self._service.read(lambda: lists.streams_of(log, allows, asked))
+        return self._shown(request, "streams.html", found=found, text=asked.text, query=asked.query)
+
+    def _list_events(
+        self, request: Request, kind: str, gone: asyncio.Future[None]
+    ) -> AsyncGenerator[bytes, None]:
+        """What is new in a list, asked for as the list itself is."""
+        grant = request.grant
+        version = request.headers.get("last-event-id") or request.query.get("since", "")
+        asked: lists.RunsAsked | lists.StreamsAsked
+        if kind == "runs":
+            runs = asked = _runs_asked(request, "q", "status", "tool", "sort", "page", *_LIVE)
+            made = LiveList(lambda: self._runs_shown(grant, runs), grant)
+        elif kind == "streams":
+            streams = asked = _streams_asked(request, "q", "page", *_LIVE)
+            made = LiveList(lambda: self._streams_shown(grant, streams), grant)
+        else:
+            raise InvalidInputError(f"list must be runs or streams, not {kind[:64]!r}")
+        return self.lists.events((kind, asked, id(grant)), made, version, gone)
+
+    def _runs_shown(self, grant: Grant, asked: lists.RunsAsked) -> Shown:
+        found = self._runs_of(grant, asked)
+        has_prices = self._served.prices is not None
+        rows = [(each.uid, answers.part("run_row", each, has_prices)) for each in found.rows]
+        pager = answers.part("pager", found, asked.query, "runs")
+        return Shown(rows, counted(found.count, "run"), pager)
+
+    def _streams_shown(self, grant: Grant, asked: lists.StreamsAsked) -> Shown:
+        found = lists.streams_of(self._service.log, _allows(grant), asked)
+        rows = [(each.uid, answers.part("stream_row", each)) for each in found.rows]
+        pager = answers.part("pager", found, asked.query, "streams")
+        return Shown(rows, counted(found.count, "stream"), pager)
 
     async def _graph(self, request: Request) -> Answer:
         query = _known(request, "name", "page")
@@ -242,10 +277,14 @@ class Pages:
     async def _events(self, request: Request) -> Answer:
         if self._is_unknown(request):
             raise RefusedError(401, "no token, or one that is not known")
-        query = _known(request, "name", "since", "stream", "from")
+        query, kind = request.query, request.query.get("list")
+        if kind is None:
+            query = _known(request, "name", "since", "stream", "from")
         gone = asyncio.ensure_future(request.gone())
         try:
-            if "stream" in query:
+            if kind is not None:
+                parts = self._list_events(request, kind, gone)
+            elif "stream" in query:
                 stream = await self._stream_of(request, query["stream"])
                 begin = _number(query.get("from", "0"), "from")
                 last = request.headers.get("last-event-id", "")
@@ -268,15 +307,16 @@ class Pages:
         ends = clock.time() + settings.sse_s
         following = stream.follow(start=begin)
         wait = asyncio.ensure_future(anext(following, None))
+        ping = b"event: ping\ndata: %g\n\n" % settings.ping_s
         try:
-            yield b"retry: 300\n\n"
+            yield b"retry: 300\n\n" + ping
             while not self.live.is_ending and (left := ends - clock.time()) > 0:
                 step = min(settings.ping_s, left, 1.0)
                 await asyncio.wait((wait, gone), timeout=step, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
                     return
                 if not wait.done():
-                    yield b": \n\n"
+                    yield ping
                     continue
                 record = wait.result()
                 if record is None:
@@ -334,6 +374,7 @@ class Pages:
         )
         await self._service.reach(self._service.wanted(None))
         self.live.wake({run.uid})
+        self.lists.wake()
         return Answer(201, [(b"content-type", b"application/json")], msgspec.json.encode(note))
 
     async def _login_form(self, request: Request) -> Answer:
@@ -368,6 +409,28 @@ async def _closing(
                 yield part
     finally:
         gone.cancel()
+
+
+def _allows(grant: Grant) -> lists.Allows:
+    return lambda name: grant.allows(READ, name)
+
+
+def _runs_asked(request: Request, *names: str) -> lists.RunsAsked:
+    query = _known(request, *names)
+    return lists.RunsAsked(
+        query.get("q", ""),
+        _choice(query.get("status", ""), STATUSES, "status"),
+        query.get("tool", ""),
+        _choice(query.get("sort", ""), SORTS, "sort") or "created",
+        _number(query.get("page", "1"), "page"),
+        _query_without(query, "page", *_LIVE),
+    )
+
+
+def _streams_asked(request: Request, *names: str) -> lists.StreamsAsked:
+    query = _known(request, *names)
+    number = _number(query.get("page", "1"), "page")
+    return lists.StreamsAsked(query.get("q", ""), number, _query_without(query, "page", *_LIVE))
 
 
 def _there(text: str) -> str:

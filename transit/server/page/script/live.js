@@ -152,39 +152,19 @@ function setFollowing(is) {
   if (is && nodes.length) followNewest();
 }
 
-let source = null;
-let patience = 1000;
-
 function connect() {
   const name = encodeURIComponent(dataElement.dataset.name);
-  source = new EventSource(`live?name=${name}&since=${encodeURIComponent(version)}`);
-  source.addEventListener("open", () => sayLive("live"));
-  source.addEventListener("message", (event) => {
-    patience = 1000;
-    take(event);
+  hear(() => `live?name=${name}&since=${encodeURIComponent(version)}`, {
+    live: () => sayLive("live"),
+    waiting: () => sayLive("waiting"),
+    ended: (why) => {
+      sayLive("ended");
+      liveButton.title = plainText(why, 400);
+      say(liveButton.title);
+    },
+    message: take,
+    finished: () => {},
   });
-  source.addEventListener("problem", (event) => {
-    source.close();
-    goOnLater(JSON.parse(event.data));
-  });
-  source.addEventListener("error", () => {
-    if (source.readyState !== EventSource.CLOSED) {
-      // At the end of a connection the browser makes another: that is nothing to be told.
-      setTimeout(() => source.readyState === EventSource.CONNECTING && sayLive("waiting"), 1500);
-      return;
-    }
-    // The server refused: too many pages, a token that counts no more.
-    goOnLater("The server does not say what is new");
-  });
-}
-
-// It is asked again, less and less often.
-function goOnLater(why) {
-  sayLive("ended");
-  liveButton.title = plainText(why, 400);
-  say(liveButton.title);
-  setTimeout(connect, patience);
-  patience = Math.min(patience * 2, 60000);
 }
 
 // Places in addresses: `#@7`, or `#child@3` for a step of a run inside.

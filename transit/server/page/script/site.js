@@ -41,12 +41,22 @@ function pick(row, is) {
   else picked.splice(picked.indexOf(name), 1);
   if (picked.length > 2) {
     const first = picked.shift();
+    // It may be on the list no more.
     const old = rowsOf().find((each) => each.dataset.name === first);
-    old.querySelector("input").checked = false;
+    if (old) old.querySelector("input").checked = false;
   }
-  for (const each of rowsOf()) each.classList.toggle("picked", picked.includes(each.dataset.name));
+  markPicked();
   besideButton.disabled = picked.length !== 2;
   say(picked.length === 2 ? "Two runs are chosen" : "One more run is needed");
+}
+
+function markPicked() {
+  for (const each of rowsOf()) {
+    const is = picked.includes(each.dataset.name);
+    each.classList.toggle("picked", is);
+    // One that left the list and came back.
+    if (is) each.querySelector("input").checked = true;
+  }
 }
 
 function showBeside() {
@@ -61,8 +71,11 @@ if (besideButton) {
   for (const row of rowsOf()) {
     // A page that is come back to shows boxes as they were left.
     row.querySelector("input").checked = false;
-    row.querySelector("input").addEventListener("change", (event) => pick(row, event.target.checked));
   }
+  document.addEventListener("change", (event) => {
+    const row = event.target.closest(".rows > tbody > tr");
+    if (row && event.target.type === "checkbox") pick(row, event.target.checked);
+  });
   besideButton.addEventListener("click", showBeside);
 }
 
@@ -142,19 +155,19 @@ function addRecord(record) {
 function follow() {
   const live = document.getElementById("live");
   const name = encodeURIComponent(list.dataset.stream);
-  const source = new EventSource(`live?stream=${name}&from=${list.dataset.from}`);
   const tell = (text, on) => {
     live.textContent = text;
     live.classList.toggle("on", on);
   };
-  source.addEventListener("open", () => tell("● live", true));
-  source.addEventListener("message", (event) => addRecord(JSON.parse(event.data)));
-  source.addEventListener("finished", () => {
-    source.close();
-    tell("finished", false);
-  });
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) tell("○ not live: load the page again", false);
+  hear(() => `live?stream=${name}&from=${list.dataset.from}`, {
+    live: () => tell("● live", true),
+    waiting: () => tell("○ connecting", false),
+    ended: () => tell("○ not live", false),
+    message: (event) => {
+      list.dataset.from = event.lastEventId;
+      addRecord(JSON.parse(event.data));
+    },
+    finished: () => tell("finished", false),
   });
 }
 
