@@ -11,5 +11,6 @@ Opens nothing, and knows no server.
     events     records -> server-sent events
     lines      records <-> lines of JSON
     calls      what is asked of the routes beside the protocol, and what they answer
+    changes    what a watch of many streams asks for, and what its events say
     problems   errors <-> problem documents (RFC 9457)
 """

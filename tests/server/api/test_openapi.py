@@ -50,6 +50,15 @@ def test_every_parameter_that_is_described_is_taken_and_no_other(server: Server,
             assert server.get(url, **left).status == 400, path
 
 
+def test_what_events_say_is_described(server: Server) -> None:
+    methods = server.get("/v1/openapi.json").value["paths"]["/v1/changes"]
+    for method, kind in (("get", "Changes"), ("post", "Told")):
+        content = methods[method]["responses"]["200"]["content"]["text/event-stream"]
+        assert content["schema"]["x-event"] == {"$ref": f"#/components/schemas/{kind}"}
+    body = methods["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/WatchRequest"}
+
+
 @pytest.fixture
 def fuzz(tmp_path: Path) -> Iterator[Fuzz]:
     with transit.open(tmp_path / "store", durability="os") as log:

@@ -166,7 +166,8 @@ def test_rows_are_ordered_anew_and_taken_away_when_nobody_reads(
     tab.wait(f"document.querySelector('{_row('case/2')}.gone')")
     assert listed(tab) == ["case/0", "case/1", "case/2", "case/3"]
     assert abs(top_of(tab, "case/2") - before) < 1
-    tab.tab.mouse.move(1, 1)
+    # Beside the rows, not over them.
+    tab.tab.mouse.move(3, before)
     tab.wait(f"{_NAMES}.join() === 'case/3,case/1'")
     for task in (tasks[1], tasks[3]):
         task.__exit__(None, None, None)

@@ -202,7 +202,10 @@ def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
     headers = {"Transit-Count", "Transit-Next"} if call.kind == "page" else set()
     shown = {name: {"schema": {"type": "string"}} for name in sorted({*call.headers, *headers})}
     if call.kind == "events":
-        content: Schema = {_EVENTS: {"schema": {"type": "string"}}}
+        about = "`event: changes`, and as `data` a value of x-event in JSON"
+        content: Schema = {
+            _EVENTS: {"schema": {"type": "string", "description": about, "x-event": schema}}
+        }
     elif call.kind == "page":
         one = schema_of[repr(_INSTEAD.get(call.answer, call.answer))]
         raw = schema_of[repr(RecordData)] if call.answer is RecordLine else schema

@@ -164,7 +164,7 @@ if (table) {
   };
   // It is kept in place here.
   document.body.style.overflowAnchor = "none";
-  table.addEventListener("pointerleave", settleLater);
+  body.addEventListener("pointerleave", settleLater);
   table.addEventListener("focusout", settleLater);
   document.addEventListener("selectionchange", () => isUnsettled && settleLater());
   hear(() => `${table.dataset.live}&since=${encodeURIComponent(listVersion)}`, {
