@@ -107,6 +107,11 @@ def test_one_connection_watches_five_thousand_streams_over_a_restart_of_the_serv
         assert heard.until(names[0]) == [names[0]]
         watch.close()
         assert watch.error is None
+    # What did not change was not sent again.
+    again.end()
+    sizes = [each.bytes_out for each in again.asked if each.template == "/v1/changes"]
+    assert len(sizes) == 2
+    assert sizes[1] < 5_000 < sizes[0]
 
 
 def test_a_watch_whose_connection_is_ended_again_and_again_is_told_of_changes_alone(

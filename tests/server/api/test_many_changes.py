@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -37,6 +37,20 @@ async def told(server: Server, asked: WatchRequest) -> AsyncIterator[Told | None
         elif part:
             assert part == b": \n\n"
             yield None
+
+
+@pytest.fixture
+def serve(log: Log) -> Iterator[Callable[..., Server]]:
+    """A function that serves the store with other settings; it ends with the test."""
+    servers: list[Server] = []
+
+    def served(**settings: Any) -> Server:
+        servers.append(Server(log, ServerSettings(**settings)))
+        return servers[-1]
+
+    yield served
+    while servers:
+        servers.pop().close()
 
 
 def run(server: Server, work: Any) -> Any:
@@ -151,11 +165,11 @@ def test_a_position_from_before_what_is_kept_begins_with_all(
 
 
 def test_a_watch_that_is_told_nothing_says_its_place_so_that_it_does_not_grow_old(
-    log: Log, monkeypatch: pytest.MonkeyPatch
+    log: Log, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Filtered watches elsewhere kept an old place (etcd-io/etcd, 17566; ligato/cn-infra, 265)."""
     monkeypatch.setattr(recent, "KEPT_MAX", 3)
-    server = Server(log, ServerSettings(ping_s=0.02))
+    server = serve(ping_s=0.02)
 
     async def work() -> None:
         events = told(server, WatchRequest(prefix="quiet/"))
@@ -172,11 +186,12 @@ def test_a_watch_that_is_told_nothing_says_its_place_so_that_it_does_not_grow_ol
         assert not (await first(server, WatchRequest(prefix="quiet/", since=last.position))).all
 
     run(server, work())
-    server.close()
 
 
-def test_a_watch_of_a_quiet_prefix_in_a_busy_store_says_that_it_is_there(log: Log) -> None:
-    server = Server(log, ServerSettings(ping_s=0.05))
+def test_a_watch_of_a_quiet_prefix_in_a_busy_store_says_that_it_is_there(
+    log: Log, serve: Callable[..., Server]
+) -> None:
+    server = serve(ping_s=0.3, sse_s=8.0)
     log.create("mine/a")
     busy = log.create("busy")
 
@@ -194,11 +209,11 @@ def test_a_watch_of_a_quiet_prefix_in_a_busy_store_says_that_it_is_there(log: Lo
                     return
         finally:
             appending.cancel()
+        raise AssertionError("it ended, and nothing said that it is there")
 
     server.app.granted = Grant("t", (("mine/", frozenset({READ})),))
     run(server, work(b""))
     run(server, work(b"stream=mine/a"))
-    server.close()
 
 
 def test_a_token_is_told_of_what_it_may_read_whatever_it_asks_for(server: Server, log: Log) -> None:
@@ -251,9 +266,10 @@ def test_what_cannot_be_watched_is_refused(
     assert post(server, asked).status == status
 
 
-def test_so_many_streams_are_watched_and_no_more(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_streams_are_watched_and_no_more(
+    server: Server, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(changes, "WATCHED_MAX", 3)
-    server = Server(log)
     for name in "abcd":
         log.create(name)
     asked = WatchRequest([Known("a"), Known("b")])
@@ -271,7 +287,6 @@ def test_so_many_streams_are_watched_and_no_more(log: Log, monkeypatch: pytest.M
         await first(server, asked)
 
     run(server, work())
-    server.close()
 
 
 def test_large_events_come_in_parts_and_only_the_last_has_the_position(
