@@ -238,6 +238,8 @@ def test_long_records_are_cut_and_shown_whole_alone(log: transit.Log, look: Open
     assert tab.tab.locator("ol.records li").count() == 100
     tab.press("n")
     tab.wait_for("100 to 199")
+    # Keys count once the script of the page was run.
+    tab.wait("document.readyState === 'complete'")
     tab.press("n")
     tab.wait_for("200 to 250")
     tab.go("stream?name=large&at=0")

@@ -13,6 +13,8 @@ let arrivals = 0;
 let announcing = 0;
 let settling = 0;
 let isUnsettled = false;
+// The row that was kept in its place last, and where.
+let kept = {};
 
 const uidOf = (row) => row.dataset.uid;
 
@@ -69,7 +71,10 @@ function anchorRow() {
 
 function keepingPlace(draw) {
   const anchor = anchorRow();
-  const before = anchor?.getBoundingClientRect().top;
+  const now = anchor?.getBoundingClientRect().top;
+  // Browsers scroll by whole pixels. What is lost of one must not add up, time after time.
+  const before = anchor && anchor === kept.row && Math.abs(now - kept.top) < 1 ? kept.top : now;
+  kept = { row: anchor, top: before };
   draw(anchor);
   if (!anchor?.isConnected) return;
   const by = anchor.getBoundingClientRect().top - before;
