@@ -112,6 +112,8 @@ def test_two_runs_are_chosen_and_shown_beside_each_other(log: transit.Log, look:
     tab = look()
     tab.press("j", "x", "j", "x", "b")
     tab.wait_for("First difference", "#tools")
+    # What is there before the script of the page was run is not all of it.
+    tab.wait("document.querySelectorAll('#columns code').length")
     heads = tab.run("[...document.querySelectorAll('#columns code')].map(e => e.textContent)")
     assert heads == ["one", "two/of them"]
     assert tab.run("document.querySelectorAll('.row.differs').length") >= 1
