@@ -42,7 +42,6 @@ _LIMITS: Final = ("answers_bytes_max=1MiB", "ping_s=1s", "frame_producers_max=10
 _SETTINGS: Final = {
     "TRANSIT_LIMITS_SEAL_BYTES": "4194304",
     "TRANSIT_LIMITS_CACHE_BYTES_MAX": "4194304",
-    "TRANSIT_LIMITS_FLUSH_INTERVAL_MS": "1000",
 }
 # One listens, two are the event loop's own.
 _OWN_SOCKETS: Final = 3

@@ -138,7 +138,8 @@ class Judge:
     def _hold_held(self, life: str, line: Line) -> None:
         if line.stream not in STREAMS:
             fork = self._forks.get(line.stream)
-            if fork is None or fork[line.offset].payload != payload(life, line.number):
+            held = b"" if fork is None or len(fork) <= line.offset else fork[line.offset].payload
+            if held != payload(life, line.number):
                 self._wrong(f"lost: {life}:{line.number} of fork {line.stream}")
             return
         places = self._places.get(life, {}).get(line.number, [])

@@ -5,34 +5,40 @@ Each is wrong in one way that a soak must find; a soak that has not found them p
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rigs.plants.replacing import replace, replace_in
-from transit import Log
 from transit.cli import main
 from transit.protocol.events import data_event
-from transit.server import live
+from transit.server import asking, live
 from transit.server.api.producers import Slot
+from transit.server.appending import Appending
+from transit.server.asgi import Answer, Request
 from transit.server.creating import Creating
+from transit.server.lives import place_of
 from transit.server.service import Service
 from transit.server.states import States
 
 _HELD: Final[list[object]] = []
+_LATE_S: Final = 0.05
 _LEAKED_BYTES: Final = 64 * 1024
 
 
 def acknowledged_before_the_write() -> None:
-    """What a request wrote waits in memory when it is answered."""
-    batch = Log.batch
+    """A producer's record is written a moment after its request is answered."""
 
-    async def reach(service: Service, durability: str) -> None:
-        return
+    async def early(appending: Appending, request: Request, name: str) -> Answer:
+        data = await asking.body_of(appending._service, request)
+        stream = appending._lives.find(name).stream
+        loop = asyncio.get_running_loop()
+        loop.call_later(_LATE_S, appending._append, request, name, data)
+        return Answer(204, [*place_of(stream), (b"producer-seq", b"0")])
 
-    replace(Log, "batch", lambda log, **given: batch(log, **{**given, "durability": "memory"}))
-    replace(Service, "reach", reach)
+    replace(Appending, "answer", early)
 
 
 def producers_forgotten() -> None:
@@ -49,7 +55,12 @@ def producers_forgotten() -> None:
 
 def frames_forgotten() -> None:
     """What is remembered of producers of frames is dropped when a server starts."""
-    take_up = Slot.take_up
+    take_up, reach = Slot.take_up, Service.reach
+
+    async def slow(service: Service, durability: Any) -> None:
+        # As a slow disk: a server that is killed has written more that it has not answered.
+        await asyncio.sleep(_LATE_S)
+        await reach(service, durability)
 
     def forgetful(slot: Slot) -> bool:
         is_first = slot._stream is None
@@ -59,6 +70,7 @@ def frames_forgotten() -> None:
         return found
 
     replace(Slot, "take_up", forgetful)
+    replace(Service, "reach", slow)
 
 
 def events_cut_short() -> None:
