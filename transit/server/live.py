@@ -83,7 +83,7 @@ class EventReader:
                 if stream.hidden:
                     return
                 yield _PING
-            is_finished, count = tail.is_finished, tail.seen
+            is_finished, count = tail.is_finished, tail.stop
 
     async def _next(self, position: int, count: int, is_finished: bool) -> tuple[bytes, int]:
         """The events of the records from `position` on, and where they end."""

@@ -27,7 +27,7 @@ _CLOCK_S: Final = 0.002
 class Tail:
     """What waits for one stream.
 
-    seen: up to which offset the readers were told of records. runs: the last payloads by the offset
+    stop: up to which offset the readers were told of records. runs: the last payloads by the offset
     of the first of them. made: what was made of a run, for the first reader to fill in, by keys
     that begin with its offset. cursor: what readers that gave none were told with the last run.
     is_finished, is_hidden: of the stream, as it was when the readers were last woken.
@@ -35,7 +35,7 @@ class Tail:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.seen = len(stream)
+        self.stop = len(stream)
         self.is_finished = False
         self.is_hidden = False
         self.error: TransitError | None = None
@@ -56,7 +56,7 @@ class Tail:
 
     async def _follow(self) -> None:
         try:
-            async for record in self.stream.follow(start=self.seen):
+            async for record in self.stream.follow(start=self.stop):
                 self._come.append(record.payload)
                 if not self._is_due:
                     self._is_due = True
@@ -70,9 +70,9 @@ class Tail:
         """Tell the readers what came."""
         self._is_due = False
         if self._come:
-            self.runs[self.seen] = self._come
+            self.runs[self.stop] = self._come
             self._kept += sum(map(len, self._come))
-            self.seen += len(self._come)
+            self.stop += len(self._come)
             self._come = []
             while len(self.runs) > FRAMES or (self._kept > KEPT_BYTES_MAX and len(self.runs) > 1):
                 self._drop_first()
@@ -92,7 +92,7 @@ class Tail:
             # In this order: nothing is appended after a stream was finished. So what came with its
             # end is told with its end.
             is_finished = self.stream.finished
-            self.is_finished |= is_finished and len(self.stream) == self.seen
+            self.is_finished |= is_finished and len(self.stream) == self.stop
         except TransitError as error:
             # The store was closed: what waits for it must hear that.
             self.error = self.error or error
@@ -106,7 +106,7 @@ class Tail:
 
         Raises what kept the stream from being followed.
         """
-        if self.seen > position or self.is_finished:
+        if self.stop > position or self.is_finished:
             return True
         if self.error is not None:
             raise self.error
