@@ -19,7 +19,15 @@ from benchmarks.served import REFERENCE, START, Server, running
 OURS: Final = "transit"
 MEMORY: Final = "reference, memory"
 FILE: Final = "reference, file"
-_FILE: Final = 'port: 0, host: "127.0.0.1", dataDir: "./data"'
+# It tells of its recovery where its address is to stand.
+_FILE: Final = """
+import { DurableStreamTestServer } from "@durable-streams/server"
+const say = console.log
+console.log = console.info = console.error
+const server = new DurableStreamTestServer({ port: 0, host: "127.0.0.1", dataDir: "./data" })
+await server.start()
+say(server.url)
+"""
 _SERVE: Final = """
 import sys, transit
 from transit.server.run import serve
@@ -47,7 +55,7 @@ def install_reference(place: Path) -> None:
     """Install the reference server into `place`."""
     (place / "package.json").write_text('{"type": "module"}')
     (place / "memory.mjs").write_text(START)
-    (place / "file.mjs").write_text(START.replace('port: 0, host: "127.0.0.1"', _FILE))
+    (place / "file.mjs").write_text(_FILE)
     subprocess.run(["npm", "install", "--silent", REFERENCE], cwd=place, check=True)
 
 
