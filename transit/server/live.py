@@ -103,7 +103,8 @@ class EventReader:
 
     def _shared(self, position: int, run: list[bytes], is_last: bool, is_finished: bool) -> bytes:
         """The events of a run that many readers are sent, made once where they are alike."""
-        made, cursor = self._tail.made, cursor_after(self._cursor)
+        made, given = self._tail.made, self._cursor
+        cursor = self._tail.cursor if given is None else cursor_after(given)
         whole = position, self._kind, is_last, is_finished, cursor
         events = made.get(whole)
         if events is None:

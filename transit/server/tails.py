@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from transit import Stream, TransitError
@@ -87,15 +87,9 @@ class Tail:
 
     def wake(self) -> None:
         """Let all readers look."""
-        try:
+        # A store that is closed says so to `_follow`.
+        with suppress(TransitError):
             self.is_hidden = self.stream.hidden
-            # In this order: nothing is appended after a stream was finished. So what came with its
-            # end is told with its end.
-            is_finished = self.stream.finished
-            self.is_finished |= is_finished and len(self.stream) == self.stop
-        except TransitError as error:
-            # The store was closed: what waits for it must hear that.
-            self.error = self.error or error
         waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
