@@ -99,6 +99,10 @@ bench-page *arguments:
 soak seconds='3600' *arguments:
     python rigs/soak.py {{ seconds }} {{ arguments }}
 
+# Soak a server and its clients, which are killed all the while: `just soak-served --seconds 3600`.
+soak-served *arguments:
+    python -m rigs.server.soak {{ arguments }}
+
 # Look for bytes that a decoder does not expect, for so many seconds, under atheris.
 fuzz seconds='600' *targets:
     python rigs/fuzz/fuzz.py {{ seconds }} {{ targets }}

@@ -143,21 +143,26 @@ class Submitting:
     def _take(self) -> list[Group]:
         """The records of the next frame, by stream."""
         groups: dict[str, Group] = {}
-        count = size = 0
+        waiting, count, size = self._waiting, 0, 0
         durability: Durability | None = None
-        while self._waiting and count < FRAME_RECORDS:
-            each = self._waiting[0]
+        # Most records are for the stream of the one before.
+        reference, group = "", Group()
+        while waiting and count < FRAME_RECORDS:
+            each = waiting[0]
             if isinstance(each, Latch) or durability not in (None, each.durability):
                 break
             size += len(each.payload) + (64 * len(each.headers) if each.headers else 0)
-            group = groups.setdefault(each.reference, [])
+            if count and size > self._frame_bytes:
+                break
+            if each.reference != reference:
+                reference = each.reference
+                group = groups.setdefault(reference, [])
             # A step has times or has none: after a change the next frame goes on.
-            differs = group and (group[0].timestamp is None) is not (each.timestamp is None)
-            if differs or (count and size > self._frame_bytes):
+            if group and (group[0].timestamp is None) is not (each.timestamp is None):
                 break
             durability = each.durability
             group.append(each)
-            self._waiting.popleft()
+            waiting.popleft()
             count += 1
         return [group for group in groups.values() if group]
 
@@ -180,9 +185,9 @@ class Submitting:
         self, group: Group, made: tuple[int, int, Durability] | None, error: TransitError | None
     ) -> None:
         """Resolve the futures of a step."""
-        offset, time, durability = made or (0, 0, "os")
-        for item in group:
-            self._bytes -= len(item.payload) + _RECORD_BYTES
+        first, time, durability = made or (0, 0, "os")
+        self._bytes -= sum([len(item.payload) for item in group]) + _RECORD_BYTES * len(group)
+        for offset, item in enumerate(group, first):
             future = item.future
             try:
                 if error is not None:
@@ -193,7 +198,6 @@ class Submitting:
             except InvalidStateError:
                 # It was cancelled: the record is written all the same.
                 future.set_running_or_notify_cancel()
-            offset += 1
             if future.is_to_call:
                 self.callbacks.add(future)
 

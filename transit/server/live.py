@@ -17,6 +17,8 @@ from transit.server.service import Service
 from transit.server.tails import Tail
 
 _PING = b": \n\n"
+_SHARED_BYTES_MAX = 64 * 1024
+"""Larger events are kept without the control event behind them, so as not to be kept twice."""
 
 
 def event_id(stream: Stream, position: int) -> str:
@@ -51,16 +53,18 @@ class EventReader:
         self, start: int, is_ending: Callable[[], bool]
     ) -> AsyncGenerator[bytes, None]:
         """Events from `start` on, until the stream is finished, deleted, or its time is over."""
-        stream, settings, clock = self._stream, self._service.settings, asyncio.get_running_loop()
+        stream, tail, settings = self._stream, self._tail, self._service.settings
+        clock = asyncio.get_running_loop()
         ends = clock.time() + settings.sse_s
+        # In this order: nothing is appended after a stream was finished. At first as the store has
+        # it, so that a client sees what it appended; then as all readers are told.
+        is_finished, count = stream.finished, len(stream)
         position, is_told, is_end_told = start, False, False
         while True:
-            # In this order: nothing is appended after a stream was finished.
-            is_finished, count = stream.finished, len(stream)
             while position < count:
-                event, position = await self._next(position, count)
+                event, position = await self._next(position, count, is_finished)
                 is_end_told = is_finished and position == count
-                yield event + self._control(position, position == count, is_end_told)
+                yield event
                 is_told = True
             if is_finished:
                 if not is_end_told:
@@ -73,30 +77,53 @@ class EventReader:
             if is_ending():
                 yield self._control(position, True, False)
                 return
-            if left <= 0 or stream.hidden:
+            if left <= 0 or tail.is_hidden:
                 return
-            if not await self._tail.wait(position, min(settings.ping_s, left)):
+            if not await tail.wait(position, min(settings.ping_s, left)):
+                if stream.hidden:
+                    return
                 yield _PING
+            is_finished, count = tail.is_finished, tail.stop
 
-    async def _next(self, position: int, count: int) -> tuple[bytes, int]:
-        """The event of the records from `position` on, and where it ends."""
+    async def _next(self, position: int, count: int, is_finished: bool) -> tuple[bytes, int]:
+        """The events of the records from `position` on, and where they end."""
         run = self._tail.runs.get(position)
-        if run is None or position + len(run) > count:
-            limit = self._service.settings.chunk_bytes
+        if run is not None and position + len(run) <= count:
+            stop = position + len(run)
+            return self._shared(position, run, stop == count, is_finished), stop
+        limit = self._service.settings.chunk_bytes
 
-            def read() -> tuple[list[bytes], int]:
-                return read_payloads(self._stream, position, count, limit)
+        def read() -> tuple[list[bytes], int]:
+            return read_payloads(self._stream, position, count, limit)
 
-            is_near = count - position <= NEAR and not self._service.has_remote
-            payloads, stop = read() if is_near else await self._service.read(read)
-            return data_event(payloads, json=self._json, text=self._text), stop
-        key = position, self._kind
-        made = self._tail.made.get(key)
-        if made is None:
-            made = self._tail.made[key] = data_event(run, json=self._json, text=self._text)
-        return made, position + len(run)
+        is_near = count - position <= NEAR and not self._service.has_remote
+        payloads, stop = read() if is_near else await self._service.read(read)
+        event = data_event(payloads, json=self._json, text=self._text)
+        return event + self._control(stop, stop == count, is_finished and stop == count), stop
 
-    def _control(self, position: int, up_to_date: bool, closed: bool) -> bytes:
-        token, cursor = offsets.encode_offset(position), cursor_after(self._cursor)
+    def _shared(self, position: int, run: list[bytes], is_last: bool, is_finished: bool) -> bytes:
+        """The events of a run that many readers are sent, made once where they are alike."""
+        made, given = self._tail.made, self._cursor
+        cursor = self._tail.cursor if given is None else cursor_after(given)
+        whole = position, self._kind, is_last, is_finished, cursor
+        events = made.get(whole)
+        if events is None:
+            data = made.get((position, self._kind))
+            if data is None:
+                data = data_event(run, json=self._json, text=self._text)
+                made[position, self._kind] = data
+            stop = position + len(run)
+            events = data + self._control(stop, is_last, is_finished and is_last, cursor)
+            # A reader may choose its cursor: only one is kept.
+            if cursor == self._tail.cursor and len(data) <= _SHARED_BYTES_MAX:
+                made[whole] = events
+        return events
+
+    def _control(
+        self, position: int, up_to_date: bool, closed: bool, cursor: str | None = None
+    ) -> bytes:
+        token = offsets.encode_offset(position)
+        if cursor is None:
+            cursor = cursor_after(self._cursor)
         id = event_id(self._stream, position)
         return control_event(token, cursor, id, up_to_date=up_to_date, closed=closed)

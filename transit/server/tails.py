@@ -1,7 +1,8 @@
 """Readers that wait for more of a stream, woken together.
 
 However many wait for one stream, one task follows it, and what came is encoded once for all of
-them. The task ends with the last reader.
+them. The task ends with the last reader. Each delivery costs what one reader takes, so what all of
+them look at is kept here, and one timer wakes whoever has waited for long enough.
 """
 
 from __future__ import annotations
@@ -9,35 +10,47 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from transit import Stream, TransitError
+from transit.server.reading import cursor_after
 
 FRAMES: Final = 16
 """How many of the last runs of records are kept for readers that come a little later."""
 KEPT_BYTES_MAX: Final = 1024 * 1024
 """And of how many bytes, but for the last run, which all readers are about to send."""
+_CLOCK_S: Final = 0.002
+"""A timer may ring so much before its time."""
 
 
 class Tail:
-    """What waits for one stream."""
+    """What waits for one stream.
+
+    stop: up to which offset the readers were told of records. runs: the last payloads by the offset
+    of the first of them. made: what was made of a run, for the first reader to fill in, by keys
+    that begin with its offset. cursor: what readers that gave none were told with the last run.
+    is_finished, is_hidden: of the stream, as it was when the readers were last woken.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.stop = len(stream)
         self.is_finished = False
+        self.is_hidden = False
         self.error: TransitError | None = None
         self.readers = 0
-        # Payloads by the offset of the first of them.
         self.runs: OrderedDict[int, list[bytes]] = OrderedDict()
-        # What was made of a run, by its offset and by what it is: for the first reader to fill in.
-        self.made: dict[tuple[int, str], bytes] = {}
+        self.made: dict[tuple[object, ...], bytes] = {}
+        self.cursor = cursor_after(None)
         # Bytes of payloads in the runs that are kept.
         self._kept = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        # Who waits, and until when.
+        self._waiting: dict[asyncio.Future[bool], float] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = float("inf")
         self._come: list[bytes] = []
-        self._first = self.stop
         self._is_due = False
         self._task = asyncio.create_task(self._follow())
 
@@ -45,10 +58,9 @@ class Tail:
         try:
             async for record in self.stream.follow(start=self.stop):
                 self._come.append(record.payload)
-                self.stop = record.offset + 1
                 if not self._is_due:
                     self._is_due = True
-                    asyncio.get_running_loop().call_soon(self._flush)
+                    self._loop.call_soon(self._flush)
             self.is_finished = True
         except TransitError as error:
             self.error = error
@@ -58,12 +70,13 @@ class Tail:
         """Tell the readers what came."""
         self._is_due = False
         if self._come:
-            last = self._first
-            self.runs[last] = self._come
-            self._first, self._come = self.stop, []
-            self._kept += sum(map(len, self.runs[last]))
+            self.runs[self.stop] = self._come
+            self._kept += sum(map(len, self._come))
+            self.stop += len(self._come)
+            self._come = []
             while len(self.runs) > FRAMES or (self._kept > KEPT_BYTES_MAX and len(self.runs) > 1):
                 self._drop_first()
+            self.cursor = cursor_after(None)
         self.wake()
 
     def _drop_first(self) -> None:
@@ -74,36 +87,56 @@ class Tail:
 
     def wake(self) -> None:
         """Let all readers look."""
-        waiting, self._waiting = self._waiting, set()
+        # A store that is closed says so to `_follow`.
+        with suppress(TransitError):
+            self.is_hidden = self.stream.hidden
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
-                future.set_result(None)
+                future.set_result(True)
 
     async def wait(self, position: int, timeout_s: float) -> bool:
         """Return once there is more than `position`, or the stream has ended; False: time ran out.
 
         Raises what kept the stream from being followed.
         """
-        if self._first > position or self.is_finished:
+        if self.stop > position or self.is_finished:
             return True
         if self.error is not None:
             raise self.error
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
+        future: asyncio.Future[bool] = self._loop.create_future()
+        until = self._waiting[future] = self._loop.time() + timeout_s
+        if until < self._alarm_at:
+            self._set_alarm(until)
         try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
+            was_woken = await future
         finally:
-            self._waiting.discard(future)
+            self._waiting.pop(future, None)
         if self.error is not None:
             raise self.error
-        return True
+        return was_woken
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = self._loop.call_at(at, self._ring), at
+
+    def _ring(self) -> None:
+        """Wake those whose time ran out: seldom any, while records come."""
+        self._alarm, self._alarm_at = None, float("inf")
+        now = self._loop.time() + _CLOCK_S
+        for future in [each for each, until in self._waiting.items() if until <= now]:
+            del self._waiting[future]
+            if not future.done():
+                future.set_result(False)
+        if self._waiting:
+            self._set_alarm(min(self._waiting.values()))
 
     def close(self) -> None:
         """Follow no more."""
         self._task.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
 
 class Tails:
@@ -120,6 +153,7 @@ class Tails:
         tail = self._tails.get(stream.uid)
         if tail is None or tail.error is not None:
             tail = self._tails[stream.uid] = Tail(stream)
+        tail.is_hidden = stream.hidden
         tail.readers += 1
         self.count += 1
         return tail

@@ -171,6 +171,10 @@ class Steps:
     def _append(self, step: Append | AppendMany) -> None:
         records, target = records_of(step), self._target(step.stream)
         expect = step.expect
+        self.counts.append(len(records.payloads))
+        if records.timestamps is None and expect is None and not isinstance(records.headers, list):
+            self._batch.append_many(target, records.payloads, headers=records.headers)
+            return
         for place, (payload, headers) in enumerate(
             zip(records.payloads, records.of_each(), strict=True)
         ):
@@ -178,7 +182,6 @@ class Steps:
             self._batch.append(target, payload, headers=headers, timestamp=time, expect=expect)
             # The others follow it, whatever comes.
             expect = None
-        self.counts.append(len(records.payloads))
 
     def _advance(self, step: Advance) -> None:
         target = self._target(step.stream)
