@@ -4,6 +4,10 @@ CPU time of the server's process and its children for each request, which says m
 a machine that does other work; rounds take turns, the least counts. Needs `wrk`, and Node.js with
 npm, which installs the reference server into a folder of its own.
 
+Beside both stands a server of a few lines that parses a request and answers 204, and does nothing
+else: what no server in Python on the same parser and event loop can be below. It has no streams to
+read.
+
     python -m benchmarks.served [--seconds S] [--rounds N] [--json FILE]
 """
 
@@ -34,10 +38,52 @@ console.log(server.url)
 SERVE = """
 import sys, transit
 from transit.server.run import serve
+from transit.server.settings import ServerSettings
 
 tokens = sys.argv[2] or None
+# One token makes all requests: more than it may by default.
+settings = ServerSettings(rate_max=1e6)
 with transit.open(sys.argv[1], durability="os") as log:
-    serve(log, "127.0.0.1:0", tokens=tokens, ready=lambda it: print(it.url, flush=True))
+    serve(log, "127.0.0.1:0", settings, tokens=tokens, ready=lambda it: print(it.url, flush=True))
+"""
+NOTHING = """
+import asyncio, httptools, uvloop
+
+ANSWER = (
+    b"HTTP/1.1 204 No Content\\r\\ndate: Thu, 01 Jan 2026 00:00:00 GMT\\r\\n"
+    b"stream-next-offset: 00000000000000000001\\r\\ncache-control: no-store\\r\\n"
+    b"transit-durability: os\\r\\ncross-origin-resource-policy: same-origin\\r\\n"
+    b"x-content-type-options: nosniff\\r\\nx-request-id: 0123456789-abcdef\\r\\n\\r\\n"
+)
+
+class Connection(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.parser = transport, httptools.HttpRequestParser(self)
+
+    def data_received(self, data):
+        self.parser.feed_data(data)
+
+    def on_message_begin(self):
+        self.url, self.headers, self.parts = b"", [], []
+
+    def on_url(self, url):
+        self.url += url
+
+    def on_header(self, name, value):
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body):
+        self.parts.append(body)
+
+    def on_message_complete(self):
+        self.transport.write(ANSWER)
+
+async def main():
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
+    print("http://127.0.0.1:%d" % server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+uvloop.run(main())
 """
 
 
@@ -152,11 +198,12 @@ def measure(
         script = Path(folder) / "row.lua"
         for row in ROWS:
             script.write_text(row.script)
-            for server in servers:
+            asked = [each for each in servers if row.script or each.name != "nothing"]
+            for server in asked:
                 prepare(server, row)
-            least = dict.fromkeys((server.name for server in servers), float("inf"))
+            least = dict.fromkeys((server.name for server in asked), float("inf"))
             for _ in range(rounds):
-                for server in servers:
+                for server in asked:
                     least[server.name] = min(least[server.name], load(server, row, seconds, script))
             found[row.name] = least
             base = least["reference, memory"]
@@ -190,12 +237,14 @@ def main() -> None:
         serve = [sys.executable, "-c", SERVE]
         with (
             running(["node", "start.mjs"], "reference, memory", place) as reference,
+            running([sys.executable, "-c", NOTHING], "nothing", place) as nothing,
             running([*serve, str(place / "open"), ""], "transit", place) as plain,
             running([*serve, str(place / "shut"), str(tokens)], "transit, tokens", place, token)
             as guarded,
         ):  # fmt: skip
             time.sleep(1)
-            found = measure([reference, plain, guarded], options.seconds, options.rounds, print)
+            servers = [reference, nothing, plain, guarded]
+            found = measure(servers, options.seconds, options.rounds, print)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 

@@ -117,6 +117,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)
 def is_json(content_type: str) -> bool:
     """Whether a stream's records are JSON messages."""
     return media_type(content_type) == "application/json"

@@ -24,10 +24,11 @@ _SPACE: Final = b" \t\n\r"
 def json_messages(body: bytes) -> list[bytes]:
     """The messages of a body; none for an empty array, `InvalidInputError` for what is no JSON."""
     try:
-        body.decode()
+        if not body.isascii():
+            body.decode()
         text = body.strip(_SPACE)
         if text[:1] == b"[":
-            return [bytes(each) for each in _SPLIT.decode(text)]
+            return list(map(bytes, _SPLIT.decode(text)))
         return [bytes(_WHOLE.decode(text))]
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise InvalidInputError(f"the body is not JSON: {error}") from None

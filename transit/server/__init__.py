@@ -6,7 +6,9 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
 
     app            the application: checks, then the handler, then the answer
     run            sockets, TLS and signals around it; listening and certificate: where, and as whom
-    connections    how a connection is treated: deadlines, readers that take nothing
+    connections    how a connection is treated: deadlines, readers that take nothing, and which
+                   requests are answered at once; lingering: how it is closed; repeats: heads that
+                   come again
     asgi           requests and answers over ASGI
     soon           waiting for what is most often there already
     exchange       one request from its beginning to its end, and what is told of it after that

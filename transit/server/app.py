@@ -1,7 +1,7 @@
 """The server's application: from a request over ASGI to its answer.
 
 Owns the order of checks, and that nothing a handler raises reaches the client as anything but a
-problem document.
+problem document. Who drives a request to its answer, with a task or without, is in `exchange`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable
-from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from transit import InvalidInputError, Log
 from transit.protocol.paths import STREAMS
@@ -20,20 +18,19 @@ from transit.protocol.problems import refusal
 from transit.server import api, health, metrics, otlp
 from transit.server.access import Grant
 from transit.server.asgi import (
-    WATCHED,
     Answer,
     ClientGoneError,
+    Head,
     Message,
     Receive,
     Request,
     Send,
     error_answer,
     problem_answer,
-    send_answer,
 )
 from transit.server.counts import Counts
 from transit.server.exchange import Exchange, Served
-from transit.server.gate import Gate
+from transit.server.gate import CONTROL, Gate
 from transit.server.mcp.mounted import Mounted
 from transit.server.numbers import Numbers
 from transit.server.page.pages import Pages
@@ -49,10 +46,10 @@ if TYPE_CHECKING:
     from transit.server.subscriptions.routes import Subscriptions
 
 # What makes a request wait: its client may be gone before there is anything to send.
-_LIVE = re.compile(rb"(?:^|&)(?:live|wait)=")
-# Ids of requests: random once a process, then counted.
-_PROCESS = secrets.token_hex(5)
-_NUMBERS = count(1)
+_LIVE: Final = re.compile(rb"(?:^|&)(?:live|wait)=")
+_STREAMS: Final = STREAMS.encode()
+_CONTROL: Final = CONTROL.encode()
+_TEMPLATE: Final = STREAMS + NAME
 LOGGER = logging.getLogger("transit.server")
 Route = Callable[[Request], Awaitable[Answer]]
 
@@ -107,7 +104,7 @@ class App:
         """Answer one connection's request, or take part in the server's start and end."""
         kind = scope["type"]
         if kind == "http":
-            await self._serve(scope, receive, send)
+            await Exchange(self, Request(Head(scope))).run(scope, receive, send)
         elif kind == "lifespan":
             await self._live(receive, send)
         else:
@@ -161,63 +158,57 @@ class App:
         self.mcp.end()
         self.pages.end()
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, _request_id(scope))
-        try:
-            await self._exchange(exchange, receive, send)
-        except asyncio.CancelledError:
-            if not await exchange.is_settled(send):
-                raise
-        finally:
-            exchange.end()
-            served = exchange.served()
-            for observer in self.observers:
-                observer(served)
+    def may_be_now(self, path: bytes, query: bytes) -> bool:
+        """Whether a request is one that is most often answered without waiting.
 
-    async def _exchange(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        scope, request_id = exchange.scope, exchange.request_id
+        path, query: as they came. What may wait for a time in its first step is none: a reader at
+        the end of a stream, a subscription's worker.
+        """
+        if not path.startswith(_STREAMS) or path.startswith(_CONTROL):
+            return False
+        return not query or not (b"%" in query or _LIVE.search(query))
+
+    async def respond(self, exchange: Exchange) -> Answer | None:
+        """The answer to a request, whatever happens; None where its client has gone."""
+        request = exchange.request
         try:
-            self.gate.check_head(scope)
-            request = exchange.request = Request(scope, receive, request_id)
             answer = await self._answer(exchange, request)
-            answer.headers += self._shared(request.headers.get("origin"))
         except ClientGoneError:
-            return
+            return None
         except Exception as error:
             exchange.refuse(error)
-            known = error_answer(error, request_id)
+            known = error_answer(error, request.id)
             if known is None:
-                LOGGER.exception("request %s failed", request_id)
-                known = problem_answer(refusal(500, "an error of the server's own", request_id))
-            known.headers += self._shared(_origin(scope))
+                LOGGER.exception("request %s failed", request.id)
+                known = problem_answer(refusal(500, "an error of the server's own", request.id))
             answer = known
-        exchange.begin(answer)
-        # Our own connections look whether a reader moves; of another server's a send must end.
-        stall_s = None if WATCHED in scope.get("extensions", ()) else self.settings.stall_s
-        bodiless = scope["method"] == "HEAD"
-        try:
-            await send_answer(answer, request_id, send, bodiless=bodiless, stall_s=stall_s)
-        except TimeoutError:
-            return
-        exchange.is_sent = True
+        origin = request.headers.get("origin")
+        answer.headers += _OWN if origin is None else self._shared(origin)
+        return answer
 
-    async def _answer(self, exchange: Exchange, request: Request) -> Answer:
-        gate = self.gate
-        gate.check_place(request)
+    def _answer(self, exchange: Exchange, request: Request) -> Awaitable[Answer]:
+        """Look at a request in all ways, and then let it be answered."""
+        gate, head = self.gate, request.head
+        if not head.is_checked:
+            gate.check_head(head.scope)
+            head.find_path()
+            gate.check_place(request)
+            head.is_checked = True
         if request.method == "OPTIONS":
             return self._preflight(request)
-        exchange.enter(gate, gate.admit(request))
-        if request.method == "GET" and (
-            request.path == LIVE or _LIVE.search(request.scope.get("query_string", b""))
-        ):
+        bearer = exchange.bearer = gate.admit(request)
+        gate.enter(bearer, exchange)
+        exchange.gate = gate
+        path = head.path
+        if request.method == "GET" and (path == LIVE or _LIVE.search(head.raw_query)):
             exchange.is_live = True
             exchange.watch()
-        if request.path.startswith(STREAMS):
-            request.template = STREAMS + NAME
-            return await self.streams.answer(request)
-        return await self.routes.find(request)(request)
+        if path.startswith(STREAMS):
+            request.template = _TEMPLATE
+            return self.streams.answer(request)
+        return self.routes.find(request)(request)
 
-    def _preflight(self, request: Request) -> Answer:
+    async def _preflight(self, request: Request) -> Answer:
         origin = request.headers.get("origin")
         if origin is None:
             return Answer(204, [(b"allow", METHODS.encode())])
@@ -225,10 +216,10 @@ class App:
             raise RefusedError(403, "pages of this origin may not use the server")
         return Answer(204, [*_PREFLIGHT, *self._shared(origin)])
 
-    def _shared(self, origin: str | None) -> list[Header]:
+    def _shared(self, origin: str) -> list[Header]:
         """What lets a page of another origin read an answer."""
-        if origin is None or not self.gate.allows_origin(origin):
-            return [(b"cross-origin-resource-policy", b"same-origin")]
+        if not self.gate.allows_origin(origin):
+            return _OWN
         allowed = b"*" if "*" in self.settings.cors else origin.encode("latin-1")
         return [
             (b"access-control-allow-origin", allowed),
@@ -238,6 +229,7 @@ class App:
         ]
 
 
+_OWN: list[Header] = [(b"cross-origin-resource-policy", b"same-origin")]
 _EXPOSED = (
     b"etag, location, stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, "
     b"stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, "
@@ -254,20 +246,3 @@ _PREFLIGHT: list[Header] = [
     ),
     (b"access-control-max-age", b"600"),
 ]
-
-
-def _origin(scope: Message) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"origin":
-            return bytes(value).decode("latin-1")
-    return None
-
-
-def _request_id(scope: Message) -> str:
-    """The id that the client gave its request, where it is plain; otherwise one of our own."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            given = bytes(value).decode("latin-1")
-            if 0 < len(given) <= 128 and all("!" <= each <= "~" for each in given):
-                return given
-    return f"{_PROCESS}-{next(_NUMBERS):x}"

@@ -7,11 +7,14 @@ answered as it was then, from what was written in the frame of its data.
 
 from __future__ import annotations
 
+from typing import Final
+
 from transit import ConflictError, InvalidInputError, Log, Stream, StreamFinishedError
-from transit.protocol import fields, offsets
+from transit.protocol import fields
 from transit.protocol.fields import Producer
 from transit.server.asgi import Answer, Request
 from transit.server.asking import (
+    EXPECT,
     asked_durability,
     body_of,
     durability_header,
@@ -32,15 +35,28 @@ class Appending:
         self._log: Log = service.log
         self._lives = lives
         self._states = states
+        self._is_alone = service.log.mode == "exclusive"
+        self._usual = service.wanted(None)
 
     async def answer(self, request: Request, name: str) -> Answer:
         """The answer to a POST."""
-        body = await body_of(self._service, request)
-        durability = self._service.wanted(asked_durability(request))
-        work = self._append_plain if _is_plain(request) else self._append
-        answer = await self._service.write_again(lambda: work(request, name, body))
+        service, headers = self._service, request.headers
+        body = request.body_here(service.settings.body_bytes_max)
+        if body is None:
+            body = await body_of(service, request)
+        durability = self._usual
+        if "prefer" in headers:
+            durability = service.wanted(asked_durability(request))
+        is_plain = _PRODUCED.isdisjoint(headers)
+        if is_plain and self._is_alone:
+            # `write_again` would do no more: it waits for nothing, and leaves no conflict.
+            answer = self._append_plain(request, name, body)
+        else:
+            work = self._append_plain if is_plain else self._append
+            answer = await service.write_again(lambda: work(request, name, body))
         if answer.status < 300:
-            await self._service.reach(durability)
+            if durability != "os":
+                await service.reach(durability)
             answer.headers.append(durability_header(durability))
         return answer
 
@@ -49,21 +65,25 @@ class Appending:
         stream, configuration = self._lives.find(name)
         if not body:
             raise InvalidInputError("the body is empty")
-        payloads = self._checked(request, configuration, body)
+        headers, wanted = request.headers, configuration.content_type
+        payloads = None
+        if fields.is_json(wanted) or headers.get("content-type") != wanted:
+            payloads = self._checked(request, configuration, body)
         try:
-            writer, expect = request.grant.name, expected(request)
-            if len(payloads) == 1:
-                receipt = stream.append(payloads[0], durability="os", writer=writer, expect=expect)
+            writer = request.grant.name
+            expect = expected(request) if EXPECT in headers else None
+            if payloads is None or len(payloads) == 1:
+                record = body if payloads is None else payloads[0]
+                offset = stream.append(record, durability="os", writer=writer, expect=expect).offset
             else:
-                receipt = stream.append_many(
+                offset = stream.append_many(
                     payloads, durability="os", writer=writer, expect=expect
-                )
+                ).last
         except StreamFinishedError:
             return self._refused_closed(stream)
         except ConflictError as error:
             return self._conflict(stream, str(error))
-        token = offsets.encode_offset(receipt.last + 1)
-        return Answer(204, [(b"stream-next-offset", token.encode()), NO_STORE])
+        return Answer(204, [(b"stream-next-offset", b"%020d" % (offset + 1)), NO_STORE])
 
     def _append(self, request: Request, name: str, body: bytes) -> Answer:
         """An append of a producer, of a sequence, or one that closes the stream."""
@@ -170,12 +190,7 @@ class Appending:
         raise RefusedError(409, detail, (*place_of(stream), NO_STORE))
 
 
-def _is_plain(request: Request) -> bool:
-    headers = request.headers
-    return not (
-        "producer-id" in headers
-        or "producer-epoch" in headers
-        or "producer-seq" in headers
-        or "stream-seq" in headers
-        or "stream-closed" in headers
-    )
+_PRODUCED: Final = frozenset(
+    ("producer-id", "producer-epoch", "producer-seq", "stream-seq", "stream-closed")
+)
+"""Fields of requests of which more is remembered than their records."""

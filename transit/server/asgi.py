@@ -1,7 +1,8 @@
 """Requests and answers over ASGI, plainly: no framework between the socket and the engine.
 
 Owns how a request is read, strictly and within limits, and how an answer is sent. A handler is
-`async (request) -> Answer`; what it raises is answered with a problem document.
+`async (request) -> Answer`; what it raises is answered with a problem document. A request whose
+body is here already needs no messages, and its answer can be written by whoever has the connection.
 
 Sources: the ASGI specification 3.0 (HTTP connection scope), RFC 9110, RFC 9112.
 """
@@ -9,9 +10,11 @@ Sources: the ASGI specification 3.0 (HTTP connection scope), RFC 9110, RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import aclosing
+from itertools import count
 from typing import Any, Final
 
 from transit import InvalidInputError, TransitError
@@ -20,6 +23,7 @@ from transit.protocol.problems import CONTENT_TYPE, Problem, problem_of, refusal
 from transit.server.access import NOTHING, Grant
 from transit.server.refusals import NO_STORE, Header, RefusedError
 from transit.server.soon import soon
+from transit.server.tokens import Known
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -53,123 +57,182 @@ class Answer:
         self.parts = parts
 
 
-class Request:
-    """One request: method, path, query, header fields, and its body when asked for.
+class Head:
+    """What a request says before its body: method, path, query, header fields.
 
-    headers: names in lower case; fields that came several times are joined by ", ". grant: what the
-    client may do, set once its token was looked at. id: the client's own, or one made for it.
+    Nothing of it changes, so what follows from it alone can be noted in it, and need not be worked
+    out again where a client sends the same head again. headers: names in lower case; fields that
+    came several times are joined by ", ". is_checked: it is in order, and `path` is known. stream:
+    the name in a path of the protocol's. known: whose token it shows, as it was found last.
     """
 
-    def __init__(self, scope: Message, receive: Receive, request_id: str) -> None:
+    __slots__ = ("headers", "is_checked", "known", "method", "path", "raw_query", "scope", "stream")
+
+    def __init__(self, scope: Message) -> None:
         self.scope = scope
-        self._receive = receive
         self.method: str = scope["method"]
-        self.id = request_id
-        self.headers: dict[str, str] = {}
-        for name, value in scope["headers"]:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            known = self.headers.get(key)
-            self.headers[key] = text if known is None else f"{known}, {text}"
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        self.raw_path = raw.partition(b"?")[0]
-        self.path = decode_path(self.raw_path)
-        self._query: dict[str, str] | None = None
-        self.grant: Grant = NOTHING
-        # What a route's `{name}` stands for.
-        self.name = ""
-        # The route that answers it, without what `{name}` stands for: for logs and counts.
-        self.template = ""
-        # Bytes of its body, as they came.
-        self.bytes_in = 0
-        self.is_read = False
+        self.raw_query: bytes = scope.get("query_string", b"")
+        given = scope["headers"]
+        self.headers: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in given
+        }
+        if len(self.headers) < len(given):
+            self.headers = _joined(given)
+        self.path = self.stream = ""
+        self.is_checked = False
+        self.known: Known | None = None
+
+    def of_length(self, length: bytes) -> Head:
+        """The same head with another Content-Length."""
+        fields = [
+            (name, length if name == b"content-length" else value)
+            for name, value in self.scope["headers"]
+        ]
+        head = Head({**self.scope, "headers": fields})
+        head.known = self.known
+        return head
+
+    def find_path(self) -> str:
+        """Decode `path`; `InvalidInputError` where it is no text."""
+        raw: bytes = self.scope.get("raw_path") or self.scope["path"].encode()
+        self.path = decode_path(raw.partition(b"?")[0])
+        return self.path
+
+
+class Request:
+    """One request: what its head says, and its body when asked for.
+
+    grant: what the client may do, set once its token was looked at. id: the client's own, or one
+    made for it. receive: what gives its body, and then tells when the client goes; None as long as
+    it is answered without waiting, with its body here.
+    """
+
+    # Here and not in `__init__`: it is called for each request, and most leave some as they are.
+    grant: Grant = NOTHING
+    name = ""
+    """What a route's `{name}` stands for."""
+    template = ""
+    """The route that answers it, without what `{name}` stands for: for logs and counts."""
+    bytes_in = 0
+    """Bytes of its body, as they came."""
+    receive: Receive | None = None
+    _query: dict[str, str] | None = None
+
+    def __init__(self, head: Head, body: bytes | None = None) -> None:
+        self.head = head
+        self.method = head.method
+        self.headers = head.headers
+        # The whole body, where it is here already.
+        self._here = body
+        if "x-request-id" in head.headers:
+            self.id = _id_of(head.scope["headers"])
+        else:
+            self.id = f"{_PROCESS}{next(_NUMBERS):x}"
+
+    @property
+    def scope(self) -> Message:
+        """The scope of ASGI, of an HTTP connection."""
+        return self.head.scope
+
+    @property
+    def path(self) -> str:
+        """The path, decoded; `InvalidInputError` where it is no text."""
+        return self.head.path or self.head.find_path()
 
     @property
     def query(self) -> Mapping[str, str]:
         """The query's parameters; `InvalidInputError` for one that is there twice, or no text."""
         if self._query is None:
-            self._query = _parse_query(self.scope.get("query_string", b""))
+            self._query = _parse_query(self.head.raw_query)
         return self._query
 
     @property
     def base_url(self) -> str:
         """Scheme and host as the client wrote them: what its own URLs begin with."""
-        scheme = self.scope.get("scheme", "http")
+        scheme = self.head.scope.get("scheme", "http")
         return f"{scheme}://{self.headers.get('host', 'localhost')}"
+
+    def body_here(self, limit: int) -> bytes | None:
+        """The whole body, where it is here and needs no more looking at; otherwise ask `body`."""
+        data = self._here
+        if data is None or len(data) > limit or "content-encoding" in self.headers:
+            return None
+        self.bytes_in = len(data)
+        return data
 
     async def body(self, limit: int, timeout_s: float, expanded_max: int | None = None) -> bytes:
         """The whole body, of at most `limit` bytes, within `timeout_s` seconds.
 
         What came compressed by gzip is expanded, to at most `expanded_max` bytes; None: `limit`.
         """
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("gzip", "x-gzip", "identity"):
-            raise RefusedError(415, f"Content-Encoding {encoding[:32]!r}: only gzip", _UNPACKED)
-        data = await self._received(limit, timeout_s)
-        if encoding == "identity":
-            return data
-        return await asyncio.to_thread(_expanded, data, expanded_max or limit)
-
-    async def _received(self, limit: int, timeout_s: float) -> bytes:
+        encoding = self.headers.get("content-encoding")
+        if encoding is not None:
+            encoding = encoding.strip().lower()
+            if encoding not in ("gzip", "x-gzip", "identity"):
+                raise RefusedError(415, f"Content-Encoding {encoding[:32]!r}: only gzip", _UNPACKED)
         length = self.headers.get("content-length")
         if length is not None:
             if not (length.isascii() and length.isdigit()):
                 raise RefusedError(400, "Content-Length is no number")
             if int(length) > limit:
                 raise RefusedError(413, f"a body of {length} bytes; the limit is {limit}", _CLOSE)
-        message = _looked_at(await soon(self._receive(), timeout_s))
-        parts: list[bytes] = [message.get("body", b"")]
-        if message.get("more_body", False):
-            size = len(parts[0])
-            async with asyncio.timeout(timeout_s):
-                while message.get("more_body", False):
-                    if size > limit:
-                        raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
-                    message = _looked_at(await self._receive())
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-        self.is_read = True
-        return self._whole(parts, limit, length)
-
-    def _whole(self, parts: list[bytes], limit: int, length: str | None) -> bytes:
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        data = self._here
+        if data is None:
+            data = await self._received(limit, timeout_s)
         self.bytes_in = len(data)
         if len(data) > limit:
             raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
         if length is not None and len(data) != int(length):
             raise RefusedError(400, "the body is not as long as Content-Length says", _CLOSE)
-        return data
+        if encoding is None or encoding == "identity":
+            return data
+        return await asyncio.to_thread(_expanded, data, expanded_max or limit)
+
+    async def _received(self, limit: int, timeout_s: float) -> bytes:
+        assert self.receive is not None
+        message = _looked_at(await soon(self.receive(), timeout_s))
+        if not message.get("more_body", False):
+            data: bytes = message.get("body", b"")
+            return data
+        parts: list[bytes] = [message.get("body", b"")]
+        size = len(parts[0])
+        async with asyncio.timeout(timeout_s):
+            while message.get("more_body", False):
+                if size > limit:
+                    raise RefusedError(413, f"a body over the limit of {limit} bytes", _CLOSE)
+                message = _looked_at(await self.receive())
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+        return b"".join(parts)
 
     async def gone(self) -> None:
         """Return when the client has closed its connection."""
-        while (await self._receive())["type"] != "http.disconnect":
+        assert self.receive is not None
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
+# Ids of requests: random once a process, then counted.
+_PROCESS: Final = f"{secrets.token_hex(5)}-"
+_NUMBERS: Final = count(1)
 _CLOSE: Final = ((b"connection", b"close"),)
 _UNPACKED: Final = ((b"accept-encoding", b"gzip, identity"),)
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
 async def send_answer(
-    answer: Answer,
-    request_id: str,
-    send: Send,
-    *,
-    bodiless: bool = False,
-    stall_s: float | None = None,
+    answer: Answer, request: Request, send: Send, *, stall_s: float | None = None
 ) -> None:
     """Send an answer whole; its parts as they come.
 
     stall_s: `TimeoutError` where the client takes nothing for so long; None: the server sees to it.
     """
-    headers = [*answer.headers, _ALWAYS, (b"x-request-id", request_id.encode())]
-    if answer.parts is None:
-        if answer.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})
-        return
+    headers = fields_of(answer, request)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if answer.parts is None:
+        body = b"" if request.method == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
+        return
     async with aclosing(answer.parts) as parts:
         async for part in parts:
             message = {"type": "http.response.body", "body": part, "more_body": True}
@@ -179,6 +242,14 @@ async def send_answer(
                 async with asyncio.timeout(stall_s):
                     await send(message)
     await send({"type": "http.response.body", "body": b""})
+
+
+def fields_of(answer: Answer, request: Request, first: Iterable[Header] = ()) -> list[Header]:
+    """All header fields of an answer; first: those that are the connection's."""
+    headers = [*first, *answer.headers, _ALWAYS, (b"x-request-id", request.id.encode())]
+    if answer.parts is None and answer.status not in (204, 304):
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    return headers
 
 
 def problem_answer(problem: Problem, headers: Iterable[Header] = ()) -> Answer:
@@ -196,6 +267,25 @@ def error_answer(error: Exception, request_id: str) -> Answer | None:
     if isinstance(error, TimeoutError):
         return problem_answer(refusal(408, "the body did not come in time", request_id), _CLOSE)
     return None
+
+
+def _joined(headers: Iterable[Header]) -> dict[str, str]:
+    """Header fields, some of which came several times."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _id_of(headers: Iterable[Header]) -> str:
+    """The id that the client gave its request, where it is plain; otherwise one of our own."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            given = bytes(value).decode("latin-1")
+            if 0 < len(given) <= 128 and all("!" <= each <= "~" for each in given):
+                return given
+    return f"{_PROCESS}{next(_NUMBERS):x}"
 
 
 def _looked_at(message: Message) -> Message:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Final
+
 from transit import Durability
 from transit.protocol import fields, offsets
 from transit.protocol.messages import json_messages
@@ -9,10 +12,13 @@ from transit.server.asgi import Request
 from transit.server.refusals import Header
 from transit.server.service import Service
 
+EXPECT: Final = "transit-expect-offset"
 
-async def body_of(service: Service, request: Request) -> bytes:
+
+def body_of(service: Service, request: Request) -> Awaitable[bytes]:
     """The whole body of a request."""
-    return await request.body(service.settings.body_bytes_max, service.settings.body_s)
+    settings = service.settings
+    return request.body(settings.body_bytes_max, settings.body_s)
 
 
 def asked_durability(request: Request) -> str | None:
@@ -27,14 +33,22 @@ def asked_durability(request: Request) -> str | None:
     return None
 
 
+_REACHED: Final[dict[Durability, Header]] = {
+    "memory": (b"transit-durability", b"memory"),
+    "os": (b"transit-durability", b"os"),
+    "local": (b"transit-durability", b"local"),
+    "tiered": (b"transit-durability", b"tiered"),
+}
+
+
 def durability_header(durability: Durability) -> Header:
     """What an answer says that it reached."""
-    return b"transit-durability", durability.encode()
+    return _REACHED[durability]
 
 
 def expected(request: Request) -> int | None:
     """The next offset that a request expects, as a token or a number; None for any."""
-    token = request.headers.get("transit-expect-offset")
+    token = request.headers.get(EXPECT)
     if token is None:
         return None
     return int(token) if token.isascii() and token.isdigit() else offsets.decode_offset(token)
@@ -42,6 +56,6 @@ def expected(request: Request) -> int | None:
 
 def payloads_of(content_type: str, body: bytes) -> list[bytes]:
     """The records that a body stands for; none for an empty one."""
-    if not body:
-        return []
-    return json_messages(body) if fields.is_json(content_type) else [body]
+    if fields.is_json(content_type):
+        return json_messages(body) if body else []
+    return [body] if body else []

@@ -4,7 +4,14 @@ Owns what happens to a connection around its requests: how long a head may take 
 be, how many connections there are, when a reader who takes nothing is cut, and that an answer gets
 to a client that is still sending. What a request means is the application's.
 
-Sources: RFC 9112 (9.6: a connection is closed in steps), RFC 6585 (431).
+A request goes one of two ways. One that the application may answer at once is kept until its body
+is here; then it is answered there and then, head and body in one write. uvicorn answers everything
+else, by messages of ASGI in a task of its own: a request whose body is large or slow to come, one
+behind another that is being answered, one whose client has not taken earlier answers, and one that
+turned out to wait, which goes on there. What is checked and what is answered is the same:
+`transit.server.exchange`.
+
+Sources: RFC 9112 (HTTP/1.1), RFC 6585 (431).
 """
 
 from __future__ import annotations
@@ -14,14 +21,21 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from transit.server.asgi import WATCHED
+from transit.server.asgi import WATCHED, Answer, Head, Request, fields_of
+from transit.server.exchange import Exchange
+from transit.server.lingering import LingeringTransport
+from transit.server.refusals import Header
+from transit.server.repeats import Repeats, repeats_of
 from transit.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
+
+    from transit.server.app import App
 
 # Of Linux: `tcpi_bytes_acked` in `struct tcp_info`.
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
@@ -30,49 +44,21 @@ _LOOKS: Final = 4
 """So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
 """More connections than this times the limit are closed unheard."""
+_SOON_S: Final = 0.05
+"""So long the rest of a small body is waited for before its request gets a task."""
+_SMALL: Final = 64 * 1024
+_TURNS: Final = 16
+"""So many requests that came together are answered at once; others get their turn before more."""
 
-
+_CLOSE: Final = (b"connection", b"close")
 _EXTENSIONS: Final[dict[str, dict[object, object]]] = {WATCHED: {}}
-
-
-class LingeringTransport:
-    """A transport that is closed in steps while its client is still sending.
-
-    A socket closed with bytes unread is reset, and the client may lose the answer that tells it why
-    it should stop. So what it sends is thrown away for a while, or until it closes.
-    """
-
-    def __init__(self, transport: asyncio.Transport, protocol: Connection) -> None:
-        self._transport = transport
-        self._protocol = protocol
-        self._is_ending = False
-        # What is called most goes straight to the transport.
-        self.write = transport.write
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        """Whether no more is to be written."""
-        return self._is_ending or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close, at once where the client has sent all that it announced."""
-        if self._is_ending:
-            return
-        if not self._protocol.is_receiving or self._transport.is_closing():
-            self._transport.close()
-            return
-        self._is_ending = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._protocol.linger()
 
 
 class Connection(HttpToolsProtocol):
     """One connection; made by uvicorn for each that it accepts."""
 
     settings = ServerSettings()
+    application: App
 
     def __init__(self, config: Config, server_state: ServerState, *args: Any, **more: Any) -> None:
         super().__init__(config, server_state, *args, **more)
@@ -82,11 +68,23 @@ class Connection(HttpToolsProtocol):
         self._is_in_body = False
         self._is_refused = False
         self._is_lingering = False
+        # Whether a request was answered at once that was to be the last.
+        self._is_over = False
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = self._confirmed = 0
         self._still_since = 0.0
+        # The head of a request that may be answered at once, and the parts of its body.
+        self._head: Head | None = None
+        self._kept: list[bytes] = []
+        # The last request, where it was answered at once: the next may be like it.
+        self._repeats: Repeats | None = None
+        self._answered: tuple[Head, bytes] | None = None
+        self._turns = 0
+        # Since when there is no request, where the last one was answered at once.
+        self._rests_since: float | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def is_receiving(self) -> bool:
@@ -109,20 +107,59 @@ class Connection(HttpToolsProtocol):
         """Forget the connection."""
         self._disarm()
         self._moved()
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._head is not None:
+            self._pass_on()
         super().connection_lost(exc)
         # Left to themselves until now where the connection broke.
         self._unset_keepalive_if_required()
+
+    def shutdown(self) -> None:
+        """Close once the request that has begun is answered; called when the server ends."""
+        if self._head is not None:
+            self._pass_on()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
         if self._is_lingering:
             return
-        was_in_head = self._is_in_head
+        repeats = self._repeats
+        if repeats is not None and not self.flow.write_paused:
+            body = repeats.body_of(data)
+            if body is not None:
+                self._answer_now(repeats.head, body, keeps=True)
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parser find requests in `data`."""
+        was_in_head, was_receiving = self._is_in_head, self.is_receiving
+        self._turns, self._repeats, self._answered, self._rests_since = 0, None, None, None
         super().data_received(data)
-        if self.parser is None or self.transport.is_closing():
-            return
+        answered, self._answered = self._answered, None
+        if answered is not None and not self.is_receiving:
+            # All that came was answered at once.
+            if self._turns == 1 and not was_receiving:
+                self._repeats = repeats_of(*answered, data)
+            if self._rest is None:
+                self._rest = self.loop.call_later(self.timeout_keep_alive, self._rested)
+        elif self.parser is not None and not self.transport.is_closing():
+            self._look_at_rest(data, was_in_head=was_in_head)
+
+    def _look_at_rest(self, data: bytes, *, was_in_head: bool) -> None:
+        """See to a request that has begun, or is answered in a task. data: what came last."""
+        if self._head is not None:
+            if _is_soon_whole(self._head):
+                if self._deadline is None:
+                    self._deadline = self.loop.call_later(_SOON_S, self._wait_no_more)
+                return
+            self._pass_on()
         if self._is_in_head:
-            self._head_bytes = self._head_bytes + len(data) if was_in_head else len(data)
+            # What ends with an empty line is of requests before it.
+            size = len(data) if was_in_head else len(data.rpartition(b"\r\n\r\n")[2])
+            self._head_bytes += size
             if self._head_bytes > self.settings.head_bytes_max:
                 self._refuse(431, "Request Header Fields Too Large")
                 return
@@ -148,21 +185,37 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._is_in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-        self.scope["extensions"] = _EXTENSIONS
+        # What uvicorn's own does beside is done in `_pass_on`, for requests that are its affair.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole."""
         self._is_in_head, self._is_in_body = False, True
-        self._disarm()
+        if self._deadline is not None:
+            self._disarm()
+        if self._is_over:
+            return
         if self._is_refused:
             self._refuse(503, "Service Unavailable", b"retry-after: 5\r\n")
             return
-        super().on_headers_complete()
+        self._head = self._head_now()
+        if self._head is None:
+            self._pass_on()
 
     def on_message_complete(self) -> None:
         """The body of a request is whole."""
         self._is_in_body = False
+        if self._head is not None:
+            if self._deadline is not None:
+                self._disarm()
+            head, body = self._head, b"".join(self._kept)
+            self._head, self._kept = None, []
+            self._turns += 1
+            parser = self.parser
+            keeps = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+            self._answer_now(head, body, keeps=keeps)
+            self._answered = None if self._rests_since is None else (head, body)
+            return
         if self._is_refused:
             return
         super().on_message_complete()
@@ -176,7 +229,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
-        if not self._is_refused:
+        if self._head is not None:
+            self._kept.append(body)
+        elif not self._is_refused:
             super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -184,6 +239,91 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._is_in_head and self._deadline is None:
             self._arm()
+
+    # Requests that are answered at once
+
+    def _head_now(self) -> Head | None:
+        """The head that is here, where its request may be answered at once."""
+        cycle = self.cycle
+        if (
+            (cycle is not None and not (cycle.response_complete and not self.pipeline))
+            or self._turns >= _TURNS
+            or self.flow.write_paused
+        ):
+            return None
+        parsed = httptools.parse_url(self.url)
+        path, query = parsed.path, parsed.query or b""
+        if (
+            not self.application.may_be_now(path, query)
+            or self.expect_100_continue
+            or not path.isascii()
+            or self.parser.should_upgrade()
+        ):
+            return None
+        return Head(
+            {
+                "method": self.parser.get_method().decode("ascii"),
+                "scheme": self.scheme,
+                "raw_path": path,
+                "query_string": query,
+                "headers": self.headers,
+            }
+        )
+
+    def _answer_now(self, head: Head, body: bytes, *, keeps: bool) -> None:
+        """Answer the request that is whole, or let it go on in a task."""
+        request = Request(head, body)
+        exchange = Exchange(self.application, request)
+        answer = exchange.now()
+        if answer is None:
+            before, self.app = self.app, exchange.run
+            self._pass_on()
+            self.app = before
+            super().on_message_complete()
+            return
+        fields = fields_of(answer, request, self.server_state.default_headers)
+        if keeps and answer.status >= 400:
+            keeps = _CLOSE not in answer.headers
+        elif not keeps and _CLOSE not in answer.headers:
+            fields.append(_CLOSE)
+        self.transport.write(_written(answer, request, fields))
+        exchange.end()
+        self.server_state.total_requests += 1
+        if not keeps:
+            self._is_over = self._is_refused = True
+            self._repeats = self._rests_since = None
+            self.transport.close()
+        else:
+            self._rests_since = self.loop.time()
+
+    def _pass_on(self) -> None:
+        """Let uvicorn answer the request whose head is here, with what was kept of its body."""
+        parts, self._kept, self._head = self._kept, [], None
+        self._repeats = self._answered = self._rests_since = None
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expects
+        self.scope["headers"] = headers
+        self.scope["extensions"] = _EXTENSIONS
+        super().on_headers_complete()
+        for part in parts:
+            super().on_body(part)
+
+    def _wait_no_more(self) -> None:
+        self._deadline = None
+        if self._head is not None:
+            self._pass_on()
+
+    def _rested(self) -> None:
+        """Close a connection that was not used for long."""
+        self._rest = None
+        if self._rests_since is None or self.transport.is_closing():
+            return
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._rest = self.loop.call_later(left, self._rested)
+        else:
+            self.transport.close()
 
     # Deadlines
 
@@ -269,6 +409,22 @@ class Connection(HttpToolsProtocol):
             self._stall = None
 
 
-def connections(settings: ServerSettings) -> type[Connection]:
-    """The class of connections with these settings."""
-    return type("Connection", (Connection,), {"settings": settings})
+def _is_soon_whole(head: Head) -> bool:
+    """Whether a body is small: some clients send it in a packet of its own after the head."""
+    length = head.headers.get("content-length", "")
+    return length.isdigit() and int(length) <= _SMALL
+
+
+def _written(answer: Answer, request: Request, fields: list[Header]) -> bytes:
+    """An answer as it goes over the wire."""
+    lines = b"\r\n".join(map(b": ".join, fields))
+    breaks = len(fields) - 1
+    if lines.count(b"\n") != breaks or lines.count(b"\r") != breaks:
+        raise RuntimeError("a header field with a line break in it")
+    body = b"" if request.method == "HEAD" else answer.body
+    return b"%b%b\r\n\r\n%b" % (STATUS_LINE[answer.status], lines, body)
+
+
+def connections(app: App) -> type[Connection]:
+    """The class of connections to an application, with its settings."""
+    return type("Connection", (Connection,), {"settings": app.settings, "application": app})

@@ -61,24 +61,29 @@ class Counts:
 
     def answered(self, served: Served) -> None:
         """Count a request that was answered, or whose client went away."""
+        begins_s = served.begins_s
+        key = served.template, served.method, served.status
+        found = None if served.is_live else self._routes.get(key)
+        if found is None:
+            found = self._route_of(served)
+        found.number += 1
+        self.bytes_in += served.bytes_in
+        self.bytes_out += served.bytes_out
+        if served.reason:
+            self._refused[served.reason] = self._refused.get(served.reason, 0) + 1
+        if begins_s:
+            found.counts[bisect_left(_BOUNDS_S, begins_s)] += 1
+            found.sum_s += begins_s
+
+    def _route_of(self, served: Served) -> _Route:
+        """Where a request is counted, by words that are known."""
         method, route = served.method, served.template or OTHER
         if method not in _METHODS:
             method = OTHER
         if served.is_live:
             # Waits for more are no measure of how fast the others are.
             route += LIVE
-        key = (route, method, served.status)
-        found = self._routes.get(key)
-        if found is None:
-            found = self._routes[key] = _Route()
-        found.number += 1
-        self.bytes_in += served.bytes_in
-        self.bytes_out += served.bytes_out
-        if served.reason:
-            self._refused[served.reason] = self._refused.get(served.reason, 0) + 1
-        if served.begins_s:
-            found.counts[bisect_left(_BOUNDS_S, served.begins_s)] += 1
-            found.sum_s += served.begins_s
+        return self._routes.setdefault((route, method, served.status), _Route())
 
     def now(self) -> Counted:
         """The counts of this moment; for any thread."""

@@ -9,10 +9,10 @@ Sources: RFC 9110 (15.5.20: 421), RFC 6750 (bearer tokens), RFC 6585 (429, 431),
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import time
-from typing import Final
+from itertools import chain
+from typing import Final, Protocol
 
 from transit import Log, NotFoundError
 from transit.protocol.paths import RESERVED, STREAMS
@@ -39,14 +39,21 @@ _AGAIN: Final = (b"www-authenticate", b'Bearer realm="transit", error="invalid_t
 _CLOSE: Final = (b"connection", b"close")
 
 
+class Entered(Protocol):
+    """A request that is being answered."""
+
+    def cut(self) -> None:
+        """End it: its token was taken back."""
+
+
 class Bearer:
     """What one token's requests use now. is_over: it was taken back, or changed."""
 
-    __slots__ = ("allowance", "at", "is_over", "tasks", "token")
+    __slots__ = ("allowance", "at", "entered", "is_over", "token")
 
     def __init__(self, token: Token, allowance: float, at: float) -> None:
         self.token = token
-        self.tasks: set[asyncio.Task[object]] = set()
+        self.entered: set[Entered] = set()
         # Requests that it may make at once, as of `at`.
         self.allowance = allowance
         self.at = at
@@ -63,15 +70,16 @@ class Gate:
         self._hosts = frozenset(each.lower() for each in settings.hosts)
         self._bearers: dict[bytes, Bearer] = {}
         self._changes = 0
+        # The last Host that was in order: nearly all requests have the same.
+        self._host: str | None = None
         self.count = 0
 
     def check_head(self, scope: Message) -> None:
         """`RefusedError` for a head that is too large."""
         settings, headers = self._settings, scope["headers"]
-        size = 4 * len(headers)
-        for name, value in headers:
-            size += len(name) + len(value)
-        if size > settings.head_bytes_max or len(headers) > settings.headers_max:
+        count = len(headers)
+        size = 4 * count + sum(map(len, chain.from_iterable(headers)))
+        if size > settings.head_bytes_max or count > settings.headers_max:
             raise RefusedError(431, "the request has too many header fields", (_CLOSE, NO_STORE))
         path = scope.get("raw_path") or scope["path"].encode()
         if len(path) + len(scope.get("query_string", b"")) > settings.url_bytes_max:
@@ -80,13 +88,8 @@ class Gate:
     def check_place(self, request: Request) -> None:
         """`RefusedError` for a request that was meant for another server, or sent by a page."""
         host = request.headers.get("host")
-        if not host or "," in host or "@" in host:
-            raise RefusedError(400, "one Host is needed", (_CLOSE, NO_STORE))
-        name = host_name(host)
-        if self._hosts and name not in self._hosts and not _is_number(name):
-            raise RefusedError(
-                421, "this server has another name; name it at its start: --host NAME", (NO_STORE,)
-            )
+        if host is None or host != self._host:
+            self._check_host(host)
         origin = request.headers.get("origin")
         if origin is None or request.method in _SAFE or self.allows_origin(origin):
             return
@@ -95,6 +98,16 @@ class Gate:
             return
         if origin.lower() != f"{request.scope.get('scheme', 'http')}://{host}".lower():
             raise RefusedError(403, "pages of this origin may not use the server", (NO_STORE,))
+
+    def _check_host(self, host: str | None) -> None:
+        if not host or "," in host or "@" in host:
+            raise RefusedError(400, "one Host is needed", (_CLOSE, NO_STORE))
+        name = host_name(host)
+        if self._hosts and name not in self._hosts and not _is_number(name):
+            raise RefusedError(
+                421, "this server has another name; name it at its start: --host NAME", (NO_STORE,)
+            )
+        self._host = host
 
     def allows_origin(self, origin: str) -> bool:
         """Whether pages of an origin may use the server."""
@@ -106,28 +119,37 @@ class Gate:
         Returns its token, None where none is needed. Of the page's own paths a cookie may bring
         it; there who is not known may do nothing, and is shown a form.
         """
-        if self._tokens is None:
+        tokens = self._tokens
+        if tokens is None:
             request.grant = EVERYTHING
             return None
-        if request.path in OPEN or has_own_secret(request.path):
-            return None
-        query = request.query
-        if query and not _SECRETS.isdisjoint(key.lower() for key in query):
+        known = request.head.known
+        if known is None or not tokens.is_good(known):
+            if request.path in OPEN or has_own_secret(request.path):
+                return None
+            known = self._known(tokens, request)
+            if known is None:
+                request.grant = NOTHING
+                return None
+        request.grant = known.grant
+        return self._limited(known.token)
+
+    def _known(self, tokens: Tokens, request: Request) -> Known | None:
+        """The token that a request shows; None where it is the page's and needs none."""
+        head = request.head
+        if head.raw_query and not _SECRETS.isdisjoint(key.lower() for key in request.query):
             detail = "a token belongs in the Authorization header: what is in a URL gets into logs"
             raise RefusedError(401, detail, (_ASK, NO_STORE))
         given = request.headers.get("authorization")
         if given is None and is_page(request.path):
-            known = self._find(self._tokens, token_of_cookie(request))
-            request.grant = NOTHING if known is None else known.grant
-            return None if known is None else self._limited(known.token)
+            return self._find(tokens, token_of_cookie(request))
         if given is None:
             raise RefusedError(401, "a token is needed: Authorization: Bearer …", (_ASK, NO_STORE))
         scheme, _, secret = given.partition(" ")
-        known = self._find(self._tokens, secret.strip() if scheme.lower() == "bearer" else None)
-        if known is None:
+        head.known = self._find(tokens, secret.strip() if scheme.lower() == "bearer" else None)
+        if head.known is None:
             raise RefusedError(401, "the token is unknown, or has expired", (_AGAIN, NO_STORE))
-        request.grant = known.grant
-        return self._limited(known.token)
+        return head.known
 
     def grant_of(self, secret: str) -> Grant | None:
         """What a token allows; None for one that is not known."""
@@ -140,38 +162,41 @@ class Gate:
             self._let_go(tokens)
         return known
 
-    def enter(self, bearer: Bearer | None, task: asyncio.Task[object]) -> None:
-        """A task answers a request from now on; `RefusedError` 503 for one too many."""
+    def enter(self, bearer: Bearer | None, entered: Entered) -> None:
+        """A request is being answered from now on; `RefusedError` 503 for one too many."""
         if self.count >= self._settings.connections_max:
             raise RefusedError(503, "too many requests", ((b"retry-after", b"5"), NO_STORE))
         self.count += 1
         if bearer is not None:
-            bearer.tasks.add(task)
+            bearer.entered.add(entered)
 
-    def leave(self, bearer: Bearer | None, task: asyncio.Task[object]) -> None:
+    def leave(self, bearer: Bearer | None, entered: Entered) -> None:
         """The answer is at its end."""
         self.count -= 1
         if bearer is not None:
-            bearer.tasks.discard(task)
+            bearer.entered.discard(entered)
 
     def _limited(self, token: Token) -> Bearer:
         """A token's bearer, with one request more; `RefusedError` 429 for one too many."""
         settings, now = self._settings, time.monotonic()
         rate = settings.rate_max if token.rate_max is None else token.rate_max
         most = settings.requests_max if token.requests_max is None else token.requests_max
+        # What it may save up: one request at least, however slow the rate is.
+        saved = rate if rate > 1.0 else 1.0
         bearer = self._bearers.get(token.digest)
         if bearer is None:
-            bearer = self._bearers[token.digest] = Bearer(token, max(rate, 1.0), now)
-        if len(bearer.tasks) >= most:
+            bearer = self._bearers[token.digest] = Bearer(token, saved, now)
+        if len(bearer.entered) >= most:
             detail = f"the token has {most} requests at once already"
             raise RefusedError(429, detail, ((b"retry-after", b"5"), NO_STORE))
-        bearer.allowance = min(max(rate, 1.0), bearer.allowance + (now - bearer.at) * rate)
+        allowance = bearer.allowance + (now - bearer.at) * rate
+        bearer.allowance = allowance = allowance if allowance < saved else saved
         bearer.at = now
-        if bearer.allowance < 1.0:
-            wait = b"%d" % max(1, round((1.0 - bearer.allowance) / rate))
+        if allowance < 1.0:
+            wait = b"%d" % max(1, round((1.0 - allowance) / rate))
             detail = f"the token may make {rate:g} requests a second"
             raise RefusedError(429, detail, ((b"retry-after", wait), NO_STORE))
-        bearer.allowance -= 1.0
+        bearer.allowance = allowance - 1.0
         return bearer
 
     def _let_go(self, tokens: Tokens) -> None:
@@ -182,8 +207,8 @@ class Gate:
             if good.get(digest) != bearer.token:
                 del self._bearers[digest]
                 bearer.is_over = True
-                for task in bearer.tasks:
-                    task.cancel()
+                for each in bearer.entered:
+                    each.cut()
 
     def _name_of(self, uid: str) -> str | None:
         try:
@@ -197,9 +222,9 @@ def has_own_secret(path: str) -> bool:
 
     A worker shows the token of its wake; keys by which signatures are checked are for everybody.
     """
-    rest = path.removeprefix(CONTROL)
-    if rest == path:
+    if not path.startswith(CONTROL):
         return False
+    rest = path.removeprefix(CONTROL)
     return rest == "jwks.json" or rest.rpartition("/")[2] in WORKER_ACTIONS
 
 

@@ -123,7 +123,7 @@ def make_server(
     settings = app.settings
     config = uvicorn.Config(
         app,
-        http=connections(settings),
+        http=connections(app),
         ws="none",
         lifespan="on",
         interface="asgi3",

@@ -26,12 +26,12 @@ async def soon(awaited: Awaitable[T], timeout_s: float) -> T:
         value: T = done.value
         return value
     async with asyncio.timeout(timeout_s):
-        return await _going_on(awaited, waits_for)
+        return await going_on(awaited, waits_for)
 
 
 @coroutine
-def _going_on(begun: Coroutine[Any, Any, T], waits_for: object) -> Generator[Any, Any, T]:
-    """The rest of a coroutine that has begun to wait."""
+def going_on(begun: Coroutine[Any, Any, T], waits_for: object) -> Generator[Any, Any, T]:
+    """The rest of a coroutine that was begun outside, and has begun to wait for `waits_for`."""
     while True:
         try:
             given = yield waits_for

@@ -10,7 +10,7 @@ Sources: the Durable Streams protocol 1.0; RFC 9110.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Final
 
@@ -64,33 +64,36 @@ class Streams:
         # Set when the server ends: readers are sent what there is, and go.
         self.is_ending = False
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer to a request for a stream."""
-        name = paths.check_segments(request.path.removeprefix(paths.STREAMS))
-        if name.partition("/")[0] == paths.RESERVED:
-            if self.control is None:
-                raise RefusedError(404, "this server has no such control route", (NO_STORE,))
-            return await self.control(request)
+    def answer(self, request: Request) -> Awaitable[Answer]:
+        """The answer to a request for a stream; what needs no waiting for is refused at once."""
+        name = request.head.stream
+        if not name:
+            name = paths.check_segments(request.path.removeprefix(paths.STREAMS))
+            if name.partition("/")[0] == paths.RESERVED:
+                if self.control is None:
+                    raise RefusedError(404, "this server has no such control route", (NO_STORE,))
+                return self.control(request)
+            request.head.stream = name
         match request.method:
-            case "GET":
-                request.grant.check(READ, name)
-                return await self._get(request, name)
             case "POST":
                 request.grant.check(APPEND, name)
-                return await self._appending.answer(request, name)
+                return self._appending.answer(request, name)
+            case "GET":
+                request.grant.check(READ, name)
+                return self._get(request, name)
             case "HEAD":
                 request.grant.check(READ, name)
                 return self._head(name)
             case "PUT":
-                return await self._creating.answer(request, name)
+                return self._creating.answer(request, name)
             case "DELETE":
                 request.grant.check(APPEND, name)
-                return await self._delete(request, name)
+                return self._delete(request, name)
         raise RefusedError(405, f"method {request.method}", ((b"allow", METHODS.encode()),))
 
     # Metadata and deleting
 
-    def _head(self, name: str) -> Answer:
+    async def _head(self, name: str) -> Answer:
         return described(self.lives.find(name, touch=False), [])
 
     async def _delete(self, request: Request, name: str) -> Answer:

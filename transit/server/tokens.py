@@ -107,6 +107,14 @@ class Tokens:
             return None
         return None if is_expired(known.token) else known
 
+    def is_good(self, known: Known) -> bool:
+        """Whether what `find` gave is still so."""
+        self._look()
+        token = known.token
+        if token.expires is not None and is_expired(token):
+            return False
+        return self._known.get(token.digest) is known
+
     def good(self) -> dict[bytes, Token]:
         """The tokens that are good now, by digest."""
         found = (known.token for known in self._known.values())

@@ -145,6 +145,8 @@ class Client:
         self.socket.connect(address)
         self._host = f"{address[0]}:{address[1]}"
         self._rest = b""
+        # Of the last answer, as it came.
+        self.last_head = b""
 
     def __enter__(self) -> Client:
         return self
@@ -189,7 +191,8 @@ class Client:
     def reply(self, has_body: bool = True) -> Reply:
         """The next answer."""
         while True:
-            head = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            self.last_head = self._until(b"\r\n\r\n")
+            head = self.last_head.decode("latin-1").split("\r\n")
             status = int(head[0].split(" ")[1])
             if status >= 200:
                 break

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -179,7 +180,8 @@ def _by_path(patch: pytest.MonkeyPatch) -> None:
     answered = Counts.answered
 
     def wrong(found: Counts, served: Served) -> None:
-        answered(found, served._replace(template=f"{served.template}{len(found._routes)}"))
+        template = f"{served.template}{len(found._routes)}"
+        answered(found, msgspec.structs.replace(served, template=template))
 
     patch.setattr(Counts, "answered", wrong)
 
