@@ -1,0 +1,123 @@
+"""Folding on from one state of a view to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transit import InvalidInputError, Stream
+from transit.views.errors import EventError, ReducerError
+from transit.views.folding import Skipped
+from transit.views.map import Map
+from transit.views.node import children
+from transit.views.nodes import StateNodes
+from transit.views.pack import new_below
+
+if TYPE_CHECKING:
+    from transit.views.view import View
+
+
+class Settled:
+    """A state as its view holds it, of any stream that begins with the same records.
+
+    position: how many. nodes: those that are in no pack are in memory. is_saved: it is a savepoint.
+    applied, skipped: records that were events; since the last savepoint those that were not.
+    """
+
+    __slots__ = ("applied", "is_saved", "map", "nodes", "position", "root", "skipped")
+
+    def __init__(self, position: int, root: bytes, nodes: StateNodes, applied: int) -> None:
+        self.position, self.root, self.nodes, self.applied = position, root, nodes, applied
+        self.skipped: tuple[Skipped, ...] = ()
+        self.is_saved = False
+        self.map = Map(nodes, root)
+
+
+class Children(dict[bytes, Sequence[bytes]]):
+    """The children of nodes, looked up when they are asked for."""
+
+    def __init__(self, nodes: dict[bytes, bytes]) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    def __missing__(self, digest: bytes) -> Sequence[bytes]:
+        found = self[digest] = children(self._nodes[digest])
+        return found
+
+
+class Advance:
+    """A fold of one stream under way. reached: the last state that it came to."""
+
+    def __init__(self, view: View, stream: Stream, start: Settled) -> None:
+        self._view, self._stream = view, stream
+        self.reached = start
+        self._begin()
+
+    def _begin(self) -> None:
+        start = self.reached
+        settled = self._view.settle(
+            self._stream, start.position, start.root, dict(start.nodes.fresh), 0
+        )
+        self._nodes = settled.nodes
+        self._fold = self._view.program.fold(settled.map, self._stream.name)
+
+    def to(self, stop: int) -> Settled:
+        """The state after `stop` records.
+
+        `ReducerError` and `EventError` where it stands before an earlier one; `reached` is then the
+        state there.
+        """
+        try:
+            self._take(stop)
+            self.reached = self._settle(self._fold.flush(), stop)
+        except (ReducerError, EventError) as error:
+            self._stand(error.offset)
+            raise
+        except InvalidInputError:
+            # Rows are looked at when they are written down: find the record that wrote a wrong one.
+            self._stand(self._wrong(stop))
+            raise
+        return self.reached
+
+    def _wrong(self, stop: int) -> int:
+        """Fold again, looking at each row: raises at the record that wrote a wrong one."""
+        self._begin()
+        self._fold.be_strict()
+        try:
+            self._take(stop)
+        except (ReducerError, EventError) as error:
+            self._stand(error.offset)
+            raise
+        return stop
+
+    def _stand(self, position: int) -> None:
+        """Settle before the record that cannot be taken up."""
+        try:
+            self.reached = self._settle(self._fold.flush(), position)
+        except InvalidInputError:
+            # An earlier record wrote a row that is wrong: the state before them all stands.
+            self._begin()
+
+    def _take(self, stop: int) -> None:
+        where = self._view.program.spec.where or None
+        for batch in self._stream.batches(self.reached.position, stop, where=where):
+            self._fold.take(batch, 0, len(batch))
+
+    def _settle(self, map_: Map, position: int) -> Settled:
+        fold, before = self._fold, self.reached
+        fresh = {
+            digest: data
+            for digest, data in self._fresh(map_.root).items()
+            if not self._view.is_recorded(digest)
+        }
+        settled = self._view.settle(
+            self._stream, position, map_.root, fresh, before.applied + fold.applied
+        )
+        settled.skipped = (() if before.is_saved else before.skipped) + tuple(fold.skipped)
+        fold.begin_anew()
+        self._nodes.fresh = dict(fresh)
+        return settled
+
+    def _fresh(self, root: bytes) -> dict[bytes, bytes]:
+        nodes = self._nodes.fresh
+        return {each: nodes[each] for each in new_below(root, nodes, Children(nodes))}
