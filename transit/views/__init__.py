@@ -21,7 +21,7 @@
     view = views.open(log, tally)
     view.of("task").runs["run-1"]
 
-A view is made of records and of nothing else, so it can always be made again: it is never authority.
+A view is made of records and of nothing else, so it can always be made again.
 
 reducer, tables   what is declared; rows: types of rows and events; sources: digests of functions
 folding, overlay  a fold: records in, changes of rows out

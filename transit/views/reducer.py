@@ -112,6 +112,7 @@ class Reducer:
         return f"<transit.views.Reducer {self.spec.name!r}, {self.spec.id[:8]}>"
 
     def __call__(self, *arguments: Any) -> None:
+        """Call the function itself, as a test of it does."""
         self.function(*arguments)
 
     def fold(self, map_: Map, stream: str) -> Folding:
@@ -148,10 +149,11 @@ def reducer(
     reads: the type of an event, decoded strictly from each record, fields that it does not name
     ignored; `bytes` for the payload as it is. codec: "json" or "msgpack". where: headers that a
     record must have to be read at all. on_error: "stop" at a record that is no such event, or
-    "skip" it, which the savepoint notes. merge: what a stream that was merged begins with: "fold" its
-    records in the order of the merge, or "three-way": rows that one side changed are taken over,
-    and those that both did go to the `merge` of their table, which each table then has. version: to be raised when something that the function
-    calls changes. code: stands for the source, where that is not to be had.
+    "skip" it, which the savepoint notes. merge: what a stream that was merged begins with: "fold"
+    its records in the order of the merge, or "three-way": rows that one side changed are taken
+    over, and those that both did go to the `merge` of their table, which each table then has.
+    version: to be raised when something that the function calls changes. code: stands for the
+    source, where that is not to be had.
 
     The function must depend on nothing but its arguments. `InvalidInputError` for what cannot be a
     reducer.

@@ -8,7 +8,7 @@ types are allowed whose values cannot be changed once they are made, as rows are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -128,25 +128,40 @@ def show_type(info: shapes.Type) -> object:
     """A type as plain values, equal for equal types, whatever their classes are called inside."""
     if isinstance(info, shapes.Metadata):
         return show_type(info.type)
-    name = type(info).__name__.removesuffix("Type").lower()
+    return [type(info).__name__.removesuffix("Type").lower(), *_parts(info)]
+
+
+def _parts(info: shapes.Type) -> list[object]:
+    """What makes a type of its kind the one it is."""
     if isinstance(info, shapes.StructType):
         fields = [[each.encode_name, show_type(each.type), _default(each)] for each in info.fields]
-        return [name, str(info.tag_field), repr(info.tag), fields]
-    if isinstance(info, shapes.UnionType):
-        return [name, [show_type(each) for each in info.types]]
-    if isinstance(info, shapes.TupleType):
-        return [name, [show_type(each) for each in info.item_types]]
-    if isinstance(info, shapes.CollectionType):
-        return [name, show_type(info.item_type)]
-    if isinstance(info, shapes.DictType):
-        return [name, show_type(info.key_type), show_type(info.value_type)]
+        return [str(info.tag_field), repr(info.tag), fields]
     if isinstance(info, shapes.EnumType):
-        return [name, [[each.name, repr(each.value)] for each in info.cls]]
+        return [[[each.name, repr(each.value)] for each in info.cls]]
     if isinstance(info, shapes.LiteralType):
-        return [name, [repr(each) for each in info.values]]
-    bounds = [repr(getattr(info, each, None)) for each in ("gt", "ge", "lt", "le", "multiple_of")]
-    more = [repr(getattr(info, each, None)) for each in ("min_length", "max_length", "pattern")]
-    return [name, *bounds, *more, repr(getattr(info, "tz", None))]
+        return [[repr(each) for each in info.values]]
+    inside = [show_type(each) for each in _direct(info)]
+    return inside or [[name, repr(getattr(info, name, None))] for name in _LIMITS]
+
+
+_LIMITS: Final = (
+    "gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz"
+)  # fmt: skip
+
+
+def _direct(info: shapes.Type) -> Sequence[shapes.Type]:
+    """The types that a type is made of."""
+    if isinstance(info, shapes.StructType):
+        return [each.type for each in info.fields]
+    if isinstance(info, shapes.UnionType):
+        return info.types
+    if isinstance(info, shapes.TupleType):
+        return info.item_types
+    if isinstance(info, shapes.DictType):
+        return [info.key_type, info.value_type]
+    if isinstance(info, shapes.CollectionType):
+        return [info.item_type]
+    return [info.type] if isinstance(info, shapes.Metadata) else []
 
 
 def _default(field: shapes.Field) -> str:
@@ -164,25 +179,14 @@ def _inside(info: shapes.Type, depth: int) -> Iterable[shapes.Type]:
     yield info
     if depth > _DEPTH_MAX:
         return
-    parts: Iterable[shapes.Type] = ()
-    if isinstance(info, shapes.StructType):
-        parts = [each.type for each in info.fields]
-    elif isinstance(info, shapes.UnionType):
-        parts = info.types
-    elif isinstance(info, shapes.TupleType):
-        parts = info.item_types
-    elif isinstance(info, shapes.VarTupleType | shapes.FrozenSetType):
-        parts = [info.item_type]
-    elif isinstance(info, shapes.Metadata):
-        parts = [info.type]
-    for each in parts:
+    for each in _direct(info):
         yield from _inside(each, depth + 1)
 
 
 def _canonical(value: object) -> object:
     """A value whose numbers have one form each: processors make several kinds of NaN."""
     if isinstance(value, float):
-        return math.nan if value != value else value
+        return math.nan if math.isnan(value) else value
     if isinstance(value, tuple):
         return tuple(_canonical(each) for each in value)
     if isinstance(value, frozenset):

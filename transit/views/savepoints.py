@@ -5,11 +5,11 @@
     stateful    the same                          files of the store's cache, made again when gone
     ephemeral   memory                            memory
 
-<view> is the id of the view, <stream> the uid of the stream it is of; `$views/<view>/spec` says what
-the view is. Each stream has packs of its own, so that erasing one leaves the others. A frame has
-the condition that nobody else wrote a savepoint meanwhile: of two processes one goes on from what
-the other wrote. All of it can be derived again: a rebase and an export leave it behind, a restore of
-the whole store brings it along, and a part of a store has what is named.
+<view> is the id of the view, <stream> the uid of the stream it is of; `$views/<view>/spec` says
+what the view is. Each stream has packs of its own, so that erasing one leaves the others. A frame
+has the condition that nobody else wrote a savepoint meanwhile: of two processes one goes on from
+what the other wrote. All of it can be derived again: a rebase and an export leave it behind, a
+restore of the whole store brings it along, and one of a part of it has what is named.
 """
 
 from __future__ import annotations

@@ -222,9 +222,8 @@ class Subscription:
         self._is_open, self._at = step == "intent", place.next()
 
     def _stage(self, batch: WriteBatch, payload: bytes) -> None:
-        if self._records is None:
-            if self._own in self._layer:
-                self._records = self._layer.stream(self._own)
+        if self._records is None and self._own in self._layer:
+            self._records = self._layer.stream(self._own)
         if self._records is None:
             metadata: dict[str, Any] = {"about_uid": self._stream.uid}
             made = batch.create(self._own, metadata, "json", layer=LAYER)
