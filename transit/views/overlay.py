@@ -43,8 +43,10 @@ class WritableTable(TableState):
         # By key: rows that were written, None for those deleted; and rows as the map has them.
         self._written: dict[Any, Row | None] = {}
         self._seen: dict[Any, Row | None] = {}
-        # For each index, by its first field: keys of rows that were written.
-        self._indexed: list[dict[Any, dict[Any, None]]] = [{} for _ in declared.indexes]
+        # For each index, by its first field: keys of rows that were written. Made when it is first
+        # asked for, as most reducers look rows up by their keys alone.
+        self._indexed: list[dict[Any, dict[Any, None]]] | None = None
+        self._is_unique = any(each.is_unique for each in declared.indexes)
         self._last = self._known_last()
         self._type = declared.row.type
         self._key_of = declared.key_of
@@ -59,6 +61,8 @@ class WritableTable(TableState):
     def get(self, key: Any) -> Any:
         """The row with this key; None where there is none. Several fields: a tuple."""
         row = self._written.get(key, _ABSENT)
+        if row is _ABSENT:
+            row = self._seen.get(key, _ABSENT)
         return self._before(key) if row is _ABSENT else row
 
     def put(self, row: Row) -> None:
@@ -68,15 +72,18 @@ class WritableTable(TableState):
             if type(row) is self._type and not self.is_strict
             else self._checked(row)
         )
-        self._note(key)
-        if self._declared.indexes:
-            self._index(key, row)
+        if self._is_unique:
+            self._check_unique(key, row)
+        self._journal.append((self, key, self._written.get(key, _ABSENT)))
+        if self._indexed is not None:
+            self._unindex(key)
+            self._enter(key, row)
         self._written[key] = row
 
     def _checked(self, row: Row) -> Any:
         """The key of a row; `InvalidInputError` where it cannot be written."""
         declared = self._declared
-        declared.row.check(row)
+        declared.row.checked(row)
         key = self._key_of(row)
         declared.encode_key(key)
         for index in declared.indexes:
@@ -90,7 +97,7 @@ class WritableTable(TableState):
         """
         declared = self._declared
         if declared.auto:
-            self._declared.row.check(row)
+            self._declared.row.checked(row)
             row = self._numbered(row)
         if self.get(self._key_of(row)) is not None:
             raise AlreadyExistsError(f"table {declared.name} has a row {self._key_of(row)!r}")
@@ -101,9 +108,8 @@ class WritableTable(TableState):
         """Remove the row with this key; whether there was one."""
         if self.get(key) is None:
             return False
-        self._note(key)
-        if self._declared.indexes:
-            self._index(key, None)
+        self._journal.append((self, key, self._written.get(key, _ABSENT)))
+        self._unindex(key)
         self._written[key] = None
         return True
 
@@ -134,11 +140,19 @@ class WritableTable(TableState):
         return iter(sorted([*below, *above], key=self._encoded))
 
     def _written_like(self, equal: dict[str, Any]) -> Iterator[Row | None]:
-        for index, found in zip(self._declared.indexes, self._indexed, strict=True):
+        for index, found in zip(self._declared.indexes, self._by_index(), strict=True):
             if index.fields[0] in equal:
                 keys = found.get(equal[index.fields[0]], ())
                 return (self._written[key] for key in keys)
         return iter(self._written.values())
+
+    def _by_index(self) -> list[dict[Any, dict[Any, None]]]:
+        if self._indexed is None:
+            self._indexed = [{} for _ in self._declared.indexes]
+            for key, row in self._written.items():
+                if row is not None:
+                    self._enter(key, row)
+        return self._indexed
 
     def _encoded(self, row: Row) -> bytes:
         return self._declared.encode_key(self._key_of(row))
@@ -152,33 +166,22 @@ class WritableTable(TableState):
 
     # Writing
 
-    def _note(self, key: Any) -> None:
-        self._journal.append((self, key, self._written.get(key, _ABSENT)))
-
     def undo(self, key: Any, before: Any) -> None:
         """Take back a write."""
         if key is _LAST:
             self._last = before
             return
-        if self._declared.indexes:
-            self._unindex(key)
+        self._unindex(key)
         if before is _ABSENT:
             del self._written[key]
             return
         self._written[key] = before
-        if before is not None:
+        if before is not None and self._indexed is not None:
             self._enter(key, before)
-
-    def _index(self, key: Any, row: Row | None) -> None:
-        if row is not None:
-            self._check_unique(key, row)
-        self._unindex(key)
-        if row is not None:
-            self._enter(key, row)
 
     def _unindex(self, key: Any) -> None:
         old = self._written.get(key)
-        if old is None:
+        if old is None or self._indexed is None:
             return
         for index, found in zip(self._declared.indexes, self._indexed, strict=True):
             keys = found.get(index.values(old)[0])
@@ -186,7 +189,7 @@ class WritableTable(TableState):
                 keys.pop(key, None)
 
     def _enter(self, key: Any, row: Row) -> None:
-        for index, found in zip(self._declared.indexes, self._indexed, strict=True):
+        for index, found in zip(self._declared.indexes, self._indexed or (), strict=True):
             found.setdefault(index.values(row)[0], {})[key] = None
 
     def _check_unique(self, key: Any, row: Row) -> None:
@@ -236,12 +239,12 @@ class WritableTable(TableState):
     # The next state
 
     def changes(self) -> Changes:
-        """What is to change in the map."""
+        """What is to change in the map; `InvalidInputError` for a row that is not of its type."""
         found: Changes = {}
         declared = self._declared
         for key, row in self._written.items():
             place = declared.encode_key(key)
-            data = None if row is None else declared.row.encode(row)
+            data = None if row is None else declared.row.checked(row)
             found[self._prefix + place] = data
             if declared.indexes:
                 self._index_changes(found, place, self._before(key), row)
@@ -249,12 +252,6 @@ class WritableTable(TableState):
             last = self._last.to_bytes(8, "big", signed=True)
             found[NUMBERS + bytes([self._number])] = last
         return found
-
-    def check_all(self) -> None:
-        """`InvalidInputError` for a row that was written and is not what its type says."""
-        for row in self._written.values():
-            if row is not None:
-                self._declared.row.check(row)
 
     def _index_changes(
         self, found: Changes, place: bytes, before: Row | None, row: Row | None
@@ -283,8 +280,7 @@ class WritableTable(TableState):
             self._seen.clear()
         self._seen.update(self._written)
         self._written = {}
-        for each in self._indexed:
-            each.clear()
+        self._indexed = None
 
 
 def writable(tables: Sequence[Table], map_: Map, journal: Journal) -> list[WritableTable]:
@@ -296,7 +292,6 @@ def flushed(tables: Sequence[WritableTable], map_: Map) -> Map:
     """The map that has all changes; `InvalidInputError` for a row that cannot be written."""
     changes: Changes = {}
     for each in tables:
-        each.check_all()
         changes.update(each.changes())
     if changes:
         map_ = map_.edit(changes)

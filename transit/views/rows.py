@@ -61,17 +61,24 @@ class RowType:
             )
         return data
 
-    def check(self, row: object) -> None:
-        """`InvalidInputError` where a row, or what is in it, is of another type."""
+    def checked(self, row: Row) -> bytes:
+        """The bytes of a row; `InvalidInputError` where it, or what is in it, is of another type."""
         if type(row) is not self.type:
             raise InvalidInputError(
                 f"a row of type {self.type.__name__} is needed, not {type(row).__name__}"
             )
         try:
-            again = self._decoder.decode(self.encode(row))
+            data = self.encode(row)
+            again = self._decoder.decode(data)
         except (msgspec.ValidationError, TypeError, OverflowError) as error:
             raise InvalidInputError(f"{self.type.__name__}: {error}") from None
         values = msgspec.structs.astuple(row)
+        if again != values or tuple(map(type, again)) != tuple(map(type, values)):
+            self._tell(values, again)
+        return data
+
+    def _tell(self, values: tuple[object, ...], again: tuple[object, ...]) -> None:
+        """`InvalidInputError` for the field that comes back as another type."""
         for name, value, other in zip(self.fields, values, again, strict=True):
             if type(value) is not type(other):
                 raise InvalidInputError(
