@@ -75,11 +75,11 @@ class Advance:
             raise
         except InvalidInputError:
             # Rows are looked at when they are written down: find the record that wrote a wrong one.
-            self._stand(self._wrong(stop))
+            self._find_wrong(stop)
             raise
         return self.reached
 
-    def _wrong(self, stop: int) -> int:
+    def _find_wrong(self, stop: int) -> None:
         """Fold again, looking at each row: raises at the record that wrote a wrong one."""
         self._begin()
         self._fold.be_strict()
@@ -88,14 +88,15 @@ class Advance:
         except (ReducerError, EventError) as error:
             self._stand(error.offset)
             raise
-        return stop
 
     def _stand(self, position: int) -> None:
-        """Settle before the record that cannot be taken up."""
+        """Come as far as before the record that cannot be taken up."""
+        self._begin()
         try:
+            self._take(position)
             self.reached = self._settle(self._fold.flush(), position)
-        except InvalidInputError:
-            # An earlier record wrote a row that is wrong: the state before them all stands.
+        except (ReducerError, EventError, InvalidInputError):
+            # It does not come to the same twice: the state before all of them stands.
             self._begin()
 
     def _take(self, stop: int) -> None:

@@ -18,7 +18,7 @@ from transit.views.errors import ReducerError
 from transit.views.histories import common_count
 from transit.views.map import Map
 from transit.views.nodes import StateNodes
-from transit.views.overlay import Journal, flushed, writable
+from transit.views.overlay import flushed, writable
 from transit.views.pack import new_below
 from transit.views.rows import Row
 from transit.views.tables import INDEXES, MEMORY, NUMBERS, Table
@@ -89,8 +89,7 @@ class _Merging:
         self._program = view.program
         self._base = base
         self.map = map_
-        self._journal: Journal = []
-        self._tables = writable(view.program.tables, map_, self._journal)
+        self._tables = writable(view.program.tables, map_)
         self._changed = {key for key, _, _ in base.diff(map_)}
 
     def take(self, side: Map) -> None:
@@ -108,7 +107,6 @@ class _Merging:
             self.map = self.map.edit(numbers)
             for each in self._tables:
                 each.go_on(self.map)
-        self._journal.clear()
         self._changed |= changed
 
     def _take_row(self, key: bytes, before: bytes | None, side: bytes | None) -> None:

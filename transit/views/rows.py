@@ -26,6 +26,10 @@ _PLAIN: Final = (
     shapes.BytesType, shapes.DateTimeType, shapes.DateType, shapes.TimeType, shapes.TimeDeltaType,
     shapes.UUIDType, shapes.DecimalType, shapes.EnumType, shapes.LiteralType,
 )  # fmt: skip
+_EXACT: Final = (
+    shapes.NoneType, shapes.BoolType, shapes.IntType, shapes.StrType, shapes.BytesType,
+    shapes.UnionType, shapes.Metadata,
+)  # fmt: skip
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _DEPTH_MAX: Final = 16
 
@@ -48,6 +52,10 @@ class RowType:
             tuple[types]  # type: ignore[valid-type]
         )
         self._has_floats = _mentions(info, shapes.FloatType)
+        # Of these a value that decodes as its type is one.
+        self._is_plain = not any(
+            not isinstance(each, _EXACT) for each in _inside(info, 0) if each is not info
+        )
 
     def encode(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` for one that is not of its own type's shape."""
@@ -62,7 +70,7 @@ class RowType:
         return data
 
     def checked(self, row: Row) -> bytes:
-        """The bytes of a row; `InvalidInputError` where it, or what is in it, is of another type."""
+        """The bytes of a row; `InvalidInputError` where what is in it is of another type."""
         if type(row) is not self.type:
             raise InvalidInputError(
                 f"a row of type {self.type.__name__} is needed, not {type(row).__name__}"
@@ -72,6 +80,8 @@ class RowType:
             again = self._decoder.decode(data)
         except (msgspec.ValidationError, TypeError, OverflowError) as error:
             raise InvalidInputError(f"{self.type.__name__}: {error}") from None
+        if self._is_plain:
+            return data
         values = msgspec.structs.astuple(row)
         if again != values or tuple(map(type, again)) != tuple(map(type, values)):
             self._tell(values, again)

@@ -13,6 +13,7 @@ that the order of the map is the order of keys, and what an index has for a valu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ KEY_BYTES_MAX: Final = 480
 Resolve = Callable[[Row | None, Row | None, Row | None], Row | None]
 """From a row of the base and those of two sides, None where there is none, to the merged one."""
 
+_ENCODED_MAX: Final = 16_384
 RESERVED: Final = frozenset(
     ("applied", "diff", "position", "root", "skipped", "stream", "tables", "view_id")
 )
@@ -75,6 +77,8 @@ class Table:
         self.key_of: Callable[[Row], Any] = attrgetter(*key)
         self.parts_of = _values_of(key)
         self.is_single = len(key) == 1
+        # The same rows are written again and again.
+        self._encode_one = lru_cache(_ENCODED_MAX, typed=True)(self._encode)
 
     def __repr__(self) -> str:
         return f"<transit.views.Table {self.name!r} of {self.row.type.__name__}>"
@@ -88,6 +92,9 @@ class Table:
 
     def encode_key(self, key: Any) -> bytes:
         """The bytes of a key of a row, which is a tuple where it has several fields."""
+        return self._encode(key) if type(key) is tuple else self._encode_one(key)
+
+    def _encode(self, key: Any) -> bytes:
         data = encode_key(key if type(key) is tuple else (key,))
         if len(data) > KEY_BYTES_MAX:
             raise InvalidInputError(
