@@ -30,6 +30,8 @@ view, state       states at any offset; advancing: from one to the next; merges:
 savepoints, pack  states that are kept; nodes: where they come from; histories: what they are about
 verifying         folded again and compared; adopting: roots taken over by changed code
 subscribing       changes to subscribers
+tabular           rows as Arrow tables
+errors            what goes wrong
 """
 
 from __future__ import annotations

@@ -10,10 +10,8 @@ out), the records are folded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from transit import Stream
-from transit.views.advancing import Children, Settled
+from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
 from transit.views.histories import common_count
 from transit.views.map import Map
@@ -23,11 +21,8 @@ from transit.views.pack import new_below
 from transit.views.rows import Row
 from transit.views.tables import INDEXES, MEMORY, NUMBERS, Table
 
-if TYPE_CHECKING:
-    from transit.views.view import View
 
-
-def is_three_way(view: View, stream: Stream) -> bool:
+def is_three_way(view: AnyView, stream: Stream) -> bool:
     """Whether a stream begins with what its parents' states come to."""
     return (
         view.program.spec.merge == "three-way"
@@ -36,7 +31,7 @@ def is_three_way(view: View, stream: Stream) -> bool:
     )
 
 
-def _base_count(view: View, stream: Stream) -> int | None:
+def _base_count(view: AnyView, stream: Stream) -> int | None:
     """How many records all parents of a merge begin with; None where records are folded."""
     plan, heads = stream.merge_plan, stream.parents
     if plan is None or len(heads) < 2 or plan.policy in ("select", "fast-forward"):
@@ -54,7 +49,7 @@ def _base_count(view: View, stream: Stream) -> int | None:
     return count if shared and count + own == stream.own_start else None
 
 
-def three_way(view: View, stream: Stream) -> Settled:
+def three_way(view: AnyView, stream: Stream) -> Settled:
     """The state that a merged stream begins with; `ReducerError` where there is none."""
     count = _base_count(view, stream)
     assert count is not None
@@ -85,7 +80,7 @@ def three_way(view: View, stream: Stream) -> Settled:
 class _Merging:
     """Takes what sides changed since the base into the state of the first of them."""
 
-    def __init__(self, view: View, base: Map, map_: Map) -> None:
+    def __init__(self, view: AnyView, base: Map, map_: Map) -> None:
         self._program = view.program
         self._base = base
         self.map = map_

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,13 +33,11 @@ from transit import (
     Stream,
     WriteBatch,
 )
+from transit.views.advancing import AnyView
 from transit.views.errors import HistoryDiffersError
 from transit.views.histories import is_about, last_digest
 from transit.views.overlay import RowChange
 from transit.views.savepoints import LAYER
-
-if TYPE_CHECKING:
-    from transit.views.view import View
 
 FLUSH_RECORDS: Final = 1_000
 NAME_BYTES_MAX: Final = 128
@@ -123,7 +121,7 @@ class Change:
 class Subscription:
     """The changes of one stream for one subscriber; made by `View.changes`."""
 
-    def __init__(self, view: View, stream: Stream, name: str, start: int) -> None:
+    def __init__(self, view: AnyView, stream: Stream, name: str, start: int) -> None:
         self._view, self._stream, self.name = view, stream, _check_name(name)
         self._layer = view.log.layer(LAYER)
         self._own = f"{view.id}/subscribers/{stream.uid}/{name}"
@@ -240,7 +238,7 @@ class Subscription:
             ) from None
 
 
-def subscribers(view: View, stream: Stream) -> list[SubscriberStatus]:
+def subscribers(view: AnyView, stream: Stream) -> list[SubscriberStatus]:
     """Who subscribed to a stream of a view, in order of their first change."""
     prefix = f"{view.id}/subscribers/{stream.uid}/"
     layer = view.log.layer(LAYER)

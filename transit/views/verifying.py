@@ -13,17 +13,15 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 
 from transit import CorruptError, InvalidInputError, Stream, TransitError
+from transit.views.advancing import AnyView
 from transit.views.errors import DivergedError, EventError, ReducerError
 from transit.views.map import Map
 from transit.views.reducer import Program
-
-if TYPE_CHECKING:
-    from transit.views.view import View
 
 _END_S = 10.0
 
@@ -76,7 +74,7 @@ class _Folder(Protocol):
         """The root at `stop`, folded from the start of the interval."""
 
 
-def verified(view: View, stream: Stream, sample: float, seed: int | None) -> Verified:
+def verified(view: AnyView, stream: Stream, sample: float, seed: int | None) -> Verified:
     """Fold a sample of a stream's intervals again; as `View.verify`."""
     if not 0.0 < sample <= 1.0:
         raise InvalidInputError(f"sample must be more than 0 and at most 1, not {sample!r}")
@@ -97,7 +95,7 @@ def sampled(intervals: Sequence[Interval], sample: float, seed: int | None) -> l
     return [intervals[number] for number in numbers]
 
 
-def intervals_of(view: View, stream: Stream) -> list[Interval]:
+def intervals_of(view: AnyView, stream: Stream) -> list[Interval]:
     """What lies between the savepoints of a stream, from where the first of them began."""
     found: list[Interval] = []
     points = view.points(stream)
@@ -159,7 +157,7 @@ def _is_importable(program: Program) -> bool:
 
 
 @contextmanager
-def _folders(view: View, stream: Stream, isolated: bool) -> Iterator[tuple[_Folder, _Folder]]:
+def _folders(view: AnyView, stream: Stream, isolated: bool) -> Iterator[tuple[_Folder, _Folder]]:
     if not isolated:
         yield _Here(view, stream), _Here(view, stream)
         return
@@ -171,7 +169,7 @@ def _folders(view: View, stream: Stream, isolated: bool) -> Iterator[tuple[_Fold
         two.end()
 
 
-def _batches(view: View, stream: Stream, start: int, stop: int) -> Iterator[object]:
+def _batches(view: AnyView, stream: Stream, start: int, stop: int) -> Iterator[object]:
     where = view.program.spec.where or None
     return iter(stream.batches(start, stop, where=where))
 
@@ -179,7 +177,7 @@ def _batches(view: View, stream: Stream, start: int, stop: int) -> Iterator[obje
 class _Here:
     """Folds in this process."""
 
-    def __init__(self, view: View, stream: Stream) -> None:
+    def __init__(self, view: AnyView, stream: Stream) -> None:
         self._view, self._stream = view, stream
 
     def fold(self, interval: Interval, stop: int) -> bytes:
@@ -195,7 +193,7 @@ class _Here:
 class _Elsewhere:
     """Folds in another process, which asks this one for batches and nodes."""
 
-    def __init__(self, view: View, stream: Stream) -> None:
+    def __init__(self, view: AnyView, stream: Stream) -> None:
         self._view, self._stream = view, stream
         context = multiprocessing.get_context("spawn")
         self._end, far = context.Pipe()
