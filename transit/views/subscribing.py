@@ -165,10 +165,12 @@ class Subscription:
         """The changes from where the subscriber stands on; as `View.changes`."""
         offset, number = self._at
         while True:
-            for each in self._until(len(self._stream), offset, number):
+            # More may be appended while these are dealt with.
+            stop = len(self._stream)
+            for each in self._until(stop, offset, number):
                 yield each
                 self._check_done(each)
-            offset, number = len(self._stream) if offset < len(self._stream) else offset, 0
+            offset, number = max(offset, stop), 0
             if next(iter(self._stream.tail(offset, timeout)), None) is None:
                 return
 

@@ -128,7 +128,7 @@ def table(
     if name in RESERVED:
         raise InvalidInputError(f"table name {name!r}: a state of a view has this itself")
     shape = RowType(row)
-    fields = _fields(shape, name, key, _KEY_TYPES)
+    fields = _fields(shape, name, key, (*_KEY_TYPES, shapes.NoneType) if auto else _KEY_TYPES)
     if auto:
         _check_auto(shape, name, fields)
     groups = [(_fields(shape, name, each, _INDEX_TYPES), False) for each in index]
@@ -164,7 +164,7 @@ def _fields(
 
 def _check_auto(row: RowType, name: str, fields: Fields) -> None:
     kinds = {type(each) for each in _alternatives(row.types[fields[0]])}
-    if len(fields) != 1 or shapes.IntType not in kinds:
+    if len(fields) != 1 or kinds != {shapes.IntType, shapes.NoneType}:
         raise InvalidInputError(f"table {name}: with auto, the key is one field of type int | None")
 
 
