@@ -16,6 +16,7 @@ from transit.views.rows import Row
 from transit.views.tables import INDEXES, NUMBERS, Index, Table, TableState
 
 _ABSENT: Final[Any] = object()
+NUMBER_MAX: Final = 2**63 - 1
 _KEPT_MAX: Final = 50_000
 """Rows that a table keeps in memory from one state to the next."""
 
@@ -51,12 +52,13 @@ class WritableTable(TableState):
         self._indexed: list[dict[Any, dict[Any, None]]] | None = None
         self._type = declared.row.type
         self._key_of = declared.key_of
+        self._key_type = declared.key_type
         self._last = self._known_last()
         self._is_unique = any(each.is_unique for each in declared.indexes)
         self._is_strict = False
         self._journal: Journal | None = None
         # Whether a write has more to do than to be kept.
-        self._is_watched = self._is_unique
+        self._is_watched = self._is_unique or declared.auto
 
     def watch(self, journal: Journal | None) -> None:
         """Note in `journal` what is written, None for no more."""
@@ -71,6 +73,7 @@ class WritableTable(TableState):
     def _watch(self) -> None:
         self._is_watched = (
             self._is_unique
+            or self._declared.auto
             or self._is_strict
             or self._journal is not None
             or self._indexed is not None
@@ -83,6 +86,8 @@ class WritableTable(TableState):
 
     def get(self, key: Any) -> Any:
         """The row with this key; None where there is none. Several fields: a tuple."""
+        if type(key) is not self._key_type:
+            self._declared.check_key(key)
         row = self._now.get(key, _ABSENT)
         if row is _ABSENT:
             row = self._now[key] = self._below[key] = super().get(key)
@@ -187,6 +192,8 @@ class WritableTable(TableState):
             self._check(key, row)
         if row is not None and self._is_unique:
             self._check_unique(key, row)
+        if row is not None and self._declared.auto:
+            self._count(key)
         if self._journal is not None:
             self._journal.append((self, key, self.get(key)))
         if self._indexed is not None:
@@ -226,18 +233,22 @@ class WritableTable(TableState):
                     )
 
     def _numbered(self, row: Row) -> Row:
+        """The row with the next number, where it has none."""
         if type(row) is not self._type:
             self._declared.row.checked(row)
-        field = self._declared.key[0]
-        number = getattr(row, field)
-        if number is None:
-            number = self._last + 1
-            values = {each: getattr(row, each) for each in self._declared.row.fields}
-            row = self._type(**{**values, field: number})
-        if type(number) is not int:
-            raise InvalidInputError(f"{field} is {type(number).__name__}, not int")
+        if self._key_of(row) is not None:
+            return row
+        values = {each: getattr(row, each) for each in self._declared.row.fields}
+        return self._type(**{**values, self._declared.key[0]: self._last + 1})
+
+    def _count(self, number: Any) -> None:
+        """The next number is above all that were given."""
+        if type(number) is not int or not -NUMBER_MAX <= number <= NUMBER_MAX:
+            raise InvalidInputError(
+                f"table {self._declared.name}: {number!r:.100} is no number of a row: insert() "
+                "gives one where there is None"
+            )
         self._last = max(self._last, number)
-        return row
 
     def _known_last(self) -> int:
         data = self._map.get(NUMBERS + bytes([self._number])) if self._declared.auto else None
@@ -253,9 +264,14 @@ class WritableTable(TableState):
         """Where a row comes in the order of all rows of a view."""
         return self._number, self._declared.encode_key(key)
 
-    def change(self, key: Any, before: Row | None) -> RowChange:
-        """What became of a row."""
-        return RowChange(self._declared.name, key, before, self._now[key])
+    def change(self, key: Any, before: Row | None) -> RowChange | None:
+        """What became of a row; None where it is the same again, to the byte."""
+        after, encode = self._now[key], self._declared.row.encode
+        if before is after is None:
+            return None
+        if before is not None and after is not None and encode(before) == encode(after):
+            return None
+        return RowChange(self._declared.name, key, before, after)
 
     def changes(self) -> Changes:
         """What is to change in the map; `InvalidInputError` for a row that is not of its type."""
@@ -330,4 +346,4 @@ def changes_of(journal: Journal) -> list[RowChange]:
         first.setdefault(table.place(key), (table, key, before))
     found = [first[place] for place in sorted(first)]
     changes = [table.change(key, before) for table, key, before in found]
-    return [each for each in changes if each.before != each.after]
+    return [each for each in changes if each is not None]

@@ -37,6 +37,7 @@ from transit.views.advancing import AnyView
 from transit.views.errors import HistoryDiffersError
 from transit.views.histories import is_about, last_digest
 from transit.views.overlay import RowChange
+from transit.views.reducer import Folding
 from transit.views.savepoints import LAYER
 
 FLUSH_RECORDS: Final = 1_000
@@ -183,16 +184,22 @@ class Subscription:
     def _until(self, stop: int, offset: int, number: int) -> Iterator[Change]:
         if offset >= stop:
             return
-        fold, begun = self._view.fold_from(self._stream, offset), offset
+        fold, begun = self._fold_from(offset), offset
         for batch in self._stream.batches(
             offset, stop, where=self._view.program.spec.where or None
         ):
             for row, at in enumerate(batch.offsets):
                 if at - begun >= FLUSH_RECORDS:
                     # What a fold holds grows with what it has changed.
-                    fold, begun = self._view.fold_from(self._stream, at), at
+                    fold, begun = self._fold_from(at), at
                 rows = fold.step(batch, row)
                 yield from self._changes(at, rows, number if at == offset else 0)
+
+    def _fold_from(self, offset: int) -> Folding:
+        fold = self._view.fold_from(self._stream, offset)
+        # What is delivered must be what will stand in the view.
+        fold.be_strict()
+        return fold
 
     def _changes(self, offset: int, rows: list[RowChange], first: int) -> Iterator[Change]:
         if len(rows) <= first:
