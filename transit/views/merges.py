@@ -10,7 +10,9 @@ out), the records are folded.
 
 from __future__ import annotations
 
-from transit import Stream
+from collections.abc import Mapping
+
+from transit import InvalidInputError, Stream
 from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
 from transit.views.histories import common_count
@@ -91,12 +93,14 @@ class _Merging:
         """Take up a side."""
         changed = set()
         numbers: dict[bytes, bytes | None] = {}
+        rows: dict[bytes, Row | None] = {}
         for key, before, after_ in self._base.diff(side):
             changed.add(key)
             if key < INDEXES:
-                self._take_row(key, before, after_)
+                rows[key] = self._merged(key, before, after_)
             elif NUMBERS <= key < MEMORY:
                 numbers[key] = max(after_ or b"", self.map.get(key) or b"")
+        self._put(rows)
         self.map = flushed(self._tables, self.map)
         if numbers:
             self.map = self.map.edit(numbers)
@@ -104,18 +108,26 @@ class _Merging:
                 each.go_on(self.map)
         self._changed |= changed
 
-    def _take_row(self, key: bytes, before: bytes | None, side: bytes | None) -> None:
-        number = key[1]
-        table, declared = self._tables[number], self._program.tables[number]
-        held = _row(declared, self.map.get(key))
-        base, row = _row(declared, before), _row(declared, side)
-        if key in self._changed:
-            assert declared.merge is not None
-            row = declared.merge(base, held, row)
-        if row is not None:
-            table.put(row)
-        elif held is not None:
-            table.delete(declared.key_of(held))
+    def _merged(self, key: bytes, before: bytes | None, side: bytes | None) -> Row | None:
+        declared = self._program.tables[key[1]]
+        row = _row(declared, side)
+        if key not in self._changed:
+            return row
+        assert declared.merge is not None
+        row = declared.merge(_row(declared, before), _row(declared, self.map.get(key)), row)
+        if row is not None and declared.encode_key(declared.key_of(row)) != key[2:]:
+            raise InvalidInputError(f"table {declared.name}: its merge gave another key: {row!r}")
+        return row
+
+    def _put(self, rows: Mapping[bytes, Row | None]) -> None:
+        # All are taken away first: what is unique may have gone from one row to another.
+        for key in rows:
+            declared, held = self._program.tables[key[1]], self.map.get(key)
+            if held is not None:
+                self._tables[key[1]].delete(declared.key_of(_row(declared, held)))
+        for key, row in rows.items():
+            if row is not None:
+                self._tables[key[1]].put(row)
 
 
 def _row(declared: Table, data: bytes | None) -> Row | None:

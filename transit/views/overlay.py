@@ -310,6 +310,7 @@ class WritableTable(TableState):
     def go_on(self, map_: Map) -> None:
         """Begin anew above the state that has all changes."""
         self._map = map_
+        self._last = max(self._last, self._known_last())
         if len(self._now) > _KEPT_MAX:
             self._now.clear()
             self._below.clear()
