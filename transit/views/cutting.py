@@ -1,4 +1,4 @@
-"""Where the nodes of a level end: decided by the entries alone, so that equal maps have equal nodes.
+"""Where the nodes of a level end: the entries alone decide, so that equal maps have equal nodes.
 
 Entries are taken in the order of their keys, each with a counted size: its key, its value, and the
 most that an encoding puts around them (8 bytes, above level 0 14 with the count). A node ends
@@ -19,6 +19,7 @@ allow, levels still shrink by `CHILDREN_MIN` each, and an edit may have to move 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import add
 from typing import Final, NamedTuple
 
 from xxhash import xxh32_intdigest
@@ -37,30 +38,29 @@ _AROUND_CHILD: Final = 14
 
 
 class Child(NamedTuple):
-    """What a level says to the one above it of one node. count: entries below it."""
+    """What a level says to the one above it of one node. below: entries below it."""
 
     key: bytes
     digest: bytes
-    count: int
+    below: int
 
 
 def ends(level: int, keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
-    """Behind which entries a node ends, where the first entry begins one; the rest is unfinished."""
+    """Behind which entries a node ends, when the first begins one; those left are unfinished."""
     around = _AROUND_CHILD if level else _AROUND_ENTRY
     entries_min = CHILDREN_MIN if level else 1
     found: list[int] = []
     size = start = 0
-    for place, key in enumerate(keys):
-        more = len(key) + len(values[place]) + around
-        size += more
-        if size < SIZE_MIN:
-            continue
-        if size >= SIZE_MAX or (
-            xxh32_intdigest(key, level) < size * size * more >> 3 and place - start >= entries_min - 1
+    sizes = map(add, map(len, keys), map(len, values))
+    for stop, (key, more) in enumerate(zip(keys, sizes, strict=True), 1):
+        entry = more + around
+        size += entry
+        if size >= SIZE_MIN and (
+            (xxh32_intdigest(key, level) < size * size * entry >> 3 and stop - start >= entries_min)
+            or size >= SIZE_MAX
         ):
-            start = place + 1
-            found.append(start)
-            size = 0
+            found.append(stop)
+            start, size = stop, 0
     return found
 
 
@@ -120,10 +120,10 @@ class Tower:
     def add_children(self, level: int, given: Iterable[Child]) -> None:
         """Add nodes that were made, each of the level below."""
         row = self._row(level)
-        for key, digest, count in given:
+        for key, digest, below in given:
             row.keys.append(key)
             row.values.append(digest)
-            row.counts.append(count)
+            row.counts.append(below)
         self._up(row, row.cut())
 
     def root(self) -> bytes:

@@ -63,9 +63,7 @@ class _Side:
         self.rank = _DONE
 
 
-def differences(
-    before: tuple[Shelf, bytes], after: tuple[Shelf, bytes]
-) -> Iterator[Change]:
+def differences(before: tuple[Shelf, bytes], after: tuple[Shelf, bytes]) -> Iterator[Change]:
     """The changes that make the first map, a shelf and a root, into the second."""
     old, new = _Side(*before), _Side(*after)
     while old.rank != _DONE or new.rank != _DONE:

@@ -141,7 +141,7 @@ class _Level:
             if self._before.get(key) == child.digest:
                 self._made.drop(child.digest)
             else:
-                found.append((key, (child.digest, child.count)))
+                found.append((key, (child.digest, child.below)))
         found.sort(key=_key_of)
         return found
 

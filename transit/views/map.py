@@ -66,9 +66,9 @@ class Map:
             return Child(node.keys[-1], digest, node.total)
 
         tower, rest = Tower(add), iter(items)
-        last: tuple[bytes, ...] = ()
+        last: list[bytes] = []
         while part := list(islice(rest, _ENTRIES_AT_ONCE)):
-            keys, values = zip(*part, strict=True)
+            keys, values = [key for key, _ in part], [value for _, value in part]
             _check_entries(keys, values)
             if not all(map(lt, chain(last, keys), keys if last else keys[1:])):
                 raise InvalidInputError("a map is built of keys that ascend, each of them once")
@@ -159,7 +159,7 @@ def merge(base: Map, a: Map, b: Map, resolve: Resolve) -> Map:
     each key that both changed differently, in the order of keys; answers the value that it gets, or
     None. Memory grows with what changed.
     """
-    if a.root == b.root or base.root == b.root:
+    if b.root in (a.root, base.root):
         return a
     if base.root == a.root:
         return b

@@ -6,7 +6,7 @@ A node is a MessagePack array of five, in the shortest spelling of everything in
     0        format version   the integer 1
     1        level            an integer from 0 to 7; 0 holds the entries of the map
     2        keys             an array of `bin`, strictly ascending
-    3        values           an array of `bin`, one for each key; above level 0 the digest of a child
+    3        values           an array of `bin`, one for each key; above level 0 a child's digest
     4        counts           an array of integers, one for each key: how many entries are below the
                               child; at level 0 an array of none
 
@@ -143,6 +143,10 @@ class Nodes(Protocol):
         ...
 
 
+# A node, the count of entries below it, and the size of its bytes.
+_Kept = tuple[Node, int, int]
+
+
 class Shelf:
     """Nodes that are loaded, compared with their digest, decoded, and kept for a while.
 
@@ -155,38 +159,23 @@ class Shelf:
     def __init__(self, nodes: Nodes, kept_bytes: int = 16 * 1024 * 1024) -> None:
         self.nodes = nodes
         self._half = kept_bytes // 2
-        self._new: dict[bytes, Node] = {}
-        self._old: dict[bytes, Node] = {}
+        self._new: dict[bytes, _Kept] = {}
+        self._old: dict[bytes, _Kept] = {}
         self._new_bytes = 0
 
     def node(self, digest: bytes) -> Node:
         """The node of that digest; `NotFoundError` or `CorruptError`."""
-        node = self._new.get(digest)
-        if node is not None:
-            return node
-        node = self._old.get(digest)
-        if node is None:
-            data = self.nodes.load(digest)
-            place = f"node {digest.hex()}"
-            found = digest_of(data)
-            if found != digest:
-                raise _corrupt(place, digest.hex(), found.hex())
-            node = decode_node(data, place)
-            self.keep(digest, node, len(data))
-        else:
-            # Its size is not known any more: it is most often that of the others.
-            self.keep(digest, node, sum(map(len, node.keys)) + sum(map(len, node.values)))
-        return node
+        return (self._new.get(digest) or self._load(digest))[0]
 
     def child(self, parent: Node, place: int) -> Node:
         """The child at `place`, which is what its parent says it is; or `CorruptError`."""
         digest = parent.values[place]
-        node = self._new.get(digest) or self.node(digest)
+        node, total, _ = self._new.get(digest) or self._load(digest)
         keys = node.keys
         if (
-            node.level != parent.level - 1
-            or keys[-1] != parent.keys[place]
-            or (node.total != parent.counts[place])
+            keys[-1] != parent.keys[place]
+            or node.level != parent.level - 1
+            or total != parent.counts[place]
             or (place and keys[0] <= parent.keys[place - 1])
         ):
             raise _corrupt(f"node {digest.hex()}", "what its parent says", "another node")
@@ -194,7 +183,22 @@ class Shelf:
 
     def keep(self, digest: bytes, node: Node, size: int) -> None:
         """Keep a decoded node of `size` bytes for a while."""
-        self._new[digest] = node
-        self._new_bytes += size
+        self._keep(digest, (node, node.total, size))
+
+    def _load(self, digest: bytes) -> _Kept:
+        kept = self._old.get(digest)
+        if kept is None:
+            data, place = self.nodes.load(digest), f"node {digest.hex()}"
+            found = digest_of(data)
+            if found != digest:
+                raise _corrupt(place, f"digest {digest.hex()}", found.hex())
+            node = decode_node(data, place)
+            kept = node, node.total, len(data)
+        self._keep(digest, kept)
+        return kept
+
+    def _keep(self, digest: bytes, kept: _Kept) -> None:
+        self._new[digest] = kept
+        self._new_bytes += kept[2]
         if self._new_bytes > self._half:
             self._old, self._new, self._new_bytes = self._new, {}, 0

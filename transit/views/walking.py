@@ -1,4 +1,4 @@
-"""Going through a map's nodes: those of one level, leaves in a range, all that two maps differ in."""
+"""Going through a map's nodes: those of one level, those of a range; how many come before a key."""
 
 from __future__ import annotations
 
