@@ -63,20 +63,21 @@ def edited(shelf: Shelf, root: bytes, changes: Sequence[tuple[bytes, bytes | Non
         tower.add_entries([key for key, _ in added], [value for _, value in added])
         new = tower.root()
     else:
-        top = shelf.node(root)
+        top = shelf.node(root).level
         edits: list[Edit] = [(key, None if value is None else (value, 1)) for key, value in changes]
-        for level in range(top.level + 1):
-            edits = _Level(shelf, made, top, level).edit(edits)
+        for level in range(top + 1):
+            row = _Level(shelf, made, root, level)
+            edits = row.edit(edits)
             if not edits:
                 return root
-        new = _root_of(made, top.level, edits)
+        # There was one node on the highest level, so all that are there now were made again.
+        new = _root_of(made, top, row.nodes())
     made.save()
     return new
 
 
-def _root_of(made: _Made, level: int, edits: Sequence[Edit]) -> bytes:
+def _root_of(made: _Made, level: int, nodes: Sequence[Child]) -> bytes:
     """The root over all nodes of `level`, the highest that there was before."""
-    nodes = [Child(key, *entry) for key, entry in edits if entry is not None]
     if not nodes:
         return EMPTY
     if len(nodes) > 1:
@@ -94,10 +95,10 @@ def _root_of(made: _Made, level: int, edits: Sequence[Edit]) -> bytes:
 
 
 class _Level:
-    """The edit of one level; `top`: the map's root."""
+    """The edit of one level."""
 
-    def __init__(self, shelf: Shelf, made: _Made, top: Node, level: int) -> None:
-        self._walk = Walk(shelf, top, level)
+    def __init__(self, shelf: Shelf, made: _Made, root: bytes, level: int) -> None:
+        self._walk = Walk(shelf, root, level)
         self._made = made
         self._level = level
         self._before: dict[bytes, bytes] = {}
@@ -109,6 +110,10 @@ class _Level:
         while place < len(edits):
             place = self._run(edits, place)
         return self._differences()
+
+    def nodes(self) -> list[Child]:
+        """The nodes that were made again, in the order of their keys."""
+        return [self._after[key] for key in sorted(self._after)]
 
     def _run(self, edits: Sequence[Edit], place: int) -> int:
         """Cut anew from the node that a change falls into, until in step; the changes done."""

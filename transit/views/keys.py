@@ -5,15 +5,15 @@ A value is a code of one byte and what follows it; numbers are big-endian:
     code         value                       what follows
     0x10         None                        nothing
     0x20, 0x21   False, True                 nothing
-    0x2F         int below -2^64             255 less the count of bytes, then as 0x30 to 0x37
+    0x2F         int of -2^64 and below      255 less the count of bytes, then as 0x30 to 0x37
     0x30 … 0x37  int of 8 … 1 bytes, below 0 its size without the sign, every bit turned
     0x38         0                           nothing
     0x39 … 0x40  int of 1 … 8 bytes          its bytes
     0x41         int of 2^64 and above       the count of bytes, then the bytes
-    0x50         float                       8 bytes of IEEE 754, the sign bit turned; below 0 all bits
-    0x60         str                         UTF-8, each zero byte followed by 0xFF; then a zero byte
+    0x50         float                       8 bytes of IEEE 754, the sign bit turned; below 0 all
+    0x60         str                         UTF-8, 0xFF behind each zero byte; then a zero byte
     0x70         bytes                       as for str
-    0x80         datetime                    microseconds since 1970 in UTC, 8 bytes, with 2^63 added
+    0x80         datetime                    microseconds since 1970 in UTC, and 2^63, in 8 bytes
     0x90         tuple                       its values; inside another tuple then a zero byte
 
 So the order is: None, bool, int, float, str, bytes, datetime, tuple, and within each of them its
@@ -31,7 +31,7 @@ import math
 import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Union
+from typing import Final, TypeAlias
 
 from transit import CorruptError, InvalidInputError
 from transit.views.node import KEY_BYTES_MAX
@@ -39,7 +39,7 @@ from transit.views.node import KEY_BYTES_MAX
 DEPTH_MAX: Final = 4
 INT_BYTES_MAX: Final = 128
 
-Value = Union[None, bool, int, float, str, bytes, datetime, tuple["Value", ...]]
+Value: TypeAlias = "bool | int | float | str | bytes | datetime | tuple[Value, ...] | None"
 
 _END: Final = b"\0"
 _ZERO: Final = b"\0\xff"
@@ -58,8 +58,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def encode_key(value: Value) -> bytes:
     """The key of a value; tuples may be four deep.
 
-    `InvalidInputError` for other types, NaN, datetimes without a zone, text that is no Unicode, ints
-    of more than 128 bytes, and keys of more than 1,024.
+    `InvalidInputError` for other types, NaN, datetimes without a zone, text that is no Unicode,
+    ints of more than 128 bytes, and keys of more than 1,024.
     """
     parts: list[bytes] = []
     if isinstance(value, tuple):
@@ -73,7 +73,7 @@ def encode_key(value: Value) -> bytes:
 
 
 def prefix_range(value: tuple[Value, ...]) -> tuple[bytes, bytes]:
-    """The keys of all tuples that begin with the values of this one: from the first, before the second."""
+    """Where the keys of all tuples that begin with these values start, and where they stop."""
     if not isinstance(value, tuple):
         raise InvalidInputError(f"a prefix must be a tuple, not {type(value).__name__}")
     key = encode_key(value)

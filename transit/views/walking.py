@@ -9,11 +9,11 @@ from transit.views.node import Node, Shelf
 
 
 class Walk:
-    """The nodes of one level of a map, in the order of their keys. top: the map's root."""
+    """The nodes of one level of a map, in the order of their keys."""
 
-    def __init__(self, shelf: Shelf, top: Node, level: int) -> None:
+    def __init__(self, shelf: Shelf, root: bytes, level: int) -> None:
         self._shelf = shelf
-        self._top = top
+        self._root = root
         self._level = level
         # From the root down: nodes above the level, and the place of the child that was taken.
         self._path: list[tuple[Node, int]] = []
@@ -25,16 +25,16 @@ class Walk:
 
     @property
     def digest(self) -> bytes:
-        """The digest of the node that the walk is at; b"" for the root."""
+        """The digest of the node that the walk is at."""
         if not self._path:
-            return b""
+            return self._root
         node, place = self._path[-1]
         return node.values[place]
 
     def seek(self, key: bytes) -> Node:
         """The node that `key` is in, or belongs into: the last one for a key behind all."""
         self._path.clear()
-        return self._descend(self._top, key)
+        return self._descend(self._shelf.node(self._root), key)
 
     def next(self) -> Node:
         """The node behind this one; there must be one."""
