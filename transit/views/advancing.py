@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from transit import InvalidInputError, Log, Stream
@@ -28,6 +28,10 @@ class AnyView(Protocol):
 
     def reach(self, stream: Stream, stop: int) -> Settled:
         """The state after `stop` records of a stream."""
+
+    def sources(self, stream: Stream, stop: int) -> Iterator[tuple[Stream, int]]:
+        """The streams that `stream` descends from, and how many of its first `stop` records each
+        begins with too."""
 
     def settle(
         self,

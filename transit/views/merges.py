@@ -122,9 +122,10 @@ class _Merging:
     def _put(self, rows: Mapping[bytes, Row | None]) -> None:
         # All are taken away first: what is unique may have gone from one row to another.
         for key in rows:
-            declared, held = self._program.tables[key[1]], self.map.get(key)
+            declared = self._program.tables[key[1]]
+            held = _row(declared, self.map.get(key))
             if held is not None:
-                self._tables[key[1]].delete(declared.key_of(_row(declared, held)))
+                self._tables[key[1]].delete(declared.key_of(held))
         for key, row in rows.items():
             if row is not None:
                 self._tables[key[1]].put(row)

@@ -54,6 +54,15 @@ class Savepoint(msgspec.Struct, frozen=True):
     skipped: tuple[tuple[int, str], ...] = ()
     stored_bytes: int = 0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be one: anybody may have written it."""
+        place = self.place
+        is_placed = place is None or (
+            _is_hex(place.source, 32) and min(place.pack, place.number) >= 0
+        )
+        return is_placed and (not self.root or _is_hex(self.root, 64))
+
 
 class NewNodes(msgspec.Struct, frozen=True):
     """What a savepoint adds. order: digests, each before its children. places: of recorded ones."""
@@ -65,6 +74,11 @@ class NewNodes(msgspec.Struct, frozen=True):
 
 
 Make = Callable[[Layout], Savepoint]
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def _is_hex(text: str, digits: int) -> bool:
+    return len(text) == digits and _HEX.issuperset(text)
 
 
 class Keeper(Protocol):
@@ -150,10 +164,11 @@ class LogKeeper:
         roots.seen += 1
         try:
             point = msgspec.json.decode(stream[offset].payload, type=Savepoint)
-        except (msgspec.DecodeError, CorruptError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, CorruptError):
             # The view is folded from the one before it.
             return
-        if not roots.points or point.next > roots.points[-1].next:
+        last = roots.points[-1].next if roots.points else 0
+        if point.next > last and point.is_whole:
             roots.points.append(point)
 
     def read_pack(self, place: NodePlace) -> bytes:

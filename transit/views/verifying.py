@@ -22,7 +22,8 @@ import msgspec
 from transit import CorruptError, InvalidInputError, Stream, TransitError
 from transit.views.advancing import AnyView
 from transit.views.errors import DivergedError, EventError, ReducerError
-from transit.views.map import Map
+from transit.views.map import EMPTY, Map
+from transit.views.merges import is_three_way
 from transit.views.reducer import Program
 
 _END_S: Final = 10.0
@@ -104,17 +105,24 @@ def intervals_of(view: AnyView, stream: Stream) -> list[Interval]:
     points = view.points(stream)
     if not points:
         return found
-    inherited = min(stream.own_start, points[0].next)
-    start = 0
-    root = b""
-    if inherited and points[0].next > inherited:
-        settled = view.reach(stream, inherited)
-        start, root = settled.position, settled.root
+    start, root = _begin(view, stream, points[0].next)
+    jump = stream.own_start if is_three_way(view, stream) else 0
     for point in points:
+        if start < jump <= point.next:
+            # What the merge begins with is not made of the records before.
+            start, root = jump, view.reach(stream, jump).root
         after = bytes.fromhex(point.root)
         found.append(Interval(start, root, point.next, after))
         start, root = point.next, after
     return found
+
+
+def _begin(view: AnyView, stream: Stream, stop: int) -> tuple[int, bytes]:
+    """Where the first interval begins, which ends at `stop`: where no other stream goes along."""
+    shared = max((count for _, count in view.sources(stream, stop)), default=0)
+    if shared == stop and view.program.spec.merge == "fold":
+        return 0, EMPTY
+    return shared, view.reach(stream, shared).root
 
 
 def _compare(stream: Stream, interval: Interval, one: _Folder, two: _Folder) -> Divergence | None:

@@ -118,7 +118,7 @@ class View:
         found = self._stream(stream)
         state = self.of(found, at)
         kept = dict(state.skipped)
-        for source, count in ((found, state.position), *self._sources(found, state.position)):
+        for source, count in ((found, state.position), *self.sources(found, state.position)):
             for point in self.points(source):
                 kept.update({offset: why for offset, why in point.skipped if offset < count})
         return iter(sorted(kept.items()))
@@ -173,7 +173,7 @@ class View:
             if settled.position < inherited:
                 # What is folded for a stream that others inherit from too is kept for all of them.
                 for source, count in sorted(
-                    self._sources(stream, inherited), key=lambda each: each[1]
+                    self.sources(stream, inherited), key=lambda each: each[1]
                 ):
                     settled = self._advance(source, settled, count)
             return self._advance(stream, settled, stop)
@@ -197,6 +197,16 @@ class View:
             for point in points:
                 self._keeper.save(stream, NewNodes((), {}, {}, {}), partial(_as_it_is, point))
             return tuple(each.next for each in points)
+
+    def sources(self, stream: Stream, stop: int) -> Iterator[tuple[Stream, int]]:
+        """The streams that `stream` descends from, and how many of its first `stop` records each
+        begins with too."""
+        if not stream.own_start:
+            return
+        for source in self.log.lineage.ancestors(stream):
+            count = min(stop, common_count(self.log, stream, source))
+            if count:
+                yield source, count
 
     def is_recorded(self, digest: bytes) -> bool:
         """Whether a node is in a pack."""
@@ -226,7 +236,7 @@ class View:
         inherited = min(stop, stream.own_start)
         if best is not None and best.position >= inherited:
             return best
-        for source, count in self._sources(stream, inherited):
+        for source, count in self.sources(stream, inherited):
             found = self._known(source, count, -1 if best is None else best.position)
             best = best if found is None else found
         return best
@@ -252,16 +262,6 @@ class View:
         settled = self.settle(stream, point.next, root, {}, point.applied)
         settled.is_saved = True
         return settled
-
-    def _sources(self, stream: Stream, stop: int) -> Iterator[tuple[Stream, int]]:
-        """The streams that `stream` descends from, and how many of its first `stop` records each
-        begins with too."""
-        if not stream.own_start:
-            return
-        for source in self.log.lineage.ancestors(stream):
-            count = min(stop, common_count(self.log, stream, source))
-            if count:
-                yield source, count
 
     def _is_about(self, stream: Stream, point: Savepoint) -> bool:
         key = (stream.uid, point.next, point.last)
