@@ -213,7 +213,14 @@ class View:
         return digest in self._recorded.places
 
     def _stream(self, stream: Stream | str) -> Stream:
-        return self.log.stream(stream) if isinstance(stream, str) else stream
+        if isinstance(stream, str):
+            return self.log.stream(stream)
+        if not isinstance(stream, Stream):
+            raise InvalidInputError(f"not a stream or its name: {type(stream).__name__}")
+        own = self.log.stream(uid=stream.uid)
+        if own != stream:
+            raise InvalidInputError(f"{stream.name} is a stream of another store")
+        return own
 
     def _state(self, stream: Stream, settled: Settled) -> State:
         return State(
