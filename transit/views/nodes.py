@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from typing import Final
 
 from transit import CorruptError, NotFoundError, StoreUnavailableError
 from transit.views.errors import DivergedError
@@ -14,6 +16,8 @@ from transit.views.pack import NodePlace, decode_pack, digest_of
 CACHE_BYTES_MAX = 16 << 20
 """Bytes of nodes that one view keeps in memory."""
 
+_TRIES: Final = 3
+_flat = chain.from_iterable
 ReadPack = Callable[[NodePlace], bytes]
 Again = Callable[[], dict[bytes, bytes]]
 """All nodes of a state, folded again."""
@@ -139,3 +143,27 @@ def all_nodes(nodes: StateNodes, root: bytes) -> dict[bytes, bytes]:
             found[digest] = nodes.load(digest)
             left += children(found[digest])
     return found
+
+
+def unrecorded(
+    nodes: StateNodes, root: bytes
+) -> tuple[dict[bytes, bytes], dict[bytes, list[bytes]]]:
+    """The nodes below a root, and the root's, that are in no pack, and the children of each.
+
+    Each comes before its children. Where recorded ones turn out to be gone meanwhile, they are
+    among them; `NotFoundError` where that goes on.
+    """
+    places = nodes.recorded.places
+    for _ in range(_TRIES):
+        found: dict[bytes, bytes] = {}
+        below: dict[bytes, list[bytes]] = {}
+        level = [root] if root and root not in places else []
+        while level:
+            for each in level:
+                found[each] = nodes.load(each)
+                below[each] = children(found[each])
+            level = list(dict.fromkeys(_flat(below[each] for each in level)))
+            level = [each for each in level if each not in places and each not in found]
+        if all(each in found or each in places for each in _flat(below.values())):
+            return found, below
+    raise NotFoundError("packs of nodes are lost while others are written")

@@ -15,15 +15,15 @@ from functools import partial
 from typing import Final
 
 from transit import ConflictError, InvalidInputError, Log, OffsetError, Stream, TransitError
-from transit.views.advancing import Advance, Children, Settled
+from transit.views.advancing import Advance, Settled
 from transit.views.errors import DivergedError, EventError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.histories import common_count, is_about, last_digest
 from transit.views.map import EMPTY
 from transit.views.merges import is_three_way, three_way
-from transit.views.nodes import RecordedNodes, StateNodes, all_nodes
+from transit.views.nodes import RecordedNodes, StateNodes, all_nodes, unrecorded
 from transit.views.overlay import RowChange
-from transit.views.pack import Layout, new_below
+from transit.views.pack import Layout
 from transit.views.reducer import Folding, Program
 from transit.views.savepoints import (
     CacheKeeper,
@@ -325,9 +325,8 @@ class View:
             self.unsaved = error
 
     def _save(self, stream: Stream, settled: Settled) -> None:
-        fresh = {d: data for d, data in settled.nodes.fresh.items() if not self.is_recorded(d)}
-        below = Children(fresh)
-        order = new_below(settled.root, fresh, below)
+        fresh, below = unrecorded(settled.nodes, settled.root)
+        order = list(fresh)
         last = last_digest(stream, settled.position)
 
         def make(layout: Layout) -> Savepoint:
