@@ -8,6 +8,7 @@ is folded again in this process, which finds less.
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import subprocess
@@ -215,6 +216,8 @@ class _Elsewhere:
                 [sys.executable, "-c", code, str(far.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[far.fileno()],
+                # Not the seed of this process, where one is set.
+                env={**os.environ, "PYTHONHASHSEED": "random"},
             )
         self._end.send(pickle.dumps(view.program))
 
