@@ -172,9 +172,9 @@ class View:
             inherited = min(stop, stream.own_start)
             if settled.position < inherited:
                 # What is folded for a stream that others inherit from too is kept for all of them.
-                for source, count in sorted(
-                    self.sources(stream, inherited), key=lambda each: each[1]
-                ):
+                # Those that were made first come first: a merge before the branches made of it.
+                sources = self.sources(stream, inherited)
+                for source, count in sorted(sources, key=lambda each: each[0].id):
                     settled = self._advance(source, settled, count)
             return self._advance(stream, settled, stop)
 
