@@ -110,7 +110,7 @@ class _Merging:
 
     def _merged(self, key: bytes, before: bytes | None, side: bytes | None) -> Row | None:
         declared = self._program.tables[key[1]]
-        row = _row(declared, side)
+        row: Row | None = _row(declared, side)
         if key not in self._changed:
             return row
         assert declared.merge is not None

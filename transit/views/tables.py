@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import inspect as shapes
@@ -39,7 +39,7 @@ INDEXES_MAX: Final = 16
 KEY_BYTES_MAX: Final = 480
 """Bytes of an encoded key of a row: a key of an index holds it and the fields."""
 
-Resolve = Callable[[Row | None, Row | None, Row | None], Row | None]
+Resolve = Callable[[Any, Any, Any], Any]
 """From a row of the base and those of two sides, None where there is none, to the merged one."""
 
 _ENCODED_MAX: Final = 16_384
@@ -139,15 +139,18 @@ class Table:
         return data
 
 
+_Row = TypeVar("_Row", bound=Row)
+
+
 def table(
     name: str,
-    row: type[Row],
+    row: type[_Row],
     *,
     key: str | Sequence[str],
     index: Iterable[str | Sequence[str]] = (),
     unique: Iterable[str | Sequence[str]] = (),
     auto: bool = False,
-    merge: Resolve | None = None,
+    merge: Callable[[_Row | None, _Row | None, _Row | None], _Row | None] | None = None,
 ) -> Table:
     """Declare a table of rows of type `row`, a frozen `msgspec.Struct`.
 
