@@ -174,6 +174,19 @@ def _small_edits(model: Model, chance: random.Random) -> Iterator[tuple[Changes,
     yield {each + b"5": b"y" * 68 for each in chance.sample(keys, 20)}, 90
 
 
+def growing() -> None:
+    """Entries come behind the last one, wherever that ends a node; and go again."""
+    nodes = MemoryNodes()
+    pairs = [(b"%04d" % n, b"v" * 60) for n in range(400)]
+    for count in range(300):
+        part, more = pairs[:count], pairs[count : count + 1 + count // 4]
+        made = Map.build(nodes, part)
+        longer = made.edit(dict(more))
+        assert longer.root == Map.build(nodes, part + more).root, f"grown behind {count}"
+        shorter = longer.edit(dict.fromkeys(key for key, _ in more))
+        assert shorter.root == made.root, f"cut behind {count}"
+
+
 def small() -> None:
     """The same entries have the same root for ever."""
     made = Map.build(MemoryNodes(), ((b"%04d" % n, b"v" * (n % 97)) for n in range(900)))
@@ -188,7 +201,7 @@ def hostile() -> None:
 
 def broken(seeds: Iterable[int]) -> str:
     """What a map does wrong in any of these histories, and in what is tried once; or ""."""
-    steps: list[Callable[[], object]] = [small, large, long_keys, hostile]
+    steps: list[Callable[[], object]] = [small, large, long_keys, growing, hostile]
     steps += [partial(odd_keys, level, low) for level in (0, 1) for low in (True, False)]
     steps += [partial(history, seed) for seed in seeds]
     for step in steps:

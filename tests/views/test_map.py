@@ -12,6 +12,7 @@ from tests.views import make_golden, second_builder
 from transit import InvalidInputError
 from transit.views import differing
 from transit.views.map import EMPTY, Change, Map, Shelf, merge
+from transit.views.node import Node
 
 
 def build(*pairs: tuple[bytes, bytes]) -> Map:
@@ -20,6 +21,10 @@ def build(*pairs: tuple[bytes, bytes]) -> Map:
 
 def many(count: int = 3000) -> list[tuple[bytes, bytes]]:
     return [(b"%06d" % n, b"v%d" % n) for n in range(count)]
+
+
+def nodes_of(nodes: MemoryNodes, pairs: list[tuple[bytes, bytes]]) -> list[Node]:
+    return list(nodes.below(Map.build(nodes, pairs).root).values())
 
 
 # An empty map
@@ -81,6 +86,18 @@ def test_an_edit_that_fails_has_saved_nothing() -> None:
     with pytest.raises(LookupError):
         Map(nodes, root).edit({b"000100": b"changed", b"002500": b"changed"})
     assert nodes.data.keys() == before.keys() - {lost}
+
+
+def test_a_leaf_that_is_whole_is_kept_when_the_map_grows_by_a_level() -> None:
+    """It stayed as it was, and was lost."""
+    nodes = MemoryNodes()
+    whole = min(
+        (node for node in nodes_of(nodes, many()) if not node.level), key=lambda node: node.keys[0]
+    )
+    first = Map.build(nodes, zip(whole.keys, whole.values, strict=True))
+    more = dict(many()[len(whole.keys) :])
+    assert list(first.edit(more).items()) == many()
+    assert first.edit(more).root == Map.build(nodes, many()).root
 
 
 # Sharing
