@@ -20,8 +20,8 @@ EDITS_OF_A_HISTORY: Final = 8
 _MEAN_MIN: Final = 2600
 _MEAN_MAX: Final = 5000
 # What building these maps has come to since there is the first version of the format.
-ROOT_OF_SMALL: Final = "fb8a5b068216e7a242a18f43d30d0e17dd30b4e93819498e926ffb050932b232"
-ROOT_OF_LARGE: Final = "7dd718b24073e8134e062867e8ebd93285bbd2ad2d6f0f16a45e0ffb6a74b898"
+ROOT_OF_SMALL: Final = "80c670c7dfd9e6e22690d3b6f9fb936ce1dec1f2ab00319e2922229cbf01eb0c"
+ROOT_OF_LARGE: Final = "364e17a1719b3c90d1bb1b05d645acfee3f08d179a6908055f140a4361bcd6b1"
 
 
 def value(chance: random.Random) -> bytes:

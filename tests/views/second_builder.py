@@ -116,7 +116,7 @@ def _cut(level: int, row: Above, nodes: dict[str, str]) -> Above:
         size += more
         part.append(entry)
         large = size >= 1024 and (not level or len(part) >= 8)
-        chosen = large and xxh32_intdigest(key, level) < size * size * more // 8
+        chosen = large and xxh32_intdigest(key, level) < size * size * more * 3 // 16
         if chosen or size >= 16384 or place == len(row) - 1:
             counts = [count for _, _, count in part]
             data = spell(level, [e[0] for e in part], [e[1] for e in part], counts if level else [])
