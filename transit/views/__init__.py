@@ -30,6 +30,8 @@ view, state       states at any offset; advancing: from one to the next; merges:
 savepoints, pack  states that are kept; nodes: where they come from; histories: what they are about
 verifying         folded again and compared; adopting: roots taken over by changed code
 subscribing       changes to subscribers
+wasm_program, …   modules of WebAssembly as reducers: wasm_abi, what they are given and answer;
+                  wasm_machine, wasm_fold: how they are run
 """
 
 from __future__ import annotations
@@ -37,10 +39,15 @@ from __future__ import annotations
 from transit import InvalidInputError, Log
 from transit.views.adopting import Adopted, adopt
 from transit.views.errors import (
+    BadResultError,
     DivergedError,
     EventError,
     HistoryDiffersError,
+    ModuleError,
+    OutOfFuelError,
+    OutOfMemoryError,
     ReducerError,
+    TrapError,
     ViewError,
 )
 from transit.views.folding import At
@@ -52,6 +59,7 @@ from transit.views.subscribing import Change, SubscriberStatus
 from transit.views.tables import Table, TableState, table
 from transit.views.verifying import Divergence, Verified
 from transit.views.view import RECORDS_MAX, View
+from transit.views.wasm_program import WasmReducer, wasm
 
 
 def open(
@@ -81,12 +89,16 @@ def open(
 __all__ = [
     "Adopted",
     "At",
+    "BadResultError",
     "Bookmark",
     "Change",
     "DivergedError",
     "Divergence",
     "EventError",
     "HistoryDiffersError",
+    "ModuleError",
+    "OutOfFuelError",
+    "OutOfMemoryError",
     "Program",
     "Reducer",
     "ReducerError",
@@ -96,13 +108,16 @@ __all__ = [
     "SubscriberStatus",
     "Table",
     "TableState",
+    "TrapError",
     "Verified",
     "View",
     "ViewError",
+    "WasmReducer",
     "WritableTable",
     "adopt",
     "bookmark",
     "open",
     "reducer",
     "table",
+    "wasm",
 ]

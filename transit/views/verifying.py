@@ -152,7 +152,7 @@ def _first_difference(interval: Interval, one: _Folder, two: _Folder) -> int | N
 
 def _is_importable(program: Program) -> bool:
     try:
-        return pickle.loads(pickle.dumps(program)) is program
+        return bool(pickle.loads(pickle.dumps(program)).spec == program.spec)
     except Exception:
         # Whatever pickling raises: it is no module's own, and folded in this process.
         return False
