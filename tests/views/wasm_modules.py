@@ -32,9 +32,7 @@ letters = views.table("letters", Letter, key="letter", index=["count"])
 def in_python(rows: Any, event: bytes, at: At) -> None:
     if event:
         row = rows.get(event[0] % 128) or Letter(event[0] % 128)
-        rows.put(
-            Letter(row.letter, row.count + 1, row.size + len(event), at.offset, at.time)
-        )
+        rows.put(Letter(row.letter, row.count + 1, row.size + len(event), at.offset, at.time))
 
 
 LETTERS = """

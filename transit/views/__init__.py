@@ -32,6 +32,8 @@ verifying         folded again and compared; adopting: roots taken over by chang
 subscribing       changes to subscribers
 wasm_program, …   modules of WebAssembly as reducers: wasm_abi, what they are given and answer;
                   wasm_machine, wasm_fold: how they are run
+tabular           rows as Arrow tables
+errors            what goes wrong
 """
 
 from __future__ import annotations

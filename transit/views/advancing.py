@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from transit import InvalidInputError, Stream
+from transit import InvalidInputError, Log, Stream
 from transit.views.errors import EventError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.map import Map
 from transit.views.node import children
 from transit.views.nodes import StateNodes
 from transit.views.pack import new_below
+from transit.views.reducer import Folding, Program
+from transit.views.savepoints import Savepoint
 
-if TYPE_CHECKING:
-    from transit.views.view import View
+
+class AnyView(Protocol):
+    """What the modules of this room ask of a view; `transit.views.view` has the one there is."""
+
+    log: Log
+    program: Program
+
+    @property
+    def id(self) -> str:
+        """The id of the view."""
+
+    def reach(self, stream: Stream, stop: int) -> Settled:
+        """The state after `stop` records of a stream."""
+
+    def settle(
+        self,
+        stream: Stream,
+        position: int,
+        root: bytes,
+        fresh: dict[bytes, bytes],
+        applied: int,
+    ) -> Settled:
+        """A state with this root. stream: one whose first records it is of, to fold them again."""
+
+    def is_recorded(self, digest: bytes) -> bool:
+        """Whether a node is in a pack."""
+
+    def points(self, stream: Stream) -> tuple[Savepoint, ...]:
+        """The savepoints of a stream that are about the records it has, in order."""
+
+    def fold_from(self, stream: Stream, position: int) -> Folding:
+        """A fold that goes on from the state at `position`."""
 
 
 class Settled:
@@ -48,7 +80,7 @@ class Children(dict[bytes, Sequence[bytes]]):
 class Advance:
     """A fold of one stream under way. reached: the last state that it came to."""
 
-    def __init__(self, view: View, stream: Stream, start: Settled) -> None:
+    def __init__(self, view: AnyView, stream: Stream, start: Settled) -> None:
         self._view, self._stream = view, stream
         self.reached = start
         self._begin()
@@ -75,11 +107,11 @@ class Advance:
             raise
         except InvalidInputError:
             # Rows are looked at when they are written down: find the record that wrote a wrong one.
-            self._stand(self._wrong(stop))
+            self._find_wrong(stop)
             raise
         return self.reached
 
-    def _wrong(self, stop: int) -> int:
+    def _find_wrong(self, stop: int) -> None:
         """Fold again, looking at each row: raises at the record that wrote a wrong one."""
         self._begin()
         self._fold.be_strict()
@@ -88,14 +120,15 @@ class Advance:
         except (ReducerError, EventError) as error:
             self._stand(error.offset)
             raise
-        return stop
 
     def _stand(self, position: int) -> None:
-        """Settle before the record that cannot be taken up."""
+        """Come as far as before the record that cannot be taken up."""
+        self._begin()
         try:
+            self._take(position)
             self.reached = self._settle(self._fold.flush(), position)
-        except InvalidInputError:
-            # An earlier record wrote a row that is wrong: the state before them all stands.
+        except (ReducerError, EventError, InvalidInputError):
+            # It does not come to the same twice: the state before all of them stands.
             self._begin()
 
     def _take(self, stop: int) -> None:

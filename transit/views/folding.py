@@ -1,8 +1,7 @@
 """The fold of a Python reducer: records in order, over the rows of the state before them.
 
-A record's changes are all made or none. What stops a fold stops it before the record, so that the
-state up to there stands: a record that was left out because of an exception would make what a view
-comes to depend on the machine.
+An exception stops a fold, which is then thrown away, and the view stands before the record: to
+leave it out would make what a view comes to depend on the machine.
 """
 
 from __future__ import annotations
@@ -30,21 +29,28 @@ _REASON_MAX: Final = 200
 
 
 class At:
-    """The place of the event that a reducer is given.
+    """The place of the event that a reducer is given; good while the reducer runs.
 
-    offset: in the stream of the view. time: the record's timestamp, UTC nanoseconds. What else a
-    program would take from its surroundings: `random`, numbers that are the same for the same
-    record, whenever and wherever it is folded.
+    What else a program would take from its surroundings: `time`, and `random`, numbers that are the
+    same for the same record, whenever and wherever it is folded.
     """
 
-    __slots__ = ("_batch", "_row", "_view", "offset", "time")
+    __slots__ = ("_batch", "_row", "_view")
 
     def __init__(self, view: str) -> None:
         self._view = view
         self._batch: Batch
         self._row = 0
-        self.offset = 0
-        self.time = 0
+
+    @property
+    def offset(self) -> int:
+        """The record's offset, in the stream of the view."""
+        return self._batch.offsets[self._row]
+
+    @property
+    def time(self) -> int:
+        """The record's timestamp, UTC nanoseconds."""
+        return self._batch.timestamps[self._row]
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -73,60 +79,50 @@ class At:
 class PythonFold:
     """A fold of one reducer that goes on from a map. stream: its name, for errors.
 
-    applied, skipped: what was taken since `begin_anew`.
+    applied, skipped: what was taken since `begin_anew`. After an error it is of no more use.
     """
 
     def __init__(self, reducer: Reducer, map_: Map, stream: str) -> None:
         self._reducer, self._map, self._stream = reducer, map_, stream
-        self._journal: Journal = []
-        self._tables = writable(reducer.tables, map_, self._journal)
+        self._tables = writable(reducer.tables, map_)
         self._at = At(reducer.spec.id)
         self.skipped: list[Skipped] = []
         self.applied = 0
-        # Where the changes of a record are looked at: what its journal had.
-        self._seen: Journal | None = None
 
     def be_strict(self) -> None:
         """Look at every row when it is written: to find the record that wrote a wrong one."""
         for each in self._tables:
-            each.is_strict = True
+            each.be_strict()
 
     def take(self, batch: Batch, first: int, stop: int) -> None:
-        """Fold rows `first` to before `stop` of a batch; `ReducerError` or `EventError` where one
-        cannot be, which has the record's offset: those before it are folded."""
-        at, journal, tables = self._at, self._journal, self._tables
+        """Fold rows `first` to before `stop` of a batch; `ReducerError` or `EventError`, which have
+        the record's offset, where one cannot be."""
+        at, tables = self._at, self._tables
         function, decode = self._reducer.function, self._reducer.events.decode
-        payloads, offsets, times = batch.payloads, batch.offsets, batch.timestamps
         at._batch = batch
-        for row in range(first, stop):
-            offset = offsets[row]
+        skipped = len(self.skipped)
+        for row, payload in enumerate(batch.payloads[first:stop], first):
             try:
-                event = decode(payloads[row])
+                event = decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                self._skip(offset, error)
+                self._skip(batch.offsets[row], error)
                 continue
-            at._row, at.offset, at.time = row, offset, times[row]
+            at._row = row
             try:
                 function(*tables, event, at)
-            except BaseException as error:
-                self._undo()
-                if not isinstance(error, Exception):
-                    raise
-                raise ReducerError(self._stream, offset, _shown(error)) from error
-            if self._seen is not None:
-                self._seen += journal
-            journal.clear()
-            self.applied += 1
+            except Exception as error:
+                raise ReducerError(self._stream, batch.offsets[row], _shown(error)) from error
+        self.applied += stop - first - (len(self.skipped) - skipped)
 
     def step(self, batch: Batch, row: int) -> list[RowChange]:
         """Fold one row of a batch; what it changed, in the order of tables and keys."""
-        seen: Journal = []
-        self._seen = seen
-        try:
-            self.take(batch, row, row + 1)
-        finally:
-            self._seen = None
-        return changes_of(seen)
+        journal: Journal = []
+        for each in self._tables:
+            each.watch(journal)
+        self.take(batch, row, row + 1)
+        for each in self._tables:
+            each.watch(None)
+        return changes_of(journal)
 
     def _skip(self, offset: int, error: Exception) -> None:
         reason = _shown(error)
@@ -136,11 +132,6 @@ class PythonFold:
             detail = f"{ERRORS_MAX} records were skipped since the last savepoint: {reason}"
             raise EventError(self._stream, offset, detail) from error
         self.skipped.append((offset, reason[:_REASON_MAX]))
-
-    def _undo(self) -> None:
-        for table, key, before in reversed(self._journal):
-            table.undo(key, before)
-        self._journal.clear()
 
     def flush(self) -> Map:
         """The map that has all changes; `InvalidInputError` for a row that cannot be written.

@@ -10,24 +10,21 @@ out), the records are folded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from transit import Stream
-from transit.views.advancing import Children, Settled
+from transit import InvalidInputError, Stream
+from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
 from transit.views.histories import common_count
 from transit.views.map import Map
 from transit.views.nodes import StateNodes
-from transit.views.overlay import Journal, flushed, writable
+from transit.views.overlay import flushed, writable
 from transit.views.pack import new_below
 from transit.views.rows import Row
 from transit.views.tables import INDEXES, MEMORY, NUMBERS, Table
 
-if TYPE_CHECKING:
-    from transit.views.view import View
 
-
-def is_three_way(view: View, stream: Stream) -> bool:
+def is_three_way(view: AnyView, stream: Stream) -> bool:
     """Whether a stream begins with what its parents' states come to."""
     return (
         view.program.spec.merge == "three-way"
@@ -36,7 +33,7 @@ def is_three_way(view: View, stream: Stream) -> bool:
     )
 
 
-def _base_count(view: View, stream: Stream) -> int | None:
+def _base_count(view: AnyView, stream: Stream) -> int | None:
     """How many records all parents of a merge begin with; None where records are folded."""
     plan, heads = stream.merge_plan, stream.parents
     if plan is None or len(heads) < 2 or plan.policy in ("select", "fast-forward"):
@@ -54,7 +51,7 @@ def _base_count(view: View, stream: Stream) -> int | None:
     return count if shared and count + own == stream.own_start else None
 
 
-def three_way(view: View, stream: Stream) -> Settled:
+def three_way(view: AnyView, stream: Stream) -> Settled:
     """The state that a merged stream begins with; `ReducerError` where there is none."""
     count = _base_count(view, stream)
     assert count is not None
@@ -85,44 +82,52 @@ def three_way(view: View, stream: Stream) -> Settled:
 class _Merging:
     """Takes what sides changed since the base into the state of the first of them."""
 
-    def __init__(self, view: View, base: Map, map_: Map) -> None:
+    def __init__(self, view: AnyView, base: Map, map_: Map) -> None:
         self._program = view.program
         self._base = base
         self.map = map_
-        self._journal: Journal = []
-        self._tables = writable(view.program.tables, map_, self._journal)
+        self._tables = writable(view.program.tables, map_)
         self._changed = {key for key, _, _ in base.diff(map_)}
 
     def take(self, side: Map) -> None:
         """Take up a side."""
         changed = set()
         numbers: dict[bytes, bytes | None] = {}
+        rows: dict[bytes, Row | None] = {}
         for key, before, after_ in self._base.diff(side):
             changed.add(key)
             if key < INDEXES:
-                self._take_row(key, before, after_)
+                rows[key] = self._merged(key, before, after_)
             elif NUMBERS <= key < MEMORY:
                 numbers[key] = max(after_ or b"", self.map.get(key) or b"")
+        self._put(rows)
         self.map = flushed(self._tables, self.map)
         if numbers:
             self.map = self.map.edit(numbers)
             for each in self._tables:
                 each.go_on(self.map)
-        self._journal.clear()
         self._changed |= changed
 
-    def _take_row(self, key: bytes, before: bytes | None, side: bytes | None) -> None:
-        number = key[1]
-        table, declared = self._tables[number], self._program.tables[number]
-        held = _row(declared, self.map.get(key))
-        base, row = _row(declared, before), _row(declared, side)
-        if key in self._changed:
-            assert declared.merge is not None
-            row = declared.merge(base, held, row)
-        if row is not None:
-            table.put(row)
-        elif held is not None:
-            table.delete(declared.key_of(held))
+    def _merged(self, key: bytes, before: bytes | None, side: bytes | None) -> Row | None:
+        declared = self._program.tables[key[1]]
+        row = _row(declared, side)
+        if key not in self._changed:
+            return row
+        assert declared.merge is not None
+        row = declared.merge(_row(declared, before), _row(declared, self.map.get(key)), row)
+        if row is not None and declared.encode_key(declared.key_of(row)) != key[2:]:
+            raise InvalidInputError(f"table {declared.name}: its merge gave another key: {row!r}")
+        return row
+
+    def _put(self, rows: Mapping[bytes, Row | None]) -> None:
+        # All are taken away first: what is unique may have gone from one row to another.
+        for key in rows:
+            declared, held = self._program.tables[key[1]], self.map.get(key)
+            if held is not None:
+                self._tables[key[1]].delete(declared.key_of(_row(declared, held)))
+        for key, row in rows.items():
+            if row is not None:
+                self._tables[key[1]].put(row)
 
 
 def _row(declared: Table, data: bytes | None) -> Row | None:

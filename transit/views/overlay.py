@@ -1,7 +1,7 @@
 """Tables that a reducer writes to: what changed since the last state, over that state.
 
-Reads see the writes before them. All that one record changes is in a journal until its end, so that
-a reducer that raises has changed nothing.
+Reads see the writes before them. Nothing is taken back: where a reducer raises, the fold is thrown
+away, and another one comes as far as the record before.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from transit import AlreadyExistsError, CorruptError
+from transit import AlreadyExistsError, CorruptError, InvalidInputError
 from transit.views.keys import encode_key
 from transit.views.map import Map
 from transit.views.rows import Row
-from transit.views.tables import INDEXES, NUMBERS, Table, TableState
+from transit.views.tables import INDEXES, NUMBERS, Index, Table, TableState
 
 _ABSENT: Final[Any] = object()
-_LAST: Final[Any] = object()
-_SEEN_MAX: Final = 50_000
-Journal = list[tuple["WritableTable", Any, Any]]
+NUMBER_MAX: Final = 2**63 - 1
+_KEPT_MAX: Final = 50_000
+"""Rows that a table keeps in memory from one state to the next."""
+
 Changes = dict[bytes, bytes | None]
+Journal = list[tuple["WritableTable", Any, Any]]
+"""Rows that were written: their table, their key, and what they were before."""
 
 
 class RowChange(NamedTuple):
@@ -37,58 +40,68 @@ class RowChange(NamedTuple):
 class WritableTable(TableState):
     """A table as a reducer has it: that of the state before, and what it changed."""
 
-    def __init__(self, declared: Table, number: int, map_: Map, journal: Journal) -> None:
+    def __init__(self, declared: Table, number: int, map_: Map) -> None:
         super().__init__(declared, number, map_)
-        self._journal = journal
-        # By key: rows that were written, None for those deleted; and rows as the map has them.
-        self._written: dict[Any, Row | None] = {}
-        self._seen: dict[Any, Row | None] = {}
+        # By key: rows as they are now, None for those that are not there; rows as the map has them,
+        # where that is known; and which were written.
+        self._now: dict[Any, Row | None] = {}
+        self._below: dict[Any, Row | None] = {}
+        self._written: dict[Any, None] = {}
         # For each index, by its first field: keys of rows that were written. Made when it is first
         # asked for, as most reducers look rows up by their keys alone.
         self._indexed: list[dict[Any, dict[Any, None]]] | None = None
-        self._is_unique = any(each.is_unique for each in declared.indexes)
-        self._last = self._known_last()
         self._type = declared.row.type
         self._key_of = declared.key_of
-        self.is_strict = False
+        self._key_type = declared.key_type
+        self._last = self._known_last()
+        self._is_unique = any(each.is_unique for each in declared.indexes)
+        self._is_strict = False
+        self._journal: Journal | None = None
+        # Whether a write has more to do than to be kept.
+        self._is_watched = self._is_unique or declared.auto
+
+    def watch(self, journal: Journal | None) -> None:
+        """Note in `journal` what is written, None for no more."""
+        self._journal = journal
+        self._watch()
+
+    def be_strict(self) -> None:
+        """Look at every row when it is written."""
+        self._is_strict = True
+        self._watch()
+
+    def _watch(self) -> None:
+        self._is_watched = (
+            self._is_unique
+            or self._declared.auto
+            or self._is_strict
+            or self._journal is not None
+            or self._indexed is not None
+        )
 
     def __len__(self) -> int:
         return super().__len__() + sum(
-            (row is not None) - (self._before(key) is not None)
-            for key, row in self._written.items()
+            (self._now[key] is not None) - (self._before(key) is not None) for key in self._written
         )
 
     def get(self, key: Any) -> Any:
         """The row with this key; None where there is none. Several fields: a tuple."""
-        row = self._written.get(key, _ABSENT)
+        if type(key) is not self._key_type:
+            self._declared.check_key(key)
+        row = self._now.get(key, _ABSENT)
         if row is _ABSENT:
-            row = self._seen.get(key, _ABSENT)
-        return self._before(key) if row is _ABSENT else row
+            row = self._now[key] = self._below[key] = super().get(key)
+        return row
 
     def put(self, row: Row) -> None:
         """Set the row with this key, whether there was one or not."""
-        key = (
-            self._key_of(row)
-            if type(row) is self._type and not self.is_strict
-            else self._checked(row)
-        )
-        if self._is_unique:
-            self._check_unique(key, row)
-        self._journal.append((self, key, self._written.get(key, _ABSENT)))
-        if self._indexed is not None:
-            self._unindex(key)
-            self._enter(key, row)
-        self._written[key] = row
-
-    def _checked(self, row: Row) -> Any:
-        """The key of a row; `InvalidInputError` where it cannot be written."""
-        declared = self._declared
-        declared.row.checked(row)
+        if type(row) is not self._type:
+            self._declared.row.checked(row)
         key = self._key_of(row)
-        declared.encode_key(key)
-        for index in declared.indexes:
-            self._index_key(index, row)
-        return key
+        if self._is_watched:
+            self._look(key, row)
+        self._now[key] = row
+        self._written[key] = None
 
     def insert(self, row: Row) -> Row:
         """Add a row with a new key, and return it; `AlreadyExistsError` where there is one.
@@ -97,7 +110,6 @@ class WritableTable(TableState):
         """
         declared = self._declared
         if declared.auto:
-            self._declared.row.checked(row)
             row = self._numbered(row)
         if self.get(self._key_of(row)) is not None:
             raise AlreadyExistsError(f"table {declared.name} has a row {self._key_of(row)!r}")
@@ -108,8 +120,9 @@ class WritableTable(TableState):
         """Remove the row with this key; whether there was one."""
         if self.get(key) is None:
             return False
-        self._journal.append((self, key, self._written.get(key, _ABSENT)))
-        self._unindex(key)
+        if self._is_watched:
+            self._look(key, None)
+        self._now[key] = None
         self._written[key] = None
         return True
 
@@ -120,38 +133,45 @@ class WritableTable(TableState):
 
     def range(self, start: Any = None, stop: Any = None) -> Iterator[Any]:
         """As `TableState.range`, with what was written."""
-        below = ((self._encoded(row), row) for row in super().range(start, stop))
-        kept = [(place, row) for place, row in below if self._key_of(row) not in self._written]
+        below = super().range(start, stop)
+        kept = [
+            (self._encoded(row), row) for row in below if self._key_of(row) not in self._written
+        ]
         low = b"" if start is None else encode_key(start if type(start) is tuple else (start,))
         high = None if stop is None else encode_key(stop if type(stop) is tuple else (stop,))
-        for row in self._written.values():
-            if row is not None:
-                place = self._encoded(row)
-                if place >= low and (high is None or place < high):
-                    kept.append((place, row))
+        for row in self._above():
+            place = self._encoded(row)
+            if place >= low and (high is None or place < high):
+                kept.append((place, row))
         kept.sort(key=lambda pair: pair[0])
         return iter([row for _, row in kept])
 
-    def _candidates(self, equal: dict[str, Any]) -> Iterator[Any]:
-        below = [
-            row for row in super()._candidates(equal) if self._key_of(row) not in self._written
-        ]
-        above = [row for row in self._written_like(equal) if row is not None]
-        return iter(sorted([*below, *above], key=self._encoded))
+    def _above(self) -> Iterator[Row]:
+        """The rows that were written and are there."""
+        for key in self._written:
+            row = self._now[key]
+            if row is not None:
+                yield row
 
-    def _written_like(self, equal: dict[str, Any]) -> Iterator[Row | None]:
+    def _candidates(self, equal: dict[str, Any]) -> Iterator[Any]:
+        below = super()._candidates(equal)
+        kept = [row for row in below if self._key_of(row) not in self._written]
+        return iter(sorted([*kept, *self._written_like(equal)], key=self._encoded))
+
+    def _written_like(self, equal: dict[str, Any]) -> Iterator[Row]:
         for index, found in zip(self._declared.indexes, self._by_index(), strict=True):
             if index.fields[0] in equal:
                 keys = found.get(equal[index.fields[0]], ())
-                return (self._written[key] for key in keys)
-        return iter(self._written.values())
+                rows = (self._now[key] for key in keys)
+                return (row for row in rows if row is not None)
+        return self._above()
 
     def _by_index(self) -> list[dict[Any, dict[Any, None]]]:
         if self._indexed is None:
             self._indexed = [{} for _ in self._declared.indexes]
-            for key, row in self._written.items():
-                if row is not None:
-                    self._enter(key, row)
+            for row in self._above():
+                self._enter(self._key_of(row), row)
+            self._watch()
         return self._indexed
 
     def _encoded(self, row: Row) -> bytes:
@@ -159,34 +179,40 @@ class WritableTable(TableState):
 
     def _before(self, key: Any) -> Row | None:
         """The row as the map has it."""
-        row: Row | None = self._seen.get(key, _ABSENT)
+        row: Row | None = self._below.get(key, _ABSENT)
         if row is _ABSENT:
-            row = self._seen[key] = super().get(key)
+            row = self._below[key] = super().get(key)
         return row
 
     # Writing
 
-    def undo(self, key: Any, before: Any) -> None:
-        """Take back a write."""
-        if key is _LAST:
-            self._last = before
-            return
-        self._unindex(key)
-        if before is _ABSENT:
-            del self._written[key]
-            return
-        self._written[key] = before
-        if before is not None and self._indexed is not None:
-            self._enter(key, before)
+    def _look(self, key: Any, row: Row | None) -> None:
+        """What there is to do before a row is written, or removed where it is None."""
+        if row is not None and self._is_strict:
+            self._check(key, row)
+        if row is not None and self._is_unique:
+            self._check_unique(key, row)
+        if row is not None and self._declared.auto:
+            self._count(key)
+        if self._journal is not None:
+            self._journal.append((self, key, self.get(key)))
+        if self._indexed is not None:
+            old = self._now.get(key) if key in self._written else None
+            if old is not None:
+                self._leave(key, old)
+            if row is not None:
+                self._enter(key, row)
 
-    def _unindex(self, key: Any) -> None:
-        old = self._written.get(key)
-        if old is None or self._indexed is None:
-            return
-        for index, found in zip(self._declared.indexes, self._indexed, strict=True):
-            keys = found.get(index.values(old)[0])
-            if keys is not None:
-                keys.pop(key, None)
+    def _check(self, key: Any, row: Row) -> None:
+        declared = self._declared
+        declared.row.checked(row)
+        declared.encode_key(key)
+        for index in declared.indexes:
+            self._index_key(index, row)
+
+    def _leave(self, key: Any, row: Row) -> None:
+        for index, found in zip(self._declared.indexes, self._indexed or (), strict=True):
+            found.get(index.values(row)[0], {}).pop(key, None)
 
     def _enter(self, key: Any, row: Row) -> None:
         for index, found in zip(self._declared.indexes, self._indexed or (), strict=True):
@@ -194,10 +220,8 @@ class WritableTable(TableState):
 
     def _check_unique(self, key: Any, row: Row) -> None:
         for index in self._declared.indexes:
-            if not index.is_unique:
-                continue
             values = index.values(row)
-            if None in values:
+            if not index.is_unique or None in values:
                 # As in SQL: what is not there is not the same as another that is not there.
                 continue
             for other in self._candidates(dict(zip(index.fields, values, strict=True))):
@@ -209,15 +233,22 @@ class WritableTable(TableState):
                     )
 
     def _numbered(self, row: Row) -> Row:
-        field = self._declared.key[0]
-        number = getattr(row, field)
-        self._journal.append((self, _LAST, self._last))
-        if number is None:
-            number = self._last + 1
-            values = {each: getattr(row, each) for each in self._declared.row.fields}
-            row = self._type(**{**values, field: number})
+        """The row with the next number, where it has none."""
+        if type(row) is not self._type:
+            self._declared.row.checked(row)
+        if self._key_of(row) is not None:
+            return row
+        values = {each: getattr(row, each) for each in self._declared.row.fields}
+        return self._type(**{**values, self._declared.key[0]: self._last + 1})
+
+    def _count(self, number: Any) -> None:
+        """The next number is above all that were given."""
+        if type(number) is not int or not -NUMBER_MAX <= number <= NUMBER_MAX:
+            raise InvalidInputError(
+                f"table {self._declared.name}: {number!r:.100} is no number of a row: insert() "
+                "gives one where there is None"
+            )
         self._last = max(self._last, number)
-        return row
 
     def _known_last(self) -> int:
         data = self._map.get(NUMBERS + bytes([self._number])) if self._declared.auto else None
@@ -227,30 +258,33 @@ class WritableTable(TableState):
             raise CorruptError(f"table {self._declared.name}", expected="8 bytes", found=repr(data))
         return int.from_bytes(data, "big", signed=True)
 
+    # The next state
+
     def place(self, key: Any) -> tuple[int, bytes]:
         """Where a row comes in the order of all rows of a view."""
         return self._number, self._declared.encode_key(key)
 
-    def change(self, key: Any, before: Any) -> RowChange:
-        """What became of a row. before: as the journal had it first."""
-        old = self._before(key) if before is _ABSENT else before
-        return RowChange(self._declared.name, key, old, self._written[key])
-
-    # The next state
+    def change(self, key: Any, before: Row | None) -> RowChange | None:
+        """What became of a row; None where it is the same again, to the byte."""
+        after, encode = self._now[key], self._declared.row.encode
+        if before is after is None:
+            return None
+        if before is not None and after is not None and encode(before) == encode(after):
+            return None
+        return RowChange(self._declared.name, key, before, after)
 
     def changes(self) -> Changes:
         """What is to change in the map; `InvalidInputError` for a row that is not of its type."""
         found: Changes = {}
         declared = self._declared
-        for key, row in self._written.items():
+        for key in self._written:
+            row = self._now[key]
             place = declared.encode_key(key)
-            data = None if row is None else declared.row.checked(row)
-            found[self._prefix + place] = data
+            found[self._prefix + place] = None if row is None else declared.row.checked(row)
             if declared.indexes:
                 self._index_changes(found, place, self._before(key), row)
         if declared.auto and self._last != self._known_last():
-            last = self._last.to_bytes(8, "big", signed=True)
-            found[NUMBERS + bytes([self._number])] = last
+            found[NUMBERS + bytes([self._number])] = self._last.to_bytes(8, "big", signed=True)
         return found
 
     def _index_changes(
@@ -258,17 +292,17 @@ class WritableTable(TableState):
     ) -> None:
         for index in self._declared.indexes:
             head = INDEXES + bytes([self._number, index.number])
-            old = None if before is None else self._index_key(index, before)
-            new = None if row is None else self._index_key(index, row)
-            if old == new:
+            if before is not None and row is not None and index.values(before) == index.values(row):
                 continue
-            # Another row may have taken the place of a unique one, before this in the order.
-            if old is not None and found.get(head + old, place) in (None, place):
-                found[head + old] = None
-            if new is not None:
-                found[head + new] = place
+            if before is not None:
+                old = head + self._index_key(index, before)
+                # Another row may have taken the place of a unique one, before this in the order.
+                if found.get(old, place) in (None, place):
+                    found[old] = None
+            if row is not None:
+                found[head + self._index_key(index, row)] = place
 
-    def _index_key(self, index: Any, row: Row) -> bytes:
+    def _index_key(self, index: Index, row: Row) -> bytes:
         values: tuple[Any, ...] = index.values(row)
         is_alone = index.is_unique and None not in values
         return encode_key(values if is_alone else values + self._declared.parts_of(row))
@@ -276,16 +310,22 @@ class WritableTable(TableState):
     def go_on(self, map_: Map) -> None:
         """Begin anew above the state that has all changes."""
         self._map = map_
-        if len(self._seen) + len(self._written) > _SEEN_MAX:
-            self._seen.clear()
-        self._seen.update(self._written)
-        self._written = {}
+        self._last = max(self._last, self._known_last())
+        if len(self._now) > _KEPT_MAX:
+            self._now.clear()
+            self._below.clear()
+        elif self._declared.indexes:
+            self._below.update((key, self._now[key]) for key in self._written)
+        else:
+            self._below.clear()
+        self._written.clear()
         self._indexed = None
+        self._watch()
 
 
-def writable(tables: Sequence[Table], map_: Map, journal: Journal) -> list[WritableTable]:
+def writable(tables: Sequence[Table], map_: Map) -> list[WritableTable]:
     """The tables of a view over a state, to be written to."""
-    return [WritableTable(each, number, map_, journal) for number, each in enumerate(tables)]
+    return [WritableTable(each, number, map_) for number, each in enumerate(tables)]
 
 
 def flushed(tables: Sequence[WritableTable], map_: Map) -> Map:
@@ -302,9 +342,9 @@ def flushed(tables: Sequence[WritableTable], map_: Map) -> Map:
 
 def changes_of(journal: Journal) -> list[RowChange]:
     """What a journal says of rows, in the order of tables and keys; each row once."""
-    first: dict[tuple[int, bytes], tuple[WritableTable, Any, Any]] = {}
+    first: dict[tuple[int, bytes], tuple[WritableTable, Any, Row | None]] = {}
     for table, key, before in journal:
-        if key is not _LAST:
-            first.setdefault(table.place(key), (table, key, before))
-    found = [table.change(key, before) for _, (table, key, before) in sorted(first.items())]
-    return [each for each in found if each.before != each.after]
+        first.setdefault(table.place(key), (table, key, before))
+    found = [first[place] for place in sorted(first)]
+    changes = [table.change(key, before) for table, key, before in found]
+    return [each for each in changes if each is not None]

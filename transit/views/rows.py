@@ -7,6 +7,7 @@ types are allowed whose values cannot be changed once they are made, as rows are
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -48,6 +49,7 @@ class RowType:
             tuple[types]  # type: ignore[valid-type]
         )
         self._has_floats = _mentions(info, shapes.FloatType)
+        self._make = _maker(type_)
 
     def encode(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` for one that is not of its own type's shape."""
@@ -62,7 +64,7 @@ class RowType:
         return data
 
     def checked(self, row: Row) -> bytes:
-        """The bytes of a row; `InvalidInputError` where it, or what is in it, is of another type."""
+        """The bytes of a row; `InvalidInputError` where what is in it is of another type."""
         if type(row) is not self.type:
             raise InvalidInputError(
                 f"a row of type {self.type.__name__} is needed, not {type(row).__name__}"
@@ -70,31 +72,56 @@ class RowType:
         try:
             data = self.encode(row)
             again = self._decoder.decode(data)
-        except (msgspec.ValidationError, TypeError, OverflowError) as error:
+        except (msgspec.ValidationError, TypeError, UnicodeEncodeError, OverflowError) as error:
             raise InvalidInputError(f"{self.type.__name__}: {error}") from None
         values = msgspec.structs.astuple(row)
-        if again != values or tuple(map(type, again)) != tuple(map(type, values)):
+        if not all(map(_is_alike, values, again)):
             self._tell(values, again)
         return data
 
     def _tell(self, values: tuple[object, ...], again: tuple[object, ...]) -> None:
         """`InvalidInputError` for the field that comes back as another type."""
         for name, value, other in zip(self.fields, values, again, strict=True):
-            if type(value) is not type(other):
+            if not _is_alike(value, other):
                 raise InvalidInputError(
-                    f"{self.type.__name__}.{name} is {type(value).__name__}, "
-                    f"not {type(other).__name__}"
+                    f"{self.type.__name__}.{name} is {value!r:.100}, which comes back as "
+                    f"{other!r:.100}: a row holds exactly what its fields say"
                 )
 
     def decode(self, data: bytes, place: str) -> Row:
         """The row of its bytes; `CorruptError` where they are none."""
         try:
-            values = self._decoder.decode(data)
-        except (msgspec.DecodeError, ValueError) as error:
+            return self._make(self._decoder.decode(data))
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise CorruptError(
                 place, expected=f"a row of {self.type.__name__}", found=str(error)
             ) from None
-        return self.type(*values)
+
+
+def _maker(type_: type[Row]) -> Callable[[tuple[Any, ...]], Row]:
+    """Makes a row of its values, in the order of its fields."""
+    kinds = {each.kind for each in inspect.signature(type_).parameters.values()}
+    if inspect.Parameter.KEYWORD_ONLY not in kinds:
+        return lambda values: type_(*values)
+    fields = type_.__struct_fields__
+    return lambda values: type_(**dict(zip(fields, values, strict=True)))
+
+
+def _is_alike(value: Any, other: Any) -> bool:
+    """Whether two values, and what is in them, are of the same types.
+
+    What a reducer reads must not depend on whether a row was written down meanwhile.
+    """
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, tuple):
+        return all(map(_is_alike, value, other))
+    if isinstance(value, frozenset):
+        return {type(each) for each in value} == {type(each) for each in other}
+    if isinstance(value, msgspec.Struct):
+        fields = value.__struct_fields__
+        return all(_is_alike(getattr(value, each), getattr(other, each)) for each in fields)
+    return True
 
 
 def _check_struct(info: shapes.StructType, place: str, depth: int) -> None:
@@ -131,26 +158,50 @@ def _check_type(info: shapes.Type, place: str, depth: int) -> None:
         )
 
 
-def show_type(info: shapes.Type) -> object:
-    """A type as plain values, equal for equal types, whatever their classes are called inside."""
+def show_type(info: shapes.Type, around: tuple[object, ...] = ()) -> object:
+    """A type as plain values, equal for equal types, whatever their classes are called inside.
+
+    around: the types with fields that it is inside of: one of them again is its place there.
+    """
     if isinstance(info, shapes.Metadata):
-        return show_type(info.type)
-    return [type(info).__name__.removesuffix("Type").lower(), *_parts(info)]
+        return show_type(info.type, around)
+    kind = type(info).__name__.removesuffix("Type").lower()
+    if not isinstance(info, _WITH_FIELDS):
+        return [kind, *_parts(info, around)]
+    if info.cls in around:
+        return ["again", around.index(info.cls)]
+    return [kind, *_fields_of(info, (*around, info.cls))]
 
 
-def _parts(info: shapes.Type) -> list[object]:
+def _fields_of(info: Any, around: tuple[object, ...]) -> list[object]:
+    fields = [
+        [each.encode_name, show_type(each.type, around), each.required, _default(each)]
+        for each in info.fields
+    ]
+    if not isinstance(info, shapes.StructType):
+        return [fields]
+    return [
+        str(info.tag_field),
+        repr(info.tag),
+        info.array_like,
+        info.forbid_unknown_fields,
+        fields,
+    ]
+
+
+def _parts(info: shapes.Type, around: tuple[object, ...]) -> list[object]:
     """What makes a type of its kind the one it is."""
-    if isinstance(info, shapes.StructType):
-        fields = [[each.encode_name, show_type(each.type), _default(each)] for each in info.fields]
-        return [str(info.tag_field), repr(info.tag), fields]
     if isinstance(info, shapes.EnumType):
         return [[[each.name, repr(each.value)] for each in info.cls]]
     if isinstance(info, shapes.LiteralType):
         return [[repr(each) for each in info.values]]
-    inside = [show_type(each) for each in _direct(info)]
+    inside = [show_type(each, around) for each in _direct(info)]
     return inside or [[name, repr(getattr(info, name, None))] for name in _LIMITS]
 
 
+_WITH_FIELDS: Final = (
+    shapes.StructType, shapes.DataclassType, shapes.NamedTupleType, shapes.TypedDictType,
+)  # fmt: skip
 _LIMITS: Final = (
     "gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz"
 )  # fmt: skip

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,13 +33,12 @@ from transit import (
     Stream,
     WriteBatch,
 )
+from transit.views.advancing import AnyView
 from transit.views.errors import HistoryDiffersError
 from transit.views.histories import is_about, last_digest
 from transit.views.overlay import RowChange
+from transit.views.reducer import Folding
 from transit.views.savepoints import LAYER
-
-if TYPE_CHECKING:
-    from transit.views.view import View
 
 FLUSH_RECORDS: Final = 1_000
 NAME_BYTES_MAX: Final = 128
@@ -123,7 +122,7 @@ class Change:
 class Subscription:
     """The changes of one stream for one subscriber; made by `View.changes`."""
 
-    def __init__(self, view: View, stream: Stream, name: str, start: int) -> None:
+    def __init__(self, view: AnyView, stream: Stream, name: str, start: int) -> None:
         self._view, self._stream, self.name = view, stream, _check_name(name)
         self._layer = view.log.layer(LAYER)
         self._own = f"{view.id}/subscribers/{stream.uid}/{name}"
@@ -167,10 +166,12 @@ class Subscription:
         """The changes from where the subscriber stands on; as `View.changes`."""
         offset, number = self._at
         while True:
-            for each in self._until(len(self._stream), offset, number):
+            # More may be appended while these are dealt with.
+            stop = len(self._stream)
+            for each in self._until(stop, offset, number):
                 yield each
                 self._check_done(each)
-            offset, number = len(self._stream) if offset < len(self._stream) else offset, 0
+            offset, number = max(offset, stop), 0
             if next(iter(self._stream.tail(offset, timeout)), None) is None:
                 return
 
@@ -183,16 +184,22 @@ class Subscription:
     def _until(self, stop: int, offset: int, number: int) -> Iterator[Change]:
         if offset >= stop:
             return
-        fold, begun = self._view.fold_from(self._stream, offset), offset
+        fold, begun = self._fold_from(offset), offset
         for batch in self._stream.batches(
             offset, stop, where=self._view.program.spec.where or None
         ):
             for row, at in enumerate(batch.offsets):
                 if at - begun >= FLUSH_RECORDS:
                     # What a fold holds grows with what it has changed.
-                    fold, begun = self._view.fold_from(self._stream, at), at
+                    fold, begun = self._fold_from(at), at
                 rows = fold.step(batch, row)
                 yield from self._changes(at, rows, number if at == offset else 0)
+
+    def _fold_from(self, offset: int) -> Folding:
+        fold = self._view.fold_from(self._stream, offset)
+        # What is delivered must be what will stand in the view.
+        fold.be_strict()
+        return fold
 
     def _changes(self, offset: int, rows: list[RowChange], first: int) -> Iterator[Change]:
         if len(rows) <= first:
@@ -240,7 +247,7 @@ class Subscription:
             ) from None
 
 
-def subscribers(view: View, stream: Stream) -> list[SubscriberStatus]:
+def subscribers(view: AnyView, stream: Stream) -> list[SubscriberStatus]:
     """Who subscribed to a stream of a view, in order of their first change."""
     prefix = f"{view.id}/subscribers/{stream.uid}/"
     layer = view.log.layer(LAYER)

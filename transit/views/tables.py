@@ -12,7 +12,9 @@ that the order of the map is the order of keys, and what an index has for a valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +42,7 @@ KEY_BYTES_MAX: Final = 480
 Resolve = Callable[[Row | None, Row | None, Row | None], Row | None]
 """From a row of the base and those of two sides, None where there is none, to the merged one."""
 
+_ENCODED_MAX: Final = 16_384
 RESERVED: Final = frozenset(
     ("applied", "diff", "position", "root", "skipped", "stream", "tables", "view_id")
 )
@@ -47,6 +50,11 @@ RESERVED: Final = frozenset(
 
 _KEY_TYPES: Final = (shapes.StrType, shapes.IntType, shapes.BytesType, shapes.BoolType)
 _INDEX_TYPES: Final = (*_KEY_TYPES, shapes.NoneType, shapes.FloatType, shapes.DateTimeType)
+_KINDS: Final[Mapping[type, type]] = {
+    shapes.StrType: str, shapes.IntType: int, shapes.BytesType: bytes, shapes.BoolType: bool,
+    shapes.NoneType: type(None), shapes.FloatType: float, shapes.DateTimeType: datetime,
+}  # fmt: skip
+_EQUAL: Final = frozenset((int, bool, float))
 Fields = tuple[str, ...]
 
 
@@ -75,6 +83,16 @@ class Table:
         self.key_of: Callable[[Row], Any] = attrgetter(*key)
         self.parts_of = _values_of(key)
         self.is_single = len(key) == 1
+        looked_up = {*key, *(field for index in self.indexes for field in index.fields)}
+        self._kinds = {field: _kinds_of(row.types[field]) for field in looked_up}
+        self._key_kinds = [
+            tuple(kind for kind in self._kinds[field] if kind is not type(None)) for field in key
+        ]
+        # Of keys of one field and one type: what most are.
+        kinds = self._key_kinds[0]
+        self.key_type = kinds[0] if self.is_single and len(kinds) == 1 else None
+        # The same rows are written again and again.
+        self._encode_one = lru_cache(_ENCODED_MAX, typed=True)(self._encode)
 
     def __repr__(self) -> str:
         return f"<transit.views.Table {self.name!r} of {self.row.type.__name__}>"
@@ -86,8 +104,33 @@ class Table:
         merge = "" if self.merge is None else source_digest(self.merge)
         return [self.name, list(self.key), self.auto, indexes, self.row.schema, merge]
 
+    def check_key(self, key: Any) -> None:
+        """`InvalidInputError` for what no row can have as its key.
+
+        1, 1.0 and True are equal, and three keys: a reducer must find the same with each of them,
+        whether the row was written down meanwhile or not.
+        """
+        parts = key if type(key) is tuple else (key,)
+        if self.is_single is (type(key) is tuple) or len(parts) != len(self.key):
+            raise InvalidInputError(
+                f"table {self.name}: a key is {' and '.join(self.key)}, not {key!r:.100}"
+            )
+        for field, part, kinds in zip(self.key, parts, self._key_kinds, strict=True):
+            _check_value(self.name, field, part, kinds)
+
+    def check_fields(self, equal: Mapping[str, Any]) -> None:
+        """`InvalidInputError` for values that fields by which rows are found cannot have."""
+        for field, value in equal.items():
+            if field not in self.row.types:
+                raise InvalidInputError(f"table {self.name} has no field {field!r}")
+            if value is not None and field in self._kinds:
+                _check_value(self.name, field, value, self._kinds[field])
+
     def encode_key(self, key: Any) -> bytes:
         """The bytes of a key of a row, which is a tuple where it has several fields."""
+        return self._encode(key) if type(key) is tuple else self._encode_one(key)
+
+    def _encode(self, key: Any) -> bytes:
         data = encode_key(key if type(key) is tuple else (key,))
         if len(data) > KEY_BYTES_MAX:
             raise InvalidInputError(
@@ -121,7 +164,7 @@ def table(
     if name in RESERVED:
         raise InvalidInputError(f"table name {name!r}: a state of a view has this itself")
     shape = RowType(row)
-    fields = _fields(shape, name, key, _KEY_TYPES)
+    fields = _fields(shape, name, key, (*_KEY_TYPES, shapes.NoneType) if auto else _KEY_TYPES)
     if auto:
         _check_auto(shape, name, fields)
     groups = [(_fields(shape, name, each, _INDEX_TYPES), False) for each in index]
@@ -152,12 +195,31 @@ def _fields(
                     f"table {table_name}: {field!r} is {show_type(each)!r:.60}, "
                     "which cannot be a key or be indexed"
                 )
+        if len({*_kinds_of(row.types[field])} & _EQUAL) > 1:
+            raise InvalidInputError(
+                f"table {table_name}: {field!r} can be of types whose values are equal, as 1 and "
+                "True are: as a key or in an index it needs one of them"
+            )
     return fields
+
+
+def _kinds_of(info: shapes.Type) -> tuple[type, ...]:
+    return tuple({_KINDS[type(each)] for each in _alternatives(info)})
+
+
+def _check_value(table_name: str, field: str, value: Any, kinds: tuple[type, ...]) -> None:
+    # A text or a number of a class of its own is equal to the plain one, and so is its key.
+    is_fit = type(value) in kinds or (isinstance(value, kinds) and type(value) is not bool)
+    if not is_fit:
+        names = " or ".join(sorted(each.__name__ for each in kinds))
+        raise InvalidInputError(
+            f"table {table_name}: {field} is {names}, not {type(value).__name__}: {value!r:.100}"
+        )
 
 
 def _check_auto(row: RowType, name: str, fields: Fields) -> None:
     kinds = {type(each) for each in _alternatives(row.types[fields[0]])}
-    if len(fields) != 1 or shapes.IntType not in kinds:
+    if len(fields) != 1 or kinds != {shapes.IntType, shapes.NoneType}:
         raise InvalidInputError(f"table {name}: with auto, the key is one field of type int | None")
 
 
@@ -199,7 +261,7 @@ class TableState:
 
     def get(self, key: Any) -> Any:
         """The row with this key; None where there is none. Several fields: a tuple."""
-        self._check_key(key)
+        self._declared.check_key(key)
         place = self._prefix + self._declared.encode_key(key)
         data = self._map.get(place)
         return None if data is None else self._decode(data)
@@ -229,9 +291,7 @@ class TableState:
     def where(self, **equal: Any) -> Iterator[Any]:
         """The rows whose fields have these values; by an index where one begins with them."""
         declared = self._declared
-        for name in equal:
-            if name not in declared.row.types:
-                raise InvalidInputError(f"table {declared.name} has no field {name!r}")
+        declared.check_fields(equal)
         wanted = list(equal.items())
         return (
             row
@@ -274,13 +334,6 @@ class TableState:
 
     def _decode(self, data: bytes) -> Any:
         return self._declared.row.decode(data, f"table {self._declared.name}")
-
-    def _check_key(self, key: Any) -> None:
-        declared = self._declared
-        if declared.is_single is (type(key) is tuple):
-            raise InvalidInputError(
-                f"table {declared.name}: a key is {' and '.join(declared.key)}, not {key!r:.100}"
-            )
 
 
 def _lead(fields: Fields, equal: dict[str, Any]) -> tuple[Any, ...]:

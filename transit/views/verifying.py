@@ -1,31 +1,32 @@
 """Whether what a view recorded comes out again: its intervals are folded once more elsewhere.
 
-Elsewhere is another process, which has another seed for the hashes of text, its own clock and its
-own random numbers, and gets records and nodes from this one. A reducer that is not a module's own,
-as in a notebook, is folded again in this process, which finds less.
+Elsewhere is another process, which has another seed for the hashes of text and random numbers of
+its own, and gets records and nodes from this one. It imports the module of the reducer, and nothing
+else of the program. A reducer that is no module's own, as in a notebook or in the file that is run,
+is folded again in this process, which finds less.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Protocol
+from multiprocessing.connection import Connection, Pipe
+from typing import Final, Protocol
 
 import msgspec
 
 from transit import CorruptError, InvalidInputError, Stream, TransitError
+from transit.views.advancing import AnyView
 from transit.views.errors import DivergedError, EventError, ReducerError
 from transit.views.map import Map
 from transit.views.reducer import Program
 
-if TYPE_CHECKING:
-    from transit.views.view import View
-
-_END_S = 10.0
+_END_S: Final = 10.0
+_WORK: Final = "from transit.views.verifying import work; work(int(sys.argv[1]))"
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ class _Folder(Protocol):
         """The root at `stop`, folded from the start of the interval."""
 
 
-def verified(view: View, stream: Stream, sample: float, seed: int | None) -> Verified:
+def verified(view: AnyView, stream: Stream, sample: float, seed: int | None) -> Verified:
     """Fold a sample of a stream's intervals again; as `View.verify`."""
     if not 0.0 < sample <= 1.0:
         raise InvalidInputError(f"sample must be more than 0 and at most 1, not {sample!r}")
@@ -97,7 +98,7 @@ def sampled(intervals: Sequence[Interval], sample: float, seed: int | None) -> l
     return [intervals[number] for number in numbers]
 
 
-def intervals_of(view: View, stream: Stream) -> list[Interval]:
+def intervals_of(view: AnyView, stream: Stream) -> list[Interval]:
     """What lies between the savepoints of a stream, from where the first of them began."""
     found: list[Interval] = []
     points = view.points(stream)
@@ -151,15 +152,17 @@ def _first_difference(interval: Interval, one: _Folder, two: _Folder) -> int | N
 
 
 def _is_importable(program: Program) -> bool:
+    """Whether another process can have the program without running what is run here."""
     try:
-        return bool(pickle.loads(pickle.dumps(program)).spec == program.spec)
+        data = pickle.dumps(program)
+        return b"__main__" not in data and pickle.loads(data).spec == program.spec
     except Exception:
         # Whatever pickling raises: it is no module's own, and folded in this process.
         return False
 
 
 @contextmanager
-def _folders(view: View, stream: Stream, isolated: bool) -> Iterator[tuple[_Folder, _Folder]]:
+def _folders(view: AnyView, stream: Stream, isolated: bool) -> Iterator[tuple[_Folder, _Folder]]:
     if not isolated:
         yield _Here(view, stream), _Here(view, stream)
         return
@@ -171,7 +174,7 @@ def _folders(view: View, stream: Stream, isolated: bool) -> Iterator[tuple[_Fold
         two.end()
 
 
-def _batches(view: View, stream: Stream, start: int, stop: int) -> Iterator[object]:
+def _batches(view: AnyView, stream: Stream, start: int, stop: int) -> Iterator[object]:
     where = view.program.spec.where or None
     return iter(stream.batches(start, stop, where=where))
 
@@ -179,7 +182,7 @@ def _batches(view: View, stream: Stream, start: int, stop: int) -> Iterator[obje
 class _Here:
     """Folds in this process."""
 
-    def __init__(self, view: View, stream: Stream) -> None:
+    def __init__(self, view: AnyView, stream: Stream) -> None:
         self._view, self._stream = view, stream
 
     def fold(self, interval: Interval, stop: int) -> bytes:
@@ -195,21 +198,26 @@ class _Here:
 class _Elsewhere:
     """Folds in another process, which asks this one for batches and nodes."""
 
-    def __init__(self, view: View, stream: Stream) -> None:
+    def __init__(self, view: AnyView, stream: Stream) -> None:
         self._view, self._stream = view, stream
-        context = multiprocessing.get_context("spawn")
-        self._end, far = context.Pipe()
-        self._process = context.Process(target=_work, args=(far, view.program), daemon=True)
-        self._process.start()
-        far.close()
+        self._end, far = Pipe()
+        with far:
+            code = f"import sys; sys.path[:] = {sys.path!r}; {_WORK}"
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, str(far.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[far.fileno()],
+            )
+        self._end.send(pickle.dumps(view.program))
 
     def end(self) -> None:
         """End the process."""
         self._end.close()
-        self._process.join(_END_S)
-        if self._process.is_alive():
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
 
     def fold(self, interval: Interval, stop: int) -> bytes:
         """The root at `stop`."""
@@ -232,9 +240,10 @@ class _Elsewhere:
             raise DivergedError(f"the process that folds again ended: {error!r}") from error
 
 
-def _work(end: Connection, program: Program) -> None:
+def work(descriptor: int) -> None:
     """What the other process does, until its end is closed."""
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    with Connection(descriptor) as end, suppress(EOFError, OSError, KeyboardInterrupt):
+        program: Program = pickle.loads(end.recv())
         while True:
             _, root, stream = end.recv()
             try:

@@ -32,8 +32,7 @@ are made. A change is an array of three:
 
     element  what             its bytes
     0        table            an integer: its number among the tables of the view, from 0
-    1        key              the key of the row; an array of them where it has several fields; nil
-                              for a row that its table numbers
+    1        key              the key of the row; an array of them where it has several fields
     2        row              an array of all fields in their declared order; nil: the row goes
 
 Valid if and only if: place and size lie inside the memory; there are at most `RESULT_BYTES_MAX`
@@ -55,13 +54,13 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from transit import Batch, CorruptError
+from transit import Batch, CorruptError, InvalidInputError
 from transit.views.errors import BadResultError
 from transit.views.map import Map
 from transit.views.overlay import Changes
@@ -82,7 +81,9 @@ class Gathered:
         self.offsets: array[int] = array("Q")
         self._times: array[int] = array("q")
         self._ends: array[int] = array("Q")
-        self._parts: list[bytes | memoryview] = []
+        # Payloads as they lie in their batches, and where each part of them begins.
+        self._parts: list[memoryview] = []
+        self._starts: list[int] = []
         self.size = 0
 
     def __len__(self) -> int:
@@ -90,46 +91,72 @@ class Gathered:
 
     def add(self, batch: Batch, first: int, stop: int) -> None:
         """Take up rows `first` to before `stop` of a batch."""
-        data: bytes | memoryview
         ends: Sequence[int]
         if first == 0 and stop == len(batch):
             data, ends = batch.data, batch.ends
         else:
             payloads = batch.payloads[first:stop]
-            data, ends = b"".join(payloads), list(accumulate(map(len, payloads)))
+            data, ends = memoryview(b"".join(payloads)), list(accumulate(map(len, payloads)))
         base = self.size
         self.offsets.extend(batch.offsets[first:stop])
         self._times.extend(batch.timestamps[first:stop])
         self._ends.extend([base + end for end in ends] if base else ends)
-        self._parts.append(data)
-        self.size += len(data)
+        if data:
+            self._parts.append(data)
+            self._starts.append(base)
+            self.size += len(data)
 
     def fitting(self, at: int, count: int, bytes_max: int) -> int:
         """How many records from `at` on go into one call: up to `count`, but one at least."""
         most = bisect_right(self._ends, self._start(at) + bytes_max, at) - at
         return max(1, min(count, most))
 
-    def payload_bytes(self, at: int, count: int) -> int:
-        """The size of so many payloads from `at` on."""
-        return self._ends[at + count - 1] - self._start(at)
-
-    def columns(self, at: int, count: int) -> bytes:
-        """The bytes of so many records from `at` on, laid out as above."""
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
+    def records(self, at: int, count: int) -> Records:
+        """So many records from `at` on."""
         low, stop = self._start(at), at + count
-        ends = array("I", [end - low for end in self._ends[at:stop]])
-        return b"".join(
-            (
-                _little(self.offsets[at:stop]),
-                _little(self._times[at:stop]),
-                _little(ends),
-                self._parts[0][low : low + self.payload_bytes(at, count)],
-            )
-        )
+        high = self._ends[stop - 1]
+        ends = array("Q", [end - low for end in self._ends[at:stop]])
+        columns = (self.offsets[at:stop], self._times[at:stop], ends)
+        return Records(count, high - low, columns, list(self._between(low, high)))
 
     def _start(self, at: int) -> int:
         return self._ends[at - 1] if at else 0
+
+    def _between(self, low: int, high: int) -> Iterator[memoryview]:
+        place = bisect_right(self._starts, low) - 1
+        while low < high:
+            start = self._starts[place]
+            part = self._parts[place][low - start : high - start]
+            yield part
+            low += len(part)
+            place += 1
+
+
+class Records(NamedTuple):
+    """Records for one call. payload_bytes: of all of them. columns: offsets, timestamps, ends."""
+
+    count: int
+    payload_bytes: int
+    columns: tuple[array[int], array[int], array[int]]
+    payloads: Sequence[memoryview]
+
+    @property
+    def size(self) -> int:
+        """The bytes they take as a module is given them."""
+        return RECORD_COLUMN_BYTES * self.count + self.payload_bytes
+
+    def write(self, memory: memoryview) -> None:
+        """Lay them out as above in a memory of their size."""
+        offsets, times, ends = self.columns
+        at = 0
+        # Where payloads end in 32 bits: a memory has no more, and this is not called without room.
+        for column in (offsets, times, array("I", ends)):
+            data = _little(column)
+            memory[at : at + len(data)] = data
+            at += len(data)
+        for part in self.payloads:
+            memory[at : at + len(part)] = part
+            at += len(part)
 
 
 def _little(column: array[int]) -> bytes:
@@ -147,12 +174,15 @@ class RowToChange(NamedTuple):
 
 
 _WHOLE: Final = msgspec.msgpack.Decoder(msgspec.Raw)
-_CHANGES: Final[msgspec.msgpack.Decoder[list[tuple[int, msgspec.Raw, msgspec.Raw]]]] = (
-    msgspec.msgpack.Decoder(list[tuple[int, msgspec.Raw, msgspec.Raw]])
-)
+_Changes = Annotated[
+    list[tuple[int, msgspec.Raw, msgspec.Raw]], msgspec.Meta(max_length=CHANGES_MAX)
+]
+_CHANGES: Final[msgspec.msgpack.Decoder[_Changes]] = msgspec.msgpack.Decoder(_Changes)
 _NIL: Final = b"\xc0"
 # What decoders, and rows with rules of their own, raise for bytes that they do not like.
-_REFUSALS: Final = (msgspec.MsgspecError, CorruptError, ValueError, TypeError, RecursionError)
+_REFUSALS: Final = (
+    msgspec.MsgspecError, CorruptError, InvalidInputError, ValueError, TypeError, RecursionError,
+)  # fmt: skip
 
 
 class ResultDecoder:
@@ -174,8 +204,6 @@ class ResultDecoder:
             found = _CHANGES.decode(data)
         except _REFUSALS as error:
             raise BadResultError(f"no list of [table, key, row]: {error}") from error
-        if len(found) > CHANGES_MAX:
-            raise BadResultError(f"{len(found)} changes; at most {CHANGES_MAX}")
         return [self._change(*each) for each in found]
 
     def _change(self, number: int, key: msgspec.Raw, row: msgspec.Raw) -> RowToChange:
@@ -185,15 +213,14 @@ class ResultDecoder:
         place = f"table {table.name}"
         try:
             made = None if row == _NIL else table.row.decode(bytes(row), place)
-            wanted = None if key == _NIL else self._keys[number].decode(key)
+            wanted = self._keys[number].decode(key)
+            table.encode_key(wanted)
         except _REFUSALS as error:
             raise BadResultError(f"{place}: {error}") from error
         if made is not None:
             own = table.key_of(made)
             if wanted != own or type(wanted) is not type(own):
                 raise BadResultError(f"{place}: the row {own!r:.200} under the key {wanted!r:.200}")
-        elif wanted is None:
-            raise BadResultError(f"{place}: neither a key nor a row")
         return RowToChange(number, wanted, made)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-from transit import Batch, TransitError
+from transit import AlreadyExistsError, Batch, InvalidInputError
 from transit.views.errors import BadResultError, ModuleError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.map import Map
@@ -21,7 +21,7 @@ from transit.views.wasm_abi import Gathered, RowToChange, kept_state, page_chang
 if TYPE_CHECKING:
     from transit.views.wasm_program import WasmReducer
 
-CALL_BYTES_MAX: Final = 1 << 20
+CALL_BYTES_MAX: Final = 2 << 20
 """Payload bytes of a call; a quarter of the module's memory, where that is less."""
 _RECORDS_MAX: Final = 4096
 _FIRST: Final = 16
@@ -72,14 +72,16 @@ class WasmFold:
     def __init__(self, program: WasmReducer, map_: Map, stream: str) -> None:
         self._machine, self._decoder = program.machine, program.decoder
         self._map, self._stream = map_, stream
+        self._tables = writable(program.tables, map_)
+        # What calls write where they may be refused in the middle: only unique values are.
         self._journal: Journal = []
-        self._tables = writable(program.tables, map_, self._journal)
+        self._is_noted = any(each.is_unique for table in program.tables for each in table.indexes)
+        self._watch(self._journal if self._is_noted else None)
         self._state = self._written = kept_state(map_, self._machine.state_initial)
         self._gathered = Gathered()
         self._pace = Pace(self._machine.fuel)
         self._bytes_max = min(CALL_BYTES_MAX, self._machine.memory_bytes_max // 4)
         self._is_strict = False
-        self._seen: Journal | None = None
         self.skipped: list[Skipped] = []
         self.applied = 0
 
@@ -88,11 +90,11 @@ class WasmFold:
         self._is_strict = True
         self._pace.be_alone()
         for each in self._tables:
-            each.is_strict = True
+            each.be_strict()
 
     def take(self, batch: Batch, first: int, stop: int) -> None:
-        """Fold rows `first` to before `stop` of a batch, now or later; `ReducerError` where one
-        cannot be, which has the record's offset: those before it are folded."""
+        """Fold rows `first` to before `stop` of a batch, now or later; `ReducerError`, which has
+        the record's offset, where one cannot be."""
         self._gathered.add(batch, first, stop)
         size = self._gathered.size
         if self._is_strict or len(self._gathered) >= _RECORDS_MAX or size >= self._bytes_max:
@@ -101,14 +103,12 @@ class WasmFold:
     def step(self, batch: Batch, row: int) -> list[RowChange]:
         """Fold one row of a batch; what it changed, in the order of tables and keys."""
         self._give()
-        seen: Journal = []
-        self._seen = seen
-        try:
-            self._gathered.add(batch, row, row + 1)
-            self._give()
-        finally:
-            self._seen = None
-        return changes_of(seen)
+        self._watch(self._journal)
+        self._journal.clear()
+        self._gathered.add(batch, row, row + 1)
+        self._give()
+        self._watch(self._journal if self._is_noted else None)
+        return changes_of(self._journal)
 
     def flush(self) -> Map:
         """The map that has all changes; `ReducerError` as `take`, and `InvalidInputError` for a row
@@ -144,30 +144,35 @@ class WasmFold:
     def _call(self, gathered: Gathered, at: int, count: int) -> int:
         """One call, all or nothing; the fuel it took."""
         budget = self._pace.budget(count)
-        self._machine.check_size(gathered.payload_bytes(at, count), count)
-        called = self._machine.call(self._state, gathered.columns(at, count), count, budget)
+        called = self._machine.call(self._state, gathered.records(at, count), budget)
         changes = self._decoder.decode(called.result)
+        self._journal.clear()
         try:
             for each in changes:
                 self._change(each)
-        except BaseException as error:
-            for table, key, before in reversed(self._journal):
-                table.undo(key, before)
-            self._journal.clear()
-            if isinstance(error, TransitError):
-                raise BadResultError(str(error)) from error
-            raise
-        if self._seen is not None:
-            self._seen += self._journal
-        self._journal.clear()
+        except (AlreadyExistsError, InvalidInputError) as error:
+            self._take_back()
+            raise BadResultError(str(error)) from error
         self._state = called.state
         return called.fuel
+
+    def _take_back(self) -> None:
+        """Undo what a call wrote."""
+        self._watch(None)
+        for table, key, before in reversed(self._journal):
+            if before is None:
+                table.delete(key)
+            else:
+                table.put(before)
+        self._watch(self._journal if self._is_noted else None)
+
+    def _watch(self, journal: Journal | None) -> None:
+        for each in self._tables:
+            each.watch(journal)
 
     def _change(self, change: RowToChange) -> None:
         table = self._tables[change.table]
         if change.row is None:
             table.delete(change.key)
-        elif change.key is None:
-            table.insert(change.row)
         else:
             table.put(change.row)

@@ -22,7 +22,7 @@ from transit.views.errors import (
     OutOfMemoryError,
     TrapError,
 )
-from transit.views.wasm_abi import RECORD_COLUMN_BYTES, RESULT_BYTES_MAX
+from transit.views.wasm_abi import RECORD_COLUMN_BYTES, RESULT_BYTES_MAX, Records
 
 MODULE_BYTES_MAX: Final = 512 * 1024
 STACK_BYTES_MAX: Final = 512 * 1024
@@ -99,37 +99,33 @@ class Machine:
         run = self._run(self.fuel)
         if self._has_state:
             self._place, size = run.place("state", run.call("state"))
-            self.state_initial = run.read(self._place, size)
+            self.state_initial = bytes(run.memory(self._place, size))
 
-    def check_size(self, payload_bytes: int, count: int) -> None:
-        """`OutOfMemoryError` for records that no memory of the module can hold."""
-        size = payload_bytes + RECORD_COLUMN_BYTES * count
+    def call(self, state: bytes, records: Records, fuel: int) -> Called:
+        """Give it records. state: what it kept.
+
+        `ModuleError` where it does not answer within `fuel`; what it kept is then as before.
+        """
+        count, size = records.count, records.size
         if size > self.memory_bytes_max:
             raise OutOfMemoryError(
                 f"{size} bytes of records, in a memory of at most {self.memory_bytes_max}"
             )
-
-    def call(self, state: bytes, columns: bytes, count: int, fuel: int) -> Called:
-        """Give it `count` records, laid out as `wasm_abi` says. state: what it kept.
-
-        `ModuleError` where it does not answer within `fuel`; what it kept is then as before.
-        """
         run = self._run(fuel)
         if state != self.state_initial:
-            run.write(self._place, state)
-        meta = run.alloc(len(columns))
-        if meta < self._place + len(state) and self._place < meta + len(columns):
+            run.memory(self._place, len(state))[:] = state
+        meta = run.alloc(size)
+        if meta < self._place + len(state) and self._place < meta + size:
             raise BadResultError("alloc gave a place inside of what the module keeps")
-        run.write(meta, columns)
+        records.write(run.memory(meta, size))
         ends = meta + 16 * count
         data = meta + RECORD_COLUMN_BYTES * count
-        size = len(columns) - RECORD_COLUMN_BYTES * count
-        place, size = run.place("apply", run.call("apply", data, size, ends, count, meta))
+        answer = run.call("apply", data, records.payload_bytes, ends, count, meta)
+        place, size = run.place("apply", answer)
         if size > RESULT_BYTES_MAX:
             raise BadResultError(f"a result of {size} bytes; at most {RESULT_BYTES_MAX}")
-        result = run.read(place, size)
-        kept = run.read(self._place, len(state)) if self._has_state else b""
-        return Called(result, kept, run.used())
+        result = bytes(run.memory(place, size))
+        return Called(result, bytes(run.memory(self._place, len(state))), run.used())
 
     def _run(self, fuel: int) -> _Run:
         store = wasmtime.Store(self._engine)
@@ -188,16 +184,12 @@ class _Run:
         self._check(name, place, size)
         return place, size
 
-    def read(self, place: int, size: int) -> bytes:
-        """The bytes at a place that was checked."""
-        return ctypes.string_at(self._address() + place, size) if size else b""
-
-    def write(self, place: int, data: bytes) -> None:
-        """Put bytes at a place that was checked."""
-        ctypes.memmove(self._address() + place, data, len(data))
-
-    def _address(self) -> int:
-        return ctypes.addressof(self._memory.data_ptr(self._store).contents)
+    def memory(self, place: int, size: int) -> memoryview:
+        """The bytes at a place that was checked; good until the module runs again."""
+        if not size:
+            return memoryview(bytearray())
+        address = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        return memoryview((ctypes.c_ubyte * size).from_address(address + place)).cast("B")
 
     def _check(self, name: str, place: int, size: int) -> None:
         room = self._memory.data_len(self._store)

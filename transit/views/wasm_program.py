@@ -81,6 +81,8 @@ def wasm(
     declared = check_tables(tuple(tables))
     if any(each.merge is not None for each in declared):
         raise InvalidInputError("a module folds what is merged: no table of it has a merge")
+    if any(each.auto for each in declared):
+        raise InvalidInputError("a module numbers rows itself: no table of it has auto")
     _check_limit("fuel", fuel, 1, FUEL_MAX)
     _check_limit("memory_bytes_max", memory_bytes_max, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX)
     spec = Spec(
