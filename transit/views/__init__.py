@@ -30,6 +30,8 @@ view, state       states at any offset; advancing: from one to the next; merges:
 savepoints, pack  states that are kept; nodes: where they come from; histories: what they are about
 verifying         folded again and compared; adopting: roots taken over by changed code
 subscribing       changes to subscribers
+wasm_program, …   modules of WebAssembly as reducers: wasm_abi, what they are given and answer;
+                  wasm_machine, wasm_fold: how they are run
 tabular           rows as Arrow tables
 errors            what goes wrong
 """
@@ -39,10 +41,15 @@ from __future__ import annotations
 from transit import InvalidInputError, Log
 from transit.views.adopting import Adopted, adopt
 from transit.views.errors import (
+    BadResultError,
     DivergedError,
     EventError,
     HistoryDiffersError,
+    ModuleError,
+    OutOfFuelError,
+    OutOfMemoryError,
     ReducerError,
+    TrapError,
     ViewError,
 )
 from transit.views.folding import At
@@ -54,6 +61,7 @@ from transit.views.subscribing import Change, SubscriberStatus
 from transit.views.tables import Table, TableState, table
 from transit.views.verifying import Divergence, Verified
 from transit.views.view import RECORDS_MAX, View
+from transit.views.wasm_program import WasmReducer, wasm
 
 
 def open(
@@ -83,12 +91,16 @@ def open(
 __all__ = [
     "Adopted",
     "At",
+    "BadResultError",
     "Bookmark",
     "Change",
     "DivergedError",
     "Divergence",
     "EventError",
     "HistoryDiffersError",
+    "ModuleError",
+    "OutOfFuelError",
+    "OutOfMemoryError",
     "Program",
     "Reducer",
     "ReducerError",
@@ -98,13 +110,16 @@ __all__ = [
     "SubscriberStatus",
     "Table",
     "TableState",
+    "TrapError",
     "Verified",
     "View",
     "ViewError",
+    "WasmReducer",
     "WritableTable",
     "adopt",
     "bookmark",
     "open",
     "reducer",
     "table",
+    "wasm",
 ]
