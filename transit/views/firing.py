@@ -63,8 +63,12 @@ class Firing:
             self._watch.close()
 
     def _hear(self, changed: tuple[Stream, ...]) -> None:
-        self._is_told = True
+        self.tell()
         self._wake()
+
+    def tell(self) -> None:
+        """Have the next look see all that was said."""
+        self._is_told = True
 
     def look(self, now: int) -> None:
         """Take up schedules that were made since, and what was said of those that are known."""

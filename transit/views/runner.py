@@ -155,6 +155,7 @@ class Runner:
         with self._lock:
             self._ended.clear()
             self._is_told = True
+            self._opened().tell()
             self._step(self._clock.now())
         while True:
             self._wake.clear()
