@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -117,15 +118,13 @@ def test_failures_back_off_and_keep_their_due(log: transit.Log, clock: ManualClo
                 waits.append(round((clock.now() - start) / SECOND))
             clock.advance(1)
         ticks = running.ticks("fail")
-    assert [b - a for a, b in zip(waits, waits[1:], strict=False)] == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert [b - a for a, b in itertools.pairwise(waits)] == [1, 2, 4, 8, 16, 30, 30, 30]
     assert {tick.due for tick in ticks} == {start}
     assert [tick.failures for tick in ticks] == [1, 2, 3, 4, 5, 6, 7, 8, 0]
     assert ticks[0].error.startswith("OSError: not now (test_reconcilers.py:")
 
 
-def test_backoff_goes_on_where_another_runner_left_it(
-    log: transit.Log, clock: ManualClock
-) -> None:
+def test_backoff_goes_on_where_another_runner_left_it(log: transit.Log, clock: ManualClock) -> None:
     for expected in (1, 2, 3):
         with runner(log, [failing(9, every=86_400.0)], clock=clock) as running:
             assert running.run_due()[0].failures == expected
@@ -461,9 +460,7 @@ def test_what_a_definition_cannot_be_is_refused(log: transit.Log) -> None:
     assert made("tick") is None  # type: ignore[arg-type,func-returns-value]
 
 
-def test_records_that_are_none_hold_up_nothing_else(
-    log: transit.Log, clock: ManualClock
-) -> None:
+def test_records_that_are_none_hold_up_nothing_else(log: transit.Log, clock: ManualClock) -> None:
     with runner(log, [counting(), failing(0)], clock=clock) as running:
         running.run_due()
         log.stream("$views/reconcilers/count").append(b"{}")
@@ -494,7 +491,7 @@ def test_a_runner_in_a_thread_makes_ticks_until_it_is_closed(log: transit.Log) -
     count = len(running.ticks("often"))
     dues = [tick.due for tick in running.ticks("often")]
     assert count >= 3
-    assert all((b - a) % (SECOND // 10) == 0 for a, b in zip(dues, dues[1:], strict=False))
+    assert all((b - a) % (SECOND // 10) == 0 for a, b in itertools.pairwise(dues))
     assert not [t for t in threading.enumerate() if t.name == "transit-runner"]
 
 

@@ -1,7 +1,8 @@
-"""Ticks: what a body keeps, says and appends, in one frame with the tick's record, or not at all."""
+"""Ticks: what a body keeps, says and appends is in one frame with its record, or nowhere."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -78,9 +79,7 @@ def test_too_much_is_counted_and_not_kept(run: Run) -> None:
     assert tick.lines[0].text.endswith("…")
 
 
-def test_what_a_failed_tick_said_is_kept_and_what_it_did_is_not(
-    log: transit.Log, run: Run
-) -> None:
+def test_what_a_failed_tick_said_is_kept_and_what_it_did_is_not(log: transit.Log, run: Run) -> None:
     stream = log.create("s")
 
     def body(tick: Tick) -> None:
@@ -212,7 +211,7 @@ def test_state_is_folded_from_the_ticks_whatever_it_went_through(
     ticks = log.stream("$views/ticks/r")
     whole = [record.offset for record in ticks
              if msgspec.json.decode(record.payload).get("kv_from", 0) == record.offset]  # fmt: skip
-    assert all(later - before <= 65 for before, later in zip(whole, whole[1:], strict=False))
+    assert all(later - before <= 65 for before, later in itertools.pairwise(whole))
     assert len(whole) > 1
 
 

@@ -218,17 +218,21 @@ def missed(rule: Rule, due: int, now: int) -> Missed:
     return Missed(count, _cron_latest(rule, latest, now))
 
 
-def settled(rule: Rule, due: int | None, answered: int | None, now: int) -> int | None:
+def settled(
+    rule: Rule, due: int | None, answered: int | None, now: int, *, slack: int = CORRECTED
+) -> int | None:
     """`due`, or an earlier one where the clock was set back since it was worked out.
 
-    answered: the due before it that something was done for, None for the first one. An interval is
-    never waited for longer than once. A cron rule whose last due is more than three hours ahead of
-    the clock goes by the clock again; within three hours nothing is due twice, as in Debian's cron.
+    answered: the due before it that something was done for, None for the first one. slack: how much
+    further ahead than one interval `due` may be: clocks of other machines may go before ours, and
+    only 0 where our own was seen to be set back. A rule whose last due is more than three hours
+    ahead goes by the clock again; within three hours nothing is due twice, as in Debian's cron.
+    `now` must have been read after `due` was.
     """
     if due is None or answered is None:
         return due
     if isinstance(rule, Every):
-        return due if due <= now + rule.period else now
+        return due if due <= now + rule.period + slack else now
     if isinstance(rule, Cron) and answered > now + CORRECTED:
         return _cron_after(rule, now)
     return due

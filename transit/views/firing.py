@@ -22,7 +22,7 @@ from transit import (
     TransitError,
     Watch,
 )
-from transit.views.due import SECOND, Clock, Every, after, missed, settled
+from transit.views.due import CORRECTED, SECOND, Clock, Every, after, missed, settled
 from transit.views.looping import BACKOFF_S_MAX, LATE_S_MAX, backoff
 from transit.views.naming import Labels, Notes, find, matches, names_in, notes_of
 from transit.views.schedule import KIND, ScheduleRecord, Standing, say, standing
@@ -48,7 +48,6 @@ class Firing:
         self._watch: Watch | None = None
         self._is_told = True
         self._soonest: int | None = None
-        self._now = 0
         self._listen()
 
     def _listen(self) -> None:
@@ -70,12 +69,15 @@ class Firing:
         """Have the next look see all that was said."""
         self._is_told = True
 
-    def look(self, now: int) -> None:
+    def set_back(self) -> None:
+        """The clock was: wait for no due that was worked out by what it said before."""
+        for known in self._known.values():
+            known.slack = 0
+            known.hold_until = 0
+        self._soonest = 0
+
+    def look(self) -> None:
         """Take up schedules that were made since, and what was said of those that are known."""
-        if now < self._now:
-            # The clock was set back: some dues are worked out anew then.
-            self._soonest = now
-        self._now = now
         if not self._is_told:
             return
         self._is_told = False
@@ -116,6 +118,8 @@ class Firing:
             return 0
         try:
             known.refresh()
+            # Read after the records: what others wrote meanwhile is not ahead of it.
+            now = self._clock.now()
             while fired < FIRED_MAX and self._is_mine(known) and known.is_due(now):
                 said = self._next(known, now)
                 if said is None or not self._append(known, said):
@@ -133,7 +137,7 @@ class Firing:
         found = known.standing
         assert found is not None
         rule, last = found.order.rule, found.last
-        due = settled(rule, last.next_due, last.due, now)
+        due = settled(rule, last.next_due, last.due, now, slack=known.slack)
         if due is None or due > now:
             return None
         count, latest = missed(rule, due, now)
@@ -166,7 +170,7 @@ class Firing:
         except (NotFoundError, StreamFinishedError, InvalidInputError) as error:
             self._fail(known, said, error)
             return False
-        known.standing = Standing(found.count + 1, said, order)
+        known.standing, known.slack = Standing(found.count + 1, said, order), CORRECTED
         return True
 
     def _fail(self, known: _Known, said: ScheduleRecord, error: TransitError) -> None:
@@ -191,6 +195,7 @@ class _Known:
         self.stream = stream
         self.standing: Standing | None = None
         self.hold_until = 0
+        self.slack = CORRECTED
         self.error: TransitError | None = None
         self._seen = -1
 
@@ -198,7 +203,7 @@ class _Known:
         """Read its last record where there is another."""
         count = self.stream.next_offset
         if count != (self._seen if self.standing is None else self.standing.count):
-            self._seen = count
+            self._seen, self.slack = count, CORRECTED
             try:
                 self.standing = standing(self.stream)
             except InvalidInputError as error:
@@ -217,8 +222,9 @@ class _Known:
         found = self.standing
         if found is None or not found.is_there or not found.last.enabled:
             return False
-        due = settled(found.order.rule, found.last.next_due, found.last.due, now)
-        retry = min(found.last.retry_at or 0, now + BACKOFF_S_MAX * SECOND)
+        last = found.last
+        due = settled(found.order.rule, last.next_due, last.due, now, slack=self.slack)
+        retry = min(last.retry_at or 0, now + BACKOFF_S_MAX * SECOND)
         return due is not None and max(due, retry, self.hold_until) <= now
 
 

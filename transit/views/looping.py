@@ -186,6 +186,14 @@ class Loop:
         skipped = count - 1 - (1 if is_tried and count > 1 else 0)
         return Planned(latest, skipped, following, self._answered)
 
+    def set_back(self, now: int) -> None:
+        """The clock was: wait for no due that was worked out by what it said before."""
+        change = self._change
+        if change is not None and change.is_there:
+            due, answered, rule = self._next_due, self._answered_due, change.definition.rule
+            self._next_due = settled(rule, due, answered, now, slack=0)
+            self._hold_until = min(self._hold_until, now + BACKOFF_S_MAX * SECOND)
+
     def asked_here(self) -> Planned | None:
         """The tick that somebody asks this very runner for; None while one is made."""
         change = self._change
@@ -217,7 +225,7 @@ class Loop:
         if not change.is_there or self._stuck is not None:
             return None
         is_asked = change.asked > self._answered
-        due = now if is_asked else self._due(change, now) if change.enabled else None
+        due = now if is_asked else self._next_due if change.enabled else None
         if due is None:
             return None
         return max(due, self._retry_at or 0, self._hold_until, self.claims.ends(now))

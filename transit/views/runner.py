@@ -83,6 +83,8 @@ class Runner:
         self._is_stopped = False
         self._ended: list[TickRecord] = []
         self._is_told = True
+        # What the clock said last: an earlier time means that it was set back.
+        self._latest = 0
 
     def __enter__(self) -> Runner:
         # In mode "exclusive" this process is the only writer; a server's clients are many.
@@ -126,14 +128,13 @@ class Runner:
         """
         end = None if until is None else moment_ns(until)
         while not self._is_stopped:
-            now = self._clock.now()
-            if end is not None and now >= end:
+            if end is not None and self._clock.now() >= end:
                 return
             self._wake.clear()
             with self._lock:
-                self._step(now)
+                self._step()
                 self._ended.clear()
-                look = self._look_at(now)
+                look = self._look_at(self._clock.now())
             self._clock.wait(self._wake, look if end is None else min(look, end))
 
     def start(self) -> None:
@@ -156,7 +157,7 @@ class Runner:
             self._ended.clear()
             self._is_told = True
             self._opened().tell()
-            self._step(self._clock.now())
+            self._step()
         while True:
             self._wake.clear()
             with self._lock:
@@ -212,26 +213,34 @@ class Runner:
 
     # Steps, with the lock held
 
-    def _step(self, now: int) -> None:
+    def _step(self) -> None:
         if self._log.closed:
             raise ClosedError(f"{self._log.path}: the store was closed, its runner ends")
-        self._collect(now)
+        now = self._clock.now()
         is_told, self._is_told = self._is_told, False
+        if now < self._latest - SECOND:
+            for loop in self._loops.values():
+                loop.set_back(now)
+            self._opened().set_back()
+        self._latest = now
+        self._collect(now)
         for loop in self._loops.values():
             look = loop.look_at(now)
             if not is_told and (look is None or look > now):
                 continue
             try:
-                self._start(loop, now)
+                self._start(loop)
             except ClosedError:
                 raise
             except TransitError as error:
                 loop.hold(error)
-        self._opened().look(now)
+        self._opened().look()
         self._opened().fire(now)
 
-    def _start(self, loop: Loop, now: int) -> None:
+    def _start(self, loop: Loop) -> None:
         loop.refresh()
+        # Read after the records: what others wrote meanwhile is not ahead of it.
+        now = self._clock.now()
         planned = loop.plan(now)
         if planned is None:
             return
