@@ -69,12 +69,12 @@ class Firing:
         """Have the next look see all that was said."""
         self._is_told = True
 
-    def set_back(self) -> None:
+    def set_back(self, now: int) -> None:
         """The clock was: wait for no due that was worked out by what it said before."""
         for known in self._known.values():
-            known.slack = 0
+            known.settle(now, slack=0)
             known.hold_until = 0
-        self._soonest = 0
+        self._plan()
 
     def look(self) -> None:
         """Take up schedules that were made since, and what was said of those that are known."""
@@ -120,6 +120,7 @@ class Firing:
             known.refresh()
             # Read after the records: what others wrote meanwhile is not ahead of it.
             now = self._clock.now()
+            known.settle(now)
             while fired < FIRED_MAX and self._is_mine(known) and known.is_due(now):
                 said = self._next(known, now)
                 if said is None or not self._append(known, said):
@@ -136,8 +137,7 @@ class Firing:
         """What is to be said of a schedule that is due."""
         found = known.standing
         assert found is not None
-        rule, last = found.order.rule, found.last
-        due = settled(rule, last.next_due, last.due, now, slack=known.slack)
+        rule, last, due = found.order.rule, found.last, known.due
         if due is None or due > now:
             return None
         count, latest = missed(rule, due, now)
@@ -170,7 +170,7 @@ class Firing:
         except (NotFoundError, StreamFinishedError, InvalidInputError) as error:
             self._fail(known, said, error)
             return False
-        known.standing, known.slack = Standing(found.count + 1, said, order), CORRECTED
+        known.stand(Standing(found.count + 1, said, order))
         return True
 
     def _fail(self, known: _Known, said: ScheduleRecord, error: TransitError) -> None:
@@ -195,7 +195,9 @@ class _Known:
         self.stream = stream
         self.standing: Standing | None = None
         self.hold_until = 0
-        self.slack = CORRECTED
+        # The next due, and the one before it that something was done for.
+        self.due: int | None = None
+        self._answered: int | None = None
         self.error: TransitError | None = None
         self._seen = -1
 
@@ -203,29 +205,41 @@ class _Known:
         """Read its last record where there is another."""
         count = self.stream.next_offset
         if count != (self._seen if self.standing is None else self.standing.count):
-            self._seen, self.slack = count, CORRECTED
+            self._seen = count
             try:
-                self.standing = standing(self.stream)
+                self.stand(standing(self.stream))
             except InvalidInputError as error:
-                self.standing, self.error = None, error
+                self.stand(None)
+                self.error = error
+
+    def stand(self, found: Standing | None) -> None:
+        """Go by this from here on."""
+        self.standing = found
+        self.due = self._answered = None
+        if found is not None and found.is_there and found.last.enabled:
+            self.due, self._answered = found.last.next_due, found.last.due
+
+    def settle(self, now: int, slack: int = CORRECTED) -> None:
+        """See `settled`."""
+        if self.standing is not None:
+            rule = self.standing.order.rule
+            due = settled(rule, self.due, self._answered, now, slack=slack)
+            if due != self.due:
+                self.due, self._answered = due, None
 
     def look_at(self) -> int | None:
-        """When it is due; None when it is not."""
-        found = self.standing
-        if found is None or not found.is_there or not found.last.enabled:
+        """When something is to be done about it; None when nothing is."""
+        if self.standing is None or self.due is None:
             return None
-        due = found.last.next_due
-        return None if due is None else max(due, found.last.retry_at or 0, self.hold_until)
+        return max(self.due, self.standing.last.retry_at or 0, self.hold_until)
 
     def is_due(self, now: int) -> bool:
-        """Whether something is to be done about it; one whose clock was set back may be."""
-        found = self.standing
-        if found is None or not found.is_there or not found.last.enabled:
+        """Whether something is to be done about it now; a retry is never long ahead."""
+        found, due = self.standing, self.due
+        if found is None or due is None:
             return False
-        last = found.last
-        due = settled(found.order.rule, last.next_due, last.due, now, slack=self.slack)
-        retry = min(last.retry_at or 0, now + BACKOFF_S_MAX * SECOND)
-        return due is not None and max(due, retry, self.hold_until) <= now
+        retry = min(found.last.retry_at or 0, now + BACKOFF_S_MAX * SECOND)
+        return max(due, retry, self.hold_until) <= now
 
 
 _LATE: Final = round(LATE_S_MAX * SECOND)

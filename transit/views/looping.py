@@ -29,7 +29,7 @@ from transit import (
     TransitError,
 )
 from transit.views.claims import Claim, Claims
-from transit.views.due import SECOND, Clock, Every, Rule, after, missed, settled
+from transit.views.due import CORRECTED, SECOND, Clock, Every, Rule, after, missed, settled
 from transit.views.naming import made
 from transit.views.reconcile import Change, Reconciler, last_change
 from transit.views.ticks import (
@@ -190,8 +190,7 @@ class Loop:
         """The clock was: wait for no due that was worked out by what it said before."""
         change = self._change
         if change is not None and change.is_there:
-            due, answered, rule = self._next_due, self._answered_due, change.definition.rule
-            self._next_due = settled(rule, due, answered, now, slack=0)
+            self._due(change, now, slack=0)
             self._hold_until = min(self._hold_until, now + BACKOFF_S_MAX * SECOND)
 
     def asked_here(self) -> Planned | None:
@@ -201,9 +200,11 @@ class Loop:
             return None
         return Planned(None, 0, self._next_due, max(self._answered, change.asked))
 
-    def _due(self, change: Change, now: int) -> int | None:
-        rule = change.definition.rule
-        self._next_due = settled(rule, self._next_due, self._answered_due, now)
+    def _due(self, change: Change, now: int, slack: int = CORRECTED) -> int | None:
+        rule, due = change.definition.rule, self._next_due
+        settled_due = settled(rule, due, self._answered_due, now, slack=slack)
+        if settled_due != due:
+            self._next_due, self._answered_due = settled_due, None
         if self._retry_at is not None:
             self._retry_at = min(self._retry_at, now + BACKOFF_S_MAX * SECOND)
         return self._next_due
@@ -362,6 +363,7 @@ class Loop:
         """Write nothing more of a tick whose runner ends."""
         with running.lock:
             running.is_refused = not running.is_ending
+        self.running = None
 
     def let_go(self, planned: Planned, now: int) -> TickRecord:
         """Record that dues have passed that nothing is done for."""

@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final
@@ -132,6 +133,8 @@ class Runner:
                 return
             self._wake.clear()
             with self._lock:
+                if self._is_stopped:
+                    return
                 self._step()
                 self._ended.clear()
                 look = self._look_at(self._clock.now())
@@ -221,7 +224,7 @@ class Runner:
         if now < self._latest - SECOND:
             for loop in self._loops.values():
                 loop.set_back(now)
-            self._opened().set_back()
+            self._opened().set_back(now)
         self._latest = now
         self._collect(now)
         for loop in self._loops.values():
@@ -324,15 +327,17 @@ class Runner:
             self._watch.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(CLOSE_S)
+        end = time.monotonic() + CLOSE_S
         with self._lock:
             for loop in self._loops.values():
                 if not self._log.closed:
-                    self._let_go(loop)
+                    self._let_go(loop, end)
+            self._firing = None
         self._workers.close()
 
-    def _let_go(self, loop: Loop) -> None:
+    def _let_go(self, loop: Loop, end: float) -> None:
         running = loop.running
-        if running is not None and not running.ended.wait(CLOSE_S):
+        if running is not None and not running.ended.wait(max(0.0, end - time.monotonic())):
             loop.refuse(running)
             return
         try:
