@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from importlib import import_module
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_a_claim_is_not_given_up_while_the_body_of_its_runner_goes_on(
     path: object, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kubernetes-sigs/controller-runtime 1132: the lease was released, and the work went on."""
-    monkeypatch.setattr("transit.views.runner.CLOSE_S", 0.05)
+    monkeypatch.setattr(import_module("transit.views.runner"), "CLOSE_S", 0.05)
     entered, go_on = threading.Event(), threading.Event()
     bodies: list[str] = []
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import msgspec
 import pytest
@@ -511,7 +512,7 @@ def test_run_ends_at_its_time_when_it_is_stopped_and_with_the_store(
 def test_closing_does_not_wait_for_ever_for_a_body(
     log: transit.Log, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transit.views.runner.CLOSE_S", 0.05)
+    monkeypatch.setattr(import_module("transit.views.runner"), "CLOSE_S", 0.05)
     entered, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
     @reconciler(every=1.0)

@@ -19,7 +19,8 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from types import ModuleType
 from typing import Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -159,12 +160,10 @@ def _checked_cron(text: object) -> str:
         raise InvalidInputError("cron must be text of five fields")
     if len(text.split()) != 5:
         raise InvalidInputError(f"cron {text!r} has {len(text.split())} fields, not 5")
-    # Imported here: only rules like these need the extra.
-    from cronsim import CronSim, CronSimError
-
+    simulator = _simulator()
     try:
-        CronSim(text, _EPOCH)
-    except CronSimError as error:
+        simulator.CronSim(text, _EPOCH)
+    except simulator.CronSimError as error:
         raise InvalidInputError(f"cron {text!r}: {error}") from None
     return " ".join(text.split())
 
@@ -239,10 +238,7 @@ def settled(
 
 
 def _cron_after(rule: Cron, due: int) -> int | None:
-    # Imported here: only rules like these need the extra.
-    from cronsim import CronSim
-
-    found = CronSim(rule.text, _local(due, rule.zone))
+    found = _simulator().CronSim(rule.text, _local(due, rule.zone))
     # What is ambiguous may be told a second time: at most an hour of minutes.
     for _ in range(COUNT_MAX):
         try:
@@ -265,6 +261,16 @@ def _cron_latest(rule: Cron, known: int, now: int) -> int:
         if latest is not None:
             return max(latest, known)
     return known
+
+
+@cache
+def _simulator() -> ModuleType:
+    try:
+        # Imported here: only rules like these need the extra.
+        import cronsim
+    except ImportError:
+        raise InvalidInputError("cron= needs cronsim: pip install 'transit[cron]'") from None
+    return cronsim
 
 
 @lru_cache(maxsize=64)

@@ -25,7 +25,6 @@ import msgspec
 
 from transit import (
     ClosedError,
-    ConflictError,
     InvalidInputError,
     Log,
     NotFoundError,
@@ -346,8 +345,8 @@ class Runner:
             now = self._clock.now()
             if loop.claims.is_held or loop.has_noops():
                 loop.claims.give_up(now, loop.so_far())
-        except (ConflictError, ClosedError):
-            # Somebody took over, or the store is gone: nothing is held.
+        except TransitError:
+            # Somebody took over, or the store is gone: a claim that is not given up runs out.
             return
 
 
