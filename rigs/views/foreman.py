@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Final, NoReturn
 
 import transit
 from rigs.views.plants import plant
+from transit.views.due import Wake
 from transit.views.reconcile import reconciler
 from transit.views.runner import runner
 from transit.views.schedule import schedule
@@ -46,7 +46,7 @@ class FastClock:
         """See `Clock.now`."""
         return self._base + (time.time_ns() - self._base) * SPEED
 
-    def wait(self, wake: threading.Event, until: int | None) -> None:
+    def wait(self, wake: Wake, until: int | None) -> None:
         """See `Clock.wait`."""
         seconds = 0.2 if until is None else (until - self.now()) / SPEED / 1e9
         if seconds > 0:

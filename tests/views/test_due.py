@@ -19,6 +19,7 @@ from transit.views.due import (
     Once,
     Rule,
     SystemClock,
+    Wake,
     after,
     beyond,
     first,
@@ -205,7 +206,7 @@ def test_moments_are_text_datetimes_and_nanoseconds() -> None:
 
 
 def test_the_clock_for_tests_wakes_who_waits_when_it_goes_on() -> None:
-    clock, wake = ManualClock(START), threading.Event()
+    clock, wake = ManualClock(START), Wake()
     clock.wait(wake, START)
     waiting = threading.Thread(target=clock.wait, args=(wake, START + SECOND))
     waiting.start()
@@ -217,7 +218,7 @@ def test_the_clock_for_tests_wakes_who_waits_when_it_goes_on() -> None:
 
 
 def test_the_machines_clock_waits_until_it_is_woken_or_it_is_time() -> None:
-    clock, wake = SystemClock(), threading.Event()
+    clock, wake = SystemClock(), Wake()
     clock.wait(wake, clock.now() - SECOND)
     clock.wait(wake, clock.now() + 1_000_000)
     wake.set()

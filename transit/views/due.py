@@ -16,6 +16,7 @@ A clock that was set back does not stop a rule: see `settled`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -286,6 +287,33 @@ def _local(moment: int, zone: str) -> datetime:
 # Clocks
 
 
+class Wake:
+    """As `threading.Event`, for one thread that waits: each tick pays for two."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._is_set = False
+
+    def set(self) -> None:
+        """Let the thread that waits, or waits next, go on."""
+        self._is_set = True
+        # Another thread may let it go at the same moment.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Let the thread that waits next wait."""
+        self._is_set = False
+        self._lock.acquire(blocking=False)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, or for so long; whether it is set."""
+        if not self._is_set:
+            self._lock.acquire(timeout=-1 if seconds is None else seconds)
+        return self._is_set
+
+
 class Clock(Protocol):
     """What tells a runner the time."""
 
@@ -293,7 +321,7 @@ class Clock(Protocol):
         """UTC nanoseconds since 1970."""
         ...
 
-    def wait(self, wake: threading.Event, until: int | None) -> None:
+    def wait(self, wake: Wake, until: int | None) -> None:
         """Return when `wake` is set, or at `until`; perhaps earlier."""
         ...
 
@@ -305,7 +333,7 @@ class SystemClock:
         """UTC nanoseconds since 1970."""
         return time.time_ns()
 
-    def wait(self, wake: threading.Event, until: int | None) -> None:
+    def wait(self, wake: Wake, until: int | None) -> None:
         """Return when `wake` is set, or at `until`, and at least every 10 s: it may be set."""
         seconds = _LOOK_S if until is None else (until - time.time_ns()) / SECOND
         if seconds > 0:
@@ -318,7 +346,7 @@ class ManualClock:
     def __init__(self, start: Moment = "2026-01-01T00:00Z") -> None:
         self._now = moment_ns(start)
         self._lock = threading.Lock()
-        self._waiting: set[threading.Event] = set()
+        self._waiting: set[Wake] = set()
 
     def now(self) -> int:
         """UTC nanoseconds since 1970."""
@@ -332,7 +360,7 @@ class ManualClock:
         for wake in waiting:
             wake.set()
 
-    def wait(self, wake: threading.Event, until: int | None) -> None:
+    def wait(self, wake: Wake, until: int | None) -> None:
         """Return when `wake` is set, which `advance` does too."""
         with self._lock:
             if until is not None and until <= self._now:

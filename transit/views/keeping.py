@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 import transit
 from transit import CorruptError, InvalidInputError, Log, NotFoundError, Piece, Stream
 from transit.views.due import SECOND
-from transit.views.naming import Labels, Notes, find, notes_of
+from transit.views.naming import TRIES, Labels, Notes, find, notes_of
 from transit.views.reconcile import TIMEOUT_S_MAX, Reconciler, reconciler
 from transit.views.ticks import Tick
 
@@ -180,10 +180,20 @@ def _made(
 
 def _records(log: Log) -> int:
     """How many records there are, without those that runners write about themselves."""
-    notes = notes_of(log)
-    names = set(Notes(notes).names("ticks"))
-    own = (find(log, f"{kind}/{name}") for kind in ("ticks", "claims") for name in names)
-    return log.status().records - sum(stream.next_offset for stream in own if stream is not None)
+    names = set(Notes(notes_of(log)).names("ticks"))
+    found = [find(log, f"{kind}/{name}") for kind in ("ticks", "claims") for name in sorted(names)]
+    own = [stream for stream in found if stream is not None]
+    count = _count(own)
+    for _ in range(TRIES):
+        records, before, count = log.status().records, count, _count(own)
+        if count == before:
+            break
+    # Where others write all the time, it counts as something new.
+    return records - count
+
+
+def _count(streams: list[Stream]) -> int:
+    return sum(stream.next_offset for stream in streams)
 
 
 def _verify_all(tick: Tick) -> None:

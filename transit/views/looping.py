@@ -29,7 +29,17 @@ from transit import (
     TransitError,
 )
 from transit.views.claims import Claim, Claims
-from transit.views.due import CORRECTED, SECOND, Clock, Every, Rule, after, missed, settled
+from transit.views.due import (
+    CORRECTED,
+    SECOND,
+    Clock,
+    Every,
+    Rule,
+    Wake,
+    after,
+    missed,
+    settled,
+)
 from transit.views.naming import made
 from transit.views.reconcile import Change, Reconciler, last_change
 from transit.views.ticks import (
@@ -78,9 +88,9 @@ class Running:
         self.outcome: TickRecord | None = None
         self.is_written = False
         self.problem: TransitError | None = None
-        self.ended = threading.Event()
-        # Beside `ended`: a clock for tests sets what is waited for.
-        self.woken = threading.Event()
+        # That its worker has done with it; `woken` is set after that, and whenever a clock says so.
+        self.is_over = False
+        self.woken = Wake()
 
 
 class Loop:
@@ -95,6 +105,8 @@ class Loop:
         self.definitions, self.ticks = made(log, *names)
         self.claims = claims
         self.running: Running | None = None
+        # When to look at it again.
+        self.look = 0
         # Why the store could not be asked or written to the last time.
         self.error: TransitError | None = None
         self._log = log
@@ -210,7 +222,7 @@ class Loop:
         return self._next_due
 
     def _is_busy(self) -> bool:
-        if self._stuck is not None and self._stuck.ended.is_set():
+        if self._stuck is not None and self._stuck.is_over:
             self._stuck = None
         return self.running is not None or self._stuck is not None
 
@@ -222,6 +234,9 @@ class Loop:
         if self.running is not None:
             # It says when it has ended.
             latest = self.running.deadline or now + change.definition.timeout
+            following = self.running.planned.next_due
+            if following is not None and following > now:
+                latest = min(latest, following)
             return min(latest, now + self.claims.length // 4)
         if not change.is_there or self._stuck is not None:
             return None
@@ -249,8 +264,8 @@ class Loop:
         running = self.running = Running(planned, tick, state)
         return running
 
-    def work(self, running: Running, wake: Callable[[], None]) -> None:
-        """Run the body and write what came of it; raises nothing."""
+    def work(self, running: Running, tell: Callable[[Running], None]) -> None:
+        """Run the body, write what came of it, and tell that it is over; raises nothing."""
         change = self._change
         assert change is not None
         with running.lock:
@@ -277,9 +292,18 @@ class Loop:
         finally:
             # What the body refers to is let go.
             error = None
-            running.ended.set()
+            running.is_over = True
             running.woken.set()
-            wake()
+            tell(running)
+
+    def is_urgent(self, running: Running) -> bool:
+        """Whether what came of it must be looked at before the next due."""
+        record, following = running.outcome, running.planned.next_due
+        if record is None or record.due is None or record.result not in ("ok", "noop"):
+            return True
+        if self._change is None or self._change.asked > record.answered or following is None:
+            return True
+        return self._clock.now() >= following
 
     def _check(self, running: Running) -> None:
         """See `Tick.check`."""

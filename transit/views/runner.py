@@ -17,7 +17,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
@@ -33,7 +34,7 @@ from transit import (
     Watch,
 )
 from transit.views.claims import Claims
-from transit.views.due import SECOND, Clock, Moment, SystemClock, moment_ns
+from transit.views.due import SECOND, Clock, Moment, SystemClock, Wake, moment_ns
 from transit.views.firing import Firing
 from transit.views.looping import Loop, Planned, Running
 from transit.views.naming import Labels, check_labels, matches
@@ -75,7 +76,9 @@ class Runner:
         self._loops: dict[str, Loop] = {}
         self._workers = Workers(threads)
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        # Of the threads that wait, and how many of them wait for bodies to end.
+        self._wakes: list[Wake] = []
+        self._awaiting = 0
         self._select = select
         self._firing: Firing | None = None
         self._watch: Watch | None = None
@@ -99,7 +102,7 @@ class Runner:
             streams += [loop.claims.stream() for loop in self._loops.values()]
         if streams:
             self._watch = self._log.watch(self._hear, streams)
-        self._firing = Firing(self._log, self._select, self._clock, self._wake.set)
+        self._firing = Firing(self._log, self._select, self._clock, self._wake_all)
         return self
 
     def _opened(self) -> Firing:
@@ -109,7 +112,20 @@ class Runner:
 
     def _hear(self, changed: tuple[Stream, ...]) -> None:
         self._is_told = True
-        self._wake.set()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for wake in tuple(self._wakes):
+            wake.set()
+
+    @contextmanager
+    def _waking(self) -> Iterator[Wake]:
+        wake = Wake()
+        self._wakes.append(wake)
+        try:
+            yield wake
+        finally:
+            self._wakes.remove(wake)
 
     def __exit__(
         self,
@@ -127,17 +143,18 @@ class Runner:
         A body that raises ends nothing. `ClosedError` when the store is closed or poisoned.
         """
         end = None if until is None else moment_ns(until)
-        while not self._is_stopped:
-            if end is not None and self._clock.now() >= end:
-                return
-            self._wake.clear()
-            with self._lock:
-                if self._is_stopped:
+        with self._waking() as wake:
+            while not self._is_stopped:
+                if end is not None and self._clock.now() >= end:
                     return
-                self._step()
-                self._ended.clear()
-                look = self._look_at(self._clock.now())
-            self._clock.wait(self._wake, look if end is None else min(look, end))
+                wake.clear()
+                with self._lock:
+                    if self._is_stopped:
+                        return
+                    self._step()
+                    self._ended.clear()
+                    look = self._look_at()
+                self._clock.wait(wake, look if end is None else min(look, end))
 
     def start(self) -> None:
         """`run` in a thread of its own, until `close`."""
@@ -148,27 +165,30 @@ class Runner:
     def stop(self) -> None:
         """Let `run` return; from any thread, or a signal handler."""
         self._is_stopped = True
-        self._wake.set()
+        self._wake_all()
 
     def run_due(self) -> Sequence[TickRecord]:
         """Make the ticks that are due now, fire what is due, and wait for the bodies to end.
 
         The ticks, those too that wrote nothing, in the order in which they ended.
         """
-        with self._lock:
-            self._ended.clear()
-            self._is_told = True
-            self._opened().tell()
-            self._step()
-        while True:
-            self._wake.clear()
+        with self._waking() as wake:
             with self._lock:
-                self._collect(now := self._clock.now())
-                if not any(loop.running for loop in self._loops.values()):
-                    ended, self._ended = self._ended, []
-                    return ended
-                look = self._look_at(now)
-            self._clock.wait(self._wake, look)
+                self._awaiting += 1
+                self._ended.clear()
+                self._is_told = True
+                self._opened().tell()
+                self._step()
+            while True:
+                wake.clear()
+                with self._lock:
+                    self._collect(self._clock.now())
+                    if not any(loop.running for loop in self._loops.values()):
+                        self._awaiting -= 1
+                        ended, self._ended = self._ended, []
+                        return ended
+                    look = self._look_at()
+                self._clock.wait(wake, look)
 
     def tick(self, name: str) -> TickRecord:
         """Make a tick now, whatever is due; its record, which says "noop" where nothing was done.
@@ -198,10 +218,10 @@ class Runner:
         return self._await(loop, running)
 
     def _await(self, loop: Loop, running: Running) -> TickRecord:
-        while not running.ended.is_set() and not running.is_refused:
+        while not running.is_over and not running.is_refused:
             look = self._clock.now() + loop.claims.length // _RENEWALS
             running.woken.clear()
-            if not running.ended.is_set():
+            if not running.is_over:
                 self._clock.wait(running.woken, min(look, running.deadline or look))
             with self._lock:
                 loop.expire(running, self._clock.now())
@@ -224,11 +244,11 @@ class Runner:
             for loop in self._loops.values():
                 loop.set_back(now)
             self._opened().set_back(now)
+            is_told = True
         self._latest = now
         self._collect(now)
         for loop in self._loops.values():
-            look = loop.look_at(now)
-            if not is_told and (look is None or look > now):
+            if not is_told and loop.look > now:
                 continue
             try:
                 self._start(loop)
@@ -236,6 +256,7 @@ class Runner:
                 raise
             except TransitError as error:
                 loop.hold(error)
+            self._plan(loop)
         self._opened().look()
         self._opened().fire(now)
 
@@ -255,19 +276,29 @@ class Runner:
 
     def _begin(self, loop: Loop, planned: Planned, now: int) -> Running:
         running = loop.start(planned, now)
-        self._workers.give(lambda: loop.work(running, self._wake.set))
+        self._workers.give(lambda: loop.work(running, self._tell))
         return running
+
+    def _tell(self, running: Running) -> None:
+        """A tick is over: somebody who waits may have to look, or the next due is early enough."""
+        if self._awaiting or self._loops[running.tick.name].is_urgent(running):
+            self._wake_all()
+
+    def _plan(self, loop: Loop) -> None:
+        look = loop.look_at(now := self._clock.now())
+        loop.look = now + IDLE if look is None else look
 
     def _collect(self, now: int) -> None:
         for loop in self._loops.values():
             running = loop.running
             if running is None:
                 continue
-            if running.ended.is_set() or loop.expire(running, now):
+            if running.is_over or loop.expire(running, now):
                 record = loop.collect(running)
                 if record is not None:
                     self._ended.append(record)
-            else:
+                self._plan(loop)
+            elif loop.look <= now:
                 try:
                     loop.claims.hold(now, loop.so_far())
                 except ClosedError:
@@ -275,9 +306,11 @@ class Runner:
                 except TransitError as error:
                     loop.error = error
 
-    def _look_at(self, now: int) -> int:
-        looks = [self._opened().look_at(), *(loop.look_at(now) for loop in self._loops.values())]
-        return min((look for look in looks if look is not None), default=now + IDLE)
+    def _look_at(self) -> int:
+        looks = [loop.look for loop in self._loops.values()]
+        fires = self._opened().look_at()
+        looks.append(self._clock.now() + IDLE if fires is None else fires)
+        return min(looks)
 
     # What is said of reconcilers
 
@@ -336,9 +369,14 @@ class Runner:
 
     def _let_go(self, loop: Loop, end: float) -> None:
         running = loop.running
-        if running is not None and not running.ended.wait(max(0.0, end - time.monotonic())):
-            loop.refuse(running)
-            return
+        while running is not None and not running.is_over:
+            left = end - time.monotonic()
+            if left <= 0:
+                loop.refuse(running)
+                return
+            running.woken.clear()
+            if not running.is_over:
+                running.woken.wait(left)
         try:
             if running is not None:
                 loop.collect(running)
