@@ -52,6 +52,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "import": Verb("import_", "Append streams from an export, or runs from other tools' files."),
     "export": Verb("export", "Write streams as JSON lines or a chain, or a run for another tool."),
     "tap": Verb("tap", "Run a command and record its output."),
+    "reconcile": Verb("reconcile", "Look at reconcilers and schedules, switch them, run them."),
     "status": Verb("status", "Print what the store holds."),
     "mcp": Verb("mcp", "Serve the store to an agent, by the Model Context Protocol."),
     "finish": Verb("finish", "Take no more records into a stream, ever."),
