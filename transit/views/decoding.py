@@ -11,10 +11,11 @@ for columns that are read from inside of members.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -22,6 +23,7 @@ from transit.views.fields import Field, Path, shown
 
 ERROR_CHARACTERS_MAX: Final = 200
 _BAD: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_AS_THEY_ARE: Final = (str, int, float, bool)
 _NO_RAW: Final = msgspec.Raw(b"")
 Values = list[Any]
 """Of one column, one a record."""
@@ -75,7 +77,10 @@ class RowDecoder:
         parts = [(self._attributes[str(path[0])], path[1:]) for path in field.paths]
         if len(parts) == 1 and self._types[parts[0][0]] is not Any:
             return partial(_plain, parts[0][0], field)
-        return partial(_inner, parts, field, [self._types[each] is Any for each, _ in parts])
+        loose = [self._types[each] is Any for each, _ in parts]
+        if field.type in _AS_THEY_ARE and not any(path for _, path in parts) and not any(loose):
+            return partial(_first, [attribute for attribute, _ in parts])
+        return partial(_inner, parts, field, loose)
 
     def columns(self, payloads: Sequence[bytes]) -> tuple[list[Values], dict[int, str]]:
         """The values of each field, one a payload, and what is wrong, by the payload's place."""
@@ -89,7 +94,10 @@ class RowDecoder:
             except _BAD:
                 columns.append(self._read_each(field, read, rows, wrong))
         for place in bad:
-            row, wrong[place] = self._salvage(payloads[place])
+            row, text = self._salvage(payloads[place])
+            # What is damaged where no column looks is no error.
+            if text:
+                wrong[place] = text
             for column, value in zip(columns, row, strict=True):
                 column[place] = value
         return columns, wrong
@@ -132,19 +140,38 @@ class RowDecoder:
 
     def _salvage(self, payload: bytes) -> tuple[Values, str]:
         """What a payload holds of the fields, where the whole of it does not decode."""
+        find: Callable[[Field], object]
         try:
-            members = self._members(payload)
+            find = partial(_found, self._members(payload))
         except _BAD as error:
-            return [None] * len(self._fields), said("", error)
+            # One with half a surrogate pair anywhere is damaged to msgspec, and not to others.
+            try:
+                find = partial(_found_decoded, _leniently(payload))
+            except _BAD:
+                return [None] * len(self._fields), said("", error)
         wrong = ""
         values: Values = []
         for field in self._fields:
             try:
-                values.append(_found(field, members))
+                values.append(find(field))
             except _BAD as error:
                 values.append(None)
                 wrong = wrong or said(field.name, error)
-        return values, wrong or "does not decode"
+        return values, wrong
+
+
+def _leniently(payload: bytes) -> dict[str, Any]:
+    """What a payload holds that has half a surrogate pair somewhere: no other is read here."""
+    if b"\\u" not in payload:
+        raise ValueError("no object")
+    value = json.loads(payload.decode(), parse_constant=_refuse)
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _plain(attribute: str, field: Field, members: dict[str, Sequence[Any]]) -> Values:
@@ -159,6 +186,17 @@ def _plain(attribute: str, field: Field, members: dict[str, Sequence[Any]]) -> V
             for value in values
         ]  # fmt: skip
     return [default if value is unset else value for value in values]
+
+
+def _first(attributes: Sequence[str], members: dict[str, Sequence[Any]]) -> Values:
+    """The first of several members that is there."""
+    *others, last = [members.get(attribute, ()) for attribute in attributes]
+    values = list(last)
+    for column in reversed(others):
+        values = [
+            later if value is None else value for value, later in zip(column, values, strict=True)
+        ]
+    return values
 
 
 def _inner(
@@ -192,7 +230,7 @@ def _converted(field: Field, value: object) -> object:
     return shown(field.kind, msgspec.convert(value, field.type))
 
 
-def _found(field: Field, members: dict[str, msgspec.Raw]) -> object:
+def _found(members: dict[str, msgspec.Raw], field: Field) -> object:
     for key, *path in field.paths:
         raw = members.get(str(key))
         if raw is None:
@@ -210,6 +248,17 @@ def _found(field: Field, members: dict[str, msgspec.Raw]) -> object:
             value = msgspec.json.decode(raw, type=wanted)
             if value is not None or not field.takes_null:
                 return shown(field.kind, value)
+    if field.required:
+        raise ValueError("is missing")
+    return field.default
+
+
+def _found_decoded(members: dict[str, Any], field: Field) -> object:
+    for path in field.paths:
+        value = walk(members, path)
+        is_there = len(path) > 1 or path[0] in members
+        if value is not None or (is_there and not field.takes_null):
+            return _converted(field, value)
     if field.required:
         raise ValueError("is missing")
     return field.default

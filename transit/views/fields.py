@@ -17,6 +17,7 @@ of names to types and paths.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -187,7 +188,11 @@ def shown(kind: Kind, value: object) -> object:
     if value is None:
         return None
     if kind == "json":
-        return msgspec.json.encode(value).decode()
+        try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair: JSON can say it, UTF-8 cannot.
+            return json.dumps(value)
     if kind == "text":
         value = getattr(value, "value", value)
         return value if isinstance(value, str) else str(value)
@@ -198,7 +203,7 @@ def shown(kind: Kind, value: object) -> object:
 
 def _kind(wanted: object, name: str) -> Kind:
     try:
-        kind = _kind_of(inspect.type_info(wanted))
+        kind = _kind_of(inspect.type_info(Any if wanted is object else wanted))
     except (TypeError, NameError) as error:
         raise InvalidInputError(f"{name}: {error}") from None
     if kind is None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 MIB: Final = 1024 * 1024
 EVENTS: Final = "events"
-Table: TypeAlias = "pyarrow.Table | Callable[[], pyarrow.Table]"
-"""An Arrow table, or what gives one when it is asked for."""
+Table: TypeAlias = "pyarrow.Table | Scan | Callable[[], pyarrow.Table]"
+"""An Arrow table, what gives one when it is asked for, or a scan: records once more."""
 
 _SETTINGS: Final = {
     "enable_external_access": "false",
@@ -110,7 +110,7 @@ def sql(  # noqa: PLR0913 - as many things are chosen
     name = EVENTS if columns is None else columns.name
     if name.lower() in {check_name(each, "a table's name").lower() for each in given}:
         raise InvalidInputError(f"two tables are named {name!r}")
-    return _Query(limits).run(query, name, events, given)
+    return _Query(limits).run(query, {name: events, **given})
 
 
 def _tables_of(view: Viewed | None, stream: Stream | str | None, at: At) -> dict[str, Table]:
@@ -139,21 +139,24 @@ class _Query:
             settings["threads"] = str(limits.threads)
         self._connection = duckdb.connect(":memory:", config=settings)
 
-    def run(self, query: str, name: str, events: Scan, tables: Mapping[str, Table]) -> Result:
-        """The result of `query` over the table of events and others."""
+    def run(self, query: str, tables: Mapping[str, Table]) -> Result:
+        """The result of `query` over these tables."""
         # Loaded here because pyarrow is an extra and slow to load.
         from transit.views.feeding import Feed
         from transit.views.results import Result  # and here for the same reason
+        from transit.views.scanning import Scan  # and here
 
-        feed = Feed(events)
+        feeds = {name: Feed(each) for name, each in tables.items() if isinstance(each, Scan)}
         try:
-            statement = self._statement(query, name, tables)
-            for each, table in tables.items():
-                self._connection.register(each, table() if callable(table) else table)
-            return Result(self._limited(partial(self._read, statement, name, feed)))
+            statement = self._statement(query, feeds, tables)
+            for name, table in tables.items():
+                if name not in feeds:
+                    self._connection.register(name, table() if callable(table) else table)
+            return Result(self._limited(partial(self._read, statement, feeds)))
         except self._errors.Error as error:
             # What went wrong below the engine is told as it is.
-            raise feed.failed or self._told(error) from None
+            failed = [feed.failed for feed in feeds.values() if feed.failed is not None]
+            raise failed[0] if failed else self._told(error) from None
         finally:
             self._connection.close()
 
@@ -165,28 +168,32 @@ class _Query:
             return InvalidInputError(f"the query: needs more than {most} MiB of memory")
         return InvalidInputError(f"the query: {str(error).strip()}")
 
-    def _statement(self, query: str, name: str, tables: Mapping[str, Table]) -> Statement:
+    def _statement(
+        self, query: str, feeds: Mapping[str, Feed], tables: Mapping[str, Table]
+    ) -> Statement:
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError(f"a query is text, not {query!r}")
         if len(query.encode("utf-8", "surrogatepass")) > QUERY_BYTES_MAX:
             raise InvalidInputError(f"the query: is longer than {QUERY_BYTES_MAX} bytes")
         serialized = self._parsed("SELECT json_serialize_sql(?::VARCHAR)", query)
-        return checked(query, serialized, name, tables, OFFSET)
+        return checked(query, serialized, feeds, tables, OFFSET)
 
     def _parsed(self, call: str, given: str) -> str:
         # All rows, though there is one: a connection does one thing at a time.
         ((found,),) = self._connection.execute(call, [given]).fetchall()
         return str(found)
 
-    def _read(self, statement: Statement, name: str, feed: Feed) -> pyarrow.Table:
+    def _read(self, statement: Statement, feeds: Mapping[str, Feed]) -> pyarrow.Table:
         text = self._parsed("SELECT json_deserialize_sql(?::JSON)", statement.tree)
         if statement.names is not None:
-            wanted = [each for each in feed.columns if each.lower() in statement.names]
-            self._connection.register(name, feed.select(wanted or [OFFSET]))
+            for name, feed in feeds.items():
+                wanted = [each for each in feed.columns if each.lower() in statement.names]
+                self._connection.register(name, feed.select(wanted or [OFFSET]))
             # Columns that are not there are told with all that are.
             with suppress(self._errors.BinderException):
                 return self._rows(text)
-        self._connection.register(name, feed)
+        for name, feed in feeds.items():
+            self._connection.register(name, feed)
         return self._rows(text)
 
     def _limited(self, read: Callable[[], pyarrow.Table]) -> pyarrow.Table:

@@ -21,7 +21,7 @@ class Result:
     """The rows of a query, all of them in memory. Its `repr` is a table of the first of them."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table
+        self._table = _with_integers(table)
 
     def __len__(self) -> int:
         """Count of rows."""
@@ -35,7 +35,7 @@ class Result:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """The rows as tuples of plain values."""
         for batch in self._table.to_batches():
-            yield from zip(*(each.to_pylist() for each in batch.columns), strict=True)
+            yield from zip(*map(_plain_values, batch.columns), strict=True)
 
     def dicts(self) -> Iterator[dict[str, Any]]:
         """The rows as dicts by column; of two columns with one name the last."""
@@ -60,6 +60,30 @@ class Result:
         count = "1 row" if len(self) == 1 else f"{len(self)} rows"
         shown = "" if len(self) <= ROWS_SHOWN else f", {ROWS_SHOWN} shown"
         return "\n".join((*lines, f"({count}{shown})"))
+
+
+def _with_integers(table: pa.Table) -> pa.Table:
+    """Sums of integers as such: the engine gives them as decimals of 38 digits."""
+    for place, field in enumerate(table.schema):
+        if _is_whole(field.type):
+            try:
+                column = table.column(place).cast(pa.int64())
+            except pa.ArrowInvalid:
+                # One of them is larger.
+                continue
+            table = table.set_column(place, field.with_type(pa.int64()), column)
+    return table
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_decimal(kind)) and kind.scale == 0
+
+
+def _plain_values(column: pa.Array) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    if _is_whole(column.type):
+        return [None if value is None else int(value) for value in values]
+    return values
 
 
 def cell(value: object) -> str:

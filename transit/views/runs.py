@@ -36,8 +36,6 @@ _FIELDS = {
     # Of a call; JSON text.
     "arguments": object,
     "result": object,
-    # The offset of the request that a result is of.
-    "request": int,
     "kind": (("checkpoint_kind", "kind"), str),
     "reason": str,
     "decision": str,

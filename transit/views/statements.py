@@ -2,9 +2,9 @@
 
 Owns three things. A query is one SELECT over the tables it is given, common table expressions and
 a few functions that make rows: everything else is refused, by what the parser found and not by its
-text, and so is every kind of node that is not known here. `LAST(x)` over a table of events means
+text, and so is every kind of node that is not known here. `LAST(x)` over a table of records means
 the value of the record with the highest offset: it gets `ORDER BY _offset`, unless it has an order
-of its own. And which columns of events a query may read is told, so that others need not be.
+of its own. And which columns a query may read is told, so that others need not be.
 
 The tree is what `json_serialize_sql` gives, and goes back through `json_deserialize_sql`.
 """
@@ -30,6 +30,8 @@ _REFERENCES: Final = frozenset(
 _ROW_FUNCTIONS: Final = frozenset(
     ("range", "generate_series", "unnest", "json_each", "json_tree", "repeat_row")
 )
+# What means columns by their places, or all of them.
+_WIDE: Final = frozenset(("STAR", "PIVOT", "SHOW_REF", "POSITIONAL_REFERENCE"))
 # A name that could be that of a file is not looked for among files.
 _PLAIN: Final = re.compile(r"\w+")
 _LAST: Final = "last"
@@ -49,12 +51,12 @@ class Statement(NamedTuple):
 
 
 def checked(
-    query: str, serialized: str, events: str, others: Collection[str], offset: str
+    query: str, serialized: str, events: Collection[str], tables: Collection[str], offset: str
 ) -> Statement:
     """The query, with its LASTs; `InvalidInputError` for one that does not run here.
 
-    serialized: what `json_serialize_sql` gave for it. events: the table of records, whose column
-    `offset` numbers them; others: what else may be read.
+    serialized: what `json_serialize_sql` gave for it. tables: what may be read; events: those of
+    them that have records, whose column `offset` numbers them.
     """
     try:
         tree = msgspec.json.decode(serialized)
@@ -65,12 +67,12 @@ def checked(
     statements = tree["statements"]
     if len(statements) != 1:
         raise InvalidInputError(f"one query at a time, not {len(statements)}")
-    known = {name.lower() for name in (events, *others)}
-    _Check(known).walk(statements[0], 0)
+    numbered = frozenset(name.lower() for name in events)
+    _Check({name.lower() for name in tables}).walk(statements[0], 0)
     for select in list(_selects(statements[0])):
         _keep_names(select, query.encode())
-        _order_last(select, events.lower(), offset)
-    return Statement(msgspec.json.encode(tree).decode(), _words(statements[0], events.lower()))
+        _order_last(select, numbered, offset)
+    return Statement(msgspec.json.encode(tree).decode(), _words(statements[0]))
 
 
 def _refusal(tree: Node) -> str:
@@ -167,7 +169,7 @@ def _within(value: object) -> Iterator[Node]:
     if isinstance(value, list):
         for each in value:
             yield from _within(each)
-    elif isinstance(value, dict) and value.get("type") not in _NODES:
+    elif isinstance(value, dict) and str(value.get("type")) not in _NODES:
         yield value
         for each in value.values():
             yield from _within(each)
@@ -190,12 +192,12 @@ def _is_bare_last(node: Node) -> bool:
     )
 
 
-def _order_last(select: Node, events: str, offset: str) -> None:
-    """Give each LAST of a SELECT over events the order of offsets, unless it says another."""
+def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
+    """Give each LAST of a SELECT over records the order of offsets, unless it says another."""
     tables = [
         node for node in _within(select.get("from_table"))
         if node.get("type") == "BASE_TABLE" and "class" not in node
-        and str(node.get("table_name", "")).lower() == events
+        and str(node.get("table_name", "")).lower() in events
     ]  # fmt: skip
     if not tables:
         return
@@ -214,12 +216,13 @@ def _order_last(select: Node, events: str, offset: str) -> None:
             ]
 
 
-def _words(tree: Node, events: str) -> frozenset[str] | None:
-    """All words of a query that may name columns of events; None where it may mean all of them."""
+def _words(tree: Node) -> frozenset[str] | None:
+    """All words of a query that may name columns; None where it may mean all of them."""
     words: set[str] = set()
     for node in _below(tree):
-        kind = node.get("type")
-        if kind in ("STAR", "PIVOT", "SHOW_REF") or node.get("ref_type") == "NATURAL":
+        # Of a constant it is a type of its own, with fields.
+        kind = str(node.get("type"))
+        if kind in _WIDE or node.get("ref_type") == "NATURAL" or node.get("column_name_alias"):
             return None
         if kind == "COLUMN_REF":
             words.update(str(each).lower() for each in node["column_names"])
@@ -234,4 +237,4 @@ def _words(tree: Node, events: str) -> frozenset[str] | None:
         str(node["column_names"][-1]).lower() for node in _below(tree)
         if node.get("type") == "COLUMN_REF"
     }  # fmt: skip
-    return None if rows & (aliases | {events}) else frozenset(words)
+    return None if rows & aliases else frozenset(words)
