@@ -45,6 +45,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "show": Verb("show", "Print what a run did, or what a stream is."),
     "runs": Verb("runs", "List recorded runs: how they ended, and what they used."),
     "find": Verb("find", "Find the records of runs in which something was said, or happened."),
+    "sql": Verb("sql", "Ask records in SQL."),
     "note": Verb("note", "Write a score, a label or a comment on a run."),
     "log": Verb("log", "Print how streams descend from one another."),
     "why": Verb("why", "Explain how a record got where it is."),
