@@ -136,7 +136,9 @@ def main() -> None:
     ]  # fmt: skip
     print(aligned([("", "Python", "module", "of it reading", "rate"), *shown]))
     if options.json:
-        options.json.write_bytes(to_json(Wasm(machine(tempfile.gettempdir()), options.records, rows)))
+        options.json.write_bytes(
+            to_json(Wasm(machine(tempfile.gettempdir()), options.records, rows))
+        )
 
 
 if __name__ == "__main__":

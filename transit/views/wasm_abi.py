@@ -56,7 +56,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Union
 
 import msgspec
 
@@ -107,9 +107,13 @@ class Gathered:
             self.size += len(data)
 
     def fitting(self, at: int, count: int, bytes_max: int) -> int:
-        """How many records from `at` on go into one call: up to `count`, but one at least."""
+        """How many records from `at` on go into one call: about `count` at most, but one at least.
+
+        A few that would be left over go along.
+        """
         most = bisect_right(self._ends, self._start(at) + bytes_max, at) - at
-        return max(1, min(count, most))
+        left = len(self) - at
+        return max(1, min(left if left <= count + count // 4 else count, most))
 
     def records(self, at: int, count: int) -> Records:
         """So many records from `at` on."""
@@ -117,7 +121,7 @@ class Gathered:
         high = self._ends[stop - 1]
         ends = array("Q", [end - low for end in self._ends[at:stop]])
         columns = (self.offsets[at:stop], self._times[at:stop], ends)
-        return Records(count, high - low, columns, list(self._between(low, high)))
+        return Records(columns, list(self._between(low, high)))
 
     def _start(self, at: int) -> int:
         return self._ends[at - 1] if at else 0
@@ -132,13 +136,15 @@ class Gathered:
             place += 1
 
 
-class Records(NamedTuple):
-    """Records for one call. payload_bytes: of all of them. columns: offsets, timestamps, ends."""
+class Records:
+    """Records for one call. columns: offsets, timestamps, ends. payload_bytes: of all of them."""
 
-    count: int
-    payload_bytes: int
-    columns: tuple[array[int], array[int], array[int]]
-    payloads: Sequence[memoryview]
+    def __init__(
+        self, columns: tuple[array[int], array[int], array[int]], payloads: Sequence[memoryview]
+    ) -> None:
+        self._columns, self._payloads = columns, payloads
+        self.count = len(columns[0])
+        self.payload_bytes = columns[2][-1]
 
     @property
     def size(self) -> int:
@@ -147,14 +153,14 @@ class Records(NamedTuple):
 
     def write(self, memory: memoryview) -> None:
         """Lay them out as above in a memory of their size."""
-        offsets, times, ends = self.columns
+        offsets, times, ends = self._columns
         at = 0
         # Where payloads end in 32 bits: a memory has no more, and this is not called without room.
         for column in (offsets, times, array("I", ends)):
             data = _little(column)
             memory[at : at + len(data)] = data
             at += len(data)
-        for part in self.payloads:
+        for part in self._payloads:
             memory[at : at + len(part)] = part
             at += len(part)
 
@@ -174,14 +180,9 @@ class RowToChange(NamedTuple):
 
 
 _WHOLE: Final = msgspec.msgpack.Decoder(msgspec.Raw)
-_Changes = Annotated[
-    list[tuple[int, msgspec.Raw, msgspec.Raw]], msgspec.Meta(max_length=CHANGES_MAX)
-]
-_CHANGES: Final[msgspec.msgpack.Decoder[_Changes]] = msgspec.msgpack.Decoder(_Changes)
-_NIL: Final = b"\xc0"
 # What decoders, and rows with rules of their own, raise for bytes that they do not like.
 _REFUSALS: Final = (
-    msgspec.MsgspecError, CorruptError, InvalidInputError, ValueError, TypeError, RecursionError,
+    msgspec.MsgspecError, InvalidInputError, ValueError, TypeError, OverflowError, RecursionError,
 )  # fmt: skip
 
 
@@ -190,7 +191,11 @@ class ResultDecoder:
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tuple(tables)
-        self._keys = [_key_decoder(each) for each in tables]
+        kinds = [_change_type(each, number) for number, each in enumerate(tables)]
+        self._numbers = {kind: number for number, kind in enumerate(kinds)}
+        kind: Any = Union[tuple(kinds)]  # noqa: UP007
+        changes: Any = Annotated[list[kind], msgspec.Meta(max_length=CHANGES_MAX)]
+        self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(changes)
 
     def decode(self, data: bytes) -> list[RowToChange]:
         """The changes that a result asks for; `BadResultError` where it is none."""
@@ -201,33 +206,38 @@ class ResultDecoder:
         try:
             # Every size that is stated is there, before anything is made of such a size.
             _WHOLE.decode(data)
-            found = _CHANGES.decode(data)
+            return list(map(self._change, self._decoder.decode(data)))
         except _REFUSALS as error:
             raise BadResultError(f"no list of [table, key, row]: {error}") from error
-        return [self._change(*each) for each in found]
 
-    def _change(self, number: int, key: msgspec.Raw, row: msgspec.Raw) -> RowToChange:
-        if not 0 <= number < len(self._tables):
-            raise BadResultError(f"table {number}: there are {len(self._tables)}, from 0")
+    def _change(self, found: Any) -> RowToChange:
+        number, key = self._numbers[type(found)], found.key
         table = self._tables[number]
-        place = f"table {table.name}"
-        try:
-            made = None if row == _NIL else table.row.decode(bytes(row), place)
-            wanted = self._keys[number].decode(key)
-            table.encode_key(wanted)
-        except _REFUSALS as error:
-            raise BadResultError(f"{place}: {error}") from error
-        if made is not None:
-            own = table.key_of(made)
-            if wanted != own or type(wanted) is not type(own):
-                raise BadResultError(f"{place}: the row {own!r:.200} under the key {wanted!r:.200}")
-        return RowToChange(number, wanted, made)
+        if found.row is None:
+            table.encode_key(key)
+            return RowToChange(number, key, None)
+        row = table.row.make(found.row)
+        own = table.key_of(row)
+        if key != own or type(key) is not type(own):
+            raise BadResultError(f"table {table.name}: row {own!r:.200} under the key {key!r:.200}")
+        return RowToChange(number, key, row)
 
 
-def _key_decoder(table: Table) -> msgspec.msgpack.Decoder[Any]:
-    types = {each.name: each.type for each in msgspec.structs.fields(table.row.type)}
-    fields = tuple(types[name] for name in table.key)
-    return msgspec.msgpack.Decoder(fields[0] if table.is_single else tuple[fields])  # type: ignore[valid-type]
+def _change_type(table: Table, number: int) -> type[msgspec.Struct]:
+    """A change of one table, which is told from others by its first element."""
+    types = [each.type for each in msgspec.structs.fields(table.row.type)]
+    by_name = dict(zip(table.row.fields, types, strict=True))
+    keys = tuple(by_name[name] for name in table.key)
+    return msgspec.defstruct(
+        f"Change{number}",
+        [
+            ("key", keys[0] if table.is_single else tuple[keys]),  # type: ignore[valid-type]
+            ("row", Union[tuple[tuple(types)], None]),  # type: ignore[misc]  # noqa: UP007
+        ],
+        tag=number,
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
 
 
 def kept_state(map_: Map, initial: bytes) -> bytes:

@@ -37,13 +37,13 @@ class Pace:
 
     def __init__(self, fuel: int) -> None:
         self._fuel = fuel
-        self._most = random.randrange(_RECORDS_MAX // 2, _RECORDS_MAX)
+        self.most = random.randrange(_RECORDS_MAX // 2, _RECORDS_MAX)
         self._share = 50_000
         self.count = _FIRST
 
     def be_alone(self) -> None:
         """Each record alone from here on."""
-        self._most = self.count = 1
+        self.most = self.count = 1
 
     def budget(self, count: int) -> int:
         """The fuel for a call of so many records."""
@@ -54,7 +54,7 @@ class Pace:
         self._share = max(self._share, 4 * used // count)
         # Half of the fuel at most is to be taken, by records like these.
         most = max(1, self._fuel * count // max(1, 2 * used))
-        self.count = max(1, min(self._most, most, self.count * 4))
+        self.count = max(1, min(self.most, most, self.count * 4))
 
     def failed(self, count: int) -> None:
         """A call was not."""
@@ -97,7 +97,7 @@ class WasmFold:
         the record's offset, where one cannot be."""
         self._gathered.add(batch, first, stop)
         size = self._gathered.size
-        if self._is_strict or len(self._gathered) >= _RECORDS_MAX or size >= self._bytes_max:
+        if self._is_strict or len(self._gathered) >= self._pace.most or size >= self._bytes_max:
             self._give()
 
     def step(self, batch: Batch, row: int) -> list[RowChange]:
@@ -128,7 +128,7 @@ class WasmFold:
         gathered, self._gathered = self._gathered, Gathered()
         at = 0
         while at < len(gathered):
-            count = gathered.fitting(at, self._pace.count, self._bytes_max)
+            count = gathered.fitting(at, self._pace.count, self._bytes_max * 5 // 4)
             try:
                 used = self._call(gathered, at, count)
             except ModuleError as error:
