@@ -349,8 +349,11 @@ def measured(folder: str, count: int, turns: int) -> list[Row]:
         contenders[name] = one
     # What stays is not looked through again and again.
     gc.freeze()
-    for seed in range(turns):
-        turn(figures, contenders, pairs, seed)
+    try:
+        for seed in range(turns):
+            turn(figures, contenders, pairs, seed)
+    finally:
+        gc.unfreeze()
     return figures.rows()
 
 
