@@ -65,6 +65,7 @@ TARGETS: Final[dict[str, Target]] = {
     "configured": Target(programs.configured, (), _COMMAND),
     "map_node": Target(views.map_node, (views.respelled,)),
     "map_key": Target(views.map_key),
+    "wasm_result": Target(views.wasm_result),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
 

@@ -13,6 +13,8 @@ from transit import NotFoundError
 from transit.views.keys import Value, decode_key, encode_key
 from transit.views.map import Map, Shelf
 from transit.views.node import Node, children, decode_node, digest_of, encode_node
+from transit.views.tables import table
+from transit.views.wasm_abi import ResultDecoder
 
 PLACE: Final = "input"
 
@@ -39,6 +41,48 @@ def map_node(data: bytes) -> None:
 def map_key(data: bytes) -> None:
     """A key, whose value has no other."""
     assert encode_key(decode_key(data, PLACE)) == data
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row of many types."""
+
+    name: str
+    place: tuple[int, bool]
+    size: float = 0.0
+    more: tuple[str | int | None, ...] = ()
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A row whose key has two fields."""
+
+    first: int
+    second: bytes
+
+
+RESULTS: Final = ResultDecoder(
+    (table("rows", Row, key="name"), table("pairs", Pair, key=("first", "second")))
+)
+
+
+def wasm_result(data: bytes) -> None:
+    """What a module answers: the changes, spelled again, are the same changes."""
+    found = RESULTS.decode(data)
+    rows = [None if each.row is None else msgspec.structs.astuple(each.row) for each in found]
+    again = [[each.table, each.key, row] for each, row in zip(found, rows, strict=True)]
+    assert repr(RESULTS.decode(msgspec.msgpack.encode(again))) == repr(found)
+    assert len(data) >= 4 * len(found)
+
+
+def result_seeds() -> list[bytes]:
+    """Results of every shape."""
+    row = ["a", [1, True], 1.5, ["x", 2, None]]
+    results: Sequence[object] = (
+        [],
+        [[0, "a", row], [1, [7, b"x"], [7, b"x"]]],
+        [[0, "b", None], [1, [2**60, b""], None]],
+        [[0, str(n), [str(n), [n, False], 0.0, []]] for n in range(20)],
+    )
+    return [b"", *map(msgspec.msgpack.encode, results)]
 
 
 def respelled(data: bytes) -> bytes:
