@@ -63,8 +63,9 @@ FOR_TESTS = {"testing", LABORATORY}
 ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},
+    "views": {"protocol", "trace"},
     "server": {"protocol", "trace"},
-    "cli": {"protocol", "trace", "client", "server"},
+    "cli": {"protocol", "trace", "views", "client", "server"},
 }
 
 

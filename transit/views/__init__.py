@@ -1,5 +1,6 @@
 """Views: state that is derived from streams, and loops that keep a store in order.
 
+naming      names and streams of reconcilers and schedules
 due         when something is due: intervals, cron-like times, one-shots; clocks
 schedule    records that are appended when they are due
 firing      schedules as a runner has them
