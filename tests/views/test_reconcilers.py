@@ -555,3 +555,15 @@ def test_nothing_is_logged_by_a_runner_that_has_nothing_to_complain_of(
     assert not [r for r in caplog.records if r.name.startswith("transit")]
     assert isinstance(running, Runner)
     assert running.list()[0].rule == Every(10 * SECOND)
+
+
+def test_a_runner_that_saw_it_deleted_and_registered_again_begins_with_empty_state(
+    log: transit.Log, clock: ManualClock
+) -> None:
+    made = counting()
+    with runner(log, [made], clock=clock) as running:
+        running.run_due()
+        running.delete("count")
+        Reconcilers(log, clock).register(made)
+        (tick,) = running.run_due()
+        assert (tick.n, tick.kv) == (2, {"n": 1})

@@ -12,7 +12,7 @@ history and no reconciler: a name has no `@`.
 from __future__ import annotations
 
 import inspect
-import socket
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final, Literal
@@ -186,7 +186,7 @@ class Reconcilers:
     def __init__(self, log: Log, clock: Clock | None = None) -> None:
         self._log = log
         self._clock = clock or SystemClock()
-        self._by = socket.gethostname()[:100]
+        self._by = os.uname().nodename[:100]
 
     def list(self) -> Sequence[ReconcilerStatus]:
         """All that are there, in order of registration."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +65,7 @@ class Runner:
         claim: int,
         threads: int,
     ) -> None:
-        self.id = f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.id = f"{os.uname().nodename[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log = log
         self._given = [each for each in reconcilers if matches(each.definition.labels, select)]
         self._names = {each.name for each in reconcilers}
