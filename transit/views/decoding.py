@@ -19,14 +19,16 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from transit.views.fields import Field, Path, shown
+from transit.views.fields import Field, Path, has_enum, shown
 
 ERROR_CHARACTERS_MAX: Final = 200
 _BAD: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+_PLAIN: Final = (type(None), str, int, float, bool)
 _AS_THEY_ARE: Final = (str, int, float, bool)
 _NO_RAW: Final = msgspec.Raw(b"")
 Values = list[Any]
 """Of one column, one a record."""
+_Members = dict[str, Values]
 
 
 class RowDecoder:
@@ -49,7 +51,7 @@ class RowDecoder:
         row: Any = msgspec.defstruct("Row", members, kw_only=True, gc=False)
         self._decode = msgspec.json.Decoder(row).decode
         self._blank = row(**dict.fromkeys(self._attributes.values()))
-        self._get: Callable[[Any], Any] = attrgetter(*self._attributes.values())
+        self._get = {name: attrgetter(name) for name in self._attributes.values()}
         self._members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
     def _member(self, key: str, attribute: str) -> tuple[str, Any, Any]:
@@ -62,6 +64,8 @@ class RowDecoder:
             return attribute, kind, msgspec.field(name=key, default=_NO_RAW)
         if field is None or field.takes_null:
             return attribute, kind | None, msgspec.field(name=key, default=None)
+        if _is_shown_as_it_is(field):
+            return attribute, kind, msgspec.field(name=key, default=field.default)
         return attribute, kind | msgspec.UnsetType, msgspec.field(name=key, default=msgspec.UNSET)
 
     def _plain_field(self, attribute: str) -> Field | None:
@@ -73,7 +77,7 @@ class RowDecoder:
                     return field
         return None
 
-    def _reader(self, field: Field) -> Callable[[dict[str, Sequence[Any]]], Values]:
+    def _reader(self, field: Field) -> Callable[[_Members], Values]:
         parts = [(self._attributes[str(path[0])], path[1:]) for path in field.paths]
         if len(parts) == 1 and self._types[parts[0][0]] is not Any:
             return partial(_plain, parts[0][0], field)
@@ -92,7 +96,7 @@ class RowDecoder:
             try:
                 columns.append(read(members))
             except _BAD:
-                columns.append(self._read_each(field, read, rows, wrong))
+                columns.append(self._read_each(field, read, members, wrong))
         for place in bad:
             row, text = self._salvage(payloads[place])
             # What is damaged where no column looks is no error.
@@ -115,24 +119,22 @@ class RowDecoder:
                 rows.append(self._blank)
         return rows, bad
 
-    def _by_member(self, rows: Sequence[Any]) -> dict[str, Sequence[Any]]:
-        names = list(self._attributes.values())
-        if len(names) == 1:
-            return {names[0]: list(map(self._get, rows))}
-        return dict(zip(names, zip(*map(self._get, rows), strict=True), strict=False))
+    def _by_member(self, rows: Sequence[Any]) -> _Members:
+        return {name: list(map(get, rows)) for name, get in self._get.items()}
 
     def _read_each(
         self,
         field: Field,
-        read: Callable[[dict[str, Sequence[Any]]], Values],
-        rows: Sequence[Any],
+        read: Callable[[_Members], Values],
+        members: _Members,
         wrong: dict[int, str],
     ) -> Values:
         """A column of which some value is not what it should be."""
         values: Values = []
-        for place, row in enumerate(rows):
+        names = {self._attributes[str(path[0])] for path in field.paths}
+        for place in range(len(members[min(names)])):
             try:
-                values += read(self._by_member([row]))
+                values += read({name: [members[name][place]] for name in names})
             except _BAD as error:
                 wrong.setdefault(place, said(field.name, error))
                 values.append(None)
@@ -174,23 +176,27 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _plain(attribute: str, field: Field, members: dict[str, Sequence[Any]]) -> Values:
-    values, kind, default = members.get(attribute, ()), field.kind, field.default
+def _is_shown_as_it_is(field: Field) -> bool:
+    """Whether a column has the very values that are decoded, and its default can be one of them."""
+    return type(field.default) in _PLAIN and field.kind != "json" and not has_enum(field.type)
+
+
+def _plain(attribute: str, field: Field, members: _Members) -> Values:
+    values, default = members[attribute], field.default
     if field.type is msgspec.Raw:
         return [_json_text(value, default) for value in values]
-    unset = msgspec.UNSET
-    if kind in ("text", "int"):
-        return [
-            value if type(value) is str or value is None
-            else default if value is unset else shown(kind, value)
-            for value in values
-        ]  # fmt: skip
-    return [default if value is unset else value for value in values]
+    if has_enum(field.type):
+        unset, kind = msgspec.UNSET, field.kind
+        return [default if value is unset else shown(kind, value) for value in values]
+    if type(default) in _PLAIN:
+        # A list of its own: what is wrong is replaced in it.
+        return values.copy()
+    return [default if value is msgspec.UNSET else value for value in values]
 
 
-def _first(attributes: Sequence[str], members: dict[str, Sequence[Any]]) -> Values:
+def _first(attributes: Sequence[str], members: _Members) -> Values:
     """The first of several members that is there."""
-    *others, last = [members.get(attribute, ()) for attribute in attributes]
+    *others, last = [members[attribute] for attribute in attributes]
     values = list(last)
     for column in reversed(others):
         values = [
@@ -203,10 +209,10 @@ def _inner(
     parts: Sequence[tuple[str, Path]],
     field: Field,
     loose: Sequence[bool],
-    members: dict[str, Sequence[Any]],
+    members: _Members,
 ) -> Values:
     """The first of several places, or a place inside of a member."""
-    columns = [members.get(attribute, ()) for attribute, _ in parts]
+    columns = [members[attribute] for attribute, _ in parts]
     values: Values = []
     for row in zip(*columns, strict=True):
         found = None

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import Any, Final, Literal, get_args
 
@@ -199,6 +199,22 @@ def shown(kind: Kind, value: object) -> object:
     if kind == "int":
         return getattr(value, "value", value)
     return value
+
+
+@lru_cache(1024)
+def has_enum(wanted: Any) -> bool:
+    """Whether a value of a type may be a member of an Enum, or a Literal of mixed kinds."""
+    return _has_enum(inspect.type_info(wanted))
+
+
+def _has_enum(node: Any) -> bool:
+    if isinstance(node, inspect.Metadata):
+        return _has_enum(node.type)
+    if isinstance(node, inspect.UnionType):
+        return any(map(_has_enum, node.types))
+    if isinstance(node, inspect.LiteralType):
+        return len(set(map(type, node.values))) > 1
+    return isinstance(node, inspect.EnumType)
 
 
 def _kind(wanted: object, name: str) -> Kind:

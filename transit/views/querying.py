@@ -1,17 +1,18 @@
 """`sql`: a query over the records of streams, and over tables that are given.
 
-Owns the connection that a query runs in. It is made for one query, in memory. It reads no file,
-opens no socket, loads no extension and looks up no variable of the program; what it may use is
-bounded by `Limits`. Which streams and which of their records there are was settled before, so a
+Owns the engine, in memory, and the connection that one query has of it. It reads no file, opens no
+socket, loads no extension and looks up no variable of the program; what it may use is bounded by
+`Limits`. Which streams and which of their records there are was settled before, so a
 query cannot ask for others.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -34,6 +35,8 @@ EVENTS: Final = "events"
 Table: TypeAlias = "pyarrow.Table | Scan | Callable[[], pyarrow.Table]"
 """An Arrow table, what gives one when it is asked for, or a scan: records once more."""
 
+# Engines kept, one for each pair of memory and threads.
+_ENGINES: Final = 4
 _SETTINGS: Final = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
@@ -47,9 +50,10 @@ _SETTINGS: Final = {
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one query may use; `InvalidInputError` for a query that needs more.
 
-    memory_bytes_max: of the engine, for sorting, joining and grouping. threads: None: one for each
-    processor. seconds_max: how long it may run; None: as long as it takes. rows_max: of the result;
-    None: any number.
+    memory_bytes_max: of the engine, for sorting, joining and grouping; queries of one process that
+    run at the same time with the same limits have it together, and the threads. threads: None: one
+    for each processor. seconds_max: how long it may run; None: as long as it takes. rows_max: of
+    the result; None: any number.
     """
 
     memory_bytes_max: int = 1024 * MIB
@@ -134,10 +138,8 @@ class _Query:
 
         self._errors: Any = duckdb
         self._limits = limits
-        settings = dict(_SETTINGS) | {"memory_limit": f"{limits.memory_bytes_max // MIB}MiB"}
-        if limits.threads is not None:
-            settings["threads"] = str(limits.threads)
-        self._connection = duckdb.connect(":memory:", config=settings)
+        # What a connection registers, others do not see; an engine takes long to make.
+        self._connection = _engine(os.getpid(), limits.memory_bytes_max, limits.threads).cursor()
 
     def run(self, query: str, tables: Mapping[str, Table]) -> Result:
         """The result of `query` over these tables."""
@@ -220,3 +222,15 @@ class _Query:
                 raise InvalidInputError(f"the query: gives more than {most} rows: add LIMIT")
             batches.append(batch)
         return pa.Table.from_batches(batches, reader.schema)
+
+
+@lru_cache(_ENGINES)
+def _engine(process: int, memory_bytes_max: int, threads: int | None) -> Any:
+    """An engine of this process, in memory, that nothing is ever kept in."""
+    # Loaded here because duckdb is an extra and slow to load.
+    import duckdb
+
+    settings = dict(_SETTINGS) | {"memory_limit": f"{memory_bytes_max // MIB}MiB"}
+    if threads is not None:
+        settings["threads"] = str(threads)
+    return duckdb.connect(":memory:", config=settings)

@@ -257,14 +257,21 @@ class _Shape:
     ) -> Iterator[pa.RecordBatch]:
         """Those of the rows, of which the first has number `first`, that are in the slices."""
         end = first + table.num_rows
+        own: list[_Slice] = []
         for rows, run in slices:
             if rows.start >= end:
                 break
             low, high = max(rows.start, first), min(rows.stop, end)
-            if low < high:
-                part = table.slice(low - first, high - low)
-                arrays = [self._column(part, field, run) for field in self._schema]
-                yield from pa.Table.from_arrays(arrays, schema=self._schema).to_batches()
+            if low < high and run.is_own:
+                own.append(_Slice(range(low - first, high - first), run))
+            elif low < high:
+                yield from self._rows(table.slice(low - first, high - low), run)
+        if own:
+            yield from self._rows(_taken(table, [each.rows for each in own]), own[0].run)
+
+    def _rows(self, part: pa.Table, run: Run) -> Iterator[pa.RecordBatch]:
+        arrays = [self._column(part, field, run) for field in self._schema]
+        yield from pa.Table.from_arrays(arrays, schema=self._schema).to_batches()
 
     def _column(self, part: pa.Table, field: pa.Field, run: Run) -> Any:
         if field.name == STREAM and not run.is_own:
@@ -276,6 +283,17 @@ class _Shape:
         if column.type == field.type:
             return column
         return column.dictionary_encode()
+
+
+def _taken(table: pa.Table, ranges: Sequence[range]) -> pa.Table:
+    """These rows of a table, all at once: a thousand streams have a thousand ranges."""
+    if len(ranges) == 1:
+        (rows,) = ranges
+        return table.slice(rows.start, len(rows))
+    counted = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
+    parts = [counted.slice(rows.start, len(rows)) for rows in ranges]
+    # Counted from 1 on.
+    return table.take(pc.subtract(pa.concat_arrays(parts), pa.scalar(1, pa.int64())))
 
 
 def _row_of(found: _Slice) -> int:
