@@ -30,7 +30,7 @@ import msgspec
 
 from benchmarks.commandline import working_folder
 from benchmarks.report import Machine, aligned, number, to_json
-from transit.views.map import Map, Shelf, merge
+from transit.views.maps.map import Map, Shelf, merge
 
 ENTRIES: Final = 1_000_000
 TURNS: Final = 3

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import transit
-from transit.views.declaring import columns
-from transit.views.querying import Limits, sql
-from transit.views.scanning import scan
+from transit.views.scans.declaring import columns
+from transit.views.scans.querying import Limits, sql
+from transit.views.scans.scanning import scan
 
 STREAMS = 1_000
 AT_ONCE = 1_000

@@ -10,7 +10,7 @@ import pytest
 
 import transit
 from rigs.seeds import run_seed
-from transit.views.due import ManualClock
+from transit.views.loops.due import ManualClock
 
 PERSIST = ["logged", "stateful", "ephemeral"]
 

@@ -13,10 +13,10 @@ import pytest
 
 import transit
 from transit import InvalidInputError, NotFoundError
-from transit.views.due import SECOND, Every, ManualClock
-from transit.views.reconcile import Reconciler, Reconcilers, reconciler
-from transit.views.runner import Runner, runner
-from transit.views.ticks import Tick, TickLostError, TickRecord
+from transit.views.loops.due import SECOND, Every, ManualClock
+from transit.views.loops.reconcile import Reconciler, Reconcilers, reconciler
+from transit.views.loops.running import Runner, runner
+from transit.views.loops.ticks import Tick, TickLostError, TickRecord
 
 Body = Callable[[Tick], object]
 
@@ -512,7 +512,7 @@ def test_run_ends_at_its_time_when_it_is_stopped_and_with_the_store(
 def test_closing_does_not_wait_for_ever_for_a_body(
     log: transit.Log, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("transit.views.runner"), "CLOSE_S", 0.05)
+    monkeypatch.setattr(import_module("transit.views.loops.running"), "CLOSE_S", 0.05)
     entered, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
     @reconciler(every=1.0)

@@ -12,10 +12,10 @@ import pytest
 import transit
 from rigs.seeds import run_seed
 from transit import InvalidInputError
-from transit.views.due import ManualClock
-from transit.views.reconcile import Reconciler, reconciler
-from transit.views.runner import runner
-from transit.views.ticks import (
+from transit.views.loops.due import ManualClock
+from transit.views.loops.reconcile import Reconciler, reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.ticks import (
     ACTIONS_MAX,
     KV_BYTES_MAX,
     LINES_MAX,

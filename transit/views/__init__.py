@@ -24,40 +24,18 @@
 A view is made of records and of nothing else, so it can always be made again. Names are loaded when
 they are first asked for: who uses reducers needs no pyarrow, no DuckDB and no wasmtime.
 
-Tables and reducers
-    reducer, tables   what is declared; rows: types of rows and events; sources: digests of functions
-    folding, overlay  a fold: records in, changes of rows out
-    view, state       states at any offset; advancing: from one to the next; merges: of merged ones
-    opening           `open`
-    savepoints, pack  states that are kept; nodes: where they come from; histories: what they are of
-    verifying         folded again and compared; adopting: roots taken over by changed code
-    subscribing       changes to subscribers
-    tabular           rows as Arrow tables
-    errors            what goes wrong
-
-The ordered map that a state is
-    map, node, keys   the map, its nodes, values as keys in their order
-    cutting, editing  where nodes end; the next map; walking, differing: reading and comparing
-
-Modules of WebAssembly as reducers
-    wasm_program      `wasm`; wasm_abi: what they are given and answer; wasm_machine, wasm_fold,
-                      wasm_memory: how they are run
-
-Records as columns, and SQL
-    declaring, fields which columns a program reads of payloads; runs: those of recorded runs
-    decoding, arrows  payloads to columns; what cannot be read becomes text, and no record is lost
-    choosing, layout  which streams, and up to where; where their records lie
-    files, tails      columns files, made once a segment; what is not sealed, decoded once a process
-    scanning          all of that as Arrow: `scan`
-    querying          `sql`: DuckDB over a scan; statements: what queries may do, and what LAST
-                      means; feeding: a scan as DuckDB takes it; results: what a query gives
-
-Loops and schedules
-    reconcile, naming reconcilers: their definitions, and what is said of them in the log
-    ticks, keeping    a reconciler's history, and what a body is given; ready-made ones
-    schedule, firing  records that are appended when they are due
-    due               when something is due: intervals, cron-like times, one-shots; clocks
-    runner, looping   the loop that runs them all; one of them; claims: who runs it; workers: threads
+reducing, tables  what is declared; rows: types of rows and events; sources: digests of functions
+folding, overlay  a fold: records in, changes of rows out
+opening, view     states at any offset; advancing: from one to the next; merges: of merged streams
+state, tabular    a state, and its rows as Arrow tables
+savepoints, pack  states that are kept; nodes: where they come from; histories: what they are of
+verifying         folded again and compared; adopting: roots taken over by changed code
+subscribing       changes to subscribers
+errors            what goes wrong
+maps              the ordered map that a state is
+modules           modules of WebAssembly as reducers
+scans             records as columns, and SQL over them
+loops             reconcilers and schedules
 """
 
 from __future__ import annotations
@@ -67,8 +45,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transit.views.adopting import Adopted, adopt
-    from transit.views.declaring import Columns, columns
-    from transit.views.due import Clock, ManualClock, SystemClock
     from transit.views.errors import (
         BadResultError,
         DivergedError,
@@ -83,17 +59,17 @@ if TYPE_CHECKING:
     )
     from transit.views.folding import At
     from transit.views.histories import Bookmark, bookmark
-    from transit.views.keeping import evict, publish, retain, sign, verify
-    from transit.views.opening import open
-    from transit.views.overlay import RowChange, WritableTable
-    from transit.views.querying import Limits, sql
-    from transit.views.reconcile import Reconciler, ReconcilerStatus, Reconcilers, reconciler
-    from transit.views.reducer import Program, Reducer, Spec, reducer
-    from transit.views.results import Result
-    from transit.views.runner import Runner, runner
-    from transit.views.runs import runs_columns
-    from transit.views.scanning import Scan, ScanPart, scan
-    from transit.views.schedule import (
+    from transit.views.loops.due import Clock, ManualClock, SystemClock
+    from transit.views.loops.keeping import evict, publish, retain, sign, verify
+    from transit.views.loops.reconcile import (
+        Reconciler,
+        Reconcilers,
+        ReconcilerStatus,
+        reconciler,
+        reconcilers,
+    )
+    from transit.views.loops.running import Runner, runner
+    from transit.views.loops.scheduling import (
         Schedule,
         disable_schedule,
         enable_schedule,
@@ -101,39 +77,126 @@ if TYPE_CHECKING:
         schedules,
         unschedule,
     )
+    from transit.views.loops.ticks import Action, Line, Tick, TickLostError, TickRecord
+    from transit.views.modules.program import WasmReducer, wasm
+    from transit.views.opening import open
+    from transit.views.overlay import RowChange, WritableTable
+    from transit.views.reducing import Program, Reducer, Spec, reducer
+    from transit.views.scans.declaring import Columns, columns
+    from transit.views.scans.querying import Limits, sql
+    from transit.views.scans.results import Result
+    from transit.views.scans.runs import runs_columns
+    from transit.views.scans.scanning import Scan, ScanPart, scan
     from transit.views.state import State
     from transit.views.subscribing import Change, SubscriberStatus
     from transit.views.tables import Table, TableState, table
-    from transit.views.ticks import Action, Line, Tick, TickLostError, TickRecord
     from transit.views.verifying import Divergence, Verified
     from transit.views.view import View
-    from transit.views.wasm_program import WasmReducer, wasm
 
 _HOMES = {
-    "adopting": ("Adopted", "adopt",),
-    "declaring": ("Columns", "columns",),
-    "due": ("Clock", "ManualClock", "SystemClock",),
-    "errors": ("BadResultError", "DivergedError", "EventError", "HistoryDiffersError", "ModuleError", "OutOfFuelError", "OutOfMemoryError", "ReducerError", "TrapError", "ViewError",),
+    "adopting": (
+        "Adopted",
+        "adopt",
+    ),
+    "scans.declaring": (
+        "Columns",
+        "columns",
+    ),
+    "loops.due": (
+        "Clock",
+        "ManualClock",
+        "SystemClock",
+    ),
+    "errors": (
+        "BadResultError",
+        "DivergedError",
+        "EventError",
+        "HistoryDiffersError",
+        "ModuleError",
+        "OutOfFuelError",
+        "OutOfMemoryError",
+        "ReducerError",
+        "TrapError",
+        "ViewError",
+    ),
     "folding": ("At",),
-    "histories": ("Bookmark", "bookmark",),
-    "keeping": ("evict", "publish", "retain", "sign", "verify",),
+    "histories": (
+        "Bookmark",
+        "bookmark",
+    ),
+    "loops.keeping": (
+        "evict",
+        "publish",
+        "retain",
+        "sign",
+        "verify",
+    ),
     "opening": ("open",),
-    "overlay": ("RowChange", "WritableTable",),
-    "querying": ("Limits", "sql",),
-    "reconcile": ("Reconciler", "ReconcilerStatus", "Reconcilers", "reconciler",),
-    "reducer": ("Program", "Reducer", "Spec", "reducer",),
-    "results": ("Result",),
-    "runner": ("Runner", "runner",),
-    "runs": ("runs_columns",),
-    "scanning": ("Scan", "ScanPart", "scan",),
-    "schedule": ("Schedule", "disable_schedule", "enable_schedule", "schedule", "schedules", "unschedule",),
+    "overlay": (
+        "RowChange",
+        "WritableTable",
+    ),
+    "scans.querying": (
+        "Limits",
+        "sql",
+    ),
+    "loops.reconcile": (
+        "Reconciler",
+        "ReconcilerStatus",
+        "Reconcilers",
+        "reconciler",
+    ),
+    "reducing": (
+        "Program",
+        "Reducer",
+        "Spec",
+        "reducer",
+    ),
+    "scans.results": ("Result",),
+    "loops.running": (
+        "Runner",
+        "runner",
+    ),
+    "scans.runs": ("runs_columns",),
+    "scans.scanning": (
+        "Scan",
+        "ScanPart",
+        "scan",
+    ),
+    "loops.scheduling": (
+        "Schedule",
+        "disable_schedule",
+        "enable_schedule",
+        "schedule",
+        "schedules",
+        "unschedule",
+    ),
     "state": ("State",),
-    "subscribing": ("Change", "SubscriberStatus",),
-    "tables": ("Table", "TableState", "table",),
-    "ticks": ("Action", "Line", "Tick", "TickLostError", "TickRecord",),
-    "verifying": ("Divergence", "Verified",),
+    "subscribing": (
+        "Change",
+        "SubscriberStatus",
+    ),
+    "tables": (
+        "Table",
+        "TableState",
+        "table",
+    ),
+    "loops.ticks": (
+        "Action",
+        "Line",
+        "Tick",
+        "TickLostError",
+        "TickRecord",
+    ),
+    "verifying": (
+        "Divergence",
+        "Verified",
+    ),
     "view": ("View",),
-    "wasm_program": ("WasmReducer", "wasm",),
+    "modules.program": (
+        "WasmReducer",
+        "wasm",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
