@@ -15,9 +15,9 @@ import transit
 from transit import trace
 
 pytest.importorskip("duckdb")
-from transit.views.querying import sql  # noqa: E402
-from transit.views.runs import runs_columns  # noqa: E402
-from transit.views.scanning import scan  # noqa: E402
+from transit.views.querying import sql
+from transit.views.runs import runs_columns
+from transit.views.scanning import scan
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

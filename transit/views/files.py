@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from transit import Batch, Cache, CorruptError, Log, SealedSegment, TransitError
 from transit.views.arrows import Declaration
-from transit.views.declaring import OFFSET, STREAM, TIME
+from transit.views.fields import OFFSET, STREAM, TIME
 
 ROOM: Final = "views"
 STREAM_ID: Final = "_stream_id"

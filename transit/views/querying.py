@@ -19,8 +19,8 @@ import msgspec
 
 from transit import InvalidInputError, Log, Stream
 from transit.views.choosing import At, Streams, Time
-from transit.views.declaring import OFFSET, Columns
-from transit.views.fields import check_name
+from transit.views.declaring import Columns
+from transit.views.fields import OFFSET, check_name
 from transit.views.statements import QUERY_BYTES_MAX, Statement, checked
 
 if TYPE_CHECKING:
