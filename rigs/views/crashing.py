@@ -15,9 +15,9 @@ from rigs.crash.judge import write_image
 from rigs.crash.recorded import Change, Marked, read_trace
 from rigs.crash.recording_fs import recorded
 from rigs.crash.states import Content, Disk, Image
-from rigs.views.judging import EVERY, judge
-from rigs.views.plants import plant
 from rigs.views.programs import event, everything
+from rigs.views.roots import EVERY, judge
+from rigs.views.states_planted import plant
 from transit import views
 
 SMALL: Final = transit.Settings(seal_bytes=6 * 1024, block_bytes=4 * 1024, flush_interval_ms=60_000)

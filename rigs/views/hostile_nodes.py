@@ -14,8 +14,8 @@ import msgspec
 
 from rigs.views.models import MemoryNodes
 from transit import TransitError
-from transit.views.map import Map, Shelf
-from transit.views.node import Node, decode_node, digest_of, encode_node
+from transit.views.maps.map import Map, Shelf
+from transit.views.maps.node import Node, decode_node, digest_of, encode_node
 
 CORRUPT: Final = "CorruptError"
 NEWER: Final = "UnsupportedVersionError"
@@ -139,13 +139,16 @@ class Liar:
         self.nodes = MemoryNodes()
 
     def leaf(self, *keys: bytes) -> bytes:
+        """A leaf whose values are its keys."""
         return self.put(Node(0, keys, keys, ()))
 
     def parent(self, level: int, *children: tuple[bytes, bytes, int]) -> bytes:
+        """A node above, with a key, a digest and a count for each child."""
         keys, digests, counts = zip(*children, strict=True)
         return self.put(Node(level, keys, digests, counts))
 
     def put(self, node: Node) -> bytes:
+        """Any node, under its digest."""
         data = encode_node(node)
         digest = digest_of(data)
         self.nodes.data[digest] = data

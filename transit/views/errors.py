@@ -4,7 +4,12 @@ TransitError
 ├── ViewError
 │   ├── ReducerError          a reducer raised, or did what a reducer must not
 │   ├── EventError            a record that is not what the reducer reads
-│   └── DivergedError         folded again, a state is not what was recorded
+│   ├── DivergedError         folded again, a state is not what was recorded
+│   └── ModuleError           why a WebAssembly module stopped: the cause of a ReducerError
+│       ├── OutOfFuelError    a record took more than the module's fuel
+│       ├── OutOfMemoryError  the module had no room for a record
+│       ├── TrapError         the module gave up, or did what it cannot
+│       └── BadResultError    what it answered is no list of rows, or not of its tables
 └── ConflictError
     └── HistoryDiffersError   a place that belongs to another history
 """
@@ -44,6 +49,26 @@ class EventError(_StoppedError):
 
 class DivergedError(ViewError):
     """A state that was recorded does not come out again: the reducer is not deterministic."""
+
+
+class ModuleError(ViewError):
+    """Why a WebAssembly module stopped at a record: the cause of a `ReducerError`."""
+
+
+class OutOfFuelError(ModuleError):
+    """A record took more than the fuel that the module was declared with."""
+
+
+class OutOfMemoryError(ModuleError):
+    """The module had no room for a record within the memory that it was declared with."""
+
+
+class TrapError(ModuleError):
+    """The module gave up, or did what it cannot: the message says what and in which function."""
+
+
+class BadResultError(ModuleError):
+    """What the module answered is not what `transit.views.modules.abi` says, or fits no table."""
 
 
 class HistoryDiffersError(ConflictError):

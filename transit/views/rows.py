@@ -32,7 +32,7 @@ _DEPTH_MAX: Final = 16
 
 
 class RowType:
-    """One type of rows. fields: their names, as declared."""
+    """One type of rows. fields: their names, as declared. make: a row of its values in order."""
 
     def __init__(self, type_: type[Row]) -> None:
         if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
@@ -49,7 +49,7 @@ class RowType:
             tuple[types]  # type: ignore[valid-type]
         )
         self._has_floats = _mentions(info, shapes.FloatType)
-        self._make = _maker(type_)
+        self.make = _maker(type_)
 
     def encode(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` for one that is not of its own type's shape."""
@@ -91,7 +91,7 @@ class RowType:
     def decode(self, data: bytes, place: str) -> Row:
         """The row of its bytes; `CorruptError` where they are none."""
         try:
-            return self._make(self._decoder.decode(data))
+            return self.make(self._decoder.decode(data))
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise CorruptError(
                 place, expected=f"a row of {self.type.__name__}", found=str(error)

@@ -19,12 +19,12 @@ from transit.views.advancing import Advance, Settled
 from transit.views.errors import DivergedError, EventError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.histories import common_count, is_about, last_digest
-from transit.views.map import EMPTY
+from transit.views.maps.map import EMPTY
 from transit.views.merges import is_three_way, three_way
 from transit.views.nodes import RecordedNodes, StateNodes, all_nodes, unrecorded
 from transit.views.overlay import RowChange
 from transit.views.pack import Layout
-from transit.views.reducer import Folding, Program
+from transit.views.reducing import Folding, Program
 from transit.views.savepoints import (
     CacheKeeper,
     Keeper,

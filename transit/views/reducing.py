@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from transit import Batch, InvalidInputError
 from transit.views.folding import PythonFold, Skipped
-from transit.views.map import Map
+from transit.views.maps.map import Map
 from transit.views.overlay import RowChange
 from transit.views.rows import EventType
 from transit.views.sources import source_digest
@@ -70,7 +70,8 @@ class Folding(Protocol):
         """Fold one row; what it changed, in the order of tables and keys."""
 
     def flush(self) -> Map:
-        """The map that has all changes; `InvalidInputError` where a row cannot be written."""
+        """The map that has all changes; `InvalidInputError` where a row cannot be written, and
+        what `take` raises, where the fold only now comes to what it took."""
 
     def begin_anew(self) -> None:
         """Count from here on."""
@@ -158,12 +159,12 @@ def reducer(
     The function must depend on nothing but its arguments. `InvalidInputError` for what cannot be a
     reducer.
     """
-    declared = _check_tables(tables)
+    declared = check_tables(tables)
     events = EventType(reads, codec)
     if on_error not in ON_ERROR:
         raise InvalidInputError(f"on_error {on_error!r}: not one of {', '.join(ON_ERROR)}")
     _check_merge(merge, declared)
-    headers = _check_where(where)
+    headers = check_where(where)
 
     def declare(function: Callable[..., None]) -> Reducer:
         _check_arguments(function, len(declared))
@@ -188,7 +189,8 @@ def reducer(
     return declare
 
 
-def _check_tables(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+def check_tables(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+    """The tables of a reducer; `InvalidInputError` for what they cannot be."""
     if not tables or not all(isinstance(each, Table) for each in tables):
         raise InvalidInputError("a reducer needs its tables first: @reducer(runs, reads=...)")
     if len(tables) > TABLES_MAX:
@@ -208,7 +210,8 @@ def _check_merge(merge: str, tables: tuple[Table, ...]) -> None:
             )
 
 
-def _check_where(where: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+def check_where(where: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+    """The headers that records must have, in one form."""
     found = {}
     for key, values in sorted((where or {}).items()):
         found[key] = [values] if isinstance(values, str) else sorted(values)

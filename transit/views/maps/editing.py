@@ -12,9 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import repeat
 
-from transit.views.cutting import EMPTY, Child, Row, Tower
-from transit.views.node import Node, Shelf, digest_of, encode_node
-from transit.views.walking import Walk
+from transit.views.maps.cutting import EMPTY, Child, Row, Tower
+from transit.views.maps.node import Node, Shelf, digest_of, encode_node
+from transit.views.maps.walking import Walk
 
 # A key, and its new value with the count of entries below it; or None, when the key goes.
 Entry = tuple[bytes, int]

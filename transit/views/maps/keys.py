@@ -34,7 +34,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 from transit import CorruptError, InvalidInputError
-from transit.views.node import KEY_BYTES_MAX
+from transit.views.maps.node import KEY_BYTES_MAX
 
 DEPTH_MAX: Final = 4
 INT_BYTES_MAX: Final = 128

@@ -18,10 +18,10 @@ from operator import lt
 from typing import Final
 
 from transit import InvalidInputError
-from transit.views.cutting import EMPTY, Child, Tower
-from transit.views.differing import Change, differences
-from transit.views.editing import edited
-from transit.views.node import (
+from transit.views.maps.cutting import EMPTY, Child, Tower
+from transit.views.maps.differing import Change, differences
+from transit.views.maps.editing import edited
+from transit.views.maps.node import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
     Node,
@@ -30,7 +30,7 @@ from transit.views.node import (
     digest_of,
     encode_node,
 )
-from transit.views.walking import leaves, rank
+from transit.views.maps.walking import leaves, rank
 
 __all__ = ["EMPTY", "Change", "Map", "Nodes", "Shelf", "merge"]
 

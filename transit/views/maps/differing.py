@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from transit.views.cutting import EMPTY
-from transit.views.node import Node, Shelf
+from transit.views.maps.cutting import EMPTY
+from transit.views.maps.node import Node, Shelf
 
 _ENTRY: Final = -1
 _DONE: Final = -2

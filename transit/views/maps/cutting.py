@@ -6,14 +6,16 @@ after an entry
 
 - when its counted size has reached `SIZE_MAX`, or
 - when it has reached `SIZE_MIN`, there are at least `CHILDREN_MIN` entries above level 0, and
-  XXH32 of the key, seeded with the level, is below `size * size * entry // 8`.
+  XXH32 of the key, seeded with the level, is below `size * size * entry * 3 // 16`.
 
-The chance that a node ends grows with the square of its size, and with the size of the entry, so
-that nodes have about 4 KiB whatever the entries are, few are much larger, and two ways of cutting
-that began at different places soon end a node at the same key. Values have no say but by their
-size. A node of level 0 has at most `SIZE_MAX` bytes and one entry. Whoever chooses keys by their
-checksum can have every node end, or none: nodes are then as small, or as large, as the limits
-allow, levels still shrink by `CHILDREN_MIN` each, and an edit may have to move every node after it.
+The chance that a node ends grows with the square of its size, and with the size of the entry. So
+nodes have 3.5 to 4 KiB on average whatever the entries are, few are much larger, and two ways of
+cutting that began at different places soon end a node at the same key. Values have no say but by
+their size. A node has at most `SIZE_MAX` bytes and one entry.
+
+Whoever chooses keys by their checksum can have every node end, or none. Nodes are then as small, or
+as large, as the limits allow, levels still shrink by `CHILDREN_MIN` each, and an edit may have to
+make every node behind it anew.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Final, NamedTuple
 from xxhash import xxh32_intdigest
 
 from transit import InvalidInputError
-from transit.views.node import LEVEL_MAX, Node
+from transit.views.maps.node import LEVEL_MAX, Node
 
 EMPTY: Final = b""
 """The root of a map without entries."""
@@ -56,7 +58,10 @@ def ends(level: int, keys: Sequence[bytes], values: Sequence[bytes]) -> list[int
         entry = more + around
         size += entry
         if size >= SIZE_MIN and (
-            (xxh32_intdigest(key, level) < size * size * entry >> 3 and stop - start >= entries_min)
+            (
+                xxh32_intdigest(key, level) < size * size * entry * 3 >> 4
+                and stop - start >= entries_min
+            )
             or size >= SIZE_MAX
         ):
             found.append(stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from transit.views.node import Node, Shelf
+from transit.views.maps.node import Node, Shelf
 
 
 class Walk:
