@@ -30,7 +30,7 @@ import msgspec
 
 from benchmarks.commandline import working_folder
 from benchmarks.report import Machine, aligned, number, to_json
-from transit.views.map import Map, Shelf, merge
+from transit.views.maps.map import Map, Shelf, merge
 
 ENTRIES: Final = 1_000_000
 TURNS: Final = 3
@@ -349,8 +349,11 @@ def measured(folder: str, count: int, turns: int) -> list[Row]:
         contenders[name] = one
     # What stays is not looked through again and again.
     gc.freeze()
-    for seed in range(turns):
-        turn(figures, contenders, pairs, seed)
+    try:
+        for seed in range(turns):
+            turn(figures, contenders, pairs, seed)
+    finally:
+        gc.unfreeze()
     return figures.rows()
 
 

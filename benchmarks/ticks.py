@@ -29,9 +29,9 @@ import msgspec
 import transit
 from benchmarks.commandline import working_folder
 from benchmarks.report import Machine, aligned, number, to_json
-from transit.views.reconcile import Reconciler, reconciler
-from transit.views.runner import runner
-from transit.views.ticks import Tick
+from transit.views.loops.reconcile import Reconciler, reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.ticks import Tick
 
 LOOPS: Final = 8
 PERIOD_S: Final = 0.1

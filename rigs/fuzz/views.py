@@ -10,11 +10,11 @@ import msgspec
 
 from rigs.views.models import MemoryNodes
 from transit import NotFoundError
-from transit.views.keys import Value, decode_key, encode_key
-from transit.views.map import Map, Shelf
-from transit.views.node import Node, children, decode_node, digest_of, encode_node
+from transit.views.maps.keys import Value, decode_key, encode_key
+from transit.views.maps.map import Map, Shelf
+from transit.views.maps.node import Node, children, decode_node, digest_of, encode_node
+from transit.views.modules.abi import ResultDecoder
 from transit.views.tables import table
-from transit.views.wasm_abi import ResultDecoder
 
 PLACE: Final = "input"
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 from xxhash import xxh32_intdigest
 
 from rigs.plants.replacing import replace
-from transit.views import cutting, differing, editing, map, node, walking
-from transit.views.cutting import Child, Row
-from transit.views.differing import Change
-from transit.views.editing import Edit
-from transit.views.map import Map, Resolve
-from transit.views.node import Node, Shelf
-from transit.views.walking import Walk
+from transit.views.maps import cutting, differing, editing, map, node, walking
+from transit.views.maps.cutting import Child, Row
+from transit.views.maps.differing import Change
+from transit.views.maps.editing import Edit
+from transit.views.maps.map import Map, Resolve
+from transit.views.maps.node import Node, Shelf
+from transit.views.maps.walking import Walk
 
 
 def no_boundary_at_the_largest_size() -> None:

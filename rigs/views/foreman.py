@@ -19,11 +19,11 @@ from typing import Final, NoReturn
 
 import transit
 from rigs.views.plants import plant
-from transit.views.due import Wake
-from transit.views.reconcile import reconciler
-from transit.views.runner import runner
-from transit.views.schedule import schedule
-from transit.views.ticks import Tick
+from transit.views.loops.due import Wake
+from transit.views.loops.reconcile import reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.scheduling import schedule
+from transit.views.loops.ticks import Tick
 
 RUNNERS: Final = 3
 SPEED: Final = 50

@@ -13,7 +13,7 @@ from typing import Final
 
 from rigs.views import hostile_nodes, models
 from rigs.views.models import Changes, MemoryNodes, Model, applied, crafted
-from transit.views.map import Map, Shelf
+from transit.views.maps.map import Map, Shelf
 
 EDITS_OF_A_HISTORY: Final = 8
 # The size of nodes of level 1 in a large map: those that end too often are much smaller.

@@ -18,7 +18,7 @@ import wasmtime
 import transit
 from rigs.views.models import MemoryNodes
 from transit import views
-from transit.views.map import Map
+from transit.views.maps.map import Map
 
 
 class Row(msgspec.Struct, frozen=True):

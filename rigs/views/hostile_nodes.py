@@ -14,8 +14,8 @@ import msgspec
 
 from rigs.views.models import MemoryNodes
 from transit import TransitError
-from transit.views.map import Map, Shelf
-from transit.views.node import Node, decode_node, digest_of, encode_node
+from transit.views.maps.map import Map, Shelf
+from transit.views.maps.node import Node, decode_node, digest_of, encode_node
 
 CORRUPT: Final = "CorruptError"
 NEWER: Final = "UnsupportedVersionError"

@@ -10,9 +10,9 @@ import msgspec
 
 import transit
 from rigs.views.foreman import BODIES, EFFECTS, FIRED, FIRED_PERIOD_S, NAME, PERIOD_S, SETTINGS
-from transit.views.due import SECOND
-from transit.views.schedule import ScheduleRecord
-from transit.views.ticks import TickRecord
+from transit.views.loops.due import SECOND
+from transit.views.loops.scheduling import ScheduleRecord
+from transit.views.loops.ticks import TickRecord
 
 PERIOD = round(PERIOD_S * SECOND)
 FIRED_PERIOD = round(FIRED_PERIOD_S * SECOND)

@@ -9,8 +9,8 @@ from typing import Final
 from xxhash import xxh32_intdigest
 
 from transit import NotFoundError
-from transit.views.map import Change, Map, merge
-from transit.views.node import Node, decode_node, digest_of
+from transit.views.maps.map import Change, Map, merge
+from transit.views.maps.node import Node, decode_node, digest_of
 
 Model = dict[bytes, bytes]
 Changes = dict[bytes, bytes | None]

@@ -15,11 +15,11 @@ from typing import Any, Final
 import msgspec
 
 import transit
-from transit.views import firing, looping
-from transit.views.due import Clock, Every, Rule
-from transit.views.looping import Loop, Planned, Running
-from transit.views.schedule import ScheduleRecord
-from transit.views.ticks import State, TickRecord
+from transit.views.loops import firing, looping
+from transit.views.loops.due import Clock, Every, Rule
+from transit.views.loops.looping import Loop, Planned, Running
+from transit.views.loops.scheduling import ScheduleRecord
+from transit.views.loops.ticks import State, TickRecord
 
 _write = Loop._write
 _start = Loop.start

@@ -32,6 +32,7 @@ class Pair(msgspec.Struct, frozen=True):
     left: str
     right: int
     note: str = ""
+    body: str = ""
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -81,6 +82,11 @@ def everything(people: Any, pairs: Any, heard: Any, event: Operations, at: views
             heard.put(Heard(at.offset % SLOTS, found))
 
 
+def pair(left: str, right: int, note: str) -> Pair:
+    """A row, with enough in it that a few dozen of them are several nodes of a map."""
+    return Pair(left, right, note, f"{left}-{right}-{note} " * 40)
+
+
 def _done(people: Any, pairs: Any, each: Operation) -> str | None:
     name, values = each.name, each.values
     if name == "person":
@@ -92,7 +98,7 @@ def _done(people: Any, pairs: Any, each: Operation) -> str | None:
     elif name == "leave":
         return str(people.delete(values[0]))
     elif name == "pair":
-        pairs.put(Pair(*values))
+        pairs.put(pair(*values))
     elif name == "part":
         return str(pairs.delete((values[0], values[1])))
     elif name == "raise":
@@ -161,7 +167,7 @@ class Model:
         if name == "leave":
             return str(self.people.pop(values[0], None) is not None)
         if name == "pair":
-            self.pairs[values[0], values[1]] = Pair(*values)
+            self.pairs[values[0], values[1]] = pair(*values)
         elif name == "part":
             return str(self.pairs.pop((values[0], values[1]), None) is not None)
         elif name == "raise":
@@ -237,6 +243,11 @@ def event(chance: random.Random) -> bytes:
     """A record drawn at random that no reducer refuses."""
     do = [_operation(chance) for _ in range(chance.choice((1, 1, 2, 3)))]
     return json.dumps({"do": do}).encode()
+
+
+def event_of(number: int) -> bytes:
+    """A record that follows from a number."""
+    return event(random.Random(number))
 
 
 def refused(chance: random.Random) -> bytes:

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit.views.reconcile import Reconcilers, reconciler
-from transit.views.runner import runner
-from transit.views.schedule import schedule
-from transit.views.ticks import Tick
+from transit.views.loops.reconcile import Reconcilers, reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.scheduling import schedule
+from transit.views.loops.ticks import Tick
 
 from .conftest import Command
 from .shell import environment, running
 from .shell import transit as shell
 
 CODE = """
-from transit.views.reconcile import reconciler
+from transit.views.loops.reconcile import reconciler
 
 @reconciler(every=0.1, labels={"host": "a"})
 def greet(tick):

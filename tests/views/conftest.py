@@ -1,4 +1,4 @@
-"""Stores for the tests of views, and the ways in which views keep their states."""
+"""Stores for the tests of views, the ways in which views keep their states, and a clock."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import pytest
 
 import transit
 from rigs.seeds import run_seed
+from transit.views.loops.due import ManualClock
 
-# "stateful" needs a folder of files that may be thrown away.
-PERSIST = ["logged", "ephemeral", *(["stateful"] if hasattr(transit.Log, "cache") else [])]
+PERSIST = ["logged", "stateful", "ephemeral"]
 
 
 @pytest.fixture
 def log(path: Path) -> Iterator[transit.Log]:
     """An open store with nothing in it."""
-    opened = transit.open(path, durability="os")
-    yield opened
-    opened.close()
+    with transit.open(path, durability="os") as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still."""
+    return ManualClock("2026-01-01T00:00Z")
 
 
 @pytest.fixture

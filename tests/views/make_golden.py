@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transit.views.map import Map
+from transit.views.maps.map import Map
 
 GOLDEN = Path(__file__).parent / "golden" / "map-1.json"
 

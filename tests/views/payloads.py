@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 import transit
-from transit.views.declaring import columns
+from transit.views.scans.declaring import columns
 
 Row = dict[str, Any]
 NAMES = (

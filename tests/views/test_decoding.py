@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 import transit
-from transit.views.declaring import Columns, columns
-from transit.views.fields import parse_path
+from transit.views.scans.declaring import Columns, columns
+from transit.views.scans.fields import parse_path
 
 pa = pytest.importorskip("pyarrow")
-from transit.views.arrows import declaration_of  # noqa: E402
+from transit.views.scans.arrows import declaration_of  # noqa: E402
 
 
 class _Payloads:

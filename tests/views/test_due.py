@@ -11,7 +11,7 @@ import pytest
 
 from rigs.seeds import run_seed
 from transit import InvalidInputError
-from transit.views.due import (
+from transit.views.loops.due import (
     SECOND,
     Cron,
     Every,

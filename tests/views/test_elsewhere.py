@@ -9,11 +9,11 @@ import pytest
 import transit
 from rigs.server.serving import Serving
 from tests.cli.shell import transit as command
-from transit.views.due import ManualClock
-from transit.views.reconcile import Reconciler, Reconcilers, reconciler
-from transit.views.runner import runner
-from transit.views.schedule import schedule, schedules
-from transit.views.ticks import Tick
+from transit.views.loops.due import ManualClock
+from transit.views.loops.reconcile import Reconciler, Reconcilers, reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.scheduling import schedule, schedules
+from transit.views.loops.ticks import Tick
 
 
 def counter() -> Reconciler:

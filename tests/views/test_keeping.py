@@ -9,11 +9,11 @@ import pytest
 
 import transit
 from transit import InvalidInputError
-from transit.views import keeping
-from transit.views.due import ManualClock
-from transit.views.reconcile import Reconciler
-from transit.views.runner import Runner, runner
-from transit.views.ticks import TickRecord
+from transit.views.loops import keeping
+from transit.views.loops.due import ManualClock
+from transit.views.loops.reconcile import Reconciler
+from transit.views.loops.running import Runner, runner
+from transit.views.loops.ticks import TickRecord
 
 SETTINGS = transit.Settings(seal_bytes=4096)
 

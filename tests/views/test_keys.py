@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transit import CorruptError, InvalidInputError
-from transit.views.keys import Value, decode_key, encode_key, prefix_range
-from transit.views.node import KEY_BYTES_MAX
+from transit.views.maps.keys import Value, decode_key, encode_key, prefix_range
+from transit.views.maps.node import KEY_BYTES_MAX
 
 PLACE = "table 1"
 

@@ -9,11 +9,11 @@ from importlib import import_module
 import pytest
 
 import transit
-from transit.views.due import SECOND, ManualClock, moment_text
-from transit.views.reconcile import reconciler
-from transit.views.runner import runner
-from transit.views.schedule import schedule, schedules
-from transit.views.ticks import Tick
+from transit.views.loops.due import SECOND, ManualClock, moment_text
+from transit.views.loops.reconcile import reconciler
+from transit.views.loops.running import runner
+from transit.views.loops.scheduling import schedule, schedules
+from transit.views.loops.ticks import Tick
 
 
 def test_a_clock_that_was_set_back_does_not_stop_what_is_due_by_intervals(
@@ -149,7 +149,7 @@ def test_a_claim_is_not_given_up_while_the_body_of_its_runner_goes_on(
     path: object, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kubernetes-sigs/controller-runtime 1132: the lease was released, and the work went on."""
-    monkeypatch.setattr(import_module("transit.views.runner"), "CLOSE_S", 0.05)
+    monkeypatch.setattr(import_module("transit.views.loops.running"), "CLOSE_S", 0.05)
     entered, go_on = threading.Event(), threading.Event()
     bodies: list[str] = []
 

@@ -10,9 +10,9 @@ from rigs.seeds import run_seed
 from rigs.views.models import MemoryNodes, crafted
 from tests.views import make_golden, second_builder
 from transit import InvalidInputError
-from transit.views import differing
-from transit.views.map import EMPTY, Change, Map, Shelf, merge
-from transit.views.node import Node
+from transit.views.maps import differing
+from transit.views.maps.map import EMPTY, Change, Map, Shelf, merge
+from transit.views.maps.node import Node
 
 
 def build(*pairs: tuple[bytes, bytes]) -> Map:
@@ -249,7 +249,7 @@ def test_keys_that_would_pile_up_too_many_levels_are_refused(
     write: Callable[[Map, dict[bytes, bytes]], Map], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two million such keys make nine levels; with fewer levels allowed, so do fewer keys."""
-    monkeypatch.setattr("transit.views.cutting.LEVEL_MAX", 2)
+    monkeypatch.setattr("transit.views.maps.cutting.LEVEL_MAX", 2)
     changes = {key * 85: b"" for key in crafted(0, 3000, low=True)}
     nodes = MemoryNodes()
     with pytest.raises(InvalidInputError, match="levels"):

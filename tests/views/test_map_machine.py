@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from rigs.views import models
 from rigs.views.models import MemoryNodes, Model, applied
-from transit.views.map import Map, Shelf
+from transit.views.maps.map import Map, Shelf
 
 Version = tuple[Map, Model]
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rigs.seeds import run_seed
 from rigs.views.models import MemoryNodes
 from transit import CorruptError, NotFoundError, TransitError, UnsupportedVersionError
-from transit.views import cutting
-from transit.views.map import Map, Shelf
-from transit.views.node import (
+from transit.views.maps import cutting
+from transit.views.maps.map import Map, Shelf
+from transit.views.maps.node import (
     KEY_BYTES_MAX,
     LEVEL_MAX,
     NODE_BYTES_MAX,

@@ -17,9 +17,9 @@ from .payloads import NAMES
 pytest.importorskip("duckdb")
 import pyarrow as pa
 
-from transit.views.declaring import columns
-from transit.views.querying import Limits, sql
-from transit.views.scanning import scan
+from transit.views.scans.declaring import columns
+from transit.views.scans.querying import Limits, sql
+from transit.views.scans.scanning import scan
 
 EVENTS = columns("events", {"tool": str, "tokens": int, "at": datetime})
 
@@ -266,7 +266,7 @@ def test_what_goes_wrong_below_is_told_as_it_is(path: Path) -> None:
 def test_without_the_extra_it_says_what_is_missing(path: Path) -> None:
     script = (
         "import sys\nsys.modules['duckdb'] = None\nimport transit\n"
-        "from transit.views.querying import sql\n"
+        "from transit.views.scans.querying import sql\n"
         "with transit.open(sys.argv[1]) as log:\n"
         "    try: sql(log, 'SELECT 1')\n"
         "    except ImportError as error: print(error)"

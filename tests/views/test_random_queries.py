@@ -17,8 +17,8 @@ from rigs.seeds import run_seed
 from .payloads import EVENTS, FIELDS, MORE, Row, fill
 
 pytest.importorskip("duckdb")
-from transit.views.querying import sql
-from transit.views.scanning import scan
+from transit.views.scans.querying import sql
+from transit.views.scans.scanning import scan
 
 Shown = dict[str, list[Row]]
 SETTINGS = transit.Settings(block_bytes=4096)

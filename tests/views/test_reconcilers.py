@@ -13,10 +13,10 @@ import pytest
 
 import transit
 from transit import InvalidInputError, NotFoundError
-from transit.views.due import SECOND, Every, ManualClock
-from transit.views.reconcile import Reconciler, Reconcilers, reconciler
-from transit.views.runner import Runner, runner
-from transit.views.ticks import Tick, TickLostError, TickRecord
+from transit.views.loops.due import SECOND, Every, ManualClock
+from transit.views.loops.reconcile import Reconciler, Reconcilers, reconciler
+from transit.views.loops.running import Runner, runner
+from transit.views.loops.ticks import Tick, TickLostError, TickRecord
 
 Body = Callable[[Tick], object]
 
@@ -512,7 +512,7 @@ def test_run_ends_at_its_time_when_it_is_stopped_and_with_the_store(
 def test_closing_does_not_wait_for_ever_for_a_body(
     log: transit.Log, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("transit.views.runner"), "CLOSE_S", 0.05)
+    monkeypatch.setattr(import_module("transit.views.loops.running"), "CLOSE_S", 0.05)
     entered, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
     @reconciler(every=1.0)
@@ -555,3 +555,15 @@ def test_nothing_is_logged_by_a_runner_that_has_nothing_to_complain_of(
     assert not [r for r in caplog.records if r.name.startswith("transit")]
     assert isinstance(running, Runner)
     assert running.list()[0].rule == Every(10 * SECOND)
+
+
+def test_a_runner_that_saw_it_deleted_and_registered_again_begins_with_empty_state(
+    log: transit.Log, clock: ManualClock
+) -> None:
+    made = counting()
+    with runner(log, [made], clock=clock) as running:
+        running.run_due()
+        running.delete("count")
+        Reconcilers(log, clock).register(made)
+        (tick,) = running.run_due()
+        assert (tick.n, tick.kv) == (2, {"n": 1})

@@ -15,9 +15,9 @@ import transit
 from transit import trace
 
 pytest.importorskip("duckdb")
-from transit.views.querying import sql
-from transit.views.runs import runs_columns
-from transit.views.scanning import scan
+from transit.views.scans.querying import sql
+from transit.views.scans.runs import runs_columns
+from transit.views.scans.scanning import scan
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -17,8 +17,8 @@ from .payloads import EVENTS, MORE, fill
 pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
 
-from transit.views.declaring import columns  # noqa: E402
-from transit.views.scanning import Scan, scan  # noqa: E402
+from transit.views.scans.declaring import columns  # noqa: E402
+from transit.views.scans.scanning import Scan, scan  # noqa: E402
 
 NUMBERS = columns("numbers", {"n": int, "text": str})
 
@@ -97,7 +97,7 @@ def test_row_groups_that_hold_nothing_that_was_chosen_are_not_read(log: transit.
     column = metadata.row_group(4).column(0)
     for at in range(4, column.dictionary_page_offset or column.data_page_offset):
         data[at] = 0xFF
-    from transit.views.files import ColumnsFile
+    from transit.views.scans.files import ColumnsFile
 
     file = ColumnsFile(pa.BufferReader(bytes(data)))
     (group,) = list(file.chunks([range(40_000, 40_005)], ["n"], []))

@@ -8,11 +8,11 @@ import pytest
 
 import transit
 from transit import InvalidInputError, NotFoundError
-from transit.views.due import SECOND, ManualClock
-from transit.views.firing import FIRED_MAX
-from transit.views.reconcile import reconciler
-from transit.views.runner import Runner, runner
-from transit.views.schedule import (
+from transit.views.loops.due import SECOND, ManualClock
+from transit.views.loops.firing import FIRED_MAX
+from transit.views.loops.reconcile import reconciler
+from transit.views.loops.running import Runner, runner
+from transit.views.loops.scheduling import (
     Schedule,
     disable_schedule,
     enable_schedule,
@@ -20,7 +20,7 @@ from transit.views.schedule import (
     schedules,
     unschedule,
 )
-from transit.views.ticks import Tick
+from transit.views.loops.ticks import Tick
 
 
 def fire(running: Runner, clock: ManualClock, seconds: float) -> None:

@@ -16,9 +16,9 @@ from rigs.seeds import run_seed
 from tests.views import wasm_modules as modules
 from tests.views.wasm_modules import Letter, filled, in_python, letters, program
 from transit import views
-from transit.views.map import EMPTY
+from transit.views.maps.map import EMPTY
+from transit.views.modules.abi import Gathered
 from transit.views.tables import MEMORY, after
-from transit.views.wasm_abi import Gathered
 
 SEED = run_seed()
 
@@ -243,7 +243,7 @@ def test_importing_views_does_not_load_wasmtime() -> None:
 
 def test_without_wasmtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = modules.small()
-    monkeypatch.delitem(sys.modules, "transit.views.wasm_machine")
+    monkeypatch.delitem(sys.modules, "transit.views.modules.machine")
     monkeypatch.delattr(views, "wasm_machine", raising=False)
     monkeypatch.setitem(sys.modules, "wasmtime", None)
     with pytest.raises(transit.InvalidInputError, match=r"pip install 'transit\[wasm\]'"):

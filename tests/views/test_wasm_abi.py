@@ -14,8 +14,8 @@ from rigs.seeds import run_seed
 from rigs.views.models import MemoryNodes
 from tests.views.wasm_modules import Letter, letters
 from transit import views
-from transit.views.map import Map
-from transit.views.wasm_abi import (
+from transit.views.maps.map import Map
+from transit.views.modules.abi import (
     CHANGES_MAX,
     RESULT_BYTES_MAX,
     Gathered,

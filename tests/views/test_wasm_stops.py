@@ -11,7 +11,7 @@ import transit
 from rigs.views.hostile_modules import module
 from tests.views.wasm_modules import Letter, answering, letters, program, small
 from transit import views
-from transit.views.wasm_fold import Pace
+from transit.views.modules.fold import Pace
 
 # Does something only where a record begins with "!"; counts all others in what it keeps.
 ON_MARK = """(module (memory (export "memory") 4)

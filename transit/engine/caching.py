@@ -103,6 +103,18 @@ class Cache(Opened):
         """
         return leaf(self._lock, partial(self._get, _checked(name)))
 
+    def read(self, name: str) -> bytes | None:
+        """The bytes of the file under `name`; None when there is none. It counts as used."""
+        path = self.get(name)
+        found = None if path is None else size_and_use(path)
+        if path is None or found is None:
+            return None
+        try:
+            return read_file(path, found[0])
+        except NotFoundError:
+            # Another process let it go.
+            return None
+
     def _get(self, name: str) -> str | None:
         for _ in range(_TRIES):
             path = self._path_of(name)

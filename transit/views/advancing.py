@@ -8,11 +8,11 @@ from typing import Protocol
 from transit import InvalidInputError, Log, Stream
 from transit.views.errors import EventError, ReducerError
 from transit.views.folding import Skipped
-from transit.views.map import Map
-from transit.views.node import children
+from transit.views.maps.map import Map
+from transit.views.maps.node import children
 from transit.views.nodes import StateNodes
 from transit.views.pack import new_below
-from transit.views.reducer import Folding, Program
+from transit.views.reducing import Folding, Program
 from transit.views.savepoints import Savepoint
 
 

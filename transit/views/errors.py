@@ -68,7 +68,7 @@ class TrapError(ModuleError):
 
 
 class BadResultError(ModuleError):
-    """What the module answered is not what `transit.views.wasm_abi` says, or fits no table."""
+    """What the module answered is not what `transit.views.modules.abi` says, or fits no table."""
 
 
 class HistoryDiffersError(ConflictError):

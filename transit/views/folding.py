@@ -15,11 +15,11 @@ from blake3 import blake3
 
 from transit import Batch, Position
 from transit.views.errors import EventError, ReducerError
-from transit.views.map import Map
+from transit.views.maps.map import Map
 from transit.views.overlay import Journal, RowChange, changes_of, flushed, writable
 
 if TYPE_CHECKING:
-    from transit.views.reducer import Reducer
+    from transit.views.reducing import Reducer
 
 ERRORS_MAX: Final = 1_000
 """Records that are skipped between two savepoints; the view stops at one more."""

@@ -16,7 +16,7 @@ from transit import InvalidInputError, Stream
 from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
 from transit.views.histories import common_count
-from transit.views.map import Map
+from transit.views.maps.map import Map
 from transit.views.nodes import StateNodes
 from transit.views.overlay import flushed, writable
 from transit.views.pack import new_below

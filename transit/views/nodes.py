@@ -10,7 +10,7 @@ from typing import Final
 
 from transit import CorruptError, NotFoundError, StoreUnavailableError
 from transit.views.errors import DivergedError
-from transit.views.node import children
+from transit.views.maps.node import children
 from transit.views.pack import NodePlace, decode_pack, digest_of
 
 CACHE_BYTES_MAX = 16 << 20

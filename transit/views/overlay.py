@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from transit import AlreadyExistsError, CorruptError, InvalidInputError
-from transit.views.keys import encode_key
-from transit.views.map import Map
+from transit.views.maps.keys import encode_key
+from transit.views.maps.map import Map
 from transit.views.rows import Row
 from transit.views.tables import INDEXES, NUMBERS, Index, Table, TableState
 

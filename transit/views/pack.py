@@ -12,7 +12,7 @@ All numbers are little-endian.
     then for each node
             4      bytes of the node
             4      count of children
-            …      the node, as `transit.views.node` has it
+            …      the node, as `transit.views.maps.node` has it
             16     each child: number of its source (4), of the node in its pack (4), offset of
                    that pack among those of the source (8)
 

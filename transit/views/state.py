@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from transit import CorruptError, InvalidInputError, Stream
-from transit.views.keys import decode_key
-from transit.views.map import Map
+from transit.views.maps.keys import decode_key
+from transit.views.maps.map import Map
 from transit.views.overlay import RowChange
-from transit.views.reducer import Program
+from transit.views.reducing import Program
 from transit.views.tables import INDEXES, ROWS, TableState
 
 

@@ -37,7 +37,7 @@ from transit.views.advancing import AnyView
 from transit.views.errors import HistoryDiffersError
 from transit.views.histories import is_about, last_digest
 from transit.views.overlay import RowChange
-from transit.views.reducer import Folding
+from transit.views.reducing import Folding
 from transit.views.savepoints import LAYER
 
 FLUSH_RECORDS: Final = 1_000

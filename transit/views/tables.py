@@ -6,8 +6,8 @@
     03 tt                                                 the last number that was given, 8 bytes
     04 ...                                                what a WebAssembly module keeps
 
-tt: number of the table, ii: of its index, one byte each. Keys are those of `transit.views.keys`, so
-that the order of the map is the order of keys, and what an index has for a value lies together.
+tt: number of the table, ii: of its index, one byte each. Keys are those of `transit.views.maps.keys`,
+so that the order of the map is the order of keys, and what an index has for a value lies together.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import msgspec
 from msgspec import inspect as shapes
 
 from transit import InvalidInputError, NotFoundError
-from transit.views.keys import encode_key, prefix_range
-from transit.views.map import Map
+from transit.views.maps.keys import encode_key, prefix_range
+from transit.views.maps.map import Map
 from transit.views.rows import Row, RowType, show_type
 from transit.views.sources import source_digest
 

@@ -23,9 +23,9 @@ import msgspec
 from transit import CorruptError, InvalidInputError, Stream, TransitError
 from transit.views.advancing import AnyView
 from transit.views.errors import DivergedError, EventError, ReducerError
-from transit.views.map import EMPTY, Map
+from transit.views.maps.map import EMPTY, Map
 from transit.views.merges import is_three_way
-from transit.views.reducer import Program
+from transit.views.reducing import Program
 
 _END_S: Final = 10.0
 _WORK: Final = "from transit.views.verifying import work; work(int(sys.argv[1]))"

@@ -19,12 +19,12 @@ from transit.views.advancing import Advance, Settled
 from transit.views.errors import DivergedError, EventError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.histories import common_count, is_about, last_digest
-from transit.views.map import EMPTY
+from transit.views.maps.map import EMPTY
 from transit.views.merges import is_three_way, three_way
 from transit.views.nodes import RecordedNodes, StateNodes, all_nodes, unrecorded
 from transit.views.overlay import RowChange
 from transit.views.pack import Layout
-from transit.views.reducer import Folding, Program
+from transit.views.reducing import Folding, Program
 from transit.views.savepoints import (
     CacheKeeper,
     Keeper,
@@ -42,6 +42,7 @@ RECORDS_MAX: Final = 10_000
 """Records between two savepoints: so many are folded again for any offset, at most."""
 PERSIST: Final = ("logged", "stateful", "ephemeral")
 _HELD_MAX: Final = 64
+_SHARED_MAX: Final = 1024
 
 
 class View:
@@ -59,6 +60,8 @@ class View:
         self._recorded = RecordedNodes(self._keeper.read_pack)
         # The newest state of each stream that was used lately.
         self._held: OrderedDict[str, Settled] = OrderedDict()
+        # For streams that were asked for: the streams they descend from, and what they share.
+        self._shared: dict[str, list[tuple[Stream, int]]] = {}
         self._about: set[tuple[str, int, str]] = set()
         self._lock = threading.RLock()
 
@@ -203,10 +206,20 @@ class View:
         begins with too."""
         if not stream.own_start:
             return
-        for source in self.log.lineage.ancestors(stream):
-            count = min(stop, common_count(self.log, stream, source))
-            if count:
-                yield source, count
+        # What a stream inherits never changes.
+        shared = self._shared.get(stream.uid)
+        if shared is None:
+            counts = [
+                (each, common_count(self.log, stream, each))
+                for each in self.log.lineage.ancestors(stream)
+            ]
+            shared = [(each, count) for each, count in counts if count]
+            if len(self._shared) >= _SHARED_MAX:
+                self._shared.clear()
+            self._shared[stream.uid] = shared
+        for source, count in shared:
+            if min(stop, count):
+                yield source, min(stop, count)
 
     def is_recorded(self, digest: bytes) -> bool:
         """Whether a node is in a pack."""

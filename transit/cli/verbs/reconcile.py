@@ -30,10 +30,10 @@ from transit.cli.values import moment_text
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from transit.views.due import Rule
-    from transit.views.reconcile import Reconciler, ReconcilerStatus
-    from transit.views.schedule import Schedule
-    from transit.views.ticks import TickRecord
+    from transit.views.loops.due import Rule
+    from transit.views.loops.reconcile import Reconciler, ReconcilerStatus
+    from transit.views.loops.scheduling import Schedule
+    from transit.views.loops.ticks import TickRecord
 
 COLUMNS = ("name", "due", "enabled", "next_due", "ticks", "last", "failures", "error")
 TICK_COLUMNS = ("n", "result", "due", "started", "took_ms", "skipped", "actions", "error")
@@ -55,7 +55,7 @@ class NameType(ParsedType):
         from transit.cli.flags import Flags
 
         # Imported here: `--help` needs no views.
-        from transit.views.reconcile import Reconcilers
+        from transit.views.loops.reconcile import Reconcilers
 
         try:
             with Session(ctx.find_root().ensure_object(Flags)).open_read() as log:
@@ -85,7 +85,7 @@ def command() -> None:
 def list_(context: Session) -> None:
     """List the reconcilers, with their last tick."""
     # Imported here: `--help` needs no views.
-    from transit.views.reconcile import Reconcilers
+    from transit.views.loops.reconcile import Reconcilers
 
     with context.open_read() as log:
         context.output.rows("reconcilers", COLUMNS, map(_row, Reconcilers(log).list()))
@@ -98,7 +98,7 @@ def list_(context: Session) -> None:
 def ticks(context: Session, name: str, last: int) -> None:
     """Print the last ticks of NAME, oldest first."""
     # Imported here: `--help` needs no views.
-    from transit.views.reconcile import Reconcilers
+    from transit.views.loops.reconcile import Reconcilers
 
     with context.open_read() as log:
         rows = map(_tick_row, Reconcilers(log).ticks(name, last))
@@ -137,7 +137,7 @@ def delete(context: Session, name: str) -> None:
 def tick(context: Session, name: str) -> None:
     """Ask the runner of NAME for a tick now."""
     # Imported here: `--help` needs no views.
-    from transit.views.reconcile import Reconcilers
+    from transit.views.loops.reconcile import Reconcilers
 
     with context.open_write(create=False) as log:
         number = Reconcilers(log).ask(name)
@@ -167,10 +167,10 @@ def run(
     Where several may run, in mode shared or over a server, each tick is made once.
     """
     # Imported here: `--help` needs no views.
-    from transit.views import keeping
+    from transit.views.loops import keeping
 
     # Imported here: `--help` needs no views.
-    from transit.views.runner import runner
+    from transit.views.loops.running import runner
 
     given = [each for place in code for each in _loaded(place)]
     if publish is not None:
@@ -199,7 +199,7 @@ def run(
 def schedules_(context: Session) -> None:
     """List the schedules."""
     # Imported here: `--help` needs no views.
-    from transit.views.schedule import schedules as found
+    from transit.views.loops.scheduling import schedules as found
 
     with context.open_read() as log:
         context.output.rows("schedules", SCHEDULE_COLUMNS, map(_schedule_row, found(log)))
@@ -232,7 +232,7 @@ def schedule(  # noqa: PLR0913 - as many things make one
 ) -> None:
     """Have PAYLOAD appended to STREAM when it is due, by whichever runner runs."""
     # Imported here: `--help` needs no views.
-    from transit.views.schedule import schedule as make
+    from transit.views.loops.scheduling import schedule as make
 
     with context.open_write(create=False) as log:
         made = make(
@@ -248,7 +248,7 @@ def schedule(  # noqa: PLR0913 - as many things make one
 def unschedule(context: Session, name: str) -> None:
     """Take the schedule NAME out; its history stays."""
     # Imported here: `--help` needs no views.
-    from transit.views.schedule import unschedule as take_out
+    from transit.views.loops.scheduling import unschedule as take_out
 
     with context.open_write(create=False) as log:
         take_out(log, name)
@@ -257,10 +257,10 @@ def unschedule(context: Session, name: str) -> None:
 
 def _switch(context: Session, name: str, op: str, schedule: bool) -> None:
     # Imported here: `--help` needs no views.
-    from transit.views.reconcile import Reconcilers
+    from transit.views.loops.reconcile import Reconcilers
 
     # Imported here: `--help` needs no views.
-    from transit.views.schedule import disable_schedule, enable_schedule
+    from transit.views.loops.scheduling import disable_schedule, enable_schedule
 
     with context.open_write(create=False) as log:
         if schedule:
@@ -273,7 +273,7 @@ def _switch(context: Session, name: str, op: str, schedule: bool) -> None:
 def _loaded(place: str) -> Iterator[Reconciler]:
     """The reconcilers that a file or a module defines."""
     # Imported here: `--help` needs no views.
-    from transit.views.reconcile import Reconciler
+    from transit.views.loops.reconcile import Reconciler
 
     try:
         module = _of_file(Path(place)) if place.endswith(".py") else _of_name(place)
@@ -356,7 +356,7 @@ def _moment(moment: int | None) -> str | None:
 
 def _rule_text(rule: Rule | None) -> str:
     # Imported here: `--help` needs no views.
-    from transit.views.due import SECOND, Cron, Every
+    from transit.views.loops.due import SECOND, Cron, Every
 
     if rule is None:
         return ""

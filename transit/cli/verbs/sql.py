@@ -17,8 +17,8 @@ from transit.cli.options import DURATION, SIZE, STREAM, TIME, ParsedType, store_
 from transit.cli.values import parse_moment, parse_place
 
 if TYPE_CHECKING:
-    from transit.views.declaring import Columns
-    from transit.views.results import Result
+    from transit.views.scans.declaring import Columns
+    from transit.views.scans.results import Result
 
 QUERY_BYTES_MAX = 1024 * 1024
 TYPES = {
@@ -118,8 +118,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     if query == "-":
         query = sys.stdin.buffer.read(QUERY_BYTES_MAX + 1).decode("utf-8", "replace")
     # Imported here: `--help` needs no engine.
-    from transit.views.querying import Limits, sql
-    from transit.views.scanning import scan  # nor this
+    from transit.views.scans.querying import Limits, sql
+    from transit.views.scans.scanning import scan  # nor this
 
     limits = Limits(rows_max=limit, seconds_max=timeout)
     if memory is not None:
@@ -157,8 +157,8 @@ def _at(given: tuple[Moment, ...]) -> tuple[int | str | dict[str, int] | None, i
 
 def _columns(given: Mapping[str, tuple[str, type]]) -> Columns:
     # Imported here: `--help` needs no engine.
-    from transit.views.declaring import columns
-    from transit.views.runs import runs_columns  # nor this
+    from transit.views.scans.declaring import columns
+    from transit.views.scans.runs import runs_columns  # nor this
 
     return columns("events", given) if given else runs_columns()
 
