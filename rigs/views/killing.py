@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 import transit
-from rigs.views.judging import EVERY
+from rigs.views.roots import EVERY
 from rigs.views.plants import plant
 from rigs.views.programs import event, everything
 from transit import views
