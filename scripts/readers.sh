@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # readers.sh [PYTEST ARGUMENT...] - open what transit exports with the readers of the tools it is for, pandas
-# among them, and take what OpenTelemetry's own exporters send.
+# among them, take what OpenTelemetry's own exporters send, and read columns with Polars and DataFusion.
 # In an environment of their own: they ask for versions of other packages that transit does not.
 # Harbor needs Python 3.12; where there is none, its test is skipped.
 set -euo pipefail
@@ -17,7 +17,7 @@ fi
 
 readers=(
     pandas inspect-ai opentelemetry-proto opentelemetry-proto-json openinference-semantic-conventions
-    opentelemetry-sdk opentelemetry-exporter-otlp-proto-http
+    opentelemetry-sdk opentelemetry-exporter-otlp-proto-http polars datafusion
 )
 python=$(command -v python3)
 for found in "$(command -v python3.12 || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12.*/bin/python3; do
@@ -34,4 +34,4 @@ python=$work/env/bin/python
 echo "== exports opened by the readers of other tools, with $("$python" --version)"
 "$python" -m pytest -n 2 -p no:cacheprovider tests/trace/test_files_exporting.py \
     tests/trace/test_files_notes.py tests/trace/test_pandas.py \
-    tests/server/otlp/test_exporters.py "$@"
+    tests/server/otlp/test_exporters.py tests/views/test_scanning.py "$@"

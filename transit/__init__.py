@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transit.config import Durability, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
+    from transit.engine.caching import Cache
     from transit.engine.connecting import connect
     from transit.engine.cursor import Cursor, CursorStatus
     from transit.engine.layer import Layer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
+    from transit.engine.sealed import SealedSegment
     from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
     from transit.engine.watching import Watch
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from transit.format.lineage import Metadata, Scalar
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
+    from transit.lineage.spans import Span
     from transit.log.recover import Cut
     from transit.log.timings import Histogram
     from transit.replay import Batch, Position, Record
@@ -90,6 +93,7 @@ _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
+    "transit.engine.caching": ("Cache",),
     "transit.engine.connecting": ("connect",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
     "transit.engine.layer": ("Layer",),
@@ -115,6 +119,7 @@ _HOMES = {
     "transit.engine.pieces": ("Piece", "read_piece"),
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
+    "transit.engine.sealed": ("SealedSegment",),
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
     "transit.engine.watching": ("Watch",),
@@ -154,6 +159,7 @@ _HOMES = {
     ),
     "transit.format.lineage": ("Metadata", "Scalar"),
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
+    "transit.lineage.spans": ("Span",),
     "transit.log.recover": ("Cut",),
     "transit.log.timings": ("Histogram",),
     "transit.replay": ("Batch", "Position", "Record"),
@@ -182,6 +188,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AlreadyExistsError",
     "Batch",
+    "Cache",
     "CacheUse",
     "ClosedError",
     "CommitRef",
@@ -243,7 +250,9 @@ __all__ = [
     "Restored",
     "RetentionGapError",
     "Scalar",
+    "SealedSegment",
     "Settings",
+    "Span",
     "StagedStream",
     "Status",
     "StorageFullError",

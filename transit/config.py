@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transfer_bytes_max: bytes of objects being uploaded or downloaded kept in memory; one object of
         any size always fits.
     disk_cache_bytes_max: blocks fetched from the remote kept in the store's cache folder, bytes.
+    cache_files_bytes_max: files that a room above the engine keeps in a cache of its own, bytes;
+        for each room.
     refresh_interval_s: how often a reader that waits on a remote looks for new commits, seconds.
     """
 
@@ -89,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transfers_max: int = 8
     transfer_bytes_max: int = 256 * MIB
     disk_cache_bytes_max: int = 256 * MIB
+    cache_files_bytes_max: int = 1024 * MIB
     refresh_interval_s: float = 1.0
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
     ("transfers_max", 1, 256),
     ("transfer_bytes_max", 1 * MIB, 1 << 40),
     ("disk_cache_bytes_max", 0, 1 << 40),
+    ("cache_files_bytes_max", 0, 1 << 40),
     ("refresh_interval_s", 0.001, 86_400),
 )
 _OPTIONAL: Final = ("seal_interval_s", "publish_interval_s", "publish_bytes")

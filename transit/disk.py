@@ -20,6 +20,7 @@ import fcntl
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Final
 
@@ -282,6 +283,26 @@ def file_size(path: str) -> int | None:
     with translated(path), contextlib.suppress(FileNotFoundError):
         return os.stat(path).st_size
     return None
+
+
+def size_and_use(path: str) -> tuple[int, int] | None:
+    """Bytes of file `path`, and when it was changed or marked as used last, nanoseconds."""
+    with translated(path), contextlib.suppress(FileNotFoundError):
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
+    return None
+
+
+def mark_used(path: str) -> None:
+    """Note that file `path` is used now, where that can be noted."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def make_temporary_folder(prefix: str) -> str:
+    """A new folder where the system keeps temporary files; whoever asked removes it."""
+    with translated(tempfile.gettempdir()):
+        return tempfile.mkdtemp(prefix=prefix)
 
 
 def leads_to_folder(path: str) -> bool:

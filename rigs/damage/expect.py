@@ -28,7 +28,7 @@ from rigs.damage.stores import Frame, Sample, WrittenWal, class_of
 from transit.format.frame import ALIGNMENT, FRAME_BYTES, WAL_HEADER
 
 HARMLESS: Final = frozenset(
-    ("index", "cache", "REMOTE", "LOCK", "LOCK.append", "LOCK.seal", "diverged")
+    ("index", "cache", "rooms", "REMOTE", "LOCK", "LOCK.append", "LOCK.seal", "diverged")
 )
 
 

@@ -45,7 +45,7 @@ PLAIN: Final = transit.Settings(flush_interval_ms=60_000, block_bytes=4096, comp
 _TIME: Final = 1_700_000_000_000_000_000
 _COMMITS: Final = 10
 _LAYOUT: Final = (
-    "wal", "segments", "commits", "index", "cache", "probes", "rebase", "diverged",
+    "wal", "segments", "commits", "index", "cache", "rooms", "probes", "rebase", "diverged",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rigs.fuzz.reseal import FRAME_SEED
+from rigs.fuzz.views import key_seeds, node_seeds, result_seeds
 from rigs.hostile.hostile import STORE, TIME, Bucket, branch, in_frame, merge
 from transit.cli.chain import ChainWriter
 from transit.cli.exchange import At, StreamEntry
@@ -307,6 +308,9 @@ def all_seeds() -> dict[str, list[bytes]]:
         "index": list(index_seeds()),
         "block": list(block_seeds()),
         "plans": list(plan_seeds()),
+        "map_node": node_seeds(),
+        "map_key": key_seeds(),
+        "wasm_result": result_seeds(),
         **files(),
         **texts(),
     }

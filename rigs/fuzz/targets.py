@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import transit
-from rigs.fuzz import formats, programs, reseal
+from rigs.fuzz import formats, programs, reseal, views
 from rigs.fuzz.reseal import Reseal
 from transit.cli.failures import CommandError
 
@@ -63,6 +63,9 @@ TARGETS: Final[dict[str, Target]] = {
     "trace_packing": Target(programs.trace_packing),
     "imported": Target(programs.imported, (reseal.chain,), _COMMAND),
     "configured": Target(programs.configured, (), _COMMAND),
+    "map_node": Target(views.map_node, (views.respelled,)),
+    "map_key": Target(views.map_key),
+    "wasm_result": Target(views.wasm_result),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
 

@@ -93,11 +93,11 @@ def attributes(path: Path) -> Iterator[str]:
 
 
 def test_only_public_names_of_transit_are_used() -> None:
-    public = {f"transit.{name}" for name in (*engine.__all__, "__version__", "trace")}
+    public = {f"transit.{name}" for name in (*engine.__all__, "__version__", "trace", "views")}
     for path in SOURCES:
         for name in (*imported(path), *attributes(path)):
             allowed = name in public or name.startswith(
-                ("transit.cli", "transit.server.", "transit.trace.")
+                ("transit.cli", "transit.server.", "transit.trace.", "transit.views")
             )
             assert allowed or not name.startswith("transit."), f"{path}: {name}"
 

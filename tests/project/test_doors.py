@@ -63,8 +63,9 @@ FOR_TESTS = {"testing", LABORATORY}
 ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},
-    "server": {"protocol", "trace"},
-    "cli": {"protocol", "trace", "client", "server"},
+    "views": {"protocol", "trace"},
+    "server": {"protocol", "trace", "views"},
+    "cli": {"protocol", "trace", "views", "client", "server"},
 }
 
 

@@ -47,6 +47,7 @@ LEVELS: list[set[str]] = [
     {PACKAGE},
     {"protocol"},
     {"trace"},
+    {"views"},
     {"client"},
     {"server"},
     {"testing"},

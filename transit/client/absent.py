@@ -16,6 +16,9 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "recovery": "what opening cut off is known to the process that serves the store",
         "pieces": "pieces lie in files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
+        "segments": "segments are files, which are on the server: read records, or open the store's"
+        ' remote with mode="read"',
+        "cache": "what is cached there is made of segments, which are on the server",
         "release": "the server goes on writing: stop it, which publishes and closes",
         "rebase_onto_remote": "it closes the store, which others use: stop the server first",
         "refuses": "whether the store takes writes is what the server's /readyz says",
@@ -27,6 +30,8 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
     "Stream": {
         "pieces": "pieces lie in files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
+        "spans": "streams are named over a connection, not numbered: `log.lineage.spans` says the"
+        " same by names",
     },
     "Lineage": {},
     "Layer": {},

@@ -154,6 +154,14 @@ class ConnectedLog(Log):
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "pieces")
 
+    def segments(self, since: int = -1) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "segments")
+
+    def cache(self, room: str = "") -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "cache")
+
     def layer(self, name: str) -> Layer:
         """See `Log.layer`."""
         self._connection.check()

@@ -332,6 +332,10 @@ class ConnectedStream(Stream):
         """Not over a connection: see `transit.client.absent`."""
         refuse("Stream", "pieces")
 
+    def spans(self, start: int = 0, stop: int | None = None) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Stream", "spans")
+
     def offset_at(self, time: int) -> int:
         """See `Stream.offset_at`."""
         path = "/v1/records/" + encode_name(self._reference)

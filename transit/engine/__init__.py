@@ -10,6 +10,8 @@ codec       typed values
 stream      Stream
 reading     a stream's side that reads by offsets
 pieces      a history cut where it lies, for readers side by side
+sealed      sealed segments, read whole
+caching     files that rooms above can lose at any time
 times       where a stream was at a time
 following   a stream's side that waits for more: tail() and follow()
 watching    functions that are called when streams change

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
+from transit.engine.caching import Cache, cache_of
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
@@ -20,6 +21,7 @@ from transit.engine.metrics import KnownCursors, Metrics, metrics_of, refusal_of
 from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.plans import MergePlan, run_policy
 from transit.engine.rebasing import Rebased, rebase
+from transit.engine.sealed import SealedSegment, sealed_segments
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
 from transit.engine.watching import Callback, Watch, watch
@@ -102,6 +104,7 @@ class Log(Opened):
         self._lineage = Lineage(handle)
         self._counted = StreamCount()
         self._cursors = KnownCursors()
+        self._caches: dict[str, Cache] = {}
 
     def __repr__(self) -> str:
         return f"<transit.Log {self.path!r}, mode {self.mode!r}>"
@@ -231,6 +234,25 @@ class Log(Opened):
         stream's own records of one segment; hidden streams are left out. Made when asked for.
         """
         return sealed_pieces(self._handle, since, layer)
+
+    def segments(self, since: int = -1) -> Iterator[SealedSegment]:
+        """What is sealed, in the order of the log: what a room that keeps columns reads once.
+
+        since: leave out what commits up to this number added; `SealedSegment.commit` of the last
+        one is where to go on.
+        """
+        return sealed_segments(self._handle, since)
+
+    def cache(self, room: str) -> Cache:
+        """A bounded folder of files that a room above the engine can make again from the log.
+
+        Its own room's alone, named as a layer is. In the store's folder where that can be written
+        to, also in mode "read"; else in a temporary one that ends with the process.
+        """
+        self._handle.check()
+        if room not in self._caches:
+            self._caches.setdefault(room, cache_of(self._handle, room))
+        return self._caches[room]
 
     def layer(self, name: str) -> Layer:
         """The streams of layer `name`, which a room above the engine keeps for itself."""

@@ -15,10 +15,20 @@ from transit.engine.pieces import Piece, pieces_of
 from transit.engine.times import offset_at
 from transit.errors import InvalidInputError, OffsetError
 from transit.handle.handle import Handle
+from transit.lineage.spans import Span
 from transit.log.catalog import StreamState
 from transit.opened import Opened
 from transit.picking import Where, check_where, picked
-from transit.replay import Batch, Record, Source, batches, locate, record_in, records
+from transit.replay import (
+    Batch,
+    Record,
+    Source,
+    batches,
+    locate,
+    record_in,
+    records,
+    spans_between,
+)
 
 
 def check_range(state: StreamState, count: int, start: int, stop: int | None) -> tuple[int, int]:
@@ -108,6 +118,15 @@ class Readable(Opened):
         """
         start, stop = self._range(start, stop)
         return pieces_of(self._handle, self._state, start, stop)
+
+    def spans(self, start: int = 0, stop: int | None = None) -> Iterator[Span]:
+        """Where the same records were appended: runs of offsets of streams, by their ids.
+
+        A root has one span, of its own records; branches and merges have what they inherit first.
+        `Lineage.spans` tells the same by names. Reads no record.
+        """
+        start, stop = self._range(start, stop)
+        return spans_between(self._handle.catalog, self._state, start, stop)
 
     def offset_at(self, time: int) -> int:
         """The first offset of a record written at `time` or later; the next offset if none was.

@@ -39,6 +39,7 @@ SEGMENT_DIR: Final = "segments"
 COMMIT_DIR: Final = "commits"
 INDEX_DIR: Final = "index"
 CACHE_DIR: Final = "cache"
+ROOMS_DIR: Final = "rooms"
 HEAD_FILE: Final = "HEAD"
 FORMAT_FILE: Final = "FORMAT"
 REMOTE_FILE: Final = "REMOTE"
@@ -278,6 +279,15 @@ class Places(msgspec.Struct, frozen=True):
     def cache(self) -> str:
         """The folder of fetched blocks; derived."""
         return os.path.join(self.root, CACHE_DIR)
+
+    @property
+    def rooms(self) -> str:
+        """The folder of what rooms above the engine keep beside the log; derived."""
+        return os.path.join(self.root, ROOMS_DIR)
+
+    def room(self, name: str) -> str:
+        """The folder of one such room."""
+        return os.path.join(self.rooms, name)
 
     @property
     def rebase(self) -> str:

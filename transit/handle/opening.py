@@ -17,6 +17,7 @@ from transit.config import MODES, Mode, Settings
 from transit.disk import (
     check_platform,
     is_folder,
+    leads_to_folder,
     list_folder,
     make_folder,
     put_if_absent,
@@ -214,7 +215,9 @@ def make_folders(root: str) -> None:
 
 def tidy_up(root: str) -> None:
     """Drop what interrupted writers left; only while no other process writes."""
-    for folder in (root, *Places(root).needed, *Places(root).derived):
+    places = Places(root)
+    rooms = map(places.room, list_folder(places.rooms))
+    for folder in (root, *places.needed, *places.derived, *filter(leads_to_folder, rooms)):
         remove_temporary(folder)
 
 

@@ -1,0 +1,150 @@
+"""The fold of a Python reducer: records in order, over the rows of the state before them.
+
+An exception stops a fold, which is then thrown away, and the view stands before the record: to
+leave it out would make what a view comes to depend on the machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from blake3 import blake3
+
+from transit import Batch, Position
+from transit.views.errors import EventError, ReducerError
+from transit.views.maps.map import Map
+from transit.views.overlay import Journal, RowChange, changes_of, flushed, writable
+
+if TYPE_CHECKING:
+    from transit.views.reducing import Reducer
+
+ERRORS_MAX: Final = 1_000
+"""Records that are skipped between two savepoints; the view stops at one more."""
+Skipped = tuple[int, str]
+"""A record that was no event: its offset, and why."""
+_REASON_MAX: Final = 200
+
+
+class At:
+    """The place of the event that a reducer is given; good while the reducer runs.
+
+    What else a program would take from its surroundings: `time`, and `random`, numbers that are the
+    same for the same record, whenever and wherever it is folded.
+    """
+
+    __slots__ = ("_batch", "_row", "_view")
+
+    def __init__(self, view: str) -> None:
+        self._view = view
+        self._batch: Batch
+        self._row = 0
+
+    @property
+    def offset(self) -> int:
+        """The record's offset, in the stream of the view."""
+        return self._batch.offsets[self._row]
+
+    @property
+    def time(self) -> int:
+        """The record's timestamp, UTC nanoseconds."""
+        return self._batch.timestamps[self._row]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The record's headers."""
+        return self._batch.headers[self._row]
+
+    @property
+    def origin(self) -> Position:
+        """The stream the record was appended to, and its offset there."""
+        source = self._batch.source
+        return Position(source.stream, self._batch.offsets[self._row] + source.shift)
+
+    @property
+    def stream(self) -> str:
+        """The stream the record was appended to: the same in all branches that inherit it."""
+        return self._batch.source.stream
+
+    @property
+    def random(self) -> random.Random:
+        """Numbers drawn anew for each record, from the view's id, the record's time and bytes."""
+        seed = blake3(f"{self._view} {self.time} ".encode())
+        seed.update(self._batch.payloads[self._row])
+        return random.Random(seed.digest())
+
+
+class PythonFold:
+    """A fold of one reducer that goes on from a map. stream: its name, for errors.
+
+    applied, skipped: what was taken since `begin_anew`. After an error it is of no more use.
+    """
+
+    def __init__(self, reducer: Reducer, map_: Map, stream: str) -> None:
+        self._reducer, self._map, self._stream = reducer, map_, stream
+        self._tables = writable(reducer.tables, map_)
+        self._at = At(reducer.spec.id)
+        self.skipped: list[Skipped] = []
+        self.applied = 0
+
+    def be_strict(self) -> None:
+        """Look at every row when it is written: to find the record that wrote a wrong one."""
+        for each in self._tables:
+            each.be_strict()
+
+    def take(self, batch: Batch, first: int, stop: int) -> None:
+        """Fold rows `first` to before `stop` of a batch; `ReducerError` or `EventError`, which have
+        the record's offset, where one cannot be."""
+        at, tables = self._at, self._tables
+        function, decode = self._reducer.function, self._reducer.events.decode
+        at._batch = batch
+        skipped = len(self.skipped)
+        for row, payload in enumerate(batch.payloads[first:stop], first):
+            try:
+                event = decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._skip(batch.offsets[row], error)
+                continue
+            at._row = row
+            try:
+                function(*tables, event, at)
+            except Exception as error:
+                raise ReducerError(self._stream, batch.offsets[row], _shown(error)) from error
+        self.applied += stop - first - (len(self.skipped) - skipped)
+
+    def step(self, batch: Batch, row: int) -> list[RowChange]:
+        """Fold one row of a batch; what it changed, in the order of tables and keys."""
+        journal: Journal = []
+        for each in self._tables:
+            each.watch(journal)
+        self.take(batch, row, row + 1)
+        for each in self._tables:
+            each.watch(None)
+        return changes_of(journal)
+
+    def _skip(self, offset: int, error: Exception) -> None:
+        reason = _shown(error)
+        if self._reducer.spec.on_error == "stop":
+            raise EventError(self._stream, offset, reason) from error
+        if len(self.skipped) >= ERRORS_MAX:
+            detail = f"{ERRORS_MAX} records were skipped since the last savepoint: {reason}"
+            raise EventError(self._stream, offset, detail) from error
+        self.skipped.append((offset, reason[:_REASON_MAX]))
+
+    def flush(self) -> Map:
+        """The map that has all changes; `InvalidInputError` for a row that cannot be written.
+
+        The fold goes on from there.
+        """
+        self._map = flushed(self._tables, self._map)
+        return self._map
+
+    def begin_anew(self) -> None:
+        """Count from here on."""
+        self.skipped, self.applied = [], 0
+
+
+def _shown(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:1_000]

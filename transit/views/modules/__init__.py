@@ -1,0 +1,7 @@
+"""Modules of WebAssembly as reducers.
+
+program   `wasm`: a module as it is declared
+abi       what a module is given, and what it answers
+machine   a module that runs, within its limits
+fold      a fold of one: its memory is in the map, as rows are
+"""

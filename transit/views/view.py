@@ -1,0 +1,420 @@
+"""A view of the streams of a store: states at any offset of any branch, by folding records once.
+
+A state is a function of the view's id and the first records of a stream, and of nothing else. So it
+is taken from the nearest state that is known of these records, of this stream or of one that it
+inherits from, and folded on from there; a branch costs nothing until its own records are folded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from transit import ConflictError, InvalidInputError, Log, OffsetError, Stream, TransitError
+from transit.views.advancing import Advance, Settled
+from transit.views.errors import DivergedError, EventError, ReducerError
+from transit.views.folding import Skipped
+from transit.views.histories import common_count, is_about, last_digest
+from transit.views.maps.map import EMPTY
+from transit.views.merges import is_three_way, three_way
+from transit.views.nodes import RecordedNodes, StateNodes, all_nodes, unrecorded
+from transit.views.overlay import RowChange
+from transit.views.pack import Layout
+from transit.views.reducing import Folding, Program
+from transit.views.savepoints import (
+    CacheKeeper,
+    Keeper,
+    LogKeeper,
+    MemoryKeeper,
+    NewNodes,
+    Savepoint,
+    newest,
+)
+from transit.views.state import State
+from transit.views.subscribing import Change, SubscriberStatus, Subscription, subscribers
+from transit.views.verifying import Verified, verified
+
+RECORDS_MAX: Final = 10_000
+"""Records between two savepoints: so many are folded again for any offset, at most."""
+PERSIST: Final = ("logged", "stateful", "ephemeral")
+_HELD_MAX: Final = 64
+_SHARED_MAX: Final = 1024
+
+
+class View:
+    """One reducer over the streams of an open store; made by `transit.views.open`.
+
+    Safe for threads. It holds nothing that needs closing. unsaved: what kept the last savepoint
+    from being written, None where it was: the states are right without.
+    """
+
+    def __init__(self, log: Log, program: Program, persist: str, records_max: int) -> None:
+        self.log, self.program, self.persist = log, program, persist
+        self.unsaved: TransitError | None = None
+        self._records_max = records_max
+        self._keeper = _keeper(log, program, persist)
+        self._recorded = RecordedNodes(self._keeper.read_pack)
+        # The newest state of each stream that was used lately.
+        self._held: OrderedDict[str, Settled] = OrderedDict()
+        # For streams that were asked for: the streams they descend from, and what they share.
+        self._shared: dict[str, list[tuple[Stream, int]]] = {}
+        self._about: set[tuple[str, int, str]] = set()
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        spec = self.program.spec
+        return f"<transit.views.View {spec.name!r} version {spec.version}, {self.id[:8]}>"
+
+    @property
+    def id(self) -> str:
+        """32 hex digits: another name, version, source or type of rows or events has another."""
+        return self.program.spec.id
+
+    @property
+    def name(self) -> str:
+        """The name of the reducer."""
+        return self.program.spec.name
+
+    def of(
+        self, stream: Stream | str, at: int | None = None, *, time: datetime | int | None = None
+    ) -> State:
+        """The state after the first `at` records of a stream, of all where it is None.
+
+        So the state that a branch made at offset n begins with is that of its parent at n + 1.
+        time: the records written before this moment, a datetime with a zone or UTC nanoseconds by
+        the engine's clock.
+        Raises `ReducerError` or `EventError` where the view stands before an earlier record:
+        states up to there can be had. `OffsetError` for more records than there are,
+        `NotFoundError` without the stream.
+        """
+        found = self._stream(stream)
+        stop = _stop_of(found, at, time)
+        with self._lock:
+            return self._state(found, self.reach(found, stop))
+
+    def save(self, stream: Stream | str) -> State:
+        """The state after all records, kept as a savepoint; raises what keeps it from being one.
+
+        Savepoints are also written on the way, every so many records.
+        """
+        found = self._stream(stream)
+        with self._lock:
+            settled = self.reach(found, len(found))
+            if self._newest_point(found) < settled.position:
+                self._save(found, settled)
+            return self._state(found, settled)
+
+    def diff(self, before: State, after: State) -> Iterator[RowChange]:
+        """The rows that two states have otherwise; as `State.diff`."""
+        return before.diff(after)
+
+    def savepoints(self, stream: Stream | str) -> tuple[int, ...]:
+        """The positions of a stream whose states are kept, those it inherits left out."""
+        return tuple(each.next for each in self.points(self._stream(stream)))
+
+    def skipped(self, stream: Stream | str, at: int | None = None) -> Iterator[Skipped]:
+        """The records that were no events: their offsets in the stream, and why."""
+        found = self._stream(stream)
+        state = self.of(found, at)
+        kept = dict(state.skipped)
+        for source, count in ((found, state.position), *self.sources(found, state.position)):
+            for point in self.points(source):
+                kept.update({offset: why for offset, why in point.skipped if offset < count})
+        return iter(sorted(kept.items()))
+
+    def changes(
+        self,
+        stream: Stream | str,
+        subscriber: str,
+        *,
+        start: int = 0,
+        timeout: float | None = 0.0,
+    ) -> Iterator[Change]:
+        """The rows that each record of a stream changes, in order, from where `subscriber` stands.
+
+        Call `done()` on each before the next one, or use its `effect()`; after a crash those that
+        were not done are delivered again. start: the first offset for a new subscriber. timeout:
+        seconds to wait for more records before it ends; None: it never does.
+        Raises `HistoryDiffersError` where the stream is not the one that was seen.
+        """
+        return Subscription(self, self._stream(stream), subscriber, start).changes(timeout)
+
+    def subscribers(self, stream: Stream | str) -> list[SubscriberStatus]:
+        """Who has seen changes of a stream, and how far they are."""
+        return subscribers(self, self._stream(stream))
+
+    def verify(
+        self, stream: Stream | str, sample: float = 1.0, *, seed: int | None = None
+    ) -> Verified:
+        """Fold what lies between savepoints once more, in another process, and compare the roots.
+
+        sample: the share of them, drawn with `seed`. What differs is named; nothing is changed.
+        """
+        return verified(self, self._stream(stream), sample, seed)
+
+    # For the modules of this room
+
+    def fold_from(self, stream: Stream, position: int) -> Folding:
+        """A fold that goes on from the state at `position`."""
+        settled = self.reach(stream, position)
+        again = self.settle(stream, position, settled.root, dict(settled.nodes.fresh), 0)
+        return self.program.fold(again.map, stream.name)
+
+    def points(self, stream: Stream) -> tuple[Savepoint, ...]:
+        """The savepoints of a stream that are about the records it has, in order."""
+        return tuple(each for each in self._keeper.points(stream) if self._is_about(stream, each))
+
+    def reach(self, stream: Stream, stop: int) -> Settled:
+        """The state after `stop` records of a stream; the caller holds no lock or this one."""
+        with self._lock:
+            settled = self._nearest(stream, stop) or self._start(stream)
+            inherited = min(stop, stream.own_start)
+            if settled.position < inherited:
+                # What is folded for a stream that others inherit from too is kept for all of them.
+                # Those that were made first come first: a merge before the branches made of it.
+                sources = self.sources(stream, inherited)
+                for source, count in sorted(sources, key=lambda each: each[0].id):
+                    settled = self._advance(source, settled, count)
+            return self._advance(stream, settled, stop)
+
+    def settle(
+        self,
+        stream: Stream,
+        position: int,
+        root: bytes,
+        fresh: dict[bytes, bytes],
+        applied: int,
+    ) -> Settled:
+        """A state with this root. stream: one whose first records it is of, to fold them again."""
+        nodes = StateNodes(fresh, self._recorded, lambda: self._again(stream, position, root))
+        return Settled(position, root, nodes, applied)
+
+    def take_over(self, old: View, stream: Stream) -> tuple[int, ...]:
+        """Write the savepoints of another view as this one's; the positions of those written."""
+        with self._lock:
+            points = old.points(stream)
+            for point in points:
+                self._keeper.save(stream, NewNodes((), {}, {}, {}), partial(_as_it_is, point))
+            return tuple(each.next for each in points)
+
+    def sources(self, stream: Stream, stop: int) -> Iterator[tuple[Stream, int]]:
+        """The streams that `stream` descends from, and how many of its first `stop` records each
+        begins with too."""
+        if not stream.own_start:
+            return
+        # What a stream inherits never changes.
+        shared = self._shared.get(stream.uid)
+        if shared is None:
+            counts = [
+                (each, common_count(self.log, stream, each))
+                for each in self.log.lineage.ancestors(stream)
+            ]
+            shared = [(each, count) for each, count in counts if count]
+            if len(self._shared) >= _SHARED_MAX:
+                self._shared.clear()
+            self._shared[stream.uid] = shared
+        for source, count in shared:
+            if min(stop, count):
+                yield source, min(stop, count)
+
+    def is_recorded(self, digest: bytes) -> bool:
+        """Whether a node is in a pack."""
+        return digest in self._recorded.places
+
+    def _stream(self, stream: Stream | str) -> Stream:
+        if isinstance(stream, str):
+            return self.log.stream(stream)
+        if not isinstance(stream, Stream):
+            raise InvalidInputError(f"not a stream or its name: {type(stream).__name__}")
+        own = self.log.stream(uid=stream.uid)
+        if own != stream:
+            raise InvalidInputError(f"{stream.name} is a stream of another store")
+        return own
+
+    def _state(self, stream: Stream, settled: Settled) -> State:
+        return State(
+            self.program,
+            stream,
+            settled.position,
+            settled.map,
+            settled.applied,
+            settled.skipped,
+        )
+
+    # Where to begin
+
+    def _start(self, stream: Stream) -> Settled:
+        return self.settle(stream, 0, EMPTY, {}, 0)
+
+    def _nearest(self, stream: Stream, stop: int) -> Settled | None:
+        """The state nearest to `stop` that is known, of this stream or of what it inherits."""
+        best = self._known(stream, stop, -1)
+        inherited = min(stop, stream.own_start)
+        if best is not None and best.position >= inherited:
+            return best
+        for source, count in self.sources(stream, inherited):
+            found = self._known(source, count, -1 if best is None else best.position)
+            best = best if found is None else found
+        return best
+
+    def _known(self, stream: Stream, stop: int, above: int) -> Settled | None:
+        """The nearest state of a stream itself at `stop` or before, and at more than `above`."""
+        held = self._held.get(stream.uid)
+        if held is None or not above < held.position <= stop:
+            held = None
+        above = above if held is None else held.position
+        points = self._keeper.points(stream)
+        point = newest(points, stop)
+        while point is not None and point.next > above:
+            if self._is_about(stream, point):
+                return self._load(stream, point)
+            point = newest(points, point.next - 1)
+        return held
+
+    def _load(self, stream: Stream, point: Savepoint) -> Settled:
+        root = bytes.fromhex(point.root)
+        if point.place is not None:
+            self._recorded.places.setdefault(root, point.place)
+        settled = self.settle(stream, point.next, root, {}, point.applied)
+        settled.is_saved = True
+        return settled
+
+    def _is_about(self, stream: Stream, point: Savepoint) -> bool:
+        key = (stream.uid, point.next, point.last)
+        if key in self._about or is_about(stream, point.next, point.last):
+            self._about.add(key)
+            return True
+        return False
+
+    # Folding and keeping
+
+    def _advance(self, stream: Stream, settled: Settled, stop: int) -> Settled:
+        """Fold on to `stop`, and keep what is on the way."""
+        if settled.position >= stop:
+            return settled
+        if settled.position < stream.own_start <= stop and is_three_way(self, stream):
+            settled = three_way(self, stream)
+            self._hold(stream, settled, is_due=False)
+        start = max(self._newest_point(stream), min(stream.own_start, settled.position))
+        limit = max(start + self._records_max, settled.position + 1)
+        fold = Advance(self, stream, settled)
+        try:
+            while limit < stop:
+                settled = fold.to(limit)
+                self._hold(stream, settled, is_due=True)
+                limit += self._records_max
+            settled = fold.to(stop)
+        except (ReducerError, EventError):
+            self._hold(stream, fold.reached, is_due=False)
+            raise
+        self._hold(stream, settled, is_due=stop == limit)
+        return settled
+
+    def _hold(self, stream: Stream, settled: Settled, *, is_due: bool) -> None:
+        """Remember a state of a stream, and write a savepoint where it is time for one."""
+        held = self._held.get(stream.uid)
+        if held is None or held.position <= settled.position:
+            self._held[stream.uid] = settled
+            self._held.move_to_end(stream.uid)
+            while len(self._held) > _HELD_MAX:
+                self._held.popitem(last=False)
+        if is_due and self._newest_point(stream) < settled.position and self.log.mode != "read":
+            self._try_save(stream, settled)
+
+    def _newest_point(self, stream: Stream) -> int:
+        """The position of the last savepoint of a stream; 0 without one."""
+        points = self._keeper.points(stream)
+        return points[-1].next if points else 0
+
+    def _try_save(self, stream: Stream, settled: Settled) -> None:
+        try:
+            self._save(stream, settled)
+        except TransitError as error:
+            # The state is right without it; `save` raises what keeps a savepoint from being made.
+            self.unsaved = error
+
+    def _save(self, stream: Stream, settled: Settled) -> None:
+        fresh, below = unrecorded(settled.nodes, settled.root)
+        order = list(fresh)
+        last = last_digest(stream, settled.position)
+
+        def make(layout: Layout) -> Savepoint:
+            return Savepoint(
+                settled.position,
+                last,
+                settled.root.hex(),
+                layout.places.get(settled.root) or self._recorded.places.get(settled.root),
+                settled.applied,
+                settled.skipped,
+                sum(map(len, layout.packs)),
+            )
+
+        new = NewNodes(order, fresh, below, self._recorded.places)
+        try:
+            layout = self._keeper.save(stream, new, make)
+        except ConflictError:
+            # Another process was first: what it wrote is this state, or one further on.
+            if self._newest_point(stream) < settled.position:
+                raise
+        else:
+            self._recorded.learn(layout.places)
+            self._recorded.keep({each: fresh[each] for each in order})
+            self._about.add((stream.uid, settled.position, last))
+        settled.is_saved, self.unsaved = True, None
+
+    def _again(self, stream: Stream, position: int, root: bytes) -> dict[bytes, bytes]:
+        """All nodes of a state, folded from the first record on."""
+        with self._lock:
+            again = View(self.log, self.program, "ephemeral", self._records_max)
+            settled = again.reach(stream, position)
+        if settled.root != root:
+            raise DivergedError(
+                f"{self!r}: folded again, {stream.name}[:{position}] is "
+                f"{settled.root.hex()[:16]}, not {root.hex()[:16]} as it was recorded"
+            )
+        return all_nodes(settled.nodes, root)
+
+
+def _as_it_is(point: Savepoint, _: Layout) -> Savepoint:
+    return point
+
+
+def _keeper(log: Log, program: Program, persist: str) -> Keeper:
+    if persist == "ephemeral":
+        return MemoryKeeper()
+    if persist == "logged":
+        return LogKeeper(log, program.spec)
+    if persist == "stateful":
+        return CacheKeeper(log, program.spec)
+    raise InvalidInputError(f"persist {persist!r}: not one of {', '.join(PERSIST)}")
+
+
+def _stop_of(stream: Stream, at: int | None, time: datetime | int | None) -> int:
+    count = len(stream)
+    if at is not None and time is not None:
+        raise InvalidInputError("at and time do not go together")
+    if time is not None:
+        return min(count, stream.offset_at(_nanoseconds(time)))
+    if at is None:
+        return count
+    if type(at) is not int:
+        raise InvalidInputError(f"at must be int, not {type(at).__name__}")
+    if not 0 <= at <= count:
+        raise OffsetError(f"{stream.name} has {count} records: at must be 0 to {count}, not {at}")
+    return at
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _nanoseconds(time: datetime | int) -> int:
+    if not isinstance(time, datetime):
+        return time
+    if time.tzinfo is None:
+        raise InvalidInputError("time must have a zone, such as datetime.now(UTC)")
+    since = time - _EPOCH
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
