@@ -75,6 +75,10 @@ bench-spans *arguments:
 bench-served *arguments:
     python -m benchmarks.served {{ arguments }}
 
+# SQL over a million records beside DuckDB over files: `just bench-sql --records 100000`.
+bench-sql *arguments:
+    python -m benchmarks.sql {{ arguments }}
+
 # Serve the store at a path, for a look at its page.
 serve store='runs' *arguments:
     python -m transit serve --store {{ store }} {{ arguments }}

@@ -177,6 +177,7 @@ def test_every_way_to_mean_all_columns_reads_all_columns(log: transit.Log) -> No
         (3,)
     ]
     assert rows(log, "SELECT #5 FROM events WHERE _offset = 3", **given) == [(3,)]
+    assert rows(log, "SELECT #1 FROM events WHERE tokens = 3", **given) == [("a",)]
     query = "SELECT max(n) FROM events AS e(s, o, t, name, n)"
     assert rows(log, query, **given) == [(19,)]
     (whole,) = rows(log, "SELECT e FROM events e WHERE _offset = 3", **given)

@@ -257,6 +257,50 @@ def test_over_a_layer_a_pattern_of_its_names(log: transit.Log) -> None:
     assert shown(scan(log, NUMBERS, streams="$room/kept")) == [("$room/kept", 0, 5)]
 
 
+def test_a_commit_bounds_to_what_it_and_those_before_have(log: transit.Log) -> None:
+    for _ in range(3):
+        numbered(log, "a", 10)
+        log.seal()
+    log.stream("a").branch("b", at=14)
+    numbered(log, "a", 5)
+    for commit, count in ((0, 10), (1, 20), (2, 30), (9, 30)):
+        found = scan(log, NUMBERS, streams="a", at=f"commit:{commit}")
+        assert shown(found) == [("a", n, n) for n in range(count)]
+    # What a branch inherits was there before the branch was.
+    assert len(scan(log, NUMBERS, streams="b", at="commit:0")) == 10
+    assert len(scan(log, NUMBERS, streams="b", at="commit:1")) == 15
+
+
+def test_a_tail_is_read_from_the_middle_and_appended_to(log: transit.Log) -> None:
+    stream = numbered(log, "a", 20)
+    assert shown(scan(log, NUMBERS)) == [("a", n, n) for n in range(20)]
+    for time in (stream[7].written, stream[19].written):
+        found = shown(scan(log, NUMBERS, since=time))
+        first = stream.offset_at(time)
+        assert found == [("a", n, n) for n in range(first, 20)]
+    child = stream.branch("b", at=11)
+    for turn in range(70):
+        numbered(log, "a", 1)
+        child.append(b'{"n":%d}' % (100 + turn))
+        if turn % 10 == 0 or turn > 66:
+            expected = [("a", n, n) for n in range(21 + turn)]
+            expected += [("b", n, n) for n in range(12)]
+            expected += [("b", 12 + n, 100 + n) for n in range(turn + 1)]
+            assert shown(scan(log, NUMBERS)) == expected
+    assert shown(scan(log, NUMBERS, streams="b", at=5)) == [("b", n, n) for n in range(5)]
+
+
+def test_records_written_one_by_one_start_in_the_middle_of_a_tail(log: transit.Log) -> None:
+    stream = log.create("a")
+    for number in range(30):
+        stream.append(b'{"n":%d}' % number)
+    assert len(shown(scan(log, NUMBERS))) == 30
+    time = stream[17].written
+    first = stream.offset_at(time)
+    assert 0 < first <= 17
+    assert shown(scan(log, NUMBERS, since=time)) == [("a", n, n) for n in range(first, 30)]
+
+
 def test_two_threads_that_ask_at_once_get_the_same(log: transit.Log) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
