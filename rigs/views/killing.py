@@ -11,9 +11,9 @@ import time
 from typing import Final
 
 import transit
-from rigs.views.roots import EVERY
-from rigs.views.plants import plant
 from rigs.views.programs import event, everything
+from rigs.views.roots import EVERY
+from rigs.views.states_planted import plant
 from transit import views
 
 _BUSY_S: Final = 30.0
