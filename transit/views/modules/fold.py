@@ -9,22 +9,39 @@ has, so that none can hide a record that would fail alone.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from transit import AlreadyExistsError, Batch, InvalidInputError
 from transit.views.errors import BadResultError, ModuleError, ReducerError
 from transit.views.folding import Skipped
 from transit.views.maps.map import Map
-from transit.views.modules.abi import Gathered, RowToChange, kept_state, page_changes
+from transit.views.modules.abi import Gathered, ResultDecoder, RowToChange, kept_state, page_changes
 from transit.views.overlay import Journal, RowChange, changes_of, flushed, writable
+from transit.views.tables import Table
 
 if TYPE_CHECKING:
-    from transit.views.modules.program import WasmReducer
+    from transit.views.modules.machine import Machine
 
 CALL_BYTES_MAX: Final = 2 << 20
 """Payload bytes of a call; a quarter of the module's memory, where that is less."""
 _RECORDS_MAX: Final = 4096
 _FIRST: Final = 16
+
+
+class Module(Protocol):
+    """A module as it is declared: what runs it, what reads its answers, the tables it fills."""
+
+    @property
+    def machine(self) -> Machine:
+        """What runs it."""
+
+    @property
+    def decoder(self) -> ResultDecoder:
+        """What reads its answers."""
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables it fills."""
 
 
 class Pace:
@@ -69,7 +86,7 @@ class WasmFold:
     `begin_anew`. skipped: always empty, as modules pass over what they do not want.
     """
 
-    def __init__(self, program: WasmReducer, map_: Map, stream: str) -> None:
+    def __init__(self, program: Module, map_: Map, stream: str) -> None:
         self._machine, self._decoder = program.machine, program.decoder
         self._map, self._stream = map_, stream
         self._tables = writable(program.tables, map_)
