@@ -26,6 +26,7 @@ they are first asked for: who uses reducers needs no pyarrow, no DuckDB and no w
 
 reducing, tables  what is declared; rows: types of rows and events; sources: digests of functions
 folding, overlay  a fold: records in, changes of rows out
+spec              what a view is called by
 opening, view     states at any offset; advancing: from one to the next; merges: of merged streams
 state, tabular    a state, and its rows as Arrow tables
 savepoints, pack  states that are kept; nodes: where they come from; histories: what they are of
@@ -81,12 +82,13 @@ if TYPE_CHECKING:
     from transit.views.modules.program import WasmReducer, wasm
     from transit.views.opening import open
     from transit.views.overlay import RowChange, WritableTable
-    from transit.views.reducing import Program, Reducer, Spec, reducer
+    from transit.views.reducing import Program, Reducer, reducer
     from transit.views.scans.declaring import Columns, columns
     from transit.views.scans.querying import Limits, sql
     from transit.views.scans.results import Result
     from transit.views.scans.runs import runs_columns
     from transit.views.scans.scanning import Scan, ScanPart, scan
+    from transit.views.spec import Spec
     from transit.views.state import State
     from transit.views.subscribing import Change, SubscriberStatus
     from transit.views.tables import Table, TableState, table

@@ -7,8 +7,8 @@ leave it out would make what a view comes to depend on the machine.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 import msgspec
 from blake3 import blake3
@@ -17,9 +17,9 @@ from transit import Batch, Position
 from transit.views.errors import EventError, ReducerError
 from transit.views.maps.map import Map
 from transit.views.overlay import Journal, RowChange, changes_of, flushed, writable
-
-if TYPE_CHECKING:
-    from transit.views.reducing import Reducer
+from transit.views.rows import EventType
+from transit.views.spec import Spec
+from transit.views.tables import Table
 
 ERRORS_MAX: Final = 1_000
 """Records that are skipped between two savepoints; the view stops at one more."""
@@ -76,13 +76,22 @@ class At:
         return random.Random(seed.digest())
 
 
+class Declared(Protocol):
+    """A reducer as it is declared."""
+
+    function: Callable[..., None]
+    tables: tuple[Table, ...]
+    events: EventType
+    spec: Spec
+
+
 class PythonFold:
     """A fold of one reducer that goes on from a map. stream: its name, for errors.
 
     applied, skipped: what was taken since `begin_anew`. After an error it is of no more use.
     """
 
-    def __init__(self, reducer: Reducer, map_: Map, stream: str) -> None:
+    def __init__(self, reducer: Declared, map_: Map, stream: str) -> None:
         self._reducer, self._map, self._stream = reducer, map_, stream
         self._tables = writable(reducer.tables, map_)
         self._at = At(reducer.spec.id)

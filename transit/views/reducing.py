@@ -12,46 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-import msgspec
-from blake3 import blake3
-
 from transit import Batch, InvalidInputError
 from transit.views.folding import PythonFold, Skipped
 from transit.views.maps.map import Map
 from transit.views.overlay import RowChange
 from transit.views.rows import EventType
 from transit.views.sources import source_digest
+from transit.views.spec import Spec
 from transit.views.tables import TABLES_MAX, Table
 
-ENCODER_VERSION: Final = 1
-"""Of how rows, keys and nodes are encoded: another one is another view."""
 ON_ERROR: Final = ("stop", "skip")
 MERGES: Final = ("fold", "three-way")
-
-
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides what a view comes to, as plain values.
-
-    code: digest of the source, or of a module. limits: of a module's run. where: headers that
-    records must have.
-    """
-
-    name: str
-    version: int
-    kind: str
-    code: str
-    tables: Any
-    events: Any
-    where: dict[str, list[str]]
-    on_error: str
-    merge: str
-    limits: dict[str, int]
-    encoder: int = ENCODER_VERSION
-
-    @property
-    def id(self) -> str:
-        """32 hex digits."""
-        return blake3(msgspec.json.encode(self, order="deterministic")).hexdigest(length=16)
 
 
 class Folding(Protocol):

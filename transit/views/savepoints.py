@@ -32,7 +32,7 @@ from transit import (
     Stream,
 )
 from transit.views.pack import Layout, NodePlace, lay_out
-from transit.views.reducing import Spec
+from transit.views.spec import Spec
 
 LAYER: Final = "views"
 FRAME_BYTES_MAX: Final = 16 << 20

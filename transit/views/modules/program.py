@@ -21,7 +21,8 @@ from transit import InvalidInputError
 from transit.views.maps.map import Map
 from transit.views.modules.abi import ABI_VERSION, ResultDecoder
 from transit.views.modules.fold import WasmFold
-from transit.views.reducing import Folding, Spec, check_tables, check_where
+from transit.views.reducing import Folding, check_tables, check_where
+from transit.views.spec import Spec
 from transit.views.tables import Table
 
 if TYPE_CHECKING:
