@@ -18,7 +18,6 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
 from msgspec import inspect as shapes
 
 from transit import InvalidInputError, NotFoundError
@@ -347,13 +346,3 @@ def _lead(fields: Fields, equal: dict[str, Any]) -> tuple[Any, ...]:
             break
         found.append(equal[field])
     return tuple(found)
-
-
-_PLAIN_KINDS: Final = (str, int, float, bool, bytes)
-
-
-def plain(value: object) -> object:
-    """A value as tables of other systems hold it."""
-    if value is None or isinstance(value, _PLAIN_KINDS):
-        return value
-    return msgspec.json.encode(value, order="deterministic").decode()

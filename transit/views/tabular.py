@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import inspect as shapes
 
 from transit import InvalidInputError
 from transit.views.rows import RowType
-from transit.views.tables import plain
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,7 +50,7 @@ def _batch(pa: Any, schema: Any, kinds: dict[str, Any], rows: list[Any]) -> Any:
 def _value(value: Any, kind: Any, pa: Any) -> Any:
     if pa.types.is_temporal(kind):
         return value
-    found = plain(value)
+    found = _plain(value)
     if pa.types.is_string(kind) and not isinstance(found, str | None):
         # Of a field with several types: each value as JSON has it.
         return str(found) if isinstance(found, int | float | bool) else found.hex()  # type: ignore[attr-defined]
@@ -76,3 +76,13 @@ def _kind(pa: Any, info: shapes.Type) -> Any:
     if isinstance(info, shapes.DateTimeType):
         return pa.timestamp("us", tz="UTC") if info.tz else pa.timestamp("us")
     return simple.get(type(info), pa.string())
+
+
+_PLAIN_KINDS: Final = (str, int, float, bool, bytes)
+
+
+def _plain(value: object) -> object:
+    """A value as tables of other systems hold it."""
+    if value is None or isinstance(value, _PLAIN_KINDS):
+        return value
+    return msgspec.json.encode(value, order="deterministic").decode()
