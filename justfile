@@ -87,6 +87,10 @@ serve store='runs' *arguments:
 conformance:
     pytest rigs/server/test_conformance.py
 
+# Measure views beside a bare loop, maps beside other ordered stores, SQL, loops, and WebAssembly: `just bench-views maps`.
+bench-views what="views" *arguments:
+    python -m benchmarks.{{ what }} {{ arguments }}
+
 # Count the system calls of one append of each system, with strace.
 bench-syscalls *arguments:
     python -m benchmarks.syscalls {{ arguments }}
