@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 from blake3 import blake3
 
-from transit import HistorySpan, Log, OffsetError, Position, Record, Stream
+from transit import HistorySpan, InvalidInputError, Log, OffsetError, Position, Record, Stream
 from transit.views.errors import HistoryDiffersError
 
 
@@ -120,6 +120,8 @@ class Bookmark:
 
         As `Cursor.advance`: it only moves forward, and `expect` is where it must stand.
         """
+        if type(position) is not int:
+            raise InvalidInputError(f"position must be int, not {type(position).__name__}")
         kept = self._kept(position, state)
         self._cursor.advance(position, state=kept, expect=expect, durability=durability)
 

@@ -28,6 +28,7 @@ from transit import (
     CorruptError,
     Log,
     NotFoundError,
+    StoreUnavailableError,
     Stream,
 )
 from transit.views.pack import Layout, NodePlace, lay_out
@@ -152,7 +153,8 @@ class LogKeeper:
         if roots.stream is None:
             try:
                 roots.stream = self._layer.stream(self._name("roots", stream))
-            except NotFoundError:
+            except (NotFoundError, StoreUnavailableError):
+                # A part of a store was restored, and not what says whether it is there.
                 return ()
         count = len(roots.stream)
         while roots.seen < count:
@@ -164,8 +166,10 @@ class LogKeeper:
         roots.seen += 1
         try:
             point = msgspec.json.decode(stream[offset].payload, type=Savepoint)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, CorruptError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # The view is folded from the one before it.
+            return
+        except (CorruptError, StoreUnavailableError):
             return
         last = roots.points[-1].next if roots.points else 0
         if point.next > last and point.is_whole:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -44,13 +44,17 @@ FLUSH_RECORDS: Final = 1_000
 NAME_BYTES_MAX: Final = 128
 
 
+Step = Literal["intent", "done"]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Place(msgspec.Struct, frozen=True):
     """How far a subscriber is: one record of its stream."""
 
-    offset: int
-    number: int
-    step: str
-    left: int
+    offset: _Count
+    number: _Count
+    step: Step
+    left: _Count
     last: str
 
     def next(self) -> tuple[int, int]:
@@ -128,7 +132,7 @@ class Subscription:
         self._own = f"{view.id}/subscribers/{stream.uid}/{name}"
         self._records: Stream | None = None
         self._next = 0
-        self._start = start
+        self._start = _check_start(start)
         self._is_open = False
         self._at: tuple[int, int] = self._stands()
 
@@ -212,7 +216,7 @@ class Subscription:
             yield change
 
     def note(
-        self, change: Change, step: str, batch: WriteBatch | None, durability: str | None
+        self, change: Change, step: Step, batch: WriteBatch | None, durability: str | None
     ) -> None:
         """Write how far the subscriber is."""
         place = msgspec.structs.replace(change._place, step=step)
@@ -241,7 +245,7 @@ class Subscription:
     def _decoded(self, payload: bytes) -> Place:
         try:
             return msgspec.json.decode(payload, type=Place)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CorruptError(
                 f"${LAYER}/{self._own}@{self._next - 1}", expected="a place", found=str(error)
             ) from None
@@ -259,3 +263,9 @@ def _check_name(name: str) -> str:
     if not isinstance(name, str) or not name or len(name.encode()) > NAME_BYTES_MAX:
         raise InvalidInputError(f"subscriber {name!r:.200}: text of 1 to {NAME_BYTES_MAX} bytes")
     return name
+
+
+def _check_start(start: int) -> int:
+    if type(start) is not int or start < 0:
+        raise InvalidInputError(f"start must be 0 or more, not {start!r:.100}")
+    return start

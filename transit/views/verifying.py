@@ -81,18 +81,19 @@ class _Folder(Protocol):
 
 def verified(view: AnyView, stream: Stream, sample: float, seed: int | None) -> Verified:
     """Fold a sample of a stream's intervals again; as `View.verify`."""
-    if not 0.0 < sample <= 1.0:
-        raise InvalidInputError(f"sample must be more than 0 and at most 1, not {sample!r}")
     intervals = intervals_of(view, stream)
     chosen = sampled(intervals, sample, seed)
     isolated = _is_importable(view.program)
     with _folders(view, stream, isolated) as (one, two):
-        found = [_compare(stream, each, one, two) for each in chosen]
-    return Verified(len(intervals), len(chosen), isolated, tuple(filter(None, found)))
+        # Backwards: what a reducer keeps of records before would come out again in their order.
+        found = [_compare(stream, each, one, two) for each in reversed(chosen)]
+    return Verified(len(intervals), len(chosen), isolated, tuple(filter(None, found[::-1])))
 
 
 def sampled(intervals: Sequence[Interval], sample: float, seed: int | None) -> list[Interval]:
-    """So many of them, at least one, in order."""
+    """So many of them, at least one, in order; `InvalidInputError` for a share that is none."""
+    if not isinstance(sample, int | float) or not 0.0 < sample <= 1.0:
+        raise InvalidInputError(f"sample must be more than 0 and at most 1, not {sample!r}")
     if not intervals:
         return []
     count = max(1, round(len(intervals) * sample))
