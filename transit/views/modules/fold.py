@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CALL_BYTES_MAX: Final = 2 << 20
 """Payload bytes of a call; a quarter of the module's memory, where that is less."""
-_RECORDS_MAX: Final = 4096
+_RECORDS_MAX: Final = 8192
 _FIRST: Final = 16
 
 
