@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,36 @@ def test_only_changed_pages_are_kept_anew(tmp_path: Path) -> None:
             assert all(page == b"\x07" + bytes(4095) for _, page in found)
 
 
+def test_a_state_that_is_as_at_the_beginning_again_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Each record turns a bit."""
+    text = modules.small(
+        "(i32.store (i32.const 8) (i32.xor (i32.load (i32.const 8)) (local.get $count)))"
+        " (i64.const 0)",
+        state="(i64.const 0x800000008)",
+    )
+    with filled(tmp_path / "s", 4) as log:
+        view = views.open(log, program(text), persist="ephemeral")
+        fold = program(text).fold(view.of("all", 0)._map, "all")
+        roots = []
+        for batch in log.stream("all").batches():
+            for row in range(len(batch)):
+                fold.take(batch, row, row + 1)
+                roots.append(fold.flush().root)
+        assert roots[0] == roots[2] != EMPTY
+        assert roots[1] == roots[3] == EMPTY
+
+
+def test_nan_has_one_form(tmp_path: Path) -> None:
+    text = modules.small(
+        "(f64.store (i32.const 8) (f64.div (f64.convert_i32_u (i32.sub (local.get $count)"
+        " (local.get $count))) (f64.const 0))) (i64.const 0)",
+        state="(i64.const 0x800000008)",
+    )
+    with filled(tmp_path / "s", 1) as log:
+        ((_, page),) = views.open(log, program(text)).of("all")._map.items()
+        assert page == struct.pack("<Q", 0x7FF8_0000_0000_0000)
+
+
 def test_globals_and_memory_outside_of_the_state_begin_anew_with_each_call(tmp_path: Path) -> None:
     """A module that counts its calls where nothing is kept counts to one."""
     text = """(module (memory (export "memory") 2) (global $calls (mut i32) (i32.const 0))
@@ -180,6 +211,14 @@ def test_a_program_that_is_pickled_is_the_same(tmp_path: Path) -> None:
     hidden = views.table("letters", Letter, key="letter")
     with pytest.raises(pickle.PicklingError, match="is not a name of"):
         pickle.dumps(program(tables=[hidden]))
+
+
+def test_a_program_whose_tables_are_others_elsewhere_is_refused() -> None:
+    make, (module, homes, spec) = program().__reduce__()
+    other = msgspec.structs.replace(spec, tables=[])
+    assert make(module, homes, spec).spec == spec
+    with pytest.raises(transit.InvalidInputError, match="are others here"):
+        make(module, homes, other)
 
 
 def test_a_module_that_looks_at_the_count_of_records_is_found(tmp_path: Path) -> None:
@@ -243,8 +282,7 @@ def test_importing_views_does_not_load_wasmtime() -> None:
 
 def test_without_wasmtime_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = modules.small()
-    monkeypatch.delitem(sys.modules, "transit.views.modules.machine")
-    monkeypatch.delattr(views, "wasm_machine", raising=False)
+    monkeypatch.delitem(sys.modules, "transit.views.modules.machine", raising=False)
     monkeypatch.setitem(sys.modules, "wasmtime", None)
     with pytest.raises(transit.InvalidInputError, match=r"pip install 'transit\[wasm\]'"):
         views.wasm(data, tables=[letters])

@@ -105,6 +105,16 @@ def test_a_result_has_a_largest_size_and_count() -> None:
         decoder.decode(bytes(RESULT_BYTES_MAX + 1))
 
 
+def test_a_row_has_the_key_that_is_stated() -> None:
+    with pytest.raises(views.BadResultError, match="row 8 under the key 7"):
+        decoder.decode(msgspec.msgpack.encode([[0, 7, [8, 0, 0, 0, 0]]]))
+
+
+def test_a_key_that_no_row_can_have_is_refused() -> None:
+    with pytest.raises(views.BadResultError, match="a key of table checked takes"):
+        ResultDecoder([checked]).decode(msgspec.msgpack.encode([[0, "k" * 600, None]]))
+
+
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     place: tuple[int, bool]

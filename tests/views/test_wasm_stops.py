@@ -9,8 +9,10 @@ import pytest
 
 import transit
 from rigs.views.hostile_modules import module
-from tests.views.wasm_modules import Letter, answering, letters, program, small
+from rigs.views.models import MemoryNodes
+from tests.views.wasm_modules import Letter, answering, escaped, letters, program, small
 from transit import views
+from transit.views.maps.map import Map
 from transit.views.modules.fold import Pace
 
 # Does something only where a record begins with "!"; counts all others in what it keeps.
@@ -162,23 +164,38 @@ def test_unique_values_hold(tmp_path: Path) -> None:
 
 
 def test_what_a_refused_call_wrote_is_taken_back(tmp_path: Path) -> None:
-    """From the first record on one row; from the tenth on another that must not be there."""
-    text = """(module (memory (export "memory") 2)
-      (data (i32.const 64) "\\92\\93\\00\\01\\92\\01\\a1a\\93\\00\\02\\92\\02\\a1b")
-      (func (export "alloc") (param i32) (result i32) (i32.const 4096))
-      (func (export "apply") (param i32 i32 i32) (param $count i32) (param $meta i32) (result i64)
-        (if (i64.ge_u (i64.load (i32.add (local.get $meta)
-            (i32.mul (i32.const 8) (i32.sub (local.get $count) (i32.const 1))))) (i64.const 10))
-          (then (i32.store8 (i32.const 78) (i32.const 97))))
-        (i64.const 0x400000000f)))"""
+    """A call of many writes what is refused at its second row; calls of one write other rows."""
+    answers = (
+        packed((0, 1, (1, "z"))),
+        packed((0, 3, (3, "b"))),
+        packed((0, 4, (4, "c")), (0, 1, (1, "b")), (0, 2, (2, "b"))),
+    )
+    places = [64, 96, 128]
+    data = "".join(
+        f'(data (i32.const {place}) "{escaped(answer)}")'
+        for place, answer in zip(places, answers, strict=True)
+    )
+    first, other, many = (
+        f"(i64.const {place << 32 | len(answer)})"
+        for place, answer in zip(places, answers, strict=True)
+    )
+    text = small(
+        f"(if (result i64) (i32.gt_u (local.get $count) (i32.const 1)) (then {many}) (else"
+        f" (select {first} {other} (i64.eqz (i64.load (local.get $meta))))))",
+        more=data,
+    )
     with transit.open(tmp_path / "s") as log:
         stream = log.create("s")
         stream.append_many([b"x"] * 20)
-        view = views.open(log, program(text, tables=[named]))
-        with pytest.raises(views.ReducerError) as caught:
-            view.of(stream)
-        assert caught.value.offset == 10
-        assert list(view.of(stream, 10).named) == [Named(1, "a"), Named(2, "b")]
+        fold = program(text, tables=[named]).fold(Map(MemoryNodes()), "s")
+        (batch,) = stream.batches()
+        fold.take(batch, 0, 1)
+        fold.flush()
+        fold.take(batch, 1, 20)
+        # Calls of one grow to calls of many again, which fail again, until all are done.
+        state = fold.flush()
+        rows = [value for key, value in state.items() if key[0] == 1]
+        assert rows == [msgspec.msgpack.encode((1, "z")), msgspec.msgpack.encode((3, "b"))]
 
 
 class Wide(msgspec.Struct, frozen=True):
@@ -204,7 +221,7 @@ def test_a_row_that_cannot_be_written_down_stops_the_view(
     with transit.open(tmp_path / "s") as log:
         stream = log.create("s")
         stream.append_many([b"x"] * 5)
-        text = "".join(f"\\{byte:02x}" for byte in data)
+        text = escaped(data)
         made = small(
             f"(i64.const {8 << 32 | len(data)})",
             alloc="(i32.const 100000)",

@@ -142,9 +142,14 @@ def small(
     return compiled("\n".join([*parts, ")"]))
 
 
+def escaped(data: bytes) -> str:
+    """Bytes as a text of WebAssembly's."""
+    return "".join(f"\\{byte:02x}" for byte in data)
+
+
 def answering(result: bytes, before: str = "") -> bytes:
     """A module whose every call answers these bytes. before: what `apply` does first."""
-    text = "".join(f"\\{byte:02x}" for byte in result)
+    text = escaped(result)
     return small(
         f"{before} (i64.const {8 << 32 | len(result)})", more=f'(data (i32.const 8) "{text}")'
     )

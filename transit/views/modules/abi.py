@@ -179,7 +179,6 @@ class RowToChange(NamedTuple):
     row: Row | None
 
 
-_WHOLE: Final = msgspec.msgpack.Decoder(msgspec.Raw)
 # What decoders, and rows with rules of their own, raise for bytes that they do not like.
 _REFUSALS: Final = (
     msgspec.MsgspecError, InvalidInputError, ValueError, TypeError, OverflowError, RecursionError,
@@ -204,8 +203,7 @@ class ResultDecoder:
         if len(data) > RESULT_BYTES_MAX:
             raise BadResultError(f"a result of {len(data)} bytes; at most {RESULT_BYTES_MAX}")
         try:
-            # Every size that is stated is there, before anything is made of such a size.
-            _WHOLE.decode(data)
+            # msgspec takes no memory for a size that the bytes that are left cannot have.
             return list(map(self._change, self._decoder.decode(data)))
         except _REFUSALS as error:
             raise BadResultError(f"no list of [table, key, row]: {error}") from error

@@ -9,7 +9,8 @@ has, so that none can hide a record that would fail alone.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from transit import AlreadyExistsError, Batch, InvalidInputError
 from transit.views.errors import BadResultError, ModuleError, ReducerError
@@ -24,24 +25,8 @@ if TYPE_CHECKING:
 
 CALL_BYTES_MAX: Final = 2 << 20
 """Payload bytes of a call; a quarter of the module's memory, where that is less."""
-_RECORDS_MAX: Final = 4096
+_RECORDS_MAX: Final = 8192
 _FIRST: Final = 16
-
-
-class Module(Protocol):
-    """A module as it is declared: what runs it, what reads its answers, the tables it fills."""
-
-    @property
-    def machine(self) -> Machine:
-        """What runs it."""
-
-    @property
-    def decoder(self) -> ResultDecoder:
-        """What reads its answers."""
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        """The tables it fills."""
 
 
 class Pace:
@@ -86,25 +71,30 @@ class WasmFold:
     `begin_anew`. skipped: always empty, as modules pass over what they do not want.
     """
 
-    def __init__(self, program: Module, map_: Map, stream: str) -> None:
-        self._machine, self._decoder = program.machine, program.decoder
+    def __init__(
+        self,
+        machine: Machine,
+        decoder: ResultDecoder,
+        tables: Sequence[Table],
+        map_: Map,
+        stream: str,
+    ) -> None:
+        self._machine, self._decoder = machine, decoder
         self._map, self._stream = map_, stream
-        self._tables = writable(program.tables, map_)
+        self._tables = writable(tables, map_)
         # What calls write where they may be refused in the middle: only unique values are.
         self._journal: Journal = []
-        self._is_noted = any(each.is_unique for table in program.tables for each in table.indexes)
+        self._is_noted = any(each.is_unique for table in tables for each in table.indexes)
         self._watch(self._journal if self._is_noted else None)
         self._state = self._written = kept_state(map_, self._machine.state_initial)
         self._gathered = Gathered()
         self._pace = Pace(self._machine.fuel)
         self._bytes_max = min(CALL_BYTES_MAX, self._machine.memory_bytes_max // 4)
-        self._is_strict = False
         self.skipped: list[Skipped] = []
         self.applied = 0
 
     def be_strict(self) -> None:
         """Give each record alone, and look at every row when it is written."""
-        self._is_strict = True
         self._pace.be_alone()
         for each in self._tables:
             each.be_strict()
@@ -114,7 +104,7 @@ class WasmFold:
         the record's offset, where one cannot be."""
         self._gathered.add(batch, first, stop)
         size = self._gathered.size
-        if self._is_strict or len(self._gathered) >= self._pace.most or size >= self._bytes_max:
+        if len(self._gathered) >= self._pace.most or size >= self._bytes_max:
             self._give()
 
     def step(self, batch: Batch, row: int) -> list[RowChange]:

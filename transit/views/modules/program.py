@@ -51,7 +51,7 @@ class WasmReducer:
 
     def fold(self, map_: Map, stream: str) -> Folding:
         """A fold that goes on from a map."""
-        return WasmFold(self, map_, stream)
+        return WasmFold(self.machine, self.decoder, self.tables, map_, stream)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _again, (self._module, [_home(each) for each in self.tables], self.spec)
