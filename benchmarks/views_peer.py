@@ -20,13 +20,13 @@ _DECODE = msgspec.json.Decoder(Event).decode
 _SAVED = 500
 
 
-class Runs(Aggregate):
+class Runs(Aggregate):  # type: ignore[misc]
     """Tokens by run."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Any] = {}
 
-    @event("Result")
+    @event("Result")  # type: ignore[untyped-decorator]
     def result(self, run: str, status: str, tokens: int) -> None:
         """One event."""
         before = self.runs.get(run, ("open", 0))

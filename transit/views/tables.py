@@ -6,8 +6,8 @@
     03 tt                                                 the last number that was given, 8 bytes
     04 ...                                                what a WebAssembly module keeps
 
-tt: number of the table, ii: of its index, one byte each. Keys are those of `transit.views.maps.keys`,
-so that the order of the map is the order of keys, and what an index has for a value lies together.
+tt: number of the table, ii: of its index, one byte each. Keys are as `transit.views.maps.keys` has
+them, so that the order of the map is that of keys, and what an index has for a value lies together.
 """
 
 from __future__ import annotations

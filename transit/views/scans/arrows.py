@@ -7,16 +7,15 @@ when something is scanned: pyarrow is an extra, and slow to load.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
 from transit import Batch
-from transit.views.scans.declaring import ERROR, Columns
 from transit.views.scans.decoding import RowDecoder, Values, said
-from transit.views.scans.fields import Field, Kind
+from transit.views.scans.fields import ERROR, Declared, Field, Kind
 
 TEXT: Final = pa.string()
 TYPES: Final[Mapping[Kind, Any]] = {
@@ -46,7 +45,7 @@ class Declaration(Protocol):
 class _Declared:
     """Columns that are read of JSON payloads."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Declared) -> None:
         self.name = columns.name
         self.digest = columns.digest
         self.types: Mapping[str, pa.DataType] = {
@@ -118,11 +117,15 @@ def _texts(payloads: Sequence[bytes]) -> tuple[pa.Array, pa.Array]:
 _EVERYTHING: Final = _Everything()
 
 
-def declaration_of(columns: Columns | None) -> Declaration:
+def declaration_of(columns: Declared | None) -> Declaration:
     """What a scan of these columns needs; None: of none that were declared."""
-    return _EVERYTHING if columns is None else _declared(columns)
+    if columns is None:
+        return _EVERYTHING
+    found = _declared.get(columns)
+    if found is None:
+        found = _declared[columns] = _Declared(columns)
+    return found
 
 
-@lru_cache(64)
-def _declared(columns: Columns) -> Declaration:
-    return _Declared(columns)
+# A decoder takes longer to make than to decode a few records.
+_declared: Final[WeakKeyDictionary[Declared, Declaration]] = WeakKeyDictionary()

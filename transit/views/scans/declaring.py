@@ -1,15 +1,6 @@
 """Which columns a program reads of payloads.
 
-Owns the columns' names. Every table of events has
-
-    _stream  text                     the stream that was read
-    _offset  int64                    the record's offset there
-    _time    timestamp (ns, UTC)      the record's timestamp, the user's word or the engine's
-    …        as declared
-    _error   text                     what is wrong with the payload; NULL where nothing is
-
-and where nothing is declared, `_kind` (the header `kind`) and `payload` (as text, NULL where it is
-no UTF-8) in between.
+What every table has beside them is in `fields`.
 """
 
 from __future__ import annotations
@@ -27,10 +18,6 @@ from transit.views.scans.fields import Field, check_name, fields_of
 if TYPE_CHECKING:
     from transit.views.scans.scanning import Scan
 
-STREAM: Final = "_stream"
-OFFSET: Final = "_offset"
-TIME: Final = "_time"
-ERROR: Final = "_error"
 # A columns file that another version of this code makes otherwise is another file.
 ENCODER: Final = 1
 

@@ -1,7 +1,16 @@
 """A column: its name, the places in a payload that it is read from, its type.
 
-Owns which types there are, and how they are written by users: as a `msgspec.Struct` or as a mapping
-of names to types and paths.
+Owns the columns that every table of records has
+
+    _stream  text                     the stream that was read
+    _offset  int64                    the record's offset there
+    _time    timestamp (ns, UTC)      the record's timestamp, the user's word or the engine's
+    …        as declared
+    _error   text                     what is wrong with the payload; NULL where nothing is
+
+(where nothing is declared, `_kind`, the header `kind`, and `payload`, as text and NULL where it is
+no UTF-8, are in between), which types there are, and how they are written by users: as a
+`msgspec.Struct` or as a mapping of names to types and paths.
 
     type of a field                         column
     str, Literal or Enum of texts           text
@@ -22,7 +31,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, reduce
 from operator import or_
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 import msgspec
 from msgspec import inspect
@@ -36,6 +45,10 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Path = tuple[str | int, ...]
 """Names of members and places in arrays, from the outermost on."""
 
+STREAM: Final = "_stream"
+OFFSET: Final = "_offset"
+TIME: Final = "_time"
+ERROR: Final = "_error"
 FIELDS_MAX: Final = 256
 PATH_STEPS_MAX: Final = 32
 _SCALARS: Final[dict[type, Kind]] = {
@@ -81,6 +94,22 @@ class Field(msgspec.Struct, frozen=True):
             self.name, self.paths, self.kind, _described(self.type), self.required,
             repr(self.default), self.takes_null,
         )  # fmt: skip
+
+
+class Declared(Protocol):
+    """Columns that a user declared; see `transit.views.scans.declaring.Columns`."""
+
+    @property
+    def name(self) -> str:
+        """The table's name in SQL."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The columns."""
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits, equal where the columns are."""
 
 
 def fields_of(reads: object) -> tuple[Field, ...]:

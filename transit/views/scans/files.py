@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from transit import Batch, Cache, CorruptError, Log, SealedSegment, TransitError
 from transit.views.scans.arrows import Declaration
-from transit.views.scans.declaring import OFFSET, STREAM, TIME
+from transit.views.scans.fields import OFFSET, STREAM, TIME
 
 ROOM: Final = "views"
 STREAM_ID: Final = "_stream_id"

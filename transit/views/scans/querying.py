@@ -19,8 +19,8 @@ import msgspec
 
 from transit import InvalidInputError, Log, Stream
 from transit.views.scans.choosing import At, Streams, Time
-from transit.views.scans.declaring import OFFSET, Columns
-from transit.views.scans.fields import check_name
+from transit.views.scans.declaring import Columns
+from transit.views.scans.fields import OFFSET, check_name
 from transit.views.scans.statements import QUERY_BYTES_MAX, Statement, checked
 
 if TYPE_CHECKING:

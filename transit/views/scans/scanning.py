@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from transit import InvalidInputError, Log, SealedSegment
 from transit.views.scans.arrows import TEXT, Declaration, declaration_of
 from transit.views.scans.choosing import At, Bounds, Streams, Time, bounds_of, choose
-from transit.views.scans.declaring import OFFSET, STREAM, TIME, Columns
+from transit.views.scans.fields import OFFSET, STREAM, TIME, Declared
 from transit.views.scans.files import ColumnsFile, file_name, opened, path_of, present
 from transit.views.scans.layout import Layout, Run, layout_of
 from transit.views.scans.tails import decoded, tail_of
@@ -346,7 +346,7 @@ def _merged(ranges: Iterable[range]) -> list[range]:
 
 def scan(
     log: Log,
-    columns: Columns | None = None,
+    columns: Declared | None = None,
     *,
     streams: Streams = None,
     at: At = None,
