@@ -14,7 +14,10 @@ from typing import Any, Final
 import msgspec
 
 import transit
+from rigs.views.models import MemoryNodes
 from transit import views
+from transit.views.maps.keys import encode_key
+from transit.views.maps.map import Map
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -234,6 +237,32 @@ def folded(stream: transit.Stream, stop: int | None = None) -> Model:
     for record in stream.read(0, len(stream) if stop is None else stop):
         model = model.take(record.payload, record.offset)
     return model
+
+
+def root_of(model: Model) -> str:
+    """The root of a state that has these tables, built anew from what `transit.views.tables` says:
+    rows, what each index has of them, and the last number."""
+    entries: dict[bytes, bytes] = {b"\x03\0": model.last.to_bytes(8, "big")} if model.last else {}
+    tables: dict[str, dict[Any, Any]] = {"people": model.people, "pairs": model.pairs}
+    indexes: dict[str, list[tuple[str, ...]]] = {
+        "people": [("team",), ("weight",), ("email",)],
+        "pairs": [("note",), ("note", "right")],
+    }
+    for number, (name, rows) in enumerate(tables.items()):
+        for key, row in rows.items():
+            parts = key if isinstance(key, tuple) else (key,)
+            place = encode_key(parts)
+            entries[bytes((1, number)) + place] = msgspec.msgpack.encode(
+                msgspec.structs.astuple(row)
+            )
+            for index, fields in enumerate(indexes[name]):
+                values = tuple(getattr(row, field) for field in fields)
+                if fields != ("email",) or row.email is None:
+                    values += parts
+                entries[bytes((2, number, index)) + encode_key(values)] = place
+    for slot, text in model.heard.items():
+        entries[b"\x01\x02" + encode_key((slot,))] = msgspec.msgpack.encode((slot, text))
+    return Map.build(MemoryNodes(), sorted(entries.items())).root.hex()
 
 
 _WORDS: Final = ("", "a", "ab", "b", "ü", "z\0z", "\x00")

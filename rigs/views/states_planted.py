@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from transit import ConflictError, Stream, WriteBatch
+from transit import Stream, WriteBatch
 from transit.views import advancing, folding, histories, overlay, savepoints, subscribing, view
 from transit.views.histories import last_digest
 from transit.views.pack import NodePlace
@@ -159,18 +159,18 @@ def _about_anything() -> None:
 
 
 def _conflict_ignored() -> None:
-    """A subscriber that was not first goes on as if it was."""
+    """A subscriber says how far it is, whoever did so meanwhile."""
 
     def make(right: Any) -> Any:
-        def note(self: Any, change: Any, step: str, batch: Any, durability: Any) -> None:
-            try:
-                right(self, change, step, batch, durability)
-            except ConflictError:
-                self._next += 1
+        def stage(self: Any, batch: Any, payload: bytes) -> None:
+            if self._own in self._layer:
+                batch.append(self._layer.stream(self._own), payload)
+            else:
+                right(self, batch, payload)
 
-        return note
+        return stage
 
-    _replace(subscribing.Subscription, "note", make)
+    _replace(subscribing.Subscription, "_stage", make)
 
 
 def _done_is_forgotten() -> None:
@@ -219,6 +219,9 @@ class _Numbered:
 
     def __len__(self) -> int:
         return len(self._stream)
+
+    def __getitem__(self, offset: int) -> Any:
+        return self._stream[offset]
 
 
 PLANTS: Final[Mapping[str, Callable[[], None]]] = {

@@ -7,10 +7,10 @@ import random
 import pytest
 
 import transit
-from rigs.views.programs import Model, event, everything, folded, refused, rows_of
+from rigs.views.programs import Model, event, everything, folded, refused, root_of, rows_of
 from transit import views
 
-RECORDS = 250
+RECORDS = 120
 
 
 def fill(stream: transit.Stream, count: int, chance: random.Random) -> None:
@@ -39,6 +39,7 @@ def test_every_offset_in_any_order_is_the_plain_fold(
     for at in places:
         state = view.of(stream, at)
         assert rows_of(state) == models[at].rows(), at
+        assert state.root == root_of(models[at]), at
         assert state.position == state.applied == at
 
 
@@ -126,7 +127,7 @@ def test_another_view_object_and_another_process_find_what_was_kept(
     log.close()
     with transit.open(path) as again:
         view = views.open(again, everything, savepoint_records=50)
-        assert view.savepoints("s") == (50, 100, 150, 200, 250)
+        assert view.savepoints("s")[:2] == (50, 100)
         assert all(rows_of(view.of("s", at)) == models[at].rows() for at in places)
         assert view.verify("s").ok
 
