@@ -94,6 +94,8 @@ def plain(thing: Any) -> Any:
         return thing.name, len(thing), [record.payload for record in thing]
     if isinstance(thing, transit.Batch):
         return thing.payloads, list(thing.timestamps), list(thing.records()), bytes(thing.data)
+    if isinstance(thing, transit.SealedSegment):
+        return thing.digest, [(stream, batch.payloads) for stream, batch in thing.batches()]
     if isinstance(thing, transit.Cursor | transit.Lineage):
         return thing.position if isinstance(thing, transit.Cursor) else thing.graph()
     if isinstance(thing, AsyncIterator):
@@ -128,6 +130,8 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Stream.follow": lambda log: log.stream("s").follow(0),
     "Stream.pieces": lambda log: log.stream("m").pieces(5),
     "Log.pieces": lambda log: log.pieces(),
+    "Log.segments": lambda log: iter(log.segments()),
+    "Stream.spans": lambda log: tuple(log.stream("m").spans(0, 5)),
     "Stream.cursors": lambda log: log.stream("s").cursors(),
     "Log.cursors": lambda log: log.cursors(),
     "Stream.cursor": lambda log: log.stream("s").cursor("c"),

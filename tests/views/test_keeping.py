@@ -81,8 +81,8 @@ def test_sign_and_publish_do_not_go_on_for_ever_about_each_other(
             step(running, clock)
         assert len(heads) == 2
         actions = [tick.actions[0].fields for tick in running.ticks("sign") if tick.actions]
-        assert [fields["head"] for fields in actions] == heads
-        assert actions[0]["note"] == f"signed {heads[0][:8]}"
+        # What was published while a signer looked may be in what it saw already.
+        assert [fields["note"] for fields in actions] == [f"signed {head[:8]}" for head in heads]
 
 
 def test_a_signer_that_has_nothing_to_sign_is_asked_again(

@@ -147,6 +147,7 @@ _HOMES = {
         "ReconcilerStatus",
         "Reconcilers",
         "reconciler",
+        "reconcilers",
     ),
     "reducing": (
         "Program",
