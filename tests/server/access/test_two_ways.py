@@ -373,7 +373,8 @@ def test_a_client_that_takes_no_answers_gets_no_more_of_them_at_once() -> None:
             assert 0 < len(ways) < 30
             for _ in range(50):
                 assert len(client.reply().body) == 500_000
-        until(lambda: len(ways) == 50)
+        # The request before them may be told of after its answer, so as one more.
+        until(lambda: len(ways) >= 50)
 
 
 def test_many_requests_in_one_read_are_no_large_head() -> None:
