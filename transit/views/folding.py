@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from transit.views.reducing import Reducer
 
 ERRORS_MAX: Final = 1_000
-"""Of the records that are skipped between two savepoints so many are noted. More do not stop a view:
-where savepoints are is chance, and no state may depend on it."""
+"""Of the records that are skipped between two savepoints so many are noted. More do not stop a
+view: where savepoints are is chance, and no state may depend on it."""
 Skipped = tuple[int, str]
 """A record that was no event: its offset, and why."""
 _REASON_MAX: Final = 200
