@@ -12,6 +12,7 @@ import pytest
 import transit
 from rigs.views.programs import everything
 from transit import views
+from transit.views.folding import ERRORS_MAX
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -167,6 +168,21 @@ def test_records_that_are_no_events_are_skipped_and_named(persist: str, log: tra
     cold = views.open(log, skipping, persist=persist)
     assert [offset for offset, _ in cold.skipped("s")] == list(range(0, count, 2))
     assert cold.verify(stream).ok
+
+
+def test_however_many_are_skipped_the_state_depends_on_no_savepoint(log: transit.Log) -> None:
+    stream = log.create("s")
+    stream.append_many([b"no event"] * (2 * ERRORS_MAX))
+    stream.append(b'{"value":"v"}')
+    at_once = views.open(log, skipping, persist="ephemeral")
+    by_steps = views.open(log, skipping, persist="ephemeral", savepoint_records=100)
+    kept = views.open(log, skipping)
+    for at in range(0, len(stream), 150):
+        kept.of(stream, at)
+    assert at_once.of(stream) == by_steps.of(stream) == kept.of(stream)
+    assert at_once.of(stream).applied == by_steps.of(stream).applied == kept.of(stream).applied == 1
+    assert len(list(by_steps.skipped(stream))) == 2 * ERRORS_MAX
+    assert len(list(at_once.skipped(stream))) == len(list(kept.skipped(stream))) == ERRORS_MAX
 
 
 @pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))

@@ -13,6 +13,7 @@ import pytest
 
 import transit
 from rigs.views.programs import event, everything, folded, rows_of
+from tests.cli.shell import transit as command
 from transit import views
 from transit.views.histories import last_digest
 
@@ -340,3 +341,28 @@ def test_a_rebase_leaves_savepoints_behind_and_states_are_right(
             assert is_right(view, log.stream(name)), name
             assert view.verify(name).ok
         assert (len(log.stream("s")), len(log.stream(rebased.streams["s"]))) == (150, 180)
+
+
+def test_an_export_leaves_savepoints_behind_and_takes_subscribers_along(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    with transit.open(tmp_path / "a") as log:
+        stream = filled(log, chance)
+        branch = stream.branch("b", at=60)
+        branch.append_many([event(chance) for _ in range(20)])
+        view = views.open(log, everything, savepoint_records=50)
+        view.save(branch)
+        expected = {name: rows_of(view.of(name)) for name in ("s", "b")}
+        change = next(view.changes(branch, "sub"))
+        change.done()
+    exported = command(tmp_path / "a", "export", "--all")
+    assert exported.code == 0, exported.err
+    transit.open(tmp_path / "b").close()
+    imported = command(tmp_path / "b", "import", stdin=exported.out)
+    assert imported.code == 0, imported.err
+    with transit.open(tmp_path / "b") as log:
+        view = views.open(log, everything, savepoint_records=50)
+        assert {name: rows_of(view.of(name)) for name in ("s", "b")} == expected
+        assert is_right(view, log.stream("b"))
+        again = next(view.changes("b", "sub"))
+        assert (again.offset, again.number) > (change.offset, change.number)

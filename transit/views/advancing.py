@@ -7,7 +7,7 @@ from typing import Protocol
 
 from transit import InvalidInputError, Log, Stream
 from transit.views.errors import EventError, ReducerError
-from transit.views.folding import Skipped
+from transit.views.folding import ERRORS_MAX, Skipped
 from transit.views.maps.map import Map
 from transit.views.maps.node import children
 from transit.views.nodes import StateNodes
@@ -150,7 +150,8 @@ class Advance:
         settled = self._view.settle(
             self._stream, position, map_.root, fresh, before.applied + fold.applied
         )
-        settled.skipped = (() if before.is_saved else before.skipped) + tuple(fold.skipped)
+        earlier = () if before.is_saved else before.skipped
+        settled.skipped = (*earlier, *fold.skipped)[:ERRORS_MAX]
         fold.begin_anew()
         self._nodes.fresh = dict(fresh)
         return settled

@@ -22,7 +22,8 @@ from transit.views.spec import Spec
 from transit.views.tables import Table
 
 ERRORS_MAX: Final = 1_000
-"""Records that are skipped between two savepoints; the view stops at one more."""
+"""Of the records that are skipped between two savepoints so many are noted. More do not stop a
+view: where savepoints are is chance, and no state may depend on it."""
 Skipped = tuple[int, str]
 """A record that was no event: its offset, and why."""
 _REASON_MAX: Final = 200
@@ -109,19 +110,20 @@ class PythonFold:
         at, tables = self._at, self._tables
         function, decode = self._reducer.function, self._reducer.events.decode
         at._batch = batch
-        skipped = len(self.skipped)
+        skipped = 0
         for row, payload in enumerate(batch.payloads[first:stop], first):
             try:
                 event = decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self._skip(batch.offsets[row], error)
+                skipped += 1
                 continue
             at._row = row
             try:
                 function(*tables, event, at)
             except Exception as error:
                 raise ReducerError(self._stream, batch.offsets[row], _shown(error)) from error
-        self.applied += stop - first - (len(self.skipped) - skipped)
+        self.applied += stop - first - skipped
 
     def step(self, batch: Batch, row: int) -> list[RowChange]:
         """Fold one row of a batch; what it changed, in the order of tables and keys."""
@@ -137,10 +139,8 @@ class PythonFold:
         reason = _shown(error)
         if self._reducer.spec.on_error == "stop":
             raise EventError(self._stream, offset, reason) from error
-        if len(self.skipped) >= ERRORS_MAX:
-            detail = f"{ERRORS_MAX} records were skipped since the last savepoint: {reason}"
-            raise EventError(self._stream, offset, detail) from error
-        self.skipped.append((offset, reason[:_REASON_MAX]))
+        if len(self.skipped) < ERRORS_MAX:
+            self.skipped.append((offset, reason[:_REASON_MAX]))
 
     def flush(self) -> Map:
         """The map that has all changes; `InvalidInputError` for a row that cannot be written.

@@ -117,7 +117,10 @@ class View:
         return tuple(each.next for each in self.points(self._stream(stream)))
 
     def skipped(self, stream: Stream | str, at: int | None = None) -> Iterator[Skipped]:
-        """The records that were no events: their offsets in the stream, and why."""
+        """The records that were no events: their offsets in the stream, and why.
+
+        Of those between two savepoints the first 1,000.
+        """
         found = self._stream(stream)
         state = self.of(found, at)
         kept = dict(state.skipped)
