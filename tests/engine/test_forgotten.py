@@ -96,8 +96,14 @@ def plain(thing: Any) -> Any:
         return thing.payloads, list(thing.timestamps), list(thing.records()), bytes(thing.data)
     if isinstance(thing, transit.SealedSegment):
         return thing.digest, [(stream, batch.payloads) for stream, batch in thing.batches()]
-    if isinstance(thing, transit.Cursor | transit.Lineage):
-        return thing.position if isinstance(thing, transit.Cursor) else thing.graph()
+    if isinstance(thing, transit.Cursor):
+        return thing.position
+    return _plain_more(thing)
+
+
+def _plain_more(thing: Any) -> Any:
+    if isinstance(thing, transit.Lineage):
+        return thing.graph()
     if isinstance(thing, AsyncIterator):
         return asyncio.run(first(thing, COUNT))
     if isinstance(thing, trace.Trace):

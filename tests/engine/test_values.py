@@ -33,7 +33,8 @@ ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseE
 # What holds something open, or is only told apart by type checkers.
 OPEN = {
     "transit.Cache", "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log",
-    "transit.SealedSegment", "transit.StagedStream", "transit.Stream", "transit.Watch", "transit.WriteBatch",
+    "transit.SealedSegment", "transit.StagedStream", "transit.Stream", "transit.Watch",
+    "transit.WriteBatch",
     "transit.trace.OpenModelCall", "transit.trace.Redaction", "transit.trace.Replay",
     "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip
