@@ -78,6 +78,13 @@ bench-served *arguments:
 # SQL over a million records beside DuckDB over files: `just bench-sql --records 100000`.
 bench-sql *arguments:
     python -m benchmarks.sql {{ arguments }}
+# Measure how soon readers of a served store have what is appended, beside the reference server: npm.
+bench-served-tails *arguments:
+    python -m benchmarks.served_tails {{ arguments }}
+
+# Measure `durable` appends (wrk, npm), `submit`, `start`, `memory` (npm): `just bench-served-more durable`.
+bench-served-more what *arguments:
+    python -m benchmarks.served_{{ what }} {{ arguments }}
 
 # Serve the store at a path, for a look at its page.
 serve store='runs' *arguments:
