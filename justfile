@@ -78,6 +78,7 @@ bench-served *arguments:
 # SQL over a million records beside DuckDB over files: `just bench-sql --records 100000`.
 bench-sql *arguments:
     python -m benchmarks.sql {{ arguments }}
+
 # Measure how soon readers of a served store have what is appended, beside the reference server: npm.
 bench-served-tails *arguments:
     python -m benchmarks.served_tails {{ arguments }}
