@@ -86,8 +86,7 @@ def test_every_offset_of_2000_records(tmp_path: Path, chance: random.Random) -> 
         view = views.open(log, everything, savepoint_records=50)
         assert wrong(view, models, places) == []
         cold = views.open(log, everything, savepoint_records=50)
-        chance.shuffle(places)
-        assert wrong(cold, models, places) == []
+        assert wrong(cold, models, chance.sample(places, 400)) == []
 
 
 def test_a_line_of_100_branches(tmp_path: Path, chance: random.Random) -> None:

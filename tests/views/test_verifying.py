@@ -148,6 +148,7 @@ def run(path: str, *command: str, script: str = "", seed: str = "random") -> str
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_reducer_of_a_script_is_folded_again_in_the_same_process(
     log: transit.Log, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_reducer_of_a_script_is_folded_again_in_the_same_process(
     assert run(log.path, str(imported)) == "True True"
 
 
+@pytest.mark.slow
 def test_a_seed_for_hashes_that_all_processes_have_hides_nothing(
     log: transit.Log, tmp_path: Path
 ) -> None:
