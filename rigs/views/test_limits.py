@@ -49,7 +49,8 @@ def test_a_disk_that_is_full_keeps_no_savepoint_and_the_states_are_right(tmp_pat
     if reason := why_unavailable():
         pytest.skip(reason)
     chance = random.Random(1)
-    settings = transit.Settings(seal_bytes=64 * 1024, block_bytes=4096)
+    # Nothing is sealed meanwhile, which would make room.
+    settings = transit.Settings(seal_bytes=64 << 20, seal_interval_s=None)
     with (
         memory_disk(tmp_path, 4 << 20) as disk,
         transit.open(disk / "store", settings=settings) as log,
