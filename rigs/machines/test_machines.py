@@ -57,9 +57,10 @@ FATES = {
     "Log.hide", "Log.show", "Log.hidden", "Log.layer", "Stream.finish", "WriteBatch.finish",
     "WriteBatch.hide", "WriteBatch.show",
 }  # fmt: skip
-# What only says how something looks, or ends a block; what counts this process's own doings, and
-# a record that the model cannot foresee: both have tests of their own.
-ASIDE = {"is_of", "metrics", "append_account"}
+# What only says how something looks, or ends a block; what counts this process's own doings, a
+# record that the model cannot foresee, files of rooms above, and whole segments: they have tests of
+# their own.
+ASIDE = {"is_of", "metrics", "append_account", "cache", "segments"}
 
 
 def methods() -> Iterator[tuple[type, str]]:
