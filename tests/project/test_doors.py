@@ -1,7 +1,7 @@
 """The doors of the house: what only one room may do, and that the rooms above use public names.
 
-files         through `disk`; what a user names is opened where it is read, in the command and in
-              `trace.files`
+files         through `disk`; what a user names is opened where it is read, in the command, in
+              `trace.files`, and modules of WebAssembly
 objects       through `store`: nothing else knows fsspec or a client of a cloud
 sockets       in `server`, `client` and `adapters` alone
 environment   in `cli` and `server` alone
@@ -47,6 +47,7 @@ FILES_IN = {"descriptors", "disk", "locks", "watches", "cli"}
 # What a user names is opened where it is read: files to import, tokens, certificates.
 NAMED_BY_USERS = (
     "transit.trace.files.",
+    "transit.views.modules.program",
     "transit.server.tokens",
     "transit.server.certificate",
     "transit.server.run",

@@ -8,7 +8,6 @@ is folded again in this process, which finds less.
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import subprocess
@@ -214,11 +213,10 @@ class _Elsewhere:
         with far:
             code = f"import sys; sys.path[:] = {sys.path!r}; {_WORK}"
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, str(far.fileno())],
+                # -E: not the seed of this process, where one is set; the path is given.
+                [sys.executable, "-E", "-c", code, str(far.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[far.fileno()],
-                # Not the seed of this process, where one is set.
-                env={**os.environ, "PYTHONHASHSEED": "random"},
             )
         self._end.send(pickle.dumps(view.program))
 
