@@ -118,7 +118,7 @@ def test_tokens_by_run_are_those_of_the_files(log: transit.Log) -> None:
         )
     query = (
         "SELECT _stream, coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0) FROM events"
-        " WHERE event = 'model_call' GROUP BY 1"
+        " WHERE event = 'model_call' GROUP BY 1 ORDER BY 1"
     )
     assert {name: tuple(rest) for name, *rest in asked(log, query)} == expected
     assert sum(value[0] for value in expected.values()) > 1000
@@ -146,7 +146,7 @@ def test_what_failed_first_and_how_often_is_what_the_files_say(log: transit.Log)
     query = (
         "SELECT _stream, count(*) FILTER (WHERE status <> 'success'),"
         " first(error_message ORDER BY _offset) FILTER (WHERE error_message IS NOT NULL)"
-        " FROM events WHERE event = 'tool_result' GROUP BY 1"
+        " FROM events WHERE event = 'tool_result' GROUP BY 1 ORDER BY 1"
     )
     assert {name: (bad, first) for name, bad, first in asked(log, query)} == expected
     assert sum(bad for bad, _ in expected.values()) > 2
@@ -169,7 +169,7 @@ def test_which_tool_is_used_most_is_what_the_files_say(log: transit.Log) -> None
             item = json.loads(line)["payload"]
             if str(item.get("type")).endswith("_call"):
                 expected[item["name"]] += 1
-    query = "SELECT name, count(*) FROM events WHERE event = 'tool_request' GROUP BY 1"
+    query = "SELECT name, count(*) FROM events WHERE event = 'tool_request' GROUP BY 1 ORDER BY 1"
     assert dict(asked(log, query)) == expected
     assert len(expected) > 3
 

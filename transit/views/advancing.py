@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from transit import InvalidInputError, Log, Stream
+from transit import Log, Stream
 from transit.views.errors import EventError, ReducerError
 from transit.views.folding import ERRORS_MAX, Skipped
 from transit.views.maps.map import Map
@@ -109,21 +109,7 @@ class Advance:
         except (ReducerError, EventError) as error:
             self._stand(error.offset)
             raise
-        except InvalidInputError:
-            # Rows are looked at when they are written down: find the record that wrote a wrong one.
-            self._find_wrong(stop)
-            raise
         return self.reached
-
-    def _find_wrong(self, stop: int) -> None:
-        """Fold again, looking at each row: raises at the record that wrote a wrong one."""
-        self._begin()
-        self._fold.be_strict()
-        try:
-            self._take(stop)
-        except (ReducerError, EventError) as error:
-            self._stand(error.offset)
-            raise
 
     def _stand(self, position: int) -> None:
         """Come as far as before the record that cannot be taken up."""
@@ -131,7 +117,7 @@ class Advance:
         try:
             self._take(position)
             self.reached = self._settle(self._fold.flush(), position)
-        except (ReducerError, EventError, InvalidInputError):
+        except (ReducerError, EventError):
             # It does not come to the same twice: the state before all of them stands.
             self._begin()
 

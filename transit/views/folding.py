@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 import msgspec
 from blake3 import blake3
 
-from transit import Batch, Position
-from transit.views.errors import EventError, ReducerError
+from transit import Batch, ClosedError, FormatError, Position, StoreUnavailableError
+from transit.views.errors import EventError, ReducerError, ViewError
 from transit.views.maps.map import Map
 from transit.views.overlay import Journal, RowChange, changes_of, flushed, writable
 from transit.views.rows import EventType
@@ -27,6 +28,8 @@ view: where savepoints are is chance, and no state may depend on it."""
 Skipped = tuple[int, str]
 """A record that was no event: its offset, and why."""
 _REASON_MAX: Final = 200
+_NOT_OURS: Final = (StoreUnavailableError, ClosedError, FormatError, ViewError)
+"""What a reducer's reads raise and the reducer has no part in."""
 
 
 class At:
@@ -99,11 +102,6 @@ class PythonFold:
         self.skipped: list[Skipped] = []
         self.applied = 0
 
-    def be_strict(self) -> None:
-        """Look at every row when it is written: to find the record that wrote a wrong one."""
-        for each in self._tables:
-            each.be_strict()
-
     def take(self, batch: Batch, first: int, stop: int) -> None:
         """Fold rows `first` to before `stop` of a batch; `ReducerError` or `EventError`, which have
         the record's offset, where one cannot be."""
@@ -114,13 +112,18 @@ class PythonFold:
         for row, payload in enumerate(batch.payloads[first:stop], first):
             try:
                 event = decode(payload)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._skip(batch.offsets[row], error)
                 skipped += 1
                 continue
+            except RecursionError as error:
+                event = self._deep(payload, batch.offsets[row], error)
             at._row = row
             try:
                 function(*tables, event, at)
+            except _NOT_OURS:
+                # It was reading: the store is away, closed or damaged.
+                raise
             except Exception as error:
                 raise ReducerError(self._stream, batch.offsets[row], _shown(error)) from error
         self.applied += stop - first - skipped
@@ -135,6 +138,18 @@ class PythonFold:
             each.watch(None)
         return changes_of(journal)
 
+    def _deep(self, payload: bytes, offset: int, error: RecursionError) -> object:
+        """An event that is nested too deep for what is left of the caller's stack.
+
+        A thread of its own has the whole stack. What is too deep for that stops the view, whatever
+        is skipped otherwise, as a machine with a larger one would not skip it.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                return pool.submit(self._reducer.events.decode, payload).result()
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise EventError(self._stream, offset, _shown(error)) from error
+
     def _skip(self, offset: int, error: Exception) -> None:
         reason = _shown(error)
         if self._reducer.spec.on_error == "stop":
@@ -143,10 +158,7 @@ class PythonFold:
             self.skipped.append((offset, reason[:_REASON_MAX]))
 
     def flush(self) -> Map:
-        """The map that has all changes; `InvalidInputError` for a row that cannot be written.
-
-        The fold goes on from there.
-        """
+        """The map that has all changes; the fold goes on from there."""
         self._map = flushed(self._tables, self._map)
         return self._map
 

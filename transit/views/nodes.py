@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Final
 
-from transit import CorruptError, NotFoundError, StoreUnavailableError
+from transit import CorruptError, FormatError, NotFoundError, StoreUnavailableError
 from transit.views.errors import DivergedError
 from transit.views.maps.node import children
 from transit.views.pack import NodePlace, decode_pack, digest_of
@@ -117,7 +117,8 @@ class StateNodes:
             return data
         try:
             return self.recorded.load(digest)
-        except (NotFoundError, CorruptError, StoreUnavailableError):
+        except (NotFoundError, FormatError, StoreUnavailableError):
+            # Also where a newer transit wrote the pack.
             found = self.again()
             self.recorded.forget(found)
             self.fresh.update(found)

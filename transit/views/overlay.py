@@ -13,7 +13,7 @@ from transit import AlreadyExistsError, CorruptError, InvalidInputError
 from transit.views.maps.keys import encode_key
 from transit.views.maps.map import Map
 from transit.views.rows import Row
-from transit.views.tables import INDEXES, NUMBERS, Index, Table, TableState
+from transit.views.tables import INDEXES, NUMBERS, Table, TableState
 
 _ABSENT: Final[Any] = object()
 NUMBER_MAX: Final = 2**63 - 1
@@ -43,19 +43,17 @@ class WritableTable(TableState):
     def __init__(self, declared: Table, number: int, map_: Map) -> None:
         super().__init__(declared, number, map_)
         # By key: rows as they are now, None for those that are not there; rows as the map has them,
-        # where that is known; and which were written.
+        # where that is known; and the bytes of those that were written.
         self._now: dict[Any, Row | None] = {}
         self._below: dict[Any, Row | None] = {}
-        self._written: dict[Any, None] = {}
+        self._written: dict[Any, bytes | None] = {}
         # For each index, by its first field: keys of rows that were written. Made when it is first
         # asked for, as most reducers look rows up by their keys alone.
         self._indexed: list[dict[Any, dict[Any, None]]] | None = None
-        self._type = declared.row.type
         self._key_of = declared.key_of
         self._key_type = declared.key_type
         self._last = self._known_last()
         self._is_unique = any(each.is_unique for each in declared.indexes)
-        self._is_strict = False
         self._journal: Journal | None = None
         # Whether a write has more to do than to be kept.
         self._is_watched = self._is_unique or declared.auto
@@ -65,16 +63,10 @@ class WritableTable(TableState):
         self._journal = journal
         self._watch()
 
-    def be_strict(self) -> None:
-        """Look at every row when it is written."""
-        self._is_strict = True
-        self._watch()
-
     def _watch(self) -> None:
         self._is_watched = (
             self._is_unique
             or self._declared.auto
-            or self._is_strict
             or self._journal is not None
             or self._indexed is not None
         )
@@ -94,14 +86,21 @@ class WritableTable(TableState):
         return row
 
     def put(self, row: Row) -> None:
-        """Set the row with this key, whether there was one or not."""
-        if type(row) is not self._type:
-            self._declared.row.checked(row)
+        """Set the row with this key, whether there was one or not.
+
+        `InvalidInputError` for a row that is not of its type, or too large: looked at here and not
+        when states are written down, as which of them are is chance.
+        """
+        declared = self._declared
+        data = declared.row.checked(row)
         key = self._key_of(row)
+        declared.encode_key(key)
+        for index in declared.indexes:
+            declared.index_key(index, row)
         if self._is_watched:
             self._look(key, row)
         self._now[key] = row
-        self._written[key] = None
+        self._written[key] = data
 
     def insert(self, row: Row) -> Row:
         """Add a row with a new key, and return it; `AlreadyExistsError` where there is one.
@@ -188,8 +187,6 @@ class WritableTable(TableState):
 
     def _look(self, key: Any, row: Row | None) -> None:
         """What there is to do before a row is written, or removed where it is None."""
-        if row is not None and self._is_strict:
-            self._check(key, row)
         if row is not None and self._is_unique:
             self._check_unique(key, row)
         if row is not None and self._declared.auto:
@@ -202,13 +199,6 @@ class WritableTable(TableState):
                 self._leave(key, old)
             if row is not None:
                 self._enter(key, row)
-
-    def _check(self, key: Any, row: Row) -> None:
-        declared = self._declared
-        declared.row.checked(row)
-        declared.encode_key(key)
-        for index in declared.indexes:
-            self._index_key(index, row)
 
     def _leave(self, key: Any, row: Row) -> None:
         for index, found in zip(self._declared.indexes, self._indexed or (), strict=True):
@@ -234,12 +224,11 @@ class WritableTable(TableState):
 
     def _numbered(self, row: Row) -> Row:
         """The row with the next number, where it has none."""
-        if type(row) is not self._type:
-            self._declared.row.checked(row)
+        self._declared.row.check_type(row)
         if self._key_of(row) is not None:
             return row
         values = {each: getattr(row, each) for each in self._declared.row.fields}
-        return self._type(**{**values, self._declared.key[0]: self._last + 1})
+        return self._declared.row.type(**{**values, self._declared.key[0]: self._last + 1})
 
     def _count(self, number: Any) -> None:
         """The next number is above all that were given."""
@@ -266,23 +255,20 @@ class WritableTable(TableState):
 
     def change(self, key: Any, before: Row | None) -> RowChange | None:
         """What became of a row; None where it is the same again, to the byte."""
-        after, encode = self._now[key], self._declared.row.encode
-        if before is after is None:
+        data = None if before is None else self._declared.row.encode(before)
+        if data == self._written[key]:
             return None
-        if before is not None and after is not None and encode(before) == encode(after):
-            return None
-        return RowChange(self._declared.name, key, before, after)
+        return RowChange(self._declared.name, key, before, self._now[key])
 
     def changes(self) -> Changes:
-        """What is to change in the map; `InvalidInputError` for a row that is not of its type."""
+        """What is to change in the map."""
         found: Changes = {}
         declared = self._declared
-        for key in self._written:
-            row = self._now[key]
+        for key, data in self._written.items():
             place = declared.encode_key(key)
-            found[self._prefix + place] = None if row is None else declared.row.checked(row)
+            found[self._prefix + place] = data
             if declared.indexes:
-                self._index_changes(found, place, self._before(key), row)
+                self._index_changes(found, place, self._before(key), self._now[key])
         if declared.auto and self._last != self._known_last():
             found[NUMBERS + bytes([self._number])] = self._last.to_bytes(8, "big", signed=True)
         return found
@@ -295,17 +281,12 @@ class WritableTable(TableState):
             if before is not None and row is not None and index.values(before) == index.values(row):
                 continue
             if before is not None:
-                old = head + self._index_key(index, before)
+                old = head + self._declared.index_key(index, before)
                 # Another row may have taken the place of a unique one, before this in the order.
                 if found.get(old, place) in (None, place):
                     found[old] = None
             if row is not None:
-                found[head + self._index_key(index, row)] = place
-
-    def _index_key(self, index: Index, row: Row) -> bytes:
-        values: tuple[Any, ...] = index.values(row)
-        is_alone = index.is_unique and None not in values
-        return encode_key(values if is_alone else values + self._declared.parts_of(row))
+                found[head + self._declared.index_key(index, row)] = place
 
     def go_on(self, map_: Map) -> None:
         """Begin anew above the state that has all changes."""
@@ -329,7 +310,7 @@ def writable(tables: Sequence[Table], map_: Map) -> list[WritableTable]:
 
 
 def flushed(tables: Sequence[WritableTable], map_: Map) -> Map:
-    """The map that has all changes; `InvalidInputError` for a row that cannot be written."""
+    """The map that has all changes."""
     changes: Changes = {}
     for each in tables:
         changes.update(each.changes())

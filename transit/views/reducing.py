@@ -47,9 +47,6 @@ class Folding(Protocol):
     def begin_anew(self) -> None:
         """Count from here on."""
 
-    def be_strict(self) -> None:
-        """Look at every row when it is written."""
-
 
 class Program(Protocol):
     """What a view is made by: a `Reducer`, or a WebAssembly module."""

@@ -27,6 +27,10 @@ _PLAIN: Final = (
     shapes.BytesType, shapes.DateTimeType, shapes.DateType, shapes.TimeType, shapes.TimeDeltaType,
     shapes.UUIDType, shapes.DecimalType, shapes.EnumType, shapes.LiteralType,
 )  # fmt: skip
+_CLASSES: Final = (
+    shapes.NoneType, shapes.BoolType, shapes.IntType, shapes.StrType, shapes.BytesType,
+)  # fmt: skip
+_KNOWN_MAX: Final = 256
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _DEPTH_MAX: Final = 16
 
@@ -48,12 +52,18 @@ class RowType:
         self._decoder: msgspec.msgpack.Decoder[tuple[Any, ...]] = msgspec.msgpack.Decoder(
             tuple[types]  # type: ignore[valid-type]
         )
+        # Types of values that rows of this type were found to have: where its fields are plain, and
+        # have no bounds, nothing else can be wrong with a row that can be encoded.
+        self._known: set[tuple[type, ...]] = set()
+        self._is_plain = all(map(_is_plain, self.types.values()))
         self._has_floats = _mentions(info, shapes.FloatType)
         self.make = _maker(type_)
 
     def encode(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` for one that is not of its own type's shape."""
-        values: tuple[object, ...] = msgspec.structs.astuple(row)
+        return self._encoded(msgspec.structs.astuple(row))
+
+    def _encoded(self, values: tuple[object, ...]) -> bytes:
         if self._has_floats:
             values = tuple(_canonical(each) for each in values)
         data = _ENCODER.encode(values)
@@ -65,19 +75,28 @@ class RowType:
 
     def checked(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` where what is in it is of another type."""
+        self.check_type(row)
+        values = msgspec.structs.astuple(row)
+        kinds = tuple(map(type, values))
+        try:
+            data = self._encoded(values)
+            if kinds in self._known:
+                return data
+            again = self._decoder.decode(data)
+        except (msgspec.ValidationError, TypeError, UnicodeEncodeError, OverflowError) as error:
+            raise InvalidInputError(f"{self.type.__name__}: {error}") from None
+        if not all(map(_is_alike, values, again)):
+            self._tell(values, again)
+        if self._is_plain and len(self._known) < _KNOWN_MAX:
+            self._known.add(kinds)
+        return data
+
+    def check_type(self, row: object) -> None:
+        """`InvalidInputError` for what is no row of this type."""
         if type(row) is not self.type:
             raise InvalidInputError(
                 f"a row of type {self.type.__name__} is needed, not {type(row).__name__}"
             )
-        try:
-            data = self.encode(row)
-            again = self._decoder.decode(data)
-        except (msgspec.ValidationError, TypeError, UnicodeEncodeError, OverflowError) as error:
-            raise InvalidInputError(f"{self.type.__name__}: {error}") from None
-        values = msgspec.structs.astuple(row)
-        if not all(map(_is_alike, values, again)):
-            self._tell(values, again)
-        return data
 
     def _tell(self, values: tuple[object, ...], again: tuple[object, ...]) -> None:
         """`InvalidInputError` for the field that comes back as another type."""
@@ -105,6 +124,13 @@ def _maker(type_: type[Row]) -> Callable[[tuple[Any, ...]], Row]:
         return lambda values: type_(*values)
     fields = type_.__struct_fields__
     return lambda values: type_(**dict(zip(fields, values, strict=True)))
+
+
+def _is_plain(info: shapes.Type) -> bool:
+    """Whether a value is of a type where its class is one of those that the type names."""
+    if isinstance(info, shapes.UnionType):
+        return all(map(_is_plain, info.types))
+    return type(info) in _CLASSES and all(getattr(info, each, None) is None for each in _LIMITS)
 
 
 def _is_alike(value: Any, other: Any) -> bool:

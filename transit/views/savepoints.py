@@ -157,11 +157,14 @@ class LogKeeper:
                 # A part of a store was restored, and not what says whether it is there.
                 return ()
         count = len(roots.stream)
-        while roots.seen < count:
-            self._take_up(roots, roots.stream)
+        if roots.seen < count:
+            length = len(stream)
+            while roots.seen < count:
+                self._take_up(roots, roots.stream, length)
         return roots.points
 
-    def _take_up(self, roots: _Roots, stream: Stream) -> None:
+    def _take_up(self, roots: _Roots, stream: Stream, length: int) -> None:
+        """Take up the next record. length: of the stream that they are about."""
         offset = roots.seen
         roots.seen += 1
         try:
@@ -172,7 +175,8 @@ class LogKeeper:
         except (CorruptError, StoreUnavailableError):
             return
         last = roots.points[-1].next if roots.points else 0
-        if point.next > last and point.is_whole:
+        # None is of more records than there are: it is another history's.
+        if last < point.next <= length and point.is_whole:
             roots.points.append(point)
 
     def read_pack(self, place: NodePlace) -> bytes:
@@ -190,11 +194,12 @@ class LogKeeper:
     def save(self, stream: Stream, new: NewNodes, make: Make) -> Layout:
         """Write packs and a savepoint in one frame; `ConflictError` where another is there."""
         try:
-            return self._save(stream, new, make)
+            layout = self._save(stream, new, make)
         except AlreadyExistsError as error:
             raise ConflictError(str(error)) from error
-        finally:
-            self._roots.pop(stream.uid, None)
+        # Its own is among them now, so that the next one has it as its condition.
+        self.points(stream)
+        return layout
 
     def _save(self, stream: Stream, new: NewNodes, make: Make) -> Layout:
         layer = self._layer
@@ -231,7 +236,7 @@ class LogKeeper:
         part: Sequence[bytes],
         point: Savepoint,
     ) -> None:
-        roots, count = self._name("roots", stream), 0
+        roots = self._name("roots", stream)
         known = self._layer.stream(roots) if roots in self._layer else None
         metadata = self._metadata(stream)
         with self.log.batch(durability="os") as batch:

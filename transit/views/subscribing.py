@@ -37,7 +37,6 @@ from transit.views.advancing import AnyView
 from transit.views.errors import HistoryDiffersError
 from transit.views.histories import is_about, last_digest
 from transit.views.overlay import RowChange
-from transit.views.reducing import Folding
 from transit.views.savepoints import LAYER
 
 FLUSH_RECORDS: Final = 1_000
@@ -68,7 +67,8 @@ class SubscriberStatus(msgspec.Struct, frozen=True):
     """Where a subscriber stands. position: the offset of the record whose changes are next.
 
     lag: how many records there are from there on. open: the key of the change whose effect was
-    announced and is not done, None without.
+    announced and is not done, None without. is_lost: it has seen another history of the stream, so
+    it stands nowhere: a subscriber of another name begins anew.
     """
 
     name: str
@@ -76,6 +76,7 @@ class SubscriberStatus(msgspec.Struct, frozen=True):
     position: int
     lag: int
     open: str | None
+    is_lost: bool = False
 
 
 class Change:
@@ -188,22 +189,16 @@ class Subscription:
     def _until(self, stop: int, offset: int, number: int) -> Iterator[Change]:
         if offset >= stop:
             return
-        fold, begun = self._fold_from(offset), offset
+        fold, begun = self._view.fold_from(self._stream, offset), offset
         for batch in self._stream.batches(
             offset, stop, where=self._view.program.spec.where or None
         ):
             for row, at in enumerate(batch.offsets):
                 if at - begun >= FLUSH_RECORDS:
                     # What a fold holds grows with what it has changed.
-                    fold, begun = self._fold_from(at), at
+                    fold, begun = self._view.fold_from(self._stream, at), at
                 rows = fold.step(batch, row)
                 yield from self._changes(at, rows, number if at == offset else 0)
-
-    def _fold_from(self, offset: int) -> Folding:
-        fold = self._view.fold_from(self._stream, offset)
-        # What is delivered must be what will stand in the view.
-        fold.be_strict()
-        return fold
 
     def _changes(self, offset: int, rows: list[RowChange], first: int) -> Iterator[Change]:
         if len(rows) <= first:
@@ -256,7 +251,14 @@ def subscribers(view: AnyView, stream: Stream) -> list[SubscriberStatus]:
     prefix = f"{view.id}/subscribers/{stream.uid}/"
     layer = view.log.layer(LAYER)
     names = [layer.local_name(each).removeprefix(prefix) for each in layer.streams(prefix)]
-    return [Subscription(view, stream, name, 0).status() for name in names]
+    return [_status(view, stream, name) for name in names]
+
+
+def _status(view: AnyView, stream: Stream, name: str) -> SubscriberStatus:
+    try:
+        return Subscription(view, stream, name, 0).status()
+    except HistoryDiffersError:
+        return SubscriberStatus(name, stream.name, 0, len(stream), None, is_lost=True)
 
 
 def _check_name(name: str) -> str:

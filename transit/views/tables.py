@@ -23,6 +23,7 @@ from msgspec import inspect as shapes
 from transit import InvalidInputError, NotFoundError
 from transit.views.maps.keys import encode_key, prefix_range
 from transit.views.maps.map import Map
+from transit.views.maps.node import KEY_BYTES_MAX as MAP_KEY_BYTES_MAX
 from transit.views.rows import Row, RowType, show_type
 from transit.views.sources import source_digest
 
@@ -37,6 +38,8 @@ TABLES_MAX: Final = 16
 INDEXES_MAX: Final = 16
 KEY_BYTES_MAX: Final = 480
 """Bytes of an encoded key of a row: a key of an index holds it and the fields."""
+INDEX_KEY_BYTES_MAX: Final = MAP_KEY_BYTES_MAX - 3
+"""Bytes of encoded fields of an index and the key of their row."""
 
 Resolve = Callable[[Any, Any, Any], Any]
 """From a row of the base and those of two sides, None where there is none, to the merged one."""
@@ -63,6 +66,8 @@ class Index:
     def __init__(self, fields: Fields, number: int, *, is_unique: bool) -> None:
         self.fields, self.number, self.is_unique = fields, number, is_unique
         self.values = _values_of(fields)
+        # What is alike in many rows is encoded once.
+        self.encode = lru_cache(_ENCODED_MAX)(encode_key)
 
 
 class Table:
@@ -134,6 +139,21 @@ class Table:
         if len(data) > KEY_BYTES_MAX:
             raise InvalidInputError(
                 f"a key of table {self.name} takes {len(data)} bytes; at most {KEY_BYTES_MAX}"
+            )
+        return data
+
+    def index_key(self, index: Index, row: Row) -> bytes:
+        """The bytes by which an index finds a row, after its number.
+
+        `InvalidInputError` where they are more than a key of the map may have.
+        """
+        values = index.values(row)
+        is_alone = index.is_unique and None not in values
+        data = index.encode(values if is_alone else values + self.parts_of(row))
+        if len(data) > INDEX_KEY_BYTES_MAX:
+            raise InvalidInputError(
+                f"table {self.name}: {', '.join(index.fields)} take {len(data)} bytes with the key "
+                f"of their row; at most {INDEX_KEY_BYTES_MAX}"
             )
         return data
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from time import time_ns
 from typing import Final
 
 from transit import ConflictError, InvalidInputError, Log, OffsetError, Stream, TransitError
@@ -86,7 +87,7 @@ class View:
 
         So the state that a branch made at offset n begins with is that of its parent at n + 1.
         time: the records written before this moment, a datetime with a zone or UTC nanoseconds by
-        the engine's clock.
+        the engine's clock; not one to come, which others could still write before.
         Raises `ReducerError` or `EventError` where the view stands before an earlier record:
         states up to there can be had. `OffsetError` for more records than there are,
         `NotFoundError` without the stream.
@@ -401,7 +402,10 @@ def _stop_of(stream: Stream, at: int | None, time: datetime | int | None) -> int
     if at is not None and time is not None:
         raise InvalidInputError("at and time do not go together")
     if time is not None:
-        return min(count, stream.offset_at(_nanoseconds(time)))
+        moment = _nanoseconds(time)
+        if moment > time_ns():
+            raise InvalidInputError("time is to come: what is written until then is not known")
+        return min(count, stream.offset_at(moment))
     if at is None:
         return count
     if type(at) is not int:

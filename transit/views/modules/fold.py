@@ -43,10 +43,6 @@ class Pace:
         self._share = 50_000
         self.count = _FIRST
 
-    def be_alone(self) -> None:
-        """Each record alone from here on."""
-        self.most = self.count = 1
-
     def budget(self, count: int) -> int:
         """The fuel for a call of so many records."""
         return self._fuel if count == 1 else min(self._fuel, self._share * count)
@@ -82,22 +78,15 @@ class WasmFold:
         self._machine, self._decoder = machine, decoder
         self._map, self._stream = map_, stream
         self._tables = writable(tables, map_)
-        # What calls write where they may be refused in the middle: only unique values are.
+        # What a call wrote, as it may be refused in the middle.
         self._journal: Journal = []
-        self._is_noted = any(each.is_unique for table in tables for each in table.indexes)
-        self._watch(self._journal if self._is_noted else None)
+        self._watch(self._journal)
         self._state = self._written = kept_state(map_, self._machine.state_initial)
         self._gathered = Gathered()
         self._pace = Pace(self._machine.fuel)
         self._bytes_max = min(CALL_BYTES_MAX, self._machine.memory_bytes_max // 4)
         self.skipped: list[Skipped] = []
         self.applied = 0
-
-    def be_strict(self) -> None:
-        """Give each record alone, and look at every row when it is written."""
-        self._pace.be_alone()
-        for each in self._tables:
-            each.be_strict()
 
     def take(self, batch: Batch, first: int, stop: int) -> None:
         """Fold rows `first` to before `stop` of a batch, now or later; `ReducerError`, which has
@@ -110,16 +99,13 @@ class WasmFold:
     def step(self, batch: Batch, row: int) -> list[RowChange]:
         """Fold one row of a batch; what it changed, in the order of tables and keys."""
         self._give()
-        self._watch(self._journal)
         self._journal.clear()
         self._gathered.add(batch, row, row + 1)
         self._give()
-        self._watch(self._journal if self._is_noted else None)
         return changes_of(self._journal)
 
     def flush(self) -> Map:
-        """The map that has all changes; `ReducerError` as `take`, and `InvalidInputError` for a row
-        that cannot be written. The fold goes on from there."""
+        """The map that has all changes; `ReducerError` as `take`. The fold goes on from there."""
         self._give()
         pages = page_changes(self._written, self._state, self._machine.state_initial)
         self._map = flushed(self._tables, self._map.edit(pages))
@@ -171,7 +157,7 @@ class WasmFold:
                 table.delete(key)
             else:
                 table.put(before)
-        self._watch(self._journal if self._is_noted else None)
+        self._watch(self._journal)
 
     def _watch(self, journal: Journal | None) -> None:
         for each in self._tables:
