@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
 import transit
+from rigs.views.children import begin, start
 from rigs.views.programs import everything
-from rigs.views.states_planted import plant
 from transit import views
 
 _BUSY_S: Final = 30.0
@@ -46,7 +44,10 @@ def delivered(path: str, outside: str, rounds: int, seed: int, planted: str = ""
     """Kill two subscribers of one name so many times."""
     chance = random.Random(seed)
     for turn in range(rounds):
-        children = [_start(path, outside, seed + 2 * turn + number, planted) for number in (0, 1)]
+        children = [
+            start(__name__, path, outside, str(seed + 2 * turn + number), planted)
+            for number in (0, 1)
+        ]
         for child in children:
             assert child.stdout is not None
             child.stdout.readline()
@@ -86,18 +87,6 @@ def repeated(log: transit.Log, outside: str) -> list[str]:
     return [key for key in dict.fromkeys(said) if said.count(key) > 1]
 
 
-def _start(path: str, outside: str, seed: int, planted: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__, path, outside, str(seed), planted],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 if __name__ == "__main__":
-    plant(sys.argv[4])
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    begin(sys.argv[4])
     deliver(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from typing import Final
 
 import transit
+from rigs.views.children import begin, start
 from rigs.views.programs import event, everything
 from rigs.views.roots import EVERY
-from rigs.views.states_planted import plant
 from transit import views
 
 _BUSY_S: Final = 30.0
@@ -53,7 +51,7 @@ def killed(path: str, rounds: int, seed: int, planted: str = "") -> int:
             log.create("s").append(event(chance))
     for turn in range(rounds):
         children = [
-            _start(path, role, seed + turn * 10 + number, planted)
+            start(__name__, path, role, str(seed + turn * 10 + number), planted)
             for number, role in enumerate(("append", "fold", "fold"))
         ]
         for child in children:
@@ -69,18 +67,6 @@ def killed(path: str, rounds: int, seed: int, planted: str = "") -> int:
     return rounds * 3
 
 
-def _start(path: str, role: str, seed: int, planted: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__, path, role, str(seed), planted],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 if __name__ == "__main__":
-    plant(sys.argv[4])
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    begin(sys.argv[4])
     {"append": append, "fold": fold}[sys.argv[2]](sys.argv[1], int(sys.argv[3]))
