@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ def run() -> Iterator[Run]:
 
     `code`: how it must end. With `complaint=True` what it wrote to standard error comes along.
     """
-    groups: list[int] = []
+    children: list[subprocess.Popen[str]] = []
 
     def run_script(script: str, *arguments: object, code: int = 0, complaint: bool = False) -> str:
         child = subprocess.Popen(
@@ -38,15 +39,15 @@ def run() -> Iterator[Run]:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": SOURCE},
         )
-        groups.append(child.pid)
+        children.append(child)
         printed, complained = child.communicate(timeout=DEADLINE_S)
         assert child.returncode == code, f"{child.returncode}: {complained}"
         return printed + complained if complaint else printed
 
     yield run_script
-    for group in groups:
-        try:
-            # Whatever a child left running, its own children too.
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    for child in children:
+        # Whatever a child left running; and the child, where it did not end in time.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with child:
+            child.wait()

@@ -40,9 +40,12 @@ ENDS = {
     "is killed": ("append(); os.kill(os.getpid(), signal.SIGKILL)", -9),
     "is told to end": ("append(); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -15),
     "is interrupted": (
-        "append(); signal.setitimer(signal.ITIMER_REAL, 0.05)\n"
-        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
-        "while True: s.append(b'more')",
+        # Again and again: Python only prints an interrupt that falls into a `__del__`, and goes on.
+        "append(); signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)\n"
+        "try:\n"
+        "    while True: s.append(b'more')\n"
+        "finally: signal.setitimer(signal.ITIMER_REAL, 0)",
         -2,
     ),
     "ends in a thread": (
