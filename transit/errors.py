@@ -33,6 +33,7 @@ behind, as with all exceptions of Python.
     │   ├── StorePermissionError     the operating system refused access
     │   └── SyncFailedError          what was written may not survive: open the store again
     ├── UnsupportedPlatformError     not Linux or macOS
+    ├── ProofError                   a signature, a checkpoint or a proof does not hold
     └── FormatError                  bytes that are not what they should be
         ├── CorruptError             damage, with place, expected and found
         └── UnsupportedVersionError  written by a newer transit
@@ -58,6 +59,7 @@ __all__ = [
     "OffsetError",
     "OutcomeUnknownError",
     "PoisonedError",
+    "ProofError",
     "ReadOnlyError",
     "ReentrantCallError",
     "RemoteSetupError",
@@ -291,6 +293,16 @@ class SyncFailedError(StoreUnavailableError):
 
 class UnsupportedPlatformError(TransitError):
     """The platform is neither Linux nor macOS."""
+
+
+class ProofError(TransitError):
+    """A signature, a checkpoint or a proof does not hold, or is malformed; nothing of it is true.
+
+    The message says what was looked at and why. Where it says SPLIT VIEW, one log signed two roots
+    for one size: keep both files, they are the evidence.
+    """
+
+    exit_code = 14
 
 
 class FormatError(TransitError):

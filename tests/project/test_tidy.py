@@ -86,6 +86,7 @@ EXIT_CODES = {
     11: "another writer fenced this one off",
     12: "the remote does not answer",
     13: "the stream takes no more records",
+    14: "a signature or a proof does not hold",
 }
 # Those of the command line alone: no error of the engine may have one of them.
 COMMAND_EXIT_CODES = {

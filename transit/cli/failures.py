@@ -8,8 +8,9 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
     3    not found                         11   another writer went on in the remote
     4    it exists already                 12   the remote does not answer
     5    busy or locked                    13   the stream takes no more records
-    6    not allowed                       124  the time given ran out
-    7    damaged                           130  interrupted
+    6    not allowed                       14   a signature or a proof does not hold
+    7    damaged                           124  the time given ran out
+                                           130  interrupted
                                            141  nobody reads the output
 """
 
@@ -54,6 +55,7 @@ _HINTS: Final = {
     "StorageFullError": "make room; nothing of it was acknowledged",
     "StoreMovedError": "find the folder that was here: its records are in it",
     "SyncFailedError": "`transit verify` shows what survived",
+    "ProofError": "believe nothing of it; get the proof, and the keys, once more from their owner",
     "CorruptError": "`transit verify` lists all damage; restore a good copy from the remote",
     "UnsupportedVersionError": "use a newer transit",
 }
