@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
     from transit.engine.caching import Cache
+    from transit.engine.checkpoints import Witness
     from transit.engine.connecting import connect
     from transit.engine.cursor import Cursor, CursorStatus
+    from transit.engine.evidence import CheckedProof, check_proof
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         ProvenanceStep,
         RecordPlace,
     )
+    from transit.engine.proving import Proof
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
     from transit.engine.sealed import SealedSegment
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
         RemoteSetupError,
         RemoteUnavailableError,
         RetentionGapError,
+        SplitViewError,
         StorageFullError,
         StoreMovedError,
         StorePermissionError,
@@ -75,12 +79,15 @@ if TYPE_CHECKING:
         UnsupportedPlatformError,
         UnsupportedVersionError,
     )
+    from transit.evidence.checking import Shown, ShownRecord
     from transit.format.lineage import Metadata, Scalar
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
     from transit.lineage.spans import Span
     from transit.log.recover import Cut
     from transit.log.timings import Histogram
+    from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
+    from transit.proof.keys import SigningKey, VerifyingKey
     from transit.replay import Batch, Position, Record
     from transit.store import ObjectStore, Traffic, address_folder, open_store
     from transit.tier.progress import Progress
@@ -96,7 +103,9 @@ _HOMES = {
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
     "transit.engine.caching": ("Cache",),
     "transit.engine.connecting": ("connect",),
+    "transit.engine.checkpoints": ("Witness",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
+    "transit.engine.evidence": ("CheckedProof", "check_proof"),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
@@ -118,6 +127,7 @@ _HOMES = {
         "RecordPlace",
     ),
     "transit.engine.pieces": ("Piece", "read_piece"),
+    "transit.engine.proving": ("Proof",),
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
     "transit.engine.sealed": ("SealedSegment",),
@@ -147,6 +157,7 @@ _HOMES = {
         "RemoteSetupError",
         "RemoteUnavailableError",
         "RetentionGapError",
+        "SplitViewError",
         "StorageFullError",
         "StoreMovedError",
         "StorePermissionError",
@@ -159,11 +170,14 @@ _HOMES = {
         "UnsupportedPlatformError",
         "UnsupportedVersionError",
     ),
+    "transit.evidence.checking": ("Shown", "ShownRecord"),
     "transit.format.lineage": ("Metadata", "Scalar"),
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
     "transit.lineage.spans": ("Span",),
     "transit.log.recover": ("Cut",),
     "transit.log.timings": ("Histogram",),
+    "transit.proof.checkpoint": ("Checkpoint", "SignedCheckpoint"),
+    "transit.proof.keys": ("SigningKey", "VerifyingKey"),
     "transit.replay": ("Batch", "Position", "Record"),
     "transit.store": ("ObjectStore", "Traffic", "address_folder", "open_store"),
     "transit.tier.progress": ("Progress",),
@@ -192,6 +206,8 @@ __all__ = [
     "Batch",
     "Cache",
     "CacheUse",
+    "CheckedProof",
+    "Checkpoint",
     "ClosedError",
     "CommitRef",
     "ConflictError",
@@ -235,6 +251,7 @@ __all__ = [
     "PoisonedError",
     "Position",
     "Progress",
+    "Proof",
     "ProofError",
     "Provenance",
     "ProvenanceStep",
@@ -255,7 +272,12 @@ __all__ = [
     "Scalar",
     "SealedSegment",
     "Settings",
+    "Shown",
+    "ShownRecord",
+    "SignedCheckpoint",
+    "SigningKey",
     "Span",
+    "SplitViewError",
     "StagedStream",
     "Status",
     "StorageFullError",
@@ -271,10 +293,13 @@ __all__ = [
     "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
+    "VerifyingKey",
     "Watch",
+    "Witness",
     "WriteBatch",
     "address_folder",
     "audit",
+    "check_proof",
     "connect",
     "inspect_file",
     "open",

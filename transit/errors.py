@@ -34,6 +34,7 @@ behind, as with all exceptions of Python.
     │   └── SyncFailedError          what was written may not survive: open the store again
     ├── UnsupportedPlatformError     not Linux or macOS
     ├── ProofError                   a signature, a checkpoint or a proof does not hold
+    │   └── SplitViewError           what is here does not extend what was signed
     └── FormatError                  bytes that are not what they should be
         ├── CorruptError             damage, with place, expected and found
         └── UnsupportedVersionError  written by a newer transit
@@ -65,6 +66,7 @@ __all__ = [
     "RemoteSetupError",
     "RemoteUnavailableError",
     "RetentionGapError",
+    "SplitViewError",
     "StorageFullError",
     "StoreMovedError",
     "StorePermissionError",
@@ -303,6 +305,14 @@ class ProofError(TransitError):
     """
 
     exit_code = 14
+
+
+class SplitViewError(ProofError):
+    """Two histories of one store, one of them signed: what is here does not extend what was signed.
+
+    The folder is an older copy than the one that signed, or its history was replaced. Nothing was
+    signed. Raised to readers, too, by a remembered checkpoint.
+    """
 
 
 class FormatError(TransitError):

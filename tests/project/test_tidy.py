@@ -42,6 +42,7 @@ LEVELS: list[set[str]] = [
     {"verify"},
     {"auditor"},
     {"inspection"},
+    {"evidence"},
     {"handle"},
     {"engine"},
     {PACKAGE},

@@ -55,6 +55,7 @@ _HINTS: Final = {
     "StorageFullError": "make room; nothing of it was acknowledged",
     "StoreMovedError": "find the folder that was here: its records are in it",
     "SyncFailedError": "`transit verify` shows what survived",
+    "SplitViewError": "find the copy of the store that signed; nothing was signed here",
     "ProofError": "believe nothing of it; get the proof, and the keys, once more from their owner",
     "CorruptError": "`transit verify` lists all damage; restore a good copy from the remote",
     "UnsupportedVersionError": "use a newer transit",

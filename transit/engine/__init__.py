@@ -25,6 +25,9 @@ lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
 status      what an open store holds, in numbers
+checkpoints signed notes over what is sealed, and witnesses
+proving     proofs of what is in a stream
+evidence    the part of Log that makes both; check_proof()
 metrics     what an open store did, in numbers
 log         Log, and open()
 connecting  connect()

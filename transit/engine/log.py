@@ -13,6 +13,7 @@ from transit.engine.caching import Cache, cache_of
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
+from transit.engine.evidence import LogEvidence
 from transit.engine.finding import StreamCount, Which, find_state, find_with_uid, listed, state_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
@@ -36,7 +37,6 @@ from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
 from transit.locks import in_place
 from transit.log.recover import Cut
-from transit.opened import Opened
 from transit.replay import Position
 from transit.store.addresses import is_url
 from transit.tier.apart import check_apart
@@ -92,7 +92,7 @@ def open(
         raise
 
 
-class Log(Opened):
+class Log(LogEvidence):
     """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
 
     A store that is not closed loses nothing it acknowledged; it is closed when the last

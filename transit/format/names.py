@@ -38,6 +38,9 @@ WAL_DIR: Final = "wal"
 SEGMENT_DIR: Final = "segments"
 COMMIT_DIR: Final = "commits"
 INDEX_DIR: Final = "index"
+CHECKPOINT_DIR: Final = "checkpoints"
+CHECKPOINT_FILE: Final = "checkpoint"
+SIGNED_FILE: Final = "SIGNED"
 CACHE_DIR: Final = "cache"
 ROOMS_DIR: Final = "rooms"
 HEAD_FILE: Final = "HEAD"
@@ -69,6 +72,7 @@ _WHITE: Final = frozenset(
 _WAL_NAME: Final = re.compile(r"([0-9]{20})\.wal")
 _COMMIT_NAME: Final = re.compile(r"([0-9]{20})\.json")
 _SEGMENT_NAME: Final = re.compile(r"([0-9a-f]{64})\.seg")
+_CHECKPOINT_NAME: Final = re.compile(r"[0-9]{20}")
 _INDEX_NAME: Final = re.compile(r"([0-9a-f]{64})\.idx")
 
 
@@ -222,6 +226,16 @@ def parse_index_name(name: str) -> bytes | None:
     return bytes.fromhex(match[1]) if match else None
 
 
+def checkpoint_name(size: int) -> str:
+    """File name of the signed checkpoint over the first `size` commits."""
+    return f"{size:020d}"
+
+
+def parse_checkpoint_name(name: str) -> int | None:
+    """How many commits the checkpoint of this file name covers; None for any other name."""
+    return int(name) if _CHECKPOINT_NAME.fullmatch(name) else None
+
+
 class Places(msgspec.Struct, frozen=True):
     """Where the parts of the store in folder `root` are.
 
@@ -269,6 +283,11 @@ class Places(msgspec.Struct, frozen=True):
     def commits(self) -> str:
         """The folder of commits."""
         return os.path.join(self.root, COMMIT_DIR)
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of signed checkpoints; there once one was asked for."""
+        return os.path.join(self.root, CHECKPOINT_DIR)
 
     @property
     def index(self) -> str:

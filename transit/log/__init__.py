@@ -11,6 +11,7 @@ snapshots  the guides of many segments in one file, for openers of a remote
 keys       what sealed segments have under a key: streams by name, records about them by id
 lives      which streams are hidden
 commits    the local commit chain
+signed     signed checkpoints in the folder, and what was signed last
 files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 chunks     chunks by stream and offset, in whichever file; the state of a stream in use

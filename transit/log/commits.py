@@ -60,6 +60,11 @@ class CommitChain:
         """The first log sequence number no commit covers."""
         return self.head.next_lsn if self.head else 0
 
+    @property
+    def tree(self) -> CompactRange:
+        """The RFC 6962 tree over all commits, as its compact range."""
+        return self._tree
+
     def load(self) -> Iterator[Commit]:
         """The commits after the head, which moves to each in turn; every link is verified."""
         while True:

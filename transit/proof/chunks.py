@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
+from transit.errors import CorruptError
 from transit.format.digest import digest
 from transit.format.life import LIFE_BYTES_MIN, NAMES_ID
 from transit.format.lineage import LINEAGE_ID
@@ -61,11 +62,16 @@ class ChunkTree:
         if stream in BY_RECORD:
             self._leaves += record_leaves(Chunk(encoded, 0, "chunk"))
         else:
-            self._leaves.append(LEAF.pack(stream, first, count, known or digest(encoded)))
+            self._leaves.append(leaf_of_chunk(stream, first, count, encoded, known))
 
     def root(self) -> str:
         """The root, 64 hex digits."""
         return root_over(self._leaves).hex()
+
+
+def leaf_of_chunk(stream: int, first: int, count: int, encoded: bytes, known: bytes = b"") -> bytes:
+    """The leaf of the chunk in `encoded`, which holds nothing else; known: its BLAKE3."""
+    return LEAF.pack(stream, first, count, known or digest(encoded))
 
 
 def record_leaves(chunk: Chunk) -> Iterator[bytes]:
@@ -73,5 +79,38 @@ def record_leaves(chunk: Chunk) -> Iterator[bytes]:
     writer = chunk.writer.encode()
     rows = zip(chunk.payloads(), chunk.timestamps, chunk.written, strict=True)
     for offset, (payload, timestamp, written) in enumerate(rows, chunk.first):
-        said = RECORD.pack(timestamp, written, len(writer)) + writer + payload
-        yield LEAF.pack(chunk.stream, offset, 1, digest(said))
+        yield LEAF.pack(chunk.stream, offset, 1, digest(_said(timestamp, written, writer, payload)))
+
+
+def said_of(chunk: Chunk, place: int) -> bytes:
+    """What the leaf of record `place` of a chunk of `$lineage` or `$names` is the digest of."""
+    (payload,) = chunk.payloads(place, place + 1)
+    return _said(
+        chunk.timestamps[place], chunk.written[place], chunk.writer.encode(), bytes(payload)
+    )
+
+
+def _said(timestamp: int, written: int, writer: bytes, payload: bytes) -> bytes:
+    return RECORD.pack(timestamp, written, len(writer)) + writer + payload
+
+
+class Said(NamedTuple):
+    """A record of `$lineage` or `$names`. timestamp, written: UTC nanoseconds."""
+
+    timestamp: int
+    written: int
+    writer: str
+    payload: bytes
+
+
+def decode_said(data: bytes, place: str) -> Said:
+    """The record whose leaf has the digest of `data`; `CorruptError` when there can be none."""
+    try:
+        timestamp, written, size = RECORD.unpack_from(data)
+        payload_at = RECORD.size + size
+        writer = data[RECORD.size : payload_at].decode()
+    except (struct.error, UnicodeDecodeError):
+        payload_at, writer = len(data) + 1, ""
+    if payload_at > len(data):
+        raise CorruptError(place, expected="a record of the store's own", found="other bytes")
+    return Said(timestamp, written, writer, data[payload_at:])

@@ -1,0 +1,275 @@
+"""Signed checkpoints of an open store: made, published, witnessed, and handed out again.
+
+Owns the order in which that happens. A checkpoint covers what is sealed; of a store with a remote,
+what is published, so that nobody holds a signature over commits that only one machine has.
+
+    order                                    a stop right after
+    seal, or publish                         nothing was signed
+    SIGNED names the tree, durably           the same tree is signed the next time, or a larger one
+    sign, ask witnesses                      the same
+    checkpoints/<size> in the folder         it is handed out again, and published
+    tiles, checkpoints/<size>, checkpoint    the same
+
+What was signed before, here or by the newest checkpoint in the remote that one of the same keys
+signed, must be the beginning of what is signed now: `SplitViewError`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from transit.errors import InvalidInputError, NotFoundError, ProofError, SplitViewError
+from transit.evidence.commits import CommitTree
+from transit.format.digest import digest
+from transit.handle.handle import Handle
+from transit.log.signed import Signed, SignedNotes, check_extends
+from transit.proof.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    add_signatures,
+    open_checkpoint,
+    sign,
+)
+from transit.proof.files import ConsistencyFile
+from transit.proof.keys import SigningKey, VerifyingKey
+from transit.proof.notes import Note, parse_note
+from transit.proof.paths import consistency_path
+from transit.proof.policy import Policy
+from transit.proof.witness import read_answer
+from transit.tier.checkpoints import RemoteCheckpoints
+
+Ask = Callable[[bytes], tuple[int, str, bytes]]
+"""Sends the body of an `add-checkpoint` request; status, content type, body of the answer."""
+
+# How often a witness may say that it knows another size, before it is left out.
+_TRIES: Final = 3
+
+
+class Witness:
+    """A witness: what reaches it, and the keys that its cosignatures are checked with.
+
+    ask: sends the body of a request and returns status, content type and body of the answer; what
+    it raises as `TransitError` or `OSError` leaves this witness out. Not safe for threads.
+    """
+
+    def __init__(self, ask: Ask, keys: VerifyingKey | Iterable[VerifyingKey]) -> None:
+        self.keys = (keys,) if isinstance(keys, VerifyingKey) else tuple(keys)
+        self._ask = ask
+        # The size that it knows of the log, as far as it said.
+        self._old = 0
+        self.error: Exception | None = None
+        """Why it did not cosign the last checkpoint that it was asked for; None when it did."""
+
+    def cosign(self, note: Note, tree: CommitTree, now: float) -> Note:
+        """The note with its lines; without them where it does not cosign, and `error` says why.
+
+        `FencedError` where it knows a larger tree: somebody else signs with this key.
+        """
+        self.error = None
+        size = Checkpoint.parse(note.text).size
+        data = note.encode()
+        try:
+            for _ in range(_TRIES):
+                old = min(self._old, size)
+                path = tuple(consistency_path(old, size, tree.hash_at))
+                answer = self._ask(ConsistencyFile(old, path, data).encode())
+                said = read_answer(*answer, note=data, old=old, witness_keys=self.keys, now=now)
+                if said.behind is None:
+                    self._old = size
+                    return add_signatures(note, said.signatures)
+                self._old = said.behind
+            raise ProofError("witness: it names another size each time")
+        except (ProofError, OSError) as error:
+            self.error = error
+        return note
+
+
+class Checkpoints:
+    """The checkpoints of one open store. Safe for threads where its `Handle` is."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._notes = SignedNotes(handle.root, handle.catalog.check_place)
+        # The newest note that the remote is known to have.
+        self._published: bytes | None = None
+
+    def make(
+        self,
+        signer: SigningKey | Sequence[SigningKey],
+        witnesses: Sequence[Witness],
+        policy: Policy | None,
+    ) -> SignedCheckpoint:
+        """See `Log.checkpoint`."""
+        handle = self._handle
+        keys = _keys_of(signer, handle.catalog.store_id)
+        remote = self._cover()
+        found = handle.while_sealing_pauses(lambda: self._sign(keys, witnesses, remote))
+        try:
+            if policy is not None:
+                policy.check(found.note, now=time.time()).require_quorum()
+        except ProofError as error:
+            error.add_note("it is kept in the store's folder, and was not published")
+            raise
+        if remote is not None and self._published != found.note:
+            self._publish(remote, found)
+        return found
+
+    def _publish(self, remote: RemoteCheckpoints, found: SignedCheckpoint) -> None:
+        """Bring a checkpoint to the remote, if it is not known to be there."""
+        size, url = found.checkpoint.size, remote.url
+        last = self._notes.last()
+        there = last.published if last is not None else None
+        if there != (url, size, digest(found.note).hex()):
+            tree = self.tree()
+            old = min(there[1], size) if there is not None and there[0] == url else 0
+            note = remote.put(old, found.note, tree.hash_at, lambda n: tree.commit(n)[0])
+            self._notes.keep(size, note)
+            self._notes.published(url, size, note)
+        self._published = found.note
+
+    def _cover(self) -> RemoteCheckpoints | None:
+        """Seal, and publish where there is a remote."""
+        handle = self._handle
+        handle.writer.rotate()
+        handle.sealer.seal_ended()
+        if handle.remote is None:
+            return None
+        handle.tiering.publish(None)
+        return RemoteCheckpoints(handle.remote)
+
+    def newest(self) -> bytes | None:
+        """The newest note here, or else in the remote; nothing of it is verified. None for none."""
+        sizes = self._notes.sizes()
+        if sizes:
+            return self._notes.read(sizes[-1])
+        remote = self._handle.remote
+        return None if remote is None else RemoteCheckpoints(remote).newest()
+
+    def tree(self) -> CommitTree:
+        """The commits that a checkpoint made now would cover."""
+        handle = self._handle
+        size = handle.catalog.commits.count
+        return self._tree(size if handle.remote is None else handle.tiering.publisher.published)
+
+    def tree_at(self, head: Checkpoint) -> CommitTree:
+        """The commits that a checkpoint covers.
+
+        `NotFoundError` when there are fewer, `SplitViewError` when they are others.
+        """
+        count = self._handle.catalog.commits.count
+        if head.size > count:
+            raise NotFoundError(f"the checkpoint covers {head.size} commits, and {count} are here")
+        tree = self._tree(head.size)
+        if not head.size or tree.root(head.size) != head.root:
+            raise SplitViewError(
+                f"the checkpoint covers {head.size} commits of another history than this one"
+            )
+        return tree
+
+    def _tree(self, size: int) -> CommitTree:
+        chain = self._handle.catalog.commits
+        tree = CommitTree(chain.tree, self._read)
+        return tree if size == tree.size else CommitTree(tree.range(size), self._read)
+
+    def _read(self, number: int) -> bytes | None:
+        """A commit from the folder, or else from the remote."""
+        data = self._handle.catalog.commits.read(number)
+        if data is None and self._handle.remote is not None:
+            found = self._handle.remote.checked_commit(number)
+            return None if found is None else found[0]
+        return data
+
+    def _sign(
+        self,
+        keys: Sequence[SigningKey],
+        witnesses: Sequence[Witness],
+        remote: RemoteCheckpoints | None,
+    ) -> SignedCheckpoint:
+        tree = self.tree()
+        verifying = [key.verifying for key in keys]
+        cosigners = [key for witness in witnesses for key in witness.keys]
+        head = Checkpoint(keys[0].verifying.name, tree.size, tree.root(tree.size))
+        note = self._known(head)
+        found = None if note is None else _opened(note, verifying, cosigners)
+        unsigned = [key for key in keys if not _has(found, key.verifying)]
+        asked = [each for each in witnesses if not all(_has(found, key) for key in each.keys)]
+        if found is not None and not unsigned and not asked:
+            return found
+        signed = Signed(origin=head.origin, size=head.size, root=head.root.hex())
+        if remote is not None and self._published is None:
+            self._compare(remote, signed, tree, verifying)
+        self._notes.remember(signed, tree.root)
+        now = time.time()
+        if unsigned:
+            more = sign(head, unsigned, at_s=int(now))
+            note = more if note is None else add_signatures(note, more.signatures)
+        assert note is not None
+        for witness in asked:
+            note = witness.cosign(note, tree, now)
+        self._notes.keep(head.size, note.encode())
+        return open_checkpoint(note.encode(), verifying, witness_keys=cosigners)
+
+    def _known(self, head: Checkpoint) -> Note | None:
+        """The note over that tree in the folder; `SplitViewError` for one over another."""
+        data = self._notes.read(head.size)
+        if data is None:
+            return None
+        note = parse_note(data)
+        found = Checkpoint.parse(note.text)
+        if found != head:
+            before = Signed(origin=found.origin, size=found.size, root=found.root.hex())
+            signed = Signed(origin=head.origin, size=head.size, root=head.root.hex())
+            check_extends(before, signed, lambda size: head.root, "this store's folder has")
+        return note
+
+    def _compare(
+        self,
+        remote: RemoteCheckpoints,
+        signed: Signed,
+        tree: CommitTree,
+        keys: Sequence[VerifyingKey],
+    ) -> None:
+        """`SplitViewError` unless the tree extends the newest checkpoint in the remote."""
+        note = remote.newest()
+        if note is None:
+            return
+        try:
+            head = open_checkpoint(note, keys).checkpoint
+        except ProofError:
+            # Not signed by these keys: whoever may write there may put anything.
+            return
+        before = Signed(origin=head.origin, size=head.size, root=head.root.hex())
+        check_extends(before, signed, tree.root, "the remote has")
+        self._published = note
+
+
+def _opened(
+    note: Note, keys: Sequence[VerifyingKey], cosigners: Sequence[VerifyingKey]
+) -> SignedCheckpoint | None:
+    """The note with those of the keys that signed it; None where no log's key did."""
+    try:
+        return open_checkpoint(note.encode(), keys, witness_keys=cosigners)
+    except ProofError:
+        return None
+
+
+def _has(found: SignedCheckpoint | None, key: VerifyingKey) -> bool:
+    return found is not None and any(each.key == key for each in (*found.logs, *found.witnesses))
+
+
+def _keys_of(signer: SigningKey | Sequence[SigningKey], store_id: bytes) -> list[SigningKey]:
+    keys = [signer] if isinstance(signer, SigningKey) else list(signer)
+    if not keys or not all(isinstance(key, SigningKey) for key in keys):
+        raise InvalidInputError("a checkpoint is signed by a SigningKey, or by several")
+    names = {key.verifying.name for key in keys}
+    if len(names) > 1:
+        raise InvalidInputError("the keys that sign one checkpoint have one name, its origin")
+    (name,) = names
+    if not name.endswith(f"/{store_id.hex()}") or name == f"/{store_id.hex()}":
+        raise InvalidInputError(
+            f"the key's name {name!a} must be NAME/{store_id.hex()}: the origin of a "
+            "checkpoint ends in the id of its store"
+        )
+    return keys

@@ -1,0 +1,150 @@
+"""LogEvidence: what an open store says of itself to others: signed checkpoints and proofs.
+
+Owns the part of `Log` that makes them. Whoever has no store checks them with `check_proof`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from transit.engine.caching import Cache
+from transit.engine.checkpoints import Checkpoints, Witness
+from transit.engine.finding import state_of
+from transit.engine.proving import Proof, Proving
+from transit.engine.stream import Stream
+from transit.errors import InvalidInputError
+from transit.evidence.checking import Checked
+from transit.evidence.folder import ProofFolder
+from transit.handle.handle import Handle
+from transit.opened import Opened
+from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
+from transit.proof.keys import SigningKey, VerifyingKey
+from transit.proof.policy import Policy, Verdict
+
+_ROOM = "proofs"
+
+
+class LogEvidence(Opened):
+    """The part of `Log` that makes checkpoints and proofs."""
+
+    _handle: Handle
+
+    @abstractmethod
+    def cache(self, room: str) -> Cache:
+        """See `Log.cache`."""
+
+    @cached_property
+    def _evidence(self) -> tuple[Checkpoints, Proving]:
+        self._handle.check()
+        checkpoints = Checkpoints(self._handle)
+        return checkpoints, Proving(self._handle, checkpoints, self.cache(_ROOM))
+
+    def checkpoint(
+        self,
+        signer: SigningKey | Sequence[SigningKey],
+        *,
+        witnesses: Sequence[Witness] = (),
+        policy: Policy | None = None,
+    ) -> SignedCheckpoint:
+        """Sign what is here now, as a note that anybody can check (C2SP tlog-checkpoint 1.0.0).
+
+        Seals first; with a remote it publishes first, and the checkpoint is published too, with the
+        tiles that stand behind it. Where nothing is new it is the same note as before.
+        signer: one key or several of one name, `NAME/<store id>`, the checkpoint's origin.
+        witnesses: each is asked to cosign; one that does not is left out, `Witness.error` says why.
+        policy: one that the checkpoint must satisfy before it is published.
+
+        What was signed before, here or in the remote, must be the beginning of what is signed now:
+        `SplitViewError`. `ProofError` when the policy is not met, `FencedError` when a witness has
+        seen more than is here; `ReadOnlyError` in mode "read"; and as `publish`.
+        """
+        return self._evidence[0].make(signer, witnesses, policy)
+
+    def prove(
+        self,
+        stream: Stream | str,
+        offset: int | None = None,
+        *,
+        records: tuple[int, int | None] | None = None,
+        end: bool = False,
+        checkpoint: SignedCheckpoint | bytes | None = None,
+    ) -> Proof:
+        """What is in a stream, as files that anybody can check without the store.
+
+        offset: one record, with its payload in a file of its own. records: those from the first
+        offset to before the second, None for all that the checkpoint covers. Neither: only where
+        the stream comes from. end: and that no more records were there at the checkpoint.
+        checkpoint: the one to stand on; None: the newest of this store.
+
+        A proof shows records of the streams that were named or that they inherit from, and nothing
+        else but ids, counts and digests of the chunks beside them.
+        `OffsetError` for records that the checkpoint does not cover, `InvalidInputError` where
+        there is no checkpoint, `SplitViewError` for one of another history, `NotFoundError` for one
+        of commits that are not here.
+        """
+        state = state_of(self._handle, stream)
+        return self._evidence[1].prove(
+            state, offset, records=records, end=end, checkpoint=checkpoint
+        )
+
+    def prove_growth(
+        self,
+        old: SignedCheckpoint | bytes,
+        new: SignedCheckpoint | bytes | None = None,
+    ) -> bytes:
+        """That the history of checkpoint `old` is the beginning of that of `new`, as a file.
+
+        new: None for the newest of this store. The file is the body of an `add-checkpoint` request
+        (C2SP tlog-witness 1.0.0): the hashes of RFC 9162, section 2.1.4, and the newer note.
+        Errors as of `prove`.
+        """
+        return self._evidence[1].growth(old, new)
+
+
+class CheckedProof(Checked):
+    """A proof that holds, and what the policy says of its checkpoint; made by `check_proof`."""
+
+    verdict: Verdict
+
+
+def check_proof(
+    proof: str | Mapping[str, bytes],
+    keys: VerifyingKey | str | Sequence[VerifyingKey | str] | None = None,
+    *,
+    policy: Policy | None = None,
+    now: float | None = None,
+) -> CheckedProof:
+    """Check a proof, without its store and without a network; returned, it holds.
+
+    proof: its folder, or its files by name. keys: of the log, each as a `VerifyingKey` or its text;
+    or a policy, with witnesses. now: seconds since 1970, to judge the times of witnesses by; None:
+    the clock's.
+    `ProofError` says what does not hold; `NotFoundError` when there is no folder.
+    """
+    chosen = _policy_of(keys, policy)
+    verdicts: list[Verdict] = []
+
+    def judge(note: bytes) -> Checkpoint:
+        when = time.time() if now is None else now
+        verdicts.append(chosen.check(note, now=when).require_quorum())
+        return verdicts[-1].checkpoint
+
+    checked = CheckedProof(ProofFolder(proof) if isinstance(proof, str) else proof, judge)
+    checked.verdict = verdicts[-1]
+    return checked
+
+
+def _policy_of(
+    keys: VerifyingKey | str | Sequence[VerifyingKey | str] | None, policy: Policy | None
+) -> Policy:
+    if (keys is None) == (policy is None):
+        raise InvalidInputError("a proof is checked by keys of its log, or by a policy")
+    if policy is not None:
+        return policy
+    given = [keys] if isinstance(keys, VerifyingKey | str) else list(keys or ())
+    return Policy.of(
+        [each if isinstance(each, VerifyingKey) else VerifyingKey.from_text(each) for each in given]
+    )
