@@ -16,6 +16,7 @@ the engine's by type, and requests by what they do. What a network cannot give i
                   what a user holds
     listing, asking, following
                   what those share: streams by name, merges, waiting for more
+    witnesses     how a log reaches a witness of its checkpoints
 """
 
 from __future__ import annotations

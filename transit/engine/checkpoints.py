@@ -18,9 +18,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Final
 
-from transit.errors import InvalidInputError, NotFoundError, ProofError, SplitViewError
+from transit.errors import (
+    FencedError,
+    InvalidInputError,
+    NotFoundError,
+    ProofError,
+    SplitViewError,
+    TransitError,
+)
 from transit.evidence.commits import CommitTree
 from transit.format.digest import digest
 from transit.handle.handle import Handle
@@ -62,6 +70,41 @@ class Witness:
         self.error: Exception | None = None
         """Why it did not cosign the last checkpoint that it was asked for; None when it did."""
 
+    @classmethod
+    def at(
+        cls,
+        url: str,
+        keys: VerifyingKey | Iterable[VerifyingKey],
+        *,
+        timeout_s: float = 10.0,
+        ca_file: str | None = None,
+    ) -> Witness:
+        """The witness at an address, by HTTP (C2SP tlog-witness); needs transit[client].
+
+        url: what `add-checkpoint` is below. timeout_s: for each request. ca_file: certificates to
+        trust instead of the system's, PEM. `InvalidInputError` for what is no address.
+        """
+        try:
+            room = import_module("transit.client.witnesses")
+        except ModuleNotFoundError as error:
+            if error.name != "urllib3":
+                raise
+            raise InvalidInputError(
+                "a witness needs urllib3: pip install 'transit[client]'"
+            ) from None
+        return cls(room.asker(url, timeout_s, ca_file), keys)
+
+    @classmethod
+    def of_policy(
+        cls, policy: Policy, *, timeout_s: float = 10.0, ca_file: str | None = None
+    ) -> list[Witness]:
+        """The witnesses of a policy that says where they are; as `at`."""
+        return [
+            cls.at(each.url, each.key, timeout_s=timeout_s, ca_file=ca_file)
+            for each in policy.witnesses
+            if each.url
+        ]
+
     def cosign(self, note: Note, tree: CommitTree, now: float) -> Note:
         """The note with its lines; without them where it does not cosign, and `error` says why.
 
@@ -81,7 +124,9 @@ class Witness:
                     return add_signatures(note, said.signatures)
                 self._old = said.behind
             raise ProofError("witness: it names another size each time")
-        except (ProofError, OSError) as error:
+        except FencedError:
+            raise
+        except (TransitError, OSError) as error:
             self.error = error
         return note
 

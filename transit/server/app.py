@@ -40,6 +40,7 @@ from transit.server.routes import NAME, Routes
 from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
+from transit.server.witness import Witnessing, WitnessKeys
 from transit.trace import Prices
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class App:
     """An ASGI application that serves one open store; it does not close the store.
 
     tokens: the file of tokens; None: everybody may do everything. prices: of tokens that models
-    took, for what runs cost on the page; None: not known.
+    took, for what runs cost on the page; None: not known. witness: whom it cosigns checkpoints of;
+    None: of nobody.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class App:
         settings: ServerSettings | None = None,
         tokens: str | None = None,
         prices: Prices | None = None,
+        witness: WitnessKeys | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.gate = Gate(log, self.settings, tokens)
@@ -91,6 +94,7 @@ class App:
                 *metrics.routes(self.numbers, self.service),
                 *health.routes(self.service, self.streams),
                 *self.pages.routes(),
+                *([] if witness is None else Witnessing(self.service, witness).routes()),
             ]
         )
         if self.settings.telemetry:

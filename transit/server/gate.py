@@ -29,6 +29,8 @@ LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 CONTROL: Final = STREAMS + RESERVED + "/"
 """What the protocol's control routes begin with."""
+WITNESS: Final = "/witness/"
+"""What the routes of a witness begin with."""
 WORKER_ACTIONS: Final = ("callback", "ack", "release")
 """Routes on which a worker shows the token of its wake."""
 
@@ -220,8 +222,11 @@ class Gate:
 def has_own_secret(path: str) -> bool:
     """Whether a route asks for another secret than a token of the server's, or for none.
 
-    A worker shows the token of its wake; keys by which signatures are checked are for everybody.
+    A worker shows the token of its wake; keys by which signatures are checked are for everybody; a
+    witness judges by the signature of the log.
     """
+    if path.startswith(WITNESS):
+        return True
     if not path.startswith(CONTROL):
         return False
     rest = path.removeprefix(CONTROL)

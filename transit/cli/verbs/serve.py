@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import closing, nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
-from transit import LockedError, Log
+from transit import LockedError, Log, SigningKey, VerifyingKey
 from transit.cli.configuration import is_url
 from transit.cli.failures import CommandError
 from transit.cli.opening import Session
@@ -19,7 +19,9 @@ from transit.cli.values import parse_duration, parse_size
 if TYPE_CHECKING:
     from transit.server.run import Running
     from transit.server.settings import ServerSettings
+    from transit.server.witness import WitnessKeys
 
+_KEY_CHARS_MAX = 4096
 BIND = "127.0.0.1:4437"
 
 
@@ -54,6 +56,13 @@ class Opened(NamedTuple):
     "--limit", "limits", type=HEADER, multiple=True,
     help="Another limit, such as body_bytes_max=64MiB or requests_max=1000.",
 )  # fmt: skip
+@click.option(
+    "--witness-key", "witness_files", type=click.File("r", encoding="utf-8"), multiple=True,
+    help="Cosign checkpoints of other logs with this key: see `transit key new --witness`.",
+)  # fmt: skip
+@click.option(
+    "--witness-log", "witnessed", metavar="VKEY", multiple=True, help="The key of such a log."
+)
 @click.option("--insecure", is_flag=True, help="Let others reach it without tokens or TLS.")
 @click.option("--quiet", is_flag=True, help="No log.")
 @store_options
@@ -69,6 +78,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     long_poll: float | None,
     subscriptions: bool,
     limits: tuple[tuple[str, str], ...],
+    witness_files: tuple[IO[str], ...],
+    witnessed: tuple[str, ...],
     insecure: bool,
     quiet: bool,
 ) -> None:
@@ -90,6 +101,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
         raise click.UsageError("--tls-key needs --tls-cert")
     settings = _settings(limits, hosts, cors, long_poll, subscriptions)
     certificate = None if tls_cert is None else Certificate(tls_cert, tls_key)
+    witness = _witness(witness_files, witnessed)
     log, why_read = _open(context, mode)
     journal = None if quiet else Journal(sys.stderr.buffer)
 
@@ -108,8 +120,20 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             is_insecure=insecure,
             journal=journal,
             prices=context.configuration.prices,
+            witness=witness,
             ready=ready,
         )
+
+
+def _witness(files: tuple[IO[str], ...], logs: tuple[str, ...]) -> WitnessKeys | None:
+    """Whom the server cosigns, and with which keys; None for nobody."""
+    if not files and not logs:
+        return None
+    # Imported here: `--help` needs no server.
+    from transit.server.witness import witness_keys
+
+    keys = [SigningKey.from_text(file.read(_KEY_CHARS_MAX).strip()) for file in files]
+    return witness_keys(keys, [VerifyingKey.from_text(each) for each in logs])
 
 
 def _open(context: Session, mode: str | None) -> Opened:
