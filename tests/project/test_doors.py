@@ -65,8 +65,9 @@ ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
-    "server": {"protocol", "trace", "views"},
-    "cli": {"protocol", "trace", "views", "client", "server"},
+    # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
+    "server": {"protocol", "trace", "views", "proof"},
+    "cli": {"protocol", "trace", "views", "client", "server", "proof"},
 }
 
 
