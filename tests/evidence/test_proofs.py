@@ -207,6 +207,31 @@ def test_another_key_does_not_vouch_for_a_proof(signed: Signed) -> None:
 # Standard tools
 
 
+def test_the_payload_is_cut_out_where_its_record_is(path: Path, tmp_path: Path) -> None:
+    """Others in the chunk have the same payload, and a larger one came before."""
+    with transit.open(path) as log:
+        stream = log.create("s")
+        stream.append_many([b"same", b"another, longer", b"same", b"same"])
+        log.checkpoint(key := key_of(log))
+        for offset in range(4):
+            proof = log.prove(stream, offset, end=False)
+            assert b"that of record %d of stream" % offset in proof["HOW.txt"]
+            proof.save(str(tmp_path / str(offset)))
+            subprocess.run(
+                ["sh", "HOW.txt", key.verifying.to_text()],
+                cwd=tmp_path / str(offset),
+                check=True,
+                timeout=120,
+            )
+        places = {
+            line.split()[2]
+            for offset in range(4)
+            for line in (tmp_path / str(offset) / "HOW.txt").read_text().splitlines()
+            if line.startswith("tail -c +") and "leaves/" in line
+        }
+        assert len(places) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "records", "end"),
     [("run-4", (3, 4), False), ("branch", (0, None), True), ("merge", (0, None), True)],

@@ -88,10 +88,11 @@ class Proving:
         files = maker.make(state.id, first, stop, end=end)
         # Whoever holds the files checks the signatures too; everything else is checked here.
         checked = Checked(files, lambda data: head)
+        record = None
         if offset is not None:
             (record,) = checked.records()
             files[PAYLOAD_FILE] = record.payload
-        files[HOW_FILE] = how_text(checked.statement, files)
+        files[HOW_FILE] = how_text(checked.statement, files, record)
         return Proof(files, checked.shown)
 
     def growth(self, old: SignedCheckpoint | bytes, new: SignedCheckpoint | bytes | None) -> bytes:

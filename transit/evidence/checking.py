@@ -68,7 +68,8 @@ class Shown(NamedTuple):
 class ShownRecord(msgspec.Struct, frozen=True, gc=False):
     """One record that a proof shows; timestamp and written: UTC nanoseconds.
 
-    origin_stream, origin_offset: name of the stream that it was appended to, and its offset there.
+    origin_stream, origin_id, origin_offset: name and id of the stream that it was appended to, and
+    its offset there.
     """
 
     offset: int
@@ -78,6 +79,7 @@ class ShownRecord(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str]
     payload: bytes
     origin_stream: str
+    origin_id: int
     origin_offset: int
 
 
@@ -147,6 +149,7 @@ class Checked:
                         headers=headers,
                         payload=payload,
                         origin_stream=name,
+                        origin_id=span.stream,
                         origin_offset=origin,
                     )
 

@@ -8,12 +8,14 @@ digests, numbers and file names made of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from transit.evidence.checking import ShownRecord
 from transit.evidence.statement import (
     CHECKPOINT_FILE,
     PAYLOAD_FILE,
+    Leaf,
     Statement,
     commit_file,
     inclusion_file,
@@ -55,12 +57,15 @@ root=$(sed -n 3p CHECKPOINT | base64 -d | xxd -p -c 64)
 """
 
 
-def how_text(statement: Statement, files: Mapping[str, bytes]) -> bytes:
-    """The text, UTF-8, for a proof that was checked before."""
+def how_text(
+    statement: Statement, files: Mapping[str, bytes], record: ShownRecord | None = None
+) -> bytes:
+    """The text, UTF-8, for a proof that was checked. record: of the payload that is there."""
     lines = [_HEAD.replace("CHECKPOINT", CHECKPOINT_FILE)]
     lines += _commits(statement, files)
     lines += _leaves(statement, files)
-    lines += _payload(statement, files)
+    if record is not None:
+        lines.append(_payload(record, files, statement.leaves))
     lines += _end(statement)
     return "\n".join(lines).encode()
 
@@ -125,25 +130,22 @@ def sides(index: int, size: int, path: list[bytes]) -> list[tuple[str, bytes]]:
     return found
 
 
-def _payload(statement: Statement, files: Mapping[str, bytes]) -> Iterator[str]:
-    if PAYLOAD_FILE not in files:
-        return
-    for leaf in statement.leaves:
+def _payload(record: ShownRecord, files: Mapping[str, bytes], leaves: Iterable[Leaf]) -> str:
+    """How the payload of one record is cut out of its chunk."""
+    offset = record.origin_offset
+    for leaf in leaves:
         name = leaf_file(leaf.digest)
-        if leaf.stream == 0 or name not in files:
-            continue
-        chunk = Chunk(files[name], 0, name)
-        at = chunk.payloads_at
-        for place, payload in enumerate(chunk.payloads()):
-            if payload == files[PAYLOAD_FILE]:
-                yield (
-                    f"# 4. The payload is record {chunk.first + place} of stream {chunk.stream}: "
-                    f"{len(payload)} bytes from byte {at + 1} of its chunk.\n"
-                    f"tail -c +{at + 1} {name} | head -c {len(payload)} | cmp - {PAYLOAD_FILE}\n"
-                    f"echo 'holds: the payload'\n"
-                )
-                return
-            at += len(payload)
+        if leaf.stream == record.origin_id and leaf.first <= offset < leaf.stop and name in files:
+            break
+    chunk = Chunk(files[name], 0, name)
+    at = chunk.payloads_at + sum(map(len, chunk.payloads(0, offset - chunk.first)))
+    size = len(record.payload)
+    return (
+        f"# 4. The payload is that of record {offset} of stream {record.origin_id}: {size} bytes\n"
+        f"# from byte {at + 1} of its chunk, after the chunk's columns.\n"
+        f"tail -c +{at + 1} {name} | head -c {size} | cmp - {PAYLOAD_FILE}\n"
+        "echo 'holds: the payload'\n"
+    )
 
 
 def _end(statement: Statement) -> Iterator[str]:
