@@ -132,7 +132,8 @@ class SigningKey:
         """The key of a `PRIVATE+KEY+…` text. `InvalidInputError`, without what the text says."""
         if not text.startswith(_PRIVATE):
             raise InvalidInputError("signing key: it does not begin with PRIVATE+KEY+")
-        name, key_id, material = _parts(text.removeprefix(_PRIVATE), "signing key")
+        said = text[len(_PRIVATE) : len(_PRIVATE) + TEXT_CHARS_MAX + 1]
+        name, key_id, material = _parts(said, "signing key")
         kind, seed = material[0], material[1:]
         if kind not in PUBLIC_BYTES or len(seed) != SEED_BYTES:
             raise InvalidInputError(

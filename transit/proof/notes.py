@@ -15,6 +15,7 @@ Go's implementation: 1,000,000 bytes and 100 signatures (the standard: at least 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,8 @@ NOTE_BYTES_MAX: Final = 1_000_000
 SIGNATURES_MAX: Final = 100
 KEY_ID_BYTES: Final = 4
 _DASH: Final = "\u2014"
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_NO_NAME: Final = re.compile(r"[\s+\x00-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Note:
             encoded = self.text.encode() + b"\n" + lines
         except UnicodeEncodeError:
             raise InvalidInputError("a note's text is Unicode without surrogates") from None
-        if not self.text.endswith("\n") or _control_in(self.text):
+        if not self.text.endswith("\n") or _CONTROL.search(self.text):
             raise InvalidInputError(
                 "a note's text ends in a newline and has no other control character"
             )
@@ -69,11 +72,7 @@ class Note:
 
 def is_key_name(name: str) -> bool:
     """Whether a signature line can have this name: no white space, no `+`, no control character."""
-    return (
-        bool(name)
-        and "+" not in name
-        and not any(char.isspace() or char < " " or "\ud800" <= char <= "\udfff" for char in name)
-    )
+    return bool(name) and not _NO_NAME.search(name)
 
 
 def parse_note(data: bytes) -> Note:
@@ -87,9 +86,9 @@ def parse_note(data: bytes) -> Note:
         said = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ProofError(f"note: byte {error.start} is not UTF-8") from None
-    control = _control_in(said)
+    control = _CONTROL.search(said)
     if control:
-        raise ProofError(f"note: a control character, {shown(control)}")
+        raise ProofError(f"note: a control character, {shown(control[0])}")
     if not said.endswith("\n"):
         raise ProofError("note: no newline at its end")
     at = said.rfind("\n\n")
@@ -124,8 +123,3 @@ def _signature_in(row: str, place: str) -> NoteSignature:
     if len(data) <= KEY_ID_BYTES:
         raise ProofError(f"{place}: no more than a key id")
     return NoteSignature(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
-
-
-def _control_in(text: str) -> str:
-    """The first control character that a note may not have, or nothing."""
-    return next((char for char in text if char < " " and char != "\n"), "")

@@ -22,9 +22,12 @@ with a checkpoint is `ProofError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import DecodeError, ValidationError, json
 
 from transit.errors import InvalidInputError, ProofError
 from transit.proof.checkpoint import SKEW_S, Checkpoint, SignedCheckpoint, open_checkpoint
@@ -33,6 +36,7 @@ from transit.proof.spellings import NUMBER_MAX, shown, strict_number
 
 POLICY_BYTES_MAX: Final = 1 << 20
 NONE: Final = "none"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +210,6 @@ def name_and_id(key: VerifyingKey) -> str:
 
 def parse_retired(text: str | bytes) -> dict[str, int]:
     """The sizes up to which keys are good, by NAME+ID, out of JSON; else `InvalidInputError`."""
-    # Loaded here: few policies have retired keys.
-    from msgspec import DecodeError, ValidationError, json
-
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > POLICY_BYTES_MAX:
         raise InvalidInputError(f"retired keys: more than {POLICY_BYTES_MAX} bytes")
@@ -296,7 +297,7 @@ def _lines_of(text: str | bytes) -> list[str]:
     if len(text) > POLICY_BYTES_MAX:
         raise InvalidInputError(f"policy: more than {POLICY_BYTES_MAX} bytes")
     said = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
-    for char in said:
-        if (char < " " and char not in "\t\n") or char == "\x7f":
-            raise InvalidInputError(f"policy: a control character, {shown(char)}")
+    control = _CONTROL.search(said)
+    if control:
+        raise InvalidInputError(f"policy: a control character, {shown(control[0])}")
     return said.split("\n")
