@@ -1,0 +1,6 @@
+"""Judges that are not ours, of what `transit.proof` makes.
+
+judge.go       answers questions with Go's own x/mod/sumdb, the code behind Go's checksum database
+test_go        builds it where Go is, and asks it, also about files changed at random
+test_judges    tools of PyPI, in an environment of their own: `scripts/readers.sh`
+"""
