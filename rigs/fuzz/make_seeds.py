@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rigs.fuzz.proofs import proof_seeds
 from rigs.fuzz.reseal import FRAME_SEED
 from rigs.fuzz.views import key_seeds, node_seeds, result_seeds
 from rigs.hostile.hostile import STORE, TIME, Bucket, branch, in_frame, merge
@@ -313,6 +314,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         "wasm_result": result_seeds(),
         **files(),
         **texts(),
+        **proof_seeds(),
     }
 
 

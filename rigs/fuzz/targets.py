@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import transit
-from rigs.fuzz import formats, programs, reseal, views
+from rigs.fuzz import formats, programs, proofs, reseal, views
 from rigs.fuzz.reseal import Reseal
 from transit.cli.failures import CommandError
 
@@ -66,6 +66,14 @@ TARGETS: Final[dict[str, Target]] = {
     "map_node": Target(views.map_node, (views.respelled,)),
     "map_key": Target(views.map_key),
     "wasm_result": Target(views.wasm_result),
+    "note": Target(proofs.note),
+    "inclusion_file": Target(proofs.inclusion_file),
+    "consistency_file": Target(proofs.consistency_file),
+    "witness_request": Target(proofs.witness_request),
+    "witness_answer": Target(proofs.witness_answer),
+    "policy": Target(proofs.policy),
+    "vkey": Target(proofs.vkey),
+    "bundle": Target(proofs.bundle),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
 

@@ -31,8 +31,8 @@ ENTRIES: Final = -1
 """The level of a bundle of entries."""
 ENTRY_BYTES_MAX: Final = 65_535
 BUNDLE_BYTES_MAX: Final = TILE_WIDTH * (2 + ENTRY_BYTES_MAX)
-TILES_KEPT_MAX: Final = 256
-"""Verified tiles that `TileHashes` keeps: 2 MiB."""
+TILES_KEPT_MAX: Final = 128
+"""Full tiles that `TileHashes` keeps with the hashes in them: 5 MiB."""
 _PATH: Final = re.compile(
     r"tile/(0|[1-9][0-9]?|entries)/((?:x[0-9]{3}/){0,6})([0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
@@ -211,7 +211,11 @@ class TileHashes:
         while tile.width == TILE_WIDTH and tile not in self._kept:
             wanted.append(tile)
             tile = self.tile_at(tile.level + 1, tile.index // TILE_WIDTH)
-        hashes = self._edge[tile.level] if tile.width < TILE_WIDTH else self._kept[tile]
+        if tile.width < TILE_WIDTH:
+            hashes = self._edge[tile.level]
+        else:
+            # What was used last is the last to be let go: the tiles above many are asked for often.
+            hashes = self._kept[tile] = self._kept.pop(tile)
         for each in reversed(wanted):
             expected = hashes.hash_at(0, each.index % TILE_WIDTH)
             hashes = LeafHashes(decode_tile(self._fetch(each.path), each))
