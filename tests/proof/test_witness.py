@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transit.errors import FencedError, InvalidInputError, ProofError
 from transit.proof.checkpoint import add_signatures, cosign, open_checkpoint
 from transit.proof.files import ConsistencyFile
-from transit.proof.notes import parse_note
+from transit.proof.notes import SIGNATURES_MAX, NoteSignature, parse_note, parse_signatures
 from transit.proof.paths import LeafHashes
 from transit.proof.witness import (
     ANSWER_LINES_MAX,
@@ -89,6 +89,38 @@ def test_the_same_checkpoint_is_cosigned_once_more() -> None:
     assert found.new_state.size == 100
 
 
+def test_what_strangers_wrote_under_a_checkpoint_is_not_remembered() -> None:
+    """As many lines as a note may have would leave no room for the cosignatures."""
+    stranger = NoteSignature("stranger.example", bytes(4), b"s").encode()
+    whole = note(300, [LOG, LOG_PQ])
+    (line, _) = parse_note(whole).signatures
+    crowded = whole + line.encode() + stranger * (SIGNATURES_MAX - 3)
+    found = answer(consistency(100, 300, crowded))
+    assert found.status == 200
+    assert found.new_state is not None
+    kept = parse_note(found.new_state.note)
+    assert kept.text == parse_note(whole).text
+    assert {each.name for each in kept.signatures} == {ORIGIN}
+    assert len(kept.signatures) == 2
+    lines = parse_signatures(found.body.decode(), "answer")
+    open_checkpoint(add_signatures(kept, lines).encode(), LOGS[ORIGIN])
+
+
+def test_evidence_differs_only_where_the_log_signed_something_else() -> None:
+    stranger = NoteSignature("stranger.example", bytes(4), b"s").encode()
+    whole = note(300, tree=FORK)
+    latest = {ORIGIN: Latest(200, LEAVES.root(200))}
+    requests = [
+        consistency(200, 300, tree=FORK),
+        ConsistencyFile(200, (), whole),
+        ConsistencyFile(200, (bytes(32),), whole + stranger),
+        ConsistencyFile(200, (bytes(32),) * 63, whole + stranger * 9),
+    ]
+    found = [answer(each, latest) for each in requests]
+    assert [each.status for each in found] == [422] * len(requests)
+    assert {each.evidence for each in found} == {whole}
+
+
 @pytest.mark.parametrize(
     ("file", "latest", "status", "says"),
     [
@@ -139,8 +171,8 @@ def test_a_request_that_is_not_cosigned_has_its_status_and_changes_nothing(
     assert found.body.endswith(b"\n")
     assert b"\xe2\x80\x94" not in found.body
     # What the log's key signed and does not extend the latest one is worth keeping.
-    data = file if isinstance(file, bytes) else file.encode()
-    assert found.evidence == (data if status == 422 else b"")
+    checkpoint = b"" if isinstance(file, bytes) else file.checkpoint
+    assert found.evidence == (checkpoint if status == 422 else b"")
     assert found.content_type == (
         "text/x.tlog.size" if status == 409 else "text/plain; charset=utf-8"
     )

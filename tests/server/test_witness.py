@@ -15,6 +15,7 @@ import urllib3
 
 import transit
 from transit.proof.checkpoint import open_checkpoint
+from transit.proof.files import ConsistencyFile
 from transit.proof.policy import Policy
 from transit.server.run import Running, serving
 from transit.server.witness import witness_keys
@@ -108,9 +109,11 @@ def test_a_history_that_parts_from_the_one_cosigned_is_refused_and_kept_as_evide
         assert isinstance(witness.error, transit.ProofError)
         assert "answered 422" in str(witness.error)
         evidence = list(running.app.service.log.layer("witness").stream("evidence"))
-        assert [each.payload.endswith(note.note) for each in evidence] == [True]
-        # The same again is no new evidence.
-        urllib3.request("POST", f"{running.url}/witness/add-checkpoint", body=evidence[0].payload)
+        assert [each.payload for each in evidence] == [note.note]
+        # With any other path it is no new evidence.
+        body = ConsistencyFile(note.checkpoint.size, (bytes(32),), note.note).encode()
+        again = urllib3.request("POST", f"{running.url}/witness/add-checkpoint", body=body)
+        assert again.status == 422
         assert len(running.app.service.log.layer("witness").stream("evidence")) == 1
 
 

@@ -26,6 +26,7 @@ from transit.proof.checkpoint import (
     SKEW_S,
     Checkpoint,
     Signed,
+    add_signatures,
     check_time,
     cosign,
     open_checkpoint,
@@ -33,7 +34,7 @@ from transit.proof.checkpoint import (
 from transit.proof.cosignature import check_signature
 from transit.proof.files import ConsistencyFile
 from transit.proof.keys import SigningKey, VerifyingKey
-from transit.proof.notes import NoteSignature, parse_note, parse_signatures
+from transit.proof.notes import Note, NoteSignature, parse_note, parse_signatures
 from transit.proof.paths import EMPTY_ROOT, check_consistency
 from transit.proof.spellings import shown, strict_number
 
@@ -46,7 +47,10 @@ _SAID_BYTES_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The latest checkpoint that a witness cosigned for a log: size, root, and its bytes."""
+    """The latest checkpoint that a witness cosigned for a log: size, root, and its bytes.
+
+    note: with the lines of the log's known keys, and no others
+    """
 
     size: int = 0
     root: bytes = EMPTY_ROOT
@@ -60,8 +64,10 @@ class Answer:
     new_state: the log's latest checkpoint from now on, to be stored durably, and only if what was
         given as `latest` is still stored, before the answer is sent; None changes nothing
     origin: the log, empty where it is not known
-    evidence: a checkpoint that the log's key signed and that does not extend the latest one, with
-        its path, worth keeping; else empty
+    evidence: the checkpoint, with the lines of the log's known keys alone, where it does not extend
+        the latest one by the path that came along: worth keeping beside that one, because the log
+        may have signed two histories. Anybody can send a wrong path, but no two of these differ
+        unless the log's key signed twice. Else empty
     """
 
     status: int
@@ -108,13 +114,25 @@ def decide(
     known = latest.get(head.origin, Latest())
     if asked.old != known.size:
         return Answer(409, SIZE_TYPE, b"%d\n" % known.size, head.origin)
+    signed = _signed_by(logs[head.origin], asked.checkpoint)
     try:
         check_consistency(known.size, head.size, known.root, head.root, asked.hashes)
     except ProofError as error:
-        return _refusal(422, str(error), head.origin, evidence=body)
+        return _refusal(422, str(error), head.origin, evidence=signed)
     lines = b"".join(cosign(head, key, now).encode() for key in keys)
-    state = Latest(head.size, head.root, asked.checkpoint)
+    state = Latest(head.size, head.root, signed)
     return Answer(200, TEXT_TYPE, lines, head.origin, state)
+
+
+def _signed_by(keys: Sequence[VerifyingKey], checkpoint: bytes) -> bytes:
+    """A checkpoint with the lines of these keys alone, each once.
+
+    What strangers wrote under it is not remembered: it would leave no room for cosignatures.
+    """
+    parsed = parse_note(checkpoint)
+    known = {(key.name, key.key_id) for key in keys}
+    lines = [line for line in parsed.signatures if (line.name, line.key_id) in known]
+    return add_signatures(Note(parsed.text, ()), lines).encode()
 
 
 def _refusal(status: int, said: str, origin: str = "", *, evidence: bytes = b"") -> Answer:

@@ -7,7 +7,7 @@ Owns what a witness remembers, as records of the layer `witness` of the store th
 
     $witness/<hex>       the notes it cosigned for one log, each with its own cosignatures; the last
                          one is the latest
-    $witness/evidence    requests signed by a log's key that did not extend the latest checkpoint
+    $witness/evidence    checkpoints signed by a log's key that did not extend the latest one
 
 A cosignature is answered once the note is durable, appended only if no other came meanwhile: so
 there are never two cosigned trees of one size, whatever dies when. No token is asked for: a request
@@ -139,17 +139,17 @@ class Witnessing:
             except AlreadyExistsError:
                 return self._layer.stream(name)
 
-    def _keep_evidence(self, body: bytes) -> None:
+    def _keep_evidence(self, note: bytes) -> None:
         try:
             stream = self._layer.stream(EVIDENCE)
         except NotFoundError:
             stream = self._layer.create(EVIDENCE)
         if self._evidence is None:
             self._evidence = {sha256(each.payload).digest() for each in stream}
-        known = sha256(body).digest()
+        known = sha256(note).digest()
         # Who has a log's key could fill the disk otherwise.
         if len(self._evidence) < EVIDENCE_MAX and known not in self._evidence:
-            stream.append(body, durability="os")
+            stream.append(note, durability="os")
             self._evidence.add(known)
 
 
