@@ -202,6 +202,9 @@ def test_what_belongs_to_no_tree_of_that_size_is_counted_and_not_read() -> None:
     more = ["tile/0/002", "tile/2/000.p/1", "tile/entries/002", "README", "tile/0/0", "checkpoint"]
     counts = check_tiles(300, LEAVES.root(300), [*files, *more], files.__getitem__)
     assert counts.strangers == len(more)
+    # What is named and not there is told.
+    with pytest.raises(ProofError, match=r"tiles of a tree of 300: 'tile/0/000\.p/7'"):
+        check_tiles(300, LEAVES.root(300), ["tile/0/000.p/7"], files.__getitem__)
 
 
 def test_entries_of_any_size_come_back_from_a_bundle() -> None:

@@ -29,7 +29,10 @@ HashAt = Callable[[int, int], bytes]
 
 
 class LeafHashes:
-    """The perfect subtrees over a growing list of leaf hashes, each worked out once."""
+    """The perfect subtrees over a growing list of leaf hashes, each worked out once.
+
+    Not safe for threads.
+    """
 
     __slots__ = ("_levels",)
 

@@ -166,6 +166,8 @@ class TileHashes:
     size, root: those of a checkpoint that is believed
     fetch: the bytes of the tile at a path; raises `LookupError` where there is none. Where a
         partial tile is gone, the full one is asked for.
+
+    Not safe for threads.
     """
 
     __slots__ = ("_edge", "_fetch", "_kept", "_root", "_size")
@@ -282,10 +284,10 @@ def check_tiles(size: int, root: bytes, paths: Iterable[str], fetch: Fetch) -> T
                 bundle = _bundle(tile.entries, fetch)
                 _check_common(tile.entries, bundle, found)
                 bundles, entries = bundles + 1, entries + len(bundle)
+        for path in paths:
+            strangers += not _check_other(path, hashes, fetch)
     except LookupError as error:
         raise ProofError(f"tiles of a tree of {size}: {error}") from None
-    for path in paths:
-        strangers += not _check_other(path, hashes, fetch)
     return TileCounts(tiles, bundles, entries, strangers)
 
 
