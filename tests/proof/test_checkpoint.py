@@ -118,6 +118,12 @@ def test_the_empty_log_has_a_checkpoint() -> None:
         sign(Checkpoint(ORIGIN, 0, bytes(32)), [LOG])
 
 
+def test_the_first_and_the_last_second_can_be_stated() -> None:
+    for at_s in (1, (1 << 63) - 1):
+        for signer in (W1, W_PQ):
+            assert check_signature(signer.verifying, HEAD, cosign(HEAD, signer, at_s).data) == at_s
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

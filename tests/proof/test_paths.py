@@ -121,6 +121,22 @@ def test_a_path_that_is_changed_anywhere_holds_no_more(data: st.DataObject) -> N
                 check(wrong)
 
 
+@given(st.integers(2, 130), st.data())
+def test_no_other_root_and_no_other_leaf_holds(size: int, data: st.DataObject) -> None:
+    hashes = LeafHashes(LEAVES[:size])
+    root = hashes.root()
+    index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, size - 1))
+    inclusion = inclusion_path(index, size, hashes.hash_at)
+    growth = consistency_path(old, size, hashes.hash_at)
+    before, leaf, other = hashes.root(old), LEAVES[index], bytes(32)
+    for wrong in ((leaf, other), (other, root), (root, leaf), (leaf, leaf), (root, root)):
+        with pytest.raises(ProofError):
+            check_inclusion(index, size, wrong[0], inclusion, wrong[1])
+    for wrong in ((root, before), (before, other), (other, root), (root, root), (before, before)):
+        with pytest.raises(ProofError):
+            check_consistency(old, size, *wrong, growth)
+
+
 def changed(path: list[bytes], data: st.DataObject) -> list[list[bytes]]:
     """The shapes of the published vectors that must not hold."""
     garbage = bytes(32)
