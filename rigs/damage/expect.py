@@ -5,8 +5,8 @@
     FORMAT, commits, segments, a WAL    refused or found by `verify`, naming the file and, where it
     that ended                          has parts, the place; what is answered is right
     the WAL written last                as below
-    index, cache, REMOTE, LOCK*,        nothing: every answer is right, `verify` finds nothing and
-    diverged                            a writer goes on
+    index, cache, rooms, REMOTE,        nothing: every answer is right, `verify` finds nothing and
+    LOCK*, diverged                     a writer goes on
 
 The WAL written last may end in a write that never finished (decision 0011, INTEGRITY.md, "Torn or
 corrupt"). Here this is worked out again, from the frames as they were written and the bytes that

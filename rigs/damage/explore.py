@@ -204,7 +204,7 @@ def tasks(samples: Samples, folder: Path) -> list[Task]:
     return [
         Task("killed", LocalJudge(killed, place / "killed"), every["killed"]),
         Task("closed", LocalJudge(closed, place / "closed"), of(closed, "wal")),
-        Task("evicted", local, of(evicted, "cache", "index", "REMOTE", "segments", "wal")),
+        Task("evicted", local, of(evicted, "cache", "rooms", "index", "REMOTE", "segments", "wal")),
         Task("alone", LocalJudge(evicted, place / "alone"), alone),
         Task("whole", LocalJudge(whole, place / "whole"), of(whole, "index", "wal")),
         Task("remote", RemoteJudge(evicted, place / "remote"), remote),

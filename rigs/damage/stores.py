@@ -6,7 +6,8 @@ by the process that wrote them. They are small, so that every byte can be damage
 
     killed    sealed segments, an ended WAL that is not sealed yet, an open WAL; its writer died
     closed    the same, closed: the open WAL ends in a mark
-    evicted   ten commits, one with a snapshot; most segments are in the remote alone; a cache
+    evicted   ten commits, one with a snapshot; most segments are in the remote alone; a cache, and
+              a file of a room above the engine
     whole     the same before anything was evicted, without the remote
     rebasing  a rebase that was cut short between READY and the first move
 """
@@ -285,6 +286,7 @@ def make_evicted_and_whole(folder: Path) -> tuple[Sample, Sample]:
         ask_all(log)
     with transit.open(store, remote=remote, settings=STILL) as log:
         log.stream("t9").append(b"not published")
+        log.cache("room").put("kept.bin", b"made from the log, and lost at any time " * 9)
         notes.take(log)
     older = {"HEAD": [heads[0], heads[7], heads[-2]]}
     evicted = _with_wal("evicted", kept_files(store), notes, older)
