@@ -300,8 +300,7 @@ class UnsupportedPlatformError(TransitError):
 class ProofError(TransitError):
     """A signature, a checkpoint or a proof does not hold, or is malformed; nothing of it is true.
 
-    The message says what was looked at and why. Where it says SPLIT VIEW, one log signed two roots
-    for one size: keep both files, they are the evidence.
+    The message says what was looked at and why.
     """
 
     exit_code = 14
@@ -311,7 +310,8 @@ class SplitViewError(ProofError):
     """Two histories of one store, one of them signed: what is here does not extend what was signed.
 
     The folder is an older copy than the one that signed, or its history was replaced. Nothing was
-    signed. Raised to readers, too, by a remembered checkpoint.
+    signed. Raised to readers, too, by a remembered checkpoint, and where one log signed two roots
+    for one size: both files are the evidence.
     """
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from transit.errors import FencedError, InvalidInputError, ProofError
+from transit.errors import FencedError, InvalidInputError, ProofError, SplitViewError
 from transit.proof.checkpoint import SignedCheckpoint, open_checkpoint
 from transit.proof.cosignature import cosignature_message, sign_head
 from transit.proof.files import ConsistencyFile, InclusionFile, check_pair
@@ -216,7 +216,7 @@ ROWS = [
     Row(3, "split view: two roots of one size, both signed",
         lambda: check_pair(SIGNED, note(SIZE), policy(), now=NOW),
         lambda: check_pair(SIGNED, note(SIZE, tree=FORK), policy(), now=NOW),
-        "pair: SPLIT VIEW, two roots for size 300"),
+        "pair: SPLIT VIEW, two roots for size 300", SplitViewError),
     Row(4, "split view: another history at another size",
         lambda: grown(consistency(200, 400), note(200)),
         lambda: grown(consistency(200, 400), note(200, tree=FORK)),

@@ -159,9 +159,12 @@ def test_what_is_no_consistency_file_is_refused_and_the_error_says_why(
 
 
 def test_63_hashes_and_much_extra_data_are_read() -> None:
-    most = InclusionFile(5, (bytes(32),) * 63, PROOF.checkpoint, bytes(EXTRA_BYTES_MAX))
+    most = InclusionFile((1 << 63) - 1, (bytes(32),) * 63, PROOF.checkpoint, bytes(EXTRA_BYTES_MAX))
     assert InclusionFile.parse(most.encode()) == most
-    for kind in (replace(most, extra=None), ConsistencyFile(5, most.hashes, most.checkpoint)):
+    for kind in (
+        replace(most, extra=None),
+        ConsistencyFile(most.index, most.hashes, most.checkpoint),
+    ):
         assert type(kind).parse(kind.encode()) == kind
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transit.errors import InvalidInputError, ProofError
+from transit.errors import InvalidInputError, ProofError, SplitViewError
 from transit.proof.paths import (
     EMPTY_ROOT,
     LeafHashes,
@@ -263,6 +263,12 @@ def test_errors_of_a_path_name_what_is_wrong() -> None:
         with pytest.raises(ProofError) as refused:
             call()
         assert str(refused.value) == says
+
+
+def test_two_roots_of_one_size_are_a_split_view() -> None:
+    hashes = LeafHashes(LEAVES[:5])
+    with pytest.raises(SplitViewError):
+        check_consistency(5, 5, hashes.root(), hashes.root(4), [])
 
 
 def test_what_no_tree_has_cannot_be_asked_for() -> None:

@@ -14,6 +14,7 @@ from transit.proof.files import ConsistencyFile
 from transit.proof.notes import SIGNATURES_MAX, NoteSignature, parse_note, parse_signatures
 from transit.proof.paths import LeafHashes
 from transit.proof.witness import (
+    ANSWER_BYTES_MAX,
     ANSWER_LINES_MAX,
     Answer,
     Latest,
@@ -216,6 +217,17 @@ def test_lines_of_strangers_in_an_answer_are_ignored() -> None:
     lines = [cosign(head(300), each, NOW) for each in (W2, W1)]
     found = said(b"".join(each.encode() for each in lines))
     assert found == WitnessSaid((lines[1],))
+
+
+def test_the_largest_answer_is_read() -> None:
+    line = cosign(head(300), W1, NOW).encode()
+    empty = len(NoteSignature("s", bytes(4), bytes(2)).encode())
+    room = (ANSWER_BYTES_MAX - len(line) - empty) // 4 * 3
+    lines = NoteSignature("s", bytes(4), bytes(2 + room)).encode() + line
+    while len(lines) < ANSWER_BYTES_MAX:
+        lines = lines.replace(b" s ", f" s{'s' * (ANSWER_BYTES_MAX - len(lines))} ".encode())
+    assert len(lines) == ANSWER_BYTES_MAX
+    assert len(said(lines).signatures) == 1
 
 
 @pytest.mark.parametrize(

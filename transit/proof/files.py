@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from transit.errors import InvalidInputError, ProofError
+from transit.errors import InvalidInputError, ProofError, SplitViewError
 from transit.proof.checkpoint import SKEW_S
 from transit.proof.notes import NOTE_BYTES_MAX
 from transit.proof.paths import PATH_HASHES_MAX, check_consistency, check_inclusion
@@ -164,8 +164,8 @@ def check_pair(
 ) -> tuple[Verdict, Verdict]:
     """Two checkpoints that two auditors were given: of one log, and of one root if of one size.
 
-    `ProofError` that says SPLIT VIEW where one size has two signed roots: both notes are the
-    evidence. Of two sizes nothing follows before there is a consistency proof.
+    `SplitViewError` where one size has two signed roots: both notes are the evidence. Of two sizes
+    nothing follows before there is a consistency proof.
     """
     pair = tuple(
         policy.check(each, now=now, skew_s=skew_s, origin=origin).require_quorum()
@@ -175,7 +175,7 @@ def check_pair(
     if one.origin != other.origin:
         raise ProofError(f"pair: two logs, {shown(one.origin)} and {shown(other.origin)}")
     if one.size == other.size and one.root != other.root:
-        raise ProofError(f"pair: SPLIT VIEW, two roots for size {one.size}")
+        raise SplitViewError(f"pair: SPLIT VIEW, two roots for size {one.size}")
     return pair[0], pair[1]
 
 

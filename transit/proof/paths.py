@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from transit.errors import InvalidInputError, ProofError
+from transit.errors import InvalidInputError, ProofError, SplitViewError
 from transit.proof.tree import HASH_BYTES, TREE_SIZE_MAX, CompactRange, node_hash
 
 PATH_HASHES_MAX: Final = 63
@@ -131,8 +131,8 @@ def check_consistency(
 ) -> None:
     """The tree of `new` leaves begins with all leaves of that of `old`.
 
-    `ProofError` says what does not hold. From an empty tree, and between trees of one size, the
-    path must be empty.
+    `ProofError` says what does not hold, `SplitViewError` of two roots of one size. From an empty
+    tree, and between trees of one size, the path must be empty.
     """
     if not 0 <= old <= new <= TREE_SIZE_MAX:
         raise ProofError(f"consistency: a tree of {new} does not follow one of {old}")
@@ -167,7 +167,7 @@ def _check_without_path(
     if (old == 0 and old_root != EMPTY_ROOT) or (new == 0 and new_root != EMPTY_ROOT):
         raise ProofError("consistency: an empty tree has another root")
     if old == new and old_root != new_root:
-        raise ProofError(f"consistency: SPLIT VIEW, two roots for size {new}")
+        raise SplitViewError(f"consistency: SPLIT VIEW, two roots for size {new}")
 
 
 def _check_hashes(place: str, path: Sequence[bytes], *others: bytes) -> None:
