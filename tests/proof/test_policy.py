@@ -128,6 +128,7 @@ def test_numbers_of_logs_witnesses_and_groups_that_the_standard_asks_for() -> No
         (["log nothing"], "line 1: vkey: expected NAME"),
         (["group g any"], "line 1: expected log, witness, group or quorum: 'group g any'"),
         ([f"witness w {W1_VKEY} a b"], "line 1: expected log, witness, group or quorum"),
+        ([f"log {VKEY} a b"], "line 1: expected log"),
         (["log"], "line 1: expected log"),
         (["QUORUM none"], "line 1: expected log"),
         (["retired a 5"], "line 1: expected log"),
@@ -143,6 +144,7 @@ def test_what_is_wrong_with_a_policy_is_told_with_its_line(lines: list[str], say
 
 
 def test_a_policy_is_bounded() -> None:
+    assert Policy.parse("quorum none\n#".ljust(POLICY_BYTES_MAX, "#")).logs == ()
     with pytest.raises(InvalidInputError, match="policy: more than 1048576 bytes"):
         Policy.parse("#" * (POLICY_BYTES_MAX + 1))
     with pytest.raises(InvalidInputError, match="a quorum of 2 of 1 witnesses"):
@@ -174,6 +176,9 @@ def test_retired_keys_are_a_json_object_of_sizes(text: str) -> None:
 
 def test_a_retired_key_is_one_of_a_log_and_its_size_is_one() -> None:
     assert parse_retired("{}") == {}
+    assert parse_retired("{}" + " " * (POLICY_BYTES_MAX - 2)) == {}
+    for size in (0, (1 << 63) - 1):
+        assert policy().with_retired({name_and_id(LOG.verifying): size}).retired
     for retired, says in (
         ({"example.com/runs+00000000": 5}, "no log of the policy has it"),
         ({name_and_id(W1.verifying): 5}, "no log of the policy has it"),
