@@ -436,6 +436,12 @@ def checked_headers(headers: HeaderMap | None) -> HeaderMap | None:
     return dict(headers)
 
 
+def sent_headers(headers: Any, count: int) -> list[HeaderMap | None]:
+    """Headers that were checked, one a record."""
+    sent = _sent(headers)
+    return [sent] * count if isinstance(sent, dict) else sent
+
+
 def _sent(headers: Any) -> Any:
     """Headers that were checked, for one frame: a mapping, or one a record."""
     if isinstance(headers, Mapping):

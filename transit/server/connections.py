@@ -51,7 +51,7 @@ _TURNS: Final = 16
 """So many requests that came together are answered at once; others get their turn before more."""
 
 _CLOSE: Final = (b"connection", b"close")
-_EXTENSIONS: Final[dict[str, dict[str, object]]] = {WATCHED: {}}
+_EXTENSIONS: Final[dict[str, dict[object, object]]] = {WATCHED: {}}
 
 
 class Connection(HttpToolsProtocol):
