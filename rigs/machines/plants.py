@@ -16,6 +16,7 @@ from unittest.mock import patch
 from transit.engine import staging as staging_module
 from transit.engine.batch import WriteBatch
 from transit.engine.cursor import Cursor
+from transit.engine.pending import Pending
 from transit.engine.plans import Head, fork_offset
 from transit.engine.rebasing import _Copier
 from transit.engine.staging import Place, StagedParents, Staging
@@ -25,6 +26,7 @@ from transit.format.cursor import CursorRecord
 from transit.format.life import Life
 from transit.format.lineage import LINEAGE_ID
 from transit.format.names import cursor_stream_name
+from transit.format.record import Columns
 from transit.format.snapshot import encode_snapshot
 from transit.handle import write_side
 from transit.handle.write_side import Writing
@@ -56,19 +58,32 @@ def fork_before_the_head() -> Replaced:
 
 def batch_without_conditions() -> Replaced:
     """Conditions of a batch are not looked at."""
-    right = Staging.append
+    right = Pending._next
 
     def wrong(
-        staging: Staging,
-        state: StreamState,
-        payload: bytes,
-        headers: bytes,
-        timestamp: int | None,
-        expect: int | None,
+        pending: Pending, timestamp: int | None, expect: int | None, now: int, count: int
     ) -> tuple[int, int]:
-        return right(staging, state, payload, headers, timestamp, None)
+        return right(pending, timestamp, None, now, count)
 
-    return Staging, "append", wrong
+    return Pending, "_next", wrong
+
+
+def records_at_once_are_miscounted() -> Replaced:
+    """Behind records that a batch appends at once the next one gets the offset of the last."""
+    right = Pending.append_many
+
+    def wrong(
+        pending: Pending,
+        columns: Columns,
+        times: Sequence[int] | None,
+        expect: int | None,
+        now: int,
+    ) -> tuple[int, Sequence[int]]:
+        done = right(pending, columns, times, expect, now)
+        pending.next_offset -= 1
+        return done
+
+    return Pending, "append_many", wrong
 
 
 def merge_id_forgotten() -> Replaced:
@@ -366,6 +381,7 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     for plant in (
         fork_before_the_head,
         batch_without_conditions,
+        records_at_once_are_miscounted,
         merge_id_forgotten,
         interleave_appends,
         cursor_stays,

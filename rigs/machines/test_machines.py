@@ -28,6 +28,7 @@ PARTS = 3
 FOUND_BY = {
     "fork_before_the_head": Alone,
     "batch_without_conditions": Alone,
+    "records_at_once_are_miscounted": Alone,
     "merge_id_forgotten": Alone,
     "interleave_appends": Alone,
     "cursor_stays": Alone,

@@ -369,12 +369,34 @@ class Writing(World):
         """The operations in one batch of the engine; `last` is called before its block ends."""
         staged: dict[str, transit.StagedStream] = {}
         with self.log.batch(durability=durability) as batch:
-            for operation in planned:
-                self.stage(batch, staged, operation)
+            for together in _runs(planned):
+                if len(together) > 1:
+                    self.stage_many(batch, staged, together)
+                else:
+                    self.stage(batch, staged, together[0])
             last()
         for name, handle in staged.items():
             assert handle.stream.name == name
         return list(batch.receipts)
+
+    def stage_many(
+        self,
+        batch: transit.WriteBatch,
+        staged: dict[str, transit.StagedStream],
+        run: list[Operation],
+    ) -> None:
+        """Records of one stream, at once: they come to what they come to one by one."""
+        appends = [each for each in run if isinstance(each, Append)]
+        first = appends[0]
+        target = staged[first.stream] if first.stream in staged else self.log.stream(first.stream)
+        headers = [each.headers for each in appends]
+        batch.append_many(
+            target,
+            [each.payload for each in appends],
+            headers=headers if any(headers) else None,
+            timestamps=[each.timestamp for each in appends],
+            expect=first.expect,
+        )
 
     def stage(
         self,
@@ -411,6 +433,28 @@ class Writing(World):
             case Advance(name, cursor, position, state, expect):
                 handle = self.log.stream(name).cursor(cursor)
                 batch.advance(handle, position, state=state, expect=expect)
+
+
+def _runs(planned: list[Operation]) -> list[list[Operation]]:
+    """Operations one by one, and together the records that can be appended at once.
+
+    A record on a condition begins a run; the others follow it whatever comes. Where the payload
+    of the first is of an even size it stays alone, so that both ways are taken.
+    """
+    runs: list[list[Operation]] = []
+    for operation in planned:
+        last = runs[-1][0] if runs else None
+        if (
+            isinstance(operation, Append)
+            and isinstance(last, Append)
+            and last.stream == operation.stream
+            and operation.expect is None
+            and len(last.payload) % 2
+        ):
+            runs[-1].append(operation)
+        else:
+            runs.append([operation])
+    return runs
 
 
 def _operation(trial: ModelLog, drawn: Drawn, there: list[str]) -> Operation:

@@ -74,6 +74,58 @@ def test_long_streams_come_in_pages_that_end_where_they_ended(log: transit.Log) 
     assert [each.payload for each in stream.read(where={"k": ["x"]})] == []
 
 
+def test_records_at_once_in_a_batch_are_what_an_embedded_store_makes_of_them(
+    log: transit.Log, opened: transit.Log
+) -> None:
+    maps = [{"k": "v"}, None, {}]
+    found = []
+    for number, store in enumerate((opened, log)):
+        stream = store.create(f"s{number}")
+        with store.batch() as batch:
+            staged = batch.create(f"new{number}")
+            batch.append(stream, b"0", timestamp=1)
+            batch.append_many(
+                stream, iter([b"1", b"2", bytearray(b"3")]), headers=maps, timestamps=[4, 3, 2]
+            )
+            batch.append_many(stream, [b"4", b"5"], expect=4)
+            batch.append_many(staged, [b"6"], headers={"k": "w"})
+            batch.append_many(stream, [], expect=99)
+            batch.append(stream, b"7", expect=6)
+        receipts = [(r.stream.rstrip("01"), r.offset, r.count) for r in batch.receipts]
+        records = [
+            (each.offset, each.payload, dict(each.headers)) for each in (*stream, *staged.stream)
+        ]
+        given = [each.timestamp for each in stream]
+        assert [r.timestamp for r in batch.receipts if r.stream == stream.name] == given
+        found.append((receipts, records, given[:4]))
+    assert found[0] == found[1]
+    assert [offset for _, offset, _ in found[1][0]] == [0, 1, 2, 3, 4, 5, 0, 6]
+
+
+def test_records_at_once_in_a_batch_are_refused_as_by_an_embedded_store(
+    log: transit.Log, opened: transit.Log
+) -> None:
+    opened.create("s").append(b"0")
+    opened.create("closed").finish()
+    large = b"x" * (opened.settings.record_bytes_max + 1)
+
+    def outcome(store: transit.Log, target: str, payloads: object, options: object) -> str:
+        with pytest.raises(transit.TransitError) as caught, store.batch() as batch:
+            batch.append_many(target, payloads, **options)  # type: ignore[arg-type]
+        return f"{type(caught.value).__name__}: {caught.value}"
+
+    for target, payloads, options in (
+        ("s", [b"1", large], {}), ("s", [b"1", 2], {}), ("s", b"12", {}), ("s", 5, {}),
+        ("s", [b"1"], {"expect": 7}), ("s", [b"1"], {"expect": -1}),
+        ("s", [b"1"], {"headers": {"k": 1}}), ("s", [b"1"], {"headers": []}),
+        ("s", [b"1"], {"timestamps": []}), ("s", [b"1"], {"timestamps": ["1"]}),
+        ("closed", [b"1"], {}), ("absent", [b"1"], {}),
+    ):  # fmt: skip
+        wanted = outcome(opened, target, payloads, options)
+        assert outcome(log, target, payloads, options) == wanted
+    assert [record.payload for record in opened.stream("s")] == [b"0"]
+
+
 def test_listings_come_in_pages(log: transit.Log) -> None:
     with log.batch() as batch:
         for number in range(900):

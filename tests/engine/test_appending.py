@@ -325,6 +325,88 @@ def test_expect_inside_a_batch_counts_what_the_batch_appended_before(log: Log) -
     assert payloads(stream) == [b"0", b"1", b"2"]
 
 
+def test_records_at_once_in_a_batch_are_what_they_are_one_by_one(log: Log) -> None:
+    payloads_given = [b"1", bytearray(b"2"), b"", memoryview(b"4")]
+    maps = [{"k": "v"}, None, {}, {"k": "w"}]
+    found = []
+    for name in ("single", "many"):
+        stream = filled(log, name, b"0")
+        with log.batch(durability="os") as batch:
+            staged = batch.create(f"{name}/new")
+            batch.append(stream, b"before", timestamp=3)
+            if name == "single":
+                for place, payload in enumerate(payloads_given):
+                    batch.append(
+                        stream, payload, headers=maps[place], timestamp=9 - place,
+                        expect=None if place else 2,
+                    )  # fmt: skip
+                for payload in payloads_given:
+                    batch.append(staged, payload, headers={"of": "all"})
+            else:
+                batch.append_many(
+                    stream, iter(payloads_given), headers=maps, timestamps=[9, 8, 7, 6], expect=2
+                )
+                batch.append_many(staged, payloads_given, headers={"of": "all"})
+            batch.append_many(stream, [], expect=99)
+            batch.append(stream, b"after", expect=6)
+        receipts = [(r.stream.removeprefix(name), r.offset, r.count) for r in batch.receipts]
+        times = [r.timestamp for r in batch.receipts if r.stream == name][:-1]
+        records = [
+            (record.offset, record.payload, dict(record.headers))
+            for each in (stream, staged.stream)
+            for record in each
+        ]
+        assert [record.timestamp for record in stream][1:-1] == times
+        assert {r.timestamp for r in batch.receipts if r.stream != name} == {
+            record.timestamp for record in staged.stream
+        }
+        found.append((receipts, times, records))
+    assert found[0] == found[1]
+    assert [offset for _, offset, _ in found[0][0]] == [1, 2, 3, 4, 5, 0, 1, 2, 3, 6]
+
+
+def test_records_at_once_in_a_batch_are_refused_as_one_by_one(log: Log, contents: Contents) -> None:
+    stream, closed = filled(log, "s", b"0"), filled(log, "closed")
+    closed.finish()
+    before = contents(log)
+
+    def written(stage: Callable[[transit.WriteBatch], None]) -> str:
+        with pytest.raises(transit.TransitError) as caught, log.batch() as batch:
+            stage(batch)
+        assert contents(log) == before
+        return f"{type(caught.value).__name__}: {caught.value}"
+
+    large = b"x" * (log.settings.record_bytes_max + 1)
+    for target, payloads_given, options in (
+        (stream, [b"1", large], {}),
+        (stream, [b"1", 2], {}),
+        (stream, [b"1"], {"expect": 7}),
+        (stream, [b"1"], {"expect": -1}),
+        (stream, [b"1"], {"headers": {"k": 1}}),
+        (closed, [b"1"], {}),
+        ("absent", [b"1"], {}),
+    ):
+        many = written(lambda b: b.append_many(target, payloads_given, **options))  # type: ignore[arg-type] # noqa: B023
+
+        def one_by_one(batch: transit.WriteBatch) -> None:
+            for payload in payloads_given:  # noqa: B023
+                batch.append(target, payload, **options)  # type: ignore[arg-type] # noqa: B023
+
+        assert many == written(one_by_one)
+    for wrong in (
+        {"headers": [None]}, {"timestamps": [1]}, {"timestamps": [1, "2"]}, {"headers": "k"},
+    ):  # fmt: skip
+        text = written(lambda b: b.append_many(stream, [b"1", b"2"], **wrong))  # type: ignore[arg-type] # noqa: B023
+        assert text.startswith("InvalidInputError")
+    assert "must be several" in written(lambda b: b.append_many(stream, b"12"))  # type: ignore[arg-type]
+    # Nothing of a call that was refused is staged: the block may go on.
+    with log.batch() as batch:
+        with pytest.raises(transit.InvalidInputError):
+            batch.append_many(stream, [b"1", large])
+        batch.append(stream, b"2")
+    assert payloads(stream) == [b"0", b"2"]
+
+
 def test_a_batch_over_many_streams_survives_reopening_whole(path: Path) -> None:
     with transit.open(path) as log, log.batch() as batch:
         for number in range(200):

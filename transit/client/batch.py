@@ -6,8 +6,9 @@ and nothing is written. Records of one stream that follow one another go as one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, NamedTuple, NoReturn
 
 from transit.client.absent import refuse
@@ -15,9 +16,22 @@ from transit.client.asking import merge_step, position_of
 from transit.client.connection import Connection
 from transit.client.cursor import ConnectedCursor
 from transit.client.listing import reference_of
-from transit.client.stream import ConnectedStream, branch_step, check_no_writer, checked_headers
+from transit.client.stream import (
+    ConnectedStream,
+    branch_step,
+    check_no_writer,
+    checked_headers,
+    sent_headers,
+)
 from transit.engine.batch import StagedStream, Target, WriteBatch
-from transit.engine.checks import Payload, as_bytes, check_numbers
+from transit.engine.checks import (
+    Payload,
+    as_bytes,
+    as_columns,
+    as_several,
+    check_numbers,
+    check_times,
+)
 from transit.engine.creation import new_name, root_record
 from transit.engine.cursor import Cursor
 from transit.engine.merging import check_sequence
@@ -111,13 +125,40 @@ class ConnectedBatch(WriteBatch):
         self._check()
         check_numbers(timestamp, expect)
         data = self._connection.check_size(as_bytes(payload))
-        name = stream if isinstance(stream, str) else stream.name
-        row = _Row(self._reference(stream), name, data, checked_headers(headers), timestamp, expect)
+        reference, name = self._reference(stream), _name_of(stream)
+        sent = checked_headers(headers)
+        self._add_rows([_Row(reference, name, data, sent, timestamp, expect)])
+
+    def append_many(
+        self,
+        stream: Target,
+        payloads: Iterable[Payload],
+        *,
+        headers: HeaderMap | Sequence[HeaderMap | None] | None = None,
+        timestamps: Sequence[int] | None = None,
+        expect: int | None = None,
+    ) -> None:
+        """See `WriteBatch.append_many`."""
+        self._check()
+        reference, name, given = self._reference(stream), _name_of(stream), as_several(payloads)
+        if not given:
+            return
+        columns = as_columns(given, headers, self._connection.store.record_bytes_max)
+        count = len(given)
+        times = check_times(timestamps, count) or repeat(None, count)
+        check_numbers(None, expect)
+        sent = repeat(None, count) if columns.headers is None else sent_headers(headers, count)
+        conditions = chain((expect,), repeat(None))
+        rows = zip(columns.payloads, sent, times, conditions)  # noqa: B905 - the last has no end
+        self._add_rows([_Row(reference, name, *row) for row in rows])
+
+    def _add_rows(self, rows: list[_Row]) -> None:
+        """Rows that can be one step: of one stream, the first alone on a condition."""
         last = self._parts[-1] if self._parts else None
-        if isinstance(last, list) and row.follows(last[-1]):
-            last.append(row)
+        if isinstance(last, list) and rows[0].follows(last[-1]):
+            last += rows
         else:
-            self._parts.append([row])
+            self._parts.append(rows)
 
     def append_account(self, *given: Any, **options: Any) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
@@ -240,6 +281,10 @@ class ConnectedBatch(WriteBatch):
             for run, made in zip(runs, answer.receipts, strict=True)
             for place, row in enumerate(run)
         ]
+
+
+def _name_of(stream: Target) -> str:
+    return stream if isinstance(stream, str) else stream.name
 
 
 def create_step(

@@ -241,7 +241,7 @@ class ConnectedStream(Stream):
         connection is asked for after it sees the record. Waits while too much is on its way.
         """
         connection = self._connection
-        connection.check()
+        connection.link.check()
         if self._about.finished:
             # For ever: there is no need to ask.
             count = self._about.next_offset
@@ -253,12 +253,12 @@ class ConnectedStream(Stream):
         if timestamp is not None:
             check_numbers(timestamp, None)
         data = payload if type(payload) is bytes else as_bytes(payload)
+        level = connection.durability if durability is None else connection.level(durability)
         future: Promise[Receipt] = Promise()
         connection.submitting.add(
             Item(
                 self._reference, self._about.name, connection.check_size(data),
-                checked_headers(headers) if headers else None,
-                timestamp, connection.level(durability), future,
+                checked_headers(headers) if headers else None, timestamp, level, future,
             )
         )  # fmt: skip
         return future
@@ -434,6 +434,12 @@ def checked_headers(headers: HeaderMap | None) -> HeaderMap | None:
         return None
     encode_headers(headers)
     return dict(headers)
+
+
+def sent_headers(headers: Any, count: int) -> list[HeaderMap | None]:
+    """Headers that were checked, one a record."""
+    sent = _sent(headers)
+    return [sent] * count if isinstance(sent, dict) else sent
 
 
 def _sent(headers: Any) -> Any:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import InvalidStateError
 from typing import Final, NamedTuple
 
 from transit import (
@@ -187,18 +186,13 @@ class Submitting:
         """Resolve the futures of a step."""
         first, time, durability = made or (0, 0, "os")
         self._bytes -= sum([len(item.payload) for item in group]) + _RECORD_BYTES * len(group)
-        for offset, item in enumerate(group, first):
-            future = item.future
-            try:
-                if error is not None:
-                    future.set_exception(error)
-                else:
-                    given = time if item.timestamp is None else item.timestamp
-                    future.set_result(Receipt(item.name, offset, given, durability))
-            except InvalidStateError:
-                # It was cancelled: the record is written all the same.
-                future.set_running_or_notify_cancel()
-            if future.is_to_call:
+        receipt: Receipt | None = None
+        for offset, (_, name, _, _, timestamp, _, future) in enumerate(group, first):
+            if error is None:
+                given = time if timestamp is None else timestamp
+                receipt = Receipt(name, offset, given, durability)
+            # One that was cancelled stays so: the record is written all the same.
+            if future.end(receipt, error):
                 self.callbacks.add(future)
 
 

@@ -4,6 +4,7 @@ restoring   restore()
 auditing    audit()
 rebasing    going on after a fence
 staging     what a frame is to hold, worked out in the writer's turn
+pending     its records for one stream: their offsets and timestamps
 creation    new streams and the ends of streams
 checks      what users give, checked
 codec       typed values

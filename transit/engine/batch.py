@@ -12,7 +12,10 @@ from types import TracebackType
 from transit.engine.checks import (
     Payload,
     as_bytes,
+    as_columns,
+    as_several,
     check_numbers,
+    check_times,
     check_writer,
     too_large,
 )
@@ -184,11 +187,29 @@ class WriteBatch(Opened):
         stream: Target,
         payloads: Iterable[Payload],
         *,
-        headers: HeaderMap | None = None,
+        headers: HeaderMap | Sequence[HeaderMap | None] | None = None,
+        timestamps: Sequence[int] | None = None,
+        expect: int | None = None,
     ) -> None:
-        """Several records for `stream`, with the same headers; a receipt each."""
-        for payload in payloads:
-            self.append(stream, payload, headers=headers)
+        """Several records for `stream`, or none, that follow one another; a receipt each.
+
+        As `Stream.append_many`; without a record nothing else is looked at.
+        """
+        self._check()
+        target, given = self._target(stream), as_several(payloads)
+        if not given:
+            return
+        columns = as_columns(given, headers, self._handle.settings.record_bytes_max)
+        times = check_times(timestamps, len(given))
+        check_numbers(None, expect)
+
+        def step(staging: Staging) -> None:
+            state = self._state_of(target)
+            first, stamps = staging.append_many(state, columns, times, expect)
+            name = state.name
+            self._appended += [(name, place, time) for place, time in enumerate(stamps, first)]
+
+        self._steps.append(step)
 
     def branch(
         self,

@@ -87,19 +87,24 @@ def encode_all(
     return [encode_headers(entry) if entry is not None else b"{}" for entry in headers]
 
 
+def as_several(payloads: Iterable[Payload]) -> list[Payload]:
+    """Payloads as a list of their own; `InvalidInputError` for what is one, or none at all."""
+    if isinstance(payloads, str | bytes | bytearray | memoryview):
+        raise InvalidInputError("payloads must be several; append() takes one")
+    try:
+        # A copy: what the caller does to its list meanwhile must not reach the frame.
+        return list(payloads)
+    except TypeError:
+        raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
+
+
 def as_columns(
     payloads: Iterable[Payload],
     headers: HeaderMap | Sequence[HeaderMap | None] | None,
     record_bytes_max: int,
 ) -> Columns:
     """Records as columns; their timestamps are given when they are written."""
-    if isinstance(payloads, str | bytes | bytearray | memoryview):
-        raise InvalidInputError("payloads must be several; append() takes one")
-    try:
-        # A copy: what the caller does to its list meanwhile must not reach the frame.
-        given = list(payloads)
-    except TypeError:
-        raise InvalidInputError(f"payloads must be iterable, not {payloads!r}") from None
+    given = as_several(payloads)
     if not given:
         raise InvalidInputError("payloads are empty")
     # One look at the types is cheaper than one call a payload.

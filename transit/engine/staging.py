@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
+from transit.engine.pending import Pending
 from transit.engine.plans import (
     Head,
     Parents,
@@ -46,13 +47,13 @@ from transit.format.lineage import (
     encode_lineage,
 )
 from transit.format.names import cursor_stream_name
-from transit.format.record import COUNT_MAX, Columns, measure
+from transit.format.record import Columns, measure
 from transit.format.uid import new_uid
 from transit.handle.handle import Handle
 from transit.lineage import policy as policies
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
-from transit.log.assign import assign, check_expected
+from transit.log.assign import check_expected
 from transit.log.catalog import Catalog, StreamState
 from transit.log.frames import Group, Written
 from transit.replay import locate, record_in
@@ -74,25 +75,6 @@ class WantedMerge(NamedTuple):
     merge_id: str | None
     expect: Sequence[int | None]
     uid: str = ""
-
-
-class Pending:
-    """Records to append to one stream, and where its tail will be."""
-
-    __slots__ = ("finished", "first", "headers", "next_offset", "payloads", "state", "timestamps")
-
-    def __init__(self, state: StreamState, finished: bool) -> None:
-        self.state = state
-        self.finished = finished
-        self.first = self.next_offset = state.next_offset
-        self.payloads: list[bytes] = []
-        self.timestamps: list[int] = []
-        self.headers: list[bytes] = []
-
-    @property
-    def name(self) -> str:
-        """The stream's name."""
-        return self.state.name
 
 
 class Prepared:
@@ -320,18 +302,24 @@ class Staging:
         expect: int | None,
     ) -> tuple[int, int]:
         """One more record; its offset and timestamp."""
+        return self._pending_of(state).append(payload, headers, timestamp, expect, self._now)
+
+    def append_many(
+        self,
+        state: StreamState,
+        columns: Columns,
+        times: Sequence[int] | None,
+        expect: int | None,
+    ) -> tuple[int, Sequence[int]]:
+        """More records; the offset of the first, and all timestamps. times: one a record."""
+        return self._pending_of(state).append_many(columns, times, expect, self._now)
+
+    def _pending_of(self, state: StreamState) -> Pending:
         pending = self._pending.get(state.id)
         if pending is None:
             finished = self._life(state).finished is not None
             pending = self._pending[state.id] = Pending(state, finished)
-        offset, given = assign(pending, timestamp, expect, self._now)
-        if len(pending.payloads) == COUNT_MAX:
-            raise InvalidInputError(f"{state.name}: more than {COUNT_MAX} records in one frame")
-        pending.payloads.append(payload)
-        pending.timestamps.append(given)
-        pending.headers.append(headers or b"{}")
-        pending.next_offset = offset + 1
-        return offset, given
+        return pending
 
     # What becomes of streams
 
@@ -438,11 +426,7 @@ class Staging:
             lives = list(map(encode_life, self._lives))
             groups.append(self._told(self._catalog.names_state(), lives))
         for pending in self._pending.values():
-            payloads, times = pending.payloads, pending.timestamps
-            columns = Columns(
-                payloads, measure(payloads), times, pending.headers, writer=self.writer
-            )
-            groups.append(Group(pending.state, columns))
+            groups.append(Group(pending.state, pending.columns(self.writer)))
         if not groups:
             return None
         return self._handle.writer.commit(groups, tuple(self._created.values()), self._lives)

@@ -14,24 +14,54 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Final, TypeVar
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import FINISHED, PENDING
+from threading import Condition
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 _LOGGER: Final = logging.getLogger("concurrent.futures")
+_MADE_OF: Final = frozenset(
+    ("_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks")
+)
 
 
 class Promise(Future[T]):
-    """A future whose end and whose callbacks are two steps. Used as any other."""
+    """A future whose end and whose callbacks are two steps. Used as any other.
+
+    Most futures end before somebody waits for them, and then need no lock. What such a future is,
+    one slot says, which is filled once, by one call into C: by its end, with its outcome; or by
+    whoever waits for it or cancels it first, with what a future of `concurrent.futures` is made of.
+    From then on it is one of those. What it is made of comes into its dictionary when it is asked
+    for; so nothing here takes a lock that a signal handler could find taken.
+    """
+
+    _slot: tuple[T | None, BaseException | None] | dict[str, Any]
+    _calls: deque[Callable[[Future[T]], object]] | None = None
+    _ended = False
 
     def __init__(self) -> None:
-        super().__init__()
-        self._calls: deque[Callable[[Future[T]], object]] = deque()
-        self._ended = False
+        # What `Future` makes here is made by `__getattr__`.
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        """What a future is made of, where it is asked for the first time."""
+        if name not in _MADE_OF:
+            raise AttributeError(name)
+        own = self.__dict__
+        slot = own.setdefault("_slot", _parts(PENDING, None, None))
+        if type(slot) is tuple:
+            slot = own.setdefault("_parts", _parts(FINISHED, *slot))
+        for part, value in slot.items():
+            own.setdefault(part, value)
+        return own[name]
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have `fn` called with this future once it is done; now, if it is."""
+        if self._calls is None:
+            self.__dict__.setdefault("_calls", deque())
+        assert self._calls is not None
         self._calls.append(fn)
         if self._ended:
             self._call()
@@ -44,15 +74,53 @@ class Promise(Future[T]):
         self._call()
         return True
 
+    def done(self) -> bool:
+        """As of any future."""
+        slot = self.__dict__.get("_slot")
+        return slot is not None and (type(slot) is tuple or super().done())
+
+    def result(self, timeout: float | None = None) -> T:
+        """As of any future."""
+        slot = self.__dict__.get("_slot")
+        if type(slot) is tuple and slot[1] is None:
+            found: T = slot[0]
+            return found
+        return super().result(timeout)
+
     def set_result(self, result: T) -> None:
         """End with `result`; callbacks are called later."""
-        super().set_result(result)
+        if not self._is_first((result, None)):
+            super().set_result(result)
         self._ended = True
 
     def set_exception(self, exception: BaseException | None) -> None:
         """End with `exception`; callbacks are called later."""
-        super().set_exception(exception)
+        if not self._is_first((None, exception)):
+            super().set_exception(exception)
         self._ended = True
+
+    def end(self, result: T | None, error: BaseException | None) -> bool:
+        """End with `error`, or with `result`; whether there is something to call now.
+
+        A future that was cancelled stays so.
+        """
+        slot = (result, error)
+        # As `_is_first`.
+        if self.__dict__.setdefault("_slot", slot) is slot:
+            self._ended = True
+            return bool(self._calls)
+        try:
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(result)  # type: ignore[arg-type]
+        except InvalidStateError:
+            self.set_running_or_notify_cancel()
+        return bool(self._calls)
+
+    def _is_first(self, outcome: tuple[T | None, BaseException | None]) -> bool:
+        """Whether it ends so before anybody waits for it."""
+        return self.__dict__.setdefault("_slot", outcome) is outcome
 
     @property
     def is_to_call(self) -> bool:
@@ -83,3 +151,15 @@ class Promise(Future[T]):
 
     def _report(self, error: BaseException) -> None:
         _LOGGER.error("exception calling callback for %r", self, exc_info=error)
+
+
+def _parts(state: str, result: object, exception: BaseException | None) -> dict[str, Any]:
+    """What a future of `concurrent.futures` is made of."""
+    return {
+        "_condition": Condition(),
+        "_state": state,
+        "_result": result,
+        "_exception": exception,
+        "_waiters": [],
+        "_done_callbacks": [],
+    }

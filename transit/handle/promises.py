@@ -106,13 +106,13 @@ class Promises(Generic[_Mark]):
             if not self._ended and self._is_pending(mark):
                 self._waiting.append((mark, future, result))
                 continue
-            if future.done() or not future.set_running_or_notify_cancel():
+            if future.done():
                 continue
             if self._is_kept(mark):
-                future.set_result(result())
+                is_to_call = future.end(result(), None)
             else:
-                future.set_exception(error or self._closed())
-            if future.is_to_call:
+                is_to_call = future.end(None, error or self._closed())
+            if is_to_call:
                 self._callbacks.add(future)
 
     def end(self, error: TransitError | None) -> None:

@@ -25,16 +25,18 @@ from transit.server.lives import CLOSED, Configuration, Lives, place_of
 from transit.server.refusals import NO_STORE, Header, RefusedError
 from transit.server.service import Service
 from transit.server.states import Change, States
+from transit.server.tails import Tails
 
 
 class Appending:
     """Answers to POST."""
 
-    def __init__(self, service: Service, lives: Lives, states: States) -> None:
+    def __init__(self, service: Service, lives: Lives, states: States, tails: Tails) -> None:
         self._service = service
         self._log: Log = service.log
         self._lives = lives
         self._states = states
+        self._tails = tails
         self._is_alone = service.log.mode == "exclusive"
         self._usual = service.wanted(None)
 
@@ -74,16 +76,20 @@ class Appending:
             expect = expected(request) if EXPECT in headers else None
             if payloads is None or len(payloads) == 1:
                 record = body if payloads is None else payloads[0]
-                offset = stream.append(record, durability="os", writer=writer, expect=expect).offset
+                last = stream.append(record, durability="os", writer=writer, expect=expect).offset
+                taken = [record]
             else:
-                offset = stream.append_many(
+                last = stream.append_many(
                     payloads, durability="os", writer=writer, expect=expect
                 ).last
+                taken = payloads
         except StreamFinishedError:
             return self._refused_closed(stream)
         except ConflictError as error:
             return self._conflict(stream, str(error))
-        return Answer(204, [(b"stream-next-offset", b"%020d" % (offset + 1)), NO_STORE])
+        if self._tails.count and self._is_alone:
+            self._tails.give(stream, last + 1 - len(taken), taken)
+        return Answer(204, [(b"stream-next-offset", b"%020d" % (last + 1)), NO_STORE])
 
     def _append(self, request: Request, name: str, body: bytes) -> Answer:
         """An append of a producer, of a sequence, or one that closes the stream."""
@@ -115,6 +121,9 @@ class Appending:
                 change = self._states.stage(batch, stream, change)
         if producer is not None or sequence is not None:
             self._states.written(stream, change)
+        if payloads and self._is_alone and not closes:
+            # What ends a stream is told together with its end.
+            self._tails.give(stream, batch.receipts[0].offset, payloads)
         return self._appended(stream, producer, is_new=bool(payloads))
 
     def _check_order(self, request: Request, stream: Stream) -> str | None:

@@ -31,6 +31,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 WATCHED: Final = "transit.watched"
 """The extension of ASGI that says: the server cuts off clients that take nothing."""
+PASSING: Final = "transit.passing"
+"""The extension by which a part of an answer that has begun is sent at once, where there is room.
+
+Its `send` takes the part, and returns whether it was sent. It is for answers that come in parts.
+"""
 
 _ALWAYS: Final = (b"x-content-type-options", b"nosniff")
 
@@ -116,6 +121,8 @@ class Request:
     bytes_in = 0
     """Bytes of its body, as they came."""
     receive: Receive | None = None
+    send_now: Callable[[bytes], bool] | None = None
+    """Sends a part of an answer that has begun, where there is room; None where it cannot be."""
     _query: dict[str, str] | None = None
 
     def __init__(self, head: Head, body: bytes | None = None) -> None:

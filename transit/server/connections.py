@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from transit.server.asgi import WATCHED, Answer, Head, Request, fields_of
+from transit.server.asgi import PASSING, WATCHED, Answer, Head, Request, fields_of
 from transit.server.exchange import Exchange
 from transit.server.lingering import LingeringTransport
 from transit.server.refusals import Header
@@ -304,10 +304,19 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
-        self.scope["extensions"] = _EXTENSIONS
+        self.scope["extensions"] = extensions = dict(_EXTENSIONS)
+        if self.parser.get_http_version() == "1.1":
+            extensions[PASSING] = {"send": self._pass_part}
         super().on_headers_complete()
         for part in parts:
             super().on_body(part)
+
+    def _pass_part(self, part: bytes) -> bool:
+        """Send a part of an answer as a chunk, unless its client is behind or gone."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+        return True
 
     def _wait_no_more(self) -> None:
         self._deadline = None

@@ -24,6 +24,7 @@ import msgspec
 from transit import TransitError
 from transit.protocol.problems import refusal
 from transit.server.asgi import (
+    PASSING,
     WATCHED,
     Answer,
     Message,
@@ -87,6 +88,7 @@ class Exchange:
     _is_gone = False
     _task: asyncio.Task[object] | None = None
     _watcher: asyncio.Task[None] | None = None
+    _pass: Callable[[bytes], bool] | None = None
     gate: Gate | None = None
     """Where it is counted, once it was let in; it leaves at its end."""
     bearer: Bearer | None = None
@@ -126,6 +128,9 @@ class Exchange:
         task = self._task = asyncio.current_task()
         assert task is not None
         self.request.receive = receive
+        passing = scope.get("extensions", {}).get(PASSING)
+        if passing is not None:
+            self._pass, self.request.send_now = passing["send"], self._send_now
         if self.bearer is not None and self.bearer.is_over:
             # Between `now` and this task.
             task.cancel()
@@ -185,6 +190,13 @@ class Exchange:
             async for part in parts:
                 self._bytes_out += len(part)
                 yield part
+
+    def _send_now(self, part: bytes) -> bool:
+        """Send a part while the task waits for the next one; False: there is no room for it."""
+        if self._pass is None or not self._pass(part):
+            return False
+        self._bytes_out += len(part)
+        return True
 
     def _seen(self, watcher: asyncio.Task[None]) -> None:
         if watcher.cancelled() or watcher.exception() is not None or self.is_sent:

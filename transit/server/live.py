@@ -2,6 +2,9 @@
 
 Owns what one reader is sent, and when: each run of records in one event, with the control event
 that says where to go on right behind it, so that a reader who is cut in between loses nothing.
+
+A reader is sent events in one of two ways: by its own task, which is given them one by one; or,
+while that task waits where the stream ends, by whoever tells of the next run (`take`).
 """
 
 from __future__ import annotations
@@ -38,9 +41,19 @@ def place_after(stream: Stream, last_event_id: str) -> int | None:
 
 
 class EventReader:
-    """One reader of a stream's events."""
+    """One reader of a stream's events.
 
-    def __init__(self, service: Service, tail: Tail, content_type: str, cursor: str | None) -> None:
+    send: sends an event at once, if the connection has room; None where there is no such way.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        tail: Tail,
+        content_type: str,
+        cursor: str | None,
+        send: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._service = service
         self._tail = tail
         self._stream = tail.stream
@@ -48,6 +61,10 @@ class EventReader:
         self._text = fields.is_text(content_type)
         self._cursor = cursor
         self._kind = "json" if self._json else "text" if self._text else "base64"
+        self._send = send
+        # Up to where it was given, or sent, events.
+        self._position = 0
+        self._ends = 0.0
 
     async def events(
         self, start: int, is_ending: Callable[[], bool]
@@ -55,35 +72,46 @@ class EventReader:
         """Events from `start` on, until the stream is finished, deleted, or its time is over."""
         stream, tail, settings = self._stream, self._tail, self._service.settings
         clock = asyncio.get_running_loop()
-        ends = clock.time() + settings.sse_s
+        ends = self._ends = clock.time() + settings.sse_s
         # In this order: nothing is appended after a stream was finished. At first as the store has
         # it, so that a client sees what it appended; then as all readers are told.
         is_finished, count = stream.finished, len(stream)
-        position, is_told, is_end_told = start, False, False
+        is_told, is_end_told = False, False
+        self._position = start
         while True:
-            while position < count:
-                event, position = await self._next(position, count, is_finished)
-                is_end_told = is_finished and position == count
+            while self._position < count:
+                event, self._position = await self._next(self._position, count, is_finished)
+                is_end_told = is_finished and self._position == count
                 yield event
                 is_told = True
             if is_finished:
                 if not is_end_told:
-                    yield self._control(position, True, True)
+                    yield self._control(self._position, True, True)
                 return
             if not is_told:
-                yield self._control(position, True, False)
+                yield self._control(self._position, True, False)
                 is_told = True
             left = ends - clock.time()
             if is_ending():
-                yield self._control(position, True, False)
+                yield self._control(self._position, True, False)
                 return
             if left <= 0 or tail.is_hidden:
                 return
-            if not await tail.wait(position, min(settings.ping_s, left)):
+            taker = None if self._send is None else self
+            if not await tail.wait(self._position, min(settings.ping_s, left), taker):
                 if stream.hidden:
                     return
                 yield _PING
             is_finished, count = tail.is_finished, tail.stop
+
+    def take(self, start: int, run: list[bytes], now: float) -> float | None:
+        """See `Taker.take`."""
+        if start != self._position or self._send is None:
+            return None
+        if not self._send(self._shared(start, run, True, False)):
+            return None
+        self._position = start + len(run)
+        return min(now + self._service.settings.ping_s, self._ends)
 
     async def _next(self, position: int, count: int, is_finished: bool) -> tuple[bytes, int]:
         """The events of the records from `position` on, and where they end."""

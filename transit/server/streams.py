@@ -52,7 +52,7 @@ class Streams:
         self.lives = Lives(service.log, self.states)
         self.tails = Tails()
         self._creating = Creating(service, self.lives)
-        self._appending = Appending(service, self.lives, self.states)
+        self._appending = Appending(service, self.lives, self.states, self.tails)
         self._chunks = Chunks(service.settings.answers_bytes_max)
         kept = "public" if service.settings.public else "private"
         self._cached = (
@@ -209,14 +209,15 @@ class Streams:
         if not fields.is_text(named.configuration.content_type):
             headers.append(_BASE64)
         cursor = request.query.get("cursor")
-        return Answer(200, headers, parts=self._events(named, start, cursor))
+        return Answer(200, headers, parts=self._events(request, named, start, cursor))
 
     async def _events(
-        self, named: Named, start: int, cursor: str | None
+        self, request: Request, named: Named, start: int, cursor: str | None
     ) -> AsyncGenerator[bytes, None]:
         tail = self.tails.join(named.stream)
         try:
-            reader = EventReader(self._service, tail, named.configuration.content_type, cursor)
+            content_type, send = named.configuration.content_type, request.send_now
+            reader = EventReader(self._service, tail, content_type, cursor, send)
             async with aclosing(reader.events(start, lambda: self.is_ending)) as parts:
                 async for part in parts:
                     yield part

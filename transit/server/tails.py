@@ -3,6 +3,11 @@
 However many wait for one stream, one task follows it, and what came is encoded once for all of
 them. The task ends with the last reader. Each delivery costs what one reader takes, so what all of
 them look at is kept here, and one timer wakes whoever has waited for long enough.
+
+What a request of this process appended is handed over by it (`Tails.give`), and need not be read
+again; the task brings what is written elsewhere, and passes over what it finds here already. A
+reader that waits where a run begins, and whose connection has room, is sent the run as it waits;
+any other is woken, and reads.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, Protocol
 
 from transit import Stream, TransitError
 from transit.server.reading import cursor_after
@@ -22,6 +27,16 @@ KEPT_BYTES_MAX: Final = 1024 * 1024
 """And of how many bytes, but for the last run, which all readers are about to send."""
 _CLOCK_S: Final = 0.002
 """A timer may ring so much before its time."""
+
+
+class Taker(Protocol):
+    """A reader that can be sent what came while it waits."""
+
+    def take(self, start: int, run: list[bytes], now: float) -> float | None:
+        """Send the run that begins at `start`, all there is; until when to wait from now on.
+
+        None: nothing was sent, and it must be woken: it stands elsewhere, or has no room.
+        """
 
 
 class Tail:
@@ -46,8 +61,8 @@ class Tail:
         # Bytes of payloads in the runs that are kept.
         self._kept = 0
         self._loop = asyncio.get_running_loop()
-        # Who waits, and until when.
-        self._waiting: dict[asyncio.Future[bool], float] = {}
+        # Who waits, until when, and what can be sent to whom meanwhile.
+        self._waiting: dict[asyncio.Future[bool], tuple[float, Taker | None]] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._come: list[bytes] = []
@@ -57,27 +72,54 @@ class Tail:
     async def _follow(self) -> None:
         try:
             async for record in self.stream.follow(start=self.stop):
-                self._come.append(record.payload)
-                if not self._is_due:
-                    self._is_due = True
-                    self._loop.call_soon(self._flush)
+                self.give(record.offset, [record.payload])
             self.is_finished = True
         except TransitError as error:
             self.error = error
         self._flush()
 
+    def give(self, first: int, payloads: list[bytes]) -> None:
+        """Take records that can be read, from offset `first` on, if they are the next ones.
+
+        Those that are here already came another way. Where some are missing the task brings all.
+        """
+        if first != self.stop + len(self._come):
+            return
+        self._come += payloads
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
         """Tell the readers what came."""
         self._is_due = False
-        if self._come:
-            self.runs[self.stop] = self._come
-            self._kept += sum(map(len, self._come))
-            self.stop += len(self._come)
+        start, run = self.stop, self._come
+        if run:
+            self.runs[start] = run
+            self._kept += sum(map(len, run))
+            self.stop += len(run)
             self._come = []
             while len(self.runs) > FRAMES or (self._kept > KEPT_BYTES_MAX and len(self.runs) > 1):
                 self._drop_first()
             self.cursor = cursor_after(None)
-        self.wake()
+        self._look()
+        if run and not (self.is_finished or self.is_hidden or self.error):
+            self._send(start, run)
+        else:
+            self._wake_all()
+
+    def _send(self, start: int, run: list[bytes]) -> None:
+        """Have those that can take the last run, and wake the others."""
+        waiting, now = self._waiting, self._loop.time()
+        for future, (_, taker) in list(waiting.items()):
+            # One that is done was woken already, or is being cut off.
+            if not future.done():
+                until = None if taker is None else taker.take(start, run, now)
+                if until is not None:
+                    waiting[future] = until, taker
+                    continue
+                future.set_result(True)
+            del waiting[future]
 
     def _drop_first(self) -> None:
         start, run = self.runs.popitem(last=False)
@@ -87,25 +129,33 @@ class Tail:
 
     def wake(self) -> None:
         """Let all readers look."""
+        self._look()
+        self._wake_all()
+
+    def _look(self) -> None:
         # A store that is closed says so to `_follow`.
         with suppress(TransitError):
             self.is_hidden = self.stream.hidden
+
+    def _wake_all(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(True)
 
-    async def wait(self, position: int, timeout_s: float) -> bool:
+    async def wait(self, position: int, timeout_s: float, taker: Taker | None = None) -> bool:
         """Return once there is more than `position`, or the stream has ended; False: time ran out.
 
-        Raises what kept the stream from being followed.
+        taker: is sent what comes meanwhile, where it can be. Raises what kept the stream from being
+        followed.
         """
         if self.stop > position or self.is_finished:
             return True
         if self.error is not None:
             raise self.error
         future: asyncio.Future[bool] = self._loop.create_future()
-        until = self._waiting[future] = self._loop.time() + timeout_s
+        until = self._loop.time() + timeout_s
+        self._waiting[future] = until, taker
         if until < self._alarm_at:
             self._set_alarm(until)
         try:
@@ -125,12 +175,12 @@ class Tail:
         """Wake those whose time ran out: seldom any, while records come."""
         self._alarm, self._alarm_at = None, float("inf")
         now = self._loop.time() + _CLOCK_S
-        for future in [each for each, until in self._waiting.items() if until <= now]:
+        for future in [each for each, (until, _) in self._waiting.items() if until <= now]:
             del self._waiting[future]
             if not future.done():
                 future.set_result(False)
         if self._waiting:
-            self._set_alarm(min(self._waiting.values()))
+            self._set_alarm(min(until for until, _ in self._waiting.values()))
 
     def close(self) -> None:
         """Follow no more."""
@@ -166,6 +216,12 @@ class Tails:
             tail.close()
             if self._tails.get(tail.stream.uid) is tail:
                 del self._tails[tail.stream.uid]
+
+    def give(self, stream: Stream, first: int, payloads: list[bytes]) -> None:
+        """Hand over records that were appended to `stream` here, from offset `first` on."""
+        tail = self._tails.get(stream.uid)
+        if tail is not None:
+            tail.give(first, payloads)
 
     def wake(self, stream: Stream) -> None:
         """Let the readers of a stream look: its name leads elsewhere now."""

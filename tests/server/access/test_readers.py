@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import struct
 import threading
@@ -97,6 +98,34 @@ def test_a_reader_that_never_reads_new_records_is_cut(kind: str) -> None:
 
 def _append(server: Served) -> bool:
     return ask(server, "POST", "/v1/stream/a", TEXT, b"x" * MIB).status == 204
+
+
+def test_a_reader_that_falls_behind_is_sent_all_in_order_and_little_is_held_for_it() -> None:
+    with served(stall_s=60.0, sse_s=3600.0) as server:
+        create(server, "a")
+        with _read(server, "/v1/stream/a?offset=now&live=sse", 4096) as client:
+            assert client.head().status == 200
+            until(lambda: server.app.streams.tails.count == 1)
+            until(lambda: len(_connections(server)) == 1)
+            (reading,) = _connections(server)
+            count, unsent = 0, []
+            while not reading.flow.write_paused or count < 100:
+                body = b"<%d>" % count + b"x" * (MIB // 16)
+                assert ask(server, "POST", "/v1/stream/a", TEXT, body).status == 204
+                unsent.append(reading.transport.get_write_buffer_size())
+                count += 1
+            closed = TEXT | {"stream-closed": "true"}
+            assert ask(server, "POST", "/v1/stream/a", closed).status == 204
+            data = b""
+            while b'"streamClosed":true' not in data[-1024:]:
+                part = client.socket.recv(1 << 20)
+                assert part, f"cut after {len(data)} bytes"
+                data += part
+            # Whoever sent them, they are counted.
+            until(lambda: server.app.counts.bytes_out > count * (MIB // 16))
+        assert max(unsent) <= 2 * MIB
+        found = [int(number) for number in re.findall(rb"<(\d+)>", data)]
+        assert found == list(range(count))
 
 
 @pytest.mark.slow

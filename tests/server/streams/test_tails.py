@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +20,14 @@ from transit.server.tails import Tail
 @pytest.fixture
 def caller(tmp_path: Path) -> Iterator[Caller]:
     with served(tmp_path / "store", settings=ServerSettings(ping_s=0.02, sse_s=600)) as made:
+        made("PUT", "s", headers=TEXT)
+        yield made
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[Caller]:
+    """As `caller`, but only records wake a reader."""
+    with served(tmp_path / "store", settings=ServerSettings(ping_s=600, sse_s=600)) as made:
         made("PUT", "s", headers=TEXT)
         yield made
 
@@ -162,6 +172,145 @@ def test_a_reader_that_is_overtaken_while_it_catches_up_is_told_when_it_has_all(
             await events.aclose()
 
         with_tail(caller, work)
+
+
+class Room:
+    """A connection that has room for an event or has none; it and its task send to one client."""
+
+    def __init__(self) -> None:
+        self.has_room = True
+        self.sent: list[bytes] = []
+        self.at_once = 0
+
+    def send(self, event: bytes) -> bool:
+        if self.has_room:
+            self.sent.append(event)
+            self.at_once += 1
+        return self.has_room
+
+    async def read(self, reader: EventReader) -> None:
+        """As the task of a request does."""
+        async for event in reader.events(0, lambda: False):
+            self.sent.append(event)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The records of all events, in the order in which they were sent."""
+        return re.findall(rb"<\d+>", b"".join(self.sent))
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0.001)
+
+
+def test_a_reader_that_waits_where_a_run_begins_is_sent_it_and_not_woken(patient: Caller) -> None:
+    async def work(tail: Tail) -> None:
+        room = Room()
+        reader = EventReader(patient.app.service, tail, "text/plain", None, room.send)
+        reading = asyncio.create_task(room.read(reader))
+        await _until(lambda: len(tail._waiting) == 1)
+        (waiting,) = tail._waiting
+        begun = len(room.sent)
+        for number in range(3):
+            await append(patient, b"<%d>" % number)
+            await _until(lambda count=number + 1: room.at_once == count)  # type: ignore[misc]
+            assert not waiting.done()
+        sent = room.sent[begun:]
+        assert [event.count(b"event: control") for event in sent] == [1, 1, 1]
+        assert [f"{number + 1:020d}".encode() in sent[number] for number in range(3)] == [True] * 3
+        await append(patient, b"", stream_closed="true")
+        await reading
+        assert room.payloads == [b"<0>", b"<1>", b"<2>"]
+        assert b'"streamClosed":true' in room.sent[-1]
+
+    with_tail(patient, work)
+
+
+def test_events_keep_their_order_whoever_sends_them(caller: Caller) -> None:
+    async def work(tail: Tail) -> None:
+        rooms = [Room() for _ in range(3)]
+        readers = [
+            asyncio.create_task(
+                room.read(EventReader(caller.app.service, tail, "text/plain", None, room.send))
+            )
+            for room in rooms
+        ]
+        numbers = random.Random(5)
+        for number in range(200):
+            for room in rooms:
+                room.has_room = numbers.random() < 0.6
+            if numbers.random() < 0.3:
+                # As another room of the server, or the program around it, does.
+                tail.stream.append(b"<%d>" % number)
+            else:
+                await append(caller, b"<%d>" % number)
+            for _ in range(numbers.randrange(5)):
+                await asyncio.sleep(0)
+        await append(caller, b"", stream_closed="true")
+        await asyncio.gather(*readers)
+        wanted = [b"<%d>" % number for number in range(200)]
+        assert [room.payloads for room in rooms] == [wanted] * 3
+        assert all(0 < room.at_once < 200 for room in rooms)
+
+    with_tail(caller, work)
+
+
+def test_records_are_handed_over_once_and_only_where_they_are_the_next(caller: Caller) -> None:
+    async def work(tail: Tail) -> None:
+        tail.stream.append_many([b"a", b"b", b"c"])
+        tail.give(1, [b"b"])
+        tail.give(0, [b"a"])
+        tail.give(0, [b"a"])
+        tail.give(1, [b"b"])
+        await _until(lambda: tail.stop == 3)
+        assert [record for run in tail.runs.values() for record in run] == [b"a", b"b", b"c"]
+
+    with_tail(caller, work)
+
+
+def test_a_reader_that_was_sent_something_waits_for_as_long_again_but_not_beyond_its_time(
+    caller: Caller,
+) -> None:
+    async def work(tail: Tail) -> None:
+        room = Room()
+        reader = EventReader(caller.app.service, tail, "text/plain", None, room.send)
+        reading = asyncio.create_task(room.read(reader))
+        await _until(lambda: len(tail._waiting) == 1)
+        begins, ping_s = asyncio.get_running_loop().time(), caller.app.settings.ping_s
+        assert reader.take(0, [b"<0>"], begins + 1) == begins + 1 + ping_s
+        until = reader.take(1, [b"<1>"], begins + 1000)
+        assert until is not None
+        assert until < begins + 601
+        assert reader.take(1, [b"<1>"], begins) is None
+        room.has_room = False
+        assert reader.take(2, [b"<2>"], begins) is None
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert room.payloads == [b"<0>", b"<1>"]
+
+    with_tail(caller, work)
+
+
+def test_a_reader_that_is_cut_off_is_sent_nothing_more(caller: Caller) -> None:
+    async def work(tail: Tail) -> None:
+        room, other = Room(), Room()
+        reading, left = (
+            asyncio.create_task(
+                each.read(EventReader(caller.app.service, tail, "text/plain", None, each.send))
+            )
+            for each in (room, other)
+        )
+        await _until(lambda: len(tail._waiting) == 2)
+        tail.give(0, [b"<0>"])
+        reading.cancel()
+        await _until(lambda: other.at_once == 1)
+        assert room.payloads == []
+        left.cancel()
+        await asyncio.wait([reading, left])
+
+    with_tail(caller, work)
 
 
 def test_readers_of_a_store_that_is_closed_hear_of_it(caller: Caller) -> None:

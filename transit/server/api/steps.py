@@ -40,12 +40,6 @@ class Records(NamedTuple):
     headers: Headers | list[Headers | None] | None
     timestamps: list[int] | None
 
-    def of_each(self) -> list[Headers | None]:
-        """The headers of each record."""
-        if isinstance(self.headers, list):
-            return self.headers
-        return [self.headers] * len(self.payloads)
-
 
 def records_of(step: Append | AppendMany) -> Records:
     """What a step appends; `InvalidInputError` where its parts do not fit together."""
@@ -169,19 +163,15 @@ class Steps:
         self.made.append(made)
 
     def _append(self, step: Append | AppendMany) -> None:
-        records, target = records_of(step), self._target(step.stream)
-        expect = step.expect
+        records = records_of(step)
         self.counts.append(len(records.payloads))
-        if records.timestamps is None and expect is None and not isinstance(records.headers, list):
-            self._batch.append_many(target, records.payloads, headers=records.headers)
-            return
-        for place, (payload, headers) in enumerate(
-            zip(records.payloads, records.of_each(), strict=True)
-        ):
-            time = None if records.timestamps is None else records.timestamps[place]
-            self._batch.append(target, payload, headers=headers, timestamp=time, expect=expect)
-            # The others follow it, whatever comes.
-            expect = None
+        self._batch.append_many(
+            self._target(step.stream),
+            records.payloads,
+            headers=records.headers,
+            timestamps=records.timestamps,
+            expect=step.expect,
+        )
 
     def _advance(self, step: Advance) -> None:
         target = self._target(step.stream)
