@@ -300,8 +300,15 @@ def mark_used(path: str) -> None:
 
 
 def make_temporary_folder(prefix: str) -> str:
-    """A new folder where the system keeps temporary files; whoever asked removes it."""
-    with translated(tempfile.gettempdir()):
+    """A new folder where the system keeps temporary files; whoever asked removes it.
+
+    `StoreUnavailableError` where there is no such place that can be written to.
+    """
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StoreUnavailableError(str(error)) from error
+    with translated(place):
         return tempfile.mkdtemp(prefix=prefix)
 
 

@@ -73,6 +73,12 @@ def test_nothing_acknowledged_is_lost_whichever_call_fails(
     assert not problems
 
 
+def test_a_kill_ends_the_session(rig: Rig, counts: dict[str, list[int]]) -> None:
+    before = rig.killed
+    assert rig.run(Fault("pwrite64", "signal=KILL", counts["pwrite64"][0])) == ""
+    assert rig.killed == before + 1
+
+
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_nothing_is_appended_after_a_sync_of_the_wal_failed(
     call: str, rig: Rig, counts: dict[str, list[int]], seed: int

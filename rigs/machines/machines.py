@@ -22,6 +22,7 @@ from rigs.machines.lives import Lives
 from rigs.machines.machine import World
 from rigs.machines.reading import Reading
 from rigs.machines.tiers import Tiers
+from rigs.machines.viewing import Forking, Publishing
 from rigs.machines.writing import Writing
 
 
@@ -37,8 +38,16 @@ class Named(Writing, Fates, Lives):
     """A store without a remote, whose streams are finished and hidden, and names bound again."""
 
 
+class Viewed(Forking, Writing, Lives):
+    """A store without a remote, and views of its streams."""
+
+
+class Shared(Publishing, Writing, Descent):
+    """A store with a remote, at times another writer on it, and views of its streams."""
+
+
 MACHINES: Final[dict[str, type[World]]] = {
-    machine.__name__: machine for machine in (Alone, Tiered, Named)
+    machine.__name__: machine for machine in (Alone, Tiered, Named, Viewed, Shared)
 }
 
 

@@ -6,11 +6,12 @@ Each replaces functions in the process that calls `plant(name)`; the views' own 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
 
-from transit import Stream, WriteBatch
+from transit import StorageFullError, Stream, WriteBatch
 from transit.views import advancing, folding, histories, overlay, savepoints, subscribing, view
 from transit.views.histories import last_digest
 from transit.views.pack import NodePlace
@@ -18,8 +19,14 @@ from transit.views.pack import NodePlace
 LogKeeper, View = savepoints.LogKeeper, view.View
 
 
+# What was there before, in order.
+_replaced: Final[list[tuple[Any, str, Any]]] = []
+
+
 def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    setattr(owner, name, make(getattr(owner, name)))
+    right = getattr(owner, name)
+    _replaced.append((owner, name, right))
+    setattr(owner, name, make(right))
 
 
 def _root_before_packs() -> None:
@@ -224,13 +231,71 @@ class _Numbered:
         return self._stream[offset]
 
 
+def _full_disk_not_told() -> None:
+    """A savepoint that found no room is said to be there."""
+
+    def make(right: Any) -> Any:
+        def save(self: Any, stream: Any, settled: Any) -> None:
+            with suppress(StorageFullError):
+                right(self, stream, settled)
+
+        return save
+
+    _replace(View, "_save", make)
+
+
+def _full_disk_taken_for_a_savepoint() -> None:
+    """Nodes that found no room are taken for recorded ones."""
+
+    def make(right: Any) -> Any:
+        def save(self: Any, stream: Any, new: Any, made: Any) -> Any:
+            layout = savepoints._laid_out(new, "0" * 32, lambda at, _: at)
+            with suppress(StorageFullError):
+                return right(self, stream, new, made)
+            self._roots[stream.uid].points.append(made(layout))
+            return layout
+
+        return save
+
+    _replace(LogKeeper, "save", make)
+
+
+def _skipped_forgotten() -> None:
+    """What was skipped since the savepoint before is not noted with a state."""
+
+    def make(right: Any) -> Any:
+        def settle(self: Any, map_: Any, position: int) -> Any:
+            settled = right(self, map_, position)
+            settled.skipped = ()
+            return settled
+
+        return settle
+
+    _replace(advancing.Advance, "_settle", make)
+
+
+def _headers_forgotten() -> None:
+    """A fold that goes on reads records that its view leaves out."""
+
+    def make(_: Any) -> Any:
+        def take(self: Any, stop: int) -> None:
+            where = self._view.program.spec.where if not self.reached.position else None
+            for batch in self._stream.batches(self.reached.position, stop, where=where or None):
+                self._fold.take(batch, 0, len(batch))
+
+        return take
+
+    _replace(advancing.Advance, "_take", make)
+
+
 PLANTS: Final[Mapping[str, Callable[[], None]]] = {
     each.__name__.lstrip("_"): each
     for each in (
         _root_before_packs, _position_too_far, _without_expect, _applied_twice,
         _last_node_not_packed, _fork_not_seen, _raised_is_kept, _old_index_entry_stays,
         _written_not_seen, _about_anything, _conflict_ignored, _done_is_forgotten, _no_intent,
-        _branch_before_merge,
+        _branch_before_merge, _full_disk_not_told, _full_disk_taken_for_a_savepoint,
+        _skipped_forgotten, _headers_forgotten,
     )
 }  # fmt: skip
 
@@ -239,3 +304,15 @@ def plant(name: str) -> None:
     """Plant the bug of that name in this process; "" is none."""
     if name:
         PLANTS[name]()
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """A block in which the bug of that name is planted."""
+    first = len(_replaced)
+    plant(name)
+    try:
+        yield
+    finally:
+        while len(_replaced) > first:
+            setattr(*_replaced.pop())

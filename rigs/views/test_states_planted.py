@@ -11,16 +11,20 @@ import pytest
 
 import transit
 from rigs.crash import recording_fs
+from rigs.machines.test_viewed import FOUND_BY
 from rigs.views.crashing import crashed
 from rigs.views.finding import CHECKS
 from rigs.views.killing import killed
 from rigs.views.roots import judge
 from rigs.views.states_planted import PLANTS
+from rigs.views.test_savepoint_calls import BY_FULL_DISKS
 
 pytestmark = pytest.mark.slow
 
 BY_CRASHES = ("root_before_packs", "position_too_far", "last_node_not_packed", "applied_twice")
 BY_KILLS = ("without_expect",)
+# By other rigs: a machine of views, kills and full disks at the calls of a savepoint.
+BY_OTHERS = (*FOUND_BY, *BY_FULL_DISKS)
 BY_CHECKS = {
     "fork_not_seen": "forest",
     "old_index_entry_stays": "forest",
@@ -51,7 +55,7 @@ def found(check: str, folder: Path, planted: str) -> str:
 
 
 def test_every_plant_has_a_way_to_be_found() -> None:
-    assert {*BY_CRASHES, *BY_KILLS, *BY_CHECKS} == {*PLANTS}
+    assert {*BY_CRASHES, *BY_KILLS, *BY_CHECKS, *BY_OTHERS} == {*PLANTS}
 
 
 @pytest.mark.parametrize("check", CHECKS)

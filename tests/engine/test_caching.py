@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +169,26 @@ def test_where_the_rooms_folder_is_a_file_files_go_elsewhere(path: Path) -> None
         put = cache.put("new", b"new")
         assert not Path(put).is_relative_to(path)
         assert cache.get("new") == put
+
+
+def test_where_no_folder_has_room_it_is_told_that_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transit.open(path) as log:
+        cache = log.cache("views")
+        kept = cache.put("old", b"old")
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            with pytest.raises(transit.StorageFullError, match="rooms"):
+                cache.put("new", b"new")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert cache.get("old") == kept
+        assert cache.get("new") is None
+        cache.put("new", b"new")
+        assert cache.read("new") == b"new"
 
 
 def _use_elsewhere(log: transit.Log, kept: str) -> None:

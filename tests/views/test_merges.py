@@ -119,6 +119,45 @@ def test_a_row_that_both_changed_goes_to_the_tables_merge(log: transit.Log) -> N
     assert rows_of(view.of(both, 4)) == {"a": Item("a", 15), "new": Item("new", 1)}
 
 
+@views.reducer(items, reads=Write, merge="three-way", on_error="skip")
+def lenient(items: Any, event: Write, at: views.At) -> None:
+    """Write the row; what is none is skipped."""
+    items.put(Item(event.key, event.count, event.mail))
+
+
+@pytest.mark.parametrize("policy", ["append", "interleave"])
+@pytest.mark.parametrize("every", [2, 100])
+def test_what_the_sides_skipped_is_named_where_the_merge_has_it(
+    policy: str, every: int, log: transit.Log
+) -> None:
+    root = log.create("root")
+    write(root, "a", 1)
+    root.append(b"none of the root")
+    one, two = root.branch("one"), root.branch("two")
+    for turn in range(6):
+        for name, side in (("one", one), ("two", two)):
+            write(side, f"{name}-{turn}")
+            if turn % 3 == 0:
+                side.append(f"none of {name} {turn}".encode())
+    inner = two.branch("inner")
+    inner.append(b"none of inner")
+    both = log.merge("both", [one, inner], policy=policy)
+    both.append(b"none of the merge itself")
+    write(both, "z")
+    expected = [record.offset for record in both.read() if record.payload.startswith(b"none")]
+    assert len(expected) == 7
+    view = views.open(log, lenient, savepoint_records=every)
+    assert [offset for offset, _ in view.skipped(both)] == expected
+    assert [offset for offset, _ in view.skipped(both, both.own_start)] == expected[:-1]
+    assert [offset for offset, _ in view.skipped(both, 3)] == [
+        each for each in expected if each < 3
+    ]
+    view.save(both)
+    again = views.open(log, lenient, savepoint_records=every)
+    assert [offset for offset, _ in again.skipped(both)] == expected
+    assert again.of(both).applied == len(both) - len(expected)
+
+
 def test_a_unique_value_may_go_from_one_row_to_another(log: transit.Log) -> None:
     root = log.create("root")
     write(root, "b", mail="b@x")

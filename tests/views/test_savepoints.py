@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from rigs.views.programs import event, everything, folded, rows_of
 from tests.cli.shell import transit as command
 from transit import views
 from transit.views.histories import last_digest
+from transit.views.savepoints import LogKeeper, MemoryKeeper, Savepoint
+from transit.views.view import PERSIST
 
 COUNT = 120
 Change = Callable[[transit.Stream], dict[str, Any]]
@@ -51,6 +53,39 @@ def test_they_are_written_every_so_many_records(log: transit.Log, chance: random
     assert view.save(stream) == state
     assert len(kept(log, "roots", view, stream)) == 3
     assert views.open(log, everything).savepoints(stream) == (50, 100, 120)
+
+
+@pytest.mark.parametrize("persist", PERSIST)
+def test_they_are_asked_for_once_a_look(
+    persist: str, log: transit.Log, chance: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a connection each time is a request."""
+    asked: list[str] = []
+    for keeper in (LogKeeper, MemoryKeeper):
+
+        def points(
+            self: Any, stream: transit.Stream, right: Any = keeper.points
+        ) -> Sequence[Savepoint]:
+            asked.append(stream.uid)
+            return right(self, stream)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(keeper, "points", points)
+    stream = filled(log, chance)
+    branch = stream.branch("branch", at=60)
+    branch.append(event(chance))
+    view = views.open(log, everything, persist=persist, savepoint_records=200)
+    looks: list[Callable[[], object]] = [
+        lambda: view.of(stream), lambda: view.of(stream), lambda: view.of(stream, 30),
+        lambda: view.of(branch), lambda: list(view.skipped(branch)), lambda: view.save(stream),
+        lambda: view.savepoints(stream), lambda: view.of(stream, 30),
+    ]  # fmt: skip
+    for look in looks:
+        asked.clear()
+        look()
+        # One that writes asks once more, for what others wrote before its own.
+        most = 2 if look is looks[5] and persist != "ephemeral" else 1
+        assert max(map(asked.count, asked)) <= most
+    assert view.savepoints(stream) == (COUNT,)
 
 
 def test_a_fork_costs_nothing_and_shares_what_is_kept(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from .payloads import EVENTS, MORE, fill
 pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
 
+from transit.views.scans import tails  # noqa: E402
 from transit.views.scans.declaring import columns  # noqa: E402
 from transit.views.scans.scanning import Scan, scan  # noqa: E402
 
@@ -299,6 +301,39 @@ def test_records_written_one_by_one_start_in_the_middle_of_a_tail(log: transit.L
     first = stream.offset_at(time)
     assert 0 < first <= 17
     assert shown(scan(log, NUMBERS, since=time)) == [("a", n, n) for n in range(first, 30)]
+
+
+def arrow_bytes() -> int:
+    gc.collect()
+    return int(pa.total_allocated_bytes())
+
+
+def test_what_was_decoded_for_a_declaration_goes_when_it_is_sealed_and_another_is_asked_for(
+    log: transit.Log,
+) -> None:
+    numbered(log, "a", 20_000, "x" * 50)
+    before = arrow_bytes()
+    assert len(shown(scan(log, NUMBERS))) == 20_000
+    kept = arrow_bytes() - before
+    assert kept > 1_000_000
+    log.seal()
+    numbered(log, "a", 1)
+    others = columns("others", {"n": int})
+    assert len(scan(log, others).to_arrow()) == 20_001
+    assert arrow_bytes() - before < kept // 4
+
+
+def test_declarations_that_are_asked_for_once_do_not_add_up(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tails, "ROWS_MAX", 10_000)
+    numbered(log, "a", 4_000, "x" * 50)
+    found = []
+    for turn in range(12):
+        each = columns(f"numbers{turn}", {"n": int, "text": str, f"more{turn}": int})
+        assert len(scan(log, each).to_arrow()) == 4_000
+        found.append(arrow_bytes())
+    assert found[-1] < found[3] * 1.5
 
 
 def test_two_threads_that_ask_at_once_get_the_same(log: transit.Log) -> None:

@@ -165,13 +165,20 @@ class Cache(Opened):
         return path
 
     def _write(self, stored: str, data: bytes) -> str:
+        refused: TransitError | None = None
         for folder in self._folders:
             try:
                 return _write(folder, stored, data, self._check_place)
-            except _UNUSABLE:
+            except _UNUSABLE as error:
                 if folder == self._own_folder:
                     raise
-        return _write(self._temporary(), stored, data, _anywhere)
+                refused = error
+        try:
+            folder = self._temporary()
+        except TransitError as error:
+            # Why the store's own folder was not good enough says more.
+            raise refused or error from error
+        return _write(folder, stored, data, _anywhere)
 
     def _temporary(self) -> str:
         """A folder that ends with the process, made when the store's own cannot be used."""

@@ -46,6 +46,9 @@ class AnyView(Protocol):
     def is_recorded(self, digest: bytes) -> bool:
         """Whether a node is in a pack."""
 
+    def skipped(self, stream: Stream, at: int | None = None) -> Iterator[Skipped]:
+        """The records that were no events: their offsets in the stream, and why."""
+
     def points(self, stream: Stream) -> tuple[Savepoint, ...]:
         """The savepoints of a stream that are about the records it has, in order."""
 

@@ -7,7 +7,8 @@ store that was restored to another moment, is not taken for the same history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from blake3 import blake3
@@ -65,6 +66,27 @@ def _common(mine: Sequence[HistorySpan], others: Sequence[HistorySpan]) -> int:
 
 def _place(span: HistorySpan, at: int) -> Position:
     return Position(span.origin.stream, span.origin.offset + at)
+
+
+def origin_of(spans: Sequence[HistorySpan], offset: int) -> Position:
+    """Where the record at an offset of a history with these spans was appended."""
+    span = spans[bisect_right(spans, offset, key=lambda each: each.first) - 1]
+    return _place(span, offset - span.first)
+
+
+def offsets_of(
+    spans: Sequence[HistorySpan], origins: Iterable[Position]
+) -> Iterator[tuple[int, Position]]:
+    """The offsets that records appended at `origins` have in a history, as far as it has them."""
+    known: dict[str, list[int]] = {}
+    for stream, offset in sorted(origins):
+        known.setdefault(stream, []).append(offset)
+    for span in spans:
+        stream, first = span.origin
+        offsets = known.get(stream, [])
+        stop = bisect_left(offsets, first + span.count)
+        for offset in offsets[bisect_left(offsets, first) : stop]:
+            yield span.first + offset - first, Position(stream, offset)
 
 
 class _Kept(msgspec.Struct):

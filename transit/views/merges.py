@@ -10,12 +10,13 @@ out), the records are folded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from transit import InvalidInputError, Stream
+from transit import InvalidInputError, Position, Stream
 from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
-from transit.views.histories import common_count
+from transit.views.folding import ERRORS_MAX, Skipped
+from transit.views.histories import common_count, offsets_of, origin_of
 from transit.views.maps.map import Map
 from transit.views.nodes import StateNodes
 from transit.views.overlay import flushed, writable
@@ -76,7 +77,25 @@ def three_way(view: AnyView, stream: Stream) -> Settled:
     order = new_below(root, fresh, Children(fresh))
     applied = sum(each.applied - base.applied for each in sides) + base.applied
     kept = {each: fresh[each] for each in order}
-    return view.settle(stream, stream.own_start, root, kept, applied)
+    settled = view.settle(stream, stream.own_start, root, kept, applied)
+    settled.skipped = _skipped(view, stream, parents)
+    return settled
+
+
+def _skipped(view: AnyView, stream: Stream, parents: Sequence[Stream]) -> tuple[Skipped, ...]:
+    """What the sides skipped, at the offsets where the merged stream has it."""
+    if view.program.spec.on_error != "skip":
+        return ()
+    reasons: dict[Position, str] = {}
+    for parent, head in zip(parents, stream.parents, strict=True):
+        skipped = list(view.skipped(parent, head.offset + 1))
+        if skipped:
+            spans = view.log.lineage.spans(parent)
+            reasons.update((origin_of(spans, offset), why) for offset, why in skipped)
+    if not reasons:
+        return ()
+    places = offsets_of(view.log.lineage.spans(stream), reasons)
+    return tuple((offset, reasons[origin]) for offset, origin in places)[:ERRORS_MAX]
 
 
 class _Merging:

@@ -86,7 +86,7 @@ class Keeper(Protocol):
     """Where the savepoints of a view are."""
 
     def points(self, stream: Stream) -> Sequence[Savepoint]:
-        """Those of a stream, in order."""
+        """Those of a stream, in order: the same sequence each time, which grows."""
 
     def read_pack(self, place: NodePlace) -> bytes:
         """A pack; `NotFoundError` and others where it is not to be had."""
@@ -110,7 +110,7 @@ class MemoryKeeper:
 
     def points(self, stream: Stream) -> Sequence[Savepoint]:
         """Those of a stream, in order."""
-        return self._points.get(stream.uid, ())
+        return self._points.setdefault(stream.uid, [])
 
     def read_pack(self, place: NodePlace) -> bytes:
         """A pack."""
@@ -155,7 +155,7 @@ class LogKeeper:
                 roots.stream = self._layer.stream(self._name("roots", stream))
             except (NotFoundError, StoreUnavailableError):
                 # A part of a store was restored, and not what says whether it is there.
-                return ()
+                return roots.points
         count = len(roots.stream)
         if roots.seen < count:
             length = len(stream)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from time import time_ns
@@ -65,6 +66,9 @@ class View:
         self._shared: dict[str, list[tuple[Stream, int]]] = {}
         self._about: set[tuple[str, int, str]] = set()
         self._lock = threading.RLock()
+        # Within one look, which may be inside another: what is kept of streams, asked for once.
+        self._looks = 0
+        self._asked: dict[str, Sequence[Savepoint]] = {}
 
     def __repr__(self) -> str:
         spec = self.program.spec
@@ -94,8 +98,7 @@ class View:
         """
         found = self._stream(stream)
         stop = _stop_of(found, at, time)
-        with self._lock:
-            return self._state(found, self.reach(found, stop))
+        return self._state(found, self.reach(found, stop))
 
     def save(self, stream: Stream | str) -> State:
         """The state after all records, kept as a savepoint; raises what keeps it from being one.
@@ -103,7 +106,7 @@ class View:
         Savepoints are also written on the way, every so many records.
         """
         found = self._stream(stream)
-        with self._lock:
+        with self._look():
             settled = self.reach(found, len(found))
             if self._newest_point(found) < settled.position:
                 self._save(found, settled)
@@ -123,11 +126,12 @@ class View:
         Of those between two savepoints the first 1,000.
         """
         found = self._stream(stream)
-        state = self.of(found, at)
-        kept = dict(state.skipped)
-        for source, count in ((found, state.position), *self.sources(found, state.position)):
-            for point in self.points(source):
-                kept.update({offset: why for offset, why in point.skipped if offset < count})
+        with self._look():
+            state = self.of(found, at)
+            kept = dict(state.skipped)
+            for source, count in ((found, state.position), *self.sources(found, state.position)):
+                for point in self.points(source):
+                    kept.update({offset: why for offset, why in point.skipped if offset < count})
         return iter(sorted(kept.items()))
 
     def changes(
@@ -170,11 +174,11 @@ class View:
 
     def points(self, stream: Stream) -> tuple[Savepoint, ...]:
         """The savepoints of a stream that are about the records it has, in order."""
-        return tuple(each for each in self._keeper.points(stream) if self._is_about(stream, each))
+        return tuple(each for each in self._kept(stream) if self._is_about(stream, each))
 
     def reach(self, stream: Stream, stop: int) -> Settled:
         """The state after `stop` records of a stream; the caller holds no lock or this one."""
-        with self._lock:
+        with self._look():
             settled = self._nearest(stream, stop) or self._start(stream)
             inherited = min(stop, stream.own_start)
             if settled.position < inherited:
@@ -251,6 +255,28 @@ class View:
 
     # Where to begin
 
+    @contextmanager
+    def _look(self) -> Iterator[None]:
+        """Around what asks for savepoints: the lock, and one answer for each stream."""
+        with self._lock:
+            self._looks += 1
+            try:
+                yield
+            finally:
+                self._looks -= 1
+                if not self._looks:
+                    self._asked.clear()
+
+    def _kept(self, stream: Stream) -> Sequence[Savepoint]:
+        """The savepoints of a stream; over a connection each time it is asked is a request."""
+        with self._lock:
+            found = self._asked.get(stream.uid)
+            if found is None:
+                found = self._keeper.points(stream)
+                if self._looks:
+                    self._asked[stream.uid] = found
+            return found
+
     def _start(self, stream: Stream) -> Settled:
         return self.settle(stream, 0, EMPTY, {}, 0)
 
@@ -271,7 +297,7 @@ class View:
         if held is None or not above < held.position <= stop:
             held = None
         above = above if held is None else held.position
-        points = self._keeper.points(stream)
+        points = self._kept(stream)
         point = newest(points, stop)
         while point is not None and point.next > above:
             if self._is_about(stream, point):
@@ -331,7 +357,7 @@ class View:
 
     def _newest_point(self, stream: Stream) -> int:
         """The position of the last savepoint of a stream; 0 without one."""
-        points = self._keeper.points(stream)
+        points = self._kept(stream)
         return points[-1].next if points else 0
 
     def _try_save(self, stream: Stream, settled: Settled) -> None:
@@ -362,6 +388,7 @@ class View:
             layout = self._keeper.save(stream, new, make)
         except ConflictError:
             # Another process was first: what it wrote is this state, or one further on.
+            self._asked.pop(stream.uid, None)
             if self._newest_point(stream) < settled.position:
                 raise
         else:

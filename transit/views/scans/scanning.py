@@ -189,9 +189,10 @@ class Scan:
             for table, parts in decoded(runs, self._declaration):
                 yield table, _in_order(parts)
             return
-        tail = tail_of(self._log, self._declaration)
+        segments = len(self._layout.segments)
+        tail = tail_of(self._log, self._declaration, segments)
         tables: dict[int, tuple[pa.Table, list[_Slice]]] = {}
-        for found in tail.take(runs, len(self._layout.segments), self._declaration):
+        for found in tail.take(runs, segments, self._declaration):
             _, slices = tables.setdefault(id(found.table), (found.table, []))
             slices.append(_Slice(found.rows, found.run))
         for table, slices in tables.values():

@@ -2,8 +2,9 @@
 
 Owns what was decoded of each open store and declaration: tables as a columns file has them, in the
 order in which they were asked for, and which rows of them a stream has. A tail is appended to as
-the streams grow. It is forgotten when something was sealed meanwhile, since a columns file has it
-then, and when it has `ROWS_MAX` rows.
+the streams grow. Those of all declarations are forgotten when something was sealed meanwhile, since
+columns files have it then; one when it has `ROWS_MAX` rows, and others before it when they have so
+many together.
 """
 
 from __future__ import annotations
@@ -43,13 +44,16 @@ class _Kept(NamedTuple):
 
 
 class Tail:
-    """What was decoded of a store's unsealed records. Safe for threads."""
+    """What was decoded of a store's unsealed records. Safe for threads.
 
-    def __init__(self) -> None:
+    rows: how many. segments: how many were sealed when it began.
+    """
+
+    def __init__(self, segments: int = 0) -> None:
         self._tables: list[pa.Table] = []
         self._kept: dict[int, list[_Kept]] = {}
-        self._rows = 0
-        self._segments = 0
+        self.rows = 0
+        self.segments = segments
         self._lock = threading.Lock()
 
     def take(self, runs: Sequence[Run], segments: int, declaration: Declaration) -> list[Rows]:
@@ -58,9 +62,9 @@ class Tail:
         segments: how many are sealed.
         """
         with self._lock:
-            if segments != self._segments or self._rows > ROWS_MAX:
-                self._tables, self._kept, self._rows = [], {}, 0
-                self._segments = segments
+            if segments != self.segments or self.rows > ROWS_MAX:
+                self._tables, self._kept, self.rows = [], {}, 0
+                self.segments = segments
             self._add([part for run in runs for part in self._missing(run)], declaration)
             return [rows for run in runs for rows in self._found(run)]
 
@@ -87,7 +91,7 @@ class Tail:
                 taken.add((run.owner, run.first))
                 row += count
             self._tables.append(table)
-            self._rows += table.num_rows
+            self.rows += table.num_rows
         if len(self._tables) > TABLES_MAX:
             self._join()
 
@@ -149,7 +153,15 @@ _tails: Final[WeakKeyDictionary[Log, dict[str, Tail]]] = WeakKeyDictionary()
 _making: Final = threading.Lock()
 
 
-def tail_of(log: Log, declaration: Declaration) -> Tail:
-    """What was decoded of an open store for a declaration."""
+def tail_of(log: Log, declaration: Declaration, segments: int) -> Tail:
+    """What was decoded of an open store for a declaration. segments: how many are sealed."""
     with _making:
-        return _tails.setdefault(log, {}).setdefault(declaration.digest, Tail())
+        tails = _tails.setdefault(log, {})
+        found = tails.pop(declaration.digest, None) or Tail(segments)
+        # A declaration may never be asked for again.
+        for digest, tail in list(tails.items()):
+            if tail.segments != segments or sum(each.rows for each in tails.values()) > ROWS_MAX:
+                del tails[digest]
+        # The one that was used last is the last to go.
+        tails[declaration.digest] = found
+        return found
