@@ -125,7 +125,7 @@ class Exchange:
         """Answer it in the current task, by messages of ASGI."""
         task = self._task = asyncio.current_task()
         assert task is not None
-        self.request.receive = receive
+        self.request.receive, self.request.watch = receive, self.watch
         if self.bearer is not None and self.bearer.is_over:
             # Between `now` and this task.
             task.cancel()

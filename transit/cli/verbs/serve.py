@@ -54,6 +54,15 @@ class Opened(NamedTuple):
     "--limit", "limits", type=HEADER, multiple=True,
     help="Another limit, such as body_bytes_max=64MiB or requests_max=1000.",
 )  # fmt: skip
+@click.option(
+    "--views", "places", multiple=True, metavar="MODULE[:NAME]",
+    help="Serve the views, and run the reconcilers, that this module or FILE.py declares.",
+)  # fmt: skip
+@click.option(
+    "--views-persist", "persist", type=click.Choice(("logged", "stateful", "ephemeral")),
+    default="logged", show_default=True, help="Where the views' savepoints are kept.",
+)  # fmt: skip
+@click.option("--no-sql", is_flag=True, help="Answer no queries in SQL.")
 @click.option("--insecure", is_flag=True, help="Let others reach it without tokens or TLS.")
 @click.option("--quiet", is_flag=True, help="No log.")
 @store_options
@@ -69,6 +78,9 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     long_poll: float | None,
     subscriptions: bool,
     limits: tuple[tuple[str, str], ...],
+    places: tuple[str, ...],
+    persist: str,
+    no_sql: bool,
     insecure: bool,
     quiet: bool,
 ) -> None:
@@ -85,10 +97,12 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     from transit.server.certificate import Certificate
     from transit.server.journal import Journal  # nor this
     from transit.server.run import serve  # nor this
+    from transit.views.loading import load_all  # nor this
 
     if tls_key is not None and tls_cert is None:
         raise click.UsageError("--tls-key needs --tls-cert")
-    settings = _settings(limits, hosts, cors, long_poll, subscriptions)
+    settings = _settings(limits, hosts, cors, long_poll, subscriptions, not no_sql)
+    declared = load_all(places or context.configuration.views)
     certificate = None if tls_cert is None else Certificate(tls_cert, tls_key)
     log, why_read = _open(context, mode)
     journal = None if quiet else Journal(sys.stderr.buffer)
@@ -108,6 +122,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             is_insecure=insecure,
             journal=journal,
             prices=context.configuration.prices,
+            declared=declared,
+            persist=persist,
             ready=ready,
         )
 
@@ -137,11 +153,13 @@ def _settings(
     cors: tuple[str, ...],
     long_poll: float | None,
     subscriptions: bool,
+    sql: bool,
 ) -> ServerSettings:
     # Imported here: `--help` needs no server.
     from transit.server.settings import ServerSettings
 
     given: dict[str, object] = {"hosts": hosts, "cors": cors, "subscriptions": subscriptions}
+    given["sql"] = sql
     if long_poll is not None:
         given["long_poll_s"] = long_poll
     known = {
