@@ -22,6 +22,7 @@ from transit.protocol.calls import Name, Offset, Time
 ARROW: Final = "application/vnd.apache.arrow.stream"
 OFFSET_HEADER: Final = "Transit-Offset"
 ROOT_HEADER: Final = "Transit-Root"
+ROWS_HEADER: Final = "Transit-Rows"
 MORE_HEADER: Final = "Transit-More"
 QUERY_CHARS_MAX: Final = 256 * 1024
 STREAMS_MAX: Final = 10_000

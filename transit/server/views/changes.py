@@ -135,6 +135,7 @@ class SubscriptionCalls:
     ) -> AsyncGenerator[bytes, None]:
         settings, clock = self._views.service.settings, asyncio.get_running_loop()
         ends = clock.time() + settings.sse_s
+        is_told = False
         while (left := ends - clock.time()) > 0 and not self._streams.is_ending:
             # In this order: nothing is appended after a stream was finished.
             is_finished = tail.stream.finished
@@ -148,10 +149,14 @@ class SubscriptionCalls:
                 yield b"event: stopped\ndata: %b\n\n" % problem_of(error).encode()
                 return
             if part is not None:
+                is_told = False
                 yield part or _PING
             elif is_finished:
                 yield b"event: finished\ndata: {}\n\n"
                 return
+            elif not is_told:
+                is_told = True
+                yield b'event: current\ndata: {"offset":%d}\n\n' % delivery.place[0]
             elif not await tail.wait(delivery.place[0], min(settings.ping_s, left)):
                 if tail.stream.hidden:
                     return

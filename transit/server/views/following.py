@@ -15,6 +15,7 @@ import msgspec
 
 from transit import Stream, TransitError
 from transit.protocol.views import ChangeEvent, position_of, position_text
+from transit.server.views.rows import plain_row
 from transit.server.views.serving import StoppedError, Views
 from transit.views.stopping import Stop
 from transit.views.subscribing import Change, Step, SubscriberStatus, Subscription
@@ -100,8 +101,8 @@ class Delivery:
     def _event(self, change: Change) -> bytes:
         position = position_text(change.offset, change.number)
         event = ChangeEvent(
-            position, change.id, change.table, change.key, change.before, change.after,
-            change.offset, change.number, change.is_repeated,
+            position, change.id, change.table, change.key, plain_row(change.before),
+            plain_row(change.after), change.offset, change.number, change.is_repeated,
         )  # fmt: skip
         id = f"{self._stream.uid}:{position}".encode()
         return b"event: change\nid: %b\ndata: %b\n\n" % (id, msgspec.json.encode(event))

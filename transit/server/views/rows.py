@@ -138,7 +138,7 @@ def page_of(
     """One page of the rows of a table in a state after `at` records."""
     if wanted.key is not None:
         row = table.get(wanted.key)
-        return Page([] if row is None else [encode(row)], None)
+        return Page([] if row is None else [encode(plain_row(row))], None)
     lines: list[bytes] = []
     size, most = 0, min(bytes_max, BYTES_MAX)
     rows = walk(table, wanted.equal, wanted.start, wanted.stop, behind=behind)
@@ -148,7 +148,7 @@ def page_of(
         if len(lines) == limit or looked == SCAN:
             return Page(lines, after_text(at, behind))
         if row is not None:
-            line = encode(row)
+            line = encode(plain_row(row))
             size += len(line)
             if lines and size > most:
                 return Page(lines, after_text(at, behind))
@@ -184,7 +184,12 @@ def changes_of(
 
 def changed_row(change: RowChange) -> ChangedRow:
     """A change as it is sent."""
-    return ChangedRow(*change)
+    return ChangedRow(change.table, change.key, plain_row(change.before), plain_row(change.after))
+
+
+def plain_row(row: Any) -> dict[str, Any] | None:
+    """A row by its fields' names, however its type would be encoded."""
+    return None if row is None else msgspec.structs.asdict(row)
 
 
 # Descriptions

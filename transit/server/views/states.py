@@ -97,7 +97,7 @@ class StateCalls:
             Call("GET", "/v1/views/{view}/tables/{table}", self._rows,
                  "Rows of a table of a view, after any number of records of a stream.",
                  dict[str, Any], RowsQuery, kind="page",
-                 headers=("Transit-Offset", "Transit-Root", "ETag")),
+                 headers=("Transit-Offset", "Transit-Root", "Transit-Rows", "ETag")),
             Call("GET", "/v1/views/{view}/diff", self._diff,
                  "The rows that two states of a view have otherwise.",
                  ChangedRow, DiffQuery, kind="page", headers=("Transit-Offset",)),
@@ -145,6 +145,7 @@ class StateCalls:
             (b"etag", tag.encode()),
             (b"transit-offset", b"%d" % at),
             (b"transit-root", state.root.encode()),
+            (b"transit-rows", b"%d" % len(state.tables[table.name])),
         ]
         return _tagged(_page_answer(request, page, headers))
 
