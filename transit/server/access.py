@@ -72,6 +72,14 @@ class Grant:
         """Whether it may do that to some streams: to those below one of its prefixes at least."""
         return any(right in rights for _, rights in self._rights)
 
+    def allows_below(self, right: str, prefix: str) -> bool:
+        """Whether it may do that to some streams of a layer whose names begin so."""
+        return any(
+            right in rights and (prefix.startswith(own) or own.startswith(prefix))
+            for own, rights in self._rights
+            if not own or own[0] == "$"
+        )
+
     def check(self, right: str, stream: str) -> None:
         """`RefusedError` unless it may do that to this stream.
 

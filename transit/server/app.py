@@ -88,7 +88,7 @@ class App:
         self.prices = prices
         self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
-        self.mcp = Mounted(self.service, self.streams.lives)
+        self.mcp = Mounted(self.service, self.streams.lives, self.views)
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
         self.routes = Routes(
             [

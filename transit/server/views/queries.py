@@ -53,6 +53,11 @@ class Queries:
         self._apart: Apart | None = None
         self._waiting = 0
 
+    @property
+    def is_served(self) -> bool:
+        """Whether queries are answered."""
+        return self._settings.sql and not _lacks_engine()
+
     def close(self) -> None:
         """End the threads and processes."""
         if self._apart is not None:
@@ -89,7 +94,7 @@ class Queries:
     def _check(self, grant: Grant) -> None:
         if not self._settings.sql:
             raise RefusedError(501, "this server answers no SQL", (NO_STORE,))
-        if find_spec("duckdb") is None or find_spec("pyarrow") is None:
+        if _lacks_engine():
             raise RefusedError(501, "the server needs: pip install 'transit[sql]'", (NO_STORE,))
         check_reader(grant)
 
@@ -172,6 +177,10 @@ class Queries:
         count = len(stream) if at is None else at
         state = self._views.state(view, stream, count, stop)
         return {name: StateTable(table, state) for name, table in state.tables.items()}
+
+
+def _lacks_engine() -> bool:
+    return find_spec("duckdb") is None or find_spec("pyarrow") is None
 
 
 def _apart() -> Apart:
