@@ -13,13 +13,18 @@ import uvicorn
 import transit
 from transit.server.app import App
 from transit.server.settings import ServerSettings
+from transit.views.loading import Declared
 
 
 class Serving:
     """A server; `url` is where it answers. `close` leaves the store open."""
 
     def __init__(
-        self, log: transit.Log, settings: ServerSettings | None = None, port: int = 0
+        self,
+        log: transit.Log,
+        settings: ServerSettings | None = None,
+        port: int = 0,
+        declared: Declared | None = None,
     ) -> None:
         # Named as TCP: asyncio sends small answers at once only on such a socket.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -27,7 +32,7 @@ class Serving:
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.app = App(log, settings or ServerSettings())
+        self.app = App(log, settings or ServerSettings(), declared=declared)
         config = uvicorn.Config(
             self.app, log_level="error", access_log=False, timeout_keep_alive=75,
             timeout_graceful_shutdown=1,

@@ -110,7 +110,8 @@ def test_a_server_is_asked_for_its_records(command: Command, store: Path) -> Non
             )
             done = command("sql", query, "--store", serving.url, "--at", "2")
             assert done.rows[0] == {"_stream": "run-1", "e": "tool_result"}
-            assert command("sql", COUNT, "--store", serving.url, "--at", "commit:0").code == 2
+            done = command("sql", COUNT, "--store", serving.url, "--at", "commit:0")
+            assert done.rows == [{"n": 8}]
         finally:
             serving.close()
 

@@ -53,7 +53,7 @@ class Caller:
         """End the loop and the application's threads."""
         self.app.end()
         self._runner.close()
-        self.app.service.close()
+        self.app.close()
 
     def __call__(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None

@@ -9,6 +9,7 @@ nearest `transit.toml` from the working directory upwards, or the one that is na
     mode = "exclusive"              # exclusive, shared
     token_file = "token"            # what a server knows this user by; or TRANSIT_TOKEN
     ca_file = "ca.pem"              # certificates to trust for a server, instead of the system's
+    views = ["board.py"]            # what `transit serve` loads: files, or modules[:name]
 
     [limits]                        # the fields of transit.Settings
     seal_bytes = 33554432
@@ -48,7 +49,7 @@ DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
 _PLACES: Final = ("store", "remote", "token_file", "ca_file")
-_TOP: Final = ("store", "remote", "durability", "mode", "token_file", "ca_file")
+_TOP: Final = ("store", "remote", "durability", "mode", "token_file", "ca_file", "views")
 _TABLES: Final = ("limits", "remote_options", "prices")
 _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT: Final = {
@@ -80,7 +81,8 @@ class Effective:
 
     store, remote: addresses, None when not given. token_file, ca_file: paths, for a server.
     settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when
-    none are given. file: the configuration file that was read, or None.
+    none are given. views: files, and modules, that declare what a server serves. file: the
+    configuration file that was read, or None.
     """
 
     def __init__(self, given: Mapping[str, Setting], file: str | None) -> None:
@@ -95,6 +97,7 @@ class Effective:
         self.settings = self._settings()
         self.remote_options = self._below("remote_options")
         self.prices = self._prices()
+        self.views = self._views()
 
     def source(self, key: str) -> str:
         """Where the value of `key` comes from: "default", a file, a variable or an option."""
@@ -131,6 +134,19 @@ class Effective:
         """An address, `~` filled in."""
         text = self._text(key)
         return None if text is None else _address(text, self._given[key].source)
+
+    def _views(self) -> tuple[str, ...]:
+        """Files and modules; a file is meant from where the configuration is."""
+        if "views" not in self._given:
+            return ()
+        value, source = self._given["views"]
+        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+            raise CommandError(f"{source}: views must be a list of texts, not {value!r}")
+        folder = os.path.dirname(os.path.abspath(source))
+        return tuple(
+            os.path.join(folder, each) if ".py" in each.rpartition("/")[2] else each
+            for each in value
+        )
 
     def _one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
         value = self._text(key) or default

@@ -12,6 +12,8 @@ the engine's by type, and requests by what they do. What a network cannot give i
     connection    the four together, and what is known of the store
     pages         records as they are sent -> the engine's
     absent        what is not there, and why
+    views, states, changes
+                  views, SQL and reconcilers of the server; states: tables at an offset
     stream, cursor, layer, batch, lineage, watching, log
                   what a user holds
     listing, asking, following

@@ -90,11 +90,27 @@ class Connection:
         """A page of values, and what `after` is for the next, empty after the last."""
         return page_of(self.get(path, query), kind)
 
-    def post(self, path: str, body: object, kind: type[T]) -> T:
+    def post(
+        self,
+        path: str,
+        body: object,
+        kind: type[T],
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "POST",
+    ) -> T:
         """The value that a POST answers which changes nothing when it is made again."""
         self._settle()
         data = b"" if body is None else encode(body, MSGPACK)
-        return decode(self.link.ask("POST", path, data).body, MSGPACK, kind)
+        reply = self.link.ask(method, path, data, headers=headers or {})
+        return decode(reply.body, MSGPACK, kind)
+
+    def asked(
+        self, path: str, body: object, headers: Mapping[str, str], lacking: frozenset[int]
+    ) -> Reply:
+        """The answer to a POST that changes nothing; see `Link.ask`."""
+        self._settle()
+        return self.link.ask("POST", path, encode(body, MSGPACK), headers=headers, lacking=lacking)
 
     def describe(self, reference: str) -> Description:
         """The stream of a name or of `UID_PREFIX` and a uid; `NotFoundError` when there is none."""

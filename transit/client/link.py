@@ -52,8 +52,20 @@ from transit.client.address import Address
 from transit.guards import TURN, Order
 from transit.protocol.calls import MSGPACK
 from transit.protocol.problems import detail_of, error_of
+from transit.views.errors import (
+    DivergedError,
+    EventError,
+    HistoryDiffersError,
+    ReducerError,
+    ViewError,
+)
 
 CONNECT_S: Final = 5.0
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+_VIEW_ERRORS: Final[Mapping[str, type[TransitError]]] = {
+    each.__name__: each
+    for each in (DivergedError, EventError, HistoryDiffersError, ReducerError, ViewError)
+}
 # What one answer may take: the largest record a store may hold, and more.
 ANSWER_BYTES_MAX: Final = 1024 * 1024 * 1024
 _PART_BYTES: Final = 256 * 1024
@@ -215,12 +227,24 @@ class Link:
         """
         return self.ask("GET", path, wait_s=wait_s)
 
-    def ask(self, method: str, path: str, body: bytes | None = None, wait_s: float = 0.0) -> Reply:
-        """The answer to a request that changes nothing when it is made again."""
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        wait_s: float = 0.0,
+        *,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        lacking: frozenset[int] = frozenset(),
+    ) -> Reply:
+        """The answer to a request that changes nothing when it is made again.
+
+        lacking: statuses by which a server says that it has no such thing: they are answers too.
+        """
         patience = Patience(self.timeout_s + wait_s)
         while True:
             try:
-                reply = self.once(method, path, body, {}, patience.left_s, waits=wait_s > 0)
+                reply = self.once(method, path, body, headers, patience.left_s, waits=wait_s > 0)
             except LostError as error:
                 # One that never answered is not waited for: the address may be wrong.
                 is_unknown = not (self._has_answered or error.was_sent)
@@ -229,6 +253,8 @@ class Link:
                 continue
             self._has_answered = True
             if reply.status < 400:
+                return reply
+            if reply.status in lacking and error_of(reply.body) is None:
                 return reply
             refusal = self.refused(reply)
             if type(refusal) is not RemoteUnavailableError or not patience.pause(pause_of(reply)):
@@ -270,14 +296,15 @@ class Link:
         return Reply(response.status, response.headers, data)
 
     @contextlib.contextmanager
-    def stream(self, path: str, silence_s: float, body: bytes) -> Iterator[Events]:
-        """An answer to a POST that does not end by itself, as it comes.
+    def stream(self, path: str, silence_s: float, body: bytes | None = None) -> Iterator[Events]:
+        """An answer that does not end by itself, as it comes: to a POST, to a GET without a body.
 
         silence_s: the longest time without a byte. `LostError` where it breaks off.
         """
+        method = "GET" if body is None else "POST"
         self.check()
         accept = {"accept": "text/event-stream"}
-        with self._exchange("POST", path, body, accept, silence_s, waits=True) as response:
+        with self._exchange(method, path, body, accept, silence_s, waits=True) as response:
             if response.status >= 400:
                 body = _whole(response, time.monotonic() + self.timeout_s)
                 reply = Reply(response.status, response.headers, body)
@@ -335,7 +362,7 @@ class Link:
 
     def refused(self, reply: Reply) -> TransitError:
         """The error for an answer that is none."""
-        error = error_of(reply.body)
+        error = error_of(reply.body, _VIEW_ERRORS)
         return error if error is not None else self._refusal(reply)
 
     def _refusal(self, reply: Reply) -> TransitError:

@@ -15,6 +15,7 @@ from transit.client.layer import ConnectedLayer
 from transit.client.lineage import ConnectedLineage
 from transit.client.listing import listed, reference_of
 from transit.client.stream import ConnectedStream
+from transit.client.views import ConnectedViews
 from transit.client.watching import ConnectedWatch
 from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
@@ -276,6 +277,13 @@ class ConnectedLog(Log):
         """What `merge` would make, without making it."""
         asked = plan_request(self._connection, parents, policy, base, params)
         return self._connection.post("/v1/plan", asked, MergePlan)
+
+    # Views
+
+    @property
+    def views(self) -> ConnectedViews:
+        """The views that the server serves, SQL there, and its reconcilers."""
+        return ConnectedViews(self._connection)
 
     # The store
 

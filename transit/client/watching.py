@@ -210,6 +210,17 @@ def _standing(about: Description) -> tuple[int, bool, bool]:
 
 def events_of(events: Events) -> Iterator[Told]:
     """What a stream of events tells."""
+    for event in blocks_of(events):
+        data = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
+        if data:
+            try:
+                yield msgspec.json.decode(b"\n".join(data), type=Told)
+            except msgspec.DecodeError as error:
+                raise InvalidInputError(f"not an event of changes: {error}") from None
+
+
+def blocks_of(events: Events) -> Iterator[bytes]:
+    """The lines of each event, or comment."""
     # Begun anew with each event, so that a long one is not copied with each of its parts.
     waiting = bytearray()
     for part in events.parts:
@@ -218,11 +229,6 @@ def events_of(events: Events) -> Iterator[Told]:
         while (end := waiting.find(b"\n\n", looked)) >= 0:
             event, looked = bytes(waiting[:end]), 0
             del waiting[: end + 2]
-            data = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
-            if data:
-                try:
-                    yield msgspec.json.decode(b"\n".join(data), type=Told)
-                except msgspec.DecodeError as error:
-                    raise InvalidInputError(f"not an event of changes: {error}") from None
+            yield event
         if len(waiting) > _EVENT_BYTES_MAX:
             raise LostError("an event without end", was_sent=False)

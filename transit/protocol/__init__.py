@@ -11,6 +11,7 @@ Opens nothing, and knows no server.
     events     records -> server-sent events
     lines      records <-> lines of JSON
     calls      what is asked of the routes beside the protocol, and what they answer
+    views      what is asked of views, SQL and subscriptions, and what is answered
     changes    what a watch of many streams asks for, and what its events say
     problems   errors <-> problem documents (RFC 9457)
 """

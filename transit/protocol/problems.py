@@ -26,6 +26,9 @@ _STATUS: Final[Mapping[str, int]] = {
     "AlreadyExistsError": 409,
     "ConflictError": 409,
     "StreamFinishedError": 409,
+    # A view stands before a record; other states can be had.
+    "ReducerError": 409,
+    "EventError": 409,
     "FencedError": 409,
     "ReadOnlyError": 403,
     "RetentionGapError": 410,
@@ -39,6 +42,9 @@ _STATUS: Final[Mapping[str, int]] = {
     "FormatError": 500,
     "TransitError": 500,
 }
+
+
+_NONE: Final[Mapping[str, type[TransitError]]] = {}
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,16 +99,21 @@ def refusal(status: int, detail: str, request_id: str = "") -> Problem:
     )
 
 
-def error_of(document: bytes) -> TransitError | None:
-    """The error that a document tells of; None when it names none of the engine's."""
+def error_of(
+    document: bytes, others: Mapping[str, type[TransitError]] = _NONE
+) -> TransitError | None:
+    """The error that a document tells of; None when it names none of the engine's.
+
+    others: errors that are not the engine's own, by name.
+    """
     try:
         told = msgspec.json.decode(document, type=dict[str, object])
     except msgspec.DecodeError:
         return None
     name, detail = told.get("error"), told.get("detail")
-    kind = (
-        getattr(transit, name, None) if isinstance(name, str) and name in transit.__all__ else None
-    )
+    if not isinstance(name, str):
+        return None
+    kind = getattr(transit, name, None) if name in transit.__all__ else others.get(name)
     if not (isinstance(kind, type) and issubclass(kind, TransitError)):
         return None
     error = kind.__new__(kind, str(detail))

@@ -37,6 +37,7 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     subscriptions  durable places in many streams that wake workers
     page           the page at `/`
     api            what the embedded engine can do, beside the protocol
+    views          views, SQL, subscriptions and reconcilers
     mcp            tools and resources for agents, by the Model Context Protocol
     witness        cosignatures under the checkpoints of other logs
     otlp           the routes that exporters of OpenTelemetry send to; receiving and otlp_wire: what

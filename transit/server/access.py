@@ -11,6 +11,13 @@ in no such prefix. Of these a token reaches what the runs that it may use need:
 Nothing else of layers, unless a prefix of the token begins with `$`, or its prefix is empty: then
 all but what the server keeps for itself. `$trace/ends` tells how all runs of the store ended, so
 only such a token reaches it; it holds nothing that the runs do not say themselves.
+
+What is served of views has names of the same kind, which no stream has (`transit.server.views`):
+
+    $views/N                  to read tables of the view named N, of streams that may be read too
+    $views/N/subscribers/S    to append: to say how far subscriber S of that view is
+
+Streams of layer `views` hold states of all streams of a store: a prefix `$views/` reaches them.
 """
 
 from __future__ import annotations
@@ -64,6 +71,14 @@ class Grant:
     def allows_any(self, right: str) -> bool:
         """Whether it may do that to some streams: to those below one of its prefixes at least."""
         return any(right in rights for _, rights in self._rights)
+
+    def allows_below(self, right: str, prefix: str) -> bool:
+        """Whether it may do that to some streams of a layer whose names begin so."""
+        return any(
+            right in rights and (prefix.startswith(own) or own.startswith(prefix))
+            for own, rights in self._rights
+            if not own or own[0] == "$"
+        )
 
     def check(self, right: str, stream: str) -> None:
         """`RefusedError` unless it may do that to this stream.

@@ -41,7 +41,9 @@ from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
 from transit.server.witness import Witnessing, WitnessKeys
+from transit.server.views.room import ViewRoom
 from transit.trace import Prices
+from transit.views.loading import Declared
 
 if TYPE_CHECKING:
     from transit.server.subscriptions.routes import Subscriptions
@@ -59,8 +61,9 @@ class App:
     """An ASGI application that serves one open store; it does not close the store.
 
     tokens: the file of tokens; None: everybody may do everything. prices: of tokens that models
-    took, for what runs cost on the page; None: not known. witness: whom it cosigns checkpoints of;
-    None: of nobody.
+    took, for what runs cost on the page; None: not known. declared: the views and reconcilers that
+    are served. persist: where savepoints of these views are kept. witness: whom it cosigns
+    checkpoints of; None: of nobody.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class App:
         settings: ServerSettings | None = None,
         tokens: str | None = None,
         prices: Prices | None = None,
+        declared: Declared | None = None,
+        persist: str = "logged",
         witness: WitnessKeys | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
@@ -78,17 +83,19 @@ class App:
         self.observers: list[Callable[[Served], object]] = [self.counts.answered]
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
+        self.views = ViewRoom(self.service, declared, persist)
+        self.calls = api.table(self.service, self.streams, self.views.calls(self.streams))
         # What a token allows, None for one that is not known; None where no tokens are asked for.
         grant_of: Callable[[str], Grant | None] | None = self.gate.grant_of
         self.grant_of = None if tokens is None else grant_of
         self.prices = prices
         self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
-        self.mcp = Mounted(self.service, self.streams.lives)
+        self.mcp = Mounted(self.service, self.streams.lives, self.views)
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
         self.routes = Routes(
             [
-                *api.routes(self.service, self.streams),
+                *api.routes(self.calls),
                 *otlp.routes(self.service),
                 *self.mcp.routes(),
                 *metrics.routes(self.numbers, self.service),
@@ -122,12 +129,13 @@ class App:
                 if self.subscriptions is not None:
                     self.subscriptions.waking.start()
                 looking = asyncio.create_task(self.service.look_for_more())
+                await self.service.read(self.views.start)
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.end()
                 if looking is not None:
                     looking.cancel()
-                await asyncio.get_running_loop().run_in_executor(None, self.service.close)
+                await asyncio.get_running_loop().run_in_executor(None, self.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -153,12 +161,18 @@ class App:
         if self.subscriptions is not None and not self.settings.base_url:
             self.subscriptions.webhooks.base_url = url
 
+    def close(self) -> None:
+        """End all threads and processes; what they do is finished first. Not on the event loop."""
+        self.views.close()
+        self.service.close()
+
     def end(self) -> None:
         """Let waiting readers go."""
         if self.subscriptions is not None:
             self.subscriptions.end()
         self.streams.is_ending = True
         self.streams.tails.wake_all()
+        self.views.end()
         self.mcp.end()
         self.pages.end()
 

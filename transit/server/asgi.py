@@ -118,6 +118,10 @@ class Request:
     """What a route's `{name}` stands for."""
     template = ""
     """The route that answers it, without what `{name}` stands for: for logs and counts."""
+    parts: Mapping[str, str] = {}
+    """What the other words of a route's template stand for."""
+    watch: Callable[[], None] | None = None
+    """Ends the request when its client goes; to be called once its body is here, if it is long."""
     bytes_in = 0
     """Bytes of its body, as they came."""
     receive: Receive | None = None

@@ -127,7 +127,7 @@ class Exchange:
         """Answer it in the current task, by messages of ASGI."""
         task = self._task = asyncio.current_task()
         assert task is not None
-        self.request.receive = receive
+        self.request.receive, self.request.watch = receive, self.watch
         passing = scope.get("extensions", {}).get(PASSING)
         if passing is not None:
             self._pass, self.request.send_now = passing["send"], self._send_now

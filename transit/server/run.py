@@ -38,6 +38,7 @@ from transit.server.listening import (
 from transit.server.settings import ServerSettings
 from transit.server.witness import WitnessKeys
 from transit.trace import Prices
+from transit.views.loading import Declared
 
 LOGGER: Final = logging.getLogger("transit.server")
 _LOOK_TICKS: Final = 50
@@ -161,14 +162,17 @@ def serve(  # noqa: PLR0913 - each may be given
     journal: Journal | None = None,
     prices: Prices | None = None,
     witness: WitnessKeys | None = None,
+    declared: Declared | None = None,
+    persist: str = "logged",
     ready: Callable[[Running], object] | None = None,
 ) -> None:
     """Serve an open store until SIGINT or SIGTERM; the store stays open.
 
     bind: `HOST:PORT`, port 0 for any. tokens: their file. journal: told of every request. prices:
-    for what runs cost on the page. witness: whom it cosigns checkpoints of. ready: called once it
-    answers. `InvalidInputError` where it cannot listen there, and where others would reach it
-    without tokens and TLS unless is_insecure.
+    for what runs cost on the page. declared: views and reconcilers; persist: where savepoints are
+    kept. witness: whom it cosigns checkpoints of. ready: called once it answers.
+    `InvalidInputError` where it cannot listen there, and where others would reach it without tokens
+    and TLS unless is_insecure.
     """
     address = parse_bind(bind)
     check_exposure(
@@ -177,7 +181,8 @@ def serve(  # noqa: PLR0913 - each may be given
         has_tls=certificate is not None,
         is_insecure=is_insecure,
     )
-    app = App(log, settings_at(bind, settings or ServerSettings(), tokens), tokens, prices, witness)
+    chosen = settings_at(bind, settings or ServerSettings(), tokens)
+    app = App(log, chosen, tokens, prices, declared, persist, witness)
     listeners = Listeners(address, app.settings)
     running = Running(app, listeners, certificate)
     with contextlib.ExitStack() as stack:
@@ -224,6 +229,7 @@ def serving(
     tokens: str | None = None,
     certificate: Certificate | None = None,
     witness: WitnessKeys | None = None,
+    declared: Declared | None = None,
 ) -> Iterator[Running]:
     """A server in a thread, for tests and notebooks; it ends with the block, the store does not.
 
@@ -232,7 +238,7 @@ def serving(
     address = parse_bind(bind)
     check_exposure(address, has_tokens=tokens is not None, has_tls=certificate is not None)
     chosen = settings_at(bind, settings or ServerSettings(), tokens)
-    app = App(log, chosen, tokens, witness=witness)
+    app = App(log, chosen, tokens, declared=declared, witness=witness)
     listeners = Listeners(address, app.settings)
     running, is_ready = Running(app, listeners, certificate), threading.Event()
     server = make_server(app, is_ready.set, certificate)

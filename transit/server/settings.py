@@ -45,6 +45,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     otlp_prefix: what the names of runs that exporters of OpenTelemetry send begin with.
     unpacked_bytes_max: largest body once it is unpacked, bytes.
     webhook_loopback: whether a webhook may be a plain HTTP address of this machine.
+    view_s: how long one answer from a view may take, seconds; what was folded until then is kept.
+    view_threads: threads that fold.
+    sql: whether queries in SQL are answered.
+    sql_s: how long one query may take, seconds.
+    sql_rows_max, sql_bytes_max: largest result of a query, rows and bytes.
+    sql_memory_bytes_max: memory of the engine for one query, bytes.
+    sql_queries_max: queries that run at once; each has a process of its own.
+    sql_waiting_max: queries at once, with those that wait for their turn.
     """
 
     long_poll_s: float = 30.0
@@ -79,6 +87,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     telemetry: bool = False
     otlp_prefix: str = "otel/"
     unpacked_bytes_max: int = 32 * MIB
+    view_s: float = 10.0
+    view_threads: int = 2
+    sql: bool = True
+    sql_s: float = 10.0
+    sql_rows_max: int = 100_000
+    sql_bytes_max: int = 16 * MIB
+    sql_memory_bytes_max: int = 256 * MIB
+    sql_queries_max: int = 2
+    sql_waiting_max: int = 32
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

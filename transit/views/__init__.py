@@ -32,6 +32,7 @@ state, tabular    a state, and its rows as Arrow tables
 savepoints, pack  states that are kept; nodes: where they come from; histories: what they are of
 verifying         folded again and compared; adopting: roots taken over by changed code
 subscribing       changes to subscribers
+loading           what a module declares, for commands and servers; stopping: who still waits
 errors            what goes wrong
 maps              the ordered map that a state is
 modules           modules of WebAssembly as reducers

@@ -98,6 +98,11 @@ class Change:
         return f"<transit.views.Change {self.id}: {self.table} {self.key!r}>"
 
     @property
+    def left(self) -> int:
+        """How many changes of the same record come after it."""
+        return self._place.left
+
+    @property
     def id(self) -> str:
         """Names the change for ever, the same whenever it is delivered: for what must not be done
         twice elsewhere."""
@@ -160,6 +165,11 @@ class Subscription:
         self._is_open = place.step == "intent"
         return place.next()
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The record, and the number of the change, where the subscriber stands."""
+        return self._at
+
     def status(self) -> SubscriberStatus:
         """Where the subscriber stands."""
         offset, number = self._at
@@ -179,6 +189,46 @@ class Subscription:
             offset, number = max(offset, stop), 0
             if next(iter(self._stream.tail(offset, timeout)), None) is None:
                 return
+
+    def ahead(self, place: tuple[int, int], stop: int) -> Iterator[Change]:
+        """The changes from `place` on, of records before `stop`: none need be done before the next.
+
+        For who delivers them far away, and is told of those that are done by `settle`.
+        """
+        return self._until(stop, *place)
+
+    def settle(
+        self,
+        offset: int,
+        number: int,
+        step: Step = "done",
+        *,
+        count: int | None = None,
+        durability: str | None = None,
+    ) -> SubscriberStatus:
+        """Note that this change is dealt with, or begun, and all before it are dealt with.
+
+        count: how many changes that record has, where that is known. Nothing is written where the
+        subscriber is further on. `InvalidInputError` where there is no such change,
+        `ConflictError` where another process was first.
+        """
+        if (offset, number) < self._at:
+            return self.status()
+        if offset >= len(self._stream):
+            raise InvalidInputError(f"{self._stream.name} has no record {offset} yet")
+        rows = self._count_at(offset) if count is None else count
+        if not 0 <= number < rows:
+            raise InvalidInputError(f"the record at offset {offset} makes {rows} changes")
+        last = last_digest(self._stream, offset + 1)
+        self._write(Place(offset, number, step, rows - 1 - number, last), None, durability)
+        return self.status()
+
+    def _count_at(self, offset: int) -> int:
+        """How many changes a record makes."""
+        where = self._view.program.spec.where or None
+        for batch in self._stream.batches(offset, offset + 1, where=where):
+            return len(self._view.fold_from(self._stream, offset).step(batch, 0))
+        return 0
 
     def _check_done(self, change: Change) -> None:
         if not change._is_done:
@@ -214,7 +264,9 @@ class Subscription:
         self, change: Change, step: Step, batch: WriteBatch | None, durability: str | None
     ) -> None:
         """Write how far the subscriber is."""
-        place = msgspec.structs.replace(change._place, step=step)
+        self._write(msgspec.structs.replace(change._place, step=step), batch, durability)
+
+    def _write(self, place: Place, batch: WriteBatch | None, durability: str | None) -> None:
         payload = msgspec.json.encode(place)
         if batch is not None:
             self._stage(batch, payload)
@@ -225,7 +277,7 @@ class Subscription:
             except AlreadyExistsError as error:
                 raise ConflictError(str(error)) from error
         self._next += 1
-        self._is_open, self._at = step == "intent", place.next()
+        self._is_open, self._at = place.step == "intent", place.next()
 
     def _stage(self, batch: WriteBatch, payload: bytes) -> None:
         if self._records is None and self._own in self._layer:

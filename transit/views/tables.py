@@ -278,6 +278,11 @@ class TableState:
     def __repr__(self) -> str:
         return f"<transit.views.TableState {self._declared.name!r}, {len(self)} rows>"
 
+    @property
+    def declared(self) -> Table:
+        """The table as it was declared."""
+        return self._declared
+
     def __len__(self) -> int:
         return self._map.count(self._prefix, after(self._prefix))
 
@@ -303,23 +308,22 @@ class TableState:
     def range(self, start: Any = None, stop: Any = None) -> Iterator[Any]:
         """The rows with keys from `start` to before `stop`, in order; None: from the first, to the
         last. Of a key of several fields the first ones are enough."""
+        return self._rows(*self._between(start, stop))
+
+    def _between(self, start: Any, stop: Any) -> tuple[bytes, bytes]:
         low, high = self._prefix, after(self._prefix)
         if start is not None:
             low = self._prefix + encode_key(start if type(start) is tuple else (start,))
         if stop is not None:
             high = self._prefix + encode_key(stop if type(stop) is tuple else (stop,))
-        return self._rows(low, high)
+        return low, high
 
     def where(self, **equal: Any) -> Iterator[Any]:
         """The rows whose fields have these values; by an index where one begins with them."""
         declared = self._declared
         declared.check_fields(equal)
         wanted = list(equal.items())
-        return (
-            row
-            for row in self._candidates(equal)
-            if all(getattr(row, name) == value for name, value in wanted)
-        )
+        return (row for row in self._candidates(equal) if _has(row, wanted))
 
     def to_arrow(self) -> pyarrow.Table:
         """All rows as an Arrow table; what is no plain value is JSON text."""
@@ -330,6 +334,10 @@ class TableState:
 
     def _candidates(self, equal: dict[str, Any]) -> Iterator[Any]:
         """Rows among which all are that have these values."""
+        return (row for _, row in self._placed(equal, b""))
+
+    def _placed(self, equal: Mapping[str, Any], behind: bytes) -> Iterator[tuple[bytes, Any]]:
+        """The same with their places, behind one of these."""
         declared = self._declared
         lead = _lead(declared.key, equal)
         best: Index | None = None
@@ -337,19 +345,19 @@ class TableState:
             found = _lead(index.fields, equal)
             if len(found) > len(lead):
                 best, lead = index, found
-        if not lead:
-            return iter(self)
-        low, high = prefix_range(lead)
-        if best is None:
-            return self._rows(self._prefix + low, self._prefix + high)
-        head = INDEXES + bytes([self._number, best.number])
-        return self._found(head + low, head + high)
+        head = self._prefix if best is None else INDEXES + bytes([self._number, best.number])
+        low, high = head, after(head)
+        if lead:
+            low, high = (head + each for each in prefix_range(lead))
+        if behind:
+            low = max(low, behind + b"\0")
+        return self._found(low, high, is_index=best is not None) if low < high else iter(())
 
-    def _found(self, low: bytes, high: bytes) -> Iterator[Any]:
-        for _, key in self._map.items(low, high):
-            data = self._map.get(self._prefix + key)
+    def _found(self, low: bytes, high: bytes, *, is_index: bool) -> Iterator[tuple[bytes, Any]]:
+        for place, value in self._map.items(low, high):
+            data = self._map.get(self._prefix + value) if is_index else value
             if data is not None:
-                yield self._decode(data)
+                yield place, self._decode(data)
 
     def _rows(self, low: bytes, high: bytes) -> Iterator[Any]:
         return (self._decode(data) for _, data in self._map.items(low, high))
@@ -358,7 +366,39 @@ class TableState:
         return self._declared.row.decode(data, f"table {self._declared.name}")
 
 
-def _lead(fields: Fields, equal: dict[str, Any]) -> tuple[Any, ...]:
+def walk(
+    table: TableState,
+    equal: Mapping[str, Any] | None = None,
+    start: Any = None,
+    stop: Any = None,
+    *,
+    behind: bytes = b"",
+) -> Iterator[tuple[bytes, Any]]:
+    """Rows with their places, for pages: as `where` or as `range`, in the same order.
+
+    behind: the place of the last row that is known; the next ones come. A row that was looked at
+    and has other values than `equal` is None.
+    """
+    if not equal:
+        low, high = table._between(start, stop)
+        low = max(low, behind + b"\0") if behind else low
+        items = table._map.items(low, high) if low < high else ()
+        return ((place, table._decode(data)) for place, data in items)
+    if start is not None or stop is not None:
+        raise InvalidInputError("a range of keys does not go with values of fields")
+    table._declared.check_fields(equal)
+    wanted = list(equal.items())
+    return (
+        (place, row if _has(row, wanted) else None) for place, row in table._placed(equal, behind)
+    )
+
+
+def _has(row: Any, wanted: Iterable[tuple[str, Any]]) -> bool:
+    """Whether a row's fields have these values."""
+    return all(getattr(row, name) == value for name, value in wanted)
+
+
+def _lead(fields: Fields, equal: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of the first of these fields that are all given."""
     found: list[Any] = []
     for field in fields:

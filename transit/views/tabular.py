@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from transit.views.rows import RowType
 if TYPE_CHECKING:
     import pyarrow
 
-_ROWS: Final = 65_536
+_ROWS: Final = 16_384
 
 
 def arrow_of(row: RowType, rows: Iterable[Any]) -> pyarrow.Table:
@@ -22,21 +23,38 @@ def arrow_of(row: RowType, rows: Iterable[Any]) -> pyarrow.Table:
 
     `InvalidInputError` without pyarrow.
     """
+    schema, batches = batches_of(row, rows)
+    return _arrow().Table.from_batches(batches, schema)
+
+
+def batches_of(
+    row: RowType, rows: Iterable[Any], names: Collection[str] | None = None
+) -> tuple[pyarrow.Schema, Iterator[pyarrow.RecordBatch]]:
+    """The same, some thousands of rows at a time. names: of the columns; None: all.
+
+    `InvalidInputError` without pyarrow.
+    """
+    pa = _arrow()
+    kinds = {
+        name: _kind(pa, info) for name, info in row.types.items() if names is None or name in names
+    }
+    schema = pa.schema(list(kinds.items()))
+
+    def batches() -> Iterator[pyarrow.RecordBatch]:
+        remaining = iter(rows)
+        while part := list(islice(remaining, _ROWS)):
+            yield _batch(pa, schema, kinds, part)
+
+    return schema, batches()
+
+
+def _arrow() -> Any:
     try:
         # Loaded here: it is an extra, and takes longer to load than all of transit.
         import pyarrow as pa
     except ImportError:
         raise InvalidInputError("Arrow needs pyarrow: pip install 'transit[arrow]'") from None
-    kinds = {name: _kind(pa, info) for name, info in row.types.items()}
-    schema = pa.schema(list(kinds.items()))
-    batches, part = [], []
-    for each in rows:
-        part.append(each)
-        if len(part) == _ROWS:
-            batches.append(_batch(pa, schema, kinds, part))
-            part = []
-    batches.append(_batch(pa, schema, kinds, part))
-    return pa.Table.from_batches(batches, schema)
+    return pa
 
 
 def _batch(pa: Any, schema: Any, kinds: dict[str, Any], rows: list[Any]) -> Any:

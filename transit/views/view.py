@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,8 @@ from transit.views.verifying import Verified, verified
 RECORDS_MAX: Final = 10_000
 """Records between two savepoints: so many are folded again for any offset, at most."""
 PERSIST: Final = ("logged", "stateful", "ephemeral")
+Check = Callable[[], None]
+"""Asked whether to go on: it raises where not."""
 _HELD_MAX: Final = 64
 _SHARED_MAX: Final = 1024
 
@@ -85,20 +87,28 @@ class View:
         return self.program.spec.name
 
     def of(
-        self, stream: Stream | str, at: int | None = None, *, time: datetime | int | None = None
+        self,
+        stream: Stream | str,
+        at: int | None = None,
+        *,
+        time: datetime | int | None = None,
+        check: Check | None = None,
     ) -> State:
         """The state after the first `at` records of a stream, of all where it is None.
 
         So the state that a branch made at offset n begins with is that of its parent at n + 1.
         time: the records written before this moment, a datetime with a zone or UTC nanoseconds by
         the engine's clock; not one to come, which others could still write before.
+        check: called between savepoints; what it raises ends the folding, and what was folded
+        until then need not be folded again.
         Raises `ReducerError` or `EventError` where the view stands before an earlier record:
         states up to there can be had. `OffsetError` for more records than there are,
         `NotFoundError` without the stream.
         """
         found = self._stream(stream)
         stop = _stop_of(found, at, time)
-        return self._state(found, self.reach(found, stop))
+        with self._look():
+            return self._state(found, self.reach(found, stop, check))
 
     def save(self, stream: Stream | str) -> State:
         """The state after all records, kept as a savepoint; raises what keeps it from being one.
@@ -166,9 +176,9 @@ class View:
 
     # For the modules of this room
 
-    def fold_from(self, stream: Stream, position: int) -> Folding:
+    def fold_from(self, stream: Stream, position: int, check: Check | None = None) -> Folding:
         """A fold that goes on from the state at `position`."""
-        settled = self.reach(stream, position)
+        settled = self.reach(stream, position, check)
         again = self.settle(stream, position, settled.root, dict(settled.nodes.fresh), 0)
         return self.program.fold(again.map, stream.name)
 
@@ -176,7 +186,7 @@ class View:
         """The savepoints of a stream that are about the records it has, in order."""
         return tuple(each for each in self._kept(stream) if self._is_about(stream, each))
 
-    def reach(self, stream: Stream, stop: int) -> Settled:
+    def reach(self, stream: Stream, stop: int, check: Check | None = None) -> Settled:
         """The state after `stop` records of a stream; the caller holds no lock or this one."""
         with self._look():
             settled = self._nearest(stream, stop) or self._start(stream)
@@ -186,8 +196,8 @@ class View:
                 # Those that were made first come first: a merge before the branches made of it.
                 sources = self.sources(stream, inherited)
                 for source, count in sorted(sources, key=lambda each: each[0].id):
-                    settled = self._advance(source, settled, count)
-            return self._advance(stream, settled, stop)
+                    settled = self._advance(source, settled, count, check)
+            return self._advance(stream, settled, stop, check)
 
     def settle(
         self,
@@ -322,7 +332,7 @@ class View:
 
     # Folding and keeping
 
-    def _advance(self, stream: Stream, settled: Settled, stop: int) -> Settled:
+    def _advance(self, stream: Stream, settled: Settled, stop: int, check: Check | None) -> Settled:
         """Fold on to `stop`, and keep what is on the way."""
         if settled.position >= stop:
             return settled
@@ -337,6 +347,8 @@ class View:
                 settled = fold.to(limit)
                 self._hold(stream, settled, is_due=True)
                 limit += self._records_max
+                if check is not None:
+                    check()
             settled = fold.to(stop)
         except (ReducerError, EventError):
             self._hold(stream, fold.reached, is_due=False)

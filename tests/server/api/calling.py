@@ -13,11 +13,11 @@ import msgspec
 
 from transit import Log
 from transit.server.access import EVERYTHING, Grant
-from transit.server.api import table
 from transit.server.app import App
 from transit.server.asgi import Answer, Request
 from transit.server.exchange import Exchange
 from transit.server.settings import ServerSettings
+from transit.views.loading import Declared
 
 WAIT_S = 120
 JSON = "application/json"
@@ -58,15 +58,19 @@ class GrantedApp(App):
 class Server:
     """An application on a loop of its own; `close` ends both, not the store."""
 
-    def __init__(self, log: Log, settings: ServerSettings | None = None) -> None:
+    def __init__(
+        self, log: Log, settings: ServerSettings | None = None, declared: Declared | None = None
+    ) -> None:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self.log = log
-        self.app = self._on_loop(self._made(log, settings or ServerSettings()))
+        self.app = self._on_loop(self._made(log, settings or ServerSettings(), declared))
 
-    async def _made(self, log: Log, settings: ServerSettings) -> GrantedApp:
-        return GrantedApp(log, settings)
+    async def _made(
+        self, log: Log, settings: ServerSettings, declared: Declared | None
+    ) -> GrantedApp:
+        return GrantedApp(log, settings, declared=declared)
 
     def _on_loop(self, work: Any) -> Any:
         return self.start(work).result(WAIT_S)
@@ -84,7 +88,7 @@ class Server:
 
     async def _end(self) -> None:
         self.app.end()
-        await asyncio.to_thread(self.app.service.close)
+        await asyncio.to_thread(self.app.close)
         await self.loop.shutdown_default_executor()
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, **query: object) -> Reply:
@@ -184,6 +188,7 @@ async def messages(app: App, scope: dict[str, Any], body: bytes = b"") -> AsyncI
         await sent.put(None)
 
     task = asyncio.create_task(serve())
+    waiting: asyncio.Task[Any] | None = None
     try:
         while True:
             waiting = asyncio.create_task(sent.get())
@@ -197,10 +202,12 @@ async def messages(app: App, scope: dict[str, Any], body: bytes = b"") -> AsyncI
                 return
             yield message
     finally:
+        if waiting is not None:
+            waiting.cancel()
         gone.set()
         task.cancel()
 
 
 def routes_of(app: App) -> Iterator[tuple[str, str]]:
     """Method and path of each route of the superset."""
-    return ((call.method, call.path) for call in table(app.service, app.streams))
+    return ((call.method, call.path) for call in app.calls)

@@ -21,6 +21,8 @@ from transit.server.app import App
 from transit.server.asgi import Message, Receive, Send
 from transit.server.settings import ServerSettings
 
+from ..views.declared import DECLARED
+
 CHECKS: Final = [
     not_a_server_error,
     status_code_conformance,
@@ -30,7 +32,7 @@ CHECKS: Final = [
     negative_data_rejection,
 ]
 # What ends only when time is over: it has tests of its own.
-_EVENTS: Final = "/v1/changes"
+_EVENTS: Final = ["/v1/changes", "/v1/views/{view}/changes"]
 
 
 def seed(log: Log) -> None:
@@ -51,7 +53,7 @@ class Fuzz:
 
     def __init__(self, log: Log) -> None:
         # Waits are short: what is made up asks for long ones.
-        self._app = App(log, ServerSettings(long_poll_s=0.01))
+        self._app = App(log, ServerSettings(long_poll_s=0.01), declared=DECLARED)
         schema: Any = schemathesis.openapi.from_asgi("/v1/openapi.json", self._bare)
         self._schema: Any = schema.exclude(path=_EVENTS)
 
@@ -63,6 +65,10 @@ class Fuzz:
         for moment in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{moment}.complete"})
+
+    def close(self) -> None:
+        """End what the application began; the store stays open."""
+        self._app.close()
 
     def check(self, examples: int, paths: str = "/v1/") -> None:
         """Send so many good and as many bad requests to each route whose path begins so."""

@@ -12,7 +12,8 @@ from openapi_spec_validator import validate
 import transit
 from tests.server.api.calling import Server, routes_of
 from tests.server.api.describing import Fuzz, seed
-from transit import Log
+from tests.server.views.declared import DECLARED, count, event
+from transit import Log, views
 
 
 def described(document: dict[str, Any]) -> set[tuple[str, str]]:
@@ -29,12 +30,18 @@ def test_the_description_is_valid_and_names_every_route_there_is(server: Server)
 
 def test_every_parameter_that_is_described_is_taken_and_no_other(server: Server, log: Log) -> None:
     seed(log)
-    values = {"of": "a", "a": "a", "b": "b", "stream": "a", "offset": "0", "where": "{}"}
+    log.create("r").append(event("run-1"))
+    views.reconcilers(log).register(count)
+    values = {
+        "of": "a", "a": "a", "b": "b", "stream": "r", "offset": "0", "where": "{}", "labels": "{}",
+        "subscriber": "s",
+    }  # fmt: skip
     document = server.get("/v1/openapi.json").value
     for path, methods in document["paths"].items():
-        if "get" not in methods or path == "/v1/changes":
+        if "get" not in methods or path.endswith("/changes"):
             continue
-        url = path.replace("{name}", "a")
+        url = path.replace("{name}", "a").replace("{view}", "tally").replace("{table}", "runs")
+        url = url.replace("{reconciler}", "count")
         required, optional = {}, {}
         for parameter in methods["get"]["parameters"]:
             if parameter["in"] == "query":
@@ -52,6 +59,9 @@ def test_every_parameter_that_is_described_is_taken_and_no_other(server: Server,
 
 def test_what_events_say_is_described(server: Server) -> None:
     methods = server.get("/v1/openapi.json").value["paths"]["/v1/changes"]
+    content = server.get("/v1/openapi.json").value["paths"]["/v1/views/{view}/changes"]["get"]
+    event = content["responses"]["200"]["content"]["text/event-stream"]["schema"]["x-event"]
+    assert event == {"$ref": "#/components/schemas/ChangeEvent"}
     for method, kind in (("get", "Changes"), ("post", "Told")):
         content = methods[method]["responses"]["200"]["content"]["text/event-stream"]
         assert content["schema"]["x-event"] == {"$ref": f"#/components/schemas/{kind}"}
@@ -60,10 +70,19 @@ def test_what_events_say_is_described(server: Server) -> None:
 
 
 @pytest.fixture
+def server(log: Log) -> Iterator[Server]:
+    server = Server(log, declared=DECLARED)
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def fuzz(tmp_path: Path) -> Iterator[Fuzz]:
     with transit.open(tmp_path / "store", durability="os") as log:
         seed(log)
-        yield Fuzz(log)
+        fuzz = Fuzz(log)
+        yield fuzz
+        fuzz.close()
 
 
 def test_no_request_made_from_the_description_is_answered_by_500(fuzz: Fuzz) -> None:

@@ -16,7 +16,7 @@ from transit import Log, Stream, trace
 from transit.server.access import APPEND, READ, Grant
 from transit.server.mcp import lineage
 from transit.server.mcp.arguments import ANSWER_BYTES, ANSWER_BYTES_MAX, schema_of
-from transit.server.mcp.tools import TOOLS, Tool
+from transit.server.mcp.tools import OF_VIEWS, TOOLS, Tool
 
 from .clients import LONG_S, READER, WRITER, ask, client_of, opened, refused, run, text_of
 
@@ -100,7 +100,10 @@ def test_a_store_opened_to_read_lists_no_writing_tool(tmp_path: Path) -> None:
 # Arguments
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize(
+    # Those of views have a test of their own.
+    "tool", [each for each in TOOLS if each.name not in OF_VIEWS], ids=lambda tool: tool.name
+)  # fmt: skip
 def test_an_argument_that_is_not_known_is_refused(log: Log, tool: Tool) -> None:
     async def work() -> None:
         async with client_of(log) as client:

@@ -14,8 +14,12 @@ from transit.cli.options import STREAM, store_options
 @click.command()
 @click.option("--write", "writes", is_flag=True, help="Tools that append, fork and merge too.")
 @click.option("--prefix", type=STREAM, default="", help="Only streams whose names begin so.")
+@click.option(
+    "--views", "places", multiple=True, metavar="MODULE[:NAME]",
+    help="Tables of the views, too, that this module or FILE.py declares.",
+)  # fmt: skip
 @store_options
-def command(context: Session, writes: bool, prefix: str) -> None:
+def command(context: Session, writes: bool, prefix: str, places: tuple[str, ...]) -> None:
     """Serve the store to one agent by the Model Context Protocol.
 
     A host of agents starts this command and talks to it on its standard input and output. Nothing
@@ -27,5 +31,7 @@ def command(context: Session, writes: bool, prefix: str) -> None:
     with opened as log:
         # Loaded here: it is an extra, and takes longer to load than all of transit.
         from transit.server.mcp.standard import serve
+        from transit.views.loading import load_all  # for the same reason
 
-        serve(log, prefix, writes=writes)
+        declared = load_all(places or context.configuration.views)
+        serve(log, prefix, writes=writes, declared=declared)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module, util
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from transit import InvalidInputError
 from transit.cli.failures import CommandError
 from transit.cli.opening import Session
 from transit.cli.options import (
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from transit.views.loops.due import Rule
-    from transit.views.loops.reconcile import Reconciler, ReconcilerStatus
+    from transit.views.loops.reconcile import ReconcilerStatus
     from transit.views.loops.scheduling import Schedule
     from transit.views.loops.ticks import TickRecord
 
@@ -167,12 +162,23 @@ def run(
     Where several may run, in mode shared or over a server, each tick is made once.
     """
     # Imported here: `--help` needs no views.
+    # Imported here: `--help` needs no views.
+    from transit.views.loading import load
     from transit.views.loops import keeping
+    from transit.views.loops.reconcile import Reconciler  # nor this
 
     # Imported here: `--help` needs no views.
     from transit.views.loops.running import runner
 
-    given = [each for place in code for each in _loaded(place)]
+    given: list[Reconciler] = []
+    for place in code:
+        found = load(place)
+        given += found.reconcilers
+        if not found.reconcilers:
+            raise CommandError(
+                f"{place}: defines no reconciler",
+                hint="decorate one with @views.reconciler(every=…)",
+            )
     if publish is not None:
         given.append(keeping.publish(publish))
     if verify is not None:
@@ -268,38 +274,6 @@ def _switch(context: Session, name: str, op: str, schedule: bool) -> None:
         else:
             getattr(Reconcilers(log), op)(name)
     context.output.row({"name": name, "op": f"{op}d"})
-
-
-def _loaded(place: str) -> Iterator[Reconciler]:
-    """The reconcilers that a file or a module defines."""
-    # Imported here: `--help` needs no views.
-    from transit.views.loops.reconcile import Reconciler
-
-    try:
-        module = _of_file(Path(place)) if place.endswith(".py") else _of_name(place)
-    except (ImportError, OSError) as error:
-        raise CommandError(f"{place}: {error}", hint="give FILE.py, or a module's name") from None
-    found = [each for each in vars(module).values() if isinstance(each, Reconciler)]
-    if not found:
-        raise CommandError(
-            f"{place}: defines no reconciler", hint="decorate one with @views.reconciler(every=…)"
-        )
-    yield from found
-
-
-def _of_file(path: Path) -> ModuleType:
-    spec = util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InvalidInputError(f"{path}: is no Python file")
-    module = util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _of_name(name: str) -> ModuleType:
-    sys.path.insert(0, "")
-    return import_module(name)
 
 
 # Rows

@@ -63,6 +63,14 @@ class Opened(NamedTuple):
 @click.option(
     "--witness-log", "witnessed", metavar="VKEY", multiple=True, help="The key of such a log."
 )
+    "--views", "places", multiple=True, metavar="MODULE[:NAME]",
+    help="Serve the views, and run the reconcilers, that this module or FILE.py declares.",
+)  # fmt: skip
+@click.option(
+    "--views-persist", "persist", type=click.Choice(("logged", "stateful", "ephemeral")),
+    default="logged", show_default=True, help="Where the views' savepoints are kept.",
+)  # fmt: skip
+@click.option("--no-sql", is_flag=True, help="Answer no queries in SQL.")
 @click.option("--insecure", is_flag=True, help="Let others reach it without tokens or TLS.")
 @click.option("--quiet", is_flag=True, help="No log.")
 @store_options
@@ -80,6 +88,9 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     limits: tuple[tuple[str, str], ...],
     witness_files: tuple[IO[str], ...],
     witnessed: tuple[str, ...],
+    places: tuple[str, ...],
+    persist: str,
+    no_sql: bool,
     insecure: bool,
     quiet: bool,
 ) -> None:
@@ -96,10 +107,12 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     from transit.server.certificate import Certificate
     from transit.server.journal import Journal  # nor this
     from transit.server.run import serve  # nor this
+    from transit.views.loading import load_all  # nor this
 
     if tls_key is not None and tls_cert is None:
         raise click.UsageError("--tls-key needs --tls-cert")
-    settings = _settings(limits, hosts, cors, long_poll, subscriptions)
+    settings = _settings(limits, hosts, cors, long_poll, subscriptions, not no_sql)
+    declared = load_all(places or context.configuration.views)
     certificate = None if tls_cert is None else Certificate(tls_cert, tls_key)
     witness = _witness(witness_files, witnessed)
     log, why_read = _open(context, mode)
@@ -121,6 +134,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             journal=journal,
             prices=context.configuration.prices,
             witness=witness,
+            declared=declared,
+            persist=persist,
             ready=ready,
         )
 
@@ -161,11 +176,13 @@ def _settings(
     cors: tuple[str, ...],
     long_poll: float | None,
     subscriptions: bool,
+    sql: bool,
 ) -> ServerSettings:
     # Imported here: `--help` needs no server.
     from transit.server.settings import ServerSettings
 
     given: dict[str, object] = {"hosts": hosts, "cors": cors, "subscriptions": subscriptions}
+    given["sql"] = sql
     if long_poll is not None:
         given["long_poll_s"] = long_poll
     known = {

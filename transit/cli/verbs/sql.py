@@ -128,11 +128,20 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     moment, before = _at(at)
     last = before if until is None or (before is not None and before < until) else until
     with _open(context) as log:
-        records = scan(log, streams=chosen, at=moment, since=since, until=last)
-        found = sql(
-            log, query, streams=chosen, at=moment, since=since, until=last,
-            columns=_columns(dict(columns)), tables={"records": records}, limits=limits,
-        )  # fmt: skip
+        wanted = _columns(dict(columns))
+        found = None
+        if (served := getattr(log, "views", None)) is not None:
+            # The server has the table of payloads too.
+            found = served.sql_or_none(
+                query, streams=chosen, at=moment, since=since, until=last, columns=wanted,
+                view=None, stream=None, limits=limits,
+            )  # fmt: skip
+        if found is None:
+            records = scan(log, streams=chosen, at=moment, since=since, until=last)
+            found = sql(
+                log, query, streams=chosen, at=moment, since=since, until=last,
+                columns=wanted, tables={"records": records}, limits=limits,
+            )  # fmt: skip
     _print(context, found, form, output)
 
 

@@ -17,9 +17,13 @@ which it is served and described.
     changes    which streams have more, as events; readers: what one watch is to be told;
     recent     which streams changed lately, for all watches
     openapi    the description of all that
+
+Routes of views, SQL and reconcilers are in `transit.server.views`; they are entries of this table.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from transit.server.api.changes import ChangeCalls
 from transit.server.api.cursors import Cursors
@@ -35,8 +39,8 @@ from transit.server.service import Service
 from transit.server.streams import Streams
 
 
-def table(service: Service, streams: Streams) -> list[Call]:
-    """All routes of the superset."""
+def table(service: Service, streams: Streams, more: Iterable[Call] = ()) -> list[Call]:
+    """All routes of the superset; more: those of other rooms."""
     calls = [
         *StoreCalls(service).calls(),
         *Listings(service).calls(),
@@ -45,10 +49,11 @@ def table(service: Service, streams: Streams) -> list[Call]:
         *Cursors(service).calls(),
         *LineageCalls(service).calls(),
         *ChangeCalls(service, streams).calls(),
+        *more,
     ]
     return [*calls, *Describing(calls).calls()]
 
 
-def routes(service: Service, streams: Streams) -> list[Route]:
+def routes(calls: Iterable[Call]) -> list[Route]:
     """The same, as the server finds them."""
-    return [Route(call.method, call.path, call.handler) for call in table(service, streams)]
+    return [Route(call.method, call.path, call.handler) for call in calls]

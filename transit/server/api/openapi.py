@@ -17,10 +17,11 @@ from transit import __version__ as version
 from transit.protocol.calls import JSON, MSGPACK, NDJSON, FrameAnswer, OffsetAnswer, RecordData
 from transit.protocol.lines import RecordLine
 from transit.protocol.problems import CONTENT_TYPE
+from transit.protocol.views import ARROW
 from transit.server.api.changes import ChangesQuery
 from transit.server.api.serving import Call, NoQuery, query_of, value_answer
 from transit.server.asgi import Answer, Request
-from transit.server.routes import NAME
+from transit.server.routes import NAME, PART
 
 Schema = dict[str, object]
 _REFS: Final = "#/components/schemas/{name}"
@@ -56,6 +57,7 @@ _REFUSALS: Final = {
     "422": "The producer's number was given to another request.",
     "429": "Too many requests.",
     "500": "The store is damaged.",
+    "501": "The server lacks what is needed for it.",
     "503": "The store, or its remote, does not answer; or too many readers wait.",
     "507": "The disk is full.",
 }
@@ -82,7 +84,9 @@ class Describing:
 def document(calls: Sequence[Call]) -> Schema:
     """The description of these routes."""
     kinds = _kinds(calls)
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFS)
+    schemas, components = msgspec.json.schema_components(
+        kinds, ref_template=_REFS, schema_hook=_schema_of
+    )
     schema_of = dict(zip(map(repr, kinds), schemas, strict=True))
     paths: dict[str, Schema] = {}
     for call in calls:
@@ -105,6 +109,13 @@ def document(calls: Sequence[Call]) -> Schema:
         },
         "security": [{"token": []}, {}],
     }
+
+
+def _schema_of(kind: type) -> Schema:
+    """The schema of a type that msgspec has none for: of any value."""
+    if kind is object:
+        return {"description": "any value"}
+    raise NotImplementedError
 
 
 def _kinds(calls: Sequence[Call]) -> list[object]:
@@ -141,7 +152,7 @@ def _operation(
 
 def _operation_id(call: Call) -> str:
     path = call.path.removeprefix("/v1/").removesuffix(".json")
-    words = path.replace(NAME, "by_name").replace("-", "_").replace("/", "_")
+    words = PART.sub(r"by_\1", path.replace(NAME, "by_name")).replace("-", "_").replace("/", "_")
     return f"{call.method.lower()}_{words}"
 
 
@@ -152,6 +163,12 @@ def _parameters(call: Call, components: Mapping[str, Schema]) -> list[Schema]:
         name = {"type": "string", "minLength": 1}
         parameters.append(
             {"name": "name", "in": "path", "required": True, "schema": name, "description": about}
+        )
+    for word in PART.findall(call.path):
+        one = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9._-]+$"}
+        about = f"The {word}'s name."
+        parameters.append(
+            {"name": word, "in": "path", "required": True, "schema": one, "description": about}
         )
     if call.body is not None and call.path == "/v1/frames":
         parameters += _PRODUCER
@@ -202,9 +219,16 @@ def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
     headers = {"Transit-Count", "Transit-Next"} if call.kind == "page" else set()
     shown = {name: {"schema": {"type": "string"}} for name in sorted({*call.headers, *headers})}
     if call.kind == "events":
-        about = "`event: changes`, and as `data` a value of x-event in JSON"
+        about = "events whose `data` is a value of x-event in JSON"
         content: Schema = {
             _EVENTS: {"schema": {"type": "string", "description": about, "x-event": schema}}
+        }
+    elif call.kind == "rows":
+        about = "first the value of x-head, then an array a row"
+        content = {
+            NDJSON: {"schema": {"type": "string", "description": about, "x-head": schema}},
+            MSGPACK: {"schema": {"description": about, "x-head": schema}},
+            ARROW: {"schema": {"type": "string", "description": "an Arrow stream"}},
         }
     elif call.kind == "page":
         one = schema_of[repr(_INSTEAD.get(call.answer, call.answer))]

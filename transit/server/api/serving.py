@@ -36,18 +36,18 @@ class Call(NamedTuple):
     """One route: what serves it, and what describes it.
 
     about: a sentence. query, body: what it takes; None for none. answer: what it answers; None for
-    what is described by hand. kind: one value, a page of them, or events. headers: of the answer.
-    has_empty_body: whether the body may be left out.
+    what is described by hand. kind: one value, a page of them, events, or rows of SQL. headers: of
+    the answer. has_empty_body: whether the body may be left out.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Handler
     about: str
     answer: object = None
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
-    kind: Literal["value", "page", "events"] = "value"
+    kind: Literal["value", "page", "events", "rows"] = "value"
     headers: tuple[str, ...] = ()
     has_empty_body: bool = False
 

@@ -14,6 +14,7 @@ never in names or descriptions of ours; a tool that the grant does not allow is 
     reading      tools: read, wait
     lineage      tools: why, diff, graph, verify
     writing      tools: append, fork_here, merge
+    views        tools: list_views, read_table, sql, list_reconcilers, tell_reconciler
     tools        all of them, and what is told of them
     resources    streams and records by address
     serving      the protocol's server for one caller

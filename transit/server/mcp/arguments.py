@@ -215,6 +215,81 @@ class Merge(Arguments, frozen=True, kw_only=True):
     limit: Limit = ITEMS
 
 
+class ListViews(Arguments, frozen=True, kw_only=True):
+    """Of `list_views`."""
+
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class ReadTable(Arguments, frozen=True, kw_only=True):
+    """Of `read_table`."""
+
+    view: Annotated[Name, Meta(description="Name of a view, as `list_views` has it.")]
+    table: Annotated[Name, Meta(description="Name of one of its tables.")]
+    stream: StreamName
+    at: Annotated[
+        Offset | None, Meta(description="The state after so many records; null: after all.")
+    ] = None
+    key: Annotated[
+        Annotated[tuple[Scalar, ...], Meta(min_length=1, max_length=16)] | None,
+        Meta(description="The one row with this key: the values of the key's fields."),
+    ] = None
+    where: Annotated[
+        Annotated[dict[str, Scalar], Meta(min_length=1, max_length=16)] | None,
+        Meta(description="Only rows whose fields have these values."),
+    ] = None
+    after: Annotated[
+        Annotated[str, Meta(max_length=4096)] | None,
+        Meta(description="As `next` of the answer before."),
+    ] = None
+    limit: Limit = ITEMS
+
+
+class Sql(Arguments, frozen=True, kw_only=True):
+    """Of `sql`."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=65536, description="One SELECT.")]
+    streams: Annotated[
+        tuple[Name, ...],
+        Meta(max_length=100, description="Names, or patterns such as run-*; none: all."),
+    ] = ()
+    at: Annotated[
+        Offset | None, Meta(description="Each stream with its first so many records; null: all.")
+    ] = None
+    runs: Annotated[
+        bool,
+        Meta(description="Table events has the columns of recorded runs, instead of payload."),
+    ] = False
+    view: Annotated[
+        Name | None, Meta(description="With `stream`: the tables of this view's state too.")
+    ] = None
+    stream: Annotated[Name | None, Meta(description="The stream of the view's state.")] = None
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class ListReconcilers(Arguments, frozen=True, kw_only=True):
+    """Of `list_reconcilers`."""
+
+    name: Annotated[Name | None, Meta(description="One of them, with its last ticks.")] = None
+    labels: Annotated[
+        dict[str, str], Meta(max_length=16, description="Only those that have these labels.")
+    ] = {}
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class TellReconciler(Arguments, frozen=True, kw_only=True):
+    """Of `tell_reconciler`."""
+
+    name: Annotated[Name, Meta(description="Name of a reconciler.")]
+    action: Annotated[
+        Literal["tick", "enable", "disable"],
+        Meta(description="tick: ask for one now. enable, disable: whether it is ever due."),
+    ]
+
+
 def arguments_of(kind: type[T], given: Mapping[str, object] | None) -> T:
     """What a client gave, checked; `InvalidInputError` names what is wrong."""
     try:

@@ -14,6 +14,7 @@ from transit.protocol.paths import check_segments
 from transit.server.access import READ, Grant
 from transit.server.refusals import RefusedError
 from transit.server.service import Service
+from transit.server.views.room import ViewRoom
 
 WAITS_MAX: Final = 256
 """How many calls may wait for records at once."""
@@ -29,8 +30,10 @@ class Named(Protocol):
 class Room:
     """What all callers of one server share."""
 
-    def __init__(self, service: Service, find: Named) -> None:
+    def __init__(self, service: Service, find: Named, views: ViewRoom | None = None) -> None:
         self.service = service
+        # What is served of views; None where nothing is.
+        self.views = views
         self.find = find
         # A search or a check reads much: one at a time, so that others can read meanwhile.
         self.heavy = asyncio.Lock()

@@ -20,6 +20,7 @@ from transit.server.mcp.calling import Room, found_on_server
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.routes import Route
 from transit.server.service import Service
+from transit.server.views.room import ViewRoom
 
 Exchange = Callable[[Room, Grant, Request, bytes], Awaitable[Answer]]
 PATH: Final = "/mcp"
@@ -30,9 +31,9 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 class Mounted:
     """The protocol in an application."""
 
-    def __init__(self, service: Service, lives: Lives) -> None:
+    def __init__(self, service: Service, lives: Lives, views: ViewRoom) -> None:
         self._settings = service.settings
-        self.room = Room(service, found_on_server(lambda name: lives.find(name).stream))
+        self.room = Room(service, found_on_server(lambda name: lives.find(name).stream), views)
 
     def routes(self) -> list[Route]:
         """The routes of the protocol."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from mcp.server.stdio import stdio_server
@@ -20,6 +20,9 @@ from transit.server.mcp.calling import Room, found_in
 from transit.server.mcp.serving import make_server
 from transit.server.service import Service
 from transit.server.settings import ServerSettings
+from transit.server.views.declared import VIEWS
+from transit.server.views.room import ViewRoom
+from transit.views.loading import Declared
 
 WRITER: Final = "mcp"
 """What records that come this way have as their writer."""
@@ -27,14 +30,17 @@ LINE_BYTES_MAX: Final = 8 * 1024 * 1024
 _READ_BYTES: Final = 64 * 1024
 
 
-def serve(log: Log, prefix: str, *, writes: bool) -> None:
+def serve(log: Log, prefix: str, *, writes: bool, declared: Declared | None = None) -> None:
     """Answer until standard input ends; streams whose names begin with `prefix` alone.
+
+    declared: the views that are served.
 
     Raises `BrokenPipeError` when nobody reads the answers any more.
     """
     rights = frozenset((READ, APPEND, BRANCH, MERGE) if writes else (READ,))
     try:
-        asyncio.run(_serve(log, Grant(WRITER, ((prefix, rights),))))
+        allowed = ((prefix, rights), *_reading(declared))
+        asyncio.run(_serve(log, Grant(WRITER, allowed), declared))
     except* BrokenPipeError:
         broken = True
     else:
@@ -43,9 +49,16 @@ def serve(log: Log, prefix: str, *, writes: bool) -> None:
         raise BrokenPipeError
 
 
-async def _serve(log: Log, grant: Grant) -> None:
+def _reading(declared: Declared | None) -> Iterator[tuple[str, frozenset[str]]]:
+    """Whoever names views may read them, of the streams there are."""
+    programs = () if declared is None else declared.programs
+    return ((VIEWS + each.spec.name, frozenset((READ,))) for each in programs)
+
+
+async def _serve(log: Log, grant: Grant, declared: Declared | None) -> None:
     service = Service(log, ServerSettings())
-    room = Room(service, found_in(log))
+    views = ViewRoom(service, declared)
+    room = Room(service, found_in(log), views)
     server = make_server(room, grant)
     # Read as the package reads its own: line by line.
     given: Any = lines_of(0)
@@ -54,6 +67,8 @@ async def _serve(log: Log, grant: Grant) -> None:
             await server.run(incoming, outgoing, server.create_initialization_options())
     finally:
         room.end()
+        views.end()
+        await asyncio.to_thread(views.close)
         service.close()
 
 

@@ -210,14 +210,19 @@ class Reconcilers:
             return None
         return _status_of(name, change, n, last)
 
-    def ticks(self, name: str, last: int | None = None) -> Sequence[TickRecord]:
-        """Its ticks, oldest first; the last few. Those of one that was deleted too."""
+    def ticks(
+        self, name: str, last: int | None = None, before: int | None = None
+    ) -> Sequence[TickRecord]:
+        """Its ticks, oldest first; the last few, of those before number `before`.
+
+        Those of one that was deleted too.
+        """
         stream = find(self._log, f"ticks/{check_name(name)}")
         if stream is None:
             if find(self._log, f"reconcilers/{name}") is None:
                 raise NotFoundError(f"there is no reconciler {name!r}")
             return ()
-        return tuple(read_ticks(stream, last))
+        return tuple(read_ticks(stream, last, before))
 
     def enable(self, name: str) -> None:
         """Let ticks be made again, from the next due on; those that passed meanwhile were none."""

@@ -109,10 +109,11 @@ def decode_tick(payload: bytes, place: str) -> TickRecord:
         raise CorruptError(place, expected="a tick", found=str(error)) from None
 
 
-def read_ticks(stream: Stream, last: int | None) -> Iterator[TickRecord]:
-    """The last ticks of a stream, oldest first; None: all of them."""
-    start = 0 if last is None else max(0, stream.next_offset - last)
-    for record in stream.read(start):
+def read_ticks(stream: Stream, last: int | None, before: int | None = None) -> Iterator[TickRecord]:
+    """The last ticks of a stream, or the last before a number, oldest first; None: all of them."""
+    stop = stream.next_offset if before is None else min(before, stream.next_offset)
+    start = 0 if last is None else max(0, stop - last)
+    for record in stream.read(start, stop):
         yield decode_tick(record.payload, f"{stream.name}@{record.offset}")
 
 

@@ -14,4 +14,5 @@ statements  queries of users: what they may do, and what LAST means
 querying    `sql`: DuckDB over a scan
 feeding     a scan as DuckDB takes it
 results     what a query gives
+apart       queries of strangers, in processes of their own; within: what these do
 """

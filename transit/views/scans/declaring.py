@@ -5,7 +5,8 @@ What every table has beside them is in `fields`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from blake3 import blake3
 
 from transit import InvalidInputError, Log
 from transit.views.scans.choosing import At, Streams, Time
-from transit.views.scans.fields import Field, check_name, fields_of
+from transit.views.scans.fields import Field, Kind, Path, check_name, fields_of
 
 if TYPE_CHECKING:
     from transit.views.scans.scanning import Scan
@@ -55,6 +56,44 @@ class Columns:
         from transit.views.scans.scanning import scan
 
         return scan(log, self, streams=streams, at=at, since=since, until=until)
+
+
+Plain = Mapping[str, tuple[Sequence[str], Kind]]
+"""Columns as plain values: paths and a kind by name."""
+_TYPES: Final[Mapping[Kind, object]] = {
+    "text": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "time": datetime,
+    "json": object, "texts": list[str], "ints": list[int], "floats": list[float],
+    "bools": list[bool],
+}  # fmt: skip
+
+
+def plain_of(declared: Columns) -> Plain | None:
+    """Columns as plain values, for another process; None where these do not say all of them."""
+    found = {
+        field.name: (tuple(map(_path_text, field.paths)), field.kind) for field in declared.fields
+    }
+    try:
+        again = columns_of(declared.name, found)
+    except InvalidInputError:
+        return None
+    return found if again.digest == declared.digest else None
+
+
+def columns_of(name: str, plain: Plain) -> Columns:
+    """The columns that plain values say; `InvalidInputError`."""
+    return columns(
+        name, {each: (list(paths), _TYPES[kind]) for each, (paths, kind) in plain.items()}
+    )
+
+
+def _path_text(path: Path) -> str:
+    return "".join(
+        f"[{step}]" if isinstance(step, int) else "." + _quoted(step) for step in path
+    ).removeprefix(".")
+
+
+def _quoted(step: str) -> str:
+    return '"' + step.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def columns(name: str, reads: object, *, codec: str = "json") -> Columns:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from transit import InvalidInputError, Log, Stream
+from transit import InvalidInputError, Log, Stream, TransitError
 from transit.views.scans.choosing import At, Streams, Time
 from transit.views.scans.declaring import Columns
 from transit.views.scans.fields import OFFSET, check_name
@@ -26,7 +26,6 @@ from transit.views.scans.statements import QUERY_BYTES_MAX, Statement, checked
 if TYPE_CHECKING:
     import pyarrow
 
-    from transit.views.scans.feeding import Feed
     from transit.views.scans.results import Result
     from transit.views.scans.scanning import Scan
 
@@ -43,6 +42,8 @@ _SETTINGS: Final = {
     "autoinstall_known_extensions": "false",
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
+    # What does not fit into memory is refused, and goes to no disk.
+    "temp_directory": "",
     "lock_configuration": "true",
 }
 
@@ -52,19 +53,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     memory_bytes_max: of the engine, for sorting, joining and grouping; queries of one process that
     run at the same time with the same limits have it together, and the threads. threads: None: one
-    for each processor. seconds_max: how long it may run; None: as long as it takes. rows_max: of
-    the result; None: any number.
+    for each processor. seconds_max: how long it may run; None: as long as it takes. rows_max,
+    bytes_max: of the result, its bytes as Arrow holds them; None: any number.
     """
 
     memory_bytes_max: int = 1024 * MIB
     threads: int | None = None
     seconds_max: float | None = None
     rows_max: int | None = None
+    bytes_max: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_bytes_max < 16 * MIB:
             raise InvalidInputError("limits: memory_bytes_max must be at least 16 MiB")
-        for name in ("threads", "seconds_max", "rows_max"):
+        for name in ("threads", "seconds_max", "rows_max", "bytes_max"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidInputError(f"limits: {name} must be more than 0, not {value!r}")
@@ -101,9 +103,19 @@ def sql(  # noqa: PLR0913 - as many things are chosen
     streams, at, since, until: which records there are; see `scan`. columns: made by
     `views.columns`; None: `_kind` and `payload`. tables: others by name. view, stream: the tables
     of a view's state for that stream, at `at`, by their names; then `at` is for these alone.
+    Over `transit.connect` the server runs the query, under its own limits too, unless it needs
+    what is here: tables, or columns or a view that only this program knows.
     Raises `InvalidInputError` for a query that is wrong, not allowed or over a limit; what reading
     raises; `ImportError` without the extra `sql`.
     """
+    elsewhere = getattr(log, "views", None)
+    if elsewhere is not None and not tables:
+        served: Result | None = elsewhere.sql_or_none(
+            query, streams=streams, at=at, since=since, until=until, columns=columns, view=view,
+            stream=stream, limits=limits,
+        )  # fmt: skip
+        if served is not None:
+            return served
     # Loaded here because pyarrow is an extra and slow to load.
     from transit.views.scans.scanning import scan
 
@@ -112,9 +124,28 @@ def sql(  # noqa: PLR0913 - as many things are chosen
         log, columns, streams=streams, at=None if view is not None else at, since=since, until=until
     )
     name = EVENTS if columns is None else columns.name
-    if name.lower() in {check_name(each, "a table's name").lower() for each in given}:
+    check_tables(name, given)
+    found = Query(limits).run(query, *_fed({name: events, **given}))
+    # Loaded here because pyarrow is an extra and slow to load.
+    from transit.views.scans.results import Result
+
+    return Result(found.table)
+
+
+def check_tables(name: str, others: Iterable[str]) -> None:
+    """`InvalidInputError` where the table of records, `name`, is named as another, or wrongly."""
+    if name.lower() in {check_name(each, "a table's name").lower() for each in others}:
         raise InvalidInputError(f"two tables are named {name!r}")
-    return _Query(limits).run(query, {name: events, **given})
+
+
+def _fed(tables: Mapping[str, Table]) -> tuple[dict[str, Source], dict[str, Table]]:
+    """Tables of records, read as a query needs them, and the others."""
+    # Loaded here because pyarrow is an extra and slow to load.
+    from transit.views.scans.feeding import Feed
+    from transit.views.scans.scanning import Scan  # and here for the same reason
+
+    sources = {name: Feed(each) for name, each in tables.items() if isinstance(each, Scan)}
+    return dict(sources), {name: each for name, each in tables.items() if name not in sources}
 
 
 def _tables_of(view: Viewed | None, stream: Stream | str | None, at: At) -> dict[str, Table]:
@@ -129,7 +160,34 @@ def _tables_of(view: Viewed | None, stream: Stream | str | None, at: At) -> dict
     return {name: getattr(state, name).to_arrow for name in names}
 
 
-class _Query:
+class Source(Protocol):
+    """A table whose rows come as they are read, as an Arrow stream, as often as one is asked for.
+
+    failed: what ended one of them early.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+
+    @property
+    def failed(self) -> TransitError | None:
+        """What went wrong below the engine."""
+
+    def select(self, names: Iterable[str]) -> Source:
+        """The same rows with some of the columns."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+class Found(NamedTuple):
+    """What a query gives. is_cut: there are more rows than were wanted."""
+
+    table: pyarrow.Table
+    is_cut: bool
+
+
+class Query:
     """One connection, for one query."""
 
     def __init__(self, limits: Limits) -> None:
@@ -141,64 +199,72 @@ class _Query:
         # What a connection registers, others do not see; an engine takes long to make.
         self._connection = _engine(os.getpid(), limits.memory_bytes_max, limits.threads).cursor()
 
-    def run(self, query: str, tables: Mapping[str, Table]) -> Result:
-        """The result of `query` over these tables."""
-        # Loaded here because pyarrow is an extra and slow to load.
-        from transit.views.scans.feeding import Feed
-        from transit.views.scans.results import Result  # and here for the same reason
-        from transit.views.scans.scanning import Scan  # and here
+    def run(
+        self,
+        query: str,
+        sources: Mapping[str, Source],
+        tables: Mapping[str, Table],
+        *,
+        numbered: Collection[str] | None = None,
+        wanted: int | None = None,
+    ) -> Found:
+        """What `query` gives over these tables.
 
-        feeds = {name: Feed(each) for name, each in tables.items() if isinstance(each, Scan)}
+        numbered: those that have records, whose LAST goes by `_offset`; None: all of the sources.
+        wanted: so many rows are enough.
+        """
+        known = [*sources, *tables]
         try:
-            statement = self._statement(query, feeds, tables)
+            statement = self._statement(query, sources if numbered is None else numbered, known)
             for name, table in tables.items():
-                if name not in feeds:
-                    self._connection.register(name, table() if callable(table) else table)
-            return Result(self._limited(partial(self._read, statement, feeds)))
+                self._connection.register(name, table() if callable(table) else table)
+            return self._limited(partial(self._read, statement, sources, wanted))
         except self._errors.Error as error:
             # What went wrong below the engine is told as it is.
-            failed = [feed.failed for feed in feeds.values() if feed.failed is not None]
+            failed = [each.failed for each in sources.values() if each.failed is not None]
             raise failed[0] if failed else self._told(error) from None
         finally:
             self._connection.close()
 
     def _told(self, error: Exception) -> InvalidInputError:
         if isinstance(error, self._errors.InterruptException):
-            return InvalidInputError(f"the query: takes more than {self._limits.seconds_max} s")
+            return too_slow(self._limits)
         if isinstance(error, self._errors.OutOfMemoryException):
-            most = self._limits.memory_bytes_max // MIB
-            return InvalidInputError(f"the query: needs more than {most} MiB of memory")
+            return too_hungry(self._limits)
         return InvalidInputError(f"the query: {str(error).strip()}")
 
     def _statement(
-        self, query: str, feeds: Mapping[str, Feed], tables: Mapping[str, Table]
+        self, query: str, numbered: Collection[str], tables: Collection[str]
     ) -> Statement:
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError(f"a query is text, not {query!r}")
         if len(query.encode("utf-8", "surrogatepass")) > QUERY_BYTES_MAX:
             raise InvalidInputError(f"the query: is longer than {QUERY_BYTES_MAX} bytes")
         serialized = self._parsed("SELECT json_serialize_sql(?::VARCHAR)", query)
-        return checked(query, serialized, feeds, tables, OFFSET)
+        return checked(query, serialized, numbered, tables, OFFSET)
 
     def _parsed(self, call: str, given: str) -> str:
         # All rows, though there is one: a connection does one thing at a time.
         ((found,),) = self._connection.execute(call, [given]).fetchall()
         return str(found)
 
-    def _read(self, statement: Statement, feeds: Mapping[str, Feed]) -> pyarrow.Table:
+    def _read(
+        self, statement: Statement, sources: Mapping[str, Source], wanted: int | None
+    ) -> Found:
         text = self._parsed("SELECT json_deserialize_sql(?::JSON)", statement.tree)
         if statement.names is not None:
-            for name, feed in feeds.items():
-                wanted = [each for each in feed.columns if each.lower() in statement.names]
-                self._connection.register(name, feed.select(wanted or [OFFSET]))
+            for name, source in sources.items():
+                named = [each for each in source.columns if each.lower() in statement.names]
+                one = OFFSET if OFFSET in source.columns else source.columns[0]
+                self._connection.register(name, source.select(named or [one]))
             # Columns that are not there are told with all that are.
             with suppress(self._errors.BinderException):
-                return self._rows(text)
-        for name, feed in feeds.items():
-            self._connection.register(name, feed)
-        return self._rows(text)
+                return self._rows(text, wanted)
+        for name, source in sources.items():
+            self._connection.register(name, source)
+        return self._rows(text, wanted)
 
-    def _limited(self, read: Callable[[], pyarrow.Table]) -> pyarrow.Table:
+    def _limited(self, read: Callable[[], Found]) -> Found:
         seconds = self._limits.seconds_max
         if seconds is None:
             return read()
@@ -210,18 +276,39 @@ class _Query:
         finally:
             timer.cancel()
 
-    def _rows(self, text: str) -> pyarrow.Table:
+    def _rows(self, text: str, wanted: int | None) -> Found:
         # Loaded here because pyarrow is an extra and slow to load.
         import pyarrow as pa
 
         reader = pa.RecordBatchReader.from_stream(self._connection.sql(text))
-        batches, count, most = [], 0, self._limits.rows_max
-        for batch in reader:
+        batches, count, size = [], 0, 0
+        rows_max, bytes_max = self._limits.rows_max, self._limits.bytes_max
+        is_cut = False
+        for read in reader:
+            batch = read
             count += batch.num_rows
-            if most is not None and count > most:
-                raise InvalidInputError(f"the query: gives more than {most} rows: add LIMIT")
+            if wanted is not None and count > wanted:
+                batch, is_cut = batch.slice(0, batch.num_rows - (count - wanted)), True
+            elif rows_max is not None and count > rows_max:
+                raise InvalidInputError(f"the query: gives more than {rows_max} rows: add LIMIT")
+            size += batch.nbytes
+            if bytes_max is not None and size > bytes_max:
+                raise InvalidInputError(f"the query: gives more than {bytes_max} bytes: add LIMIT")
             batches.append(batch)
-        return pa.Table.from_batches(batches, reader.schema)
+            if is_cut:
+                break
+        return Found(pa.Table.from_batches(batches, reader.schema), is_cut)
+
+
+def too_slow(limits: Limits) -> InvalidInputError:
+    """The error for a query that takes too long."""
+    return InvalidInputError(f"the query: takes more than {limits.seconds_max} s")
+
+
+def too_hungry(limits: Limits) -> InvalidInputError:
+    """The error for a query that needs too much memory."""
+    most = limits.memory_bytes_max // MIB
+    return InvalidInputError(f"the query: needs more than {most} MiB of memory")
 
 
 @lru_cache(_ENGINES)

@@ -30,6 +30,14 @@ _REFERENCES: Final = frozenset(
 _ROW_FUNCTIONS: Final = frozenset(
     ("range", "generate_series", "unnest", "json_each", "json_tree", "repeat_row")
 )
+# What tells of the process and its engine, changes something there, or reads another query.
+_CLOSED: Final = frozenset(
+    ("current_setting", "getvariable", "getenv", "current_query", "current_query_id",
+     "current_connection_id", "current_transaction_id", "txid_current", "current_schemas",
+     "in_search_path", "nextval", "currval", "setval", "setseed", "write_log", "stats", "sleep_ms",
+     "pg_sleep", "json_serialize_sql", "json_deserialize_sql", "json_serialize_plan",
+     "pg_conf_load_time", "pg_postmaster_start_time", "get_block_size")
+)  # fmt: skip
 # What means columns by their places, or all of them.
 _WIDE: Final = frozenset(("STAR", "PIVOT", "SHOW_REF", "POSITIONAL_REFERENCE"))
 # A name that could be that of a file is not looked for among files.
@@ -100,6 +108,10 @@ class _Check:
             names |= self._named(value)
             if "class" not in value:
                 self._check(value, names)
+            elif str(value.get("function_name", "")).lower() in _CLOSED:
+                raise InvalidInputError(
+                    f"the query: {value['function_name']}() is not allowed: it is not of the tables"
+                )
             for each in value.values():
                 self.walk(each, depth + 1, names)
 

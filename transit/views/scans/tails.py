@@ -22,6 +22,8 @@ from transit.views.scans.files import CHUNK_ROWS, columns_table
 from transit.views.scans.layout import Run
 
 ROWS_MAX: Final = 262_144
+CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""Payloads that are decoded at once, when rows are large."""
 # Many small tables take longer to read than one.
 TABLES_MAX: Final = 64
 
@@ -128,13 +130,14 @@ class Tail:
 
 
 def decoded(runs: Iterable[Run], declaration: Declaration) -> Iterator[tuple[pa.Table, list[Run]]]:
-    """The records of these runs as tables of up to about `CHUNK_ROWS` rows, one run after another.
+    """The records of these runs as tables of up to about `CHUNK_ROWS` rows, or `CHUNK_BYTES` of
+    payloads, one run after another.
 
     With each table the runs, or parts of them, that it has.
     """
     waiting: list[tuple[int, Batch]] = []
     parts: list[Run] = []
-    count = 0
+    count = size = 0
     for run in runs:
         at = run.first
         for batch in run.stream.batches(run.first - run.shift, run.stop - run.shift):
@@ -142,9 +145,10 @@ def decoded(runs: Iterable[Run], declaration: Declaration) -> Iterator[tuple[pa.
             parts.append(run._replace(first=at, stop=at + len(batch)))
             at += len(batch)
             count += len(batch)
-            if count >= CHUNK_ROWS:
+            size += len(batch.data)
+            if count >= CHUNK_ROWS or size >= CHUNK_BYTES:
                 yield columns_table(waiting, declaration), parts
-                waiting, parts, count = [], [], 0
+                waiting, parts, count, size = [], [], 0, 0
     if waiting:
         yield columns_table(waiting, declaration), parts
 
