@@ -220,7 +220,8 @@ def asked(log: transit.Log) -> int:
 def test_a_proof_straight_from_a_bucket_takes_four_requests(long: Long) -> None:
     with transit.open(f"file://{long.remote}", mode="read") as log:
         run = log.stream("run-3")
-        cold, warm = [], []
+        cold: list[int] = []
+        warm: list[int] = []
         for offset in (7, 20, 40, 41):
             for made in (cold, warm):
                 start = asked(log)

@@ -83,6 +83,8 @@ class Reading:
         return Catalog(self._root, store_id, self._settings, missing, self._check_place)
 
     def _begin(self) -> None:
+        if self._kept is not None:
+            self._kept.check_store(self.catalog.store_id, self.remote_url or self._root)
         if self._has_folder:
             wal = self.catalog.follow(write=False)
             if wal is not None and not wal.ended:
@@ -100,7 +102,6 @@ class Reading:
         """
         commits = self.catalog.commits
         place = self.remote_url or self._root
-        kept.check_store(self.catalog.store_id, place)
         if commits.count < kept.size:
             # The folder may be behind what was published.
             self.refresh()
