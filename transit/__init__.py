@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from transit.log.timings import Histogram
     from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
     from transit.proof.keys import SigningKey, VerifyingKey
+    from transit.proof.policy import Policy, Verdict
     from transit.replay import Batch, Position, Record
     from transit.store import ObjectStore, Traffic, address_folder, open_store
     from transit.tier.progress import Progress
@@ -178,6 +179,7 @@ _HOMES = {
     "transit.log.timings": ("Histogram",),
     "transit.proof.checkpoint": ("Checkpoint", "SignedCheckpoint"),
     "transit.proof.keys": ("SigningKey", "VerifyingKey"),
+    "transit.proof.policy": ("Policy", "Verdict"),
     "transit.replay": ("Batch", "Position", "Record"),
     "transit.store": ("ObjectStore", "Traffic", "address_folder", "open_store"),
     "transit.tier.progress": ("Progress",),
@@ -249,6 +251,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Piece",
     "PoisonedError",
+    "Policy",
     "Position",
     "Progress",
     "Proof",
@@ -293,6 +296,7 @@ __all__ = [
     "UnsuitableRemoteError",
     "UnsupportedPlatformError",
     "UnsupportedVersionError",
+    "Verdict",
     "VerifyingKey",
     "Watch",
     "Witness",

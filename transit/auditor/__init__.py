@@ -5,6 +5,10 @@
     bodies     and every byte of every segment and index snapshot, every stream, every merge
     sample:p   roots, and the bytes of a share p of the segments, each by itself
 
+At each level the checkpoints that are there are held against the chain, with the tiles and bundles
+of the newest; at `bodies` every other tile too. A chain that has a checkpoint is read from bundles
+at the lower levels (`commits_bundled`), and commit by commit at `bodies`.
+
 Findings stop nothing; only a remote that does not answer does. Nothing is written and nothing that
 was read is believed: sizes, counts and names are bounded before memory is taken or a request made.
 What only a listing shows is counted (`unnamed_objects`), a HEAD hint that does not fit too
@@ -12,6 +16,7 @@ What only a listing shows is counted (`unnamed_objects`), a HEAD hint that does 
 
 levels     which level was asked for
 chain      FORMAT, commits, HEAD
+checkpoints signed notes and tiles, and the checkpoint that the auditor kept
 snapshots  index snapshots against the chain
 bodies     segments, downloaded ahead
 reruns     merges run again within bounds

@@ -23,7 +23,10 @@ from transit.format.commit import Commit, SegmentRef
 from transit.format.head import HEAD_BYTES_MAX, decode_head
 from transit.format.names import COMMIT_DIR, FORMAT_FILE, HEAD_FILE, parse_commit_name
 from transit.log.commits import CommitChain
+from transit.proof.paths import LeafHashes
+from transit.proof.tree import leaf_hash
 from transit.tier.bucket import STEP
+from transit.tier.bundled import BundledCommits
 from transit.tier.pools import at_once
 from transit.tier.remote import Remote, commit_key
 from transit.verify.findings import Ledger
@@ -49,10 +52,13 @@ class Named(NamedTuple):
 class ChainAudit:
     """Reads the chain of one remote; afterwards knows what it names and where it ends."""
 
-    def __init__(self, remote: Remote, ledger: Ledger, trusted_root: str | None) -> None:
+    def __init__(
+        self, remote: Remote, ledger: Ledger, trusted_root: str | None, *, bundled: bool = False
+    ) -> None:
         self._remote = remote
         self._ledger = ledger
         self._trusted = trusted_root
+        self._bundles = BundledCommits(remote) if bundled else None
         self._trusted_found = False
         self._linked = True
         self._chain: CommitChain | None = None
@@ -61,6 +67,8 @@ class ChainAudit:
         self._last_seen = -1
         self.store_id = b""
         self.head = ""
+        # Of the commits that follow from the first.
+        self.leaves = LeafHashes()
         # Of the commits that could be read, in order.
         self.segments: list[Named] = []
         self.indexed: list[Commit] = []
@@ -137,6 +145,19 @@ class ChainAudit:
                     return
                 yield number, found
             start, step = start + step, min(2 * step, _COMMITS_AT_ONCE)
+            for number, entry in enumerate(self._bundled(start), start):
+                yield number, entry
+                start = number + 1
+
+    def _bundled(self, start: int) -> Iterator[tuple[bytes, Commit]]:
+        """Commits from `start` on that bundles have, and that go on from the chain so far."""
+        while self._bundles is not None and self._linked and self._chain is not None:
+            found = self._bundles.after(start, self._chain.root)
+            if not found:
+                return
+            self._ledger.counts["commits_bundled"] += len(found)
+            start += len(found)
+            yield from found
 
     def _fetch(self, number: int) -> tuple[bytes, Commit] | TransitError | None:
         try:
@@ -166,6 +187,8 @@ class ChainAudit:
             self._ledger.take(error)
             self._break()
             self._chain = _begun_at(data, place, commit, self._remote.url)
+        if self._linked:
+            self.leaves.append(leaf_hash(data))
         self._note(commit)
 
     def _break(self) -> None:

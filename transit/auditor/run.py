@@ -8,6 +8,7 @@ from typing import Final
 
 from transit.auditor.bodies import Bodies, Body, RemoteSegment
 from transit.auditor.chain import PASSES, ChainAudit, Named, listed
+from transit.auditor.checkpoints import CheckpointAudit
 from transit.auditor.levels import Level, choose
 from transit.auditor.reruns import RerunCatalog
 from transit.auditor.snapshots import SnapshotAudit
@@ -21,12 +22,15 @@ from transit.format.names import (
     parse_wal_name,
 )
 from transit.format.record import Chunk
+from transit.log.remembered import Remembered
+from transit.proof.policy import Policy
 from transit.tier.pools import at_once
 from transit.tier.progress import Meter
 from transit.tier.progress import Report as Reporter
 from transit.tier.remote import Remote, commit_key, index_key, segment_key
 from transit.verify.findings import Ledger, Report
 from transit.verify.segments import SegmentCheck, whole_file
+from transit.verify.stages import CHECKSUM, TREE, highest
 from transit.verify.streams import RunPolicy, StreamCheck, keys_in
 
 _SIZES_AT_ONCE: Final = 256
@@ -40,12 +44,23 @@ _KINDS_WHOLE: Final = ("streams", "merges", "merges_not_rerun")
 class Audit:
     """One audit of one remote; used once."""
 
-    def __init__(self, remote: Remote, level: Level, trusted_root: str | None, seed: int) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        level: Level,
+        trusted_root: str | None,
+        seed: int,
+        remembered: Remembered | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self._remote = remote
         self._level = level
         self._seed = seed
         self._ledger = Ledger(remote.url, PASSES)
-        self._chain = ChainAudit(remote, self._ledger, trusted_root)
+        self._chain = ChainAudit(remote, self._ledger, trusted_root, bundled=not level.whole)
+        self._checkpoints = CheckpointAudit(
+            remote, self._ledger, policy, remembered, thorough=level.whole
+        )
         self._streams = StreamCheck(self._ledger)
         self._sound: list[Named] = []
 
@@ -54,7 +69,9 @@ class Audit:
         chain, ledger = self._chain, self._ledger
         kinds = _KINDS if self._level.share else ()
         ledger.counts.update(dict.fromkeys(kinds + _KINDS_WHOLE * self._level.whole, 0))
+        self._checkpoints.read()
         chain.read()
+        stage = highest(TREE if chain.head else CHECKSUM, self._checkpoints.check(chain))
         segments = self._distinct(chain.segments)
         ledger.counts["segments"] = len(segments)
         wanted = self._wanted(segments)
@@ -70,7 +87,7 @@ class Audit:
         if self._level.whole:
             self._lineage(bodies, run_policy)
         self._unnamed(segments)
-        return ledger.report(self._level.name, chain.head)
+        return ledger.report(self._level.name, chain.head, stage)
 
     def _distinct(self, segments: Sequence[Named]) -> list[Named]:
         """Each segment once; one that is named twice would be read as often."""

@@ -19,6 +19,7 @@ records        records as they are printed
 facts          what is told of a stream
 transcripts    a run as a person reads it; runs_shown: what `show` prints of runs
 findings       the report of a check
+keeping        what a command is told to trust: a kept checkpoint, keys, a policy
 failures       from an exception to an exit code, a message, a hint
 health         what is wrong with a store's folder, and what mends it
 remote_health  the same of a remote

@@ -20,6 +20,7 @@ def tell(output: Output, place: str, report: Report) -> None:
         "place": place,
         "ok": report.ok,
         "level": report.level,
+        "stage": report.stage,
         "head": report.head,
         "counts": report.counts,
     }

@@ -97,14 +97,20 @@ class Session:
         options = self.configuration.remote_options
         return options if options and address is not None and is_url(address) else None
 
-    def open_read(self) -> transit.Log:
+    def open_read(self, checkpoint: bytes | None = None) -> transit.Log:
         """The store, for reading. The remote is only asked where segments may be there alone.
 
         It is when --remote was given, when the store is a remote's address, and when the folder
-        has a note that segments are away.
+        has a note that segments are away. checkpoint: one that was kept, which the history must
+        extend.
         """
         store, configuration = self.store(), self.configuration
         if is_server(store):
+            if checkpoint is not None:
+                raise CommandError(
+                    f"{shown_address(store)} is a server, whose word shows nothing",
+                    hint="give --checkpoint to `transit audit` of the remote, or on its machine",
+                )
             return self._connect(store)
         if is_url(store):
             return transit.open(
@@ -112,12 +118,15 @@ class Session:
                 mode="read",
                 storage_options=self.storage_options(store),
                 settings=configuration.settings,
+                checkpoint=checkpoint,
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
-        return self.open_place(store, self.remote() if wanted else None)
+        return self.open_place(store, self.remote() if wanted else None, checkpoint)
 
-    def open_place(self, place: str, remote: str | None = None) -> transit.Log:
+    def open_place(
+        self, place: str, remote: str | None = None, checkpoint: bytes | None = None
+    ) -> transit.Log:
         """The store at `place`, a folder or an address, for reading, with this remote or none."""
         return transit.open(
             place,
@@ -125,6 +134,7 @@ class Session:
             remote=remote,
             storage_options=self.storage_options(remote or place),
             settings=self.configuration.settings,
+            checkpoint=checkpoint,
         )
 
     def open_write(

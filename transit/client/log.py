@@ -28,6 +28,7 @@ from transit.engine.log import Log
 from transit.engine.plans import MergePlan
 from transit.engine.status import Status
 from transit.engine.stream import Stream
+from transit.engine.trusted import Keys
 from transit.engine.watching import Callback, Watch
 from transit.errors import InvalidInputError
 from transit.format.life import check_reason
@@ -35,6 +36,7 @@ from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
 from transit.format.uid import check_uid
 from transit.handle.tiering import Published
+from transit.proof.policy import Policy
 from transit.protocol.calls import UID_PREFIX, Hide, Show, Step, SyncAnswer, SyncRequest
 from transit.replay import Position
 from transit.tier.progress import Progress
@@ -321,8 +323,16 @@ class ConnectedLog(Log):
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "evict")
 
-    def verify(self) -> Report:
-        """See `Log.verify`: the server reads its files. The token needs the right admin."""
+    def verify(self, *, keys: Keys | None = None, policy: Policy | None = None) -> Report:
+        """See `Log.verify`: the server reads its files. The token needs the right admin.
+
+        `InvalidInputError` for keys or a policy: a server's word about signatures shows nothing.
+        """
+        if keys is not None or policy is not None:
+            raise InvalidInputError(
+                "signatures are verified where the files are: give the keys to verify() of the "
+                "folder, or to audit() of its remote"
+            )
         return self._connection.post("/v1/verify", None, Report)
 
     def status(self) -> Status:

@@ -29,6 +29,7 @@ status      what an open store holds, in numbers
 checkpoints signed notes over what is sealed, and witnesses
 proving     proofs of what is in a stream
 evidence    the part of Log that makes both; check_proof()
+trusted     keys, policies and checkpoints that a caller gives
 metrics     what an open store did, in numbers
 log         Log, and open()
 connecting  connect()

@@ -9,8 +9,10 @@ from typing import Final
 from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
 from transit.engine.plans import run_policy
+from transit.engine.trusted import Kept, Keys, policy_of, remembered_of
 from transit.errors import InvalidInputError
 from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.proof.policy import Policy
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
 from transit.verify import Report
@@ -18,11 +20,14 @@ from transit.verify import Report
 _ROOT: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-def audit(
+def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and how
     remote: RemoteAddress,
     level: str = "bodies",
     *,
     trusted_root: str | None = None,
+    checkpoint: Kept | None = None,
+    keys: Keys | None = None,
+    policy: Policy | None = None,
     seed: int | None = None,
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
@@ -34,10 +39,16 @@ def audit(
     level: "roots": commits, and sizes of what they name; "bodies": and every byte; "sample:p": and
     the bytes of a random share p of the segments. trusted_root: a root (64 hex digits) that was
     written down earlier, `Report.head` of an earlier audit: a history without it is a finding.
+    checkpoint: one that was kept, or the bytes of its note: a history that does not extend it is a
+    finding, with both sizes. keys: of the log, as `VerifyingKey` or their texts, or policy: those
+    that sign what the remote has as checkpoints; a note of nobody else is a finding. Without them
+    no signature is judged. Each checkpoint must have the chain's root at its size, and the newest
+    must have its tiles and bundles.
     seed: of the sample; None: a random one, in `counts["sample_seed"]`.
     settings: a store that was written with larger limits than these needs an audit with those.
-    What is wrong is in the report. Raises `NotFoundError` when there is no store,
-    `RemoteUnavailableError`, `StorePermissionError`, `InvalidInputError`.
+    What is wrong is in the report. Raises `NotFoundError` when there is no store, `ProofError` when
+    `checkpoint` itself does not hold, `RemoteUnavailableError`, `StorePermissionError`,
+    `InvalidInputError`.
     """
     chosen_level = parse_level(level)
     chosen_seed = check_seed(seed)
@@ -45,11 +56,13 @@ def audit(
         isinstance(trusted_root, str) and _ROOT.fullmatch(trusted_root)
     ):
         raise InvalidInputError(f"trusted_root must be 64 hex digits, not {trusted_root!r:.100}")
+    trusted = policy_of(keys, policy)
+    remembered = remembered_of(checkpoint, trusted)
     chosen = check_settings(settings)
     store, release = attach(remote, storage_options, chosen)
     try:
-        return Audit(Remote(store, chosen), chosen_level, trusted_root, chosen_seed).run(
-            run_policy, progress
-        )
+        source = Remote(store, chosen)
+        check = Audit(source, chosen_level, trusted_root, chosen_seed, remembered, trusted)
+        return check.run(run_policy, progress)
     finally:
         release()

@@ -30,6 +30,7 @@ from transit.errors import (
     TransitError,
 )
 from transit.evidence.commits import CommitTree
+from transit.evidence.published import PublishedTree
 from transit.format.digest import digest
 from transit.handle.handle import Handle
 from transit.log.signed import Signed, SignedNotes, check_extends
@@ -46,6 +47,7 @@ from transit.proof.notes import Note, parse_note
 from transit.proof.paths import consistency_path
 from transit.proof.policy import Policy
 from transit.proof.witness import read_answer
+from transit.store.addresses import is_url
 from transit.tier.checkpoints import RemoteCheckpoints
 
 Ask = Callable[[bytes], tuple[int, str, bytes]]
@@ -139,6 +141,8 @@ class Checkpoints:
         self._notes = SignedNotes(handle.root, handle.catalog.check_place)
         # The newest note that the remote is known to have.
         self._published: bytes | None = None
+        # The last tree that proofs of a store without a folder were made of.
+        self._remote_tree: tuple[Checkpoint, PublishedTree] | None = None
 
     def make(
         self,
@@ -206,17 +210,29 @@ class Checkpoints:
         count = self._handle.catalog.commits.count
         if head.size > count:
             raise NotFoundError(f"the checkpoint covers {head.size} commits, and {count} are here")
+        known = self._remote_tree
+        if known is not None and known[0] == head:
+            return known[1]
         tree = self._tree(head.size)
         if not head.size or tree.root(head.size) != head.root:
             raise SplitViewError(
                 f"the checkpoint covers {head.size} commits of another history than this one"
             )
-        return tree
+        return self._published_tree(head, tree)
 
     def _tree(self, size: int) -> CommitTree:
         chain = self._handle.catalog.commits
         tree = CommitTree(chain.tree, self._read)
         return tree if size == tree.size else CommitTree(tree.range(size), self._read)
+
+    def _published_tree(self, head: Checkpoint, tree: CommitTree) -> CommitTree:
+        """The same tree for a store without a folder: its hashes are in tiles, in few requests."""
+        handle = self._handle
+        if handle.remote is None or not is_url(handle.root):
+            return tree
+        found = PublishedTree(tree.range(head.size), self._read, handle.remote, head)
+        self._remote_tree = head, found
+        return found
 
     def _read(self, number: int) -> bytes | None:
         """A commit from the folder, or else from the remote."""

@@ -13,8 +13,10 @@ from functools import cached_property
 from transit.engine.caching import Cache
 from transit.engine.checkpoints import Checkpoints, Witness
 from transit.engine.finding import state_of
+from transit.engine.plans import run_policy
 from transit.engine.proving import Proof, Proving
 from transit.engine.stream import Stream
+from transit.engine.trusted import Keys, policy_of
 from transit.errors import InvalidInputError
 from transit.evidence.checking import Checked
 from transit.evidence.folder import ProofFolder
@@ -23,12 +25,14 @@ from transit.opened import Opened
 from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
 from transit.proof.keys import SigningKey, VerifyingKey
 from transit.proof.policy import Policy, Verdict
+from transit.verify import Report, verify_store
+from transit.verify.stages import stage_of
 
 _ROOM = "proofs"
 
 
 class LogEvidence(Opened):
-    """The part of `Log` that makes checkpoints and proofs."""
+    """The part of `Log` that makes checkpoints and proofs, and checks itself."""
 
     _handle: Handle
 
@@ -41,6 +45,26 @@ class LogEvidence(Opened):
         self._handle.check()
         checkpoints = Checkpoints(self._handle)
         return checkpoints, Proving(self._handle, checkpoints, self.cache(_ROOM))
+
+    def verify(self, *, keys: Keys | None = None, policy: Policy | None = None) -> Report:
+        """Check every byte of the store, read afresh from disk; the report lists what is wrong.
+
+        keys: of the log, as `VerifyingKey` or their texts, or policy: whose signatures the folder's
+        checkpoints must have. Without them these must only be of this history.
+        """
+        trusted = policy_of(keys, policy)
+        handle = self._handle
+        handle.refresh()
+        reached = max((wal.next_lsn for wal in handle.catalog.view.wals), default=0)
+
+        def work() -> Report:
+            handle.catalog.check_place()
+            report = verify_store(handle.catalog, handle.settings, run_policy, reached, trusted)
+            # What was read by its path meanwhile was this store's.
+            handle.catalog.check_place()
+            return report
+
+        return handle.while_sealing_pauses(work)
 
     def checkpoint(
         self,
@@ -108,6 +132,11 @@ class CheckedProof(Checked):
     """A proof that holds, and what the policy says of its checkpoint; made by `check_proof`."""
 
     verdict: Verdict
+
+    @property
+    def stage(self) -> str:
+        """What it is bound by, a word of `transit.verify.stages`: a checkpoint, or cosignatures."""
+        return stage_of(self.verdict)
 
 
 def check_proof(

@@ -20,11 +20,12 @@ from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge
 from transit.engine.metrics import KnownCursors, Metrics, metrics_of, refusal_of
 from transit.engine.pieces import Piece, sealed_pieces
-from transit.engine.plans import MergePlan, run_policy
+from transit.engine.plans import MergePlan
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.sealed import SealedSegment, sealed_segments
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
+from transit.engine.trusted import Kept, remembered_of
 from transit.engine.watching import Callback, Watch, watch
 from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
@@ -42,7 +43,6 @@ from transit.store.addresses import is_url
 from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
-from transit.verify import Report, verify_store
 
 
 def open(
@@ -53,6 +53,7 @@ def open(
     mode: str = "exclusive",
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
+    checkpoint: Kept | None = None,
 ) -> Log:
     """Open the store in folder `path`, and make it when there is none (not in mode "read").
 
@@ -62,6 +63,9 @@ def open(
     durability: what appends wait for unless they say otherwise: "memory", "os", "local", "tiered".
     mode: "exclusive" (one writing process), "shared" (several), "read" (no lock, never writes).
     storage_options: passed to the remote's fsspec file system: endpoint, profile, keys, ...
+    checkpoint: one that was kept, or the bytes of its note: a store whose history does not extend
+    it is refused with `SplitViewError`, before anything of it is used, and in mode "read" also what
+    is published later.
     Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
     at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
     `UnsupportedPlatformError`; with a remote `RemoteUnavailableError`, `UnsuitableRemoteError`.
@@ -69,6 +73,7 @@ def open(
     checked_mode = check_mode(mode)
     level = durability_level(durability)
     chosen = check_settings(settings)
+    kept = remembered_of(checkpoint)
     if level is Level.TIERED and remote is None and checked_mode != "read":
         raise InvalidInputError('durability "tiered" needs remote=')
     if is_url(path):
@@ -80,13 +85,13 @@ def open(
     if remote is None:
         if storage_options is not None:
             raise InvalidInputError("storage_options without a remote")
-        return Log(Handle(folder_of(path), checked_mode, level.durability, chosen))
+        return Log(Handle(folder_of(path), checked_mode, level.durability, chosen, None, kept))
     attached = attach(remote, storage_options, chosen)
     try:
         root = attached.store.url if is_url(path) else folder_of(path)
         if not is_url(path):
             check_apart(root, attached.store)
-        return Log(Handle(root, checked_mode, level.durability, chosen, attached))
+        return Log(Handle(root, checked_mode, level.durability, chosen, attached, kept))
     except BaseException:
         attached.release()
         raise
@@ -458,21 +463,6 @@ class Log(LogEvidence):
         handle, tiering = self._handle, self._handle.tiering
         work = partial(evict, handle.catalog, tiering.remote, tiering.publisher.published)
         return handle.while_sealing_pauses(lambda: work(bytes_max, older_than))
-
-    def verify(self) -> Report:
-        """Check every byte of the store, read afresh from disk; the report lists what is wrong."""
-        handle = self._handle
-        handle.refresh()
-        reached = max((wal.next_lsn for wal in handle.catalog.view.wals), default=0)
-
-        def work() -> Report:
-            handle.catalog.check_place()
-            report = verify_store(handle.catalog, handle.settings, run_policy, reached)
-            # What was read by its path meanwhile was this store's.
-            handle.catalog.check_place()
-            return report
-
-        return handle.while_sealing_pauses(work)
 
     def status(self) -> Status:
         """What the store holds now; of a remote, what is known without asking it."""

@@ -15,6 +15,7 @@ from transit.disk import (
     put_if_absent,
     sync_folder,
 )
+from transit.engine.trusted import Kept, remembered_of
 from transit.errors import AlreadyExistsError, InvalidInputError
 from transit.format.commit import encode_format
 from transit.format.names import (
@@ -49,7 +50,7 @@ class Restored(msgspec.Struct, frozen=True):
     segments_remote: int
 
 
-def restore(
+def restore(  # noqa: PLR0913 - as many things are said of what is wanted
     remote: RemoteAddress,
     path: str | os.PathLike[str],
     *,
@@ -59,6 +60,7 @@ def restore(
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: Kept | None = None,
 ) -> Restored:
     """Make folder `path` the store that is in `remote`, every commit and segment verified.
 
@@ -67,6 +69,8 @@ def restore(
     they need; the rest as with `lazy`; "$trace/" stands for all streams of layer "trace", the
     artifacts of runs. at: a commit number, or a root (64 hex digits): the store as it was after
     that commit (opened for writing with its remote, it goes on from the last one).
+    checkpoint: one that was kept, or the bytes of its note: a history that does not extend it is
+    refused with `SplitViewError`, and no store is made.
     Interrupted, it goes on when it is called again. Raises `AlreadyExistsError` when there is a
     store at `path`, `NotFoundError` when the remote holds no store, commit or stream of that name,
     `CorruptError`, `RemoteUnavailableError`, `StorePermissionError`.
@@ -74,13 +78,14 @@ def restore(
     root = folder_of(path)
     chosen = check_settings(settings)
     names = _check(streams, at)
+    kept = remembered_of(checkpoint)
     store, release = attach(remote, storage_options, chosen)
     try:
         check_apart(root, store)
         with _Target(root) as target:
             source = Remote(store, chosen)
             store_id = source.existing_store_id()
-            restorer = Restorer(source, root, store_id, progress)
+            restorer = Restorer(source, root, store_id, progress, kept)
             restored = _fill(restorer, root, store_id, lazy, names, at)
             target.finish(store_id)
     finally:

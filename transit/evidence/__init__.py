@@ -1,6 +1,7 @@
 """Evidence: what somebody without the store can check of it, by a checkpoint they trust.
 
 commits    the commits of a store as the leaves of a tree
+published  the same of a store that is only in a remote, in few requests
 leaves     the leaves of one segment, and where a record lies among them
 statement  the shape of a proof: what it says, and which files say so
 making     a proof from an open store

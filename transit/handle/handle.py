@@ -38,6 +38,7 @@ from transit.log.catalog import StreamState
 from transit.log.frames import Written
 from transit.log.guides import read_marker
 from transit.log.recover import Cut
+from transit.log.remembered import Remembered
 from transit.log.seal import Sealer
 from transit.log.timings import Timings
 from transit.log.writer import Writer
@@ -64,6 +65,7 @@ class Handle:
         durability: Durability,
         settings: Settings,
         attached: Attached | None = None,
+        kept: Remembered | None = None,
     ) -> None:
         self.root = root
         self.mode: Mode = mode
@@ -83,9 +85,9 @@ class Handle:
         try:
             side: Side
             if mode == "read":
-                side = Reading(root, settings, store)
+                side = Reading(root, settings, store, kept)
             else:
-                side = self._writing = Writing(root, mode, settings, store)
+                side = self._writing = Writing(root, mode, settings, store, kept)
             self._side = side
             self.catalog = side.catalog
             self.callbacks = side.callbacks

@@ -12,6 +12,7 @@ from typing import Final
 from transit.config import Settings
 from transit.disk import is_folder
 from transit.errors import InvalidInputError, TransitError
+from transit.evidence.published import PublishedTree
 from transit.format.names import Places
 from transit.handle.hub import Hub
 from transit.handle.opening import existing_store_id
@@ -24,6 +25,7 @@ from transit.log.catalog import Catalog
 from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import Cut, judge_end, judge_live
+from transit.log.remembered import Remembered
 from transit.log.wal import Wal
 from transit.store import ObjectStore
 from transit.store.addresses import is_url
@@ -40,11 +42,18 @@ class Reading:
     seal_error: Final[TransitError | None] = None
     remote_error: Final = ""
 
-    def __init__(self, root: str, settings: Settings, store: ObjectStore | None) -> None:
+    def __init__(
+        self,
+        root: str,
+        settings: Settings,
+        store: ObjectStore | None,
+        kept: Remembered | None = None,
+    ) -> None:
         self._root = root
         self.callbacks = Callbacks()
         self._settings = settings
         self._store = store
+        self._kept = kept
         self._remote: Remote | None = None
         self._follower: Follower | None = None
         self._has_folder = not is_url(root)
@@ -74,6 +83,8 @@ class Reading:
         return Catalog(self._root, store_id, self._settings, missing, self._check_place)
 
     def _begin(self) -> None:
+        if self._kept is not None:
+            self._kept.check_store(self.catalog.store_id, self.remote_url or self._root)
         if self._has_folder:
             wal = self.catalog.follow(write=False)
             if wal is not None and not wal.ended:
@@ -81,6 +92,24 @@ class Reading:
             self.catalog.commits.check_no_gap()
         elif self._follower is not None:
             self._follower.start()
+        if self._kept is not None:
+            self._check_kept(self._kept)
+
+    def _check_kept(self, kept: Remembered) -> None:
+        """`SplitViewError` unless this history extends the checkpoint that was kept.
+
+        Each commit that is taken up later follows from those here, so this is asked once.
+        """
+        commits = self.catalog.commits
+        place = self.remote_url or self._root
+        if commits.count < kept.size:
+            # The folder may be behind what was published.
+            self.refresh()
+        if self._has_folder and (kept.size == commits.count or commits.read(kept.size)):
+            kept.check_chain(commits, place)
+        else:
+            tree = PublishedTree(commits.tree, self.commit_data, self._remote)
+            tree.check_kept(kept, place)
 
     def _open_remote(self, store: ObjectStore) -> Catalog:
         remote = self._remote = Remote(store, self._settings)

@@ -37,6 +37,7 @@ from transit.log.files import WalFiles
 from transit.log.frames import Group, Written
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import Cut
+from transit.log.remembered import Remembered
 from transit.log.seal import Sealer
 from transit.log.segments import Elsewhere
 from transit.log.snapshots import Snapshots
@@ -54,10 +55,15 @@ class Writing:
     """The writing side of one open store."""
 
     def __init__(
-        self, root: str, mode: Mode, settings: Settings, store: ObjectStore | None
+        self,
+        root: str,
+        mode: Mode,
+        settings: Settings,
+        store: ObjectStore | None,
+        kept: Remembered | None = None,
     ) -> None:
         self._root, self._shared = root, mode == "shared"
-        self._settings = settings
+        self._settings, self._kept = settings, kept
         self.callbacks = Callbacks()
         self._promises = Promises(_is_durable, _is_pending, self._closed, self.callbacks)
         self._flushing = threading.Lock()
@@ -119,6 +125,8 @@ class Writing:
     def _identity(self, mode: Mode, remote: Remote | None) -> bytes:
         """The store's id; a new folder gets that of the store in the remote, which it continues."""
         store_id = read_store_id(self._root)
+        if self._kept is not None:
+            self._check_store(self._kept, store_id, remote)
         if remote is None:
             return store_id or make_store(self._root)
         claimed = remote.claim(store_id)
@@ -134,12 +142,21 @@ class Writing:
             raise InvalidInputError(f"{self._root}: made by another process at this moment")
         return store_id
 
+    def _check_store(self, kept: Remembered, store_id: bytes | None, remote: Remote | None) -> None:
+        """`SplitViewError` where the folder, or the remote it continues, is another store's."""
+        if store_id is not None:
+            kept.check_store(store_id, self._root)
+        if remote is not None:
+            kept.check_store(remote.store_id(kept.store_id), remote.url)
+        elif store_id is None:
+            kept.check_store(None, self._root)
+
     def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
         """Take up what the remote has; where segments are that are not in the folder."""
         if remote is None:
             return NotHere(self._root, store_id, self._locks.check_place)
         if mode == "exclusive":
-            self._adopted = adopt_commits(self._root, store_id, self._settings, remote)
+            self._adopted = adopt_commits(self._root, store_id, self._settings, remote, self._kept)
         shelf = GuideShelf(self._root, store_id)
         cache = Places(self._root).cache
         return Fetcher(remote, shelf, cache, self._locks.check_place)
@@ -158,6 +175,8 @@ class Writing:
         try:
             self.catalog.load_commits()
             self.catalog.commits.check_no_gap()
+            if self._kept is not None:
+                self._kept.check_chain(self.catalog.commits, self._root)
             self.writer.recover()
         finally:
             if turns is not None:

@@ -105,7 +105,7 @@ class FileReport:
             ledger = Ledger(self.path)
             with ledger.catching():
                 self._content.check(ledger)
-            self._findings = ledger.report("file", "").findings
+            self._findings = ledger.report("file", "", "").findings
         return self._findings
 
     @property

@@ -12,6 +12,7 @@ keys       what sealed segments have under a key: streams by name, records about
 lives      which streams are hidden
 commits    the local commit chain
 signed     signed checkpoints in the folder, and what was signed last
+remembered a checkpoint that was kept, and the histories that do not extend it
 files      the WAL files that are open
 rows       where one stream's chunks are in the segments looked at so far
 chunks     chunks by stream and offset, in whichever file; the state of a stream in use

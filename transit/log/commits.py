@@ -65,6 +65,22 @@ class CommitChain:
         """The RFC 6962 tree over all commits, as its compact range."""
         return self._tree
 
+    def copy(self) -> CommitChain:
+        """Another that stands at the same commit, and goes on by itself."""
+        other = CommitChain(self._places.root, bytes.fromhex(self._store), self._check_place)
+        other.head, other.root = self.head, self.root
+        other._tree, other.indexed = self._tree, self.indexed
+        return other
+
+    def tree_at(self, size: int) -> CompactRange:
+        """The RFC 6962 tree over the first `size` commits of a chain in this folder."""
+        if size == self.count:
+            return self._tree
+        data = self.read(size)
+        if data is None:
+            raise CorruptError(self._places.commit(size), expected="a commit", found="no file")
+        return tree_of(decode_commit(data, self._places.commit(size)))
+
     def load(self) -> Iterator[Commit]:
         """The commits after the head, which moves to each in turn; every link is verified."""
         while True:
@@ -88,7 +104,7 @@ class CommitChain:
     def begin_at(self, data: bytes, place: str) -> Commit:
         """Take the commit in `data` as the head, without reading the commits before it."""
         commit = self._decode(data, place)
-        self._tree = CompactRange(commit.tree.size, tuple(map(bytes.fromhex, commit.tree.range)))
+        self._tree = tree_of(commit)
         self._take(commit, data)
         return commit
 
@@ -163,3 +179,8 @@ class CommitChain:
         indexed = self.indexed if commit.index is None else commit
         # In one step: an interrupt in between would leave fields of two different chains.
         self.head, self.root, self._tree, self.indexed = commit, root, tree, indexed
+
+
+def tree_of(commit: Commit) -> CompactRange:
+    """The RFC 6962 tree over all commits before `commit`, as it states it."""
+    return CompactRange(commit.tree.size, tuple(map(bytes.fromhex, commit.tree.range)))

@@ -7,6 +7,7 @@ timed        how long the requests to a remote take
 remote       the objects of one store in a remote, and finding its head
 probe        whether a remote really excludes the second of two writers
 checkpoints  signed checkpoints in the remote, and the tiles behind them
+bundled      many commits in one request
 publish      segments, then commits, to the remote
 fetch        segments read from the remote, block by block, through a cache
 apart        whether a store and its remote are two places

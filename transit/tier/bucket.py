@@ -18,6 +18,7 @@ from transit.format.snapshot import Layer, Snapshot, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.guides import GuideShelf
 from transit.log.segments import Segment
+from transit.tier.bundled import BundledCommits
 from transit.tier.pools import at_once
 from transit.tier.remote import TRIES, Remote, commit_key, index_key
 
@@ -67,7 +68,9 @@ class Follower:
             for entry in snapshot.segments
         ]
         self._catalog.take_others([*segments, *self._catalog.segments_of(commit)])
-        self._follow(range(indexed + 1, number + 1))
+        if number - indexed > 2 * STEP:
+            self._follow_bundled(number + 1)
+        self._follow(range(commits.count, number + 1))
 
     def _snapshots(self, commit: Commit, index: IndexRef) -> list[Snapshot]:
         """The snapshots that cover everything before `commit`, oldest first."""
@@ -100,10 +103,22 @@ class Follower:
         """Take up the commits made since the last time; their count."""
         before = self._catalog.commits.count
         step = 1
-        while self._follow(range(self._catalog.commits.count, self._catalog.commits.count + step)):
+        while self._follow_next(step):
+            if step == STEP:
+                self._follow_bundled(None)
             step = STEP
         self._catalog.reload_states()
         return self._catalog.commits.count - before
+
+    def _follow_bundled(self, stop: int | None) -> None:
+        """Take up many commits in few requests, where a checkpoint covers them."""
+        commits, bundles = self._catalog.commits, BundledCommits(self._remote)
+        while found := bundles.after(commits.count, commits.root, stop):
+            self._take(range(commits.count, commits.count + len(found)), found)
+
+    def _follow_next(self, count: int) -> bool:
+        start = self._catalog.commits.count
+        return self._follow(range(start, start + count))
 
     def check_same(self) -> None:
         """`ConflictError` when the remote's history is not the one the catalog has so far."""
@@ -133,6 +148,9 @@ class Follower:
     def _follow(self, numbers: Sequence[int]) -> bool:
         """Take up the commits with these numbers; whether all of them are there."""
         found = at_once(self._remote.checked_commit, numbers, self._remote.settings.transfers_max)
+        return self._take(numbers, found)
+
+    def _take(self, numbers: Sequence[int], found: Sequence[tuple[bytes, Commit] | None]) -> bool:
         segments: list[Segment] = []
         try:
             for number, entry in zip(numbers, found, strict=True):

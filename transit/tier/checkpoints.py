@@ -43,6 +43,7 @@ from transit.tier.conditional import put_if_absent
 from transit.tier.pools import at_once
 from transit.tier.remote import Remote
 
+TILE_DIR: Final = "tile"
 TILE_BYTES_MAX: Final = TILE_WIDTH * HASH_BYTES
 # Objects in memory while they are put.
 _AT_ONCE: Final = 64

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from transit.config import MIB
 from transit.disk import File, NewFile, file_size, list_folder, remove
 from transit.errors import CorruptError, FormatError, NotFoundError
-from transit.format.commit import SegmentRef
+from transit.format.commit import Commit, SegmentRef
 from transit.format.digest import Digester
 from transit.format.life import life_key
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, decode_lineage, triples
@@ -31,10 +31,12 @@ from transit.format.snapshot import Layer, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
 from transit.log.guides import GuideShelf, put_marker
+from transit.log.remembered import Remembered
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
 from transit.tier.adopt import fetch_snapshot
 from transit.tier.bucket import STEP
+from transit.tier.bundled import BundledCommits, check_ahead
 from transit.tier.fetch import Fetcher
 from transit.tier.pools import Pool, at_once
 from transit.tier.progress import Meter, Report
@@ -50,12 +52,21 @@ _COMMITS_AT_ONCE: Final = 8 * STEP
 class Restorer:
     """Fills one folder from a remote."""
 
-    def __init__(self, remote: Remote, root: str, store_id: bytes, report: Report | None) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        root: str,
+        store_id: bytes,
+        report: Report | None,
+        kept: Remembered | None = None,
+    ) -> None:
         self._remote = remote
         self._root = root
         self._places = Places(root)
         self._store_id = store_id
         self._report = report
+        self._kept = kept
+        self._bundles = BundledCommits(remote)
         self._refs: list[SegmentRef] = []
         self.chain = CommitChain(root, store_id)
 
@@ -69,8 +80,11 @@ class Restorer:
     def fetch_commits(self, at: int | str | None) -> list[SegmentRef]:
         """Keep the chain up to commit number `at`, or to the commit with that root; None: all.
 
-        The segments it names. `NotFoundError` when the remote has no such commit.
+        The segments it names. `NotFoundError` when the remote has no such commit, `SplitViewError`
+        when its history does not extend the checkpoint that was kept.
         """
+        if self._kept is not None:
+            self._kept.check_store(self._store_id, self._remote.url)
         folder = self._places.commits
         # Of an earlier try, and perhaps of another cut.
         for name in reversed(list_folder(folder)):
@@ -85,6 +99,9 @@ class Restorer:
                 self._fetch_chain(at)
         if at is not None and not self._is_at(at):
             raise NotFoundError(f"{self._remote.url}: there is no commit {at}")
+        if self._kept is not None and self._kept.size > self.chain.count:
+            # Of a cut before it: what comes after is looked at, and not kept.
+            check_ahead(self._remote, self.chain, self._kept)
         return self._refs
 
     def _fetch_chain(self, at: int | str | None) -> None:
@@ -93,6 +110,11 @@ class Restorer:
         step = 1
         while not self._is_at(at):
             start = self.chain.count
+            bundled = self._bundles.after(start, self.chain.root, limit)
+            if bundled:
+                self._keep(range(start, start + len(bundled)), bundled, at)
+                step = 1
+                continue
             stop = start + step if limit is None else min(start + step, limit)
             if not self._fetch_commits(range(start, stop), at):
                 return
@@ -105,11 +127,22 @@ class Restorer:
     def _fetch_commits(self, numbers: Sequence[int], at: int | str | None) -> bool:
         """Keep these commits, as far as they are there and before the cut; whether all were."""
         found = at_once(self._remote.checked_commit, numbers, self._remote.settings.transfers_max)
+        return self._keep(numbers, found, at)
+
+    def _keep(
+        self,
+        numbers: Sequence[int],
+        found: Sequence[tuple[bytes, Commit] | None],
+        at: int | str | None,
+    ) -> bool:
         for number, entry in zip(numbers, found, strict=True):
             if entry is None:
                 return False
             place = self._remote.place(commit_key(number))
             self._refs += self.chain.adopt(entry[0], place).segments
+            if self._kept is not None and self._kept.size == self.chain.count:
+                count = self.chain.count
+                self._kept.check_root(self.chain.tree.root(), count, self._remote.url)
             if self._is_at(at):
                 return False
         return True

@@ -4,6 +4,8 @@ findings  what was found, and the report
 segments  the bytes of one segment; also for audits of a remote
 streams   offsets and lineage; also for audits of a remote
 names     what became of streams; also for audits of a remote
+notes     signed checkpoints; also for audits of a remote
+stages    how far up a check came, in words
 local     a store's own folder
 """
 

@@ -27,6 +27,7 @@ class Report(msgspec.Struct, frozen=True):
     """What was checked (`counts`, by kind) and what was found wrong; `ok` when nothing was.
 
     head: root of the last commit that follows from the first, "" when there is none.
+    stage: what binds all of it, a word of `transit.verify.stages`; "" where something is wrong.
     Findings past the first 1,000 are counted, not listed.
     """
 
@@ -34,6 +35,7 @@ class Report(msgspec.Struct, frozen=True):
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
     head: str = ""
+    stage: str = ""
 
     @property
     def ok(self) -> bool:
@@ -76,9 +78,10 @@ class Ledger:
         """A block whose errors become findings."""
         return _Catching(self.take)
 
-    def report(self, level: str, head: str) -> Report:
-        """All that was noted."""
-        return Report(level, dict(self.counts), tuple(self._findings), head)
+    def report(self, level: str, head: str, stage: str) -> Report:
+        """All that was noted. stage: what is bound by, where nothing was found wrong."""
+        findings = tuple(self._findings)
+        return Report(level, dict(self.counts), findings, head, "" if findings else stage)
 
 
 class _Catching:

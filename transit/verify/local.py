@@ -18,27 +18,41 @@ import os
 from transit.config import Settings
 from transit.disk import list_folder
 from transit.errors import NotFoundError, StoreUnavailableError, TransitError
+from transit.format.names import checkpoint_name
 from transit.log.catalog import Catalog
 from transit.log.recover import judge_end, judge_live, scan
 from transit.log.segments import Segment
+from transit.log.signed import SignedNotes
 from transit.log.wal import Wal
+from transit.proof.policy import Policy
 from transit.verify.findings import Ledger, Report
+from transit.verify.notes import NoteCheck
 from transit.verify.segments import SegmentCheck, whole_file
+from transit.verify.stages import CHECKSUM, TREE, highest
 from transit.verify.streams import RunPolicy, StreamCheck
 
 
-def verify_store(known: Catalog, settings: Settings, run_policy: RunPolicy, reached: int) -> Report:
+def verify_store(
+    known: Catalog,
+    settings: Settings,
+    run_policy: RunPolicy,
+    reached: int,
+    trusted: Policy | None = None,
+) -> Report:
     """Check every byte of the store that `known` is open on, which reached LSN `reached`.
+
+    trusted: whose signatures its checkpoints must have; None: signatures are not judged.
 
     Raises only when the store cannot be read at all.
     """
     fresh = Catalog(known.root, known.store_id, settings, known.elsewhere)
-    return _Verifier(fresh).run(run_policy, reached)
+    return _Verifier(fresh, trusted).run(run_policy, reached)
 
 
 class _Verifier:
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, trusted: Policy | None) -> None:
         self._catalog = catalog
+        self._trusted = trusted
         self._ledger = Ledger(catalog.root)
         self._streams = StreamCheck(self._ledger)
 
@@ -48,6 +62,7 @@ class _Verifier:
             catalog.load_commits()
         with ledger.catching():
             catalog.commits.check_no_gap()
+        stage = self._checkpoints()
         found = self._segments(0)
         with ledger.catching():
             # Says which file is missing or cannot be opened.
@@ -66,7 +81,29 @@ class _Verifier:
             with contextlib.suppress(TransitError):
                 catalog.follow(write=False)
             self._streams.lineage(catalog, run_policy)
-        return ledger.report("bodies", catalog.commits.root)
+        return ledger.report("bodies", catalog.commits.root, stage)
+
+    def _checkpoints(self) -> str:
+        """Hold the folder's checkpoints against its commits; how far all of it is bound."""
+        catalog, ledger = self._catalog, self._ledger
+        # Commits that could not be taken up are findings already.
+        whole = not ledger.counts["findings"]
+        notes = SignedNotes(catalog.root, catalog.check_place)
+        check = NoteCheck(ledger, self._trusted)
+        with ledger.catching():
+            notes.last()
+        sizes = notes.sizes()
+        for size in sizes:
+            with ledger.catching():
+                note = notes.read(size)
+                if note is not None:
+                    place = f"{catalog.places.checkpoints}/{checkpoint_name(size)}"
+                    check.take(place, note, size=size, newest=size == sizes[-1])
+        commits = catalog.commits
+        good = check.compare(
+            catalog.store_id, commits.count, lambda size: commits.tree_at(size).root(), whole=whole
+        )
+        return highest(TREE if commits.count else CHECKSUM, *(known.stage for known in good))
 
     # Segments
 

@@ -10,6 +10,7 @@ import transit
 from transit import NotFoundError
 from transit.cli.configuration import reachable, shown_address
 from transit.cli.failures import hinted
+from transit.cli.keeping import checkpoint_option
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
 
@@ -28,6 +29,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
     help="Only what this stream, or layer ($trace/), needs, the rest lazy; may be repeated.",
 )
 @click.option("--at", metavar="COMMIT", help="As it was after this commit: a number or a root.")
+@checkpoint_option
 @store_options
 def command(
     context: Session,
@@ -36,6 +38,7 @@ def command(
     lazy: bool,
     streams: tuple[str, ...],
     at: str | None,
+    checkpoint: bytes | None,
 ) -> None:
     """Make PATH the store that is in REMOTE, every byte of it verified.
 
@@ -53,5 +56,6 @@ def command(
             storage_options=context.storage_options(address),
             settings=context.configuration.settings,
             progress=report,
+            checkpoint=checkpoint,
         )
     context.output.row(restored)
