@@ -40,8 +40,8 @@ from transit.server.routes import NAME, Routes
 from transit.server.service import Service
 from transit.server.settings import ServerSettings
 from transit.server.streams import METHODS, Streams
-from transit.server.witness import Witnessing, WitnessKeys
 from transit.server.views.room import ViewRoom
+from transit.server.witness import Witnessing, WitnessKeys
 from transit.trace import Prices
 from transit.views.loading import Declared
 

@@ -63,6 +63,7 @@ class Opened(NamedTuple):
 @click.option(
     "--witness-log", "witnessed", metavar="VKEY", multiple=True, help="The key of such a log."
 )
+@click.option(
     "--views", "places", multiple=True, metavar="MODULE[:NAME]",
     help="Serve the views, and run the reconcilers, that this module or FILE.py declares.",
 )  # fmt: skip
