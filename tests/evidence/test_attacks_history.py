@@ -99,7 +99,7 @@ def split_view(published: Published, to: Path) -> Iterator[Attempt]:
     yield Attempt(lambda: other.audit(keys=published.vkey), None)
     yield Attempt(
         lambda: check_pair(note, published.kept, policy, now=NOW),
-        transit.ProofError,
+        transit.SplitViewError,
         "SPLIT VIEW, two roots for size 6",
     )
     yield from refused_with_kept(published, to / "one", note, "of another history")
