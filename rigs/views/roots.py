@@ -32,6 +32,7 @@ def _of_points(
     log: transit.Log, view: views.View, fresh: views.View, stream: transit.Stream
 ) -> str:
     keeper = LogKeeper(log, everything.spec)
+    keeper.look(stream)
     points = keeper.points(stream)
     if len(points) != len(view.points(stream)):
         return "a savepoint is about records that are not there"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rigs.views.programs import event, everything, folded, rows_of
 from tests.cli.shell import transit as command
 from transit import views
 from transit.views.histories import last_digest
-from transit.views.savepoints import LogKeeper, MemoryKeeper, Savepoint
+from transit.views.savepoints import LogKeeper, MemoryKeeper
 from transit.views.view import PERSIST
 
 COUNT = 120
@@ -63,13 +63,11 @@ def test_they_are_asked_for_once_a_look(
     asked: list[str] = []
     for keeper in (LogKeeper, MemoryKeeper):
 
-        def points(
-            self: Any, stream: transit.Stream, right: Any = keeper.points
-        ) -> Sequence[Savepoint]:
+        def look(self: Any, stream: transit.Stream, right: Any = keeper.look) -> None:
             asked.append(stream.uid)
-            return right(self, stream)  # type: ignore[no-any-return]
+            right(self, stream)
 
-        monkeypatch.setattr(keeper, "points", points)
+        monkeypatch.setattr(keeper, "look", look)
     stream = filled(log, chance)
     branch = stream.branch("branch", at=60)
     branch.append(event(chance))
@@ -79,13 +77,38 @@ def test_they_are_asked_for_once_a_look(
         lambda: view.of(branch), lambda: list(view.skipped(branch)), lambda: view.save(stream),
         lambda: view.savepoints(stream), lambda: view.of(stream, 30),
     ]  # fmt: skip
-    for look in looks:
+    for each in looks:
         asked.clear()
-        look()
+        each()
         # One that writes asks once more, for what others wrote before its own.
-        most = 2 if look is looks[5] and persist != "ephemeral" else 1
+        most = 2 if each is looks[5] and persist != "ephemeral" else 1
         assert max(map(asked.count, asked)) <= most
     assert view.savepoints(stream) == (COUNT,)
+
+
+def test_a_view_reads_the_last_of_them_and_earlier_ones_when_they_are_asked_for(
+    log: transit.Log, chance: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    right = LogKeeper._read
+
+    def counted(self: Any, roots: transit.Stream, start: int, stop: int, length: int) -> Any:
+        read.extend(range(start, stop))
+        return right(self, roots, start, stop, length)
+
+    stream = filled(log, chance)
+    views.open(log, everything, savepoint_records=1).of(stream)
+    monkeypatch.setattr(LogKeeper, "_read", counted)
+    view = views.open(log, everything, savepoint_records=1)
+    assert view.of(stream).position == COUNT
+    assert read == list(range(COUNT - 8, COUNT))
+    stream.append(event(chance))
+    assert rows_of(view.of(stream)) == folded(stream).rows()
+    assert read[8:] == [COUNT]
+    assert rows_of(view.of(stream, 90)) == folded(stream, 90).rows()
+    assert len(read) < COUNT // 2
+    assert view.savepoints(stream) == tuple(range(1, COUNT + 2))
+    assert sorted(read) == list(range(COUNT + 1))
 
 
 def test_a_fork_costs_nothing_and_shares_what_is_kept(

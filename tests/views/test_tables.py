@@ -11,8 +11,11 @@ import msgspec
 import pytest
 
 import transit
+from rigs.views.models import MemoryNodes
 from transit import views
-from transit.views.tables import KEY_BYTES_MAX
+from transit.views.maps.map import Map
+from transit.views.overlay import flushed, writable
+from transit.views.tables import KEY_BYTES_MAX, TableState
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -256,3 +259,86 @@ def test_states_are_shown_as_arrow_tables(log: transit.Log) -> None:
     assert found.column("key").to_pylist() == [0, 1, 2]
     assert found.column("when").to_pylist()[0] == datetime(2026, 1, 1)
     assert found.column("mail").to_pylist() == [None] * 3
+
+
+class Wide(msgspec.Struct, frozen=True):
+    """A row with fields of every kind that an index may have."""
+
+    key: str
+    text: str | None = None
+    other: str | int | None = None
+    raw: bytes | None = None
+    number: float | None = None
+    moment: datetime | None = None
+
+
+wide = views.table(
+    "wide",
+    Wide,
+    key="key",
+    index=["text", "raw", ("text", "other"), "number", "moment"],
+    unique=["other"],
+)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65, 66, 67, 133, 134, 135, 136, 180, 240, 400, 600])
+@pytest.mark.parametrize("letter", ["a", "\0", "ü", "\U0001f600"])
+@pytest.mark.parametrize("key_size", [1, 477])
+def test_what_an_index_can_hold_is_said_when_a_row_is_written_and_not_later(
+    letter: str, size: int, key_size: int
+) -> None:
+    given = [
+        Wide("k" * key_size, letter * size),
+        Wide("k" * key_size, letter * size, letter * size),
+    ]
+    given.append(Wide("k" * key_size, other=2**63, raw=letter.encode() * size))
+    for row in given:
+        below = Map(MemoryNodes())
+        (written,) = writable((wide,), below)
+        written.put(Wide("another"))
+        try:
+            written.put(row)
+        except transit.InvalidInputError:
+            # One that is refused would not have fitted, and leaves nothing.
+            with pytest.raises(transit.InvalidInputError):
+                [wide.index_key(index, row) for index in wide.indexes]
+            assert written.get(row.key) is None
+            continue
+        made = flushed([written], below)
+        assert TableState(wide, 0, made).get(row.key) == row
+        assert list(TableState(wide, 0, made).where(text=row.text, raw=row.raw)) == [row]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Wide("a", number=float("nan")),
+        Wide("a", moment=datetime(2026, 1, 1)),
+        Wide("a", "\ud800"),
+        Wide("a", other=2**64),
+        Wide("a", number=1),
+        Wide("a", other=True),
+        Wide("a", raw=bytearray(b"x")),  # type: ignore[arg-type]
+        Wide("a", text="x" * 65_001),
+        Wide("a", raw=b"\\0" * 65_001),
+    ],
+)
+def test_what_no_row_can_hold_is_refused_after_many_good_ones_too(row: Wide) -> None:
+    (written,) = writable((wide,), Map(MemoryNodes()))
+    for number in range(20):
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        written.put(Wide("a", "text", number, number=0.5, moment=moment))
+        written.put(Wide("a", "text", number))
+    with pytest.raises(transit.InvalidInputError):
+        written.put(row)
+    assert written.get("a") == Wide("a", "text", 19)
+
+
+def test_indexes_of_very_many_fields_are_looked_at_when_a_row_is_written() -> None:
+    names = [f"n{number}" for number in range(70)]
+    row = msgspec.defstruct("Many", [("key", str), *((name, int) for name in names)], frozen=True)
+    table = views.table("many", row, key="key", index=[names])
+    (written,) = writable((table,), Map(MemoryNodes()))
+    written.put(row("k", *range(70)))
+    with pytest.raises(transit.InvalidInputError, match="bytes"):
+        written.put(row("k" * 470, *(2**62 + number for number in range(70))))

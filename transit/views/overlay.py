@@ -51,6 +51,8 @@ class WritableTable(TableState):
         # asked for, as most reducers look rows up by their keys alone.
         self._indexed: list[dict[Any, dict[Any, None]]] | None = None
         self._key_of = declared.key_of
+        self._checked = declared.row.checked
+        self._indexes = declared.indexes
         self._key_type = declared.key_type
         self._last = self._known_last()
         self._is_unique = any(each.is_unique for each in declared.indexes)
@@ -91,12 +93,14 @@ class WritableTable(TableState):
         `InvalidInputError` for a row that is not of its type, or too large: looked at here and not
         when states are written down, as which of them are is chance.
         """
-        declared = self._declared
-        data = declared.row.checked(row)
+        data = self._checked(row)
         key = self._key_of(row)
-        declared.encode_key(key)
-        for index in declared.indexes:
-            declared.index_key(index, row)
+        if key not in self._now:
+            # Whether it can be a key; one that was looked up or written can.
+            self._declared.encode_key(key)
+        for index in self._indexes:
+            if not index.is_short(row):
+                self._declared.index_key(index, row)
         if self._is_watched:
             self._look(key, row)
         self._now[key] = row

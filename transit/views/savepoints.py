@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -75,6 +75,9 @@ class NewNodes(msgspec.Struct, frozen=True):
 
 
 Make = Callable[[Layout], Savepoint]
+_READ_MIN: Final = 8
+"""Savepoints that are read at once, at least; then as many as there are already."""
+_decode: Final = msgspec.json.Decoder(Savepoint).decode
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -85,8 +88,12 @@ def _is_hex(text: str, digits: int) -> bool:
 class Keeper(Protocol):
     """Where the savepoints of a view are."""
 
-    def points(self, stream: Stream) -> Sequence[Savepoint]:
-        """Those of a stream, in order: the same sequence each time, which grows."""
+    def look(self, stream: Stream) -> None:
+        """Take up that there are more of them for a stream; over a connection it is a request."""
+
+    def points(self, stream: Stream, position: int = -1) -> Sequence[Savepoint]:
+        """Those of a stream, in order, as of the last look: all with those after the newest at
+        `position` or before, and perhaps more; all for -1."""
 
     def read_pack(self, place: NodePlace) -> bytes:
         """A pack; `NotFoundError` and others where it is not to be had."""
@@ -108,9 +115,12 @@ class MemoryKeeper:
         self._points: dict[str, list[Savepoint]] = {}
         self._packs: dict[NodePlace, bytes] = {}
 
-    def points(self, stream: Stream) -> Sequence[Savepoint]:
+    def look(self, stream: Stream) -> None:
+        """Nobody else writes any."""
+
+    def points(self, stream: Stream, position: int = -1) -> Sequence[Savepoint]:
         """Those of a stream, in order."""
-        return self._points.setdefault(stream.uid, [])
+        return self._points.get(stream.uid, ())
 
     def read_pack(self, place: NodePlace) -> bytes:
         """A pack."""
@@ -130,11 +140,15 @@ class MemoryKeeper:
 
 
 class _Roots:
-    """The savepoints of one stream as they were read. stream: where they are, None before one."""
+    """The savepoints of one stream, as far as they were read.
+
+    stream: where they are, None before one. seen: how many records that has. first: those before
+    this one were not read yet, as a view begins at the last ones. points: what was read.
+    """
 
     def __init__(self) -> None:
         self.stream: Stream | None = None
-        self.seen = 0
+        self.seen = self.first = 0
         self.points: list[Savepoint] = []
 
 
@@ -147,37 +161,53 @@ class LogKeeper:
         self._roots: dict[str, _Roots] = {}
         self._packs: dict[str, Stream] = {}
 
-    def points(self, stream: Stream) -> Sequence[Savepoint]:
-        """Those of a stream, in order; what cannot be read is left out."""
+    def look(self, stream: Stream) -> None:
+        """Take up how many there are."""
         roots = self._roots.setdefault(stream.uid, _Roots())
         if roots.stream is None:
             try:
                 roots.stream = self._layer.stream(self._name("roots", stream))
             except (NotFoundError, StoreUnavailableError):
                 # A part of a store was restored, and not what says whether it is there.
-                return roots.points
+                return
         count = len(roots.stream)
-        if roots.seen < count:
-            length = len(stream)
-            while roots.seen < count:
-                self._take_up(roots, roots.stream, length)
+        if roots.first == roots.seen:
+            # None was read yet: they are from the end.
+            roots.seen = roots.first = count
+        elif roots.seen < count:
+            last = roots.points[-1].next if roots.points else 0
+            found = self._read(roots.stream, roots.seen, count, len(stream))
+            roots.points += (each for each in found if each.next > last)
+            roots.seen = count
+
+    def points(self, stream: Stream, position: int = -1) -> Sequence[Savepoint]:
+        """Those of a stream, in order; what cannot be read is left out."""
+        roots = self._roots.get(stream.uid)
+        if roots is None or roots.stream is None:
+            return ()
+        while roots.first and (position < 0 or not roots.points or roots.points[0].next > position):
+            start = max(0, roots.first - max(_READ_MIN, roots.seen - roots.first))
+            found = self._read(roots.stream, start, roots.first, len(stream))
+            if roots.points:
+                found = [each for each in found if each.next < roots.points[0].next]
+            roots.points[:0] = found
+            roots.first = start
         return roots.points
 
-    def _take_up(self, roots: _Roots, stream: Stream, length: int) -> None:
-        """Take up the next record. length: of the stream that they are about."""
-        offset = roots.seen
-        roots.seen += 1
-        try:
-            point = msgspec.json.decode(stream[offset].payload, type=Savepoint)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # The view is folded from the one before it.
-            return
-        except (CorruptError, StoreUnavailableError):
-            return
-        last = roots.points[-1].next if roots.points else 0
-        # None is of more records than there are: it is another history's.
-        if last < point.next <= length and point.is_whole:
-            roots.points.append(point)
+    def _read(self, roots: Stream, start: int, stop: int, length: int) -> list[Savepoint]:
+        """Those of some records, in order. length: of the stream that they are about."""
+        found: list[Savepoint] = []
+        for payload in _payloads(roots, start, stop):
+            try:
+                point = _decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                # The view is folded from the one before it.
+                continue
+            last = found[-1].next if found else 0
+            # None is of more records than there are: it is another history's.
+            if last < point.next <= length and point.is_whole:
+                found.append(point)
+        return found
 
     def read_pack(self, place: NodePlace) -> bytes:
         """A pack; `NotFoundError` where its stream is not there."""
@@ -198,7 +228,7 @@ class LogKeeper:
         except AlreadyExistsError as error:
             raise ConflictError(str(error)) from error
         # Its own is among them now, so that the next one has it as its condition.
-        self.points(stream)
+        self.look(stream)
         return layout
 
     def _save(self, stream: Stream, new: NewNodes, make: Make) -> Layout:
@@ -289,6 +319,18 @@ class CacheKeeper(LogKeeper):
 
 
 _DERIVED: Final[dict[str, str | bool]] = {"derived": True}
+
+
+def _payloads(stream: Stream, start: int, stop: int) -> Iterator[bytes]:
+    """The payloads of records, without those that cannot be had."""
+    at = start
+    while at < stop:
+        try:
+            for record in stream.read(at, stop):
+                yield record.payload
+                at += 1
+        except (CorruptError, StoreUnavailableError):
+            at += 1
 
 
 def _laid_out(

@@ -56,6 +56,10 @@ _KINDS: Final[Mapping[type, type]] = {
     shapes.StrType: str, shapes.IntType: int, shapes.BytesType: bytes, shapes.BoolType: bool,
     shapes.NoneType: type(None), shapes.FloatType: float, shapes.DateTimeType: datetime,
 }  # fmt: skip
+# Of these any value that a row can hold is short, 9 bytes; of texts those with few characters.
+_SMALL: Final = frozenset((int, bool, type(None)))
+_TEXTS: Final = frozenset((str, bytes))
+_MOST_MIN: Final = 2
 _EQUAL: Final = frozenset((int, bool, float))
 Fields = tuple[str, ...]
 
@@ -66,6 +70,7 @@ class Index:
     def __init__(self, fields: Fields, number: int, *, is_unique: bool) -> None:
         self.fields, self.number, self.is_unique = fields, number, is_unique
         self.values = _values_of(fields)
+        self.is_short = _shortness_of(fields)
         # What is alike in many rows is encoded once.
         self.encode = lru_cache(_ENCODED_MAX)(encode_key)
 
@@ -253,6 +258,31 @@ def _alternatives(info: shapes.Type) -> Iterator[shapes.Type]:
             yield from _alternatives(each)
     else:
         yield info
+
+
+def _shortness_of(fields: Fields) -> Callable[[Row], bool]:
+    """Whether a row's fields surely fit into a key of an index, together with any key of a row.
+
+    What this says no to may fit too, and is encoded to be sure.
+    """
+    # A character takes at most four bytes, a zero byte two, and two are around them.
+    most = (INDEX_KEY_BYTES_MAX - KEY_BYTES_MAX) // len(fields) // 4 - 1
+    if most < _MOST_MIN:
+        return lambda row: False
+    get = attrgetter(*fields)
+
+    def is_short(row: Row) -> bool:
+        value = get(row)
+        kind = type(value)
+        return kind in _SMALL or (kind in _TEXTS and len(value) <= most)
+
+    def are_short(row: Row) -> bool:
+        return all(
+            type(value) in _SMALL or (type(value) in _TEXTS and len(value) <= most)
+            for value in get(row)
+        )
+
+    return is_short if len(fields) == 1 else are_short
 
 
 def _values_of(fields: Fields) -> Callable[[Row], tuple[Any, ...]]:

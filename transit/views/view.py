@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from sys import maxsize
 from time import time_ns
 from typing import Final
 
@@ -68,9 +69,9 @@ class View:
         self._shared: dict[str, list[tuple[Stream, int]]] = {}
         self._about: set[tuple[str, int, str]] = set()
         self._lock = threading.RLock()
-        # Within one look, which may be inside another: what is kept of streams, asked for once.
+        # Within one look, which may be inside another: streams whose savepoints were asked for.
         self._looks = 0
-        self._asked: dict[str, Sequence[Savepoint]] = {}
+        self._asked: set[str] = set()
 
     def __repr__(self) -> str:
         spec = self.program.spec
@@ -277,15 +278,14 @@ class View:
                 if not self._looks:
                     self._asked.clear()
 
-    def _kept(self, stream: Stream) -> Sequence[Savepoint]:
-        """The savepoints of a stream; over a connection each time it is asked is a request."""
+    def _kept(self, stream: Stream, position: int = -1) -> Sequence[Savepoint]:
+        """The savepoints of a stream, asked for once a look; as `Keeper.points`."""
         with self._lock:
-            found = self._asked.get(stream.uid)
-            if found is None:
-                found = self._keeper.points(stream)
+            if stream.uid not in self._asked:
+                self._keeper.look(stream)
                 if self._looks:
-                    self._asked[stream.uid] = found
-            return found
+                    self._asked.add(stream.uid)
+            return self._keeper.points(stream, position)
 
     def _start(self, stream: Stream) -> Settled:
         return self.settle(stream, 0, EMPTY, {}, 0)
@@ -307,12 +307,11 @@ class View:
         if held is None or not above < held.position <= stop:
             held = None
         above = above if held is None else held.position
-        points = self._kept(stream)
-        point = newest(points, stop)
+        point = newest(self._kept(stream, stop), stop)
         while point is not None and point.next > above:
             if self._is_about(stream, point):
                 return self._load(stream, point)
-            point = newest(points, point.next - 1)
+            point = newest(self._kept(stream, point.next - 1), point.next - 1)
         return held
 
     def _load(self, stream: Stream, point: Savepoint) -> Settled:
@@ -369,7 +368,7 @@ class View:
 
     def _newest_point(self, stream: Stream) -> int:
         """The position of the last savepoint of a stream; 0 without one."""
-        points = self._kept(stream)
+        points = self._kept(stream, maxsize)
         return points[-1].next if points else 0
 
     def _try_save(self, stream: Stream, settled: Settled) -> None:
@@ -400,7 +399,7 @@ class View:
             layout = self._keeper.save(stream, new, make)
         except ConflictError:
             # Another process was first: what it wrote is this state, or one further on.
-            self._asked.pop(stream.uid, None)
+            self._asked.discard(stream.uid)
             if self._newest_point(stream) < settled.position:
                 raise
         else:
