@@ -17,14 +17,13 @@ Sources: RFC 9112 (HTTP/1.1), RFC 6585 (431).
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from transit.server.asgi import PASSING, WATCHED, Answer, Head, Request, fields_of
+from transit.server.confirmed import confirmed_bytes
 from transit.server.exchange import Exchange
 from transit.server.lingering import LingeringTransport
 from transit.server.refusals import Header
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
     from transit.server.app import App
 
-# Of Linux: `tcpi_bytes_acked` in `struct tcp_info`.
-_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
-_CONFIRMED: Final = struct.Struct("=120xQ")
 _LOOKS: Final = 4
 """So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
@@ -82,6 +78,11 @@ class Connection(HttpToolsProtocol):
         self._repeats: Repeats | None = None
         self._answered: tuple[Head, bytes] | None = None
         self._turns = 0
+        # What came with the request whose head is being parsed.
+        self._data = b""
+        # A request that waits without a task, and bytes that came behind it meanwhile.
+        self._waiting: _Waiting | None = None
+        self._early: list[bytes] = []
         # Since when there is no request, where the last one was answered at once.
         self._rests_since: float | None = None
         self._rest: asyncio.TimerHandle | None = None
@@ -111,6 +112,8 @@ class Connection(HttpToolsProtocol):
             self._rest.cancel()
         if self._head is not None:
             self._pass_on()
+        self._early.clear()
+        self._give_to_task()
         super().connection_lost(exc)
         # Left to themselves until now where the connection broke.
         self._unset_keepalive_if_required()
@@ -119,17 +122,22 @@ class Connection(HttpToolsProtocol):
         """Close once the request that has begun is answered; called when the server ends."""
         if self._head is not None:
             self._pass_on()
+        self._give_to_task()
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
         if self._is_lingering:
             return
+        if self._waiting is not None:
+            self._early.append(data)
+            self.flow.pause_reading()
+            return
         repeats = self._repeats
         if repeats is not None and not self.flow.write_paused:
             body = repeats.body_of(data)
             if body is not None:
-                self._answer_now(repeats.head, body, keeps=True)
+                self._answer_now(repeats.head, body, keeps=True, alone=repeats)
                 return
         self._parse(data)
 
@@ -137,7 +145,11 @@ class Connection(HttpToolsProtocol):
         """Let the parser find requests in `data`."""
         was_in_head, was_receiving = self._is_in_head, self.is_receiving
         self._turns, self._repeats, self._answered, self._rests_since = 0, None, None, None
+        self._data = b"" if was_receiving else data
         super().data_received(data)
+        self._data = b""
+        if self._waiting is not None:
+            return
         answered, self._answered = self._answered, None
         if answered is not None and not self.is_receiving:
             # All that came was answered at once.
@@ -270,17 +282,72 @@ class Connection(HttpToolsProtocol):
             }
         )
 
-    def _answer_now(self, head: Head, body: bytes, *, keeps: bool) -> None:
-        """Answer the request that is whole, or let it go on in a task."""
+    def _answer_now(
+        self, head: Head, body: bytes, *, keeps: bool, alone: Repeats | None = None
+    ) -> None:
+        """Answer the request that is whole, or let it wait: for a sync, or in a task.
+
+        alone: what knows requests like it, where nothing came with it.
+        """
         request = Request(head, body)
         exchange = Exchange(self.application, request)
         answer = exchange.now()
-        if answer is None:
-            before, self.app = self.app, exchange.run
-            self._pass_on()
-            self.app = before
-            super().on_message_complete()
+        if answer is not None:
+            self._write(exchange, answer, keeps=keeps)
             return
+        if alone is None and exchange.waits_for is not None and keeps and self._turns == 1:
+            alone = repeats_of(head, body, self._data)
+        if exchange.waits_for is not None and alone is not None:
+            self._repeats = self._rests_since = None
+            self._waiting = _Waiting(exchange, alone)
+            exchange.hand_over = self._give_to_task
+            exchange.waits_for.add_done_callback(self._go_on)
+        else:
+            self._run(exchange)
+
+    def _run(self, exchange: Exchange) -> None:
+        """Let a request go on in a task."""
+        before, self.app = self.app, exchange.run
+        self._pass_on()
+        self.app = before
+        super().on_message_complete()
+
+    def _go_on(self, ended: asyncio.Future[None]) -> None:
+        """Answer the request that waited, unless it waits for more, or is a task's by now."""
+        waiting = self._waiting
+        if waiting is None or waiting.exchange.waits_for is not ended:
+            return
+        answer = waiting.exchange.go_on()
+        if answer is None:
+            self._give_to_task()
+            return
+        self._waiting = None
+        self._write(waiting.exchange, answer, keeps=True)
+        if self._rests_since is None:
+            return
+        self._repeats = waiting.alone
+        if self._rest is None:
+            self._rest = self.loop.call_later(self.timeout_keep_alive, self._rested)
+        self._take_early()
+
+    def _give_to_task(self) -> None:
+        """Let the request that waits, if there is one, go on in a task."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.exchange.hand_over = None
+            self._run(waiting.exchange)
+            self._take_early()
+
+    def _take_early(self) -> None:
+        """Take what came while a request waited."""
+        early, self._early = self._early, []
+        if early:
+            self.flow.resume_reading()
+            self.data_received(b"".join(early))
+
+    def _write(self, exchange: Exchange, answer: Answer, *, keeps: bool) -> None:
+        """Write an answer that is there, and see to what comes after it."""
+        request = exchange.request
         fields = fields_of(answer, request, self.server_state.default_headers)
         if keeps and answer.status >= 400:
             keeps = _CLOSE not in answer.headers
@@ -379,24 +446,11 @@ class Connection(HttpToolsProtocol):
 
     # Readers that stand still
 
-    def _taken(self) -> int:
-        """Bytes that the reader's machine has confirmed.
-
-        The kernel asks for more only when a third of its own buffer is free, so by what is left
-        here a slow reader would seem to stand still. 0 where the system does not tell.
-        """
-        if _TCP_INFO is None:
-            return 0
-        connected = self.transport.get_extra_info("socket")
-        info: bytes = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _CONFIRMED.size)
-        if len(info) < _CONFIRMED.size:
-            return 0
-        return int(_CONFIRMED.unpack(info)[0])
-
     def _moves(self) -> bool:
         """Whether the reader took anything since it was looked at."""
         before = self._unsent, self._confirmed
-        self._unsent, self._confirmed = self.transport.get_write_buffer_size(), self._taken()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._confirmed = confirmed_bytes(self.transport)
         return self._unsent < before[0] or self._confirmed > before[1]
 
     def _look_later(self) -> None:
@@ -416,6 +470,13 @@ class Connection(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+class _Waiting(NamedTuple):
+    """A request that waits without a task, and what knows requests like it."""
+
+    exchange: Exchange
+    alone: Repeats
 
 
 def _is_soon_whole(head: Head) -> bool:

@@ -6,8 +6,9 @@ or its token was taken back.
 How it is answered is one coroutine, `Answering.respond`, and there are two ways to go through it.
 `run` does so in a task, waits where it waits, and sends messages of ASGI. `now` takes its first
 step without a task: where the whole body is here, most answers wait for nothing and are there after
-that step. One that does wait (for a sync, a thread, a remote) has begun, and `run` goes on with it.
-So both ways check and do the same, and neither does anything twice. `asyncio.timeout` needs a task:
+that step. One that waits for a sync can go on where that ends (`waits_for`, `go_on`). One that
+waits for anything else (a thread, a remote, a client) has begun, and `run` goes on with it. So both
+ways check and do the same, and neither does anything twice. `asyncio.timeout` needs a task:
 what may come to it in its first step is not for `now`.
 """
 
@@ -37,7 +38,7 @@ from transit.server.asgi import (
 from transit.server.gate import Bearer, Gate
 from transit.server.refusals import RefusedError
 from transit.server.settings import ServerSettings
-from transit.server.soon import going_on
+from transit.server.soon import Reached, going_on
 
 GONE = 499
 """The status that logs have where the client went away before it was answered whole."""
@@ -76,7 +77,7 @@ class Answering(Protocol):
 
 
 class Exchange:
-    """One request that is being answered: by `now`, by `run`, or by `run` after `now` gave None."""
+    """One request that is being answered: by `now` and `go_on`, or by `run`, be it after these."""
 
     # Here and not in `__init__`: it is called for each request, and most leave some as they are.
     status = 0
@@ -89,6 +90,10 @@ class Exchange:
     _task: asyncio.Task[object] | None = None
     _watcher: asyncio.Task[None] | None = None
     _pass: Callable[[bytes], bool] | None = None
+    waits_for: Reached | None = None
+    """What the answer waits for, where `go_on` may be called once that has ended."""
+    hand_over: Callable[[], object] | None = None
+    """Has `run` called now, for one that waits without a task."""
     gate: Gate | None = None
     """Where it is counted, once it was let in; it leaves at its end."""
     bearer: Bearer | None = None
@@ -105,7 +110,8 @@ class Exchange:
     def now(self) -> Answer | None:
         """The answer, a body and no parts, where it is there without waiting; then call `end`.
 
-        None: it waits, and `run` must go on with it.
+        None: it waits. Where it `waits_for` something, `go_on` may be called after that; or `run`
+        must go on with it, as in all other cases.
         """
         try:
             waits_for = self._steps.send(None)
@@ -121,7 +127,16 @@ class Exchange:
             self._rest = _given(answer)
         else:
             self._rest = going_on(self._steps, waits_for)
+            if type(waits_for) is Reached:
+                self.waits_for = waits_for
         return None
+
+    def go_on(self) -> Answer | None:
+        """As `now`, once what it `waits_for` has ended."""
+        self.waits_for = None
+        # `run` tells a client whose token was taken back.
+        is_over = self.bearer is not None and self.bearer.is_over
+        return None if is_over else self.now()
 
     async def run(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer it in the current task, by messages of ASGI."""
@@ -163,6 +178,8 @@ class Exchange:
         """End it: its token was taken back."""
         if self._task is not None:
             self._task.cancel()
+        elif self.hand_over is not None:
+            self.hand_over()
 
     def watch(self) -> None:
         """End it when the client goes: it may wait for long, and a write does not tell."""

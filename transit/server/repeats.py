@@ -59,7 +59,9 @@ def repeats_of(head: Head, body: bytes, data: bytes) -> Repeats | None:
     """
     size = len(data) - len(body)
     whole = data[:size]
-    if size > BYTES_MAX or not whole.endswith(b"\r\n\r\n") or "transfer-encoding" in head.headers:
+    # Its first empty line ends the head: otherwise there is another request in it.
+    is_alone = whole.find(b"\r\n\r\n") == size - 4
+    if size > BYTES_MAX or not is_alone or "transfer-encoding" in head.headers:
         return None
     number = _LENGTH.search(whole)
     length = head.headers.get("content-length")

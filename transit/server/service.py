@@ -24,6 +24,7 @@ from transit import (
     TransitError,
 )
 from transit.server.settings import ServerSettings
+from transit.server.soon import Reached
 
 LOGGER = logging.getLogger("transit.server")
 TRIES = 16
@@ -37,7 +38,8 @@ class Round:
     def __init__(self, pool: ThreadPoolExecutor, work: Callable[[], object]) -> None:
         self._pool = pool
         self._work = work
-        self._next: asyncio.Future[None] | None = None
+        # Who waits for the call that begins next.
+        self._next: list[Reached] = []
         self._is_running = False
         # How often a call was asked for, and how many there were.
         self.asked = self.made = 0
@@ -45,33 +47,33 @@ class Round:
     async def reach(self) -> None:
         """Return when a call that began from now on has ended; raises what it raised."""
         self.asked += 1
-        future = self._next
-        if future is None:
-            future = self._next = asyncio.get_running_loop().create_future()
-            if not self._is_running:
-                # It takes `_next`: who asks from then on waits for the call after it.
-                self._start()
-        await asyncio.shield(future)
+        future = Reached(loop=asyncio.get_running_loop())
+        self._next.append(future)
+        if not self._is_running:
+            # It takes `_next`: who asks from then on waits for the call after it.
+            self._start()
+        await future
 
     def _start(self) -> None:
-        loop, current = asyncio.get_running_loop(), self._next
-        assert current is not None
-        self._next, self._is_running = None, True
+        current, self._next, self._is_running = self._next, [], True
         self.made += 1
-        # Whoever asked may have gone away: then nobody takes up what is raised.
-        current.add_done_callback(lambda future: future.cancelled() or future.exception())
-        done = loop.run_in_executor(self._pool, self._work)
+        done = asyncio.get_running_loop().run_in_executor(self._pool, self._work)
         done.add_done_callback(partial(self._end, current))
 
-    def _end(self, current: asyncio.Future[None], done: asyncio.Future[object]) -> None:
+    def _end(self, current: list[Reached], done: asyncio.Future[object]) -> None:
         self._is_running = False
         error = done.exception()
-        if error is None:
-            current.set_result(None)
-        else:
-            current.set_exception(error)
-        if self._next is not None:
+        if self._next:
+            # First: the disk works while the answers are sent.
             self._start()
+        for future in current:
+            # Whoever asked may have gone away.
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
 
 class Service:

@@ -15,6 +15,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Reached(asyncio.Future[None]):
+    """Ends when a sync, or a round of publishing, has.
+
+    What a request does after it waits for nothing, most often: so whoever waits for it may go on
+    where it ends, without a task.
+    """
+
+
 async def soon(awaited: Awaitable[T], timeout_s: float) -> T:
     """What `awaited` gives; `TimeoutError` where it takes longer than `timeout_s` seconds."""
     if not asyncio.iscoroutine(awaited):

@@ -115,6 +115,14 @@ CASES: Final = {
     "durability of another kind": Case(
         [post("a", b"x", TEXT + b"Prefer: durability=local\r\n")] * 2, 2, is_now=False
     ),
+    "durable appends in one packet": Case(
+        [
+            post("a", b"x", TEXT + b"Prefer: durability=local\r\n") * 3,
+            post("a", b"y", TEXT + b"Prefer: durability=local\r\n") + get("a"),
+        ],
+        5,
+        is_now=False,
+    ),
     "durability of no kind": Case([post("a", b"x", TEXT + b"Prefer: durability=best\r\n")]),
     "metadata": Case([asked("HEAD", f"/v1/stream/{name}") for name in "ajd"], 3, bodiless=True),
     "metadata of nothing": Case([asked("HEAD", "/v1/stream/none")], bodiless=True),
