@@ -181,6 +181,9 @@ def test_a_tile_that_the_tree_has_not_is_not_given() -> None:
     for tile in (Tile(0, 2), Tile(0, 3), Tile(0, 2, 87), Tile(ENTRIES, 0), Tile(2, 0, 1)):
         with pytest.raises(LookupError):
             hashes.hashes_of(tile)
+    for level, index in ((0, 600), (1, 300), (9, 1), (10, 0), (-1, 0), (0, -1)):
+        with pytest.raises(LookupError, match=f"has no subtree {index} of level {level}"):
+            hashes.hash_at(level, index)
     with pytest.raises(LookupError):
         TileHashes(0, LEAVES.root(0), files.__getitem__).hash_at(0, 0)
 
