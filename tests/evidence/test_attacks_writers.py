@@ -35,6 +35,10 @@ def head_of(note: bytes) -> transit.Checkpoint:
     return transit.Checkpoint.parse(parse_note(note).text)
 
 
+def head_of_text(message: bytes) -> transit.Checkpoint:
+    return transit.Checkpoint.parse(message.decode())
+
+
 def goes_on(log: transit.Log) -> None:
     """Appending and reading go on, whatever became of a checkpoint."""
     run = log.stream("run-0")
@@ -194,6 +198,9 @@ def test_a_signer_that_fails_signs_the_same_the_next_time(published: Published) 
     ]
 
     def signing(message: bytes) -> bytes:
+        # Remembered before it is signed.
+        remembered = (published.folder / "checkpoints/SIGNED").read_text()
+        assert f'"root":"{head_of_text(message).root.hex()}"' in remembered
         texts.append(message)
         return (answers.pop(0) if answers else genuine.sign)(message)
 
