@@ -95,6 +95,10 @@ serve store='runs' *arguments:
 conformance:
     pytest rigs/server/test_conformance.py
 
+# Measure what checkpoints and proofs cost.
+bench-evidence *arguments:
+    python -m benchmarks.evidence {{ arguments }}
+
 # Measure views beside a bare loop, maps beside other ordered stores, SQL, loops, and WebAssembly: `just bench-views maps`.
 bench-views what="views" *arguments:
     python -m benchmarks.{{ what }} {{ arguments }}

@@ -90,9 +90,13 @@ class _Progress:
         self._reached: dict[Lane, list[int]] = {}
         self._receipts: list[tuple[int, Receipt]] = []
         self._restored = False
+        self._signed: list[str] = []
 
     def note(self, text: str) -> None:
         mark = msgspec.json.decode(text, type=Mark)
+        if mark.signed:
+            self._signed.append(mark.signed)
+            return
         if mark.tried >= 0:
             self._tried[mark.lane] = mark.tried
             self._reached.setdefault(mark.lane, [-1] * 4)
@@ -112,7 +116,7 @@ class _Progress:
         ]
         receipts = [] if self._history.alone else self._receipts
         kept = tuple(receipt for reached, receipt in receipts if reached >= level)
-        return Promise(tuple(lanes), kept, self._restored)
+        return Promise(tuple(lanes), kept, self._restored, tuple(self._signed))
 
 
 class _Both(NamedTuple):
@@ -192,7 +196,8 @@ def _strictest(one: Promise | None, other: Promise) -> Promise:
         )
     lanes += [lane._replace(tried=-1) for lane in both.values()]
     receipts = max(one.receipts, other.receipts, key=len)
-    return Promise(tuple(lanes), receipts, one.restored or other.restored)
+    signed = max(one.signed, other.signed, key=len)
+    return Promise(tuple(lanes), receipts, one.restored or other.restored, signed)
 
 
 def _evenly(keys: list[bytes], count: int | None) -> list[bytes]:

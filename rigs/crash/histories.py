@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rigs.crash.signing import STORE_ID, SignCheckpoint
 from rigs.crash.steps import (
     AppendMany,
     AppendOne,
@@ -256,6 +257,28 @@ def snapshots(seed: int) -> History:
     return History("snapshots", seed, [[author.take()]], remote=True)
 
 
+def checkpoints(seed: int) -> History:
+    """Checkpoints of a growing store, with its remote or without one, over deaths between."""
+    author = Author(f"checkpoints {seed}")
+    remote = seed % 2 == 0
+    lives: list[Plan] = []
+    author.do(MakeStore(STORE_ID))
+    for life in range(3):
+        author.do(OpenStore(SMALL, remote=remote))
+        if not life:
+            author.do(Create("a"))
+        author.do(author.one("a", "local"), SignCheckpoint(remote), author.one("a", "os"))
+        author.do(author.many("a", 3, "memory"), SignCheckpoint(remote), SignCheckpoint(remote))
+        author.do(author.one("a", "memory"), Seal(), author.one("a", "os"))
+        lives.append([*author.take(), Die() if life < 2 else Close()])
+    return History("checkpoints", seed, [[life] for life in lives], remote=remote)
+
+
+def steps_of(history: History) -> list[Step]:
+    """All steps, of all processes."""
+    return [step for life in history.lives for plan in life for step in plan]
+
+
 def echo(seed: int) -> History:
     """Payloads that hold frames of their own WAL file, valid but for the place they lie at."""
     author = Author(f"echo {seed}")
@@ -388,6 +411,7 @@ SCRIPTED: Final[Mapping[str, Callable[[int], History]]] = {
         echo,
         tiered,
         snapshots,
+        checkpoints,
         everything,
         shared,
         unended,

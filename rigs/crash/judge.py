@@ -9,6 +9,7 @@ A judge rebuilds one state in a folder of its own and asks:
     going on      appending, creating, sealing (publishing, with a remote) work; opened again (one
                   state in three), everything is there, and `verify` finds nothing
     the remote    restored alone holds what was published, and an audit finds nothing
+    signing       one more checkpoint extends all that may have been signed before the crash
     the copy      that a restore was making is a store, or becomes one when the restore is repeated
 
 Where several processes wrote at once, contents have no single order. Then each process's steps must
@@ -26,8 +27,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 import transit
-from rigs.crash.histories import History
+from rigs.crash.histories import History, steps_of
 from rigs.crash.session import Lane
+from rigs.crash.signing import SignCheckpoint, check_signed
 from rigs.crash.states import Image
 from rigs.crash.steps import COPY, REMOTE, STORE, Step
 from transit.config import Settings
@@ -52,11 +54,15 @@ class LanePromise(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """What must hold after one crash. receipts: those of the steps that are kept for certain."""
+    """What must hold after one crash. receipts: those of the steps that are kept for certain.
+
+    signed: texts of checkpoints that may have been signed.
+    """
 
     lanes: tuple[LanePromise, ...]
     receipts: tuple[Receipt, ...]
     restored: bool
+    signed: tuple[str, ...] = ()
 
 
 class BrokenPromiseError(Exception):
@@ -232,6 +238,8 @@ class Judge:
         self._expected = Expected(history)
         self._history = history
         self._scratch = scratch
+        # With another id no key of ours is the store's.
+        self._signs = any(isinstance(step, SignCheckpoint) for step in steps_of(history))
         self._judged: dict[tuple[object, ...], str] = {}
 
     def judge(self, image: Image, promise: Promise, look: int) -> str:
@@ -267,6 +275,9 @@ class Judge:
                     f"mode read saw other contents: {_short(seen)}; {_short(rows)}"
                 )
             added = self._go_on(log, rows, look)
+            wrong = check_signed(log, promise.signed) if self._signs and look % 8 < 6 else ""
+            if wrong:
+                raise BrokenPromiseError(wrong)
         if look // 8 % _AGAIN == 0:
             self._check_again(path, remote, added)
 

@@ -31,7 +31,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a process says: `tried` step number, or `done` with the strength it reached.
 
     level: 0 "memory" to 3 "tiered", of this step and all before; -1 for one that promises nothing.
-    receipts: (stream, offset of the first record, digests of the payloads).
+    receipts: (stream, offset of the first record, digests of the payloads). signed: a text that is
+    about to be signed.
     """
 
     lane: Lane
@@ -39,6 +40,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     done: int = -1
     level: int = -1
     receipts: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    signed: str = ""
 
 
 def run_plan(root: Path, lane: Lane, plan: Plan, meet: Callable[[], object]) -> None:
@@ -49,6 +51,7 @@ def run_plan(root: Path, lane: Lane, plan: Plan, meet: Callable[[], object]) -> 
     """
     session = Session(root)
     marks = (root / MARK_FILE).open("r+b", buffering=0)
+    session.sign = lambda text: marks.write(msgspec.json.encode(Mark(lane, signed=text)))
     for number, step in enumerate(plan):
         marks.write(msgspec.json.encode(Mark(lane, tried=number)))
         level = step.run(session)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,8 @@ class Session:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Told each text before it is signed.
+        self.sign: Callable[[str], object] = lambda text: None
         self.store: transit.Log | None = None
         self.receipts: list[transit.Receipt] = []
         self.submitted: list[Future[transit.Receipt]] = []

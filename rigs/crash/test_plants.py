@@ -57,6 +57,7 @@ BY_STATES = {
     "others_not_read": "shared",
     "tiered_without_publishing": "everything",
     "evict_before_publish": "tiered",
+    "checkpoint_before_tiles": "checkpoints",
     "remote_commit_before_segments": "everything",
     "remote_folder_not_synced": "everything",
     "restore_begins_with_format": "everything",

@@ -34,6 +34,8 @@ QUOTAS = {
     ("everything", 0): 1500,
     ("tiered", 0): 2000,
     ("snapshots", 0): 1000,
+    ("checkpoints", 0): 400,
+    ("checkpoints", 1): 600,
     ("unended", 0): 800,
     ("unended", 1): 800,
     ("shared_unended", 0): 800,

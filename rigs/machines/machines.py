@@ -17,6 +17,7 @@ from hypothesis import seed as seeded
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rigs.machines.descent import Descent
+from rigs.machines.evidence import Evidence
 from rigs.machines.fates import Fates
 from rigs.machines.lives import Lives
 from rigs.machines.machine import World
@@ -26,7 +27,7 @@ from rigs.machines.viewing import Forking, Publishing
 from rigs.machines.writing import Writing
 
 
-class Alone(Writing, Descent, Reading, Lives):
+class Alone(Writing, Descent, Reading, Evidence):
     """A store without a remote."""
 
 

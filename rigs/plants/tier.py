@@ -9,15 +9,22 @@ from rigs.plants.replacing import replace
 from transit import disk
 from transit.errors import AlreadyExistsError
 from transit.format.commit import SegmentRef, encode_format
+from transit.format.names import CHECKPOINT_FILE
 from transit.handle.tiering import Tiering
 from transit.locks import Lock
 from transit.log.segments import Segment
 from transit.log.turns import SharedTurn
+from transit.proof.checkpoint import Checkpoint
+from transit.proof.notes import parse_note
+from transit.proof.paths import HashAt
 from transit.store import ObjectStore
 from transit.store.folder import FolderStore
 from transit.tier import conditional, publish, retain
+from transit.tier.checkpoints import RemoteCheckpoints, note_key
 from transit.tier.publish import Publisher
 from transit.tier.restore import Restorer
+
+ReadCommit = Callable[[int], bytes]
 
 
 def append_lock_not_taken() -> None:
@@ -52,6 +59,21 @@ def evict_before_publish() -> None:
 
     replace(retain, "_choose", choose)
     replace(retain, "at_once", lambda call, items, threads: [])
+
+
+def checkpoint_before_tiles() -> None:
+    """A checkpoint is in the remote before the tiles and bundles that it needs."""
+    put = RemoteCheckpoints.put
+
+    def early(
+        checkpoints: RemoteCheckpoints, old: int, note: bytes, hash_at: HashAt, commit: ReadCommit
+    ) -> bytes:
+        size = Checkpoint.parse(parse_note(note).text).size
+        checkpoints._remote.store.put(note_key(size), note)
+        checkpoints._remote.store.put(CHECKPOINT_FILE, note)
+        return put(checkpoints, old, note, hash_at, commit)
+
+    replace(RemoteCheckpoints, "put", early)
 
 
 def remote_commit_before_segments() -> None:
@@ -141,6 +163,7 @@ TIER: Final[Mapping[str, Callable[[], None]]] = {
         others_not_read,
         tiered_without_publishing,
         evict_before_publish,
+        checkpoint_before_tiles,
         remote_commit_before_segments,
         remote_folder_not_synced,
         restore_begins_with_format,

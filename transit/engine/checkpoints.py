@@ -141,6 +141,8 @@ class Checkpoints:
         self._notes = SignedNotes(handle.root, handle.catalog.check_place)
         # The newest note that the remote is known to have.
         self._published: bytes | None = None
+        # Whether the remote's newest note was looked at.
+        self._compared = False
         # The last tree that proofs of a store without a folder were made of.
         self._remote_tree: tuple[Checkpoint, PublishedTree] | None = None
 
@@ -162,16 +164,20 @@ class Checkpoints:
             error.add_note("it is kept in the store's folder, and was not published")
             raise
         if remote is not None and self._published != found.note:
-            self._publish(remote, found)
+            self._publish(remote, found, [key.verifying for key in keys])
         return found
 
-    def _publish(self, remote: RemoteCheckpoints, found: SignedCheckpoint) -> None:
+    def _publish(
+        self, remote: RemoteCheckpoints, found: SignedCheckpoint, keys: Sequence[VerifyingKey]
+    ) -> None:
         """Bring a checkpoint to the remote, if it is not known to be there."""
         size, url = found.checkpoint.size, remote.url
         last = self._notes.last()
         there = last.published if last is not None else None
         if there != (url, size, digest(found.note).hex()):
             tree = self.tree()
+            # An older copy of a folder may hold a note that never came there.
+            self._compare(remote, found.checkpoint, tree, keys)
             old = min(there[1], size) if there is not None and there[0] == url else 0
             note = remote.put(old, found.note, tree.hash_at, lambda n: tree.commit(n)[0])
             self._notes.keep(size, note)
@@ -259,8 +265,8 @@ class Checkpoints:
         if found is not None and not unsigned and not asked:
             return found
         signed = Signed(origin=head.origin, size=head.size, root=head.root.hex())
-        if remote is not None and self._published is None:
-            self._compare(remote, signed, tree, verifying)
+        if remote is not None:
+            self._compare(remote, head, tree, verifying)
         self._notes.remember(signed, tree.root)
         now = time.time()
         if unsigned:
@@ -288,20 +294,27 @@ class Checkpoints:
     def _compare(
         self,
         remote: RemoteCheckpoints,
-        signed: Signed,
+        head: Checkpoint,
         tree: CommitTree,
         keys: Sequence[VerifyingKey],
     ) -> None:
-        """`SplitViewError` unless the tree extends the newest checkpoint in the remote."""
+        """`SplitViewError` unless the tree extends the newest checkpoint in the remote.
+
+        Asked once: what comes after it there is this handle's own.
+        """
+        if self._compared:
+            return
         note = remote.newest()
+        self._compared = True
         if note is None:
             return
         try:
-            head = open_checkpoint(note, keys).checkpoint
+            there = open_checkpoint(note, keys).checkpoint
         except ProofError:
             # Not signed by these keys: whoever may write there may put anything.
             return
-        before = Signed(origin=head.origin, size=head.size, root=head.root.hex())
+        before = Signed(origin=there.origin, size=there.size, root=there.root.hex())
+        signed = Signed(origin=head.origin, size=head.size, root=head.root.hex())
         check_extends(before, signed, tree.root, "the remote has")
         self._published = note
 
