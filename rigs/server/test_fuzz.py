@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ EXAMPLES = 60
 SEQUENCES = 20
 PATHS = [
     "/v1/frames", "/v1/records", "/v1/streams", "/v1/cursors", "/v1/lineage", "/v1/plan",
-    "/v1/s", "/v1/verify", "/v1/publish",
+    "/v1/s", "/v1/verify", "/v1/publish", "/v1/views", "/v1/reconcilers",
 ]  # fmt: skip
 
 
@@ -27,12 +28,14 @@ def test_no_request_made_from_the_description_is_answered_by_500(
     with transit.open(path, durability="os") as log:
         seed(log)
     with transit.open(path, durability="os", mode=mode) as log:
-        Fuzz(log).check(EXAMPLES, paths)
+        with closing(Fuzz(log)) as fuzz:
+            fuzz.check(EXAMPLES, paths)
         assert log.verify().ok
 
 
 def test_no_sequence_of_requests_is_answered_by_500(tmp_path: Path) -> None:
     with transit.open(tmp_path / "store", durability="os") as log:
         seed(log)
-        Fuzz(log).check_sequences(SEQUENCES)
+        with closing(Fuzz(log)) as fuzz:
+            fuzz.check_sequences(SEQUENCES)
         assert log.verify().ok

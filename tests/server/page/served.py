@@ -16,6 +16,7 @@ from tests.trace.pages import Browser
 from transit.server.app import App
 from transit.server.settings import ServerSettings
 from transit.trace import Prices
+from transit.views.loading import Declared
 
 # Only ends a test that hangs.
 PATIENCE_MS = 90_000
@@ -31,9 +32,10 @@ class Site:
         tokens: str | None = None,
         prices: Prices | None = None,
         prefix: str = "",
+        declared: Declared | None = None,
         **settings: Any,
     ) -> None:
-        self.app = App(log, ServerSettings(**settings), tokens, prices)
+        self.app = App(log, ServerSettings(**settings), tokens, prices, declared)
         self._prefix = prefix
         config = uvicorn.Config(
             self._proxied, host="127.0.0.1", port=0, log_level="error", access_log=False,

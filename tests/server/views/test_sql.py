@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rigs.server.serving import Serving
 from tests.server.api.calling import JSON, MSGPACK, Reply, Server
 from transit import Log
 from transit.protocol.views import ARROW
@@ -20,6 +22,8 @@ from .declared import DECLARED, event
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
+
+from transit.views.scans import apart  # noqa: E402 - needs pyarrow
 
 SECRET = b"hidden-run"
 COUNT = "SELECT count(*) FROM events"
@@ -338,8 +342,6 @@ def test_a_table_read_too_often_at_once_is_refused(
 
 
 def test_a_client_that_goes_ends_its_query(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transit.views.scans import apart
-
     begun, ended = threading.Event(), threading.Event()
     answered = apart._Process._answered
 
@@ -362,6 +364,33 @@ def test_a_client_that_goes_ends_its_query(server: Server, monkeypatch: pytest.M
     assert server.app.views.queries._waiting == 0
 
 
+def test_a_client_that_closes_its_connection_ends_its_query(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a socket: nothing else tells a server that nobody waits any more."""
+    begun, ended = threading.Event(), threading.Event()
+    answered = apart._Process._answered
+
+    def watched(self: Any, *given: Any) -> Any:
+        begun.set()
+        try:
+            return answered(self, *given)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(apart._Process, "_answered", watched)
+    serving = Serving(log, ServerSettings(sql_s=3_600.0), declared=DECLARED)
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", serving.port)
+        body = msgspec.json.encode({"query": ENDLESS[1]})
+        connection.request("POST", "/v1/sql", body, {"content-type": JSON})
+        assert begun.wait(60)
+        connection.close()
+        assert ended.wait(60)
+    finally:
+        serving.close()
+
+
 def test_queries_wait_for_their_turn_and_too_many_are_refused(log: Log) -> None:
     settings = ServerSettings(sql_queries_max=1, sql_waiting_max=2, sql_s=3.0)
     server = Server(log, settings, DECLARED)
@@ -379,8 +408,6 @@ def test_queries_wait_for_their_turn_and_too_many_are_refused(log: Log) -> None:
 def test_a_process_that_dies_is_told_and_replaced(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transit.views.scans import apart
-
     assert rows(ask(server, "SELECT 1")) == [[1]]
     room = server.app.views.queries._apart
     assert room is not None

@@ -18,7 +18,8 @@ from transit import InvalidInputError, NotFoundError, Stream, TransitError, trac
 from transit.protocol.problems import problem_of, refusal
 from transit.server.access import APPEND, NOTHING, READ, Grant
 from transit.server.asgi import Answer, Request
-from transit.server.page import answers, lists, records, session
+from transit.server.page import answers, asking, lists, records, session
+from transit.server.page.derived import DerivedPages
 from transit.server.page.following import LiveRuns
 from transit.server.page.lanes import facts_of
 from transit.server.page.searching import Asked, search
@@ -67,21 +68,22 @@ class Pages:
             "/beside": self._beside, "/login": self._login_form,
         }  # fmt: skip
         return [
-            *(Route("GET", path, self._page(handler)) for path, handler in shown.items()),
+            *(Route("GET", path, self.page(handler)) for path, handler in shown.items()),
             Route("GET", session.LIVE, self._events),
             Route("GET", "/assets/{name}", self._asset),
             Route("POST", "/notes", self._note),
-            Route("POST", "/login", self._page(self._login)),
-            Route("POST", "/logout", self._page(self._logout)),
+            Route("POST", "/login", self.page(self._login)),
+            Route("POST", "/logout", self.page(self._logout)),
+            *DerivedPages(self, self._served).routes(),
         ]
 
     # What all pages have
 
-    def _page(self, handler: Handler) -> Handler:
+    def page(self, handler: Handler) -> Handler:
         """The handler, with what it raises as a page, and a form for those who are not known."""
 
         async def answer(request: Request) -> Answer:
-            if self._is_unknown(request) and request.path not in ("/login", "/logout"):
+            if self.is_unknown(request) and request.path not in ("/login", "/logout"):
                 query = request.scope.get("query_string", b"").decode("latin-1")
                 there = request.path[1:] + (f"?{query}" if query else "")
                 return answers.redirect(f"login?next={quote(there, safe='')}")
@@ -94,25 +96,28 @@ class Pages:
                 run = "" if isinstance(error, NotFoundError) else run
             except RefusedError as error:
                 problem, run = refusal(error.status, str(error), request.id), ""
-            said = {"problem": problem, "run": run, **self._common(request)}
+            said = {"problem": problem, "run": run, **self.common(request)}
             return answers.page("problem.html", said, problem.status)
 
         return answer
 
-    def _is_unknown(self, request: Request) -> bool:
+    def is_unknown(self, request: Request) -> bool:
+        """Whether nobody knows who asks, and tokens are asked for."""
         return self._served.grant_of is not None and request.grant is NOTHING
 
-    def _common(self, request: Request) -> dict[str, object]:
+    def common(self, request: Request) -> dict[str, object]:
+        """What all templates are given."""
         is_known = self._served.grant_of is not None and request.grant is not NOTHING
         return {"here": request.path, "who": request.grant.name, "may_leave": is_known}
 
-    def _shown(self, request: Request, template: str, **said: object) -> Answer:
-        return answers.page(template, {**said, **self._common(request)})
+    def shown(self, request: Request, template: str, **said: object) -> Answer:
+        """A page, from its template."""
+        return answers.page(template, {**said, **self.common(request)})
 
     def _allows(self, request: Request) -> lists.Allows:
         return _allows(request.grant)
 
-    async def _stream_of(self, request: Request, name: str, right: str = READ) -> Stream:
+    async def stream_of(self, request: Request, name: str, right: str = READ) -> Stream:
         """The stream of that name, which the client may read."""
         if name[:1] == "$":
             raise NotFoundError(f"there is no stream {name!r}")
@@ -124,7 +129,7 @@ class Pages:
     async def _runs(self, request: Request) -> Answer:
         asked = _runs_asked(request, "q", "status", "tool", "sort", "page")
         found = await self._service.read(lambda: self._runs_of(request.grant, asked))
-        return self._shown(
+        return self.shown(
             request, "runs.html", found=found, asked=asked, statuses=STATUSES, sorts=SORTS,
             has_prices=self._served.prices is not None, query=asked.query,
         )  # fmt: skip
@@ -137,7 +142,7 @@ class Pages:
         asked = _streams_asked(request, "q", "page")
         log, allows = self._service.log, _allows(request.grant)
         found = await self._service.read(lambda: lists.streams_of(log, allows, asked))
-        return self._shown(request, "streams.html", found=found, text=asked.text, query=asked.query)
+        return self.shown(request, "streams.html", found=found, text=asked.text, query=asked.query)
 
     def _list_events(
         self, request: Request, kind: str, gone: asyncio.Future[None]
@@ -170,25 +175,25 @@ class Pages:
         return Shown(rows, counted(found.count, "stream"), pager)
 
     async def _graph(self, request: Request) -> Answer:
-        query = _known(request, "name", "page")
-        name, number = query.get("name", ""), _number(query.get("page", "1"), "page")
+        query = asking.known(request, "name", "page")
+        name, number = query.get("name", ""), asking.number(query.get("page", "1"), "page")
         if name:
             request.grant.check(READ, name)
         log, allows = self._service.log, self._allows(request)
         found = await self._service.read(lambda: lists.graph_of(log, allows, name, number))
-        return self._shown(
+        return self.shown(
             request, "graph.html", drawing=found, name=name, centre=lists.centre, row=lists.ROW,
-            query=_query_without(query, "page"),
+            query=asking.query_without(query, "page"),
         )  # fmt: skip
 
     async def _search(self, request: Request) -> Answer:
         fields = ("text", "error", "tool", "kind", "role", "model", "prefix", "failed", "after")
-        query = _known(request, *fields)
+        query = asking.known(request, *fields)
         given = {key: value for key, value in query.items() if value}
         found = None
         if given:
             asked = Asked(given.pop("prefix", ""), given.pop("after", ""))
-            failed = _choice(given.pop("failed", ""), ("yes", "no"), "failed")
+            failed = asking.choice(given.pop("failed", ""), ("yes", "no"), "failed")
             is_failed = {"yes": True, "no": False}.get(failed)
             wanted = asked_for(
                 failed=is_failed,
@@ -201,34 +206,34 @@ class Pages:
             )
             log, allows = self._service.log, self._allows(request)
             found = await self._service.read(lambda: search(log, allows, wanted, asked))
-        return self._shown(
+        return self.shown(
             request,
             "search.html",
             found=found,
             asked={field: query.get(field, "") for field in fields},
             kinds=KINDS,
-            query=_query_without(query, "after"),
+            query=asking.query_without(query, "after"),
         )
 
     # One stream
 
     async def _run(self, request: Request) -> Answer:
-        name = _known(request, "name").get("name", "")
-        run = await self._stream_of(request, name)
+        name = asking.known(request, "name").get("name", "")
+        run = await self.stream_of(request, name)
         live = self.live.of(run, request.grant)
         version, data = await live.whole()
         may_note = self._service.is_writable and request.grant.allows(APPEND, name)
-        return self._shown(
+        return self.shown(
             request, "run.html", name=name, title=live.page.trace.task_id, may_note=may_note,
             data=answers.data_of(data), version=version,
         )  # fmt: skip
 
     async def _beside(self, request: Request) -> Answer:
-        query = _known(request, "left", "right")
+        query = asking.known(request, "left", "right")
         names = [query.get("left", ""), query.get("right", "")]
-        runs = [await self._stream_of(request, name) for name in names]
+        runs = [await self.stream_of(request, name) for name in names]
         data = await self._service.read(lambda: self._two(runs, self._allows(request)))
-        return self._shown(
+        return self.shown(
             request, "run.html", name=" and ".join(names), title=" and ".join(names),
             may_note=False, data=answers.data_of(data), version="",
         )  # fmt: skip
@@ -257,17 +262,17 @@ class Pages:
         return found
 
     async def _stream(self, request: Request) -> Answer:
-        query = _known(request, "name", "from", "at")
+        query = asking.known(request, "name", "from", "at")
         name = query.get("name", "")
-        stream = await self._stream_of(request, name)
+        stream = await self.stream_of(request, name)
         at = query.get("at")
         if at is not None:
-            offset = _number(at, "at")
+            offset = asking.number(at, "at")
             found = await self._service.read(lambda: records.record_of(stream, offset))
         else:
-            begin = _number(query["from"], "from") if "from" in query else None
+            begin = asking.number(query["from"], "from") if "from" in query else None
             found = await self._service.read(lambda: records.records_of(stream, begin))
-        return self._shown(
+        return self.shown(
             request, "stream.html", found=found, facts=facts_of(stream), stream=stream,
             is_run=lists.is_run(stream), is_one=at is not None, step=records.RECORDS,
         )  # fmt: skip
@@ -275,23 +280,23 @@ class Pages:
     # What comes later
 
     async def _events(self, request: Request) -> Answer:
-        if self._is_unknown(request):
+        if self.is_unknown(request):
             raise RefusedError(401, "no token, or one that is not known")
         query, kind = request.query, request.query.get("list")
         if kind is None:
-            query = _known(request, "name", "since", "stream", "from")
+            query = asking.known(request, "name", "since", "stream", "from")
         gone = asyncio.ensure_future(request.gone())
         try:
             if kind is not None:
                 parts = self._list_events(request, kind, gone)
             elif "stream" in query:
-                stream = await self._stream_of(request, query["stream"])
-                begin = _number(query.get("from", "0"), "from")
+                stream = await self.stream_of(request, query["stream"])
+                begin = asking.number(query.get("from", "0"), "from")
                 last = request.headers.get("last-event-id", "")
                 begin = int(last) if last.isascii() and last.isdigit() else begin
                 parts = self._records(stream, min(begin, len(stream)), gone)
             else:
-                run = await self._stream_of(request, query.get("name", ""))
+                run = await self.stream_of(request, query.get("name", ""))
                 version = request.headers.get("last-event-id") or query.get("since")
                 parts = self.live.events(run, request.grant, version, gone)
         except (TransitError, RefusedError):
@@ -336,8 +341,11 @@ class Pages:
 
     # What changes something
 
-    async def _form(self, request: Request, *names: str) -> dict[str, str]:
-        """The fields of a form of our own; those left empty are left out."""
+    async def form(self, request: Request, *names: str) -> dict[str, str]:
+        """The fields of a form of our own; those left empty are left out.
+
+        `RefusedError` for one that another site's page sends.
+        """
         session.check_origin(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
@@ -353,10 +361,10 @@ class Pages:
         return found
 
     async def _note(self, request: Request) -> Answer:
-        if self._is_unknown(request):
+        if self.is_unknown(request):
             raise RefusedError(401, "no token, or one that is not known")
-        form = await self._form(request, "run", "name", "score", "label", "comment", "author", "at")
-        run = await self._stream_of(request, form.get("run", ""), APPEND)
+        form = await self.form(request, "run", "name", "score", "label", "comment", "author", "at")
+        run = await self.stream_of(request, form.get("run", ""), APPEND)
         request.grant.check(READ, run.name)
         at = form.get("at")
         note = await self._service.write(
@@ -369,7 +377,7 @@ class Pages:
                 comment=form.get("comment", ""),
                 # The name of a token is what is known of who it is.
                 author=request.grant.name or form.get("author", ""),
-                at=None if at is None else _number(at, "at"),
+                at=None if at is None else asking.number(at, "at"),
             )
         )
         await self._service.reach(self._service.wanted(None))
@@ -378,24 +386,24 @@ class Pages:
         return Answer(201, [(b"content-type", b"application/json")], msgspec.json.encode(note))
 
     async def _login_form(self, request: Request) -> Answer:
-        there = _there(_known(request, "next").get("next", ""))
-        if not self._is_unknown(request):
+        there = _there(asking.known(request, "next").get("next", ""))
+        if not self.is_unknown(request):
             return answers.redirect(there)
-        return self._shown(request, "login.html", there=there, failed=False)
+        return self.shown(request, "login.html", there=there, failed=False)
 
     async def _login(self, request: Request) -> Answer:
-        form = await self._form(request, "token", "next", "user")
+        form = await self.form(request, "token", "next", "user")
         token, there = form.get("token", "").strip(), _there(form.get("next", ""))
         grant_of = self._served.grant_of
         if grant_of is None:
             return answers.redirect(there)
         if not session.is_token(token) or grant_of(token) is None:
-            said = {"there": there, "failed": True, **self._common(request)}
+            said = {"there": there, "failed": True, **self.common(request)}
             return answers.page("login.html", said, 401)
         return answers.redirect(there, session.cookie_of(request, token))
 
     async def _logout(self, request: Request) -> Answer:
-        await self._form(request)
+        await self.form(request)
         return answers.redirect("login", session.cookie_of(request, ""))
 
 
@@ -416,21 +424,23 @@ def _allows(grant: Grant) -> lists.Allows:
 
 
 def _runs_asked(request: Request, *names: str) -> lists.RunsAsked:
-    query = _known(request, *names)
+    query = asking.known(request, *names)
     return lists.RunsAsked(
         query.get("q", ""),
-        _choice(query.get("status", ""), STATUSES, "status"),
+        asking.choice(query.get("status", ""), STATUSES, "status"),
         query.get("tool", ""),
-        _choice(query.get("sort", ""), SORTS, "sort") or "created",
-        _number(query.get("page", "1"), "page"),
-        _query_without(query, "page", *_LIVE),
+        asking.choice(query.get("sort", ""), SORTS, "sort") or "created",
+        asking.number(query.get("page", "1"), "page"),
+        asking.query_without(query, "page", *_LIVE),
     )
 
 
 def _streams_asked(request: Request, *names: str) -> lists.StreamsAsked:
-    query = _known(request, *names)
-    number = _number(query.get("page", "1"), "page")
-    return lists.StreamsAsked(query.get("q", ""), number, _query_without(query, "page", *_LIVE))
+    query = asking.known(request, *names)
+    number = asking.number(query.get("page", "1"), "page")
+    return lists.StreamsAsked(
+        query.get("q", ""), number, asking.query_without(query, "page", *_LIVE)
+    )
 
 
 def _there(text: str) -> str:
@@ -439,32 +449,6 @@ def _there(text: str) -> str:
     if not session.is_page(f"/{path}") or path in ("login", "logout"):
         return "./"
     return (path or "./") + mark + quote(query, safe="=&%+/:@,.~-_$*!'()")
-
-
-def _known(request: Request, *names: str) -> dict[str, str]:
-    """The query; `InvalidInputError` for a parameter that means nothing here."""
-    query = dict(request.query)
-    for name in query.keys() - set(names):
-        raise InvalidInputError(f"query: {name[:64]!r} means nothing here")
-    return query
-
-
-def _query_without(query: dict[str, str], *names: str) -> str:
-    """The beginning of a query that says the same again, but for these."""
-    kept = [(key, value) for key, value in query.items() if value and key not in names]
-    return "".join(f"{key}={quote(value, safe='')}&" for key, value in kept)
-
-
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidInputError(f"{what} must be a number, not {text[:64]!r}")
-    return int(text)
-
-
-def _choice(text: str, choices: tuple[str, ...], what: str) -> str:
-    if text and text not in choices:
-        raise InvalidInputError(f"{what} must be one of {', '.join(choices)}, not {text[:64]!r}")
-    return text
 
 
 def _score(text: str | None) -> bool | float | None:

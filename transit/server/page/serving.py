@@ -7,6 +7,7 @@ from typing import Protocol
 
 from transit.server.access import Grant
 from transit.server.service import Service
+from transit.server.views.room import ViewRoom
 from transit.trace import Prices
 
 
@@ -14,9 +15,11 @@ class Served(Protocol):
     """A server with a page.
 
     grant_of: what a token allows, None for one that is not known; None where no tokens are asked
-    for. prices: of tokens, for what runs cost; None where nobody said.
+    for. prices: of tokens, for what runs cost; None where nobody said. views: what is served of
+    views, SQL and reconcilers.
     """
 
     service: Service
+    views: ViewRoom
     grant_of: Callable[[str], Grant | None] | None
     prices: Prices | None

@@ -31,7 +31,7 @@ from typing import Final, TypeVar
 import msgspec
 import pyarrow as pa
 
-from transit import ClosedError, InvalidInputError, TransitError
+from transit import ClosedError, InvalidInputError
 from transit.views.scans.querying import Found, Limits, Source, too_hungry, too_slow
 from transit.views.stopping import Stop
 
@@ -43,6 +43,7 @@ SCANS_MAX: Final = 64
 QUERIES_MAX: Final = 200
 """Queries of one process: what an engine keeps of them is let go with it."""
 _IDLE_MAX: Final = 8
+_BUFFER_BYTES: Final = 256 * 1024
 _MESSAGE_BYTES_MAX: Final = 1024 * 1024
 _SIZE: Final = struct.Struct("<I")
 _CODE: Final = "from transit.views.scans.within import work; work(int(sys.argv[1]))"
@@ -94,7 +95,7 @@ class Apart:
                 raise InvalidInputError("the query: nobody waits for it any more") from None
             late = time.monotonic() >= stop.deadline
             raise (too_slow(limits) if late else too_hungry(limits)) from None
-        except InvalidInputError:
+        except Exception:
             failed = [each.failed for each in sources.values() if each.failed is not None]
             if failed:
                 raise failed[0] from None
@@ -182,7 +183,7 @@ class _Process:
         self._is_broken = True
         feeding = _Feeding(sources)
         try:
-            return self._answered(asked, feeding, deadline)
+            found = self._answered(asked, feeding, deadline)
         except (OSError, EOFError, msgspec.MsgspecError) as error:
             raise _EndedError(str(error)) from error
         finally:
@@ -190,6 +191,10 @@ class _Process:
                 # What it reads ends with it.
                 self._process.kill()
             feeding.end()
+        if feeding.problems:
+            # An Arrow stream that breaks off looks as one that ends.
+            raise feeding.problems[0]
+        return found
 
     def _answered(self, asked: Asked, feeding: _Feeding, deadline: float) -> Found:
         self._end.settimeout(_left(deadline))
@@ -240,6 +245,8 @@ class _Feeding:
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
+        # What ended reading here, as against what ended it at the other end.
+        self.problems: list[Exception] = []
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -252,7 +259,10 @@ class _Feeding:
         near, far = socket.socketpair()
         self._ends.append(near)
         thread = threading.Thread(
-            target=_feed, args=(source, columns, near), name="transit-feed", daemon=True
+            target=_feed,
+            args=(source, columns, near, self.problems),
+            name="transit-feed",
+            daemon=True,
         )
         self._threads.append(thread)
         thread.start()
@@ -267,17 +277,29 @@ class _Feeding:
             thread.join()
 
 
-def _feed(source: Source, columns: list[str], end: socket.socket) -> None:
+def _feed(
+    source: Source, columns: list[str], end: socket.socket, problems: list[Exception]
+) -> None:
     """Send rows until there are no more, or nobody takes them."""
-    # What reading the store raises, the source keeps; the rest is the other end's affair.
-    with suppress(OSError, pa.ArrowException, TransitError), end:
-        reader = pa.RecordBatchReader.from_stream(source.select(columns))
-        with (
-            end.makefile("wb", buffering=256 * 1024) as file,
-            pa.ipc.new_stream(file, reader.schema) as writer,
-        ):
-            for batch in reader:
-                writer.write_batch(batch)
+    # What goes wrong with sending is the other end's affair.
+    with suppress(OSError, pa.ArrowException), end, end.makefile("wb", _BUFFER_BYTES) as file:
+        try:
+            reader = pa.RecordBatchReader.from_stream(source.select(columns))
+        except Exception as error:
+            problems.append(error)
+            return
+        writer = pa.ipc.new_stream(file, reader.schema)
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                break
+            except Exception as error:
+                # Noted before the stream ends: who reads it sees no difference.
+                problems.append(error)
+                return
+            writer.write_batch(batch)
+        writer.close()
 
 
 def _left(deadline: float) -> float:

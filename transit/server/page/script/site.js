@@ -98,6 +98,10 @@ function isTyping(target) {
 }
 
 document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && event.target.matches("textarea")) {
+    event.target.form.requestSubmit();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
