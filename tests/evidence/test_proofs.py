@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +208,13 @@ def test_another_key_does_not_vouch_for_a_proof(signed: Signed) -> None:
 # Standard tools
 
 
+by_hand = pytest.mark.skipif(
+    bool(missing := [tool for tool in ("b3sum", "xxd", "openssl") if not shutil.which(tool)]),
+    reason=f"{', '.join(missing)} is not here",
+)
+
+
+@by_hand
 def test_the_payload_is_cut_out_where_its_record_is(path: Path, tmp_path: Path) -> None:
     """Others in the chunk have the same payload, and a larger one came before."""
     with transit.open(path) as log:
@@ -232,6 +240,7 @@ def test_the_payload_is_cut_out_where_its_record_is(path: Path, tmp_path: Path) 
         assert len(places) == 4
 
 
+@by_hand
 @pytest.mark.parametrize(
     ("name", "records", "end"),
     [("run-4", (3, 4), False), ("branch", (0, None), True), ("merge", (0, None), True)],
@@ -243,7 +252,7 @@ def test_standard_tools_check_a_proof_by_its_how_txt(
     proof.save(str(tmp_path / "proof"))
     transit.check_proof(str(tmp_path / "proof"), signed.key.verifying.to_text())
 
-    def by_hand(vkey: str) -> subprocess.CompletedProcess[str]:
+    def judged(vkey: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", "HOW.txt", vkey],
             cwd=tmp_path / "proof",
@@ -253,11 +262,11 @@ def test_standard_tools_check_a_proof_by_its_how_txt(
             check=False,
         )
 
-    done = by_hand(signed.key.verifying.to_text())
+    done = judged(signed.key.verifying.to_text())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("holds: ") > len(statement_of(proof).leaves)
     assert "DOES NOT HOLD" not in done.stdout
-    assert by_hand(key_of(signed.log).verifying.to_text()).returncode == 1
+    assert judged(key_of(signed.log).verifying.to_text()).returncode == 1
     leaf = max((tmp_path / "proof" / "leaves").iterdir())
     leaf.write_bytes(leaf.read_bytes() + b"\0")
-    assert "DOES NOT HOLD: the bytes of that leaf" in by_hand(signed.key.verifying.to_text()).stdout
+    assert "DOES NOT HOLD: the bytes of that leaf" in judged(signed.key.verifying.to_text()).stdout
