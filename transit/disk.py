@@ -300,16 +300,12 @@ def mark_used(path: str) -> None:
 
 
 def make_temporary_folder(prefix: str) -> str:
-    """A new folder where the system keeps temporary files; whoever asked removes it.
-
-    `StoreUnavailableError` where there is no such place that can be written to.
-    """
+    """A new folder for temporary files, for whoever asked to remove; `StoreUnavailableError`."""
     try:
-        place = tempfile.gettempdir()
+        with translated(tempfile.gettempdir()):
+            return tempfile.mkdtemp(prefix=prefix)
     except FileNotFoundError as error:
         raise StoreUnavailableError(str(error)) from error
-    with translated(place):
-        return tempfile.mkdtemp(prefix=prefix)
 
 
 def leads_to_folder(path: str) -> bool:
