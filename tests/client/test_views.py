@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +18,11 @@ import transit
 from rigs.server.serving import Serving
 from tests.server.views.declared import DECLARED, Run, count, event, fill, tally
 from transit import views
+from transit.client.absent import ABSENT_OF_VIEWS
+from transit.client.changes import ConnectedChange
 from transit.client.log import ConnectedLog
+from transit.client.states import ConnectedState, ConnectedTable
+from transit.client.views import ConnectedReconcilers, ConnectedView
 from transit.server.settings import ServerSettings
 
 WAIT_S = 90
@@ -192,6 +198,55 @@ def test_changes_go_on_where_a_connection_ended(opened: transit.Log) -> None:
             assert seen[-2:] == ["6.0", "6.1"]
     finally:
         server.close()
+
+
+# What there is
+
+KINDS: dict[type, type] = {
+    views.View: ConnectedView, views.State: ConnectedState, views.TableState: ConnectedTable,
+    views.Change: ConnectedChange, views.Reconcilers: ConnectedReconcilers,
+}  # fmt: skip
+
+
+def things_of(served: ConnectedLog) -> dict[str, Any]:
+    view = served.views["tally"]
+    return {
+        "View": view, "State": view.of("runs/task"), "TableState": view.of("runs/task").runs,
+        "Change": next(view.changes("runs/task", "m")), "Reconcilers": served.views.reconcilers,
+    }  # fmt: skip
+
+
+def test_all_of_the_embedded_surface_is_there_or_says_why_not(served: ConnectedLog) -> None:
+    things = things_of(served)
+    assert {kind.__name__ for kind in KINDS} == set(ABSENT_OF_VIEWS) == set(things)
+    for kind, connected in KINDS.items():
+        thing, absent = things[kind.__name__], ABSENT_OF_VIEWS[kind.__name__]
+        embedded = {name for name in dir(kind) if not name.startswith("_")}
+        assert absent.keys() - {"log", "program", "persist", "unsaved", "applied", "skipped"} <= (
+            embedded
+        )
+        for name in embedded - absent.keys():
+            assert hasattr(thing, name), (kind, name)
+            there = inspect.getattr_static(kind, name)
+            if inspect.isfunction(there):
+                mine = inspect.getattr_static(connected, name)
+                wanted = set(inspect.signature(there).parameters) - {"check", "before", "stream"}
+                assert wanted <= set(inspect.signature(mine).parameters), (kind, name)
+        for name, reason in absent.items():
+            with pytest.raises(transit.InvalidInputError, match=re.escape(reason)):
+                getattr(thing, name)
+        with pytest.raises(AttributeError):
+            _ = thing.nothing_of_the_kind
+
+
+def test_a_state_is_of_a_time_too(served: ConnectedLog, opened: transit.Log) -> None:
+    written = opened.stream("runs/task")[3].written
+    view = served.views["tally"]
+    here = views.open(opened, tally, persist="ephemeral").of("runs/task", time=written)
+    assert view.of("runs/task", time=written).root == here.root
+    for given, said in (({"at": 1, "time": 1}, "together"), ({"time": 1 << 62}, "to come")):
+        with pytest.raises(transit.InvalidInputError, match=said):
+            view.of("runs/task", **given)  # type: ignore[arg-type]
 
 
 # SQL

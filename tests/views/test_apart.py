@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +161,51 @@ def test_processes_end_with_the_room_and_with_who_began_them() -> None:
     process._end.close()
     process._process.wait(60)
     other.close()
+
+
+ENDLESS = """
+import sys
+import threading
+import time
+from transit.views.scans import apart
+from transit.views.scans.querying import Limits
+from transit.views.stopping import Stop
+
+made = apart._Process.__init__
+
+def noting(self, memory):
+    made(self, memory)
+    print(self._process.pid, flush=True)
+
+apart._Process.__init__ = noting
+apart.Apart().run("SELECT count(*) FROM range(1000000000000)", {}, (), Limits(), Stop(3600))
+"""
+
+
+def test_a_query_ends_with_a_server_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        # Until it is in the query, it ends by itself when there is nothing more to read.
+        while _threads_of(pid) < 3:
+            time.sleep(0.01)
+        server.kill()
+    ends = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and _state_of(pid) != "Z":
+        assert time.monotonic() < ends, "it goes on"
+        time.sleep(0.01)
+
+
+def _threads_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def _state_of(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return "Z"
+    return stat.rpartition(")")[2].split()[0]
 
 
 def test_a_process_writes_no_file_and_makes_no_core(apart: Apart) -> None:

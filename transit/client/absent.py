@@ -44,7 +44,45 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By class, by name: the reason."""
 
+_FOLDS: Final = "it is for what folds, which is where the view is served"
+ABSENT_OF_VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
+    "View": {
+        "log": "the view is one of the server's store",
+        "program": "the reducer is code of the server's; here there are its tables: `info`",
+        "persist": "where savepoints are kept is the server's affair: `info.persist` says it",
+        "unsaved": "the server keeps savepoints itself",
+        "save": "the server keeps savepoints itself",
+        "savepoints": "the server keeps savepoints itself",
+        "skipped": "which records were no events is told where the store is",
+        "verify": "folding again is for where the store is: view.verify() there",
+        **dict.fromkeys(
+            ("fold_from", "is_recorded", "points", "reach", "settle", "sources", "take_over"),
+            _FOLDS,
+        ),
+    },
+    "State": {
+        "applied": "how many records were events is told where the store is",
+        "skipped": "which records were no events is told where the store is",
+        "diff": "view.diff(before, after) asks the server",
+    },
+    "TableState": {
+        "declared": "the rows' type is the server's; columns are in the view's `info`",
+        "to_arrow": "views.sql(log, query, view=view, stream=stream) gives Arrow",
+    },
+    "Change": {"left": "it is counted where changes are delivered"},
+    "Reconcilers": {"register": "code is registered where it runs: views.runner(log, [...])"},
+}
+"""The same of `transit.views`, for what `log.views` of a connection gives."""
+
 
 def refuse(kind: str, name: str) -> NoReturn:
     """Say why it is not there."""
     raise InvalidInputError(f"{kind}.{name}: not over a connection: {ABSENT[kind][name]}")
+
+
+def missing(kind: str, name: str) -> NoReturn:
+    """The same of a class of `transit.views`; `AttributeError` for what is nowhere."""
+    reason = ABSENT_OF_VIEWS[kind].get(name)
+    if reason is None:
+        raise AttributeError(f"{kind} has no {name!r}")
+    raise InvalidInputError(f"{kind}.{name}: not over a connection: {reason}")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from transit import InvalidInputError, TransitError
+from transit.client.absent import missing
 from transit.client.connection import Connection, query_text
 from transit.client.link import Events, LostError, Patience
 from transit.client.states import key_of, row_of
@@ -45,6 +46,9 @@ class ConnectedChange:
 
     def __repr__(self) -> str:
         return f"<transit.client change {self.id}: {self.table} {self.key!r}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        missing("Change", name)
 
     def done(self, batch: object = None, *, durability: str | None = None) -> None:
         """Note that it is dealt with; not in a batch, which `views.open(log, reducer)` here can.

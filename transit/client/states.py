@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 import msgspec
 
 from transit import InvalidInputError, NotFoundError
+from transit.client.absent import missing
 from transit.client.connection import Connection, Encoded, page_of
 from transit.client.link import Reply
 from transit.protocol.calls import NEXT_HEADER
@@ -63,7 +64,7 @@ class ConnectedState:
     def __getattr__(self, name: str) -> ConnectedTable:
         tables: Mapping[str, ConnectedTable] | None = self.__dict__.get("tables")
         if tables is None or name not in tables:
-            raise AttributeError(f"the view has no table {name!r}")
+            missing("State", name)
         return tables[name]
 
     def __eq__(self, other: object) -> bool:
@@ -92,6 +93,9 @@ class ConnectedTable:
 
     def __repr__(self) -> str:
         return f"<transit.client table {self._table.name!r} of {self._stream!r}[:{self._at}]>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        missing("TableState", name)
 
     def __len__(self) -> int:
         return int(self.asked(limit=1).headers.get(ROWS_HEADER, "0"))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
 from transit import InvalidInputError, Stream
+from transit.client.absent import missing
 from transit.client.changes import ConnectedChange, ConnectedChanges
 from transit.client.connection import Connection, Encoded, page_of
 from transit.client.listing import reference_of
 from transit.client.states import ConnectedState, key_of, row_of
+from transit.client.stream import ConnectedStream
 from transit.protocol.calls import NEXT_HEADER
 from transit.protocol.views import (
     ARROW,
@@ -65,11 +68,29 @@ class ConnectedView:
         """The names of its tables."""
         return tuple(each.name for each in self.info.tables)
 
-    def of(self, stream: Stream | str, at: int | None = None) -> ConnectedState:
-        """The state after the first `at` records of a stream, of all where it is None."""
+    def __getattr__(self, name: str) -> NoReturn:
+        missing("View", name)
+
+    def of(
+        self, stream: Stream | str, at: int | None = None, *, time: datetime | int | None = None
+    ) -> ConnectedState:
+        """The state after the first `at` records of a stream, of all where it is None.
+
+        time: the records written before this moment, which is not one to come.
+        """
         reference = reference_of(self._connection, stream)
+        if at is not None and time is not None:
+            raise InvalidInputError("at and time do not go together")
         if at is None:
-            at = self._connection.describe(reference).next_offset
+            about = self._connection.describe(reference)
+            at = about.next_offset
+            if time is not None:
+                moment = nanoseconds(time, "time")
+                if moment > time_ns():
+                    raise InvalidInputError(
+                        "time is to come: what is written until then is unknown"
+                    )
+                at = min(at, ConnectedStream(self._connection, about).offset_at(moment))
         return ConnectedState(self._connection, self.info, reference, at)
 
     def diff(self, before: ConnectedState, after: ConnectedState) -> Iterator[RowChange]:
@@ -125,6 +146,9 @@ class ConnectedReconcilers:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def __getattr__(self, name: str) -> NoReturn:
+        missing("Reconcilers", name)
 
     def list(self, labels: Mapping[str, str] | None = None) -> Sequence[ReconcilerStatus]:
         """All that may be read, in order of registration; labels: which they all have."""

@@ -158,6 +158,8 @@ def test_a_state_that_is_known_is_not_folded_again(
     assert later.status == 200
     assert later.headers["etag"] != tag
     assert server.get(ROWS, {"if-none-match": tag}, stream="runs/task", at=6).status == 304
+    head = {"if-none-match": later.headers["etag"]}
+    assert server.get(ROWS, head, stream="runs/task").status == 304
     assert server.get(ROWS, {"if-none-match": tag}, stream="runs/retry").status == 200
 
 
