@@ -162,13 +162,10 @@ def run(
     Where several may run, in mode shared or over a server, each tick is made once.
     """
     # Imported here: `--help` needs no views.
-    # Imported here: `--help` needs no views.
     from transit.views.loading import load
-    from transit.views.loops import keeping
+    from transit.views.loops import keeping  # nor this
     from transit.views.loops.reconcile import Reconciler  # nor this
-
-    # Imported here: `--help` needs no views.
-    from transit.views.loops.running import runner
+    from transit.views.loops.running import runner  # nor this
 
     given: list[Reconciler] = []
     for place in code:

@@ -101,9 +101,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     error output, a JSON object a line. Where another process writes the store it is served
     read-only, unless --mode shared is given to both.
     """
-    missing = [name for name in ("uvicorn", "httptools", "jinja2") if find_spec(name) is None]
-    if missing:
-        raise CommandError(f"{missing[0]} is missing", hint="pip install 'transit[server]'")
+    _check_installed()
     # Imported here: `--help` needs no server.
     from transit.server.certificate import Certificate
     from transit.server.journal import Journal  # nor this
@@ -139,6 +137,12 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             persist=persist,
             ready=ready,
         )
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("uvicorn", "httptools", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise CommandError(f"{missing[0]} is missing", hint="pip install 'transit[server]'")
 
 
 def _witness(files: tuple[IO[str], ...], logs: tuple[str, ...]) -> WitnessKeys | None:
