@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -117,11 +118,6 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     log, why_read = _open(context, mode)
     journal = None if quiet else Journal(sys.stderr.buffer)
 
-    def ready(running: Running) -> None:
-        said = {"url": running.url, "store": log.path, "mode": log.mode}
-        context.output.row(said | ({"read_only": why_read} if why_read else {}))
-        context.output.flush()
-
     with log, closing(journal) if journal is not None else nullcontext():
         serve(
             log,
@@ -135,8 +131,14 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             witness=witness,
             declared=declared,
             persist=persist,
-            ready=ready,
+            ready=partial(_say, context, log, why_read),
         )
+
+
+def _say(context: Session, log: Log, why_read: str, running: Running) -> None:
+    said = {"url": running.url, "store": log.path, "mode": log.mode}
+    context.output.row(said | ({"read_only": why_read} if why_read else {}))
+    context.output.flush()
 
 
 def _check_installed() -> None:
