@@ -17,17 +17,26 @@ if TYPE_CHECKING:
     from transit.config import Durability, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
+    from transit.engine.believing import (
+        check_checkpoint,
+        check_growth,
+        check_pair,
+        how_to_check,
+        make_policy,
+    )
     from transit.engine.caching import Cache
     from transit.engine.checkpoints import Witness
     from transit.engine.connecting import connect
     from transit.engine.cursor import Cursor, CursorStatus
-    from transit.engine.evidence import CheckedProof, check_proof
+    from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof
+    from transit.engine.evidence import CheckedProof, check_envelope, check_proof
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
     from transit.engine.metrics import CacheUse, CursorLag, Metrics, PublishLag, RemoteTraffic
     from transit.engine.pieces import Piece, read_piece
     from transit.engine.plans import MergePlan, register_policy
+    from transit.engine.proved import open_proved
     from transit.engine.provenance import (
         CommitRef,
         Difference,
@@ -79,7 +88,8 @@ if TYPE_CHECKING:
         UnsupportedPlatformError,
         UnsupportedVersionError,
     )
-    from transit.evidence.checking import Shown, ShownRecord
+    from transit.evidence.checking import Checked, Shown, ShownRecord
+    from transit.evidence.envelope import Envelope
     from transit.format.lineage import Metadata, Scalar
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
@@ -102,11 +112,19 @@ _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
+    "transit.engine.believing": (
+        "check_checkpoint",
+        "check_growth",
+        "check_pair",
+        "how_to_check",
+        "make_policy",
+    ),
     "transit.engine.caching": ("Cache",),
     "transit.engine.connecting": ("connect",),
     "transit.engine.checkpoints": ("Witness",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
-    "transit.engine.evidence": ("CheckedProof", "check_proof"),
+    "transit.engine.enveloping": ("CheckedEnvelope", "EnvelopeProof"),
+    "transit.engine.evidence": ("CheckedProof", "check_envelope", "check_proof"),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
@@ -128,6 +146,7 @@ _HOMES = {
         "RecordPlace",
     ),
     "transit.engine.pieces": ("Piece", "read_piece"),
+    "transit.engine.proved": ("open_proved",),
     "transit.engine.proving": ("Proof",),
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
@@ -171,7 +190,8 @@ _HOMES = {
         "UnsupportedPlatformError",
         "UnsupportedVersionError",
     ),
-    "transit.evidence.checking": ("Shown", "ShownRecord"),
+    "transit.evidence.checking": ("Checked", "Shown", "ShownRecord"),
+    "transit.evidence.envelope": ("Envelope",),
     "transit.format.lineage": ("Metadata", "Scalar"),
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
     "transit.lineage.spans": ("Span",),
@@ -208,6 +228,8 @@ __all__ = [
     "Batch",
     "Cache",
     "CacheUse",
+    "Checked",
+    "CheckedEnvelope",
     "CheckedProof",
     "Checkpoint",
     "ClosedError",
@@ -221,6 +243,8 @@ __all__ = [
     "Difference",
     "Durability",
     "Edge",
+    "Envelope",
+    "EnvelopeProof",
     "Evicted",
     "FencedError",
     "FieldValue",
@@ -303,10 +327,17 @@ __all__ = [
     "WriteBatch",
     "address_folder",
     "audit",
+    "check_checkpoint",
+    "check_envelope",
+    "check_growth",
+    "check_pair",
     "check_proof",
     "connect",
+    "how_to_check",
     "inspect_file",
+    "make_policy",
     "open",
+    "open_proved",
     "open_store",
     "read_piece",
     "register_policy",

@@ -235,7 +235,7 @@ def test_the_payload_is_cut_out_where_its_record_is(path: Path, tmp_path: Path) 
             line.split()[2]
             for offset in range(4)
             for line in (tmp_path / str(offset) / "HOW.txt").read_text().splitlines()
-            if line.startswith("tail -c +") and "leaves/" in line
+            if line.startswith("head -c ") and "leaves/" in line
         }
         assert len(places) == 4
 

@@ -20,6 +20,8 @@ facts          what is told of a stream
 transcripts    a run as a person reads it; runs_shown: what `show` prints of runs
 findings       the report of a check
 keeping        what a command is told to trust: a kept checkpoint, keys, a policy
+trust          keys and checkpoints, read and shown; signing: checkpoints made;
+               proofs_shown: what proofs hold
 failures       from an exception to an exit code, a message, a hint
 health         what is wrong with a store's folder, and what mends it
 remote_health  the same of a remote

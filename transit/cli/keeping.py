@@ -11,6 +11,7 @@ import msgspec
 
 from transit import InvalidInputError, Policy, VerifyingKey
 from transit.cli.configuration import reachable
+from transit.cli.failures import hinted
 
 # A signed note; a vkey is far smaller.
 FILE_BYTES_MAX = 1024 * 1024
@@ -89,10 +90,13 @@ def _retired(path: str) -> dict[str, int]:
 def _vkey(text: str) -> VerifyingKey:
     if not text.startswith("@"):
         return VerifyingKey.from_text(text.strip())
+    path = text[1:]
     try:
-        return VerifyingKey.from_text(_read(text[1:]).decode("ascii").strip())
+        said = _read(path).decode().strip()
     except UnicodeDecodeError:
-        raise InvalidInputError(f"{text[1:]}: not a vkey") from None
+        raise InvalidInputError(f"{path}: not a vkey") from None
+    with hinted(InvalidInputError, f"`transit key show {path}` prints the vkey of a key"):
+        return VerifyingKey.from_text(said)
 
 
 def _read(path: str) -> bytes:

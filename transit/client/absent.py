@@ -19,6 +19,13 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "segments": "segments are files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
         "cache": "what is cached there is made of segments, which are on the server",
+        "checkpoint": "keys that sign stay where the store is: run it on the server's machine",
+        "prove": "proofs are made of segments, which are on the server: open the store's remote"
+        ' with mode="read"',
+        "prove_growth": "proofs are made of commits, which are on the server: open the store's"
+        ' remote with mode="read"',
+        "prove_finality": 'it is a proof: open the store\'s remote with mode="read"',
+        "prove_fork_choice": 'it is a proof: open the store\'s remote with mode="read"',
         "release": "the server goes on writing: stop it, which publishes and closes",
         "rebase_onto_remote": "it closes the store, which others use: stop the server first",
         "refuses": "whether the store takes writes is what the server's /readyz says",

@@ -307,6 +307,26 @@ class ConnectedLog(Log):
             )
         return self._connection.post("/v1/publish", None, Published)
 
+    def checkpoint(self, *given: Any, **named: Any) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "checkpoint")
+
+    def prove(self, *given: Any, **named: Any) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "prove")
+
+    def prove_growth(self, *given: Any, **named: Any) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "prove_growth")
+
+    def prove_finality(self, *given: Any, **named: Any) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "prove_finality")
+
+    def prove_fork_choice(self, *given: Any, **named: Any) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "prove_fork_choice")
+
     def release(self) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "release")

@@ -27,9 +27,12 @@ layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
 status      what an open store holds, in numbers
 checkpoints signed notes over what is sealed, and witnesses
+believing   checkpoints, checked by whom one trusts
 proving     proofs of what is in a stream
-evidence    the part of Log that makes both; check_proof()
+enveloping  documents beside proofs: an end, a choice
+evidence    the part of Log that makes all these; check_proof(), check_envelope()
 trusted     keys, policies and checkpoints that a caller gives
+proved      what proofs show, read as a store is
 metrics     what an open store did, in numbers
 log         Log, and open()
 connecting  connect()

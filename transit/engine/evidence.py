@@ -5,25 +5,35 @@ Owns the part of `Log` that makes them. Whoever has no store checks them with `c
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from transit.engine.believing import required_policy, seconds
 from transit.engine.caching import Cache
 from transit.engine.checkpoints import Checkpoints, Witness
+from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof, check_files
 from transit.engine.finding import state_of
 from transit.engine.plans import run_policy
 from transit.engine.proving import Proof, Proving
 from transit.engine.stream import Stream
 from transit.engine.trusted import Keys, policy_of
-from transit.errors import InvalidInputError
+from transit.errors import InvalidInputError, ProofError
 from transit.evidence.checking import Checked
+from transit.evidence.envelope import (
+    FINALITY,
+    FORK_CHOICE,
+    Envelope,
+    check_block,
+    check_kind,
+    derive,
+    parents_of,
+)
 from transit.evidence.folder import ProofFolder
 from transit.handle.handle import Handle
 from transit.opened import Opened
 from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
-from transit.proof.keys import SigningKey, VerifyingKey
+from transit.proof.keys import SigningKey
 from transit.proof.policy import Policy, Verdict
 from transit.verify import Report, verify_store
 from transit.verify.stages import stage_of
@@ -127,6 +137,76 @@ class LogEvidence(Opened):
         """
         return self._evidence[1].growth(old, new)
 
+    def prove_finality(
+        self,
+        stream: Stream | str,
+        *,
+        checkpoint_kind: str = "finality",
+        application_block: str | None = None,
+        checkpoint: SignedCheckpoint | bytes | None = None,
+    ) -> EnvelopeProof:
+        """That a stream ended at its head at a checkpoint, as a document beside its proof.
+
+        The document is a `transit.finality.v1` (`transit.evidence.envelope`); `check_envelope`
+        wants a checkpoint that a witness cosigned. checkpoint_kind: "finality" or
+        "published-result". application_block: a text of yours, which nothing shows.
+        Errors as of `prove`.
+        """
+        check_kind(FINALITY, checkpoint_kind)
+        return self._envelope(FINALITY, stream, checkpoint_kind, application_block, checkpoint)
+
+    def prove_fork_choice(
+        self,
+        merge: Stream | str,
+        *,
+        checkpoint_kind: str = "fork-choice",
+        application_block: str | None = None,
+        checkpoint: SignedCheckpoint | bytes | None = None,
+    ) -> EnvelopeProof:
+        """That a merge by policy "select" chose one head of several, as a document beside proofs.
+
+        The document is a `transit.fork-choice.v1`; the proofs show the merge, and of each of its
+        parents that it ended there: `InvalidInputError` where one went on.
+        checkpoint_kind: "fork-choice" or "reorg-selection". Otherwise as `prove_finality`.
+        """
+        check_kind(FORK_CHOICE, checkpoint_kind)
+        return self._envelope(FORK_CHOICE, merge, checkpoint_kind, application_block, checkpoint)
+
+    def _envelope(
+        self,
+        proof_kind: str,
+        stream: Stream | str,
+        checkpoint_kind: str,
+        application_block: str | None,
+        checkpoint: SignedCheckpoint | bytes | None,
+    ) -> EnvelopeProof:
+        check_block(application_block)
+        state = state_of(self._handle, stream)
+        proving = self._evidence[1]
+        note = proving.note_of(checkpoint)
+        proof = proving.prove(state, None, records=None, end=True, checkpoint=note)
+        is_choice = proof_kind == FORK_CHOICE
+        heads = [
+            proving.prove(self._handle.catalog.state(parent), None, records=None,
+                          end=is_choice, checkpoint=note)
+            for parent, _ in parents_of(state.record)
+        ]  # fmt: skip
+        found = _derived(
+            proof_kind, proof.checked, [head.checked for head in heads], checkpoint_kind,
+            application_block,
+        )  # fmt: skip
+        return EnvelopeProof(found, proof, heads)
+
+
+def _derived(
+    proof_kind: str, proof: Checked, heads: list[Checked], kind: str, block: str | None
+) -> Envelope:
+    try:
+        return derive(proof_kind, proof, heads, kind, block)
+    except ProofError as error:
+        # To whoever makes it this is no lie, but something that cannot be said.
+        raise InvalidInputError(str(error)) from None
+
 
 class CheckedProof(Checked):
     """A proof that holds, and what the policy says of its checkpoint; made by `check_proof`."""
@@ -141,7 +221,7 @@ class CheckedProof(Checked):
 
 def check_proof(
     proof: str | Mapping[str, bytes],
-    keys: VerifyingKey | str | Sequence[VerifyingKey | str] | None = None,
+    keys: Keys | None = None,
     *,
     policy: Policy | None = None,
     now: float | None = None,
@@ -153,12 +233,11 @@ def check_proof(
     the clock's.
     `ProofError` says what does not hold; `NotFoundError` when there is no folder.
     """
-    chosen = _policy_of(keys, policy)
+    chosen = required_policy(keys, policy)
     verdicts: list[Verdict] = []
 
     def judge(note: bytes) -> Checkpoint:
-        when = time.time() if now is None else now
-        verdicts.append(chosen.check(note, now=when).require_quorum())
+        verdicts.append(chosen.check(note, now=seconds(now)).require_quorum())
         return verdicts[-1].checkpoint
 
     checked = CheckedProof(ProofFolder(proof) if isinstance(proof, str) else proof, judge)
@@ -166,14 +245,21 @@ def check_proof(
     return checked
 
 
-def _policy_of(
-    keys: VerifyingKey | str | Sequence[VerifyingKey | str] | None, policy: Policy | None
-) -> Policy:
-    if (keys is None) == (policy is None):
-        raise InvalidInputError("a proof is checked by keys of its log, or by a policy")
-    if policy is not None:
-        return policy
-    given = [keys] if isinstance(keys, VerifyingKey | str) else list(keys or ())
-    return Policy.of(
-        [each if isinstance(each, VerifyingKey) else VerifyingKey.from_text(each) for each in given]
-    )
+def check_envelope(
+    envelope: str | Mapping[str, bytes],
+    keys: Keys | None = None,
+    *,
+    policy: Policy | None = None,
+    now: float | None = None,
+) -> CheckedEnvelope:
+    """Check an envelope and the proofs beside it; returned, they bear it out.
+
+    envelope: its folder, or its files by name. A finality needs a policy that names a witness which
+    cosigned. Otherwise as `check_proof`.
+    """
+    chosen = required_policy(keys, policy)
+
+    def judge(note: bytes) -> Verdict:
+        return chosen.check(note, now=seconds(now)).require_quorum()
+
+    return check_files(envelope, judge)

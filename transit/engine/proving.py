@@ -19,7 +19,7 @@ from transit.evidence.folder import write_folder
 from transit.evidence.how import how_text
 from transit.evidence.leaves import SegmentLeaves, leaves_of
 from transit.evidence.making import Files, Maker, Sealed
-from transit.evidence.statement import HOW_FILE, PAYLOAD_FILE
+from transit.evidence.statement import HOW_FILE, PAYLOAD_FILE, STATEMENT_FILE
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
 from transit.log.segments import Segment
@@ -29,15 +29,21 @@ from transit.proof.notes import parse_note
 from transit.proof.paths import consistency_path
 
 _LEAVES_KEPT: Final = 64
+_SMALL_BYTES_MAX: Final = 64 * 1024
 
 
 class Proof(Mapping[str, bytes]):
     """A proof's files by name (`transit.evidence.statement`), checked once but for signatures."""
 
-    def __init__(self, files: Files, shown: Shown) -> None:
+    def __init__(self, files: Files, checked: Checked) -> None:
         self._files = files
-        self.shown = shown
+        self.checked = checked
+        """What came of checking it, which left the signatures to whoever gets it."""
+
+    @property
+    def shown(self) -> Shown:
         """What it shows."""
+        return self.checked.shown
 
     def __repr__(self) -> str:
         first, stop = self.shown.records
@@ -55,6 +61,14 @@ class Proof(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def among(self, files: Mapping[str, bytes]) -> Checked:
+        """The same proof as it stands among the files of others: `ProofError` where it does not.
+
+        files: commits, leaves and the one checkpoint of several proofs.
+        """
+        whole = {**files, STATEMENT_FILE: self._files[STATEMENT_FILE]}
+        return Checked(whole, lambda note: self.shown.checkpoint)
 
     def save(self, folder: str) -> None:
         """Write the files into a new or empty folder; `AlreadyExistsError` for another."""
@@ -81,7 +95,7 @@ class Proving:
     ) -> Proof:
         """See `Log.prove`."""
         self._handle.refresh()
-        note = self._note(checkpoint)
+        note = self.note_of(checkpoint)
         head, tree = self._head(note)
         maker = Maker(Sealed(self._handle.catalog, tree, self._leaves_of), head, note)
         first, stop = _chosen(state.name, maker.count(state.id), offset, records, end=end)
@@ -93,13 +107,13 @@ class Proving:
             (record,) = checked.records()
             files[PAYLOAD_FILE] = record.payload
         files[HOW_FILE] = how_text(checked.statement, files, record)
-        return Proof(files, checked.shown)
+        return Proof(files, checked)
 
     def growth(self, old: SignedCheckpoint | bytes, new: SignedCheckpoint | bytes | None) -> bytes:
         """See `Log.prove_growth`."""
         self._handle.refresh()
-        older, _ = self._head(self._note(old))
-        note = self._note(new)
+        older, _ = self._head(self.note_of(old))
+        note = self.note_of(new)
         newer, tree = self._head(note)
         if older.size > newer.size:
             raise InvalidInputError(
@@ -108,7 +122,8 @@ class Proving:
         path = tuple(consistency_path(older.size, newer.size, tree.hash_at))
         return ConsistencyFile(older.size, path, note).encode()
 
-    def _note(self, checkpoint: SignedCheckpoint | bytes | None) -> bytes:
+    def note_of(self, checkpoint: SignedCheckpoint | bytes | None) -> bytes:
+        """The bytes of a checkpoint; of the newest one where none was given."""
         if isinstance(checkpoint, SignedCheckpoint):
             return checkpoint.note
         if checkpoint is not None:
@@ -142,6 +157,9 @@ class Proving:
         return found
 
     def _kept_leaves(self, segment: Segment) -> SegmentLeaves:
+        if segment.ref.bytes <= _SMALL_BYTES_MAX:
+            # Unfolding it again takes less than looking for what was kept.
+            return SegmentLeaves(segment, leaves_of(segment))
         name = f"{segment.ref.digest}.leaves"
         data = self._cache.read(name)
         if data is not None:

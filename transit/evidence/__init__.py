@@ -8,4 +8,5 @@ making     a proof from an open store
 checking   a proof from its files alone: no store, no network
 how        the commands of standard tools that check the same by hand
 folder     a proof as a folder of files
+envelope   what a proof means for a choice or an end, as one document beside it
 """

@@ -12,8 +12,8 @@ bounded by the bytes that were given.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice, pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate, islice, pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -124,9 +124,54 @@ class Checked:
             merged=tuple(r.name for r in self._lineage.values() if isinstance(r, Merge)),
         )
 
+    def lineage(self, stream: int) -> LineageRecord:
+        """The lineage record of a stream, by its id; `NotFoundError` where it is not shown."""
+        return self._record(stream)
+
+    @property
+    def streams(self) -> Mapping[int, LineageRecord]:
+        """By id, the lineage records that are shown."""
+        return self._lineage
+
     def records(self) -> Iterator[ShownRecord]:
         """The records that are shown, in order."""
+        return self._records(self._spans)
+
+    def history(self, stream: int, stop: int) -> Iterator[ShownRecord]:
+        """Another stream's records before `stop`, inherited ones too, as far as they are here.
+
+        `ProofError` where one of them is not, `NotFoundError` for a stream that is not shown.
+        """
+        spans = Graph(self._record).history(stream, stop)
+        if (spans[-1].stop if spans else 0) != stop:
+            raise ProofError(f"stream {stream} inherits no record {stop - 1}")
+        for span in spans:
+            self._record(span.stream)
+            self._covering(span)
+        return self._records(spans)
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """The files that were given, by name."""
+        return self._files
+
+    def payload_places(self) -> Iterator[tuple[str, int, int]]:
+        """Of each record that is shown, in order: the file its payload is in, where, its size."""
         for span in self._spans:
+            for at, chunk in self._covering(span):
+                name = leaf_file(self._chunks[span.stream].digest_of(chunk))
+                ends = [chunk.payloads_at, *self._ends(chunk)]
+                stop = min(chunk.stop, span.origin + span.count)
+                for place in range(max(at, span.origin) - chunk.first, stop - chunk.first):
+                    yield name, ends[place], ends[place + 1] - ends[place]
+
+    @staticmethod
+    def _ends(chunk: Chunk) -> Iterator[int]:
+        sizes = (len(payload) for payload in chunk.payloads())
+        yield from islice(accumulate(sizes, initial=chunk.payloads_at), 1, None)
+
+    def _records(self, spans: Iterable[Span]) -> Iterator[ShownRecord]:
+        for span in spans:
             name = self._lineage[span.stream].name
             shift = span.first - span.origin
             for at, chunk in self._covering(span):
@@ -322,10 +367,16 @@ class _Chunks:
         self.leaves: list[Leaf] = []
         self._chunks: list[Chunk] = []
         self._firsts: list[int] = []
+        self._digests: dict[int, str] = {}
 
     def add(self, leaf: Leaf, chunk: Chunk) -> None:
         self.leaves.append(leaf)
+        self._digests[leaf.first] = leaf.digest
         self._chunks.append(chunk)
+
+    def digest_of(self, chunk: Chunk) -> str:
+        """The digest of one of them."""
+        return self._digests[chunk.first]
 
     def sort(self, place: str) -> None:
         """Put them in order; `ProofError` when two hold records with the same offset."""

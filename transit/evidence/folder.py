@@ -34,6 +34,7 @@ def write_folder(folder: str, files: Mapping[str, bytes]) -> None:
 
     `AlreadyExistsError` when something is there already.
     """
+    folder = os.path.abspath(folder)
     make_folder(folder)
     if list_folder(folder):
         raise AlreadyExistsError(f"{folder}: not empty")

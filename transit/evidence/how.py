@@ -143,7 +143,7 @@ def _payload(record: ShownRecord, files: Mapping[str, bytes], leaves: Iterable[L
     return (
         f"# 4. The payload is that of record {offset} of stream {record.origin_id}: {size} bytes\n"
         f"# from byte {at + 1} of its chunk, after the chunk's columns.\n"
-        f"tail -c +{at + 1} {name} | head -c {size} | cmp - {PAYLOAD_FILE}\n"
+        f"head -c {at + size} {name} | tail -c {size} | cmp - {PAYLOAD_FILE}\n"
         "echo 'holds: the payload'\n"
     )
 

@@ -67,6 +67,7 @@ from transit.trace.events import (
 )
 from transit.trace.failures import TraceWarning, dropped
 from transit.trace.files import Imported, export_file, import_file
+from transit.trace.files.exhibits import CheckedExhibit, check_exhibit, exhibit
 from transit.trace.finding import Found, find
 from transit.trace.functions import recorded
 from transit.trace.manifests import manifest
@@ -95,6 +96,7 @@ __all__ = [
     "CallChunk",
     "CallRequest",
     "CallResult",
+    "CheckedExhibit",
     "Checkpoint",
     "ChildRun",
     "Custom",
@@ -134,8 +136,10 @@ __all__ = [
     "Unknown",
     "annotate",
     "carry",
+    "check_exhibit",
     "current",
     "dropped",
+    "exhibit",
     "export_file",
     "export_trajectory",
     "find",

@@ -6,24 +6,40 @@ import click
 
 from transit.cli.opening import Session
 from transit.cli.options import place_argument, store_options
+from transit.cli.output import plain
+from transit.cli.signing import make_checkpoint
+from transit.cli.trust import key_option, show, signing_keys
 
 
 @click.command()
+@click.option("--checkpoint", is_flag=True, help="And a signed checkpoint over it; needs --key.")
+@key_option
 @place_argument
 @store_options
-def command(context: Session) -> None:
+def command(context: Session, checkpoint: bool, keys: tuple[str, ...]) -> None:
     """Seal what was written, and bring to the remote what it lacks.
 
     Interrupted and called again, it goes on where it stopped.
     """
+    if keys and not checkpoint:
+        raise click.UsageError("--key is for --checkpoint")
     if context.is_served:
+        if checkpoint:
+            context.check_folder("publish --checkpoint")
         with context.open_write() as log:
             context.output.row(log.publish())
         return
+    signing = signing_keys(keys) if checkpoint else None
     context.required_remote()
+    facts: dict[str, object] = {}
     with (
         context.open_write(create=False, remote=True) as log,
         context.output.progress("publish") as report,
     ):
         published = log.publish(report)
-    context.output.row(published)
+        if signing is not None:
+            facts, _ = make_checkpoint(log, signing, None)
+    if signing is None:
+        context.output.row(published)
+    else:
+        show(context.output, {**plain(published), "checkpoint": facts})
