@@ -3,7 +3,7 @@
 files         through `disk`; what a user names is opened where it is read, in the command, in
               `trace.files`, and modules of WebAssembly
 objects       through `store`: nothing else knows fsspec or a client of a cloud
-sockets       in `server`, `client` and `adapters` alone
+sockets       in `server`, `client` and `adapters` alone; pairs of them to processes of our own
 environment   in `cli` and `server` alone
 foreign AI    in `adapters` alone
 """
@@ -89,12 +89,18 @@ def imported_elsewhere(module: Module, libraries: set[str], rooms: set[str]) -> 
             yield f"{module.at(node)}: imports {name}"
 
 
+# Queries of strangers run in processes of their own, at the other end of a pair of sockets; how
+# much memory such a process has is a file of the kernel's.
+APART = ("transit.views.scans.apart", "transit.views.scans.within")
+PAIRS = {"socketpair", "send_fds", "recv_fds", "socket", "SHUT_RDWR"}
+ASKS_KERNEL = "transit.views.scans.within"
 # How much of a socket's buffer nobody took yet is asked by a call for files.
 ASKS_SOCKETS = "transit.server.connections"
 
 
 def files_elsewhere(module: Module) -> Iterator[str]:
-    if module.part in FILES_IN | FOR_TESTS or module.name.startswith(NAMED_BY_USERS):
+    named = (*NAMED_BY_USERS, ASKS_KERNEL)
+    if module.part in FILES_IN | FOR_TESTS or module.name.startswith(named):
         return
     files = FILE_MODULES - {"fcntl"} if module.name == ASKS_SOCKETS else FILE_MODULES
     yield from imported_elsewhere(module, files, FILES_IN)
@@ -111,6 +117,12 @@ def objects_elsewhere(module: Module) -> Iterator[str]:
 
 
 def sockets_elsewhere(module: Module) -> Iterator[str]:
+    if module.name in APART:
+        for node in module.nodes:
+            name = dotted(node) if isinstance(node, ast.Attribute) else ""
+            if name.startswith("socket.") and name.removeprefix("socket.") not in PAIRS:
+                yield f"{module.at(node)}: {name}"
+        return
     if module.part != "store":
         for found in imported_elsewhere(module, SOCKET_MODULES, SOCKETS_IN):
             if found.rpartition(" ")[2] not in NO_SOCKETS:
