@@ -11,6 +11,9 @@ import pytest
 
 import transit
 from transit.format.commit import decode_commit, encode_commit, root_of
+from transit.proof.paths import LeafHashes
+from transit.proof.tiles import tiles_of
+from transit.proof.tree import leaf_hash
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
 
@@ -232,3 +235,29 @@ def test_a_proof_straight_from_a_bucket_takes_four_requests(long: Long) -> None:
         # The first proof needs what all others have too: the note and the tiles.
         assert max(cold[1:] + warm) <= 4, (cold, warm)
         assert cold[0] <= 8
+
+
+def lying(long: Long) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Tiles and bundles of another history, in the place of those that are there."""
+    others = forged(long.commits, 0)
+    hashes = LeafHashes(leaf_hash(each) for each in others)
+    tiles = dict(tiles_of(hashes.hash_at, 0, COMMITS))
+    head = transit.Checkpoint(long.key.verifying.name, COMMITS, hashes.root())
+    yield "a bundle", {"tile/entries/000": entries(others[:256])}
+    yield "tiles", tiles
+    lines = long.checkpoint.note.partition(b"\n\n")[2]
+    yield "tiles and a checkpoint", {**tiles, "checkpoint": head.text().encode() + b"\n" + lines}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_bucket_whose_tiles_lie_is_read_by_its_commits(copied: Long, number: int) -> None:
+    said, objects = list(lying(copied))[number]
+    for key, data in objects.items():
+        write(copied.remote / key, data)
+    kept = copied.checkpoint
+    with transit.open(f"file://{copied.remote}", mode="read", checkpoint=kept) as log:
+        for offset in (7, 40):
+            proof = log.prove("run-3", offset, checkpoint=kept)
+            checked = transit.check_proof(proof, copied.key.verifying)
+            assert next(checked.records()).payload == log.stream("run-3")[offset].payload, said
+    assert not transit.audit(copied.remote, "roots").ok
