@@ -11,6 +11,7 @@ import pytest
 
 import transit
 from transit.format.commit import decode_commit, encode_commit, root_of
+from transit.handle.read_side import Reading
 from transit.proof.paths import LeafHashes
 from transit.proof.tiles import tiles_of
 from transit.proof.tree import leaf_hash
@@ -94,6 +95,15 @@ def test_a_reader_and_a_new_writer_of_a_long_chain_read_bundles(
     assert reader.counts["commits_bundled"] >= COMMITS - 3
     # The commits once, and once more when the bundles themselves are looked at, and the tiles.
     assert len(of_commits(door)) < 30
+
+
+def test_a_reader_without_a_folder_takes_up_a_long_chain_in_few_requests(long: Long) -> None:
+    door = long.door()
+    side = Reading(f"file://{long.remote}", transit.Settings(), door)
+    assert side.catalog.commits.count == COMMITS
+    # One, eight, the bundles with the commit that binds them, and eight that are absent.
+    assert len(of_commits(door)) <= 24
+    side.close()
 
 
 def test_an_audit_of_bodies_reads_every_commit_at_its_own_key(long: Long) -> None:
