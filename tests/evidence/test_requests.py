@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -271,3 +272,14 @@ def test_a_bucket_whose_tiles_lie_is_read_by_its_commits(copied: Long, number: i
             checked = transit.check_proof(proof, copied.key.verifying)
             assert next(checked.records()).payload == log.stream("run-3")[offset].payload, said
     assert not transit.audit(copied.remote, "roots").ok
+
+
+def test_threads_make_proofs_from_a_bucket_at_once(long: Long) -> None:
+    with transit.open(f"file://{long.remote}", mode="read") as log:
+        with ThreadPoolExecutor(8) as pool:
+            asked_for = [(run, offset) for run in range(8) for offset in (0, 31, 59)]
+            made = pool.map(lambda each: log.prove(f"run-{each[0]}", each[1]), asked_for)
+            for (run, offset), proof in zip(asked_for, made, strict=True):
+                checked = transit.check_proof(proof, long.key.verifying)
+                assert next(checked.records()).payload == log.stream(f"run-{run}")[offset].payload
+        assert log.prove_growth(long.checkpoint) == log.prove_growth(long.checkpoint)
