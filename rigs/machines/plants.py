@@ -13,8 +13,11 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from unittest.mock import patch
 
+import msgspec
+
 from transit.engine import staging as staging_module
 from transit.engine.batch import WriteBatch
+from transit.engine.checkpoints import Checkpoints
 from transit.engine.cursor import Cursor
 from transit.engine.pending import Pending
 from transit.engine.plans import Head, fork_offset
@@ -22,7 +25,11 @@ from transit.engine.rebasing import _Copier
 from transit.engine.staging import Place, StagedParents, Staging
 from transit.engine.stream import Receipt, Stream
 from transit.errors import ConflictError, TransitError
+from transit.evidence.checking import Checked
+from transit.evidence.commits import CommitTree
+from transit.evidence.statement import Leaf
 from transit.format.cursor import CursorRecord
+from transit.format.digest import digest
 from transit.format.life import Life
 from transit.format.lineage import LINEAGE_ID
 from transit.format.names import cursor_stream_name
@@ -376,9 +383,32 @@ def hidden_after_sealing_is_shown() -> Replaced:
     return Catalog, "life", wrong
 
 
+def checkpoint_without_the_last_commit() -> Replaced:
+    """What was sealed last is not covered by the checkpoint that is made right after."""
+    right = Checkpoints.tree
+
+    def wrong(checkpoints: Checkpoints) -> CommitTree:
+        tree = right(checkpoints)
+        return checkpoints._tree(max(1, tree.size - 1))
+
+    return Checkpoints, "tree", wrong
+
+
+def bytes_of_a_leaf_unchecked() -> Replaced:
+    """A proof's chunks are believed whatever their digest is."""
+    right = Checked._take
+
+    def wrong(checked: Checked, leaf: Leaf, data: bytes, name: str) -> None:
+        right(checked, msgspec.structs.replace(leaf, digest=digest(data).hex()), data, name)
+
+    return Checked, "_take", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
+        checkpoint_without_the_last_commit,
+        bytes_of_a_leaf_unchecked,
         fork_before_the_head,
         batch_without_conditions,
         records_at_once_are_miscounted,

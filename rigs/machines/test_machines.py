@@ -44,6 +44,8 @@ FOUND_BY = {
     "closing_forgets": Alone,
     "others_not_read": Alone,
     "wal_dropped_unread": Alone,
+    "checkpoint_without_the_last_commit": Alone,
+    "bytes_of_a_leaf_unchecked": Alone,
     "finished_goes_on": Named,
     "hidden_name_kept": Named,
     "hidden_after_sealing_is_shown": Named,

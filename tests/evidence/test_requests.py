@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,10 @@ import pytest
 
 import transit
 from transit.format.commit import decode_commit, encode_commit, root_of
+from transit.handle.read_side import Reading
+from transit.proof.paths import LeafHashes
+from transit.proof.tiles import tiles_of
+from transit.proof.tree import leaf_hash
 from transit.store import open_store
 from transit.testing.doors import FaultDoor
 
@@ -91,6 +96,15 @@ def test_a_reader_and_a_new_writer_of_a_long_chain_read_bundles(
     assert reader.counts["commits_bundled"] >= COMMITS - 3
     # The commits once, and once more when the bundles themselves are looked at, and the tiles.
     assert len(of_commits(door)) < 30
+
+
+def test_a_reader_without_a_folder_takes_up_a_long_chain_in_few_requests(long: Long) -> None:
+    door = long.door()
+    side = Reading(f"file://{long.remote}", transit.Settings(), door)
+    assert side.catalog.commits.count == COMMITS
+    # One, eight, the bundles with the commit that binds them, and eight that are absent.
+    assert len(of_commits(door)) <= 24
+    side.close()
 
 
 def test_an_audit_of_bodies_reads_every_commit_at_its_own_key(long: Long) -> None:
@@ -232,3 +246,40 @@ def test_a_proof_straight_from_a_bucket_takes_four_requests(long: Long) -> None:
         # The first proof needs what all others have too: the note and the tiles.
         assert max(cold[1:] + warm) <= 4, (cold, warm)
         assert cold[0] <= 8
+
+
+def lying(long: Long) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Tiles and bundles of another history, in the place of those that are there."""
+    others = forged(long.commits, 0)
+    hashes = LeafHashes(leaf_hash(each) for each in others)
+    tiles = dict(tiles_of(hashes.hash_at, 0, COMMITS))
+    head = transit.Checkpoint(long.key.verifying.name, COMMITS, hashes.root())
+    yield "a bundle", {"tile/entries/000": entries(others[:256])}
+    yield "tiles", tiles
+    lines = long.checkpoint.note.partition(b"\n\n")[2]
+    yield "tiles and a checkpoint", {**tiles, "checkpoint": head.text().encode() + b"\n" + lines}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_bucket_whose_tiles_lie_is_read_by_its_commits(copied: Long, number: int) -> None:
+    said, objects = list(lying(copied))[number]
+    for key, data in objects.items():
+        write(copied.remote / key, data)
+    kept = copied.checkpoint
+    with transit.open(f"file://{copied.remote}", mode="read", checkpoint=kept) as log:
+        for offset in (7, 40):
+            proof = log.prove("run-3", offset, checkpoint=kept)
+            checked = transit.check_proof(proof, copied.key.verifying)
+            assert next(checked.records()).payload == log.stream("run-3")[offset].payload, said
+    assert not transit.audit(copied.remote, "roots").ok
+
+
+def test_threads_make_proofs_from_a_bucket_at_once(long: Long) -> None:
+    with transit.open(f"file://{long.remote}", mode="read") as log:
+        with ThreadPoolExecutor(8) as pool:
+            asked_for = [(run, offset) for run in range(8) for offset in (0, 31, 59)]
+            made = pool.map(lambda each: log.prove(f"run-{each[0]}", each[1]), asked_for)
+            for (run, offset), proof in zip(asked_for, made, strict=True):
+                checked = transit.check_proof(proof, long.key.verifying)
+                assert next(checked.records()).payload == log.stream(f"run-{run}")[offset].payload
+        assert log.prove_growth(long.checkpoint) == log.prove_growth(long.checkpoint)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
@@ -55,6 +56,7 @@ Ask = Callable[[bytes], tuple[int, str, bytes]]
 
 # How often a witness may say that it knows another size, before it is left out.
 _TRIES: Final = 3
+_SPARE: Final = 4
 
 
 class Witness:
@@ -143,8 +145,8 @@ class Checkpoints:
         self._published: bytes | None = None
         # Whether the remote's newest note was looked at.
         self._compared = False
-        # The last tree that proofs of a store without a folder were made of.
-        self._remote_tree: tuple[Checkpoint, PublishedTree] | None = None
+        # Trees of a store without a folder that nobody works with at the moment.
+        self._spare: list[tuple[Checkpoint, PublishedTree]] = []
 
     def make(
         self,
@@ -216,9 +218,9 @@ class Checkpoints:
         count = self._handle.catalog.commits.count
         if head.size > count:
             raise NotFoundError(f"the checkpoint covers {head.size} commits, and {count} are here")
-        known = self._remote_tree
-        if known is not None and known[0] == head:
-            return known[1]
+        known = self._spare_tree(head)
+        if known is not None:
+            return known
         tree = self._tree(head.size)
         if not head.size or tree.root(head.size) != head.root:
             raise SplitViewError(
@@ -236,9 +238,21 @@ class Checkpoints:
         handle = self._handle
         if handle.remote is None or not is_url(handle.root):
             return tree
-        found = PublishedTree(tree.range(head.size), self._read, handle.remote, head)
-        self._remote_tree = head, found
-        return found
+        return PublishedTree(tree.range(head.size), self._read, handle.remote, head)
+
+    def _spare_tree(self, head: Checkpoint) -> PublishedTree | None:
+        """One whose tiles are at hand; it is the caller's alone until it is given back."""
+        with suppress(IndexError):
+            while True:
+                known, tree = self._spare.pop()
+                if known == head:
+                    return tree
+        return None
+
+    def give_back(self, head: Checkpoint, tree: CommitTree) -> None:
+        """Keep what `tree_at` gave for the next call; the caller is done with it."""
+        if isinstance(tree, PublishedTree) and len(self._spare) < _SPARE:
+            self._spare.append((head, tree))
 
     def _read(self, number: int) -> bytes | None:
         """A commit from the folder, or else from the remote."""

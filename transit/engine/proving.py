@@ -100,6 +100,7 @@ class Proving:
         maker = Maker(Sealed(self._handle.catalog, tree, self._leaves_of), head, note)
         first, stop = _chosen(state.name, maker.count(state.id), offset, records, end=end)
         files = maker.make(state.id, first, stop, end=end)
+        self._checkpoints.give_back(head, tree)
         # Whoever holds the files checks the signatures too; everything else is checked here.
         checked = Checked(files, lambda data: head)
         record = None
@@ -120,6 +121,7 @@ class Proving:
                 f"a checkpoint of {newer.size} commits does not follow one of {older.size}"
             )
         path = tuple(consistency_path(older.size, newer.size, tree.hash_at))
+        self._checkpoints.give_back(newer, tree)
         return ConsistencyFile(older.size, path, note).encode()
 
     def note_of(self, checkpoint: SignedCheckpoint | bytes | None) -> bytes:

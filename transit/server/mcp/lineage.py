@@ -161,7 +161,12 @@ async def verify(caller: Caller, given: Verify) -> Item:
 
     async with caller.room.heavy:
         report = await caller.room.service.read(caller.log.verify)
-    head = {"ok": report.ok, "checked": dict(report.counts), "head": report.head}
+    head = {
+        "ok": report.ok,
+        "stage": report.stage,
+        "checked": dict(report.counts),
+        "head": report.head,
+    }
     findings = (
         {"place": each.place, "expected": each.expected, "found": each.found}
         for each in report.findings
