@@ -152,9 +152,12 @@ class Maker:
                 found.append((segment, index))
                 reached = begins + count
         if reached < stop:
+            missing = f"record {reached} of stream {stream}"
+            if stream == LINEAGE_ID:
+                missing = f"stream {self._record(reached).name!r}"
             raise InvalidInputError(
-                f"the checkpoint of {self._checkpoint.size} commits does not cover record "
-                f"{reached} of stream {stream}: make a new checkpoint"
+                f"the checkpoint of {self._checkpoint.size} commits does not cover {missing}: "
+                "make a new checkpoint"
             )
         return found
 

@@ -72,10 +72,11 @@ def make(
     folder: str,
     note: str | None,
 ) -> None:
-    """Prove one record, or several, or none: then only where the stream comes from.
+    """Prove records of a stream, or where it comes from.
 
-    The proof holds records of STREAM and of what it inherits from, and nothing else but ids, counts
-    and digests of chunks beside them.
+    Without OFFSET and --records only where it comes from is proved. The proof holds records of
+    STREAM and of what it inherits from, and nothing else but ids, counts and digests of chunks
+    beside them.
     """
     if place.stop is not None:
         if records is not None:
@@ -114,10 +115,11 @@ def make(
 @click.option("--records", is_flag=True, help="Also print the records that are shown, as JSON.")
 @store_options
 def check(context: Session, place: str, policy: Policy, old: str | None, records: bool) -> None:
-    """Check a proof, an envelope, an exhibit, a checkpoint or a proof of growth.
+    """Check a proof, an exhibit or a checkpoint.
 
-    Needs no store and no network. Prints what is shown and who vouches for it, and what is not
-    shown; ends with 14 when anything does not hold.
+    Also a proof of growth, and the documents of `finality` and `fork-choice`. Needs no store
+    and no network. Prints what is shown and who vouches for it, and what is not shown; ends
+    with 14 when anything does not hold.
     """
     older = None if old is None else read_file(old, NOTE_BYTES_MAX)
     checked = check_any(place, policy, older)
@@ -136,7 +138,9 @@ def check(context: Session, place: str, policy: Policy, old: str | None, records
 )
 @store_options
 def growth(context: Session, old: str, new: str | None, file: str) -> None:
-    """Prove that what checkpoint OLD covers is the beginning of what NEW covers.
+    """Prove that a checkpoint grew from an older one.
+
+    That is: what OLD covers is the beginning of what NEW covers.
 
     OLD and NEW are files with checkpoints of this store; NEW: else the newest. `transit proof check
     FILE --old OLD` checks it.
@@ -154,7 +158,7 @@ def growth(context: Session, old: str, new: str | None, file: str) -> None:
 @trust_options
 @store_options
 def pair(context: Session, first: str, second: str, policy: Policy) -> None:
-    """Compare two checkpoints of one log that two people were given.
+    """Compare the checkpoints that two people were given.
 
     Two that are over as many commits, but not the same ones, are a split view: keep both files,
     they are the evidence; ends with 14.
@@ -191,9 +195,10 @@ def finality(
     context: Session, stream: str, kind: str, application_block: str | None, folder: str,
     note: str | None,
 ) -> None:  # fmt: skip
-    """Say, with its proof, that STREAM ended at its head: a transit.finality.v1 document.
+    """Say where a stream ended, with its proof.
 
-    Who checks it needs a policy with a witness that cosigned the checkpoint.
+    Makes a transit.finality.v1 document. Who checks it needs a policy with a witness that
+    cosigned the checkpoint.
     """
     context.check_folder("proof finality")
     with context.open_read() as log:
@@ -219,10 +224,10 @@ def fork_choice(
     context: Session, stream: str, kind: str, application_block: str | None, folder: str,
     note: str | None,
 ) -> None:  # fmt: skip
-    """Say, with its proofs, which head a merge by "select" chose.
+    """Say which head a merge chose, with proofs.
 
-    Makes a transit.fork-choice.v1 document. STREAM is the merge; the heads that it chose from must
-    have stayed as they were.
+    Makes a transit.fork-choice.v1 document. STREAM is a merge by "select"; the heads that it
+    chose from must have stayed as they were.
     """
     context.check_folder("proof fork-choice")
     with context.open_read() as log:
