@@ -68,7 +68,7 @@ def test_ci_installs_nothing_but_missing_debian_packages() -> None:
     assert re.findall(r"apt-get install.*", SCRIPT) == ['apt-get install -y -qq "$@"']
     calls = re.findall(r"debian_install (\S+)", SCRIPT)
     wanted = ["python3-venv", "strace", "fuse3", "xfsprogs", "curl", "chromium", "redis-server"]
-    wanted.append("golang-go")
+    wanted += ["b3sum", "golang-go"]
     assert calls == wanted
 
 
