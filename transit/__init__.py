@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     )
     from transit.engine.caching import Cache
     from transit.engine.checkpoints import Witness
+    from transit.engine.collecting import Garbage
     from transit.engine.connecting import connect
     from transit.engine.cursor import Cursor, CursorStatus
+    from transit.engine.deleting import Deletion
     from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof
+    from transit.engine.erasing import Erased
     from transit.engine.evidence import CheckedProof, check_envelope, check_proof
+    from transit.engine.keeping import Retention
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from transit.engine.proving import Proof
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
+    from transit.engine.retaining import Due
     from transit.engine.sealed import SealedSegment
     from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
@@ -58,6 +63,8 @@ if TYPE_CHECKING:
         ClosedError,
         ConflictError,
         CorruptError,
+        DependentsError,
+        ErasedError,
         FencedError,
         ForkedError,
         FormatError,
@@ -74,6 +81,7 @@ if TYPE_CHECKING:
         ReentrantCallError,
         RemoteSetupError,
         RemoteUnavailableError,
+        RetainedError,
         RetentionGapError,
         SplitViewError,
         StorageFullError,
@@ -103,7 +111,7 @@ if TYPE_CHECKING:
     from transit.store import ObjectStore, Traffic, address_folder, open_store
     from transit.tier.progress import Progress
     from transit.tier.retain import Evicted
-    from transit.verify import Finding, Report
+    from transit.verify import Erasure, Finding, Report
 
 __version__ = "0.1.0"
 
@@ -120,11 +128,15 @@ _HOMES = {
         "make_policy",
     ),
     "transit.engine.caching": ("Cache",),
+    "transit.engine.collecting": ("Garbage",),
     "transit.engine.connecting": ("connect",),
     "transit.engine.checkpoints": ("Witness",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
+    "transit.engine.deleting": ("Deletion",),
     "transit.engine.enveloping": ("CheckedEnvelope", "EnvelopeProof"),
+    "transit.engine.erasing": ("Erased",),
     "transit.engine.evidence": ("CheckedProof", "check_envelope", "check_proof"),
+    "transit.engine.keeping": ("Retention",),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
@@ -150,6 +162,7 @@ _HOMES = {
     "transit.engine.proving": ("Proof",),
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
+    "transit.engine.retaining": ("Due",),
     "transit.engine.sealed": ("SealedSegment",),
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
@@ -160,6 +173,8 @@ _HOMES = {
         "ClosedError",
         "ConflictError",
         "CorruptError",
+        "DependentsError",
+        "ErasedError",
         "FencedError",
         "ForkedError",
         "FormatError",
@@ -176,6 +191,7 @@ _HOMES = {
         "ReentrantCallError",
         "RemoteSetupError",
         "RemoteUnavailableError",
+        "RetainedError",
         "RetentionGapError",
         "SplitViewError",
         "StorageFullError",
@@ -204,7 +220,7 @@ _HOMES = {
     "transit.store": ("ObjectStore", "Traffic", "address_folder", "open_store"),
     "transit.tier.progress": ("Progress",),
     "transit.tier.retain": ("Evicted",),
-    "transit.verify": ("Finding", "Report"),
+    "transit.verify": ("Erasure", "Finding", "Report"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -240,11 +256,17 @@ __all__ = [
     "CursorLag",
     "CursorStatus",
     "Cut",
+    "Deletion",
+    "DependentsError",
     "Difference",
+    "Due",
     "Durability",
     "Edge",
     "Envelope",
     "EnvelopeProof",
+    "Erased",
+    "ErasedError",
+    "Erasure",
     "Evicted",
     "FencedError",
     "FieldValue",
@@ -253,6 +275,7 @@ __all__ = [
     "Finding",
     "ForkedError",
     "FormatError",
+    "Garbage",
     "Histogram",
     "HistorySpan",
     "InvalidInputError",
@@ -295,6 +318,8 @@ __all__ = [
     "RemoteUnavailableError",
     "Report",
     "Restored",
+    "RetainedError",
+    "Retention",
     "RetentionGapError",
     "Scalar",
     "SealedSegment",

@@ -16,6 +16,9 @@ behind, as with all exceptions of Python.
     ├── ConflictError                the store has changed meanwhile: read again, decide again
     │   └── NotFastForwardError      no head contains all the others
     ├── StreamFinishedError          the stream takes no more records: append to another
+    ├── ErasedError                  the records were deleted or trimmed: go on from `first_offset`
+    ├── RetainedError                the records must be kept: a hold, or not long enough yet
+    ├── DependentsError              branches or merges need the records: delete those first
     ├── FencedError                  another writer published at our commit's number
     ├── LockedError                  another process holds the store
     ├── ClosedError                  this handle can no longer be used
@@ -49,6 +52,8 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptError",
+    "DependentsError",
+    "ErasedError",
     "FencedError",
     "ForkedError",
     "FormatError",
@@ -65,6 +70,7 @@ __all__ = [
     "ReentrantCallError",
     "RemoteSetupError",
     "RemoteUnavailableError",
+    "RetainedError",
     "RetentionGapError",
     "SplitViewError",
     "StorageFullError",
@@ -163,6 +169,83 @@ class StreamFinishedError(TransitError):
         super().__init__(message)
         self.stream = stream
         self.next_offset = next_offset
+
+
+class ErasedError(TransitError):
+    """Records that were there were deleted or trimmed; their bytes may be gone by now.
+
+    `stream` is its name, `first_offset` the first that it still has, None of a deleted stream.
+    `state` is "trimmed", "deleted" or "erased" (the bytes are gone too). `when` is in UTC
+    nanoseconds by the engine's clock, `by` the writer's name ("": a process that had the store
+    open), `basis` one of "owner", "gdpr-17", "retention" and "court", `reason` what was given.
+    """
+
+    exit_code = 15
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str = "",
+        first_offset: int | None = None,
+        state: str = "deleted",
+        when: int = 0,
+        by: str = "",
+        basis: str = "owner",
+        reason: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.first_offset = first_offset
+        self.state = state
+        self.when = when
+        self.by = by
+        self.basis = basis
+        self.reason = reason
+
+
+class RetainedError(TransitError):
+    """Records must be kept: nothing was deleted.
+
+    `streams` names those that must stay. `holds` are the reasons of holds, () without one. `until`
+    is when the last of the records may go, UTC nanoseconds, None where only holds are in the way.
+    """
+
+    exit_code = 16
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        streams: Sequence[str] = (),
+        holds: Sequence[str] = (),
+        until: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.streams = tuple(streams)
+        self.holds = tuple(holds)
+        self.until = until
+
+
+class DependentsError(TransitError):
+    """Branches or merges need records that were to be deleted: nothing was.
+
+    `stream` is whose records they are, `dependents` (name, first offset, last offset) triples:
+    which streams need which of them. Hidden streams count; delete them first, or with `cascade`.
+    """
+
+    exit_code = 17
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str = "",
+        dependents: Sequence[tuple[str, int, int]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.dependents = tuple(dependents)
 
 
 class FencedError(TransitError):

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from transit.arrow import check_columns, record_batch
+from transit.errors import CorruptError
 from transit.format.headers import NO_HEADERS
 from transit.format.record import Chunk, Columns, encode_chunk, measure
 from transit.guards import VIEW
 from transit.lineage.spans import Span
 from transit.log.catalog import Catalog, StreamState
+from transit.log.gone import gone
 
 if TYPE_CHECKING:
     import pyarrow
@@ -234,17 +236,33 @@ def batches(
     """The records from offset `start` to before `stop`, one batch a chunk.
 
     _owner: the object whose last reference closes the store; held until the last batch.
+    `ErasedError` where records are gone, also when they go while they are read.
     """
     for span in spans_between(catalog, state, start, stop):
         source = Source(catalog.record(span.stream).name, span.origin - span.first)
         end = span.origin + span.count
-        for chunk in catalog.chunks(span.stream, span.origin, end):
+        for chunk in chunks_there(catalog, state, span):
             low = max(span.origin, chunk.first)
             high = min(end, chunk.stop)
+            if low - source.shift < state.gone:
+                raise gone(catalog, state, low - source.shift)
             part = source if chunk.writer == source.writer else _written_by(source, chunk)
             yield Batch(chunk, low - chunk.first, high - chunk.first, low - source.shift, part)
             # The next chunk may be asked for in the middle of another call.
             catalog.order.check(VIEW)
+
+
+def chunks_there(catalog: Catalog, state: StreamState, span: Span) -> Iterator[Chunk]:
+    """The chunks of a span of a stream's history; `ErasedError` for one that went meanwhile."""
+    end, found = span.origin + span.count, span.origin
+    try:
+        for chunk in catalog.chunks(span.stream, span.origin, end):
+            yield chunk
+            found = chunk.stop
+    except CorruptError:
+        if (offset := span.first + found - span.origin) < state.gone:
+            raise gone(catalog, state, offset) from None
+        raise
 
 
 def records(
@@ -261,7 +279,12 @@ def _written_by(source: Source, chunk: Chunk) -> Source:
 
 
 def locate(catalog: Catalog, state: StreamState, offset: int) -> tuple[Chunk, Source]:
-    """The chunk that holds the record at `offset`, and where its records come from."""
+    """The chunk that holds the record at `offset`, and where its records come from.
+
+    `ErasedError` when it is gone.
+    """
+    if offset < state.gone:
+        raise gone(catalog, state, offset)
     if offset >= state.record.start:
         return catalog.chunk(state.id, offset), Source(state.name, 0)
     (span,) = spans_between(catalog, state, offset, offset + 1)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rigs.crash.erasures import SECRET
+from rigs.crash.removals import Delete, Erase, Trim, secrets
 from rigs.crash.signing import STORE_ID, SignCheckpoint
 from rigs.crash.steps import (
     AppendMany,
@@ -245,6 +247,21 @@ def tiered(seed: int) -> History:
     return History("tiered", seed, [[first], [author.take()]], remote=True)
 
 
+def erasing(seed: int) -> History:
+    """A stream that shares its blocks with others is deleted, another trimmed, both are erased."""
+    author = Author(f"erasing {seed}")
+    author.do(OpenStore(SMALL, remote=True), Create("a"), Create(SECRET), Create("b"))
+    author.do(author.many("a", 3, "os"), secrets(4, author.time()), author.one("b", "os"))
+    author.do(Publish(), author.many("a", 2, "os"), secrets(2, author.time() + 10), Seal())
+    if seed % 2:
+        author.do(Publish(), Evict())
+    author.do(Delete(SECRET, "os"), Trim("a", 3, "local"), Erase(), author.one("a", "os"))
+    first = [*author.take(), Close() if seed % 3 else Die()]
+    author.do(OpenStore(QUICK, remote=True), author.one("b", "local"), Trim("a", 5, "os"))
+    author.do(Erase(), author.one("b", "tiered"), Close())
+    return History("erasing", seed, [[first], [author.take()]], remote=True)
+
+
 def snapshots(seed: int) -> History:
     """Commits enough for index snapshots, and an eviction that makes one of its own."""
     author = Author(f"snapshots {seed}")
@@ -410,6 +427,7 @@ SCRIPTED: Final[Mapping[str, Callable[[int], History]]] = {
         deaths,
         echo,
         tiered,
+        erasing,
         snapshots,
         checkpoints,
         everything,

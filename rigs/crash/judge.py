@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 import transit
+from rigs.crash.erasures import check_erased
 from rigs.crash.histories import History, steps_of
 from rigs.crash.session import Lane
 from rigs.crash.signing import SignCheckpoint, check_signed
@@ -41,6 +42,7 @@ _AFTER: Final = b"goes on"
 # One state in so many is opened again, because that costs as much as all else.
 _AGAIN: Final = 3
 Receipt = tuple[str, int, tuple[str, ...]]
+_GONE: Final[tuple[object, ...]] = (b"", [], 0, ("", -1))
 Rows = list[tuple[object, ...]]
 
 
@@ -78,7 +80,9 @@ def rows_of(log: transit.Log, cursors: Sequence[tuple[str, str]]) -> Rows:
             for record in stream.read()
         ]
         parents = [tuple(parent) for parent in stream.parents]
-        rows.append((stream.name, stream.kind, parents, records))
+        # In the place of each record that was trimmed there is none.
+        gone = [_GONE] * stream.first_offset
+        rows.append((stream.name, stream.kind, parents, [*gone, *records]))
     names = {row[0] for row in rows}
     for name, cursor in cursors:
         stands = log.stream(name).cursor(cursor).status() if name in names else None
@@ -93,11 +97,13 @@ def rows_of_model(model: ModelLog) -> Rows:
     for stream in model.streams.values():
         records = [
             (record.payload, sorted(record.headers.items()), record.timestamp, tuple(record.origin))
-            for record in stream.records
+            for record in stream.records[stream.first :]
         ]
         parents = [tuple(parent) for parent in stream.parents]
-        rows.append((stream.name, stream.kind, parents, records))
+        rows.append((stream.name, stream.kind, parents, [_GONE] * stream.first + records))
     for (name, cursor), stands in model.cursors.items():
+        if name not in model.streams:
+            continue
         rows.append((name, cursor, tuple(stands)))
     return rows
 
@@ -274,6 +280,10 @@ class Judge:
                 raise BrokenPromiseError(
                     f"mode read saw other contents: {_short(seen)}; {_short(rows)}"
                 )
+            if self._history.name == "erasing":
+                check_erased(log, root, {str(row[0]) for row in rows})
+                if rows_of(log, self._expected.cursors) != rows:
+                    raise BrokenPromiseError("erasing changed what a reader sees")
             added = self._go_on(log, rows, look)
             wrong = check_signed(log, promise.signed) if self._signs and look % 8 < 6 else ""
             if wrong:

@@ -33,6 +33,8 @@ QUOTAS = {
     ("shared", 2): 1700,
     ("everything", 0): 1500,
     ("tiered", 0): 2000,
+    ("erasing", 0): 400,
+    ("erasing", 1): 400,
     ("snapshots", 0): 1000,
     ("checkpoints", 0): 400,
     ("checkpoints", 1): 600,

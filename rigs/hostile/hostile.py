@@ -1,8 +1,9 @@
 """Buckets as an attacker could make them: built byte by byte, every checksum right, any lie inside.
 
-The cases are in `hostile_chain`, `hostile_segments` and `hostile_lineage`: importing them fills
-`CASES`. `Shelf` is an object store in a dict. `Bucket` writes segments and commits into one; what
-is to be wrong is given as a change, and everything around it is computed to fit.
+The cases are in `hostile_chain`, `hostile_segments`, `hostile_lineage` and `hostile_redacted`:
+importing them fills `CASES`. `Shelf` is an object store in a dict. `Bucket` writes segments and
+commits into one; what is to be wrong is given as a change, and everything around it is computed to
+fit.
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import transit
 
-from . import hostile_chain, hostile_lineage, hostile_segments
+from . import hostile_chain, hostile_lineage, hostile_redacted, hostile_segments
 from .hostile import CASES, Shelf
 
 STREAMS_READ = 40
 RECORDS_READ = 500
 # Each costs what it costs: it is enough to see that a few of them are typed.
 ERRORS_MAX = 4
-FILLED_BY = (hostile_chain, hostile_segments, hostile_lineage)
+FILLED_BY = (hostile_chain, hostile_segments, hostile_lineage, hostile_redacted)
 
 
 def audit(name: str) -> Callable[[], dict[str, object]]:

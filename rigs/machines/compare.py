@@ -83,13 +83,18 @@ def compare_name(log: transit.Log, model: ModelLog, name: str) -> None:
 def compare_stream(log: transit.Log, model: ModelLog, stream: transit.Stream) -> None:
     """Everything one stream shows."""
     expected = model.stream(stream.name)
-    wanted = plain_records(expected.records)
-    assert len(stream) == stream.next_offset == len(wanted)
-    assert stream.last_offset == (len(wanted) - 1 if wanted else None)
+    count, wanted = len(expected.records), plain_records(expected.records[expected.first :])
+    assert len(stream) == stream.next_offset == count
+    assert stream.last_offset == (count - 1 if count else None)
+    assert stream.first_offset == expected.first
     assert plain_records(stream.read()) == wanted
     if wanted:
         assert plain_record(stream[-1]) == wanted[-1]
-        assert plain_record(stream[len(wanted) // 2]) == wanted[len(wanted) // 2]
+        half = wanted[len(wanted) // 2]
+        assert plain_record(stream[half[0]]) == half
+    if expected.first:
+        assert outcome(lambda: stream[expected.first - 1]) is transit.ErasedError
+        assert outcome(lambda: list(stream.read(0))) is transit.ErasedError
     assert (stream.kind, stream.codec) == (expected.kind, expected.codec)
     assert dict(stream.metadata) == dict(expected.metadata)
     # Drawn by the engine: the first look tells which it is, and it stays that.

@@ -1,5 +1,5 @@
 """The state machines: a store alone, one with a remote and another writer on it, one whose streams
-end and go out of sight.
+end and go out of sight, one of which records are deleted and erased.
 
 `explore` runs one of them on examples that hypothesis chooses from a seed; the first difference
 between the engine and the model raises, with the shortest steps found that lead to it.
@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from rigs.machines.descent import Descent
 from rigs.machines.evidence import Evidence
 from rigs.machines.fates import Fates
+from rigs.machines.gone import Gone
 from rigs.machines.lives import Lives
 from rigs.machines.machine import World
 from rigs.machines.reading import Reading
@@ -47,8 +48,12 @@ class Shared(Publishing, Writing, Descent):
     """A store with a remote, at times another writer on it, and views of its streams."""
 
 
+class Going(Gone, Lives):
+    """A store without a remote, of which records are deleted, trimmed and erased."""
+
+
 MACHINES: Final[dict[str, type[World]]] = {
-    machine.__name__: machine for machine in (Alone, Tiered, Named, Viewed, Shared)
+    machine.__name__: machine for machine in (Alone, Tiered, Named, Viewed, Shared, Going)
 }
 
 

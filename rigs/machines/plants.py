@@ -15,14 +15,17 @@ from unittest.mock import patch
 
 import msgspec
 
+from transit.engine import deleting
 from transit.engine import staging as staging_module
 from transit.engine.batch import WriteBatch
 from transit.engine.checkpoints import Checkpoints
 from transit.engine.cursor import Cursor
+from transit.engine.erasing import _Work
 from transit.engine.pending import Pending
 from transit.engine.plans import Head, fork_offset
 from transit.engine.rebasing import _Copier
-from transit.engine.staging import Place, StagedParents, Staging
+from transit.engine.staged_parents import StagedParents
+from transit.engine.staging import Place, Staging
 from transit.engine.stream import Receipt, Stream
 from transit.errors import ConflictError, TransitError
 from transit.evidence.checking import Checked
@@ -404,6 +407,26 @@ def bytes_of_a_leaf_unchecked() -> Replaced:
     return Checked, "_take", wrong
 
 
+def needs_forgotten() -> Replaced:
+    """A stream may go although a branch or a merge has its records."""
+    return deleting, "_needed_by", lambda catalog, state, stop: iter(())
+
+
+def begins_at_nothing() -> Replaced:
+    """What is made from a trimmed stream begins where that one began once."""
+    return staging_module, "inherited_gone", lambda record, life: 0
+
+
+def a_chunk_is_left() -> Replaced:
+    """Of each segment one chunk too few is erased."""
+    right = _Work._rows
+
+    def wrong(work: _Work, segment: Segment) -> set[int]:
+        return set(sorted(right(work, segment))[1:])
+
+    return _Work, "_rows", wrong
+
+
 PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
     plant.__name__: plant
     for plant in (
@@ -439,6 +462,9 @@ PLANTS: Final[Mapping[str, Callable[[], Replaced]]] = {
         finished_goes_on,
         hidden_name_kept,
         hidden_after_sealing_is_shown,
+        needs_forgotten,
+        begins_at_nothing,
+        a_chunk_is_left,
     )
 }
 

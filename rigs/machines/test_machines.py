@@ -18,7 +18,7 @@ from hypothesis import Phase
 import transit
 from rigs.machines.evidence import Evidence
 from rigs.machines.machine import World
-from rigs.machines.machines import Alone, Named, Tiered, explore, rules_of, soak
+from rigs.machines.machines import Alone, Going, Named, Tiered, explore, rules_of, soak
 from rigs.machines.plants import planted
 
 EXAMPLES = int(os.environ.get("TRANSIT_MODEL_EXAMPLES", "500"))
@@ -49,6 +49,9 @@ FOUND_BY = {
     "finished_goes_on": Named,
     "hidden_name_kept": Named,
     "hidden_after_sealing_is_shown": Named,
+    "needs_forgotten": Going,
+    "begins_at_nothing": Going,
+    "a_chunk_is_left": Going,
     "nothing_adopted": Tiered,
     "fence_forgotten": Tiered,
     "rebase_onto_their_head": Tiered,
@@ -85,7 +88,7 @@ def counted(called: Counter[str], kind: type, name: str) -> Callable[..., object
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("machine", [Alone, Tiered, Named])
+@pytest.mark.parametrize("machine", [Alone, Tiered, Named, Going])
 def test_engine_and_model_never_differ(machine: type[World], part: int) -> None:
     examples = EXAMPLES // 2 // PARTS + (part < EXAMPLES // 2 % PARTS)
     called: Counter[str] = Counter()

@@ -27,7 +27,7 @@ from .shell import ROOT, Done, argv, at_terminal, environment, transit
 
 SOURCES = sorted([*(ROOT / "transit" / "cli").rglob("*.py"), ROOT / "transit" / "__main__.py"])
 GUIDE = ROOT / "docs" / "guide" / "command.md"
-EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 124, 130, 141}
+EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 124, 130, 141}
 
 
 # What is loaded
@@ -332,6 +332,21 @@ def untrusted(store: Path) -> Done:
     return transit(store, "proof", "check", "note", "--vkey", vkey)
 
 
+def erased(store: Path) -> Done:
+    assert transit(store, "trim", "a", "--before", "1").code == 0
+    return transit(store, "read", "a@0")
+
+
+def held(store: Path) -> Done:
+    assert transit(store, "hold", "a", "--reason", "case").code == 0
+    return transit(store, "delete", "a", "--reason", "r")
+
+
+def needed(store: Path) -> Done:
+    assert transit(store, "branch", "a", "b").code == 0
+    return transit(store, "delete", "a", "--reason", "r")
+
+
 def timed_out(store: Path) -> Done:
     return transit(store, "tail", "a", "-f", "--timeout", "50ms")
 
@@ -366,7 +381,8 @@ def nobody_reads(store: Path) -> Done:
 PRODUCED: dict[int, Callable[[Path], Done]] = {
     0: done_, 1: partly_failed, 2: usage, 3: not_found, 4: exists, 5: locked, 6: forbidden,
     7: corrupt, 8: input_failed, 9: retention_gap, 10: conflict, 11: fenced, 12: unreachable,
-    13: finished, 14: untrusted, 124: timed_out, 130: interrupted, 141: nobody_reads,
+    13: finished, 14: untrusted, 15: erased, 16: held, 17: needed, 124: timed_out,
+    130: interrupted, 141: nobody_reads,
 }  # fmt: skip
 
 

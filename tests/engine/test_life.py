@@ -466,14 +466,14 @@ def shown_over_another(monkeypatch: pytest.MonkeyPatch, log: transit.Log) -> Non
 
 def finished_without_its_last_records(monkeypatch: pytest.MonkeyPatch, log: transit.Log) -> None:
     stream = log.create("s")
-    right = Staging._change
+    right = Staging.change
 
     def wrong(staging: Staging, state: object, reason: str, **changes: int) -> None:
         if "finished" in changes:
             changes["finished"] = state.next_offset  # type: ignore[attr-defined]
         right(staging, state, reason, **changes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Staging, "_change", wrong)
+    monkeypatch.setattr(Staging, "change", wrong)
     with log.batch() as batch:
         batch.append(stream, b"last")
         batch.finish(stream)

@@ -80,6 +80,9 @@ class Elsewhere:
         self.asked.append("read")
         return self._data[position : position + size]
 
+    def redacted(self, ref: SegmentRef) -> None:
+        self.asked.append("redacted")
+
 
 def everything(segment: Segment) -> list[tuple[int, int, list[bytes]]]:
     """Stream, first offset and payloads of each chunk."""

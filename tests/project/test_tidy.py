@@ -88,6 +88,9 @@ EXIT_CODES = {
     12: "the remote does not answer",
     13: "the stream takes no more records",
     14: "a signature or a proof does not hold",
+    15: "the records were deleted or trimmed",
+    16: "the records must be kept",
+    17: "other streams need the records",
 }
 # Those of the command line alone: no error of the engine may have one of them.
 COMMAND_EXIT_CODES = {

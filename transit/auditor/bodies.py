@@ -26,10 +26,11 @@ from transit.format.digest import digest
 from transit.format.segment import ENTRY, FOOTER, HEADER, TAIL, Footer, check_header, decode_footer
 from transit.log.blocks import BlockCache
 from transit.log.guides import GuideShelf
+from transit.log.redactions import Bytes, MemoryBytes, Redacted
 from transit.log.segments import Elsewhere, Guide, Segment, footer_bytes
-from transit.tier.fetch import Fetcher
+from transit.tier.fetch import Fetcher, RemoteBytes
 from transit.tier.pools import Pool
-from transit.tier.remote import Remote, segment_key
+from transit.tier.remote import Remote, redacted_key, segment_key
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -59,10 +60,14 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class Body(NamedTuple):
-    """What came of a download: the bytes, None where they are to be read in ranges."""
+    """What came of a download: the bytes, None where they are to be read in ranges.
+
+    left: of a segment that chunks were erased from, what is left of it.
+    """
 
     data: bytes | None
     digest: str
+    left: Bytes | None = None
 
 
 class RemoteSegment(Segment):
@@ -130,9 +135,9 @@ class Bodies:
         return named, body
 
     def _download(self, ref: SegmentRef) -> Body | TransitError:
-        if ref.bytes > self._remote.settings.transfer_bytes_max:
-            return Body(None, "")
         try:
+            if ref.bytes > self._remote.settings.transfer_bytes_max:
+                return Body(None, "", self._left_of_large(ref))
             return self._fetch(ref)
         except TransitError as error:
             if isinstance(error, PASSES):
@@ -153,7 +158,23 @@ class Bodies:
                 found = name
         if data is not None and len(data) == ref.bytes:
             return Body(data, found)
+        if data is None and (left := self._left(ref)) is not None:
+            return Body(None, "", left)
         raise CorruptError(self._remote.place(key), expected=f"{ref.bytes} bytes", found=found)
+
+    def _left_of_large(self, ref: SegmentRef) -> Bytes | None:
+        """What is left of a segment that is read in ranges, where the original is not there."""
+        if self._remote.store.size(segment_key(ref.digest)) is not None:
+            return None
+        return self._left(ref)
+
+    def _left(self, ref: SegmentRef) -> Bytes | None:
+        """What is left of a segment: in memory where there is room for it."""
+        left = self._fetcher.redacted(ref)
+        if left is None or left.size > self._remote.settings.transfer_bytes_max:
+            return left
+        data = self._remote.store.get(redacted_key(ref.digest), left.size)
+        return None if data is None else MemoryBytes(left.place, data)
 
     # As `Elsewhere`
 
@@ -163,6 +184,10 @@ class Bodies:
     def keep_guide(self, ref: SegmentRef) -> None:
         """Remember the guide of a segment that was found to be whole, as it is stored."""
         self._guides[ref.digest] = self.guide(ref)
+
+    def keep_left(self, left: Redacted) -> None:
+        """As `keep_guide`, of what is left of a segment."""
+        self._guides[left.ref.digest] = Guide(left.parts.footer, left.parts.stored_index)
 
     def guide(self, ref: SegmentRef) -> Guide:
         """See `Elsewhere.guide`, within the limits."""
@@ -190,6 +215,10 @@ class Bodies:
     def stored(self, ref: SegmentRef, footer: Footer, number: int) -> bytes:
         """See `Elsewhere.stored`."""
         return self._fetcher.stored(ref, footer, number)
+
+    def redacted(self, ref: SegmentRef) -> RemoteBytes | None:
+        """See `Elsewhere.redacted`."""
+        return self._fetcher.redacted(ref)
 
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
         """See `Elsewhere.read`; from memory where the bytes are there."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from transit.auditor.bodies import Bodies
 from transit.errors import InvalidInputError, NotFoundError
+from transit.format.life import Life
 from transit.format.lineage import LineageRecord, Merge
 from transit.format.record import Chunk
 from transit.lineage.graph import Graph, Lookup
@@ -66,9 +67,11 @@ class RerunCatalog(Catalog):
         bodies: Bodies,
         records: Mapping[int, LineageRecord],
         bytes_read: int,
+        life: Callable[[int], Life | None],
     ) -> None:
         super().__init__(remote.url, store_id, remote.settings, bodies)
         self._known = records
+        self._known_life = life
         # Where a merge's own records begin is added up from its plan each time.
         self._costs = {
             stream_id: 1 + len(record.plan) // _PLAN_NUMBERS_A_STEP
@@ -113,8 +116,9 @@ class RerunCatalog(Catalog):
             raise self._too_many()
         return found
 
-    def life(self, stream_id: int) -> None:
-        """As `Catalog.life`: of no concern to a merge, and not asked for far away."""
+    def life(self, stream_id: int) -> Life | None:
+        """As `Catalog.life`, as it was read: not asked for far away."""
+        return self._known_life(stream_id)
 
     def chunks(self, stream_id: int, start: int, stop: int) -> Iterator[Chunk]:
         """As `Catalog.chunks`."""

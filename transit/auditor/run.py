@@ -12,9 +12,12 @@ from transit.auditor.checkpoints import CheckpointAudit
 from transit.auditor.levels import Level, choose
 from transit.auditor.reruns import RerunCatalog
 from transit.auditor.snapshots import SnapshotAudit
+from transit.config import MIB
 from transit.errors import CorruptError, TransitError
+from transit.format.commit import SegmentRef
 from transit.format.names import (
     INDEX_DIR,
+    REDACTED_DIR,
     SEGMENT_DIR,
     WAL_DIR,
     parse_index_name,
@@ -22,18 +25,22 @@ from transit.format.names import (
     parse_wal_name,
 )
 from transit.format.record import Chunk
+from transit.log.redactions import Bytes, Redacted, open_left
 from transit.log.remembered import Remembered
 from transit.proof.policy import Policy
 from transit.tier.pools import at_once
 from transit.tier.progress import Meter
 from transit.tier.progress import Report as Reporter
-from transit.tier.remote import Remote, commit_key, index_key, segment_key
+from transit.tier.remote import Remote, commit_key, index_key, redacted_key, segment_key
 from transit.verify.findings import Ledger, Report
-from transit.verify.segments import SegmentCheck, whole_file
+from transit.verify.redacted import check_redacted
+from transit.verify.segments import OnChunk, SegmentCheck, whole_file
 from transit.verify.stages import CHECKSUM, TREE, highest
 from transit.verify.streams import RunPolicy, StreamCheck, keys_in
 
 _SIZES_AT_ONCE: Final = 256
+# What is left of a segment is seldom larger: a digest a chunk, and blocks that compress less well.
+ROOM_BYTES: Final = 64 * MIB
 # More than a few wait for each other: decompression runs beside the rest, the rest does not.
 _THREADS: Final = min(4, os.cpu_count() or 1)
 # Always in a report of a level that reads bodies, also when there are none.
@@ -147,12 +154,22 @@ class Audit:
         self._ledger.counts["sizes"] += 1
         if isinstance(found, TransitError):
             self._ledger.take(found)
+        elif found is None and self._is_redacted(key):
+            self._ledger.counts["redacted_segments"] += 1
         elif found != expected:
             self._ledger.find(
                 self._remote.place(key),
                 f"{expected} bytes",
                 "no object" if found is None else f"{found} bytes",
             )
+
+    def _is_redacted(self, key: str) -> bool:
+        """Whether there is what is left of a segment that is not there; its bytes are not read."""
+        folder, _, name = key.partition("/")
+        digest = parse_segment_name(name) if folder == SEGMENT_DIR else None
+        if digest is None:
+            return False
+        return isinstance(self._size(redacted_key(digest.hex())), int)
 
     # Bodies
 
@@ -172,6 +189,9 @@ class Audit:
         """Check one segment; whether every chunk of it could be read."""
         segment = RemoteSegment(named, self._remote.url, self._chain.store_id, bodies)
         on_chunk = self._streams.chunk if self._level.whole else self._lone_chunk
+        self._streams.erasures.commit = named.commit
+        if body.left is not None:
+            return self._redacted(named.ref, body.left, on_chunk, bodies)
         threads = _THREADS if body.data is not None else 1
         check = SegmentCheck(segment, self._ledger, on_chunk, bodies.limits.block_bytes, threads)
         try:
@@ -186,6 +206,26 @@ class Audit:
             bodies.keep_guide(named.ref)
         return True
 
+    def _redacted(self, ref: SegmentRef, source: Bytes, on_chunk: OnChunk, bodies: Bodies) -> bool:
+        """Check what is left of one segment; whether all of that could be read."""
+        left: Redacted | None = None
+        with self._ledger.catching():
+            if source.size > ref.bytes + ROOM_BYTES:
+                raise CorruptError(
+                    source.place, expected=f"at most {ref.bytes} bytes", found=str(source.size)
+                )
+            left = open_left(source, ref, self._chain.store_id)
+            if self._level.whole:
+                bodies.keep_left(left)
+        on_erased = self._streams.erased if self._level.whole else self._lone_erased
+        return left is not None and check_redacted(
+            left, self._ledger, on_chunk, on_erased, bodies.limits.block_bytes
+        )
+
+    def _lone_erased(self, stream: int, first: int, stop: int, place: str) -> None:
+        """Of a sample: whether it may be gone is said elsewhere."""
+        self._ledger.counts["erased_records"] += stop - first
+
     def _lone_chunk(self, chunk: Chunk, place: str) -> list[tuple[int, int]]:
         """Of a sample: what a chunk says by itself; the index keys it introduces."""
         self._ledger.counts["chunks"] += 1
@@ -199,7 +239,7 @@ class Audit:
             return
         catalog = RerunCatalog(
             self._remote, self._chain.store_id, bodies, self._streams.records,
-            self._ledger.counts["bytes"],
+            self._ledger.counts["bytes"], self._streams.erasures.last,
         )  # fmt: skip
         catalog.take_segments([catalog.segment(named.ref, named.commit) for named in self._sound])
         self._streams.lineage(catalog, catalog.run_with(run_policy))
@@ -208,8 +248,9 @@ class Audit:
 
     def _unnamed(self, segments: list[Named]) -> None:
         named = {bytes.fromhex(segment.ref.digest) for segment in segments}
-        for name in listed(self._remote, self._ledger, f"{SEGMENT_DIR}/"):
-            self._ledger.counts["unnamed_objects"] += parse_segment_name(name) not in named
+        for folder in (SEGMENT_DIR, REDACTED_DIR):
+            for name in listed(self._remote, self._ledger, f"{folder}/"):
+                self._ledger.counts["unnamed_objects"] += parse_segment_name(name) not in named
         indexed = {
             bytes.fromhex(commit.index.digest) for commit in self._chain.indexed if commit.index
         }

@@ -22,6 +22,7 @@ findings       the report of a check
 keeping        what a command is told to trust: a kept checkpoint, keys, a policy
 trust          keys and checkpoints, read and shown; signing: checkpoints made;
                proofs_shown: what proofs hold
+removals       what the verbs that let records go share
 failures       from an exception to an exit code, a message, a hint
 health         what is wrong with a store's folder, and what mends it
 remote_health  the same of a remote

@@ -9,7 +9,10 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
     4    it exists already                 12   the remote does not answer
     5    busy or locked                    13   the stream takes no more records
     6    not allowed                       14   a signature or a proof does not hold
-    7    damaged                           124  the time given ran out
+    7    damaged                           15   the records were deleted or trimmed
+                                           16   the records must be kept
+                                           17   other streams need the records
+                                           124  the time given ran out
                                            130  interrupted
                                            141  nobody reads the output
 """
@@ -43,6 +46,9 @@ _HINTS: Final = {
     "NotFastForwardError": "choose another policy: append, interleave, select",
     "ConflictError": "read again what is there, then decide again",
     "StreamFinishedError": "`transit branch STREAM NEW` makes a stream that goes on from there",
+    "ErasedError": "`transit show STREAM` says where the stream begins now",
+    "RetainedError": "`transit hold STREAM` shows the holds, `transit retain` what is due when",
+    "DependentsError": "delete those first, or with --cascade",
     "FencedError": "another writer went on in the remote: keep this folder, and bring its records"
     " along from Python: log.rebase_onto_remote()",
     "LockedError": 'wait for the other process, or let all writers use mode = "shared"',

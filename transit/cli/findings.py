@@ -9,12 +9,14 @@ from transit.cli.failures import CORRUPT
 from transit.cli.output import Output
 
 COLUMNS = ("place", "expected", "found")
+ERASED_COLUMNS = ("stream", "first", "last", "commit", "when", "by", "basis", "reason")
 
 
 def tell(output: Output, place: str, report: Report) -> None:
     """Print `report` on what is at `place`; ends the command with 7 when something is wrong.
 
-    As JSON it is one object with its findings; otherwise these are a table of their own.
+    As JSON it is one object with its findings and what was erased; otherwise each of these is a
+    table of its own.
     """
     facts: dict[str, object] = {
         "place": place,
@@ -25,10 +27,12 @@ def tell(output: Output, place: str, report: Report) -> None:
         "counts": report.counts,
     }
     if not output.tables:
-        output.row({**facts, "findings": report.findings})
+        output.row({**facts, "findings": report.findings, "erased": report.erased})
     else:
         counts = " ".join(f"{name}={count}" for name, count in report.counts.items())
         output.document("", {**facts, "counts": counts})
+        if report.erased:
+            output.rows("erased", ERASED_COLUMNS, report.erased)
         if report.findings:
             output.rows("findings", COLUMNS, report.findings)
     if not report.ok:

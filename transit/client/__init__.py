@@ -16,6 +16,7 @@ the engine's by type, and requests by what they do. What a network cannot give i
                   views, SQL and reconcilers of the server; states: tables at an offset
     stream, cursor, layer, batch, lineage, watching, log
                   what a user holds
+    kept          a stream's side that says how long its records are there
     listing, asking, following
                   what those share: streams by name, merges, waiting for more
     witnesses     how a log reaches a witness of its checkpoints

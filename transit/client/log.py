@@ -22,6 +22,7 @@ from transit.engine.batch import WriteBatch
 from transit.engine.checks import check_limit, check_numbers
 from transit.engine.cursor import Cursor
 from transit.engine.finding import Which
+from transit.engine.keeping import Retention
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.log import Log
@@ -114,9 +115,12 @@ class ConnectedLog(Log):
         *,
         codec: str | None = None,
         uid: str | None = None,
+        retention: Retention | None = None,
         durability: str | None = None,
     ) -> Stream:
-        """See `Log.create`."""
+        """See `Log.create`; without `retention`, which is for the server's owner to say."""
+        if retention is not None:
+            refuse("Stream", "retain")
         return self._made(create_step(check_name(name), metadata, codec, uid), durability)
 
     def _made(self, step: Step, durability: str | None) -> Stream:
@@ -338,6 +342,22 @@ class ConnectedLog(Log):
     def refresh(self) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "refresh")
+
+    def delete(self, *_: object, **__: object) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "delete")
+
+    def retain(self, *_: object, **__: object) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "retain")
+
+    def gc(self, *_: object, **__: object) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "gc")
+
+    def erase(self, *_: object, **__: object) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "erase")
 
     def evict(self, **given: Any) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""

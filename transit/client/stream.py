@@ -17,6 +17,7 @@ from transit.client.absent import refuse
 from transit.client.connection import Connection
 from transit.client.cursor import ConnectedCursor, listed
 from transit.client.following import follow, tail
+from transit.client.kept import ConnectedKept
 from transit.client.pages import Page, Pages
 from transit.client.submitting import Item
 from transit.engine.checks import (
@@ -33,7 +34,7 @@ from transit.engine.creation import check_offset, given_uid, new_name
 from transit.engine.following import check_timeout
 from transit.engine.plans import MergePlan
 from transit.engine.stream import Receipt, Stream
-from transit.errors import InvalidInputError, OffsetError, StreamFinishedError
+from transit.errors import ErasedError, InvalidInputError, OffsetError, StreamFinishedError
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.life import check_reason
 from transit.format.lineage import Kind, Scalar, check_metadata
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from transit.engine.cursor import Cursor
 
 
-class ConnectedStream(Stream):
+class ConnectedStream(ConnectedKept, Stream):
     """One stream of a store that is served. Safe for threads; equal when they name the same one."""
 
     __slots__ = ("_about", "_connection", "_pages", "_reference")
@@ -298,6 +299,8 @@ class ConnectedStream(Stream):
             raise InvalidInputError(f"{self.name}: {error}") from None
         if step != 1:
             raise InvalidInputError("a slice of a stream has no step")
+        if wanted.start is None:
+            return list(self.read(None, stop))
         return list(self.read(start, max(start, stop)))
 
     def _page_at(self, place: int) -> Page:
@@ -307,28 +310,35 @@ class ConnectedStream(Stream):
             return Page([], "", 0, False)
 
     def read(
-        self, start: int = 0, stop: int | None = None, *, where: Where | None = None
+        self, start: int | None = None, stop: int | None = None, *, where: Where | None = None
     ) -> Iterator[Record]:
         """See `Stream.read`. Records come a page at a time, about 1 MiB."""
         pages = self._paged(start, stop, where)
         return chain.from_iterable(map(self._pages.records, pages))
 
     def batches(
-        self, start: int = 0, stop: int | None = None, *, where: Where | None = None
+        self, start: int | None = None, stop: int | None = None, *, where: Where | None = None
     ) -> Iterator[Batch]:
         """The same records as `read` gives, as columns."""
         pages = self._paged(start, stop, where)
         return chain.from_iterable(map(self._pages.batches, pages))
 
-    def _paged(self, start: int, stop: int | None, where: Where | None) -> Iterator[Page]:
+    def _paged(self, begin: int | None, stop: int | None, where: Where | None) -> Iterator[Page]:
         wanted = None if where is None else check_where(where)
-        start = as_index(start, "start")
+        start = 0 if begin is None else as_index(begin, "start")
         stop = None if stop is None else as_index(stop, "stop")
         if start < 0 or (stop is not None and stop < 0):
             raise OffsetError(f"{self.name}: no offsets {start} to {stop}")
-        return self._pages.ranged(start, stop, wanted)
+        try:
+            return self._pages.ranged(start, stop, wanted)
+        except ErasedError as error:
+            # Only of a stream that was trimmed is its first offset another: that is told here.
+            if begin is not None or error.first_offset is None:
+                raise
+            first = error.first_offset
+            return self._pages.ranged(first, stop if stop is None else max(first, stop), wanted)
 
-    def pieces(self, start: int = 0, stop: int | None = None) -> NoReturn:
+    def pieces(self, start: int | None = None, stop: int | None = None) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Stream", "pieces")
 

@@ -5,11 +5,18 @@ auditing    audit()
 rebasing    going on after a fence
 staging     what a frame is to hold, worked out in the writer's turn
 pending     its records for one stream: their offsets and timestamps
+staged_parents  streams that merges are made from, as a frame in the making has them
 creation    new streams and the ends of streams
 checks      what users give, checked
 codec       typed values
 stream      Stream
 reading     a stream's side that reads by offsets
+keeping     a stream's side that says how long its records are there, and lets them go
+deleting    records that are gone for readers from here on
+erasing     the bytes of these freed, here and in the remote
+retaining   what is due by the limits of streams
+collecting  what a store does not need, found and removed
+removal     a store's side that lets records go
 pieces      a history cut where it lies, for readers side by side
 sealed      sealed segments, read whole
 caching     files that rooms above can lose at any time

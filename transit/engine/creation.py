@@ -11,7 +11,7 @@ from typing import Final
 from transit.engine.checks import check_numbers
 from transit.engine.staging import Staging, stage
 from transit.errors import InvalidInputError
-from transit.format.life import check_reason
+from transit.format.life import Keep, check_reason
 from transit.format.lineage import Root, Scalar, check_metadata
 from transit.format.names import check_layer, check_name, layer_stream_name
 from transit.format.uid import check_uid
@@ -21,10 +21,19 @@ from transit.log.catalog import StreamState
 CODECS: Final = ("json",)
 
 
-def create_stream(handle: Handle, record: Root, durability: str | None) -> StreamState:
-    """A new root stream, whose record is checked."""
+def create_stream(
+    handle: Handle, record: Root, durability: str | None, keep: Keep | None = None
+) -> StreamState:
+    """A new root stream, whose record is checked; keep: how long its records are kept."""
     level = handle.level_of(durability)
-    state, written = stage(handle, lambda staging: staging.create(record))
+
+    def work(staging: Staging) -> StreamState:
+        state = staging.create(record)
+        if keep is not None:
+            staging.change(state, "", keep=keep)
+        return state
+
+    state, written = stage(handle, work)
     handle.acknowledge(written, level)
     return state
 

@@ -1,6 +1,7 @@
 """Reading a stream and waiting for more of it: in a thread, or in a task of an event loop.
 
-Owns what is given out between two waits. Leaves waiting, and why no wake-up is lost, to
+Owns what is given out between two waits. Records that are gone before they were given out are an
+error (`ErasedError`), and are never passed over. Leaves waiting, and why no wake-up is lost, to
 `transit.handle.hub`.
 
 A task must not keep its event loop from the others. So it never looks for new records: the hub
@@ -154,7 +155,8 @@ async def _next_batch(
 def _batches(handle: Handle, state: StreamState, start: int, stop: int) -> Iterator[Batch]:
     catalog = handle.catalog
     chunk = catalog.recent_chunk(state.id)
-    if chunk is not None and (chunk.first, chunk.stop, chunk.writer) == (start, stop, ""):
+    is_next = chunk is not None and (chunk.first, chunk.stop, chunk.writer) == (start, stop, "")
+    if chunk is not None and is_next and start >= state.gone:
         # Just taken up, and all there is: no need to look for it.
         return iter([Batch(chunk, 0, chunk.count, start, Source(state.name, 0))])
     return batches(catalog, state, start, stop)

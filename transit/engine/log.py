@@ -15,6 +15,7 @@ from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
 from transit.engine.evidence import LogEvidence
 from transit.engine.finding import StreamCount, Which, find_state, find_with_uid, listed, state_of
+from transit.engine.keeping import Retention, keep_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge
@@ -22,6 +23,7 @@ from transit.engine.metrics import KnownCursors, Metrics, metrics_of, refusal_of
 from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.plans import MergePlan
 from transit.engine.rebasing import Rebased, rebase
+from transit.engine.removal import Removal
 from transit.engine.sealed import SealedSegment, sealed_segments
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
@@ -97,7 +99,7 @@ def open(
         raise
 
 
-class Log(LogEvidence):
+class Log(LogEvidence, Removal):
     """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
 
     A store that is not closed loses nothing it acknowledged; it is closed when the last
@@ -181,15 +183,18 @@ class Log(LogEvidence):
         *,
         codec: str | None = None,
         uid: str | None = None,
+        retention: Retention | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new, empty stream; `AlreadyExistsError` when the name, or the uid, is taken.
 
         metadata: text keys, scalar values, kept as they are. codec: "json" for typed values.
         uid: that of the same stream in another store, a UUID as text; None: a new one.
+        retention: how long its records are kept, as `Stream.retain` takes it.
         """
         record = root_record(check_name(name), metadata, codec, uid)
-        return Stream(self._handle, create_stream(self._handle, record, durability))
+        keep = None if retention is None else keep_of(retention)
+        return Stream(self._handle, create_stream(self._handle, record, durability, keep))
 
     def stream(self, name: str | None = None, *, uid: str | None = None) -> Stream:
         """The stream with this name, or this uid; `NotFoundError` when there is none.

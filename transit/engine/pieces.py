@@ -16,6 +16,7 @@ checked: each block against its digest, each chunk against stream and offsets.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,14 @@ import msgspec
 
 from transit.arrow import check_columns
 from transit.disk import File
-from transit.errors import CorruptError, InvalidInputError, NotFoundError, RetentionGapError
+from transit.errors import (
+    CorruptError,
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+    RetentionGapError,
+)
+from transit.format.commit import SegmentRef
 from transit.format.digest import digest
 from transit.format.names import Places, check_layer, layer_of
 from transit.format.record import Chunk, chunks_of
@@ -33,10 +41,12 @@ from transit.guards import VIEW
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.log.redactions import Bytes, local_bytes, open_left
 from transit.log.rows import missing
 from transit.log.segments import Segment
 from transit.replay import Batch, Source, encoded, spans_between
-from transit.tier.remote import segment_key
+from transit.tier.fetch import remote_bytes
+from transit.tier.remote import Remote, segment_key
 
 if TYPE_CHECKING:
     import pyarrow
@@ -71,6 +81,9 @@ class Piece(msgspec.Struct, frozen=True):
     # Where the first chunk begins in the first block; the chunks themselves when not sealed.
     _position: int
     _data: bytes = b""
+    # The footer of the segment and the root over its chunks, by which what is left of it is known.
+    _footer: str = ""
+    _chunks: str = ""
 
     def __len__(self) -> int:
         """Count of records."""
@@ -123,7 +136,7 @@ def sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Pie
 
 def _sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Piece]:
     catalog = handle.catalog
-    hidden = catalog.hidden()
+    hidden, lives = catalog.known_lives()
     for segment in catalog.view.segments:
         if segment.commit <= since:
             continue
@@ -132,9 +145,11 @@ def _sealed_pieces(handle: Handle, since: int, layer: str | None) -> Iterator[Pi
             rows = index.rows(index.streams[row])
             stream_id, row = index.streams[row], rows.stop
             name = catalog.record(stream_id).name
-            if stream_id in hidden or not _is_wanted(name, layer):
+            gone = lives[stream_id].gone if stream_id in lives else 0
+            rows = range(bisect_right(rows, gone, key=index.stop) + rows.start, rows.stop)
+            if stream_id in hidden or not rows or not _is_wanted(name, layer):
                 continue
-            first, stop = index.firsts[rows.start], index.stop(rows[-1])
+            first, stop = max(index.firsts[rows.start], gone), index.stop(rows[-1])
             yield _piece(handle, name, Source(name, 0), segment, stream_id, rows, first, stop)
             catalog.order.check(VIEW)
 
@@ -169,7 +184,7 @@ def _piece(
         stream, first - source.shift, stop - source.shift, source,
         sum(entry.stored_bytes for entry in entries), segment.ref.digest, segment.commit,
         *_places(handle), stream_id, low, b"".join(map(encode_entry, entries)),
-        index.positions[rows.start],
+        index.positions[rows.start], b"", segment.ref.footer, segment.ref.chunks,
     )  # fmt: skip
 
 
@@ -214,12 +229,7 @@ def _batches(
     if not piece.segment:
         chunks: Iterator[Chunk] = iter(chunks_of(piece._data, "a piece"))
     else:
-        place = f"segment {piece.segment}"
-        blocks = [
-            decode_entry(piece._entries, at) for at in range(0, len(piece._entries), ENTRY.size)
-        ]
-        data = _fetch(piece, blocks, remote, storage_options)
-        chunks = _chunks_in(blocks, data, piece._position, place)
+        chunks = _sealed_chunks(piece, remote, storage_options)
     at, stop = piece.first + piece.source.shift, piece.stop + piece.source.shift
     for chunk in chunks:
         if chunk.stream != piece._id or not chunk.first <= at < chunk.stop:
@@ -254,30 +264,59 @@ def _chunks_in(blocks: Sequence[Block], data: bytes, position: int, place: str) 
         position = 0
 
 
-def _fetch(
-    piece: Piece,
-    blocks: Sequence[Block],
-    remote: RemoteAddress | None,
-    storage_options: Mapping[str, object] | None,
-) -> bytes:
-    """The stored bytes of all blocks, from the folder or else from the remote."""
+def _sealed_chunks(
+    piece: Piece, remote: RemoteAddress | None, storage_options: Mapping[str, object] | None
+) -> Iterator[Chunk]:
+    """The chunks of a piece's segment, or of what is left of it, from the folder or the remote."""
+    places, size = Places(piece.folder), len(piece._entries)
+    blocks = [decode_entry(piece._entries, at) for at in range(0, size, ENTRY.size)]
     start = blocks[0].position
     size = blocks[-1].position + blocks[-1].stored_bytes - start
+    found = partial(_chunks_in, blocks, position=piece._position, place=f"segment {piece.segment}")
     if piece.folder:
         try:
-            with File.open(Places(piece.folder).segment(piece.segment)) as file:
-                return file.read_at(start, size)
+            with File.open(places.segment(piece.segment)) as file:
+                data = file.read_at(start, size)
         except NotFoundError:
-            # Another machine's folder, or evicted since.
-            pass
+            # Another machine's folder, or evicted since, or chunks were erased from it.
+            if (left := local_bytes(places.redacted_segment(piece.segment))) is not None:
+                return iter(_chunks_left(piece, left))
+        else:
+            return found(data)
     if remote is None and not piece.remote:
         raise RetentionGapError(
             f"{piece!r}: not in {piece.folder}, and no remote is known: give remote="
         )
-    store, release = attach(remote or piece.remote, storage_options, check_settings(None))
+    settings = check_settings(None)
+    store, release = attach(remote or piece.remote, storage_options, settings)
     try:
-        return store.get_range(segment_key(piece.segment), start, size)
+        return found(store.get_range(segment_key(piece.segment), start, size))
     except NotFoundError:
-        raise RetentionGapError(f"{piece!r}: is not in {store.url}") from None
+        elsewhere = remote_bytes(Remote(store, settings), piece.segment)
+        if elsewhere is None:
+            raise RetentionGapError(f"{piece!r}: is not in {store.url}") from None
+        return iter(_chunks_left(piece, elsewhere))
     finally:
         release()
+
+
+def _chunks_left(piece: Piece, source: Bytes) -> list[Chunk]:
+    """The piece's chunks in what is left of its segment; `ErasedError` where one is gone."""
+    ref = SegmentRef(
+        digest=piece.segment, footer=piece._footer, chunks=piece._chunks, bytes=0, records=0,
+        streams=0, lsn=(0, 0), time=(0, 0), written=(0, 0),
+    )  # fmt: skip
+    left = open_left(source, ref, None)
+    start, stop = piece.first + piece.source.shift, piece.stop + piece.source.shift
+    rows = [
+        row
+        for row in left.index.rows(piece._id)
+        if left.index.firsts[row] < stop and left.index.stop(row) > start
+    ]
+    if not all(map(left.has, rows)):
+        raise ErasedError(
+            f"{piece!r}: records of it were erased since it was made",
+            stream=piece.stream,
+            state="erased",
+        )
+    return [left.chunk(row) for row in rows]

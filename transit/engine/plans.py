@@ -22,6 +22,7 @@ from transit.lineage import policy as policies
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span, from_plan, to_plan
 from transit.log.catalog import Catalog, StreamState
+from transit.log.gone import check_there
 from transit.replay import Position, Record, Source, batches
 
 CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
@@ -92,6 +93,7 @@ class Parents:
     def timestamps(self, span: Span) -> list[int]:
         """The timestamps of a span's records, in order."""
         timestamps: list[int] = []
+        check_there(self._catalog, span)
         stop = span.origin + span.count
         for chunk in self._catalog.chunks(span.stream, span.origin, stop):
             low, high = max(span.origin, chunk.first), min(stop, chunk.stop)

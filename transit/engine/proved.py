@@ -200,7 +200,7 @@ class ProvedStream(Stream):
         return self.read()
 
     def read(
-        self, start: int = 0, stop: int | None = None, *, where: Where | None = None
+        self, start: int | None = None, stop: int | None = None, *, where: Where | None = None
     ) -> Iterator[Record]:
         """The records from `start` to before `stop`; `ProofError` where one is not shown.
 
@@ -210,7 +210,7 @@ class ProvedStream(Stream):
             raise InvalidInputError("records of a proof are not picked by headers")
         until = self._count if stop is None else stop
         for shown in self._log.records(self._id, until):
-            if shown.offset >= start:
+            if shown.offset >= (start or 0):
                 yield _record(shown)
 
 

@@ -22,6 +22,7 @@ from transit.evidence.making import Files, Maker, Sealed
 from transit.evidence.statement import HOW_FILE, PAYLOAD_FILE, STATEMENT_FILE
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
+from transit.log.gone import gone
 from transit.log.segments import Segment
 from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
 from transit.proof.files import ConsistencyFile
@@ -99,6 +100,8 @@ class Proving:
         head, tree = self._head(note)
         maker = Maker(Sealed(self._handle.catalog, tree, self._leaves_of), head, note)
         first, stop = _chosen(state.name, maker.count(state.id), offset, records, end=end)
+        if first < min(state.gone, stop):
+            raise gone(self._handle.catalog, state, first)
         files = maker.make(state.id, first, stop, end=end)
         self._checkpoints.give_back(head, tree)
         # Whoever holds the files checks the signatures too; everything else is checked here.

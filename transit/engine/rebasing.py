@@ -13,7 +13,10 @@ uid: it has the same records under the same offsets, whatever it descends from.
 
 What was finished here is finished there: the stream that has our last records, or a branch of it
 where the stream went on in the remote's history. What was hidden here is hidden, in both histories'
-stream and its branch; what was shown is, unless its name is another's there.
+stream and its branch; what was shown is, unless its name is another's there. What was deleted or
+trimmed here is so there, in what has our last records, and in the stream itself unless records of
+it are needed or kept there: then it is hidden. Of records that are gone only their number is
+brought along, as records without a payload, so that offsets stay. Limits and holds are added.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -29,14 +33,16 @@ import msgspec
 from transit.config import MIB
 from transit.disk import put_if_absent, remove_tree
 from transit.engine.cursor import Cursor
+from transit.engine.deleting import Wish, delete, trim
 from transit.engine.layer import is_derived
 from transit.engine.plans import default_id
-from transit.engine.staging import last_place, stage
-from transit.errors import RemoteUnavailableError
+from transit.engine.staging import Staging, last_place, stage
+from transit.errors import DependentsError, RemoteUnavailableError, RetainedError
 from transit.format.cursor import CURSORS_PREFIX, owner_of
-from transit.format.life import NAMES_ID, Life
+from transit.format.life import ALL, HOLDS_MAX, NAMES_ID, Life
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
 from transit.format.names import DIVERGED_DIR, READY_FILE, Places
+from transit.format.record import COUNT_MAX, Columns, measure
 from transit.handle.attaching import Attached
 from transit.handle.handle import Handle
 from transit.handle.switching import finish_rebase
@@ -120,8 +126,9 @@ class _Copier:
             for row, stream in enumerate(index.streams):
                 self._parted.setdefault(stream, index.firsts[row])
         self._moved: dict[int, int] = {}
-        # Streams that were finished here, by the last record about each.
+        # Streams that were finished here, by the last record about each, and what else was said.
         self._ended: dict[int, Life] = {}
+        self._said: dict[int, Life] = {}
 
     def run(self) -> None:
         """Copy streams in order of their ids: what a stream descends from comes before it."""
@@ -140,6 +147,9 @@ class _Copier:
             self._tell(life)
         for life in self._ended.values():
             self._finish(life)
+        # Children first: what needs records of another goes before it.
+        for _, life in sorted(self._said.items(), reverse=True):
+            self._keep_or_take_away(life)
         for stream in self._parted:
             self._move_cursor(stream)
         self._new.writer.sync()
@@ -168,6 +178,7 @@ class _Copier:
 
     def _tell(self, life: Life) -> None:
         """Hide, or show, what was hidden or shown here, where the remote's history has it too."""
+        self._said[life.stream] = life
         if life.finished is not None:
             self._ended[life.stream] = life
         here = life.stream if life.stream < self._known else None
@@ -203,6 +214,27 @@ class _Copier:
             state, _ = stage(self._new, lambda staging: staging.create(branch))
             self.names[record.name] = state.name
         stage(self._new, lambda staging: staging.finish(state, None, life.reason))
+
+    def _keep_or_take_away(self, life: Life) -> None:
+        """Let records be gone, or kept, as was said here."""
+        here = life.stream if life.stream < self._known else None
+        for stream in (self._moved.get(life.stream), here):
+            if stream is None or (state := self._new.catalog.state(stream)).gone == ALL:
+                continue
+            wanted = Wish(life.reason, life.basis, "")
+            with suppress(DependentsError, RetainedError):
+                if life.deleted:
+                    delete(self._new, state, wanted, None, None)
+                    continue
+                if life.trimmed > state.gone:
+                    trim(self._new, state, min(life.trimmed, state.next_offset), wanted, None, None)
+            if life.keep is not None or life.holds:
+                stage(self._new, partial(self._keep, state=state, life=life))
+
+    def _keep(self, staging: Staging, state: StreamState, life: Life) -> None:
+        now = staging.life(state)
+        holds = tuple(sorted({*now.holds, *life.holds}))[:HOLDS_MAX]
+        staging.change(state, life.reason, holds=holds, keep=life.keep or now.keep)
 
     def _create(self, stream: int, record: LineageRecord) -> StreamState:
         state, _ = stage(
@@ -270,8 +302,16 @@ class _Copier:
                 yield self._moved.get(stream, stream), first + shared, count - shared
 
     def _copy(self, stream: int, state: StreamState) -> None:
-        start, stop = self._parted[stream], self._old.state(stream).next_offset
+        old = self._old.state(stream)
+        start, stop = self._parted[stream], old.next_offset
         writer = self._new.writer
+        while start < min(old.gone, stop):
+            payloads = [b""] * min(COUNT_MAX, min(old.gone, stop) - start)
+            empty = Columns(payloads, measure(payloads), writer.time, None)
+            writer.frame(partial(writer.commit, [Group(state, empty)]))
+            start += len(payloads)
+        if start == stop:
+            return
         for chunk in self._old.chunks(stream, start, stop):
             columns = columns_of([(chunk, max(start - chunk.first, 0), chunk.count)])
             # They are written anew.

@@ -73,19 +73,23 @@ class SealedSegment(Opened):
         """All records with the ids of their streams, in order of id and offset, one batch a chunk.
 
         `Batch.offsets` are those of the stream that they were appended to. The store's own streams
-        (lineage, names, cursors) are left out.
+        (lineage, names, cursors), and records that were deleted or trimmed, are left out.
         """
         catalog = self._handle.catalog
         catalog.order.check(VIEW)
-        stream_id, source = -1, Source("", 0)
+        stream_id, source, lives = -1, Source("", 0), catalog.known_lives().notable
         for row, found in enumerate(self._segment.index.streams):
             if found != stream_id:
                 stream_id, source = found, Source(catalog.record(found).name, 0)
             if source.stream.startswith("$") and layer_of(source.stream) is None:
                 continue
+            gone = lives[found].gone if found in lives else 0
+            if self._segment.index.stop(row) <= gone:
+                continue
             chunk = self._segment.chunk(row)
+            low = max(gone - chunk.first, 0)
             by = source if chunk.writer == source.writer else Source(source.stream, 0, chunk.writer)
-            yield stream_id, Batch(chunk, 0, chunk.count, chunk.first, by)
+            yield stream_id, Batch(chunk, low, chunk.count, chunk.first + low, by)
             # The next chunk may be asked for in the middle of another call.
             catalog.order.check(VIEW)
 

@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from transit.engine.pending import Pending
 from transit.engine.plans import (
     Head,
-    Parents,
     check_heads,
     check_place,
     check_shown,
@@ -34,9 +33,10 @@ from transit.engine.plans import (
     merge_record,
     work_out,
 )
+from transit.engine.staged_parents import Prepared, StagedParents
 from transit.errors import AlreadyExistsError, ConflictError, InvalidInputError, OffsetError
 from transit.format.cursor import START, CursorRecord, decode_cursor, encode_cursor
-from transit.format.life import Life, encode_life
+from transit.format.life import ALL, Life, encode_life
 from transit.format.lineage import (
     Branch,
     LineageRecord,
@@ -51,11 +51,11 @@ from transit.format.record import Columns, measure
 from transit.format.uid import new_uid
 from transit.handle.handle import Handle
 from transit.lineage import policy as policies
-from transit.lineage.graph import Graph
-from transit.lineage.spans import Span
 from transit.log.assign import check_expected
 from transit.log.catalog import Catalog, StreamState
+from transit.log.dependents import inherited_gone
 from transit.log.frames import Group, Written
+from transit.log.gone import gone
 from transit.replay import locate, record_in
 
 # How often parents may go on while a custom policy of the user's works.
@@ -77,82 +77,21 @@ class WantedMerge(NamedTuple):
     uid: str = ""
 
 
-class Prepared:
-    """What the merges of one frame have read, and what came of them, so far.
-
-    `asking`: whether the user's policies may be called now, which they never are in the turn.
-    """
-
-    def __init__(self) -> None:
-        self.asking = True
-        # By the merge, its heads and its base.
-        self.records: dict[tuple[object, ...], Merge] = {}
-        # By stream and offset of the first record.
-        self.timestamps: dict[tuple[int, int], list[int]] = {}
-
-
 class PolicyBehindError(Exception):
     """A custom policy worked on heads that have moved since: it must be asked again."""
-
-
-class StagedParents(Parents):
-    """The streams that merges are made from, as a frame in the making has them."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        created: Mapping[int, StreamState],
-        pending: Mapping[int, Pending],
-        prepared: Prepared,
-    ) -> None:
-        super().__init__(catalog)
-        self._created = created
-        self._pending = pending
-        self._prepared = prepared
-
-    @property
-    def graph(self) -> Graph:
-        """How they descend from one another, streams that the frame makes among them."""
-        return Graph(self.record)
-
-    def record(self, stream: int) -> LineageRecord:
-        """The lineage record of a stream, of one that the frame makes too."""
-        made = self._created.get(stream)
-        return made.record if made else super().record(stream)
-
-    def timestamps(self, span: Span) -> list[int]:
-        """The timestamps of a span's records, staged ones too."""
-        stop = span.origin + span.count
-        pending = self._pending.get(span.stream)
-        staged_from = pending.first if pending else stop
-        known = self._prepared.timestamps.setdefault((span.stream, span.origin), [])
-        missing = min(stop, staged_from) - span.origin - len(known)
-        if missing > 0:
-            known += super().timestamps(Span(0, span.stream, span.origin + len(known), missing))
-        if pending is None or stop <= staged_from:
-            return known[: span.count]
-        low = max(0, span.origin - staged_from)
-        return known + pending.timestamps[low : stop - staged_from]
-
-    def has_staged(self, heads: Sequence[Head]) -> bool:
-        """Whether one of the heads is a stream, or a record, that the frame is to bring."""
-        return any(
-            stream in self._created
-            or (stream in self._pending and offset >= self._pending[stream].first)
-            for stream, offset in heads
-        )
 
 
 class Staging:
     """One frame in the making: in a turn of the writer, or, to prepare it, before that.
 
-    `writer`: who wrote the records that are appended; empty for this process itself.
+    `writer`: who wrote the records that are appended, and those of `$names`; empty for this process
+    itself. `now`: when they are written.
     """
 
     def __init__(self, handle: Handle, prepared: Prepared | None = None) -> None:
         self._handle = handle
         self._catalog = handle.catalog
-        self._now = handle.writer.time
+        self.now = handle.writer.time
         self.writer = ""
         self._created: dict[int, StreamState] = {}
         # Names that go from one stream to another, or to none, in this frame.
@@ -179,6 +118,8 @@ class Staging:
         state = StreamState(self._count, record)
         self._bound[record.name] = state.id
         self._created[state.id] = state
+        if trimmed := inherited_gone(record, lambda parent: self.life(self._state(parent))):
+            self.change(state, "", trimmed=trimmed)
         return state
 
     def branch(
@@ -276,7 +217,7 @@ class Staging:
             if made is None:
                 return None
             state = self._catalog.state(made)
-        check_shown(state, merge_id, self._life(state))
+        check_shown(state, merge_id, self.life(state))
         if state.name != wanted.name:
             raise AlreadyExistsError(f"merge id {merge_id!r} made stream {state.name!r}")
         return state
@@ -290,8 +231,14 @@ class Staging:
         return state.id, offset
 
     def _tail(self, state: StreamState) -> Pending | StreamState:
-        """Where a stream goes on, as this frame has it so far."""
+        """Where a stream goes on, as this frame has it so far; `ErasedError` for a deleted one."""
+        if state.gone == ALL:
+            raise gone(self._catalog, state, 0)
         return self._pending.get(state.id) or state
+
+    def _state(self, stream_id: int) -> StreamState:
+        # What this frame made has no state in the catalog yet.
+        return self._created.get(stream_id) or self._catalog.state(stream_id)
 
     def append(
         self,
@@ -302,7 +249,7 @@ class Staging:
         expect: int | None,
     ) -> tuple[int, int]:
         """One more record; its offset and timestamp."""
-        return self._pending_of(state).append(payload, headers, timestamp, expect, self._now)
+        return self._pending_of(state).append(payload, headers, timestamp, expect, self.now)
 
     def append_many(
         self,
@@ -312,12 +259,12 @@ class Staging:
         expect: int | None,
     ) -> tuple[int, Sequence[int]]:
         """More records; the offset of the first, and all timestamps. times: one a record."""
-        return self._pending_of(state).append_many(columns, times, expect, self._now)
+        return self._pending_of(state).append_many(columns, times, expect, self.now)
 
     def _pending_of(self, state: StreamState) -> Pending:
         pending = self._pending.get(state.id)
         if pending is None:
-            finished = self._life(state).finished is not None
+            finished = self.life(state).finished is not None
             pending = self._pending[state.id] = Pending(state, finished)
         return pending
 
@@ -327,25 +274,25 @@ class Staging:
         """Take no more records, from here on; nothing when that is so already."""
         tail = self._tail(state)
         check_expected(tail, expect)
-        if self._life(state).finished is None:
-            self._change(state, reason, finished=tail.next_offset)
+        if self.life(state).finished is None:
+            self.change(state, reason, finished=tail.next_offset)
             if isinstance(tail, Pending):
                 tail.finished = True
 
     def hide(self, state: StreamState, expect: int | None, reason: str) -> None:
         """Leave a stream out of listings and lookups; nothing when that is so already."""
         check_expected(self._tail(state), expect)
-        if not self._life(state).hidden:
-            self._change(state, reason, hidden=True)
+        if not self.life(state).hidden:
+            self.change(state, reason, hidden=True)
             self._bound[state.name] = None
 
     def show(self, state: StreamState, expect: int | None, reason: str) -> None:
         """Undo `hide`; `AlreadyExistsError` when the name is another's by now."""
         check_expected(self._tail(state), expect)
-        if self._life(state).hidden:
+        if self.life(state).hidden:
             if self._find(state.name) is not None:
                 raise AlreadyExistsError(f"stream {state.name!r} exists: hide that one first")
-            self._change(state, reason, hidden=False)
+            self.change(state, reason, hidden=False)
             self._bound[state.name] = state.id
 
     # Cursors
@@ -379,10 +326,7 @@ class Staging:
 
     def _cursor_stream(self, own: str) -> StreamState | None:
         stream_id = self._find(own)
-        if stream_id is None:
-            return None
-        # What this frame made has no state in the catalog yet.
-        return self._created.get(stream_id) or self._catalog.state(stream_id)
+        return None if stream_id is None else self._state(stream_id)
 
     def _stands(self, own: str, places: StreamState | None) -> CursorRecord:
         """Where a cursor stands, as this frame has it so far."""
@@ -407,14 +351,21 @@ class Staging:
         made = self._created.values()
         return next((state.name for state in made if state.record.uid == uid), None)
 
-    def _life(self, state: StreamState) -> Life:
+    def life(self, state: StreamState) -> Life:
         """What is so of a stream, as this frame has it so far."""
         said = (life for life in reversed(self._lives) if life.stream == state.id)
         return next(said, None) or state.life or Life(stream=state.id, streams=self._count)
 
-    def _change(self, state: StreamState, reason: str, **changes: int | bool) -> None:
-        now = self._life(state)
-        self._lives.append(replace(now, streams=self._count, reason=reason, **changes))
+    def check(self, state: StreamState, expect: int | None) -> None:
+        """`ConflictError` unless a stream's next offset is `expect`; `ErasedError` if deleted."""
+        check_expected(self._tail(state), expect)
+
+    def change(self, state: StreamState, reason: str, **changes: object) -> None:
+        """Say more of a stream: `changes` are fields of its `Life`."""
+        now = self.life(state)
+        self._lives.append(
+            replace(now, **{"basis": "", **changes}, streams=self._count, reason=reason)
+        )
 
     def commit(self) -> Written | None:
         """Write the frame; where it ends, None when there was nothing to write."""
@@ -424,16 +375,16 @@ class Staging:
             groups.append(self._told(self._catalog.lineage_state(), made))
         if self._lives:
             lives = list(map(encode_life, self._lives))
-            groups.append(self._told(self._catalog.names_state(), lives))
+            groups.append(self._told(self._catalog.names_state(), lives, self.writer))
         for pending in self._pending.values():
             groups.append(Group(pending.state, pending.columns(self.writer)))
         if not groups:
             return None
         return self._handle.writer.commit(groups, tuple(self._created.values()), self._lives)
 
-    def _told(self, state: StreamState, payloads: list[bytes]) -> Group:
+    def _told(self, state: StreamState, payloads: list[bytes], writer: str = "") -> Group:
         """Records of one of the store's own streams."""
-        return Group(state, Columns(payloads, measure(payloads), self._now, None))
+        return Group(state, Columns(payloads, measure(payloads), self.now, None, writer=writer))
 
 
 def last_place(catalog: Catalog, places: StreamState) -> CursorRecord:

@@ -24,6 +24,9 @@ class Status(msgspec.Struct, frozen=True):
     a remote: none was asked. remote_noted: the address in the file REMOTE, in which segments are
     that are not in the folder, "" without that file.
     remote_error: why publishing did not go on the last time, "" when it did.
+    remote_keeps: what the remote keeps of what is deleted there, so that `Log.erase` may free less:
+    "versions", "versions, object lock (compliance, 30 days)", "unknown" where the rights to ask are
+    missing; "" for nothing, in mode "read", and for remotes that cannot say.
     """
 
     path: str
@@ -47,6 +50,7 @@ class Status(msgspec.Struct, frozen=True):
     published: int | None
     remote_error: str
     remote_noted: str
+    remote_keeps: str = ""
 
 
 def status_of(handle: Handle, counted: StreamCount) -> Status:
@@ -78,4 +82,5 @@ def status_of(handle: Handle, counted: StreamCount) -> Status:
         published=handle.published,
         remote_error=handle.remote_error,
         remote_noted=handle.remote_noted,
+        remote_keeps="" if handle.remote is None else handle.remote.keeps,
     )

@@ -23,8 +23,9 @@ from transit.engine.codec import encode_value
 from transit.engine.creation import create_branch, finish_stream, new_name
 from transit.engine.cursor import Cursor, cursors_of
 from transit.engine.following import check_timeout, follow, tail
+from transit.engine.keeping import Kept
 from transit.engine.plans import MergePlan, recorded_plan
-from transit.engine.reading import Readable, check_range
+from transit.engine.reading import check_range
 from transit.format.headers import HeaderMap, encode_headers
 from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
 from transit.guards import VIEW, inside
@@ -72,7 +73,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return self.offset + self.count - 1
 
 
-class Stream(Readable):
+class Stream(Kept):
     """One stream of an open store.
 
     Handles are cheap, safe for threads, and equal when they name the same stream.
@@ -384,7 +385,7 @@ class Stream(Readable):
         """The records from `start` (None: the head as it is now) on, waiting for more.
 
         Ends after `timeout` seconds without a record (None: never), and where a stream is finished.
-        Sees what other processes write.
+        Sees what other processes write. `ErasedError` where records are gone before it came there.
         """
         check_timeout(timeout)
         count = self.next_offset

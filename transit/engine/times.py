@@ -25,7 +25,7 @@ from transit.replay import spans_between
 def offset_at(catalog: Catalog, state: StreamState, time: int, stop: int) -> int:
     """The first offset before `stop` of a record written at `time` or later; else `stop`."""
     search = _Search(catalog, time)
-    for span in spans_between(catalog, state, 0, stop):
+    for span in spans_between(catalog, state, min(state.gone, stop), stop):
         found = search.first_in(span)
         if found is not None:
             return span.first + found - span.origin

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 
 from transit.errors import CorruptError
 from transit.format.record import Chunk
 from transit.log.segments import Segment
 from transit.proof.chunks import BY_RECORD, LEAF, leaf_of_chunk, record_leaves, said_of
+from transit.proof.chunks import leaves_of as leaves_in
 from transit.proof.paths import LeafHashes, inclusion_path
 from transit.proof.tree import leaf_hash
 
@@ -28,6 +30,12 @@ def leaves_of(segment: Segment) -> bytes:
 
 def _leaves(segment: Segment) -> Iterator[bytes]:
     index = segment.index
+    # The first look tells whether chunks were erased; of these the leaves are kept.
+    with suppress(CorruptError):
+        segment.chunk(0)
+    if (left := segment.left) is not None:
+        yield from leaves_in(index, left.table.digests)
+        return
     for row, stream in enumerate(index.streams):
         chunk = segment.chunk(row)
         if stream in BY_RECORD:
@@ -38,8 +46,9 @@ def _leaves(segment: Segment) -> Iterator[bytes]:
 
 def encoded_of(segment: Segment, row: int) -> bytes:
     """The bytes of the chunk in a row of the index, as they stand in the unfolded block."""
-    chunk, position = segment.chunk(row), segment.index.positions[row]
-    return chunk.data[position : chunk.end]
+    chunk, left = segment.chunk(row), segment.left
+    positions = segment.index.positions if left is None else left.table.positions
+    return chunk.data[positions[row] : chunk.end]
 
 
 class SegmentLeaves:

@@ -17,6 +17,7 @@ uid          what a stream is called in every store
 life         the records of `$names`: streams finished and hidden
 cursor       where a cursor stands
 segment      blocks, index, footer, tail
+redacted     what is left of a segment that chunks were erased from
 commit       commits, roots, links, the FORMAT file
 snapshot     the guides of many segments, in layers
 head         the HEAD hint

@@ -19,6 +19,7 @@ File names come only from digests and numbers, never from user text:
     segments/<BLAKE3, 64 hex digits>.seg
     commits/<number, 20 digits>.json
     index/<BLAKE3, 64 hex digits>.idx
+    redacted/<BLAKE3 of the original, 64 hex digits>.seg
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WAL_DIR: Final = "wal"
 SEGMENT_DIR: Final = "segments"
 COMMIT_DIR: Final = "commits"
 INDEX_DIR: Final = "index"
+REDACTED_DIR: Final = "redacted"
 CHECKPOINT_DIR: Final = "checkpoints"
 CHECKPOINT_FILE: Final = "checkpoint"
 SIGNED_FILE: Final = "SIGNED"
@@ -343,6 +345,15 @@ class Places(msgspec.Struct, frozen=True):
     def segment(self, digest: str) -> str:
         """The segment with this digest, 64 hex digits."""
         return os.path.join(self.segments, segment_name(bytes.fromhex(digest)))
+
+    @property
+    def redacted(self) -> str:
+        """The folder of redacted segments, each under the name of its original."""
+        return os.path.join(self.root, REDACTED_DIR)
+
+    def redacted_segment(self, digest: str) -> str:
+        """What is left of the segment with this digest, 64 hex digits."""
+        return os.path.join(self.redacted, segment_name(bytes.fromhex(digest)))
 
     def snapshot(self, digest: str) -> str:
         """The index snapshot with this digest, 64 hex digits."""

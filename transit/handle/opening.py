@@ -217,7 +217,8 @@ def tidy_up(root: str) -> None:
     """Drop what interrupted writers left; only while no other process writes."""
     places = Places(root)
     rooms = map(places.room, list_folder(places.rooms))
-    for folder in (root, *places.needed, *places.derived, *filter(leads_to_folder, rooms)):
+    more = filter(leads_to_folder, (places.redacted, *rooms))
+    for folder in (root, *places.needed, *places.derived, *more):
         remove_temporary(folder)
 
 

@@ -43,6 +43,7 @@ from transit.log.segments import Elsewhere
 from transit.log.snapshots import Snapshots
 from transit.log.writer import Writer
 from transit.store import ObjectStore
+from transit.store.versions import kept_by
 from transit.tier.adopt import adopt_commits
 from transit.tier.fetch import Fetcher
 from transit.tier.remote import Remote
@@ -166,6 +167,7 @@ class Writing:
             remote, self.catalog, self.writer, self.sealer, self._settings, self.callbacks
         )
         tiering.publisher.locate()
+        remote.keeps = kept_by(remote.store)
         return tiering
 
     def _recover(self) -> None:

@@ -5,11 +5,16 @@ gather     many frames of one record each, read as one chunk
 stated     what frames say of what was durable
 recover    what a WAL's bytes mean after a crash: the one place that tells torn from corrupt
 blocks     the cache of decoded blocks
+redactions what is left of segments that chunks were erased from, read in their place
+redacting  making that
 segments   sealed files read block by block, here or elsewhere
 guides     the guides of segments that are not here
 snapshots  the guides of many segments in one file, for openers of a remote
 keys       what sealed segments have under a key: streams by name, records about them by id
-lives      which streams are hidden
+lives      which streams are hidden, deleted, trimmed, held
+dependents which streams need which records of others, and what belongs to a stream
+gone       records that are gone: what to say of them
+sizes      what records of a stream take in files
 commits    the local commit chain
 signed     signed checkpoints in the folder, and what was signed last
 remembered a checkpoint that was kept, and the histories that do not extend it

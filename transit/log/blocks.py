@@ -87,6 +87,14 @@ class BlockCache:
         leaf(self._lock, partial(self._drop, key))
         self.put(key, block)
 
+    def clear(self) -> None:
+        """Let everything go."""
+        leaf(self._lock, self._clear)
+
+    def _clear(self) -> None:
+        self._kept, self._passing = _Blocks(), _Blocks()
+        self._passed.clear()
+
     def _drop(self, key: tuple[str, int]) -> None:
         self._kept.drop(key)
         self._passing.drop(key)

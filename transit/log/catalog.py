@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -21,27 +21,20 @@ from transit.disk import list_folder, remove
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.life import NAMES_ID, NAMES_RECORD, Life, decode_life, life_key
-from transit.format.lineage import (
-    LINEAGE_ID,
-    LINEAGE_NAME,
-    LINEAGE_RECORD,
-    LineageRecord,
-    Merge,
-    decode_lineage,
-)
+from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
 from transit.format.uid import uid_key
 from transit.lineage.graph import Graph
 from transit.locks import in_place
 from transit.log.blocks import BlockCache
 from transit.log.chunks import StoredChunks, StreamState, View, changing_the_view
-from transit.log.clock import EARLIEST, Times
 from transit.log.commits import CommitChain, nowhere_else
+from transit.log.dependents import Descent
 from transit.log.files import WalFiles
 from transit.log.keys import SealedKeys
-from transit.log.lives import HiddenStreams
+from transit.log.lives import KnownLives, LivesRead
 from transit.log.recover import ScannedFrame, scan
-from transit.log.rows import SealedRows
+from transit.log.rows import SealedRows, one_uid
 from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
 
@@ -77,7 +70,8 @@ class Catalog(StoredChunks):
         self._records: dict[int, LineageRecord] = {}
         self._lineage = SealedRows()
         self._keys = SealedKeys(self.changing)
-        self._hidden = HiddenStreams()
+        self._lives = LivesRead()
+        self._descent = Descent()
         # Whether streams in use may reach further than their states say.
         self._stale = False
         # Up to which record of `$names` all streams in use surely know it.
@@ -325,7 +319,7 @@ class Catalog(StoredChunks):
         """
         for each in (wal, *self.view.wals):
             if (known := each.uids.get(uid, stream_id)) != stream_id:
-                raise _one_uid(uid, (known, stream_id))
+                raise one_uid(uid, (known, stream_id))
 
     def note_life(self, wal: Wal, offset: int, life: Life) -> None:
         """Know what became of a stream, as the record at `offset` of `$names`, in `wal`, says."""
@@ -345,11 +339,19 @@ class Catalog(StoredChunks):
         for wal in reversed(view.wals):
             if stream_id in wal.lives:
                 return wal.lives[stream_id][-1][1]
-        if not self.names_state().next_offset:
-            return None
-        offsets = self._keys.find(view.segments, life_key(stream_id))
-        lives = map(self.life_at, sorted(offsets, reverse=True))
+        lives = map(self.life_at, self._sealed_lives(view, stream_id))
         return next((life for life in lives if life.stream == stream_id), None)
+
+    def _sealed_lives(self, view: View, stream_id: int) -> list[int]:
+        if not self.names_state().next_offset:
+            return []
+        return sorted(self._keys.find(view.segments, life_key(stream_id)), reverse=True)
+
+    def lives_about(self, stream_id: int) -> list[int]:
+        """The offsets of the records of `$names` about a stream, and perhaps others, in order."""
+        view = self.view
+        unsealed = (at for wal in view.wals for at, _ in wal.lives.get(stream_id, ()))
+        return sorted({*self._sealed_lives(view, stream_id), *unsealed})
 
     def life_at(self, offset: int) -> Life:
         """The record at `offset` of `$names`."""
@@ -364,8 +366,12 @@ class Catalog(StoredChunks):
 
     def hidden(self) -> frozenset[int]:
         """All streams that are hidden now; reads what `$names` has since the last time."""
+        return self.known_lives().hidden
+
+    def known_lives(self) -> KnownLives:
+        """What became of all streams, as far as it matters to who asks about all of them."""
         state = self.names_state()
-        return self._hidden.up_to(state.next_offset, partial(self.chunks, NAMES_ID))
+        return self._lives.up_to(state.next_offset, partial(self.chunks, NAMES_ID))
 
     def find(self, name: str) -> int | None:
         """The id of the stream with this name that is not hidden."""
@@ -387,7 +393,7 @@ class Catalog(StoredChunks):
             if self.record(stream_id).uid == uid:
                 found.add(stream_id)
         if len(found) > 1:
-            raise _one_uid(uid, sorted(found))
+            raise one_uid(uid, sorted(found))
         return next(iter(found), None)
 
     def find_merge(self, merge_id: str) -> int | None:
@@ -417,6 +423,12 @@ class Catalog(StoredChunks):
                 self._records.clear()
             self._records[stream_id] = record
         return record
+
+    def descent(self) -> Descent:
+        """Which streams were made from which; reads what `$lineage` has since the last time."""
+        state = self.lineage_state()
+        self._descent.up_to(state.next_offset, partial(self.chunks, LINEAGE_ID))
+        return self._descent
 
     def stream_count(self) -> int:
         """Number of streams ever made, the store's own among them."""
@@ -474,27 +486,3 @@ class Catalog(StoredChunks):
             if rows:
                 return index.stop(rows[-1])
         return 0
-
-    # Time
-
-    def times(self) -> list[Times]:
-        """When the records of each file were written, in the order of the log."""
-        view = self.view
-        times = [segment.ref.written for segment in view.segments]
-        return times + [(wal.begun, wal.written) for wal in view.wals if wal.begun != EARLIEST]
-
-    def written_before(self, wal: Wal) -> int:
-        """When the last record before those of `wal` was written; the earliest time if none was."""
-        view = self.view
-        files = [(older.first_lsn, older.written) for older in view.wals]
-        files += [(segment.ref.lsn[0], segment.ref.written[1]) for segment in view.segments[-1:]]
-        before = [file for file in files if file[0] < wal.first_lsn]
-        return max(before)[1] if before else EARLIEST
-
-
-def _one_uid(uid: str, streams: Sequence[int]) -> CorruptError:
-    return CorruptError(
-        f"{LINEAGE_NAME}@{streams[-1]}",
-        expected="a uid that no other stream has",
-        found=f"that of stream {streams[0]}: {uid}",
-    )

@@ -21,6 +21,7 @@ from transit.format.record import Chunk
 from transit.guards import VIEW, Order
 from transit.lineage.spans import Span
 from transit.log.changes import NO_FOLLOWERS, NO_LISTENERS, Follower
+from transit.log.clock import EARLIEST, Times
 from transit.log.rows import SealedRows, holding, missing
 from transit.log.segments import Segment
 from transit.log.wal import Wal
@@ -55,12 +56,13 @@ class StreamState:
     """What is known of one stream while it is in use; guarded by the writer's lock.
 
     `waiting` holds records accepted but not yet framed, as (payload, timestamp, encoded headers).
-    `finished` is what `life` says, where every append looks. `listeners` and `followers` wait for
-    more of it, see `transit.handle.hub`.
+    `finished` is what `life` says, where every append looks; `gone`, before which offset records
+    are gone, where every read does. `listeners` and `followers` wait for more of it, see
+    `transit.handle.hub`.
     """
 
     __slots__ = (
-        "__weakref__", "finished", "followers", "id", "inherited", "life", "listeners",
+        "__weakref__", "finished", "followers", "gone", "id", "inherited", "life", "listeners",
         "next_offset", "record", "sealed", "waiting",
     )  # fmt: skip
 
@@ -80,6 +82,7 @@ class StreamState:
         """Know what became of the stream."""
         self.life = life
         self.finished = life is not None and life.finished is not None
+        self.gone = 0 if life is None else life.gone
 
     @property
     def name(self) -> str:
@@ -224,3 +227,19 @@ class StoredChunks:
     def _look(self, view: View, stream_id: int, sealed: SealedRows) -> None:
         for segment in view.segments[sealed.seen :]:
             sealed.add(segment, stream_id)
+
+    # Time
+
+    def times(self) -> list[Times]:
+        """When the records of each file were written, in the order of the log."""
+        view = self.view
+        times = [segment.ref.written for segment in view.segments]
+        return times + [(wal.begun, wal.written) for wal in view.wals if wal.begun != EARLIEST]
+
+    def written_before(self, wal: Wal) -> int:
+        """When the last record before those of `wal` was written; the earliest time if none was."""
+        view = self.view
+        files = [(older.first_lsn, older.written) for older in view.wals]
+        files += [(segment.ref.lsn[0], segment.ref.written[1]) for segment in view.segments[-1:]]
+        before = [file for file in files if file[0] < wal.first_lsn]
+        return max(before)[1] if before else EARLIEST

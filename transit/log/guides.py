@@ -109,6 +109,9 @@ class NotHere:
         """See `Elsewhere.read`."""
         raise self._gone(ref)
 
+    def redacted(self, ref: SegmentRef) -> None:
+        """See `Elsewhere.redacted`."""
+
 
 def read_marker(root: str) -> str | None:
     """The address of the remote in which some segments live; None while all are in the folder."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter, lt
 from typing import Final
 from weakref import ref
 
 from transit.errors import CorruptError
+from transit.format.lineage import LINEAGE_NAME
 from transit.format.record import Chunk
 from transit.log.segments import Segment
 
@@ -94,3 +95,12 @@ def holding(chunk: Chunk, offset: int, path: str) -> Chunk:
 def missing(root: str, stream_id: int, offset: int) -> CorruptError:
     """The error for a record that is in no file of the store in `root`."""
     return CorruptError(root, expected=f"offset {offset} of stream {stream_id}", found="no chunk")
+
+
+def one_uid(uid: str, streams: Sequence[int]) -> CorruptError:
+    """The error for a uid that several streams have."""
+    return CorruptError(
+        f"{LINEAGE_NAME}@{streams[-1]}",
+        expected="a uid that no other stream has",
+        found=f"that of stream {streams[0]}: {uid}",
+    )

@@ -1,8 +1,9 @@
 """Sealed segments, read block by block, from this folder or from a remote.
 
-Owns segments' footers and indexes in memory. Everything read is checked: the footer against the
-digest the commit names, each block against its checksum. A segment's index is loaded
-when first needed.
+A segment that some chunks were erased from is read from what is left of it, in the same way
+(`transit.log.redactions`). Owns segments' footers and indexes in memory. Everything read is
+checked: the footer against the digest the commit names, each block against its checksum. A
+segment's index is loaded when first needed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from transit.format.segment import (
 from transit.format.snapshot import SnapshotSegment, covered_by
 from transit.guards import leaf
 from transit.log.blocks import BlockCache, DecodedBlock
+from transit.log.redactions import Bytes, Redacted, local_bytes, read_parts
 
 
 class Guide(msgspec.Struct, frozen=True):
@@ -60,6 +62,9 @@ class Elsewhere(Protocol):
     def read(self, ref: SegmentRef, position: int, size: int) -> bytes:
         """Bytes of the segment's file, unchecked; fewer only at its end."""
 
+    def redacted(self, ref: SegmentRef) -> Bytes | None:
+        """What is left of the segment; None where there is nothing, or not to be had."""
+
 
 class Segment:
     """One sealed segment of a store, which commit number `commit` added."""
@@ -76,17 +81,26 @@ class Segment:
         self.ref = ref
         self.commit = commit
         self.path = Places(root).segment(ref.digest)
+        self._root = root
         self._store_id = store_id
         self._cache = cache
         self._elsewhere = elsewhere
         self._loaded: tuple[Footer, SegmentIndex] | None = None
+        # What is left of it, once the original was found to be nowhere.
+        self._redacted: Redacted | None = None
         self._lock = threading.Lock()
+
+    @property
+    def redacted_path(self) -> str:
+        """Where what is left of it is, once chunks were erased."""
+        return Places(self._root).redacted_segment(self.ref.digest)
 
     def check_present(self) -> None:
         """Raise unless the file is here with the size the commit names, or elsewhere."""
         size = file_size(self.path)
         if size is None:
-            self._elsewhere.check(self.ref)
+            if self._redacted is None and local_bytes(self.redacted_path) is None:
+                self._elsewhere.check(self.ref)
         elif size != self.ref.bytes:
             raise CorruptError(self.path, expected=f"{self.ref.bytes} bytes", found=f"{size} bytes")
 
@@ -111,7 +125,11 @@ class Segment:
         self.check_present()
         file = self._open()
         if file is None:
-            return self._elsewhere.guide(self.ref)
+            left = local_bytes(self.redacted_path)
+            if left is None:
+                return self._elsewhere.guide(self.ref)
+            parts = read_parts(left, self.ref, self._store_id)
+            return Guide(parts.footer, parts.stored_index)
         with file:
             check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
             tail_at = self.ref.bytes - TAIL.size
@@ -129,13 +147,49 @@ class Segment:
         with file:
             return file.read_at(position, size)
 
-    def _stored(self, number: int, entry: Block) -> bytes:
-        """The stored bytes of block `number`, checked when they come from elsewhere."""
+    def _stored(self, number: int, entry: Block) -> bytes | None:
+        """The stored bytes of block `number`, checked when they come from elsewhere.
+
+        None where only what is left of the segment is to be had.
+        """
         file = self._open()
-        if file is None:
+        if file is not None:
+            with file:
+                return file.read_at(entry.position, entry.stored_bytes)
+        if self._look_for_redacted(local_bytes(self.redacted_path)) is not None:
+            return None
+        try:
             return self._elsewhere.stored(self.ref, self.footer, number)
-        with file:
-            return file.read_at(entry.position, entry.stored_bytes)
+        except CorruptError:
+            if self._look_for_redacted(self._elsewhere.redacted(self.ref)) is None:
+                raise
+            return None
+
+    @property
+    def left(self) -> Redacted | None:
+        """What is left of the segment, as far as a read has found that out; asks nothing."""
+        return self._redacted
+
+    def redacted(self) -> Redacted | None:
+        """What is left of the segment, here or elsewhere, where the original is nowhere."""
+        if self._redacted is not None or file_size(self.path) is not None:
+            return self._redacted
+        if self._look_for_redacted(local_bytes(self.redacted_path)) is None:
+            try:
+                self._elsewhere.read(self.ref, 0, 1)
+            except CorruptError:
+                self._look_for_redacted(self._elsewhere.redacted(self.ref))
+        return self._redacted
+
+    def _look_for_redacted(self, found: Bytes | None) -> Redacted | None:
+        if found is not None:
+            parts = read_parts(found, self.ref, self._store_id)
+            self._redacted = Redacted(found, parts, self.ref, self.index, self._cache)
+        return self._redacted
+
+    def forget_redacted(self) -> None:
+        """Look for what is left of the segment anew: more of it was erased."""
+        self._redacted = None
 
     @property
     def index(self) -> SegmentIndex:
@@ -147,21 +201,29 @@ class Segment:
         """The segment's blocks."""
         return (self._loaded or self.load())[0]
 
-    def block(self, number: int) -> DecodedBlock:
-        """Block `number`, from the cache or the file."""
+    def block(self, number: int) -> DecodedBlock | None:
+        """Block `number`, from the cache or the file; None where chunks were erased from the
+        segment."""
         key = (self.ref.digest, number)
         block = self._cache.get(key)
         if block is None:
             entry = self.footer.blocks[number]
-            block = DecodedBlock(decode_block(entry, self._stored(number, entry), self.path))
+            stored = self._stored(number, entry)
+            if stored is None:
+                return None
+            block = DecodedBlock(decode_block(entry, stored, self.path))
             self._cache.put(key, block)
         return block
 
     def chunk(self, row: int) -> Chunk:
         """The chunk in `row` of the index."""
+        if self._redacted is not None:
+            return self._left(row)
         index = self.index
         position = index.positions[row]
         block = self.block(index.blocks[row])
+        if block is None:
+            return self._left(row)
         chunk = block.chunks.get(position)
         if chunk is None:
             chunk = Chunk(block.raw, position, f"{self.path}, block {index.blocks[row]}")
@@ -175,6 +237,20 @@ class Segment:
                 )
             block.chunks[position] = chunk
         return chunk
+
+    def _left(self, row: int) -> Chunk:
+        """A chunk of what is left; once more where more was erased since it was looked at."""
+        known = self.redacted()
+        if known is None:
+            raise CorruptError(self.path, expected="a segment", found="no file")
+        try:
+            return known.chunk(row)
+        except CorruptError:
+            self.forget_redacted()
+            found = self.redacted()
+            if found is None or found.name == known.name:
+                raise
+        return found.chunk(row)
 
 
 def footer_bytes(tail: bytes, ref: SegmentRef, place: str) -> int:

@@ -36,6 +36,7 @@ from transit.format.digest import digest
 from transit.format.life import LIFE_BYTES_MIN, NAMES_ID
 from transit.format.lineage import LINEAGE_ID
 from transit.format.record import Chunk
+from transit.format.segment import SegmentIndex
 from transit.proof.tree import root_over
 
 LEAF: Final = struct.Struct("<QQI32s")
@@ -114,3 +115,14 @@ def decode_said(data: bytes, place: str) -> Said:
     if payload_at > len(data):
         raise CorruptError(place, expected="a record of the store's own", found="other bytes")
     return Said(timestamp, written, writer, data[payload_at:])
+
+
+def leaves_of(index: SegmentIndex, digests: bytes) -> Iterator[bytes]:
+    """The leaves of the chunks that an index lists, from the digests in them, 32 bytes each."""
+    at = 0
+    for row, stream in enumerate(index.streams):
+        first, count = index.firsts[row], index.counts[row]
+        leaves = count if stream in BY_RECORD else 1
+        for offset in range(first, first + leaves):
+            yield LEAF.pack(stream, offset, count // leaves, digests[at : at + 32])
+            at += 32

@@ -195,7 +195,10 @@ class Advanced(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stream. merge_plan: only where one stream is asked for, and it is a merge."""
+    """A stream. merge_plan: only where one stream is asked for, and it is a merge.
+
+    first_offset: the first that is still there. deleted: no record is.
+    """
 
     name: str
     id: int
@@ -209,6 +212,8 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: bool
     hidden: bool
     merge_plan: MergePlan | None = None
+    first_offset: int = 0
+    deleted: bool = False
 
 
 class FrameAnswer(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -48,6 +48,7 @@ from transit.store.objects import (
     persist,
     too_large,
 )
+from transit.store.versions import NO_END, VERSIONS_MAX, Version
 
 # One PUT holds no more (Amazon S3 User Guide, "Uploading and copying objects").
 PUT_BYTES_MAX: Final = 5 * 1024**3
@@ -214,8 +215,8 @@ class S3Store(Opened):
     def bucket_facts(self) -> dict[str, str]:
         """What the bucket says of itself, in words: "versioning", "object lock", "time".
 
-        "time" is the Date of its answer. What it does not tell, or not with these rights, is left
-        out; nothing raises.
+        With a default lock also "object lock mode" and "object lock days". "time" is the Date of
+        its answer. What it does not tell, or not with these rights, is left out; nothing raises.
         """
         self._check_usable()
         facts: dict[str, str] = {}
@@ -230,7 +231,65 @@ class S3Store(Opened):
             said = self._ask(call, "", self._timeout_s, {Meaning.ABSENT: {}})
             lock = said.get("ObjectLockConfiguration", {})
             facts["object lock"] = str(lock.get("ObjectLockEnabled", "not enabled")).lower()
+            rule = lock.get("Rule", {}).get("DefaultRetention", {})
+            if "Mode" in rule:
+                facts["object lock mode"] = str(rule["Mode"]).lower()
+                days = rule.get("Days") or 365 * rule.get("Years", 0)
+                facts["object lock days"] = str(days)
         return facts
+
+    def versions(self, key: str) -> Sequence[Version]:
+        """All versions and delete markers of one key, the newest first."""
+        path = self._path(key)
+        found: tuple[Version, ...] = ()
+        after: dict[str, object] = {}
+
+        def attempt(left_s: float) -> dict[str, Any]:
+            self.traffic.sent("list")
+            call = self._call("list_object_versions", Prefix=path, **after)
+            page: dict[str, Any] = self._ask(call, key, left_s, {Meaning.ABSENT: {}})
+            return page
+
+        while True:
+            page = persist(attempt, self._timeout_s)
+            for kind, is_marker in (("Versions", False), ("DeleteMarkers", True)):
+                found += tuple(
+                    Version(each["VersionId"], bool(each.get("IsLatest")), is_marker)
+                    for each in page.get(kind, [])
+                    if each["Key"] == path
+                )
+            if not page.get("IsTruncated") or len(found) >= VERSIONS_MAX:
+                return sorted(found, key=lambda version: not version.is_latest)
+            after = {
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page.get("NextVersionIdMarker", ""),
+            }
+
+    def delete_version(self, key: str, version: str, *, bypass_governance: bool) -> None:
+        """Remove one version for good; `StorePermissionError` where it is locked, or not allowed.
+
+        bypass_governance: also where it is locked in governance mode, with the right to do so.
+        """
+        path = self._path(key)
+        more = {"BypassGovernanceRetention": True} if bypass_governance else {}
+
+        def attempt(left_s: float) -> None:
+            self.traffic.sent("delete")
+            call = self._call("delete_object", Key=path, VersionId=version, **more)
+            self._ask(call, key, left_s, {Meaning.ABSENT: None})
+
+        persist(attempt, self._timeout_s)
+
+    def locked_until(self, key: str, version: str) -> int | None:
+        """Until when a version is locked, UTC nanoseconds; None where it is not, -1 without end."""
+        call = self._call("head_object", Key=self._path(key), VersionId=version)
+        with contextlib.suppress(TransitError):
+            said = self._ask(call, key, self._timeout_s)
+            if said.get("ObjectLockLegalHoldStatus") == "ON":
+                return NO_END
+            until = said.get("ObjectLockRetainUntilDate")
+            return None if until is None else int(until.timestamp()) * 10**9
+        return None
 
     def close(self) -> None:
         """See `ObjectStore.close`."""

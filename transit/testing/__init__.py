@@ -4,6 +4,7 @@ store_contract  the tests that every object store must pass
 doors           an object store that fails at chosen requests
 model           the store as plain dicts and lists: the answer the engine is held to
 modelled        what the model is made of: records, streams, the operations of a batch
+removing        the model's side that lets records go
 strategies      values and histories for hypothesis, and the comparison with the model
 
 `doors` and `model` need nothing beside transit; `store_contract` needs pytest, `strategies` needs

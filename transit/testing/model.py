@@ -47,6 +47,7 @@ from transit.testing.modelled import (
     selected,
     shown,
 )
+from transit.testing.removing import Removing
 
 __all__ = [
     "Advance", "Append", "Branch", "Create", "Finish", "Hide", "Merge", "ModelCursor", "ModelLog",
@@ -56,7 +57,7 @@ __all__ = [
 Policy = Callable[[Suffixes, Mapping[str, Scalar]], Iterable[ModelRecord]]
 
 
-class ModelLog:
+class ModelLog(Removing):
     """All streams of one store, in the order they were created."""
 
     def __init__(self, policies: Mapping[str, Policy] | None = None) -> None:
@@ -211,6 +212,7 @@ class ModelLog:
         made = ModelStream(name, 0, "branch", dict(metadata or {}), (ModelPosition(parent, fork),))
         made.fork, made.start = fork, fork + 1
         made.records, made.codec = inherited[: fork + 1], self.stream(parent).codec
+        made.first = min(self.stream(parent).first, fork + 1)
         self.add(made)
 
     def merge(
@@ -244,6 +246,7 @@ class ModelLog:
         ]
         made = ModelStream(name, 0, "merge", dict(metadata or {}), heads)
         made.start, made.records = len(records), records
+        made.first = self.inherited_gone(name, plan.origins)
         codecs = {self.stream(head.stream).codec for head in heads}
         made.codec = codecs.pop() if len(codecs) == 1 else None
         self.add(made)

@@ -40,7 +40,8 @@ class ModelRecord:
 class ModelStream:
     """A stream and its whole history; `start` is the offset of its first own record.
 
-    uid: what the engine drew for it, once that is known.
+    uid: what the engine drew for it, once that is known. first: the first offset that it shows;
+    deleted: it shows none.
     """
 
     name: str
@@ -54,6 +55,8 @@ class ModelStream:
     codec: str | None = None
     finished: bool = False
     uid: str = ""
+    first: int = 0
+    deleted: bool = False
 
     @property
     def head(self) -> ModelPosition:

@@ -14,5 +14,6 @@ apart        whether a store and its remote are two places
 bucket       the view of a store that is only in a remote
 adopt        commits that others published, taken up by the one writer
 restore      a store's folder from the remote alone
+erase        what is left of segments put there, the originals freed
 retain       local segments that the remote has are let go
 """

@@ -26,8 +26,9 @@ from transit.format.segment import TAIL, Block, Footer, decode_footer
 from transit.guards import leaf
 from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf
+from transit.log.redactions import read_parts
 from transit.log.segments import Guide, footer_bytes
-from transit.tier.remote import TRIES, Remote, segment_key
+from transit.tier.remote import TRIES, Remote, redacted_key, segment_key
 
 # Footer and index of most segments fit, so that one request brings both.
 GUIDE_BYTES: Final = 64 * KIB
@@ -72,11 +73,21 @@ class Fetcher:
         """See `Elsewhere.guide`."""
         known = self.shelf.find(ref) or self._cached_guide(ref)
         if known is None:
-            known = self._try_guide(ref)
+            known = self._try_any_guide(ref)
             if self._cache is not None:
                 self._cache.put(ref.footer, known.footer)
                 self._cache.put(digest(known.index).hex(), known.index)
         return known
+
+    def forget(self) -> None:
+        """Let all blocks go that were fetched, in memory and in the cache folder."""
+        leaf(self._lock, self._forget)
+        if self._cache is not None:
+            self._cache.clear()
+
+    def _forget(self) -> None:
+        self._ahead.clear()
+        self._ahead_bytes = 0
 
     @property
     def disk_hits(self) -> int:
@@ -98,6 +109,20 @@ class Fetcher:
             self._cache.drop(name)
             return None
         return data
+
+    def _try_any_guide(self, ref: SegmentRef) -> Guide:
+        try:
+            return self._try_guide(ref)
+        except CorruptError:
+            left = self.redacted(ref)
+            if left is None:
+                raise
+        parts = read_parts(left, ref, None)
+        return Guide(parts.footer, parts.stored_index)
+
+    def redacted(self, ref: SegmentRef) -> RemoteBytes | None:
+        """See `Elsewhere.redacted`."""
+        return remote_bytes(self._remote, ref.digest, self._cache)
 
     def _try_guide(self, ref: SegmentRef) -> Guide:
         for _ in range(TRIES - 1):
@@ -222,6 +247,50 @@ class Fetcher:
         return data
 
 
+class RemoteBytes:
+    """The bytes of what is left of a segment in the remote; its blocks are kept as others are."""
+
+    def __init__(self, remote: Remote, name: str, size: int, cache: DiskCache | None) -> None:
+        self._remote = remote
+        self._key = redacted_key(name)
+        self._cache = cache
+        self.size = size
+        self.place = remote.place(self._key)
+
+    def read(self, position: int, size: int) -> bytes:
+        """See `Bytes.read`."""
+        if size < 1:
+            raise CorruptError(f"{self.place}, byte {position}", expected="bytes", found=f"{size}")
+        try:
+            return self._remote.store.get_range(self._key, position, size)
+        except NotFoundError:
+            raise CorruptError(
+                self.place, expected=f"{self.size} bytes", found="no object"
+            ) from None
+
+    def stored(self, block: Block) -> bytes:
+        """See `Bytes.stored`."""
+        name = block.digest.hex()
+        data = None if self._cache is None else self._cache.get(name)
+        if data is not None and digest(data) == block.digest:
+            return data
+        for _ in range(TRIES):
+            data = self.read(block.position, block.stored_bytes)
+            if digest(data) == block.digest:
+                if self._cache is not None:
+                    self._cache.put(name, data)
+                return data
+        raise CorruptError(
+            f"{self.place}, byte {block.position}", expected=name, found="another digest"
+        )
+
+
+def remote_bytes(remote: Remote, name: str, cache: DiskCache | None = None) -> RemoteBytes | None:
+    """What is left of segment `name` in the remote; None when there is nothing."""
+    size = remote.store.size(redacted_key(name))
+    return None if size is None else RemoteBytes(remote, name, size, cache)
+
+
 class DiskCache:
     """Files in one folder, the ones used longest ago out first, within a number of bytes.
 
@@ -286,6 +355,16 @@ class DiskCache:
             self._bytes += len(data)
         except TransitError:
             return
+
+    def clear(self) -> None:
+        """Let everything go, also what other processes put there."""
+        leaf(self._lock, self._clear)
+
+    def _clear(self) -> None:
+        self._sizes, self._bytes = None, 0
+        for name in list_folder(self._folder):
+            self._check_place()
+            remove(os.path.join(self._folder, name))
 
     def drop(self, name: str) -> None:
         """Forget what is under `name`: it is not what it should be."""

@@ -21,13 +21,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from transit.disk import read_file
+from transit.disk import file_size, read_file
 from transit.errors import CorruptError, FencedError, TransitError
 from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
 from transit.locks import in_place
 from transit.log.catalog import Catalog
 from transit.tier.apart import check_apart
+from transit.tier.erase import put_left
 from transit.tier.pools import Pool
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
@@ -43,7 +44,8 @@ _READ_BYTES: Final = 8 * 1024 * 1024
 class _Item(NamedTuple):
     """An object to upload: its key, file, digest (64 hex digits) and size in bytes.
 
-    derived: whether a store is whole without it.
+    derived: whether a store is whole without it. left: of a segment, the file of what is left of
+    it, where chunks were erased.
     """
 
     key: str
@@ -51,6 +53,7 @@ class _Item(NamedTuple):
     digest: str
     bytes: int
     derived: bool
+    left: str = ""
 
 
 class _Pending(NamedTuple):
@@ -220,7 +223,8 @@ class Publisher:
         items = []
         for ref in commit.segments:
             path = places.segment(ref.digest)
-            items.append(_Item(segment_key(ref.digest), path, ref.digest, ref.bytes, False))
+            left = places.redacted_segment(ref.digest)
+            items.append(_Item(segment_key(ref.digest), path, ref.digest, ref.bytes, False, left))
         if commit.index is not None:
             name = commit.index.digest
             path = places.snapshot(name)
@@ -248,6 +252,8 @@ class Publisher:
             data = read_file(item.path, item.bytes)
             if data is not None and digest(data).hex() == item.digest:
                 self._put(item, data)
+            elif data is None and item.left and self._bring_left(item):
+                pass
             elif item.derived:
                 # Nothing depends on an index snapshot, so that it may be deleted at any time.
                 return
@@ -260,6 +266,15 @@ class Publisher:
                     found="no file" if data is None else "another digest",
                 )
         meter.add(1, item.bytes)
+
+    def _bring_left(self, item: _Item) -> bool:
+        """Bring what is left of a segment, if that is what is here."""
+        size = file_size(item.left)
+        data = None if size is None else read_file(item.left, size)
+        if data is None:
+            return False
+        put_left(self.remote, item.digest, data)
+        return True
 
     def _put(self, item: _Item, data: bytes) -> None:
         for _ in range(TRIES):

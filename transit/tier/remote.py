@@ -5,6 +5,7 @@
     commits/<20 digits>.json     created with put-if-absent, never replaced
     segments/<BLAKE3>.seg        named by their own bytes
     index/<BLAKE3>.idx           snapshots of the index, the same
+    redacted/<BLAKE3>.seg        what is left of the segment of that name; replaced by less of it
 
 Owns their keys and finding the head: commits are asked for by number until one is absent. A listing
 decides nothing, and HEAD only where the search starts.
@@ -38,6 +39,7 @@ from transit.format.names import (
     FORMAT_FILE,
     HEAD_FILE,
     INDEX_DIR,
+    REDACTED_DIR,
     SEGMENT_DIR,
     commit_name,
     index_name,
@@ -62,6 +64,11 @@ def segment_key(name: str) -> str:
     return f"{SEGMENT_DIR}/{segment_name(bytes.fromhex(name))}"
 
 
+def redacted_key(name: str) -> str:
+    """The key of what is left of the segment whose digest is `name`, 64 hex digits."""
+    return f"{REDACTED_DIR}/{segment_name(bytes.fromhex(name))}"
+
+
 def index_key(name: str) -> str:
     """The key of the index snapshot whose digest is `name`, 64 hex digits."""
     return f"{INDEX_DIR}/{index_name(bytes.fromhex(name))}"
@@ -73,6 +80,8 @@ class Remote:
     def __init__(self, store: ObjectStore, settings: Settings) -> None:
         self.store = TimedStore(store)
         self.settings = settings
+        # What it keeps of what is deleted, as `kept_by` says; asked for by who writes to it.
+        self.keeps = ""
 
     @property
     def url(self) -> str:

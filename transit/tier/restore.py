@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from transit.config import MIB
-from transit.disk import File, NewFile, file_size, list_folder, remove
+from transit.disk import File, NewFile, file_size, list_folder, make_folder, put, remove
 from transit.errors import CorruptError, FormatError, NotFoundError
 from transit.format.commit import Commit, SegmentRef
 from transit.format.digest import Digester
@@ -31,6 +31,7 @@ from transit.format.snapshot import Layer, decode_snapshot
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
 from transit.log.guides import GuideShelf, put_marker
+from transit.log.redactions import MemoryBytes, check_left
 from transit.log.remembered import Remembered
 from transit.log.segments import Segment
 from transit.log.snapshots import Snapshots
@@ -40,13 +41,14 @@ from transit.tier.bundled import BundledCommits, check_ahead
 from transit.tier.fetch import Fetcher
 from transit.tier.pools import Pool, at_once
 from transit.tier.progress import Meter, Report
-from transit.tier.remote import TRIES, Remote, commit_key, segment_key
+from transit.tier.remote import TRIES, Remote, commit_key, redacted_key, segment_key
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 READ_BYTES: Final = 8 * MIB
 _COMMITS_AT_ONCE: Final = 8 * STEP
+_ABSENT: Final = "no object"
 
 
 class Restorer:
@@ -207,6 +209,8 @@ class Restorer:
             if here == ref.bytes and _digest_of(path, here) == ref.digest:
                 return
             remove(path)
+        # Of an earlier try; more may have been erased since.
+        remove(self._places.redacted_segment(ref.digest))
         found = ""
         for _ in range(TRIES):
             file = NewFile(folder)
@@ -217,9 +221,23 @@ class Restorer:
                     return
             finally:
                 file.discard()
+            if found == _ABSENT and (left := self._fetch_left(ref)) is not None:
+                make_folder(self._places.redacted)
+                put(self._places.redacted, name, left)
+                return
         raise CorruptError(
             self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
         )
+
+    def _fetch_left(self, ref: SegmentRef) -> bytes | None:
+        """What is left of a segment, checked to its last chunk; None when there is none."""
+        key = redacted_key(ref.digest)
+        size = self._remote.store.size(key)
+        data = None if size is None else self._remote.store.get(key, size)
+        if data is None:
+            return None
+        check_left(MemoryBytes(self._remote.place(key), data), ref, self._store_id)
+        return data
 
     def _copy(self, ref: SegmentRef, file: NewFile, ahead: Pool, syncs: Pool) -> str:
         """Write the object's bytes to `file`; their digest, or what is wrong with them.
@@ -242,7 +260,7 @@ class Restorer:
             try:
                 data = coming.result()
             except NotFoundError:
-                return "no object"
+                return _ABSENT
             if len(data) != min(READ_BYTES, ref.bytes - position):
                 return f"{position + len(data)} bytes"
             digester.update(data)

@@ -23,7 +23,7 @@ from transit.log.snapshots import Snapshots
 from transit.store import folder_of_store
 from transit.tier.apart import check_not_served
 from transit.tier.pools import at_once
-from transit.tier.remote import Remote, segment_key
+from transit.tier.remote import Remote, redacted_key, segment_key
 
 
 class Evicted(msgspec.Struct, frozen=True):
@@ -49,35 +49,55 @@ def evict(
     catalog.check_place()
     if catalog.view.wals:
         check_not_served(catalog.root, remote.store, catalog.view.wals[-1].first_lsn)
-    local = [segment for segment in catalog.view.segments if file_size(segment.path) is not None]
+    local = [segment for segment in catalog.view.segments if _local_size(segment) is not None]
     chosen = _choose(local, published, bytes_max, older_than_s)
 
     def check(segment: Segment) -> None:
-        key = segment_key(segment.ref.digest)
+        key, expected = _other_copy(segment), _local_size(segment)
         found = remote.store.size(key)
-        if found != segment.ref.bytes:
+        if found != expected:
             raise CorruptError(
                 remote.place(key),
-                expected=f"{segment.ref.bytes} bytes",
+                expected=f"{expected} bytes",
                 found="no object" if found is None else f"{found} bytes",
             )
 
+    size = sum(_local_size(segment) or 0 for segment in chosen)
     at_once(check, chosen, remote.settings.transfers_max)
     if chosen:
         _drop(catalog, remote, chosen)
     elif len(local) < len(catalog.view.segments) and read_marker(catalog.root) is None:
         # The last time there was no room for the note, even at the end.
         put_marker(catalog.root, remote.url)
-    return Evicted(len(chosen), sum(segment.ref.bytes for segment in chosen))
+    return Evicted(len(chosen), size)
+
+
+def _is_whole(segment: Segment) -> bool:
+    return file_size(segment.path) is not None
+
+
+def _path(segment: Segment) -> str:
+    """The file that is dropped: the segment, or what is left of it."""
+    return segment.path if _is_whole(segment) else segment.redacted_path
+
+
+def _local_size(segment: Segment) -> int | None:
+    return file_size(_path(segment))
+
+
+def _other_copy(segment: Segment) -> str:
+    """The key of the same in the remote."""
+    name = segment.ref.digest
+    return segment_key(name) if _is_whole(segment) else redacted_key(name)
 
 
 def _check_other_copy(segment: Segment, remote: Remote) -> None:
     """Last of all, and by the file itself: what is dropped is not what is left."""
     folder = folder_of_store(remote.store)
-    key = segment_key(segment.ref.digest)
-    if folder is not None and is_same_file(segment.path, os.path.join(folder, key)):
+    key, path = _other_copy(segment), _path(segment)
+    if folder is not None and is_same_file(path, os.path.join(folder, key)):
         raise UnsuitableRemoteError(
-            f"{remote.place(key)}: is the very file that would be dropped, {segment.path}"
+            f"{remote.place(key)}: is the very file that would be dropped, {path}"
         )
 
 
@@ -97,7 +117,8 @@ def _drop(catalog: Catalog, remote: Remote, chosen: list[Segment]) -> None:
                 noted = True
         catalog.check_place()
         _check_other_copy(segment, remote)
-        remove(segment.path)
+        remove(_path(segment))
+        segment.forget_redacted()
     if not noted:
         put_marker(catalog.root, remote.url)
         with contextlib.suppress(StorageFullError):
@@ -108,7 +129,7 @@ def _drop(catalog: Catalog, remote: Remote, chosen: list[Segment]) -> None:
 def _choose(
     local: list[Segment], published: int, bytes_max: int | None, older_than_s: float | None
 ) -> list[Segment]:
-    total = sum(segment.ref.bytes for segment in local)
+    total = sum(_local_size(segment) or 0 for segment in local)
     now = time.time_ns()
     ages = (now - written for written in believed([each.ref.written for each in local], now))
     chosen = []
@@ -116,7 +137,7 @@ def _choose(
         if segment.commit >= published:
             break
         if bytes_max is not None and total > bytes_max:
-            total -= segment.ref.bytes
+            total -= _local_size(segment) or 0
         elif older_than_s is None or age < older_than_s * 1e9:
             continue
         chosen.append(segment)

@@ -53,6 +53,11 @@ class TimedStore:
         return self._store.url
 
     @property
+    def behind(self) -> ObjectStore:
+        """The store itself: what only it can tell is asked there, and not timed."""
+        return self._store
+
+    @property
     def folder(self) -> str | None:
         """See `folder_of_store`."""
         return folder_of_store(self._store)

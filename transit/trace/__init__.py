@@ -29,7 +29,7 @@ reading       a run, and how it came to be; beside: two runs, aligned
 ends, sums    how a run stands; families: what runs come to with those begun in them
 summaries     what became of many runs; tabulating: as tables; prices: what their tokens cost
 noting        what is said of a run afterwards; finding: where something was said, or happened
-merging       what several tasks come to
+merging       what several tasks come to; deleting: runs, with what only they refer to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
               divergence: the first difference; pauses: the order of outcomes
 trajectories  SWE-agent's files in and out
@@ -40,6 +40,7 @@ from transit.trace.artifacts import read_artifact
 from transit.trace.beginning import current, resume, task, traced
 from transit.trace.calls import NotReplayableError, RecordedCallError, RecordedExitError
 from transit.trace.context import carry
+from transit.trace.deleting import delete
 from transit.trace.divergence import ReplayDivergenceError
 from transit.trace.events import (
     Artifact,
@@ -138,6 +139,7 @@ __all__ = [
     "carry",
     "check_exhibit",
     "current",
+    "delete",
     "dropped",
     "exhibit",
     "export_file",

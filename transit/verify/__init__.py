@@ -6,10 +6,11 @@ streams   offsets and lineage; also for audits of a remote
 names     what became of streams; also for audits of a remote
 notes     signed checkpoints; also for audits of a remote
 stages    how far up a check came, in words
+redacted  what is left of segments that chunks were erased from; also for audits of a remote
 local     a store's own folder
 """
 
-from transit.verify.findings import Finding, Report
+from transit.verify.findings import Erasure, Finding, Report
 from transit.verify.local import verify_store
 
-__all__ = ["Finding", "Report", "verify_store"]
+__all__ = ["Erasure", "Finding", "Report", "verify_store"]

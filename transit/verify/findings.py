@@ -11,6 +11,7 @@ import msgspec
 from transit.errors import CorruptError, FormatError, TransitError, UnsupportedVersionError
 
 FINDINGS_MAX: Final = 1000
+ERASURES_MAX: Final = 10_000
 # What is shown of one finding: damaged bytes may hold texts of any length.
 _TEXT_SIZE_MAX: Final = 500
 
@@ -23,12 +24,31 @@ class Finding(msgspec.Struct, frozen=True):
     found: str
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """Records that were erased, and the record of `$names` that says so.
+
+    stream: name. first, last: offsets. commit: number of the commit that has the record that
+    deleted or trimmed them, -1 when it is not sealed. by: the writer, "" for a process that had the
+    store open. when: UTC nanoseconds. basis, reason: as they were given.
+    """
+
+    stream: str
+    first: int
+    last: int
+    commit: int
+    by: str
+    when: int
+    basis: str
+    reason: str
+
+
 class Report(msgspec.Struct, frozen=True):
     """What was checked (`counts`, by kind) and what was found wrong; `ok` when nothing was.
 
     head: root of the last commit that follows from the first, "" when there is none.
     stage: what binds all of it, a word of `transit.verify.stages`; "" where something is wrong.
-    Findings past the first 1,000 are counted, not listed.
+    erased: records that are gone as `$names` says; `counts["erased_records"]` of them.
+    Findings past the first 1,000 are counted, not listed; so are erasures past the first 10,000.
     """
 
     level: str
@@ -36,6 +56,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     head: str = ""
     stage: str = ""
+    erased: tuple[Erasure, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -52,6 +73,7 @@ class Ledger:
     def __init__(self, place: str, passes: tuple[type[TransitError], ...] = ()) -> None:
         self.counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._erased: list[Erasure] = []
         self._place = place
         self._passes = passes
 
@@ -60,6 +82,12 @@ class Ledger:
         self.counts["findings"] += 1
         if len(self._findings) < FINDINGS_MAX:
             self._findings.append(Finding(*map(_shown, (place, expected, found))))
+
+    def erased(self, erasure: Erasure) -> None:
+        """Note records that are gone, as they should be."""
+        self.counts["erased_records"] += erasure.last + 1 - erasure.first
+        if len(self._erased) < ERASURES_MAX:
+            self._erased.append(erasure)
 
     def take(self, error: TransitError) -> None:
         """Note what `error` says, or raise it when it is one that ends the check."""
@@ -80,8 +108,9 @@ class Ledger:
 
     def report(self, level: str, head: str, stage: str) -> Report:
         """All that was noted. stage: what is bound by, where nothing was found wrong."""
-        findings = tuple(self._findings)
-        return Report(level, dict(self.counts), findings, head, "" if findings else stage)
+        counts, findings = dict(self.counts), tuple(self._findings)
+        reached = "" if findings else stage
+        return Report(level, counts, findings, head, reached, tuple(self._erased))
 
 
 class _Catching:

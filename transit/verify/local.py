@@ -16,17 +16,19 @@ import contextlib
 import os
 
 from transit.config import Settings
-from transit.disk import list_folder
+from transit.disk import file_size, list_folder
 from transit.errors import NotFoundError, StoreUnavailableError, TransitError
 from transit.format.names import checkpoint_name
 from transit.log.catalog import Catalog
 from transit.log.recover import judge_end, judge_live, scan
+from transit.log.redactions import Redacted
 from transit.log.segments import Segment
 from transit.log.signed import SignedNotes
 from transit.log.wal import Wal
 from transit.proof.policy import Policy
 from transit.verify.findings import Ledger, Report
 from transit.verify.notes import NoteCheck
+from transit.verify.redacted import check_redacted
 from transit.verify.segments import SegmentCheck, whole_file
 from transit.verify.stages import CHECKSUM, TREE, highest
 from transit.verify.streams import RunPolicy, StreamCheck
@@ -54,7 +56,7 @@ class _Verifier:
         self._catalog = catalog
         self._trusted = trusted
         self._ledger = Ledger(catalog.root)
-        self._streams = StreamCheck(self._ledger)
+        self._streams = StreamCheck(self._ledger, here=True)
 
     def run(self, run_policy: RunPolicy, reached: int) -> Report:
         catalog, ledger = self._catalog, self._ledger
@@ -131,6 +133,15 @@ class _Verifier:
             # Let go for a remote that is not attached: what its guide says must do.
             self._ledger.counts["segments_remote"] += 1
             return
+        self._streams.erasures.commit = segment.commit
+        left: Redacted | None = None
+        with self._ledger.catching():
+            left = segment.redacted()
+        if left is not None:
+            on_chunk, on_erased = self._streams.chunk, self._streams.erased
+            if not check_redacted(left, self._ledger, on_chunk, on_erased):
+                self._streams.holes = True
+            return
         check = SegmentCheck(segment, self._ledger, self._streams.chunk)
         with self._ledger.catching():
             check.digest(whole_file(segment))
@@ -139,7 +150,8 @@ class _Verifier:
     def _out_of_reach(self, segment: Segment) -> None:
         """`StoreUnavailableError`, its offsets noted, for a segment whose bytes cannot be had."""
         try:
-            segment.read(0, 1)
+            if file_size(segment.redacted_path) is None:
+                segment.read(0, 1)
         except StoreUnavailableError:
             self._streams.partial = True
             index = segment.index
@@ -207,6 +219,7 @@ class _Verifier:
         return self._catalog.commits.next_lsn > first_lsn
 
     def _wal(self, wal: Wal) -> None:
+        self._streams.erasures.commit = -1
         self._ledger.counts["wal_files"] += 1
         self._frames(wal)
         cut = judge_live(wal, lambda: self._frames(wal))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from transit.format.life import NAMES_NAME, Life
 from transit.format.lineage import LINEAGE_NAME, LineageRecord
+from transit.log.dependents import NO_LIFE, needs_of
 from transit.verify.findings import Ledger
 
 
@@ -55,6 +56,12 @@ class NameCheck:
         ):
             if was not in (None, False) and now != was:
                 self._ledger.find(place, f"stream {life.stream} {what}: {was}", str(now))
+        for what, least, found in (
+            ("trimmed", before.trimmed, life.trimmed),
+            ("freed", before.freed, life.freed),
+        ):
+            if found < least:
+                self._ledger.find(place, f"stream {life.stream} {what} to {least}", str(found))
 
     def _make(self, stop: int) -> None:
         """The streams with ids before `stop`, after all before."""
@@ -70,9 +77,22 @@ class NameCheck:
         self._make(2**63)
         for stream, life in self._lives.items():
             count = stops.get(stream, 0)
+            place = f"{NAMES_NAME}, stream {stream} ({self._records[stream].name!r})"
             if life.finished is not None and count != life.finished:
                 self._ledger.find(
-                    f"{NAMES_NAME}, stream {stream} ({self._records[stream].name!r})",
-                    f"{life.finished} records, as it was finished",
-                    f"{count} records",
+                    place, f"{life.finished} records, as it was finished", f"{count} records"
                 )
+            if life.trimmed > count:
+                self._ledger.find(place, f"{count} records at most trimmed", str(life.trimmed))
+        self._needed()
+
+    def _needed(self) -> None:
+        """What a stream shows of others must not be gone there."""
+        for stream, record in self._records.items():
+            for need in needs_of(stream, record, self._lives.get(stream, NO_LIFE)):
+                if need.first < self._lives.get(need.of, NO_LIFE).gone:
+                    self._ledger.find(
+                        f"{NAMES_NAME}, stream {need.of}",
+                        f"records {need.first} to {need.last}, which stream {stream} has",
+                        "deleted or trimmed",
+                    )

@@ -14,7 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from transit.errors import ConflictError, CorruptError, InvalidInputError, NotFoundError
+from transit.errors import (
+    ConflictError,
+    CorruptError,
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+)
 from transit.format.cursor import CURSORS_PREFIX, decode_cursor, owner_of
 from transit.format.life import LIFE_BYTES_MIN, NAMES_ID, Life, decode_life, life_key
 from transit.format.lineage import (
@@ -33,6 +39,7 @@ from transit.lineage.spans import Span, to_plan
 from transit.log.catalog import Catalog
 from transit.verify.findings import Ledger
 from transit.verify.names import NameCheck
+from transit.verify.redacted import EraseCheck
 
 RunPolicy = Callable[[Catalog, Request], tuple[Span, ...]]
 
@@ -105,10 +112,14 @@ def keys_of(stream_id: int, record: LineageRecord) -> list[tuple[int, int]]:
 
 
 class StreamCheck:
-    """Follows all streams of a log, chunk by chunk; `lineage` then looks at the whole."""
+    """Follows all streams of a log, chunk by chunk; `lineage` then looks at the whole.
 
-    def __init__(self, ledger: Ledger) -> None:
+    `erasures`: what is gone, and what `$names` says of it; here: as `EraseCheck` takes it.
+    """
+
+    def __init__(self, ledger: Ledger, *, here: bool = False) -> None:
         self._ledger = ledger
+        self.erasures = EraseCheck(ledger, here=here)
         self._next: dict[int, int] = {}
         self.records: dict[int, LineageRecord] = {}
         # `Merge.start` adds up a plan each time it is asked for.
@@ -142,22 +153,32 @@ class StreamCheck:
         elif chunk.stream == NAMES_ID:
             for offset, life in lives_of(chunk, self._ledger, place):
                 self._lives[offset] = life
+                written = chunk.written_at(offset - chunk.first)
+                self.erasures.say(life, written, chunk.writer)
                 keys.append((life_key(life.stream), offset))
         elif (owner := self._owner(chunk.stream)) is not None:
             self._cursor(owner, chunk, place)
-        expected = self._next.get(chunk.stream)
+        self.erasures.there(chunk.stream, chunk.stop, place)
+        self._go_on(chunk.stream, chunk.first, chunk.stop, place)
+        return keys
+
+    def erased(self, stream: int, first: int, stop: int, place: str) -> None:
+        """As `chunk`, of one that is gone."""
+        self.erasures.gone(stream, first, stop, place)
+        self._go_on(stream, first, stop, place)
+
+    def _go_on(self, stream: int, first: int, stop: int, place: str) -> None:
+        """Check that records go on where their stream was."""
+        expected = self._next.get(stream)
         if expected is None:
-            expected = self._starts.get(chunk.stream, -1)
-        if chunk.first != expected and not self._excused(chunk.first, expected):
+            expected = self._starts.get(stream, -1)
+        if first != expected and not self._excused(first, expected):
             self._ledger.find(
                 place,
-                f"offset {expected} of stream {chunk.stream}"
-                if expected >= 0
-                else "a known stream",
-                f"offset {chunk.first} of stream {chunk.stream}",
+                f"offset {expected} of stream {stream}" if expected >= 0 else "a known stream",
+                f"offset {first} of stream {stream}",
             )
-        self._next[chunk.stream] = chunk.stop
-        return keys
+        self._next[stream] = stop
 
     def _owner(self, stream: int) -> int | None:
         """The stream that the cursor is on whose stream this is; None for other streams."""
@@ -210,6 +231,7 @@ class StreamCheck:
         Then what became of the streams.
         """
         self._check_moved()
+        self.erasures.end(self.records)
         for stream_id, record in self.records.items():
             place = f"$lineage@{stream_id} ({record.name!r})"
             with self._ledger.catching():
@@ -255,6 +277,11 @@ class StreamCheck:
                 ) from None
             # A custom policy this process does not know: its plan is all there is.
             self._ledger.counts["merges_not_rerun"] += 1
+            return
+        except ErasedError:
+            # Its plan is all that says how it was made.
+            self._ledger.counts["merges_not_rerun"] += 1
+            self._ledger.counts["merges_of_erased"] += 1
             return
         except (InvalidInputError, ConflictError) as error:
             raise CorruptError(

@@ -53,7 +53,7 @@ def _form(form: str | None) -> Form | None:
 
 def _range(log: Log, place: Place, limit: int | None) -> tuple[int, int]:
     stream = log.stream(place.stream)
-    start = offset_in(stream, place.offset or 0)
+    start = stream.first_offset if place.offset is None else offset_in(stream, place.offset)
     head = stream.next_offset
     if start > head:
         raise OffsetError(f"{stream.name} has no offset {start}; {has_records(head)}")

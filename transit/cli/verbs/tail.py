@@ -39,7 +39,7 @@ def command(
     with context.open_read() as log:
         found = log.stream(stream)
         head = found.next_offset
-        first = 0 if since is None else min(found.offset_at(since), head)
+        first = found.first_offset if since is None else min(found.offset_at(since), head)
         if count is None and since is None:
             count = COUNT_DEFAULT
         start = first if count is None else max(first, head - count)

@@ -65,6 +65,8 @@ def describe(stream: Stream, *, whole: bool = False) -> Description:
         finished=finished,
         hidden=stream.hidden,
         merge_plan=stream.merge_plan if whole else None,
+        first_offset=stream.first_offset,
+        deleted=stream.deleted,
     )
 
 
