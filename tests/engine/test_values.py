@@ -19,6 +19,7 @@ import pytest
 
 import transit
 from transit import trace
+from transit.engine.enveloping import EnvelopeProof
 from transit.errors import UnpicklableError
 from transit.opened import Opened
 from transit.trace.events import ErrorInfo
@@ -35,6 +36,9 @@ OPEN = {
     "transit.Cache", "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log",
     "transit.SealedSegment", "transit.StagedStream", "transit.Stream", "transit.Watch",
     "transit.WriteBatch",
+    # Files of somebody's, which may be a folder; a secret; what reaches somebody.
+    "transit.Checked", "transit.CheckedEnvelope", "transit.CheckedProof",
+    "transit.trace.CheckedExhibit", "transit.SigningKey", "transit.Witness",
     "transit.trace.OpenModelCall", "transit.trace.Redaction", "transit.trace.Replay",
     "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip
@@ -60,8 +64,8 @@ def shown(value: Any) -> object:
         return value.source, list(value.records()), value.origins
     if isinstance(value, transit.Traffic):
         return repr(value)
-    if isinstance(value, trace.Runs):
-        return list(value)
+    if isinstance(value, trace.Runs | transit.Proof | transit.EnvelopeProof):
+        return list(value) if isinstance(value, trace.Runs) else dict(value)
     if isinstance(value, trace.Prices):
         return value.cost(trace.Totals(events=1, tokens={"m-1": (3, 5)}))
     if isinstance(value, transit.FileReport):
@@ -135,7 +139,23 @@ def history(path: Path) -> Iterator[object]:
             pass
         yield trace.runs(log)
         yield trace.Prices({"m-*": {"input": 1, "output": 2.5}})
+    yield from evidence(path)
     yield from facts(path)
+
+
+def evidence(path: Path) -> Iterator[object]:
+    """What is signed and proved of the store that `history` made, which is not changed by it."""
+    with transit.open(path / "evidence") as log:
+        key = transit.SigningKey.generate(f"example.com/values/{log.store_id}")
+        log.create("a").append(b"1")
+        signed = log.checkpoint(key)
+        yield from (signed, signed.checkpoint, key.verifying)
+        policy = transit.Policy.of([key.verifying])
+        yield from (policy, policy.check(signed.note, now=0.0))
+        proof = log.prove("a", 0)
+        yield from (proof, proof.shown)
+        envelope = transit.Envelope(**dict.fromkeys(transit.Envelope.__struct_fields__, "x"))
+        yield EnvelopeProof(envelope, proof, [proof])
 
 
 def facts(path: Path) -> Iterator[object]:
@@ -240,6 +260,12 @@ def test_what_is_open_refuses_and_says_what_to_send(path: Path) -> None:
         for thing in (trace.read(log, "s"), task):
             with pytest.raises(UnpicklableError):
                 pickle.dumps(thing)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_key_that_signs_is_not_copied(way: str) -> None:
+    with pytest.raises(UnpicklableError, match="secret"):
+        WAYS[way](transit.SigningKey.generate("example.com/log"))
 
 
 def refusals(thing: object) -> list[str]:

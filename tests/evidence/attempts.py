@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 import transit
-from transit.cli import main
+from transit.cli.main import run as main
 
 from .published import Published, findings
 

@@ -14,9 +14,11 @@ from typing import Final
 
 from transit.auditor.chain import PASSES, ChainAudit, listed
 from transit.errors import CorruptError, InvalidInputError, ProofError, SplitViewError, TransitError
+from transit.format.commit import FORMAT_BYTES_MAX
 from transit.format.names import (
     CHECKPOINT_DIR,
     CHECKPOINT_FILE,
+    FORMAT_FILE,
     SIGNED_FILE,
     parse_checkpoint_name,
 )
@@ -69,6 +71,8 @@ class CheckpointAudit:
 
     def read(self) -> None:
         """Read all notes that are there, before the chain is read."""
+        # Who may not list is told of an absent object only once it could read another.
+        self._get(FORMAT_FILE, FORMAT_BYTES_MAX)
         newest = self._get(CHECKPOINT_FILE, NOTE_BYTES_MAX)
         place = self._remote.place(CHECKPOINT_FILE)
         if isinstance(newest, TransitError):

@@ -26,9 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from types import ModuleType
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
-from transit.errors import InvalidInputError, ProofError
+from transit.errors import InvalidInputError, ProofError, UnpicklableError
 from transit.proof.notes import KEY_ID_BYTES, is_key_name
 from transit.proof.spellings import base64_of, shown, strict_base64
 
@@ -187,6 +187,11 @@ class SigningKey:
         if self._seed is None:
             self._verifying.verify(message, signature)
         return signature
+
+    def __reduce__(self) -> NoReturn:
+        raise UnpicklableError(
+            f"{self!r} is secret, and is neither pickled nor copied: give the file it is in"
+        )
 
     def __repr__(self) -> str:
         return f"SigningKey({self._verifying.id_text})"
