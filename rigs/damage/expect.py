@@ -7,6 +7,7 @@
     the WAL written last                as below
     index, cache, rooms, REMOTE,        nothing: every answer is right, `verify` finds nothing and
     LOCK*, diverged                     a writer goes on
+    checkpoints                         the same, but `verify` may find it: what is signed of it
 
 The WAL written last may end in a write that never finished (decision 0011, INTEGRITY.md, "Torn or
 corrupt"). Here this is worked out again, from the frames as they were written and the bytes that
@@ -30,6 +31,7 @@ from transit.format.frame import ALIGNMENT, FRAME_BYTES, WAL_HEADER
 HARMLESS: Final = frozenset(
     ("index", "cache", "rooms", "REMOTE", "LOCK", "LOCK.append", "LOCK.seal", "diverged")
 )
+SIGNED: Final = "checkpoints"
 
 
 class Expected(NamedTuple):
@@ -57,7 +59,8 @@ def expected_of(sample: Sample, damage: Damage, changes: Changes) -> Expected:
     kind = class_of(damage.name)
     # What is not in the folder is in the remote, whatever became of it here.
     elsewhere = bool(sample.remote) and kind == "segments" and damage.kind == "removed"
-    return Expected(sample.expected, harmless=kind in HARMLESS or elsewhere)
+    harmless = kind in HARMLESS or kind == SIGNED or elsewhere
+    return Expected(sample.expected, harmless=harmless)
 
 
 def _of_wal(wal: WrittenWal, damage: Damage, before: bytes, after: bytes | None) -> Expected:

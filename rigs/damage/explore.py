@@ -39,6 +39,7 @@ from rigs.damage.remote import RemoteJudge
 from rigs.damage.stores import (
     Sample,
     class_of,
+    make_erased,
     make_evicted_and_whole,
     make_killed_and_closed,
     make_rebasing,
@@ -51,6 +52,7 @@ _DOCUMENTS: Final = ("FORMAT", "HEAD", "commits")
 _FRAME_HEADER_BYTES: Final = 56
 # What a store may need that has its segments in a remote which is not attached.
 _ALONE: Final = ("cache", "index", "REMOTE", "segments", "commits", "wal")
+_LOCAL: Final = ("cache", "rooms", "index", "REMOTE", "segments", "wal", "checkpoints")
 _MEMORY: Final = Path("/dev/shm")
 PROCESSES: Final = 2
 # So many parts are tried alternately, each of every task.
@@ -169,15 +171,23 @@ class Samples(NamedTuple):
     evicted: Sample
     whole: Sample
     rebasing: Sample
+    erased: Sample
 
 
 def make_samples(folder: Path) -> Samples:
     """All samples, made below `folder`, which is empty."""
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "four"):
         (folder / name).mkdir()
     killed, closed = make_killed_and_closed(folder / "one")
     evicted, whole = make_evicted_and_whole(folder / "two")
-    return Samples(killed, closed, evicted, whole, make_rebasing(folder / "three"))
+    return Samples(
+        killed,
+        closed,
+        evicted,
+        whole,
+        make_rebasing(folder / "three"),
+        make_erased(folder / "four"),
+    )
 
 
 def tasks(samples: Samples, folder: Path) -> list[Task]:
@@ -185,7 +195,7 @@ def tasks(samples: Samples, folder: Path) -> list[Task]:
 
     Classes of file that a sample shares with another one are tried once.
     """
-    killed, closed, evicted, whole, rebasing = samples
+    killed, closed, evicted, whole, rebasing, erased = samples
     look, place = folder / "look", folder / "judge"
     remote = damages_of_remote(evicted, look / "remote")
     every = {sample.name: damages_of(sample, look / sample.name) for sample in samples}
@@ -204,11 +214,12 @@ def tasks(samples: Samples, folder: Path) -> list[Task]:
     return [
         Task("killed", LocalJudge(killed, place / "killed"), every["killed"]),
         Task("closed", LocalJudge(closed, place / "closed"), of(closed, "wal")),
-        Task("evicted", local, of(evicted, "cache", "rooms", "index", "REMOTE", "segments", "wal")),
+        Task("evicted", local, of(evicted, *_LOCAL)),
         Task("alone", LocalJudge(evicted, place / "alone"), alone),
         Task("whole", LocalJudge(whole, place / "whole"), of(whole, "index", "wal")),
         Task("remote", RemoteJudge(evicted, place / "remote"), remote),
         Task("publishing", PublishJudge(whole, place / "publishing"), published),
+        Task("erased", LocalJudge(erased, place / "erased"), of(erased, "redacted")),
         Task("rebasing", RebaseJudge(rebasing, place / "rebasing"), _rebased(every["rebasing"])),
     ]
 

@@ -6,10 +6,11 @@ by the process that wrote them. They are small, so that every byte can be damage
 
     killed    sealed segments, an ended WAL that is not sealed yet, an open WAL; its writer died
     closed    the same, closed: the open WAL ends in a mark
-    evicted   ten commits, one with a snapshot; most segments are in the remote alone; a cache, and
-              a file of a room above the engine
+    evicted   ten commits, one with a snapshot; most segments are in the remote alone; a cache, a
+              file of a room above the engine, and a checkpoint over all commits but the last
     whole     the same before anything was evicted, without the remote
     rebasing  a rebase that was cut short between READY and the first move
+    erased    one segment that a stream was erased from
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _TIME: Final = 1_700_000_000_000_000_000
 _COMMITS: Final = 10
 _LAYOUT: Final = (
     "wal", "segments", "commits", "index", "cache", "rooms", "probes", "rebase", "diverged",
+    "redacted", "checkpoints", "tile",
 )  # fmt: skip
 
 
@@ -81,7 +83,8 @@ class Sample(NamedTuple):
     """One store: its folder, its remote if it has one, and what it answers.
 
     older: earlier bytes of files that change. wal: None where no WAL file is looked at closely.
-    commits: what the store answers after each commit, where that was noted.
+    commits: what the store answers after each commit, where that was noted. key: of the log, where
+    it signed a checkpoint.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Sample(NamedTuple):
     older: Mapping[str, Sequence[bytes]] = MappingProxyType({})
     remote: Files = MappingProxyType({})
     commits: tuple[Answers, ...] = ()
+    key: transit.VerifyingKey | None = None
 
 
 def class_of(name: str) -> str:
@@ -276,6 +280,9 @@ def make_evicted_and_whole(folder: Path) -> tuple[Sample, Sample]:
                 parents = [task, log.stream(f"t{number - 1}")]
                 log.merge(f"m{number}", parents, policy="interleave")
             log.publish()
+            if number == _COMMITS - 2:
+                key = transit.SigningKey.generate(f"example.com/damage/{log.store_id}")
+                log.checkpoint(key)
             commits.append(ask_all(log))
             heads.append((remote / "HEAD").read_bytes())
         notes.take(log)
@@ -293,9 +300,20 @@ def make_evicted_and_whole(folder: Path) -> tuple[Sample, Sample]:
     # As a writer leaves it that dies while it tries whether the remote excludes.
     there = {**files_in(remote), f"probes/{'5a' * 16}": b"a probe"}
     return (
-        evicted._replace(remote=there, commits=tuple(commits)),
+        evicted._replace(remote=there, commits=tuple(commits), key=key.verifying),
         _with_wal("whole", whole, notes, {}),
     )
+
+
+def make_erased(folder: Path) -> Sample:
+    """The sample "erased", made in `folder`."""
+    with transit.open(folder / "store", settings=STILL) as log:
+        for name in ("kept", "gone", "kept too"):
+            log.create(name).append_many([b"%d of " % n * 20 + name.encode() for n in range(3)])
+        log.seal()
+        log.delete("gone", reason="asked for")
+        log.erase()
+        return Sample("erased", kept_files(folder / "store"), ask_all(log))
 
 
 class _CutShortError(BaseException):

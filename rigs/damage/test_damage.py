@@ -21,9 +21,19 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("TRANSIT_DAMAGE_SEED", "1"))
 # Of each kind of damage in each class of file.
 EACH = int(os.environ.get("TRANSIT_DAMAGE_EACH", "10"))
-SAMPLES = ("killed", "closed", "evicted", "alone", "whole", "remote", "publishing", "rebasing")
+SAMPLES = (
+    "killed",
+    "closed",
+    "evicted",
+    "alone",
+    "whole",
+    "remote",
+    "publishing",
+    "rebasing",
+    "erased",
+)
 # The WAL written last is the one whose end must be judged; flips are what a disk does most.
-MORE = {"closed": 8, "killed": 2}
+MORE = {"closed": 8, "killed": 2, "erased": 2}
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -253,3 +253,22 @@ def test_an_empty_store_has_nothing_to_sign_but_its_own_first_record(path: Path)
         found = log.checkpoint(key)
         assert found.checkpoint.size == 1
         assert log.checkpoint(key) == found
+
+
+def test_a_damaged_memory_of_what_was_signed_signs_nothing(path: Path) -> None:
+    with transit.open(path) as log:
+        filled(log)
+        key = key_of(log)
+        log.checkpoint(key)
+        signed = path / "checkpoints" / "SIGNED"
+        whole = signed.read_bytes()
+        log.stream("s").append(b"more")
+        for place in range(len(whole)):
+            for bit in (0, 7):
+                damaged = bytearray(whole)
+                damaged[place] ^= 1 << bit
+                signed.write_bytes(damaged)
+                with pytest.raises((transit.CorruptError, transit.SplitViewError)):
+                    log.checkpoint(key)
+        signed.write_bytes(whole)
+        assert log.checkpoint(key).checkpoint.size == 2

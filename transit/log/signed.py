@@ -79,7 +79,7 @@ class SignedNotes:
             return None
         try:
             signed = _decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptError(place, expected="what was signed", found=str(error)) from None
         if _encoder.encode(signed) != data:
             raise CorruptError(place, expected="canonical JSON", found="another spelling")

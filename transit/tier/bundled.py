@@ -26,6 +26,8 @@ from transit.tier.remote import Remote, commit_key
 _BUNDLES: Final = 4
 # Fewer commits than these are not worth asking for the checkpoint.
 FEW: Final = 3
+# A chain of fewer is read commit by commit: then damage to each object is met.
+LONG: Final = 64
 
 
 def check_ahead(remote: Remote, chain: CommitChain, kept: Remembered) -> None:
@@ -74,6 +76,8 @@ class BundledCommits:
             return []
         if self._size is None:
             self._size = self._covered()
+        if self._size < LONG:
+            return []
         end = self._size if stop is None else min(self._size, stop)
         end = min(end, (count // TILE_WIDTH + _BUNDLES) * TILE_WIDTH)
         if end - count < FEW:
