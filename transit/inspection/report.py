@@ -16,7 +16,7 @@ FileKind = Literal["wal", "segment", "commit", "index", "format", "head", "remot
 
 PartKind = Literal[
     "header", "frame", "mark", "end", "chunk", "record", "damage", "torn", "unused", "unknown",
-    "block", "index", "footer", "tail", "layer", "segment", "checksum", "document",
+    "block", "index", "footer", "tail", "table", "layer", "segment", "checksum", "document",
 ]  # fmt: skip
 """What a part is.
 
