@@ -23,6 +23,7 @@ PartKind = Literal[
 header, footer, tail, checksum, layer, index   as in the format of the file
 document   all of a file of text; its fields are those of the document
 segment    a segment that a commit or an index snapshot names
+table      of what is left of a segment: where its chunks are, and the digests of all that it had
 frame, mark, end   of a WAL: with records; "all before is durable"; the last one
 chunk      records of one stream in the frame or block before it
 record     one record of the chunk before it
