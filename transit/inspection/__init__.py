@@ -3,7 +3,7 @@
 inspect    `inspect_file`: a file's bytes, by the kind they say they are
 report     what the caller gets
 kinds      which kind of file it is, by content
-wal, segment, snapshot, document
+wal, segment, redacted, snapshot, document
            the parts of each kind, and what is wrong with them
 chunks     the chunks in frames and blocks
 

@@ -17,6 +17,7 @@ from transit.format.names import (
 )
 from transit.inspection.document import DOCUMENT_BYTES_MAX, Document
 from transit.inspection.kinds import kind_of_bytes
+from transit.inspection.redacted import RedactedFile, is_redacted
 from transit.inspection.report import Content, FieldValue, FileKind, FilePart, FileReport
 from transit.inspection.segment import SegmentFile
 from transit.inspection.snapshot import SnapshotFile
@@ -49,12 +50,16 @@ def inspect_file(path: str | os.PathLike[str], *, records: bool = False) -> File
     if kind == "wal":
         content = WalFile(file, records=records)
     elif kind == "segment":
-        content = SegmentFile(file, digest, records=records)
+        content = (RedactedFile if is_redacted(head) else SegmentFile)(
+            file, digest, records=records
+        )
     elif kind == "index":
         content = SnapshotFile(file)
     else:
         content = Document(head, kind, text)
-    name = _own_name(content.fields(), kind, digest)
+    # What is left of a segment has the name of that.
+    left = isinstance(content, RedactedFile)
+    name = None if left else _own_name(content.fields(), kind, digest)
     named = _Named(content, name, _Reopened(text, digest, records=records))
     return FileReport(text, kind, content.identity, (size, digest), named)
 

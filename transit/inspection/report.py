@@ -16,13 +16,14 @@ FileKind = Literal["wal", "segment", "commit", "index", "format", "head", "remot
 
 PartKind = Literal[
     "header", "frame", "mark", "end", "chunk", "record", "damage", "torn", "unused", "unknown",
-    "block", "index", "footer", "tail", "layer", "segment", "checksum", "document",
+    "block", "index", "footer", "tail", "table", "layer", "segment", "checksum", "document",
 ]  # fmt: skip
 """What a part is.
 
 header, footer, tail, checksum, layer, index   as in the format of the file
 document   all of a file of text; its fields are those of the document
 segment    a segment that a commit or an index snapshot names
+table      of what is left of a segment: where its chunks are, and the digests of all that it had
 frame, mark, end   of a WAL: with records; "all before is durable"; the last one
 chunk      records of one stream in the frame or block before it
 record     one record of the chunk before it
