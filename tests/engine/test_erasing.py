@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,11 @@ import pytest
 
 import transit
 from transit.disk import list_folder
+from transit.format.commit import SegmentRef
+from transit.format.digest import digest
+from transit.format.redacted import GONE, Table, decode_table, encode_table
+from transit.format.segment import HEADER, TAIL, decode_block, encode_block
+from transit.log.redactions import MemoryBytes, Parts, read_parts
 
 from .canary import CANARY, has, places_with
 
@@ -250,3 +255,74 @@ def test_what_is_left_cannot_be_changed_unseen(log: transit.Log, path: Path) -> 
 
 
 SAID = [b"plain keep %d" % n for n in range(20)]
+
+
+def remade(data: bytes, ref: SegmentRef, change: Callable[[list[bytes], Table], Table]) -> bytes:
+    """A redacted file changed by somebody who makes every checksum and digest in it right."""
+    source = MemoryBytes("file", data)
+    parts = read_parts(source, ref, None)
+    table = decode_table(parts.table, parts.table_digest, parts.blocks_end, "file")
+    raws = [decode_block(block, source.stored(block), "file") for block in table.blocks]
+    table = change(raws, table)
+    made, blocks = data[: HEADER.size], []
+    for raw in raws:
+        block, stored = encode_block(raw, len(made), 3)
+        blocks.append(block)
+        made += stored
+    whole = Table(tuple(blocks), table.places, table.positions, table.digests)
+    return made + parts.stored_index + encode_table(whole) + data[-tail_of(parts) :]
+
+
+def tail_of(parts: Parts) -> int:
+    return len(parts.footer) + TAIL.size
+
+
+def other_bytes(raws: list[bytes], table: Table) -> Table:
+    raws[:] = [raw.replace(b"plain keep 7", b"plain keep 8") for raw in raws]
+    return table
+
+
+def other_leaf(raws: list[bytes], table: Table) -> Table:
+    digests = table.digests[:-1] + bytes([table.digests[-1] ^ 1])
+    return Table(table.blocks, table.places, table.positions, digests)
+
+
+def both(raws: list[bytes], table: Table) -> Table:
+    """A chunk and its digest changed together."""
+    chunk = next(raw for raw in raws if b"plain keep 7" in raw)
+    start = chunk.index(b"plain keep 0")
+    at = next(p for p in sorted(table.positions, reverse=True) if p <= start and p != GONE)
+    was = chunk[at:]
+    now = was.replace(b"plain keep 7", b"plain keep 8")
+    raws[:] = [raw.replace(was, now) for raw in raws]
+    digests = table.digests.replace(digest(was), digest(now))
+    assert digests != table.digests
+    return Table(table.blocks, table.places, table.positions, digests)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"), [(other_bytes, "block"), (other_leaf, "chunks"), (both, "chunks")]
+)
+def test_a_chunk_or_a_leaf_changed_with_every_checksum_right_is_found(
+    log: transit.Log,
+    path: Path,
+    change: Callable[[list[bytes], Table], Table],
+    place: str,
+) -> None:
+    filled(log, "secret", word=CANARY)
+    filled(log, "keep")
+    log.seal()
+    log.delete("secret", reason="r")
+    log.erase()
+    log.seal()
+    ref = log._handle.catalog.view.segments[0].ref
+    log.close()
+    file = path / "redacted" / f"{ref.digest}.seg"
+    right = file.read_bytes()
+    assert remade(right, ref, lambda raws, table: table)[-200:] == right[-200:]
+    file.write_bytes(remade(right, ref, change))
+    assert any(place in finding.place for finding in transit.audit(path).findings)
+    with transit.open(path, settings=SMALL, mode="read") as changed:
+        with pytest.raises(transit.CorruptError):
+            payloads(changed.stream("keep"))
+        assert any(place in finding.place for finding in changed.verify().findings)
