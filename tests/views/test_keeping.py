@@ -184,6 +184,40 @@ def test_retain_hides_finished_streams_that_are_old_enough(
         keeping.retain(0.0, which="some")  # type: ignore[arg-type]
 
 
+def test_retain_lets_go_what_the_limits_of_streams_let_go(
+    log: transit.Log, clock: ManualClock
+) -> None:
+    limited = log.create("limited", retention=transit.Retention(count_max=2))
+    limited.append_many([b"1", b"2", b"3", b"4", b"5"])
+    with run(log, clock, keeping.retain(name="limits")) as running:
+        assert step(running, clock) == [("ok", "retain")]
+        (tick,) = running.ticks("limits")
+        assert [each.fields for each in tick.actions] == [{"streams": 1, "records": 3}]
+        assert limited.first_offset == 3
+        assert step(running, clock) == [("noop", "")]
+        limited.append(b"6")
+        limited.hold("asked for")
+        assert step(running, clock) == [("noop", "")]
+    for given in ({"prefix": "run-"}, {"which": "all"}):
+        with pytest.raises(InvalidInputError, match="older_than"):
+            keeping.retain(**given)  # type: ignore[arg-type]
+
+
+def test_sign_makes_checkpoints_with_a_key(log: transit.Log, clock: ManualClock) -> None:
+    key = transit.SigningKey.generate(f"example.com/runs/{log.store_id}")
+    log.seal()
+    with run(log, clock, keeping.sign(key)) as running:
+        assert step(running, clock) == [("ok", "sign")]
+        assert step(running, clock) == [("noop", "")]
+        log.stream("run-1").append(b"more")
+        log.seal()
+        assert step(running, clock) == [("ok", "sign")]
+    assert transit.check_proof(log.prove("run-1", -1), key.verifying)
+    for wrong in ([], ["key"], 5):
+        with pytest.raises((InvalidInputError, TypeError)):
+            keeping.sign(wrong)  # type: ignore[arg-type]
+
+
 def test_retain_goes_on_where_it_left_off(
     log: transit.Log, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
@@ -26,6 +26,7 @@ SAMPLE_MAX: Final = 10_000
 _TOLD_MAX: Final = 20
 
 Signer = Callable[[Log], Mapping[str, object] | None]
+Keys = transit.SigningKey | Sequence[transit.SigningKey]
 
 
 class Options(TypedDict, total=False):
@@ -58,14 +59,13 @@ def publish(every: float | None = 60.0, **options: Unpack[Options]) -> Reconcile
     return _made(publish, every, options)
 
 
-def sign(sign: Signer, every: float | None = 60.0, **options: Unpack[Options]) -> Reconciler:
+def sign(sign: Signer | Keys, every: float | None = 60.0, **options: Unpack[Options]) -> Reconciler:
     """Have the history signed when commits with something new were added.
 
-    sign: called with the store; what it returns is kept in the tick, None is a noop. It may be
-    called again for the same commits after a crash.
+    sign: the key or keys of `Log.checkpoint`; or a function, called with the store: what it returns
+    is kept in the tick, None is a noop. It may be called again for the same commits after a crash.
     """
-    if not callable(sign):
-        raise InvalidInputError(f"sign must be a function of a log, not {type(sign).__name__}")
+    signer = sign if callable(sign) else _checkpoints(sign)
 
     def body(tick: Tick) -> None:
         there, head = _records(tick.log), tick.log.status().head
@@ -73,7 +73,7 @@ def sign(sign: Signer, every: float | None = 60.0, **options: Unpack[Options]) -
             tick.noop()
             return
         tick.check()
-        signed = sign(tick.log)
+        signed = signer(tick.log)
         if signed is None:
             tick.noop()
             return
@@ -81,6 +81,18 @@ def sign(sign: Signer, every: float | None = 60.0, **options: Unpack[Options]) -
         tick.emit("sign", head=head, **signed)
 
     return _made(body, every, {"name": "sign", **options})
+
+
+def _checkpoints(keys: Keys) -> Signer:
+    given = [keys] if isinstance(keys, transit.SigningKey) else list(keys)
+    if not given or not all(isinstance(key, transit.SigningKey) for key in given):
+        raise InvalidInputError("sign is done by a SigningKey, by several, or by a function")
+
+    def sign(log: Log) -> Mapping[str, object]:
+        made = log.checkpoint(given).checkpoint
+        return {"size": made.size, "tree": made.root.hex()}
+
+    return sign
 
 
 def verify(
@@ -126,21 +138,27 @@ def evict(
 
 
 def retain(
-    older_than: float,
+    older_than: float | None = None,
     every: float | None = 3_600.0,
     *,
     prefix: str = "",
     which: Literal["finished", "all"] = "finished",
     **options: Unpack[Options],
 ) -> Reconciler:
-    """Hide the user's streams whose last record was written longer ago than `older_than` seconds.
+    """Let go what the limits of streams let go (`Log.retain`); or hide what is old.
 
+    older_than: hide the user's streams whose last record was written longer ago, seconds; None:
+    trim and delete by the limits that streams were given with `Stream.retain`.
     which: only those that were finished, or all. prefix: of their names. Hidden streams stay as
     they are, are out of listings, and come back with `Log.show`. A tick looks at 1,000 streams and
     hides 100; the next goes on from there. Streams without a record stay.
     """
     if which not in ("finished", "all"):
         raise InvalidInputError(f'which must be "finished" or "all", not {which!r}')
+    if older_than is None:
+        if prefix or which != "finished":
+            raise InvalidInputError("prefix and which choose what is hidden: give older_than too")
+        return _made(_let_go, every, {"name": "retain", **options})
 
     def retain(tick: Tick) -> None:
         after = _after(tick)
@@ -164,6 +182,18 @@ def retain(
             tick.noop()
 
     return _made(retain, every, options)
+
+
+def _let_go(tick: Tick) -> None:
+    tick.check()
+    due = tick.log.retain()
+    gone = [each for each in due if not each.refused]
+    for each in [each for each in due if each.refused][:_TOLD_MAX]:
+        tick.info(f"{each.stream}: {each.refused}")
+    if gone:
+        tick.emit("retain", streams=len(gone), records=sum(each.records for each in gone))
+    else:
+        tick.noop()
 
 
 def _made(
