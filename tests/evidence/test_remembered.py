@@ -158,3 +158,22 @@ def test_a_checkpoint_that_the_given_keys_did_not_sign_is_refused(published: Pub
 def test_a_checkpoint_that_a_policy_judged_is_taken(published: Published) -> None:
     verdict = transit.Policy.of([published.key.verifying]).check(published.kept, now=0.0)
     assert published.audit(checkpoint=verdict).stage == "checkpoint"
+
+
+def test_a_store_that_is_only_in_a_remote_is_verified_there(tmp_path: Path) -> None:
+    """It looked at a folder that is not there, and found nothing wrong with it."""
+    with transit.open(tmp_path / "store", remote=tmp_path / "bucket") as log:
+        log.create("s").append(b"x" * 100)
+        log.publish()
+    address = (tmp_path / "bucket").as_uri()
+    with transit.open(address, mode="read") as log:
+        report = log.verify()
+        assert (report.ok, report.level) == (True, "bodies")
+        assert report.counts["commits"] == report.counts["segments"] == 1
+        (segment,) = (tmp_path / "bucket" / "segments").iterdir()
+        data = bytearray(segment.read_bytes())
+        data[40] ^= 1
+        segment.write_bytes(data)
+        found = log.verify()
+        assert not found.ok
+        assert segment.name in found.findings[0].place

@@ -66,3 +66,9 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
         return check.run(run_policy, progress)
     finally:
         release()
+
+
+def audit_bodies(remote: Remote, trusted: Policy | None) -> Report:
+    """Check every byte of the store in a remote that is attached already."""
+    level = parse_level("bodies")
+    return Audit(remote, level, None, check_seed(None), None, trusted).run(run_policy, None)

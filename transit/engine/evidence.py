@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from transit.engine.auditing import audit_bodies
 from transit.engine.believing import required_policy, seconds
 from transit.engine.caching import Cache
 from transit.engine.checkpoints import Checkpoints, Witness
@@ -35,6 +36,7 @@ from transit.opened import Opened
 from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
 from transit.proof.keys import SigningKey
 from transit.proof.policy import Policy, Verdict
+from transit.store.addresses import is_url
 from transit.verify import Report, verify_store
 from transit.verify.stages import stage_of
 
@@ -61,10 +63,13 @@ class LogEvidence(Opened):
 
         keys: of the log, as `VerifyingKey` or their texts, or policy: whose signatures the folder's
         checkpoints must have. Without them these must only be of this history.
+        A store that is only in a remote is audited there, every byte: as `audit`.
         """
         trusted = policy_of(keys, policy)
         handle = self._handle
         handle.refresh()
+        if handle.remote is not None and is_url(handle.root):
+            return audit_bodies(handle.remote, trusted)
         reached = max((wal.next_lsn for wal in handle.catalog.view.wals), default=0)
 
         def work() -> Report:
