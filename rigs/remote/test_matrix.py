@@ -32,7 +32,7 @@ KINDS = {
     "get commits", "create commits", "size commits", "list commits",
     "put segments", "size segments", "range segments", "get segments", "list segments",
     "put index", "size index", "range index", "get index", "list index", "list wal",
-    "size wal",
+    "size wal", "get checkpoint", "list checkpoints", "list redacted",
 }  # fmt: skip
 PARTS = 4
 
@@ -95,13 +95,33 @@ def test_the_matrix_has_every_function_that_calls_a_store(rig: Rig) -> None:
     assert expected - seen == SEEN_OTHERWISE
 
 
+# What is signed is put and read with faults of its own: tests/evidence/test_attacks_writers.py (cut
+# short, lost answers, two writers) and test_requests.py (gone, lying, of another history).
+CHECKPOINTS = {
+    f"transit.tier.checkpoints:{name}"
+    for name in ("put", "_put", "_put_note", "read", "_bundle", "fetch_tile")
+}
+# Each request of an erasure fails in tests/tier/test_erasing.py, before and after it was carried
+# out, and what is left of segments is read there and in rigs/hostile; what `gc` looks for is in
+# tests/engine/test_retaining.py.
+ERASURES = {
+    "transit.tier.erase:_has",
+    "transit.tier.erase:put_left",
+    "transit.tier.fetch:remote_bytes",
+    "transit.tier.restore:_fetch_left",
+    "transit.auditor.bodies:_left",
+    "transit.auditor.bodies:_left_of_large",
+    "transit.engine.collecting:_there",
+}
 # Two ask by a function inside them, which is seen, and one hands its request to a thread. A piece
 # is read by one request of its own, where no store is open: `tests/engine/test_pieces.py`.
 SEEN_OTHERWISE = {
-    "transit.engine.pieces:_fetch",
+    "transit.engine.pieces:_sealed_chunks",
     "transit.tier.probe:_probe",
     "transit.tier.retain:evict",
     "transit.tier.restore:_copy",
+    *CHECKPOINTS,
+    *ERASURES,
 }
 
 
