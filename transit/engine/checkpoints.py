@@ -10,6 +10,7 @@ what is published, so that nobody holds a signature over commits that only one m
     checkpoints/<size> in the folder         it is handed out again, and published
     tiles, checkpoints/<size>, checkpoint    the same
 
+Only writing to the folder keeps sealing waiting: not a key that is far away, and not a witness.
 What was signed before, here or by the newest checkpoint in the remote that one of the same keys
 signed, must be the beginning of what is signed now: `SplitViewError`.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Final
 
@@ -158,7 +160,7 @@ class Checkpoints:
         handle = self._handle
         keys = _keys_of(signer, handle.catalog.store_id)
         remote = self._cover()
-        found = handle.while_sealing_pauses(lambda: self._sign(keys, witnesses, remote))
+        found = self._sign(keys, witnesses, remote)
         try:
             if policy is not None:
                 policy.check(found.note, now=time.time()).require_quorum()
@@ -182,9 +184,13 @@ class Checkpoints:
             self._compare(remote, found.checkpoint, tree, keys)
             old = min(there[1], size) if there is not None and there[0] == url else 0
             note = remote.put(old, found.note, tree.hash_at, lambda n: tree.commit(n)[0])
-            self._notes.keep(size, note)
-            self._notes.published(url, size, note)
+            kept = partial(self._keep_published, found.checkpoint, url, note)
+            self._handle.while_sealing_pauses(kept)
         self._published = found.note
+
+    def _keep_published(self, head: Checkpoint, url: str, note: bytes) -> None:
+        self._keep(head, parse_note(note))
+        self._notes.published(url, head.size, note)
 
     def _cover(self) -> RemoteCheckpoints | None:
         """Seal, and publish where there is a remote."""
@@ -281,7 +287,9 @@ class Checkpoints:
         signed = Signed(origin=head.origin, size=head.size, root=head.root.hex())
         if remote is not None:
             self._compare(remote, head, tree, verifying)
-        self._notes.remember(signed, tree.root)
+        pausing = self._handle.while_sealing_pauses
+        pausing(lambda: self._notes.remember(signed, tree.root))
+        # A key service and witnesses may take long: sealing goes on meanwhile.
         now = time.time()
         if unsigned:
             more = sign(head, unsigned, at_s=int(now))
@@ -289,8 +297,16 @@ class Checkpoints:
         assert note is not None
         for witness in asked:
             note = witness.cosign(note, tree, now)
-        self._notes.keep(head.size, note.encode())
+        made = note
+        note = pausing(lambda: self._keep(head, made))
         return open_checkpoint(note.encode(), verifying, witness_keys=cosigners)
+
+    def _keep(self, head: Checkpoint, note: Note) -> Note:
+        """Keep a note, with the signatures that another call added meanwhile."""
+        there = self._known(head)
+        both = note if there is None else add_signatures(there, note.signatures)
+        self._notes.keep(head.size, both.encode())
+        return both
 
     def _known(self, head: Checkpoint) -> Note | None:
         """The note over that tree in the folder; `SplitViewError` for one over another."""
