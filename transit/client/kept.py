@@ -6,6 +6,7 @@ done where the store is: see `transit.client.absent`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import NoReturn
 
 from transit.client.absent import refuse
@@ -18,8 +19,9 @@ class ConnectedKept(Kept):
 
     __slots__ = ()
 
+    @abstractmethod
     def _look(self) -> Description:
-        raise NotImplementedError
+        """The stream, as the server says that it is now."""
 
     @property
     def first_offset(self) -> int:

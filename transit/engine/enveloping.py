@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from transit.disk import file_size, is_folder, list_folder, make_folder, put_if_absent, read_file
+from transit.disk import is_folder, list_folder, make_folder, put_if_absent, read_file
 from transit.engine.proving import Proof
 from transit.errors import AlreadyExistsError, NotFoundError, ProofError
 from transit.evidence.checking import Checked
@@ -79,11 +79,6 @@ class CheckedEnvelope:
         self.proof = proof
         """The proof of the stream that it is about."""
         self.verdict = verdict
-
-
-def is_envelope(folder: str) -> bool:
-    """Whether an envelope is in this folder."""
-    return is_folder(folder) and file_size(os.path.join(folder, ENVELOPE_FILE)) is not None
 
 
 def check_files(

@@ -1,7 +1,8 @@
 """A proof as a folder of files.
 
-Owns reading such a folder, which may be anybody's: names that no proof has are left alone, links
-are not followed out of it, and sizes are bounded before memory is taken.
+Owns reading such a folder, which may be anybody's: names that no proof has are left alone, and
+sizes are bounded before memory is taken. A link is read as what it leads to, and shows nothing of
+it: whatever a file holds must fit a digest or a signature.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from transit.evidence.commits import CommitTree
 from transit.evidence.leaves import SegmentLeaves
 from transit.evidence.statement import (
     CHECKPOINT_FILE,
-    PAYLOAD_FILE,
     STATEMENT_FILE,
     Leaf,
     Statement,
@@ -195,8 +194,3 @@ def _places(segments: list[Segment]) -> Iterator[tuple[str, int]]:
     for segment in segments:
         yield segment.ref.digest, seen[segment.commit]
         seen[segment.commit] += 1
-
-
-def with_payload(files: Files, payload: bytes) -> Files:
-    """The files of a proof of one record, and its payload."""
-    return {**files, PAYLOAD_FILE: payload}

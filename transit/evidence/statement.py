@@ -45,6 +45,7 @@ from msgspec import Meta
 from transit.errors import ProofError
 from transit.format.commit import Count, Hex32, Hex64
 from transit.format.names import commit_name
+from transit.proof.files import SUFFIX
 
 STATEMENT_FILE: Final = "proof.json"
 CHECKPOINT_FILE: Final = "checkpoint"
@@ -104,7 +105,7 @@ def commit_file(number: int) -> str:
 
 def inclusion_file(number: int) -> str:
     """The name of the proof that a commit is in the checkpoint's tree."""
-    return f"commits/{number:020}.tlog-proof"
+    return f"commits/{number:020}{SUFFIX}"
 
 
 def leaf_file(digest: str) -> str:

@@ -62,7 +62,6 @@ from transit.format.segment import (
     HEADER,
     HEADER_MAGIC,
     STORED,
-    TAIL,
     ZSTD,
     Block,
     SegmentIndex,
@@ -200,11 +199,6 @@ def _check_rows(table: Table, place: str) -> None:
         block, position = there, at
     if block != len(table.blocks) - 1:
         raise CorruptError(place, expected=f"{len(table.blocks)} blocks", found=f"{block + 1}")
-
-
-def tail_bytes(footer_bytes: int) -> int:
-    """How far before the end of a file its table ends, where its footer takes so many bytes."""
-    return TAIL.size + footer_bytes + TABLE_TAIL.size
 
 
 def leaf_starts(index: SegmentIndex, by_record: frozenset[int]) -> Sequence[int]:

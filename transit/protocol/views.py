@@ -20,7 +20,6 @@ from msgspec import Meta
 from transit.protocol.calls import Name, Offset, Time
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
-OFFSET_HEADER: Final = "Transit-Offset"
 ROOT_HEADER: Final = "Transit-Root"
 ROWS_HEADER: Final = "Transit-Rows"
 MORE_HEADER: Final = "Transit-More"

@@ -5,6 +5,7 @@ A stream keeps its whole history in the model, and `first` says from which offse
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 from transit.errors import DependentsError, ErasedError, OffsetError
@@ -17,13 +18,13 @@ class Removing:
     streams: dict[str, ModelStream]
 
     @property
+    @abstractmethod
     def known(self) -> dict[str, ModelStream]:
         """All streams, hidden ones too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hide(self, name: str) -> str:
         """Out of sight; the key it goes by from here on."""
-        raise NotImplementedError
 
     def dependents(self, name: str, before: int) -> Iterator[str]:
         """The streams that need records of a stream before an offset."""

@@ -115,6 +115,7 @@ def _schema_of(kind: type) -> Schema:
     """The schema of a type that msgspec has none for: of any value."""
     if kind is object:
         return {"description": "any value"}
+    # What `msgspec.json.schema_components` asks of a hook that knows no more.
     raise NotImplementedError
 
 
