@@ -320,8 +320,6 @@ def wait_until_let_go(path: Path) -> None:
             time.sleep(0.01)
 
 
-# One that an earlier test forgot may be let go of only now, by a thread of its own.
-@pytest.mark.filterwarnings("ignore:store .* was not closed:ResourceWarning")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_store_that_was_closed_says_so(stores: Path, place: str) -> None:
     log = opening(stores, place)()
@@ -337,7 +335,6 @@ def forgetful(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda catalog, state, start, stop, owner=None: function(catalog, state, start, stop)
 
 
-@pytest.mark.filterwarnings("ignore:store .* was not closed:ResourceWarning")
 @pytest.mark.parametrize("name", ["records", "batches"])
 def test_an_iterator_that_does_not_hold_its_store_is_found(
     stores: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -331,6 +331,15 @@ def _close_unused(
     root: str, writing: Writing | None, release: Callable[[], None] | None, hub: Hub
 ) -> None:
     try:
+        # Said while the store is still held: who gets it next is told of nothing by this one.
+        if writing is not None:
+            warnings.warn(f"store {root} was not closed", ResourceWarning, stacklevel=2)
+    finally:
+        _let_go_of(writing, release, hub)
+
+
+def _let_go_of(writing: Writing | None, release: Callable[[], None] | None, hub: Hub) -> None:
+    try:
         hub.stop()
         if writing is not None:
             writing.close()
@@ -339,8 +348,6 @@ def _close_unused(
     finally:
         if release is not None:
             release()
-        if writing is not None:
-            warnings.warn(f"store {root} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _abandon_all() -> None:
