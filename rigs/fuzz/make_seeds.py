@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rigs.fuzz.evidence import evidence_seeds
 from rigs.fuzz.proofs import proof_seeds
 from rigs.fuzz.reseal import FRAME_SEED
 from rigs.fuzz.views import key_seeds, node_seeds, result_seeds
@@ -315,6 +316,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         **files(),
         **texts(),
         **proof_seeds(),
+        **evidence_seeds(),
     }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import transit
-from rigs.fuzz import formats, programs, proofs, reseal, views
+from rigs.fuzz import evidence, formats, programs, proofs, reseal, views
 from rigs.fuzz.reseal import Reseal
 from transit.cli.failures import CommandError
 
@@ -74,6 +74,11 @@ TARGETS: Final[dict[str, Target]] = {
     "policy": Target(proofs.policy),
     "vkey": Target(proofs.vkey),
     "bundle": Target(proofs.bundle),
+    "statement": Target(evidence.statement, (reseal.canonical,)),
+    "envelope": Target(evidence.envelope, (reseal.canonical,)),
+    "signed": Target(evidence.signed, (reseal.canonical,)),
+    "said": Target(evidence.said),
+    "redacted_table": Target(evidence.redacted_table),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
 

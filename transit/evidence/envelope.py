@@ -38,6 +38,7 @@ from msgspec import Meta
 
 from transit.errors import InvalidInputError, ProofError
 from transit.evidence.checking import Checked
+from transit.evidence.documents import Document
 from transit.format.commit import Hex32, Hex64
 from transit.format.lineage import LINEAGE_NAME, Branch, LineageRecord, Merge
 from transit.format.names import CHECKPOINT_DIR, checkpoint_name
@@ -107,25 +108,17 @@ class Envelope(_Strict, frozen=True, kw_only=True):
     non_claims: Annotated[tuple[Text, ...], Meta(max_length=16)]
 
 
-_encoder: Final = msgspec.json.Encoder(order="sorted")
-_decoder: Final = msgspec.json.Decoder(Envelope)
+_DOCUMENT: Final = Document(Envelope, ENVELOPE_FILE, ENVELOPE_BYTES_MAX)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """The document's canonical bytes."""
-    return _encoder.encode(envelope)
+    return _DOCUMENT.encode(envelope)
 
 
 def decode_envelope(data: bytes) -> Envelope:
     """The document in `data`, nothing of it checked against a proof; else `ProofError`."""
-    if len(data) > ENVELOPE_BYTES_MAX:
-        raise ProofError(f"{ENVELOPE_FILE}: more than {ENVELOPE_BYTES_MAX} bytes")
-    try:
-        envelope = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProofError(f"{ENVELOPE_FILE}: not an envelope: {error}") from None
-    if _encoder.encode(envelope) != data:
-        raise ProofError(f"{ENVELOPE_FILE}: not canonical JSON")
+    envelope = _DOCUMENT.decode(data)
     if envelope.checkpoint_kind not in _KINDS[envelope.proof_kind]:
         raise ProofError(
             f"{ENVELOPE_FILE}: {envelope.checkpoint_kind} is no kind of {envelope.proof_kind}"

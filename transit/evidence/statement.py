@@ -43,6 +43,7 @@ import msgspec
 from msgspec import Meta
 
 from transit.errors import ProofError
+from transit.evidence.documents import Document
 from transit.format.commit import Count, Hex32, Hex64
 from transit.format.names import commit_name
 from transit.proof.files import SUFFIX
@@ -94,8 +95,7 @@ class Statement(_Strict, frozen=True, kw_only=True):
     leaves: tuple[Leaf, ...]
 
 
-_encoder: Final = msgspec.json.Encoder(order="sorted")
-_decoder: Final = msgspec.json.Decoder(Statement)
+_DOCUMENT: Final = Document(Statement, STATEMENT_FILE, STATEMENT_BYTES_MAX)
 
 
 def commit_file(number: int) -> str:
@@ -115,19 +115,12 @@ def leaf_file(digest: str) -> str:
 
 def encode_statement(statement: Statement) -> bytes:
     """The statement's canonical bytes."""
-    return _encoder.encode(statement)
+    return _DOCUMENT.encode(statement)
 
 
 def decode_statement(data: bytes) -> Statement:
     """The statement in `data`; `ProofError` when it is none."""
-    if len(data) > STATEMENT_BYTES_MAX:
-        raise ProofError(f"{STATEMENT_FILE}: more than {STATEMENT_BYTES_MAX} bytes")
-    try:
-        statement = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProofError(f"{STATEMENT_FILE}: not a statement: {error}") from None
-    if _encoder.encode(statement) != data:
-        raise ProofError(f"{STATEMENT_FILE}: not canonical JSON")
+    statement = _DOCUMENT.decode(data)
     first, stop = statement.records
     if first > stop:
         raise ProofError(f"{STATEMENT_FILE}: records from {first} to {stop}")

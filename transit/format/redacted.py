@@ -152,6 +152,8 @@ def decode_table(data: bytes, stated: bytes, end: int, place: str) -> Table:
     entries = tuple(decode_entry(data, _TABLE.size + n * ENTRY.size) for n in range(blocks))
     _check_blocks(entries, end, place)
     at = _TABLE.size + blocks * ENTRY.size
+    if b"".join(map(encode_entry, entries)) != data[_TABLE.size : at]:
+        raise CorruptError(place, expected="zeros where nothing is said", found="others")
     columns = memoryview(data)[at : at + 8 * rows].cast("I")
     table = Table(entries, columns[:rows], columns[rows:], data[at + 8 * rows :])
     _check_rows(table, place)

@@ -75,15 +75,7 @@ class SignedNotes:
         """What was signed last; None when nothing was. `CorruptError` for a damaged memory."""
         place = f"{self._folder}/{SIGNED_FILE}"
         data = read_file(place, _SIGNED_BYTES_MAX)
-        if data is None:
-            return None
-        try:
-            signed = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CorruptError(place, expected="what was signed", found=str(error)) from None
-        if _encoder.encode(signed) != data:
-            raise CorruptError(place, expected="canonical JSON", found="another spelling")
-        return signed
+        return None if data is None else decode_signed(data, place)
 
     def remember(self, signed: Signed, root_at: Callable[[int], bytes]) -> None:
         """Write down that `signed` is about to be signed; durable once this returns.
@@ -106,13 +98,29 @@ class SignedNotes:
 
     def _write(self, signed: Signed) -> None:
         make_folder(self._folder)
-        write = partial(put, self._folder, SIGNED_FILE, _encoder.encode(signed))
+        write = partial(put, self._folder, SIGNED_FILE, encode_signed(signed))
         in_place(self._check_place, write)
 
     def keep(self, size: int, note: bytes) -> None:
         """Keep a note, in place of one with the same text and fewer signatures."""
         make_folder(self._folder)
         in_place(self._check_place, partial(put, self._folder, checkpoint_name(size), note))
+
+
+def encode_signed(signed: Signed) -> bytes:
+    """The canonical bytes of SIGNED."""
+    return _encoder.encode(signed)
+
+
+def decode_signed(data: bytes, place: str) -> Signed:
+    """What SIGNED says; `CorruptError` for anything else than its canonical bytes."""
+    try:
+        signed = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptError(place, expected="what was signed", found=str(error)) from None
+    if _encoder.encode(signed) != data:
+        raise CorruptError(place, expected="canonical JSON", found="another spelling")
+    return signed
 
 
 def check_extends(
