@@ -81,31 +81,29 @@ def test_a_store_restored_elsewhere_goes_on_signing(tmp_path: Path) -> None:
         assert log.prove_growth(first, second)
 
 
-def test_an_old_copy_of_a_published_store_signs_nothing(tmp_path: Path) -> None:
-    """A folder that was restored from a backup, without the memory of what was signed since."""
-    remote = str(tmp_path / "bucket")
-    with transit.open(tmp_path / "store", remote=remote) as log:
-        filled(log)
-        key = key_of(log)
-        log.publish()
-    shutil.copytree(tmp_path / "store", tmp_path / "backup")
-    with transit.open(tmp_path / "store", remote=remote) as log:
-        filled(log, "more")
-        log.checkpoint(key)
-    # Without the remote nothing says that it is old: what it signs is its own part, which is true.
-    with transit.open(tmp_path / "backup", remote=remote) as log:
-        # With it, the copy is brought up to date first.
-        found = log.checkpoint(key)
-        assert found.checkpoint.size == 2
-
-
-def test_a_history_that_was_rebased_does_not_contradict_what_was_signed(tmp_path: Path) -> None:
+def published_twice(tmp_path: Path) -> tuple[str, transit.SigningKey]:
+    """A published store in folder `a` and a copy of it in `b`; the remote, and a key."""
     remote = str(tmp_path / "bucket")
     with transit.open(tmp_path / "a", remote=remote) as log:
         filled(log)
         key = key_of(log)
         log.publish()
     shutil.copytree(tmp_path / "a", tmp_path / "b")
+    return remote, key
+
+
+def test_an_old_copy_is_brought_up_to_date_before_it_signs(tmp_path: Path) -> None:
+    """It does not have the memory of what was signed since it was made; the remote has."""
+    remote, key = published_twice(tmp_path)
+    with transit.open(tmp_path / "a", remote=remote) as log:
+        filled(log, "more")
+        signed = log.checkpoint(key)
+    with transit.open(tmp_path / "b", remote=remote) as log:
+        assert log.checkpoint(key).checkpoint == signed.checkpoint
+
+
+def test_a_history_that_was_rebased_does_not_contradict_what_was_signed(tmp_path: Path) -> None:
+    remote, key = published_twice(tmp_path)
     b = transit.open(tmp_path / "b", remote=remote)
     with transit.open(tmp_path / "a", remote=remote) as a:
         filled(a, "of-a")
@@ -123,12 +121,7 @@ def test_a_history_that_was_rebased_does_not_contradict_what_was_signed(tmp_path
 def test_a_local_checkpoint_of_a_history_that_a_rebase_replaced_is_never_contradicted(
     tmp_path: Path,
 ) -> None:
-    remote = str(tmp_path / "bucket")
-    with transit.open(tmp_path / "a", remote=remote) as log:
-        filled(log)
-        key = key_of(log)
-        log.publish()
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    remote, key = published_twice(tmp_path)
     with transit.open(tmp_path / "b") as b:
         filled(b, "of-b")
         # Nobody but this folder has these commits, and they are signed now.

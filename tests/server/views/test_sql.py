@@ -343,18 +343,24 @@ def test_a_table_read_too_often_at_once_is_refused(
     assert "too often" in told(ask(server, COUNT))
 
 
-def test_a_client_that_goes_ends_its_query(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Set when a query was handed to a process, and when that had ended."""
     begun, ended = threading.Event(), threading.Event()
     answered = apart._Process._answered
 
-    def watched(self: Any, *given: Any) -> Any:
+    def answering(self: Any, *given: Any) -> Any:
         begun.set()
         try:
             return answered(self, *given)
         finally:
             ended.set()
 
-    monkeypatch.setattr(apart._Process, "_answered", watched)
+    monkeypatch.setattr(apart._Process, "_answered", answering)
+    return begun, ended
+
+
+def test_a_client_that_goes_ends_its_query(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = watched(monkeypatch)
     asked = server.begin(
         "POST", "/v1/sql", msgspec.json.encode({"query": ENDLESS[1], "seconds_max": 9}),
         {"content-type": JSON},
@@ -370,17 +376,7 @@ def test_a_client_that_closes_its_connection_ends_its_query(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over a socket: nothing else tells a server that nobody waits any more."""
-    begun, ended = threading.Event(), threading.Event()
-    answered = apart._Process._answered
-
-    def watched(self: Any, *given: Any) -> Any:
-        begun.set()
-        try:
-            return answered(self, *given)
-        finally:
-            ended.set()
-
-    monkeypatch.setattr(apart._Process, "_answered", watched)
+    begun, ended = watched(monkeypatch)
     serving = Serving(log, ServerSettings(sql_s=3_600.0), declared=DECLARED)
     try:
         connection = http.client.HTTPConnection("127.0.0.1", serving.port)
