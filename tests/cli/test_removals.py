@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import transit as engine
+from transit.cli.values import moment_text
 
 from .conftest import Command
 from .shell import at_terminal
@@ -115,3 +116,7 @@ def test_people_see_what_was_erased(command: Command, store: Path) -> None:
     shown = at_terminal(store, "--no-color", "verify").out.decode()
     assert "erased" in shown
     assert "asked" in shown
+    with engine.open(store, mode="read") as log:
+        (entry,) = log.verify().erased
+    # When it was deleted, as a person reads times.
+    assert moment_text(entry.when) in shown

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from transit import Report
 from transit.cli.failures import CORRUPT
 from transit.cli.output import Output
+from transit.cli.values import moment_text
 
 COLUMNS = ("place", "expected", "found")
 ERASED_COLUMNS = ("stream", "first", "last", "commit", "when", "by", "basis", "reason")
@@ -26,13 +28,16 @@ def tell(output: Output, place: str, report: Report) -> None:
         "head": report.head,
         "counts": report.counts,
     }
+    erased = [
+        {**msgspec.structs.asdict(each), "when": moment_text(each.when)} for each in report.erased
+    ]
     if not output.tables:
-        output.row({**facts, "findings": report.findings, "erased": report.erased})
+        output.row({**facts, "findings": report.findings, "erased": erased})
     else:
         counts = " ".join(f"{name}={count}" for name, count in report.counts.items())
         output.document("", {**facts, "counts": counts})
-        if report.erased:
-            output.rows("erased", ERASED_COLUMNS, report.erased)
+        if erased:
+            output.rows("erased", ERASED_COLUMNS, erased)
         if report.findings:
             output.rows("findings", COLUMNS, report.findings)
     if not report.ok:

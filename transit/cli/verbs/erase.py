@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from transit.cli.opening import Session
 from transit.cli.options import place_argument, store_options
+from transit.cli.values import moment_text
 
 
 @click.command()
@@ -25,4 +27,5 @@ def command(context: Session, bypass_governance: bool) -> None:
         context.output.progress("erase") as report,
     ):
         erased = log.erase(report, bypass_governance=bypass_governance)
-    context.output.row(erased)
+    until = moment_text(erased.until) if erased.until > 0 else erased.until
+    context.output.row({**msgspec.structs.asdict(erased), "until": until})

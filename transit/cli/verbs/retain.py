@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import click
+import msgspec
 
 from transit import Retention
 from transit.cli.opening import Session
 from transit.cli.options import DURATION, SIZE, STREAM, store_options
+from transit.cli.values import moment_text
 
-COLUMNS = ("stream", "before", "records", "limit", "refused")
+COLUMNS = ("stream", "before", "records", "limit", "since", "refused")
 
 
 @click.command()
@@ -42,7 +44,11 @@ def command(
         raise click.UsageError("limits are those of one STREAM, and set without --apply")
     if stream is None:
         with context.open_write(create=False) as log:
-            context.output.rows("due", COLUMNS, log.retain(dry_run=not applied))
+            due = [
+                {**msgspec.structs.asdict(each), "since": moment_text(each.since)}
+                for each in log.retain(dry_run=not applied)
+            ]
+            context.output.rows("due", COLUMNS, due)
         return
     with context.open_write(create=False) if is_set else context.open_read() as log:
         found = log.stream(stream)
