@@ -142,6 +142,39 @@ def unexplained_imports_in_functions() -> Iterator[str]:
                     yield f"{module.at(node)}: an import in a function, and no comment says why"
 
 
+def _names(node: ast.AST | None) -> set[str]:
+    return (
+        {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        | {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+        if node
+        else set()
+    )
+
+
+def decodes_that_let_bytes_through() -> Iterator[str]:
+    """msgspec raises errors of its own for most bytes, UnicodeDecodeError for text that is none."""
+    for module in modules().values():
+        for node in module.nodes:
+            if not isinstance(node, ast.Try) or module.part == LABORATORY:
+                continue
+            calls = {
+                call.func.attr
+                for step in node.body
+                for call in ast.walk(step)
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+            }
+            caught = set().union(*(_names(handler.type) for handler in node.handlers))
+            of_msgspec = {"MsgspecError", "DecodeError", "ValidationError"} & caught
+            if (
+                calls & {"decode", "decode_lines"}
+                # What the same step has just encoded is text.
+                and not calls & {"encode", "_encoded"}
+                and of_msgspec
+                and not caught & {"ValueError", "UnicodeDecodeError", "Exception"}
+            ):
+                yield f"{module.at(node)}: catches {', '.join(of_msgspec)}, not UnicodeDecodeError"
+
+
 def prints() -> Iterator[str]:
     for module in modules().values():
         if module.part in PRINTING_PARTS:
@@ -252,6 +285,10 @@ def test_modules_have_no_import_cycle() -> None:
 
 def test_imports_inside_functions_say_why() -> None:
     report(unexplained_imports_in_functions())
+
+
+def test_text_that_is_none_is_expected_where_bytes_are_decoded() -> None:
+    report(decodes_that_let_bytes_through())
 
 
 def test_only_the_command_line_prints() -> None:

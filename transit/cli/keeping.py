@@ -83,7 +83,7 @@ def _policy(
 def _retired(path: str) -> dict[str, int]:
     try:
         return msgspec.json.decode(_read(path), type=dict[str, int])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInputError(f'{path}: expected JSON {{"NAME+ID": size}}: {error}') from None
 
 

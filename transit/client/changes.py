@@ -165,7 +165,7 @@ def _read(blocks: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
 def _decoded(data: bytes) -> ChangeEvent:
     try:
         return msgspec.json.decode(data, type=ChangeEvent)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"not an event of changes: {error}") from None
 
 

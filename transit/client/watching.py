@@ -215,7 +215,7 @@ def events_of(events: Events) -> Iterator[Told]:
         if data:
             try:
                 yield msgspec.json.decode(b"\n".join(data), type=Told)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise InvalidInputError(f"not an event of changes: {error}") from None
 
 

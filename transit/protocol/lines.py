@@ -85,5 +85,5 @@ def decode_record(line: bytes) -> RecordLine:
     """The record of a line; `InvalidInputError` for what is none."""
     try:
         return _DECODER.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"not a record: {error}") from None

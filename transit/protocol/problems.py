@@ -111,7 +111,7 @@ def error_of(
     """
     try:
         told = msgspec.json.decode(document, type=dict[str, object])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     name, detail = told.get("error"), told.get("detail")
     if not isinstance(name, str):
@@ -130,7 +130,7 @@ def detail_of(document: bytes) -> str:
     """What a document says in words; empty for what is none."""
     try:
         told = msgspec.json.decode(document, type=dict[str, object])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
     detail = told.get("detail")
     return detail if isinstance(detail, str) else ""

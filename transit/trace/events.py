@@ -433,7 +433,7 @@ def decode_json(data: bytes) -> object:
         return msgspec.json.decode(data)
     except RecursionError as error:
         raise ValueError(f"too deep: {error}") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         # Half a surrogate pair, or no JSON at all: the standard library tells them apart.
         import json
 

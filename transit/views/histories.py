@@ -120,7 +120,7 @@ class Bookmark:
             return stands.position, b""
         try:
             kept = msgspec.msgpack.decode(stands.state, type=_Kept)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HistoryDiffersError(f"{self!r}: no state of a bookmark: {error}") from None
         is_same = kept.uid == self._stream.uid
         if not is_same or not is_about(self._stream, stands.position, kept.last):

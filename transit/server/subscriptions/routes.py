@@ -141,7 +141,7 @@ class Subscriptions:
         data = await request.body(BODY_BYTES_MAX, self._service.settings.body_s)
         try:
             return msgspec.json.decode(data or b"{}", type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise SubscriptionError(400, "INVALID_REQUEST", str(error)) from None
 
     async def _done(self) -> Answer:

@@ -151,7 +151,7 @@ def _connection(scheme: str, address: str, port: int, host: str) -> urllib3.HTTP
 def _object(said: bytes) -> dict[str, object]:
     try:
         answer = msgspec.json.decode(said[:ANSWER_BYTES_MAX])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 

@@ -144,6 +144,6 @@ class Claims:
 def _decoded(payload: bytes) -> Claim | None:
     try:
         return msgspec.json.decode(payload, type=Claim)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # What cannot be read claims nothing.
         return None

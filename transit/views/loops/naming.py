@@ -120,6 +120,6 @@ class Notes:
 def _decoded(payload: bytes) -> list[str]:
     try:
         return msgspec.json.decode(payload, type=list[str])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # Not an authority: what it meant is found when a runner starts.
         return []

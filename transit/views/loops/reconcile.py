@@ -173,7 +173,7 @@ def last_change(stream: Stream) -> tuple[int, Change | None]:
         return 0, None
     try:
         return count, msgspec.json.decode(stream[count - 1].payload, type=Change)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{stream.name}@{count - 1}: no definition: {error}") from None
 
 

@@ -114,7 +114,7 @@ def standing(stream: Stream) -> Standing | None:
 def _decoded(stream: Stream, offset: int) -> ScheduleRecord:
     try:
         return msgspec.json.decode(stream[offset].payload, type=ScheduleRecord)
-    except (msgspec.MsgspecError, IndexError) as error:
+    except (msgspec.MsgspecError, IndexError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{stream.name}@{offset}: no schedule: {error}") from None
 
 

@@ -105,7 +105,7 @@ def decode_tick(payload: bytes, place: str) -> TickRecord:
     """A record of a stream of ticks; `CorruptError` for bytes that are none."""
     try:
         return msgspec.json.decode(payload, type=TickRecord)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise CorruptError(place, expected="a tick", found=str(error)) from None
 
 

@@ -93,7 +93,7 @@ def decode_node(data: bytes, place: str, level: int | None = None) -> Node:
         raise UnsupportedVersionError(place, found=data[1], supported=VERSION)
     try:
         node = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _corrupt(place, "a node", str(error)) from None
     problem = _problem(node)
     if problem:

@@ -68,7 +68,7 @@ def checked(
     """
     try:
         tree = msgspec.json.decode(serialized)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidInputError(f"the query: {error}") from None
     if tree.get("error"):
         raise InvalidInputError(_refusal(tree))
