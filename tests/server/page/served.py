@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -141,9 +142,11 @@ class Tab:
             raise
 
     def wait_for(self, text: str, where: str = "body") -> None:
-        """Wait until a text is to be seen."""
+        """Wait until a text is to be seen; "5 runs" is not seen in "105 runs"."""
+        sought = ("" if text[0] in "+-" else r"(?<![\w,.])") + re.escape(text)
         self.wait(
-            f"!!document.querySelector({json.dumps(where)})?.innerText.includes({json.dumps(text)})"
+            f"new RegExp({json.dumps(sought)})"
+            f".test(document.querySelector({json.dumps(where)})?.innerText ?? '')"
         )
 
     def text(self, where: str = "body") -> str:
