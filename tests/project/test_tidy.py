@@ -48,7 +48,7 @@ LEVELS: list[set[str]] = [
     {PACKAGE},
     {"protocol"},
     {"trace"},
-    {"views"},
+    {"views", "adapters"},
     {"client"},
     {"server"},
     {"testing"},

@@ -1,0 +1,8 @@
+"""Adapters: other stacks record into a store through the doors that they have themselves.
+
+Each is a module that is imported by name; its stack comes with an extra of the same name. Owns how
+an adapter comes to its store (`opening`). Payloads stay in the stack's own form; typed events are
+made of them when they are read.
+
+    opening       the store: one that is given, a folder, a bucket, a server, the environment's
+"""

@@ -1,0 +1,177 @@
+"""How an adapter comes to its store: one that is given, one that it opens, or the process's own.
+
+A program gives a `Log`, or a place. A stack that makes its objects itself gives nothing: those
+share one store a process, which the environment names in the words of the command (TRANSIT_STORE,
+TRANSIT_REMOTE, TRANSIT_MODE, TRANSIT_DURABILITY, TRANSIT_TOKEN). What an adapter opened itself it
+opens again in a child made by fork.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import transit
+from transit import InvalidInputError
+from transit.trace import Redaction
+
+STORE_VARIABLE: Final = "TRANSIT_STORE"
+_SERVED: Final = ("http://", "https://")
+
+
+def open_store(
+    where: str | os.PathLike[str],
+    *,
+    remote: str | None = None,
+    mode: str = "shared",
+    durability: str = "local",
+    token: str | None = None,
+    storage_options: Mapping[str, object] | None = None,
+) -> transit.Log:
+    """The store in a folder, or the one that a server has at an address (`http://…`).
+
+    mode, remote, storage_options: as for `transit.open`; a folder only. token: a server only.
+    Raises what `transit.open` and `transit.connect` raise.
+    """
+    address = os.fspath(where)
+    if address.startswith(_SERVED):
+        if remote is not None or storage_options is not None:
+            raise InvalidInputError(f"{address}: a server has its own remote")
+        return transit.connect(address, token=token, durability=durability)
+    if token is not None:
+        raise InvalidInputError(f"{address}: token= is for a server")
+    return transit.open(
+        address, remote=remote, mode=mode, durability=durability, storage_options=storage_options
+    )
+
+
+class Place:
+    """A store that is opened at first use, and again in a child made by fork. Safe for threads."""
+
+    def __init__(self, opens: Callable[[], transit.Log]) -> None:
+        self._opens = opens
+        self._lock = threading.Lock()
+        self._log: transit.Log | None = None
+        _places.add(self)
+
+    @property
+    def log(self) -> transit.Log:
+        """The store, open. Raises what opening it raises."""
+        log = self._log
+        if log is None:
+            with self._lock:
+                log = self._log
+                if log is None:
+                    log = self._log = self._opens()
+        return log
+
+    def close(self) -> None:
+        """Close the store if it is open; the next use opens it again."""
+        with self._lock:
+            log, self._log = self._log, None
+        if log is not None:
+            log.close()
+
+    def forget(self) -> None:
+        """In a child made by fork: the parent's store is not ours, nor is a lock that it held."""
+        self._lock = threading.Lock()
+        self._log = None
+
+
+_places: weakref.WeakSet[Place] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for place in list(_places):
+        place.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _from_environment() -> transit.Log:
+    where = os.environ.get(STORE_VARIABLE)
+    if not where:
+        raise InvalidInputError(f"{STORE_VARIABLE} names no store: a folder, or http://HOST:PORT")
+    return open_store(
+        where,
+        remote=os.environ.get("TRANSIT_REMOTE") or None,
+        mode=os.environ.get("TRANSIT_MODE") or "shared",
+        durability=os.environ.get("TRANSIT_DURABILITY") or "local",
+        token=os.environ.get("TRANSIT_TOKEN") or None,
+    )
+
+
+# Of the adapters that their stack makes without arguments.
+PROCESS: Final = Place(_from_environment)
+
+
+class Adapter:
+    """What adapters are: made with a `Log`, or by `open`; open ones are blocks of `with`.
+
+    log: a store, which stays the caller's to close. redact: a policy for all that is written
+    (`transit.trace.Redaction`). Raises `InvalidInputError` for anything else.
+    """
+
+    def __init__(self, log: transit.Log | Place, *, redact: Redaction | None = None) -> None:
+        if not isinstance(log, transit.Log | Place):
+            raise InvalidInputError(f"log must be a transit.Log, not {log!r}")
+        if redact is not None and not isinstance(redact, Redaction):
+            raise InvalidInputError(f"redact must be a transit.trace.Redaction, not {redact!r}")
+        self._store = log
+        self._redact = redact
+
+    @classmethod
+    def open(
+        cls,
+        where: str | os.PathLike[str],
+        *,
+        remote: str | None = None,
+        mode: str = "shared",
+        durability: str = "local",
+        token: str | None = None,
+        storage_options: Mapping[str, object] | None = None,
+        **options: object,
+    ) -> Self:
+        """An adapter with a store of its own, which `close` closes: see `open_store`.
+
+        options: what the class itself takes. Raises what opening the store raises.
+        """
+        place = Place(
+            lambda: open_store(
+                where, remote=remote, mode=mode, durability=durability, token=token,
+                storage_options=storage_options,
+            )
+        )  # fmt: skip
+        try:
+            # What is wrong with the place is told where it is named.
+            _ = place.log
+            return cls(place, **options)  # type: ignore[arg-type]
+        except BaseException:
+            place.close()
+            raise
+
+    @property
+    def log(self) -> transit.Log:
+        """The store."""
+        return self._store.log if isinstance(self._store, Place) else self._store
+
+    def close(self) -> None:
+        """Close the store if it was opened here. Twice is once."""
+        if isinstance(self._store, Place) and self._store is not PROCESS:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
