@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         ForkedError,
         FormatError,
         InvalidInputError,
+        KeyringError,
         LockedError,
         MergeBaseError,
         NotFastForwardError,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         RemoteUnavailableError,
         RetainedError,
         RetentionGapError,
+        SealedError,
         SplitViewError,
         StorageFullError,
         StoreMovedError,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from transit.format.lineage import Metadata, Scalar
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
+    from transit.keyring import Key, KeyInfo, Keyring
     from transit.lineage.spans import Span
     from transit.log.recover import Cut
     from transit.log.timings import Histogram
@@ -179,6 +182,7 @@ _HOMES = {
         "ForkedError",
         "FormatError",
         "InvalidInputError",
+        "KeyringError",
         "LockedError",
         "MergeBaseError",
         "NotFastForwardError",
@@ -193,6 +197,7 @@ _HOMES = {
         "RemoteUnavailableError",
         "RetainedError",
         "RetentionGapError",
+        "SealedError",
         "SplitViewError",
         "StorageFullError",
         "StoreMovedError",
@@ -210,6 +215,7 @@ _HOMES = {
     "transit.evidence.envelope": ("Envelope",),
     "transit.format.lineage": ("Metadata", "Scalar"),
     "transit.inspection": ("FieldValue", "FilePart", "FileReport", "inspect_file"),
+    "transit.keyring": ("Key", "KeyInfo", "Keyring"),
     "transit.lineage.spans": ("Span",),
     "transit.log.recover": ("Cut",),
     "transit.log.timings": ("Histogram",),
@@ -279,6 +285,10 @@ __all__ = [
     "Histogram",
     "HistorySpan",
     "InvalidInputError",
+    "Key",
+    "KeyInfo",
+    "Keyring",
+    "KeyringError",
     "Layer",
     "Lineage",
     "LineageGraph",
@@ -322,6 +332,7 @@ __all__ = [
     "Retention",
     "RetentionGapError",
     "Scalar",
+    "SealedError",
     "SealedSegment",
     "Settings",
     "Shown",

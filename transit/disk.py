@@ -40,6 +40,7 @@ from transit.opened import Opened
 from transit.translation import translate, translated
 
 _TEMPORARY: Final = ".temporary"
+Check = Callable[[], None]
 
 
 def check_platform() -> None:
@@ -74,10 +75,10 @@ class File(Opened):
             return cls(path, Descriptor(os.open(path, os.O_RDONLY)))
 
     @classmethod
-    def create(cls, path: str) -> File:
-        """Make a new file; `AlreadyExistsError` when there is one."""
+    def create(cls, path: str, mode: int = 0o666) -> File:
+        """Make a new file, with these rights less the umask; `AlreadyExistsError`."""
         with translated(path):
-            return cls(path, lasting(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)))
+            return cls(path, lasting(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)))
 
     def failure(self, error: OSError) -> TransitError:
         """The transit error that says what `error` in a call on this file means."""
@@ -280,9 +281,8 @@ def read_file(path: str, size_max: int) -> bytes | None:
 
 def file_size(path: str) -> int | None:
     """Size of file `path` in bytes; None when there is no such file."""
-    with translated(path), contextlib.suppress(FileNotFoundError):
-        return os.stat(path).st_size
-    return None
+    found = size_and_use(path)
+    return None if found is None else found[0]
 
 
 def size_and_use(path: str) -> tuple[int, int] | None:
@@ -313,12 +313,13 @@ def leads_to_folder(path: str) -> bool:
     return os.path.isdir(path)
 
 
-def check_regular(path: str) -> None:
-    """`NotFoundError` when nothing is at `path`, `InvalidInputError` when it is no regular file."""
+def check_regular(path: str) -> int:
+    """The mode of the regular file at `path`; else `NotFoundError`, `InvalidInputError`."""
     with translated(path):
         mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise InvalidInputError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}")
+    return stat.S_IMODE(mode)
 
 
 def is_folder(path: str) -> bool:
@@ -405,13 +406,16 @@ class NewFile:
 
     check_place: raises when the folder is not at its path any more; asked right before the file
     gets its name, which must not be put into another folder that came there.
+    temporary: how the temporary name begins, where no other writer uses it; else a random one.
     """
 
-    def __init__(self, folder: str, check_place: Callable[[], None] = _anywhere) -> None:
+    def __init__(
+        self, folder: str, check_place: Check = _anywhere, temporary: str = "", mode: int = 0o666
+    ) -> None:
         self._folder = folder
         self._check_place = check_place
-        self._path = os.path.join(folder, os.urandom(8).hex() + _TEMPORARY)
-        self._file = File.create(self._path)
+        self._path = os.path.join(folder, (temporary or os.urandom(8).hex()) + _TEMPORARY)
+        self._file = File.create(self._path, mode)
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -466,9 +470,7 @@ def put(folder: str, name: str, data: bytes) -> None:
         file.discard()
 
 
-def put_if_absent(
-    folder: str, name: str, data: bytes, check_place: Callable[[], None] = _anywhere
-) -> bool:
+def put_if_absent(folder: str, name: str, data: bytes, check_place: Check = _anywhere) -> bool:
     """Make file `name` with `data`, whole and synced; False when there already is one.
 
     link(2) lets exactly one of several callers win. check_place: as `NewFile` takes it.

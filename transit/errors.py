@@ -19,6 +19,8 @@ behind, as with all exceptions of Python.
     ├── ErasedError                  the records were deleted or trimmed: go on from `first_offset`
     ├── RetainedError                the records must be kept: a hold, or not long enough yet
     ├── DependentsError              branches or merges need the records: delete those first
+    ├── SealedError                  the records are encrypted, and their key is not here
+    ├── KeyringError                 a keyring cannot be unlocked, or is another store's
     ├── FencedError                  another writer published at our commit's number
     ├── LockedError                  another process holds the store
     ├── ClosedError                  this handle can no longer be used
@@ -58,6 +60,7 @@ __all__ = [
     "ForkedError",
     "FormatError",
     "InvalidInputError",
+    "KeyringError",
     "LockedError",
     "MergeBaseError",
     "NotFastForwardError",
@@ -72,6 +75,7 @@ __all__ = [
     "RemoteUnavailableError",
     "RetainedError",
     "RetentionGapError",
+    "SealedError",
     "SplitViewError",
     "StorageFullError",
     "StoreMovedError",
@@ -246,6 +250,27 @@ class DependentsError(TransitError):
         super().__init__(message)
         self.stream = stream
         self.dependents = tuple(dependents)
+
+
+class SealedError(TransitError):
+    """Records are encrypted, and no key that opens them is here; their bytes are whole.
+
+    `stream` is their stream's name ("" where only the key would tell it), `key` the id of the key
+    that is needed, 16 hex digits.
+    """
+
+    exit_code = 18
+
+    def __init__(self, message: str, *, stream: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.key = key
+
+
+class KeyringError(TransitError):
+    """A keyring cannot be unlocked with what was given, or belongs to another store."""
+
+    exit_code = 6
 
 
 class FencedError(TransitError):

@@ -113,6 +113,32 @@ class Mark:
         self._held = NONE
 
 
+class Version(Mark):
+    """A file as it was at one time, kept open, to tell whether its path still leads to that.
+
+    A file that was put in its place is another, and so is one that was written to.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, os.O_RDONLY)
+        with translated(path):
+            self._stamp = _stamp(os.fstat(self._held.number))
+
+    def is_there(self) -> bool:
+        """Whether the path leads to the file, as it was."""
+        try:
+            return _stamp(os.stat(self.path)) == self._stamp
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return False
+            raise translate(error, self.path) from error
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, *times
+
+
 class Lock(Mark):
     """An advisory lock on one file, held by one open handle (flock(2)); the file names the holder.
 

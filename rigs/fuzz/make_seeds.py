@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rigs.fuzz.evidence import evidence_seeds
+from rigs.fuzz.keyrings import keyring_seeds
 from rigs.fuzz.proofs import proof_seeds
 from rigs.fuzz.reseal import FRAME_SEED
 from rigs.fuzz.views import key_seeds, node_seeds, result_seeds
@@ -317,6 +318,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         **texts(),
         **proof_seeds(),
         **evidence_seeds(),
+        **keyring_seeds(),
     }
 
 

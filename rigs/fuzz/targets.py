@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import transit
-from rigs.fuzz import evidence, formats, programs, proofs, reseal, views
+from rigs.fuzz import evidence, formats, keyrings, programs, proofs, reseal, views
 from rigs.fuzz.reseal import Reseal
 from transit.cli.failures import CommandError
 
@@ -79,6 +79,7 @@ TARGETS: Final[dict[str, Target]] = {
     "signed": Target(evidence.signed, (reseal.canonical,)),
     "said": Target(evidence.said),
     "redacted_table": Target(evidence.redacted_table),
+    "keyring": Target(keyrings.document, (keyrings.resealed,)),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
 

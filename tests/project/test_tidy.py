@@ -33,6 +33,7 @@ LEVELS: list[set[str]] = [
     {"format"},
     {"proof", "lineage", "disk"},
     {"locks", "watches"},
+    {"keyring"},
     {"store"},
     {"log"},
     {"tier"},
@@ -91,6 +92,7 @@ EXIT_CODES = {
     15: "the records were deleted or trimmed",
     16: "the records must be kept",
     17: "other streams need the records",
+    18: "the records are encrypted, and their key is not here",
 }
 # Those of the command line alone: no error of the engine may have one of them.
 COMMAND_EXIT_CODES = {

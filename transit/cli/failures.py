@@ -12,6 +12,7 @@ At a terminal two lines, elsewhere one line of JSON, always on the standard erro
     7    damaged                           15   the records were deleted or trimmed
                                            16   the records must be kept
                                            17   other streams need the records
+                                           18   encrypted, and the key is not here
                                            124  the time given ran out
                                            130  interrupted
                                            141  nobody reads the output
@@ -49,6 +50,8 @@ _HINTS: Final = {
     "ErasedError": "`transit show STREAM` says where the stream begins now",
     "RetainedError": "`transit hold STREAM` shows the holds, `transit retain` what is due when",
     "DependentsError": "delete those first, or with --cascade",
+    "SealedError": "give --keyring: what is encrypted is read with its key alone",
+    "KeyringError": "`transit keyring show` says which store a keyring is for",
     "FencedError": "another writer went on in the remote: keep this folder, and bring its records"
     " along from Python: log.rebase_onto_remote()",
     "LockedError": 'wait for the other process, or let all writers use mode = "shared"',

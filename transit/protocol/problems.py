@@ -35,6 +35,9 @@ _STATUS: Final[Mapping[str, int]] = {
     "ErasedError": 410,
     "RetainedError": 409,
     "DependentsError": 409,
+    # The server has no key, and asking again does not help.
+    "SealedError": 409,
+    "KeyringError": 503,
     "StorageFullError": 507,
     "LockedError": 503,
     "ClosedError": 503,
