@@ -16,6 +16,7 @@ from transit.errors import InvalidInputError
 
 Durability = Literal["memory", "os", "local", "tiered"]
 Mode = Literal["exclusive", "shared", "read"]
+Encrypted = Literal["none", "remote", "all"]
 Compression = Literal["zstd", "none"]
 
 # Weakest first, as in `Level`.

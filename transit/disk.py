@@ -299,11 +299,14 @@ def mark_used(path: str) -> None:
         os.utime(path)
 
 
-def make_temporary_folder(prefix: str) -> str:
-    """A new folder for temporary files, for whoever asked to remove; `StoreUnavailableError`."""
+def make_temporary_folder(prefix: str, folder: str | None = None) -> str:
+    """A new folder for temporary files, which the caller removes; `StoreUnavailableError`.
+
+    folder: in which it is made; None for that of the system.
+    """
     try:
-        with translated(tempfile.gettempdir()):
-            return tempfile.mkdtemp(prefix=prefix)
+        with translated(folder or tempfile.gettempdir()):
+            return tempfile.mkdtemp(prefix=prefix, dir=folder)
     except FileNotFoundError as error:
         raise StoreUnavailableError(str(error)) from error
 

@@ -52,7 +52,7 @@ def torn_store(folder: Path, place: int) -> tuple[Path, list[bytes]]:
                     break
             shutil.copytree(folder / "whole", store)
     files = sorted((store / "wal").iterdir())
-    *_, unsynced = decode_wal_header(files[-1].read_bytes()[:64], "here")
+    unsynced = decode_wal_header(files[-1].read_bytes()[:64], "here").unsynced
     path = next(each for each in files if int(each.stem) == int(files[-1].stem) - unsynced)
     assert len(files) - files.index(path) == 3
     data, positions, at = path.read_bytes(), [], 64

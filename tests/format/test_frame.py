@@ -15,9 +15,11 @@ from transit.format.frame import (
     CHECKSUM,
     DATA,
     END,
+    ENVELOPES,
     FRAME,
     FRAME_BYTES,
     MARK,
+    TO_BE_ENCRYPTED,
     WAL_HEADER,
     body_is_valid,
     decode_frame_header,
@@ -58,7 +60,14 @@ def test_a_wal_header_comes_back(store_id: bytes, one: int, other: int) -> None:
     unsynced, first_lsn = sorted((one, other))
     data = encode_wal_header(store_id, first_lsn, unsynced)
     assert len(data) == 64
-    assert decode_wal_header(data, "here") == (store_id, first_lsn, unsynced)
+    assert decode_wal_header(data, "here") == (store_id, first_lsn, unsynced, 0)
+
+
+@pytest.mark.parametrize("needs", [TO_BE_ENCRYPTED, ENVELOPES | TO_BE_ENCRYPTED])
+def test_a_wal_header_says_what_a_reader_must_know(needs: int) -> None:
+    data = encode_wal_header(STORE, 40, 3, needs)
+    assert decode_wal_header(data, "here") == (STORE, 40, 3, needs)
+    assert data[12] == needs
 
 
 @pytest.mark.parametrize("unsynced", [41, 2**64 - 1])

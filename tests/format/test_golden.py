@@ -107,7 +107,7 @@ def by_place(rows: Rows) -> Rows:
 
 def read_wal(data: bytes) -> tuple[int, list[int], list[Chunk]]:
     """First LSN, frame kinds and chunks that transit's format modules read from a WAL file."""
-    store_id, first_lsn, _ = decode_wal_header(data[:64], "golden")
+    store_id, first_lsn, _, _ = decode_wal_header(data[:64], "golden")
     assert store_id == make_golden.STORE
     seed = wal_seed(store_id, first_lsn)
     kinds, chunks, at = [], [], 64

@@ -23,6 +23,7 @@ from transit.config import MIB, Settings
 from transit.errors import CorruptError, TransitError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
+from transit.format.envelope import Opener
 from transit.format.segment import ENTRY, FOOTER, HEADER, TAIL, Footer, check_header, decode_footer
 from transit.log.blocks import BlockCache
 from transit.log.guides import GuideShelf
@@ -73,8 +74,15 @@ class Body(NamedTuple):
 class RemoteSegment(Segment):
     """A segment that is only in the remote: no file of its name is looked for."""
 
-    def __init__(self, named: Named, url: str, store_id: bytes, elsewhere: Elsewhere) -> None:
-        super().__init__(url, named.ref, named.commit, store_id, BlockCache(0), elsewhere)
+    def __init__(
+        self,
+        named: Named,
+        url: str,
+        store_id: bytes,
+        elsewhere: Elsewhere,
+        opener: Opener | None = None,
+    ) -> None:
+        super().__init__(url, named.ref, named.commit, store_id, BlockCache(0), elsewhere, opener)
         self._remote = elsewhere
 
     def check_present(self) -> None:

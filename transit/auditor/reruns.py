@@ -16,6 +16,7 @@ from transit.errors import InvalidInputError, NotFoundError
 from transit.format.life import Life
 from transit.format.lineage import LineageRecord, Merge
 from transit.format.record import Chunk
+from transit.keyring.envelopes import StoreKeys
 from transit.lineage.graph import Graph, Lookup
 from transit.lineage.policy import Request
 from transit.lineage.spans import Span
@@ -68,8 +69,9 @@ class RerunCatalog(Catalog):
         records: Mapping[int, LineageRecord],
         bytes_read: int,
         life: Callable[[int], Life | None],
+        keys: StoreKeys | None = None,
     ) -> None:
-        super().__init__(remote.url, store_id, remote.settings, bodies)
+        super().__init__(remote.url, store_id, remote.settings, bodies, keys=keys)
         self._known = records
         self._known_life = life
         # Where a merge's own records begin is added up from its plan each time.

@@ -25,6 +25,7 @@ from transit.format.names import (
     parse_wal_name,
 )
 from transit.format.record import Chunk
+from transit.keyring.envelopes import StoreKeys
 from transit.log.redactions import Bytes, Redacted, open_left
 from transit.log.remembered import Remembered
 from transit.proof.policy import Policy
@@ -59,7 +60,9 @@ class Audit:
         seed: int,
         remembered: Remembered | None = None,
         policy: Policy | None = None,
+        keys: StoreKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._remote = remote
         self._level = level
         self._seed = seed
@@ -187,13 +190,16 @@ class Audit:
 
     def _segment(self, bodies: Bodies, named: Named, body: Body) -> bool:
         """Check one segment; whether every chunk of it could be read."""
-        segment = RemoteSegment(named, self._remote.url, self._chain.store_id, bodies)
+        segment = RemoteSegment(named, self._remote.url, self._chain.store_id, bodies, self._keys)
         on_chunk = self._streams.chunk if self._level.whole else self._lone_chunk
         self._streams.erasures.commit = named.commit
         if body.left is not None:
             return self._redacted(named.ref, body.left, on_chunk, bodies)
         threads = _THREADS if body.data is not None else 1
-        check = SegmentCheck(segment, self._ledger, on_chunk, bodies.limits.block_bytes, threads)
+        on_erased = self._streams.erased if self._level.whole else self._lone_erased
+        check = SegmentCheck(
+            segment, self._ledger, on_chunk, bodies.limits.block_bytes, threads, on_erased
+        )
         try:
             check.digest(body.digest if body.data is not None else whole_file(segment))
         except CorruptError as error:
@@ -214,7 +220,7 @@ class Audit:
                 raise CorruptError(
                     source.place, expected=f"at most {ref.bytes} bytes", found=str(source.size)
                 )
-            left = open_left(source, ref, self._chain.store_id)
+            left = open_left(source, ref, self._chain.store_id, self._keys)
             if self._level.whole:
                 bodies.keep_left(left)
         on_erased = self._streams.erased if self._level.whole else self._lone_erased
@@ -239,7 +245,7 @@ class Audit:
             return
         catalog = RerunCatalog(
             self._remote, self._chain.store_id, bodies, self._streams.records,
-            self._ledger.counts["bytes"], self._streams.erasures.last,
+            self._ledger.counts["bytes"], self._streams.erasures.last, self._keys,
         )  # fmt: skip
         catalog.take_segments([catalog.segment(named.ref, named.commit) for named in self._sound])
         self._streams.lineage(catalog, catalog.run_with(run_policy))

@@ -107,10 +107,11 @@ class ConnectedBatch(WriteBatch):
         *,
         layer: str | None = None,
         uid: str | None = None,
+        protect: str | None = None,
     ) -> StagedStream:
         """See `WriteBatch.create`."""
         self._check()
-        return self._add(create_step(new_name(name, layer), metadata, codec, uid))
+        return self._add(create_step(new_name(name, layer), metadata, codec, uid, protect))
 
     def append(
         self,
@@ -292,17 +293,19 @@ def create_step(
     metadata: Mapping[str, Scalar] | None,
     codec: str | None,
     uid: str | None,
+    protect: str | None = None,
     *,
     derived: bool = False,
 ) -> Create:
     """The step of a new root whose name is checked."""
-    record = root_record(name, metadata, codec, uid)
+    record = root_record(name, metadata, codec, uid, protect)
     return Create(
         name=name,
         metadata=record.metadata or None,
         codec=record.codec,
         uid=record.uid or None,
         derived=derived,
+        protect=record.protect,
     )
 
 

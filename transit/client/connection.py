@@ -54,7 +54,9 @@ class Connection:
         )
         self._lanes = Lanes(link, self.store.body_bytes_max)
         self.waiters = Waiters()
-        self.submitting = Submitting(self._lanes.send, link.may_wait, self.store.body_bytes_max)
+        self.submitting = Submitting(
+            self._lanes.send, link.may_wait, self.store.body_bytes_max, self.store.encryption
+        )
 
     def __repr__(self) -> str:
         return str(self.address)

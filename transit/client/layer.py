@@ -48,12 +48,13 @@ class ConnectedLayer(Layer):
         *,
         codec: str | None = None,
         derived: bool = False,
+        protect: str | None = None,
         durability: str | None = None,
     ) -> Stream:
         """See `Layer.create`."""
         if derived:
             metadata = {**(metadata or {}), DERIVED: True}
-        step = create_step(new_name(name, self.name), metadata, codec, None)
+        step = create_step(new_name(name, self.name), metadata, codec, None, protect)
         return self._made(step, durability)
 
     def branch(

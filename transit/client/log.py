@@ -17,7 +17,7 @@ from transit.client.listing import listed, reference_of
 from transit.client.stream import ConnectedStream
 from transit.client.views import ConnectedViews
 from transit.client.watching import ConnectedWatch
-from transit.config import Durability, Level, Mode, Settings, durability_level
+from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.checks import check_limit, check_numbers
 from transit.engine.cursor import Cursor
@@ -77,6 +77,11 @@ class ConnectedLog(Log):
         return self._connection.store.mode
 
     @property
+    def encryption(self) -> Encrypted:
+        """See `Log.encryption`."""
+        return self._connection.store.encryption
+
+    @property
     def durability(self) -> Durability:
         """What appends wait for unless they say otherwise."""
         return self._connection.durability
@@ -116,12 +121,13 @@ class ConnectedLog(Log):
         codec: str | None = None,
         uid: str | None = None,
         retention: Retention | None = None,
+        protect: str | None = None,
         durability: str | None = None,
     ) -> Stream:
         """See `Log.create`; without `retention`, which is for the server's owner to say."""
         if retention is not None:
             refuse("Stream", "retain")
-        return self._made(create_step(check_name(name), metadata, codec, uid), durability)
+        return self._made(create_step(check_name(name), metadata, codec, uid, protect), durability)
 
     def _made(self, step: Step, durability: str | None) -> Stream:
         (about,) = self._connection.write((step,), durability).made

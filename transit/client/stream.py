@@ -199,7 +199,8 @@ class ConnectedStream(ConnectedKept, Stream):
         )
         answer = self._connection.write((step,), durability)
         (made,) = answer.receipts
-        return Receipt(self.name, made.offset, made.timestamp, answer.durability)
+        encrypted = self._connection.store.encryption
+        return Receipt(self.name, made.offset, made.timestamp, answer.durability, 1, encrypted)
 
     def append_many(
         self,
@@ -225,7 +226,10 @@ class ConnectedStream(ConnectedKept, Stream):
         )
         answer = self._connection.write((step,), durability)
         (made,) = answer.receipts
-        return Receipt(self.name, made.offset, made.timestamp, answer.durability, made.count)
+        return Receipt(
+            self.name, made.offset, made.timestamp, answer.durability, made.count,
+            self._connection.store.encryption,
+        )  # fmt: skip
 
     def submit(
         self,

@@ -22,7 +22,7 @@ from transit import (
     StreamFinishedError,
     TransitError,
 )
-from transit.config import Durability
+from transit.config import Durability, Encrypted
 from transit.handle.background import Worker
 from transit.handle.callbacks import Promise
 from transit.handle.promises import Callbacks
@@ -65,11 +65,18 @@ class Submitting:
     """What was submitted and not answered yet.
 
     send: has a frame written. may_wait: whether this thread is in no other call. frame_bytes_max:
-    the most that a server takes.
+    the most that a server takes. encrypted: as receipts say it.
     """
 
-    def __init__(self, send: Send, may_wait: Callable[[], bool], frame_bytes_max: int) -> None:
+    def __init__(
+        self,
+        send: Send,
+        may_wait: Callable[[], bool],
+        frame_bytes_max: int,
+        encrypted: Encrypted = "none",
+    ) -> None:
         self._send = send
+        self._encrypted = encrypted
         self._may_wait = may_wait
         self._frame_bytes = min(FRAME_BYTES, frame_bytes_max // 2)
         self._waiting: deque[Item | Latch] = deque()
@@ -190,7 +197,7 @@ class Submitting:
         for offset, (_, name, _, _, timestamp, _, future) in enumerate(group, first):
             if error is None:
                 given = time if timestamp is None else timestamp
-                receipt = Receipt(name, offset, given, durability)
+                receipt = Receipt(name, offset, given, durability, 1, self._encrypted)
             # One that was cancelled stays so: the record is written all the same.
             if future.end(receipt, error):
                 self.callbacks.add(future)

@@ -12,6 +12,8 @@ from transit.engine.plans import run_policy
 from transit.engine.trusted import Kept, Keys, policy_of, remembered_of
 from transit.errors import InvalidInputError
 from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.handle.encrypting import reading_keys
+from transit.keyring import Keyring
 from transit.proof.policy import Policy
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
@@ -31,6 +33,7 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
     seed: int | None = None,
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
+    keyring: Keyring | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Check the store in `remote`, trusting nothing that is there; writes nothing anywhere.
@@ -46,6 +49,8 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
     must have its tiles and bundles.
     seed: of the sample; None: a random one, in `counts["sample_seed"]`.
     settings: a store that was written with larger limits than these needs an audit with those.
+    keyring: that of an encrypted store. Without it digests, roots, commits and checkpoints are
+    checked, and what envelopes hold is not: `counts["sealed_chunks"]`, `["lineage_not_checked"]`.
     What is wrong is in the report. Raises `NotFoundError` when there is no store, `ProofError` when
     `checkpoint` itself does not hold, `RemoteUnavailableError`, `StorePermissionError`,
     `InvalidInputError`.
@@ -62,7 +67,8 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
     store, release = attach(remote, storage_options, chosen)
     try:
         source = Remote(store, chosen)
-        check = Audit(source, chosen_level, trusted_root, chosen_seed, remembered, trusted)
+        opener = None if keyring is None else reading_keys(keyring)
+        check = Audit(source, chosen_level, trusted_root, chosen_seed, remembered, trusted, opener)
         return check.run(run_policy, progress)
     finally:
         release()

@@ -117,13 +117,14 @@ class WriteBatch(Opened):
         *,
         layer: str | None = None,
         uid: str | None = None,
+        protect: str | None = None,
     ) -> StagedStream:
         """A new root stream, of the user's or of a layer; as `Log.create`.
 
         Its one condition is that the name is free (`AlreadyExistsError`).
         """
         self._check()
-        record = root_record(new_name(name, layer), metadata, codec, uid)
+        record = root_record(new_name(name, layer), metadata, codec, uid, protect)
         staged = StagedStream(self, record.name)
 
         def step(staging: Staging) -> None:
@@ -402,7 +403,8 @@ class WriteBatch(Opened):
         # What is there already may have been written with a weaker durability.
         reached = handle.acknowledge(written, self._level)
         self.receipts = [
-            Receipt(name, offset, given, reached) for name, offset, given in self._appended
+            Receipt(name, offset, given, reached, 1, handle.encrypted)
+            for name, offset, given in self._appended
         ]
 
 

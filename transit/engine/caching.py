@@ -12,7 +12,8 @@ for the first time in a process. When it was used last is its time of change, so
 share the folder let the same files go first.
 
 Where the store's folder cannot be written to, or there is none, files go into a temporary folder
-that ends with the process.
+that ends with the process. So they do where the whole store is encrypted, and then that folder is
+in memory, on systems that have such.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Final, NamedTuple
 
 from transit.disk import (
     NewFile,
+    is_folder,
     list_folder,
     make_folder,
     make_temporary_folder,
@@ -51,6 +53,8 @@ from transit.opened import Opened
 from transit.store.addresses import is_url
 
 NAME_BYTES_MAX: Final = 128
+# A file system in memory (tmpfs(5)).
+MEMORY_FOLDER: Final = "/dev/shm"
 _NAME: Final = re.compile(rf"(?=.{{1,{NAME_BYTES_MAX}}}\Z)[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9]+)?")
 _STORED: Final = re.compile(r"([a-z0-9][a-z0-9_-]*)\.([0-9a-f]{64})(\.[a-z0-9]+)?")
 # Files of one name that prove not to be whole, one after another, before it counts as not there.
@@ -78,7 +82,15 @@ class Cache(Opened):
     those who have it open.
     """
 
-    def __init__(self, folder: str | None, bytes_max: int, check_place: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        folder: str | None,
+        bytes_max: int,
+        check_place: Callable[[], None],
+        *,
+        in_memory: bool = False,
+    ) -> None:
+        self._in_memory = in_memory
         self._folders = [] if folder is None else [folder]
         self._own_folder = ""
         self._bytes_max = bytes_max
@@ -183,7 +195,8 @@ class Cache(Opened):
     def _temporary(self) -> str:
         """A folder that ends with the process, made when the store's own cannot be used."""
         if not self._own_folder:
-            self._own_folder = make_temporary_folder("transit-cache-")
+            place = MEMORY_FOLDER if self._in_memory and is_folder(MEMORY_FOLDER) else None
+            self._own_folder = make_temporary_folder("transit-cache-", place)
             weakref.finalize(self, _end, self._own_folder, os.getpid())
             self._folders.append(self._own_folder)
         return self._own_folder
@@ -248,8 +261,13 @@ class Cache(Opened):
 def cache_of(handle: Handle, room: str) -> Cache:
     """The cache of `room` in an open store."""
     name = check_layer(room)
-    folder = None if is_url(handle.root) else Places(handle.root).room(name)
-    return Cache(folder, handle.settings.cache_files_bytes_max, handle.catalog.check_place)
+    keys = handle.catalog.keys
+    # Files are clear: of a store whose folder has nothing clear, they are not there either. A
+    # reader does not know whose folder it is.
+    apart = keys is not None and (keys.covers_wal or not keys.writes)
+    folder = None if apart or is_url(handle.root) else Places(handle.root).room(name)
+    limit = handle.settings.cache_files_bytes_max
+    return Cache(folder, limit, handle.catalog.check_place, in_memory=apart)
 
 
 def _checked(name: object) -> str:

@@ -12,7 +12,7 @@ from transit.engine.checks import check_numbers
 from transit.engine.staging import Staging, stage
 from transit.errors import InvalidInputError
 from transit.format.life import Keep, check_reason
-from transit.format.lineage import Root, Scalar, check_metadata
+from transit.format.lineage import Root, Scalar, check_metadata, check_protect
 from transit.format.names import check_layer, check_name, layer_stream_name
 from transit.format.uid import check_uid
 from transit.handle.handle import Handle
@@ -91,12 +91,22 @@ def given_uid(uid: str | None) -> str:
 
 
 def root_record(
-    name: str, metadata: Mapping[str, Scalar] | None, codec: str | None, uid: str | None = None
+    name: str,
+    metadata: Mapping[str, Scalar] | None,
+    codec: str | None,
+    uid: str | None = None,
+    protect: str | None = None,
 ) -> Root:
     """The lineage record of a new root stream, checked; its name was."""
     if codec is not None and codec not in CODECS:
         raise InvalidInputError(f"codec must be one of {', '.join(CODECS)}, not {codec!r}")
-    return Root(name=name, metadata=check_metadata(metadata, name), codec=codec, uid=given_uid(uid))
+    return Root(
+        name=name,
+        metadata=check_metadata(metadata, name),
+        codec=codec,
+        uid=given_uid(uid),
+        protect=check_protect(protect),
+    )
 
 
 def check_offset(offset: object, what: str = "fork offset") -> None:

@@ -10,16 +10,21 @@ Names and metadata stay, in `$lineage`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 import msgspec
 
+from transit.config import Level
+from transit.disk import list_folder, remove
 from transit.engine.checks import as_index, check_numbers, check_writer
 from transit.engine.staging import Staging, stage
 from transit.errors import DependentsError, OffsetError, RetainedError
 from transit.format.life import ALL, NO_LIMITS, OVERRIDING, Basis, Life, check_basis, check_reason
+from transit.format.lineage import STORE_OWNER
 from transit.handle.handle import Handle
 from transit.log.assign import check_expected
 from transit.log.catalog import Catalog, StreamState
@@ -35,7 +40,8 @@ class Deletion(msgspec.Struct, frozen=True):
     streams: names, in the order in which they went; of a trim the one. records: that are gone for
     readers. bytes_here, bytes_remote: what they take, unfolded, in the folder and in the remote.
     What is in the way, of a dry run alone: dependents, as of `DependentsError`; holds: reasons;
-    until: when the last record may go, UTC nanoseconds, or None.
+    until: when the last record may go, UTC nanoseconds, or None. keys: of an encrypted store, that
+    were destroyed, or would be.
     """
 
     streams: tuple[str, ...]
@@ -45,6 +51,7 @@ class Deletion(msgspec.Struct, frozen=True):
     dependents: tuple[tuple[str, int, int], ...] = ()
     holds: tuple[str, ...] = ()
     until: int | None = None
+    keys: int = 0
 
     @property
     def refused(self) -> bool:
@@ -116,6 +123,10 @@ def delete(
 
     done, written = stage(handle, work)
     handle.acknowledge(written, level)
+    if done.keys:
+        # What says that the records are gone is durable before nobody can read them any more.
+        handle.acknowledge(None, Level.LOCAL)
+        shred(handle, wanted.reason)
     return done
 
 
@@ -274,6 +285,67 @@ def _measured(handle: Handle, plan: _Plan) -> Deletion:
         for state, stop in plan.gone
     ]
     total = Weight(*map(sum, zip(*weights, strict=True))) if weights else Weight(0, 0, 0)
-    return Deletion(
-        tuple(state.name for state, _ in plan.gone), total.records, total.here, total.remote
-    )
+    names = tuple(state.name for state, _ in plan.gone)
+    keys = len(_owners_gone(handle.catalog, {state.id for state, stop in plan.gone if stop == ALL}))
+    return Deletion(names, total.records, total.here, total.remote, keys=keys)
+
+
+# Keys
+
+
+def _owners_gone(catalog: Catalog, gone: AbstractSet[int]) -> set[str]:
+    """Who has a key that nobody needs once the streams `gone` are deleted, and has it still."""
+    keys = catalog.keys
+    if keys is None or not keys.writes or not gone:
+        return set()
+    owners = {catalog.record(stream).owner for stream in gone} - {STORE_OWNER}
+    if not owners:
+        return owners
+    # What was made from a stream alone has its key, and is deleted with it: the stream decides.
+    own = {owner for owner in owners if owner.startswith("stream:")}
+    for owner in own:
+        if catalog.find_uid(owner.removeprefix("stream:")) not in gone:
+            owners.discard(owner)
+    if owners - own:
+        lives = catalog.known_lives().notable
+        for stream in range(1, catalog.stream_count()):
+            life = lives.get(stream)
+            if stream not in gone and not (life is not None and life.deleted):
+                owners.discard(catalog.record(stream).owner)
+    return owners
+
+
+def shred(handle: Handle, reason: str) -> int:
+    """Destroy the keys that only deleted streams have; how many owners had one.
+
+    Done again after a crash in the middle, it goes on.
+    """
+    catalog = handle.catalog
+    keys = catalog.keys
+    deleted = {stream for stream, life in catalog.known_lives().notable.items() if life.deleted}
+    owners = _owners_gone(catalog, deleted)
+    if keys is None:
+        return 0
+    entries = keys.keyring.keys()
+    known = {(key.owner, key.state) for key in entries}
+    count = 0
+    for owner in sorted(owners):
+        states = {state for of, state in known if of == owner}
+        if states != {"destroyed"}:
+            # What is not sealed yet is not encrypted: it must not get a key when it is.
+            keys.keyring.current(owner)
+            keys.keyring.destroy(owner, reason)
+            count += 1
+    if count:
+        _forget(catalog)
+    return count
+
+
+def _forget(catalog: Catalog) -> None:
+    """Let go of what was made of records and is not encrypted: in memory, and rooms' files."""
+    catalog.cache.clear()
+    places = catalog.places
+    for room in list_folder(places.rooms):
+        for name in list_folder(places.room(room)):
+            catalog.check_place()
+            remove(os.path.join(places.room(room), name))

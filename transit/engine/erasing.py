@@ -41,6 +41,7 @@ from transit.disk import (
     remove_tree,
     sync_folder,
 )
+from transit.engine.deleting import shred
 from transit.engine.staging import Staging, stage
 from transit.errors import InvalidInputError
 from transit.format.life import ALL, Life
@@ -84,6 +85,8 @@ def erase(handle: Handle, report: Report | None, *, bypass_governance: bool) -> 
     if handle.mode != "exclusive":
         raise InvalidInputError('erase() needs mode "exclusive"')
     handle.writer.check()
+    # Of a deletion that was cut short.
+    shred(handle, "")
     lives = _due(handle)
     if not lives:
         return Erased()
@@ -211,7 +214,7 @@ class _Work:
             made = redact(segment, rows | self._gone_before(segment, rows), self._handle.settings)
             # What is about to take the segment's place holds every chunk that stays.
             place = segment.redacted_path
-            check_left(MemoryBytes(place, made.data), segment.ref, catalog.store_id)
+            check_left(MemoryBytes(place, made.data), segment.ref, catalog.store_id, catalog.keys)
             if is_here:
                 make_folder(catalog.places.redacted)
                 catalog.check_place()

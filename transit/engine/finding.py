@@ -13,7 +13,7 @@ from transit.engine.checks import check_limit
 from transit.engine.plans import Head, head_at
 from transit.engine.scanning import lineage_records
 from transit.engine.stream import Stream
-from transit.errors import InvalidInputError, NotFoundError, RetentionGapError
+from transit.errors import InvalidInputError, NotFoundError, RetentionGapError, SealedError
 from transit.format.lineage import Metadata, Scalar, check_metadata
 from transit.format.names import found_name, layer_of
 from transit.format.uid import check_uid
@@ -34,7 +34,7 @@ class StreamCount:
         self._hidden: frozenset[int] = frozenset()
 
     def of(self, handle: Handle) -> int | None:
-        """The count; None where records that say so are only in a remote that is not attached."""
+        """The count; None where records that say so are out of reach: see `Status.streams`."""
         record = handle.catalog.record
         seen, count = self._seen, self._count
         try:
@@ -44,7 +44,7 @@ class StreamCount:
                 count += not each.name.startswith("$")
             for ids, change in ((hidden - self._hidden, -1), (self._hidden - hidden, 1)):
                 count += change * sum(not record(i).name.startswith("$") for i in ids)
-        except RetentionGapError:
+        except (RetentionGapError, SealedError):
             return None
         self._seen, self._count, self._hidden = seen, count, hidden
         return count

@@ -65,16 +65,18 @@ class Layer(Opened):
         *,
         codec: str | None = None,
         derived: bool = False,
+        protect: str | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new, empty stream of this layer; as `Log.create`.
 
         derived: it holds nothing that cannot be made again from other streams, so that a rebase and
-        an export leave it out. Noted in its metadata.
+        an export leave it out. Noted in its metadata. protect: also as `Stream.protection` gives
+        it, for what is made from that stream alone.
         """
         if derived:
             metadata = {**(metadata or {}), DERIVED: True}
-        record = root_record(new_name(name, self.name), metadata, codec)
+        record = root_record(new_name(name, self.name), metadata, codec, protect=protect)
         return Stream(self._handle, create_stream(self._handle, record, durability))
 
     def branch(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
-from transit.config import Durability, Level, Mode, Settings, durability_level
+from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.caching import Cache, cache_of
 from transit.engine.checks import check_numbers
@@ -35,9 +35,11 @@ from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
 from transit.guards import CLOSE
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
+from transit.handle.encrypting import check_encryption
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
+from transit.keyring import Keyring
 from transit.locks import in_place
 from transit.log.recover import Cut
 from transit.replay import Position
@@ -47,7 +49,7 @@ from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
 
 
-def open(
+def open(  # noqa: PLR0913 - as many things are said of a store that is opened
     path: str | os.PathLike[str],
     *,
     remote: RemoteAddress | None = None,
@@ -56,6 +58,8 @@ def open(
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
     checkpoint: Kept | None = None,
+    encrypt: str | None = None,
+    keyring: Keyring | None = None,
 ) -> Log:
     """Open the store in folder `path`, and make it when there is none (not in mode "read").
 
@@ -68,14 +72,19 @@ def open(
     checkpoint: one that was kept, or the bytes of its note: a store whose history does not extend
     it is refused with `SplitViewError`, before anything of it is used, and in mode "read" also what
     is published later.
+    keyring: holds the keys of an encrypted store (`Keyring`). encrypt: what is encrypted from now
+    on: "remote", all that is sealed, and so all that leaves this folder; "all", the WAL too. None
+    with a keyring: what the store has, or "remote". A store that is encrypted stays so: it is
+    written to with its keyring only.
     Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
     at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
-    `UnsupportedPlatformError`; with a remote `RemoteUnavailableError`, `UnsuitableRemoteError`.
+    `UnsupportedPlatformError`; `KeyringError`, and `SealedError` for an encrypted store without its
+    keyring; with a remote `RemoteUnavailableError`, `UnsuitableRemoteError`.
     """
     checked_mode = check_mode(mode)
     level = durability_level(durability)
     chosen = check_settings(settings)
-    kept = remembered_of(checkpoint)
+    kept, asked = remembered_of(checkpoint), check_encryption(encrypt, keyring)
     if level is Level.TIERED and remote is None and checked_mode != "read":
         raise InvalidInputError('durability "tiered" needs remote=')
     if is_url(path):
@@ -87,13 +96,14 @@ def open(
     if remote is None:
         if storage_options is not None:
             raise InvalidInputError("storage_options without a remote")
-        return Log(Handle(folder_of(path), checked_mode, level.durability, chosen, None, kept))
+        root = folder_of(path)
+        return Log(Handle(root, checked_mode, level.durability, chosen, None, kept, asked))
     attached = attach(remote, storage_options, chosen)
     try:
         root = attached.store.url if is_url(path) else folder_of(path)
         if not is_url(path):
             check_apart(root, attached.store)
-        return Log(Handle(root, checked_mode, level.durability, chosen, attached, kept))
+        return Log(Handle(root, checked_mode, level.durability, chosen, attached, kept, asked))
     except BaseException:
         attached.release()
         raise
@@ -145,6 +155,11 @@ class Log(LogEvidence, Removal):
         return self._handle.mode
 
     @property
+    def encryption(self) -> Encrypted:
+        """What is encrypted of what is written: "none", "remote" (all that is sealed), "all"."""
+        return self._handle.encrypted
+
+    @property
     def durability(self) -> Durability:
         """What appends wait for unless they say otherwise."""
         return self._handle.durability
@@ -184,6 +199,7 @@ class Log(LogEvidence, Removal):
         codec: str | None = None,
         uid: str | None = None,
         retention: Retention | None = None,
+        protect: str | None = None,
         durability: str | None = None,
     ) -> Stream:
         """A new, empty stream; `AlreadyExistsError` when the name, or the uid, is taken.
@@ -191,8 +207,11 @@ class Log(LogEvidence, Removal):
         metadata: text keys, scalar values, kept as they are. codec: "json" for typed values.
         uid: that of the same stream in another store, a UUID as text; None: a new one.
         retention: how long its records are kept, as `Stream.retain` takes it.
+        protect: in an encrypted store, whose key encrypts it: "stream", one of its own, which
+        `delete` destroys; "subject:NAME", one that all streams of NAME have, which goes with the
+        last of them. None: the store's. Branches and merges have what they are made from.
         """
-        record = root_record(check_name(name), metadata, codec, uid)
+        record = root_record(check_name(name), metadata, codec, uid, protect)
         keep = None if retention is None else keep_of(retention)
         return Stream(self._handle, create_stream(self._handle, record, durability, keep))
 

@@ -34,12 +34,15 @@ from transit.errors import (
 )
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
+from transit.format.envelope import Opener, chunk_at, end_of
 from transit.format.names import Places, check_layer, layer_of
 from transit.format.record import Chunk, chunks_of
 from transit.format.segment import ENTRY, Block, decode_block, decode_entry, encode_entry
 from transit.guards import VIEW
 from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.handle.encrypting import reading_keys
 from transit.handle.handle import Handle
+from transit.keyring import Keyring
 from transit.log.catalog import StreamState
 from transit.log.redactions import Bytes, local_bytes, open_left
 from transit.log.rows import missing
@@ -203,15 +206,17 @@ def read_piece(
     *,
     remote: RemoteAddress | None = None,
     storage_options: Mapping[str, object] | None = None,
+    keyring: Keyring | None = None,
 ) -> pyarrow.Table:
     """The records of a piece as an Arrow table, in any process that reaches its segment.
 
     columns: as `Batch.to_arrow`. The folder that the piece names is asked first, if it is there,
     and then `remote`, or else the remote that the piece names. remote: an address, or an open
     `ObjectStore`, which saves connecting for each piece. storage_options: credentials; a piece has
-    none.
+    none. keyring: that of an encrypted store.
     Raises `RetentionGapError` when the segment is in neither, `CorruptError` when it is not what
-    the piece says, `RemoteUnavailableError`, `InvalidInputError`; `ImportError` without pyarrow.
+    the piece says, `SealedError` without the key of its records, `RemoteUnavailableError`,
+    `InvalidInputError`; `ImportError` without pyarrow.
     """
     if not isinstance(piece, Piece):
         raise InvalidInputError(f"not a piece: {type(piece).__name__}")
@@ -219,17 +224,21 @@ def read_piece(
     # Loaded here because pyarrow is an extra and slow to load.
     import pyarrow as pa
 
-    found = _batches(piece, remote, storage_options)
+    opener = None if keyring is None else reading_keys(keyring)
+    found = _batches(piece, remote, storage_options, opener)
     return pa.Table.from_batches([batch.to_arrow(names) for batch in found])
 
 
 def _batches(
-    piece: Piece, remote: RemoteAddress | None, storage_options: Mapping[str, object] | None
+    piece: Piece,
+    remote: RemoteAddress | None,
+    storage_options: Mapping[str, object] | None,
+    opener: Opener | None,
 ) -> Iterator[Batch]:
     if not piece.segment:
         chunks: Iterator[Chunk] = iter(chunks_of(piece._data, "a piece"))
     else:
-        chunks = _sealed_chunks(piece, remote, storage_options)
+        chunks = _sealed_chunks(piece, remote, storage_options, opener)
     at, stop = piece.first + piece.source.shift, piece.stop + piece.source.shift
     for chunk in chunks:
         if chunk.stream != piece._id or not chunk.first <= at < chunk.stop:
@@ -245,7 +254,9 @@ def _batches(
     )
 
 
-def _chunks_in(blocks: Sequence[Block], data: bytes, position: int, place: str) -> Iterator[Chunk]:
+def _chunks_in(
+    blocks: Sequence[Block], data: bytes, position: int, place: str, opener: Opener | None
+) -> Iterator[Chunk]:
     """The chunks of consecutive blocks, whose stored bytes are `data`, from `position` on."""
     for block in blocks:
         start = block.position - blocks[0].position
@@ -258,21 +269,26 @@ def _chunks_in(blocks: Sequence[Block], data: bytes, position: int, place: str) 
             )
         raw = decode_block(block, stored, place)
         while position < len(raw):
-            chunk = Chunk(raw, position, place)
-            yield chunk
-            position = chunk.end
+            yield chunk_at(raw, position, place, opener)
+            position = end_of(raw, position, place)
         position = 0
 
 
 def _sealed_chunks(
-    piece: Piece, remote: RemoteAddress | None, storage_options: Mapping[str, object] | None
+    piece: Piece,
+    remote: RemoteAddress | None,
+    storage_options: Mapping[str, object] | None,
+    opener: Opener | None,
 ) -> Iterator[Chunk]:
     """The chunks of a piece's segment, or of what is left of it, from the folder or the remote."""
     places, size = Places(piece.folder), len(piece._entries)
     blocks = [decode_entry(piece._entries, at) for at in range(0, size, ENTRY.size)]
     start = blocks[0].position
     size = blocks[-1].position + blocks[-1].stored_bytes - start
-    found = partial(_chunks_in, blocks, position=piece._position, place=f"segment {piece.segment}")
+    found = partial(
+        _chunks_in, blocks, position=piece._position, place=f"segment {piece.segment}",
+        opener=opener,
+    )  # fmt: skip
     if piece.folder:
         try:
             with File.open(places.segment(piece.segment)) as file:
@@ -280,7 +296,7 @@ def _sealed_chunks(
         except NotFoundError:
             # Another machine's folder, or evicted since, or chunks were erased from it.
             if (left := local_bytes(places.redacted_segment(piece.segment))) is not None:
-                return iter(_chunks_left(piece, left))
+                return iter(_chunks_left(piece, left, opener))
         else:
             return found(data)
     if remote is None and not piece.remote:
@@ -295,18 +311,18 @@ def _sealed_chunks(
         elsewhere = remote_bytes(Remote(store, settings), piece.segment)
         if elsewhere is None:
             raise RetentionGapError(f"{piece!r}: is not in {store.url}") from None
-        return iter(_chunks_left(piece, elsewhere))
+        return iter(_chunks_left(piece, elsewhere, opener))
     finally:
         release()
 
 
-def _chunks_left(piece: Piece, source: Bytes) -> list[Chunk]:
+def _chunks_left(piece: Piece, source: Bytes, opener: Opener | None) -> list[Chunk]:
     """The piece's chunks in what is left of its segment; `ErasedError` where one is gone."""
     ref = SegmentRef(
         digest=piece.segment, footer=piece._footer, chunks=piece._chunks, bytes=0, records=0,
         streams=0, lsn=(0, 0), time=(0, 0), written=(0, 0),
     )  # fmt: skip
-    left = open_left(source, ref, None)
+    left = open_left(source, ref, None, opener)
     start, stop = piece.first + piece.source.shift, piece.stop + piece.source.shift
     rows = [
         row

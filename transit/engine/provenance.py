@@ -298,7 +298,7 @@ def _in_wal(wal: Wal, stream: int, offset: int, row: int) -> tuple[RecordPlace, 
     position = wal.index[stream].positions[row]
     header, data = wal.frame_at(position)
     lsn = header.lsn
-    for chunk in frame_chunks(header, data, 0, f"{wal.path}, frame at {position}"):
+    for chunk in frame_chunks(header, data, 0, f"{wal.path}, frame at {position}", wal.keys):
         if chunk.stream == stream:
             break
         lsn += chunk.count

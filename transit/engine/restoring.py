@@ -26,7 +26,9 @@ from transit.format.names import (
     findable,
 )
 from transit.handle.attaching import RemoteAddress, attach, check_settings
+from transit.handle.encrypting import check_encryption, keys_of
 from transit.handle.opening import folder_of, make_folders, tidy_up
+from transit.keyring import Keyring
 from transit.locks import Lock
 from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
@@ -61,6 +63,7 @@ def restore(  # noqa: PLR0913 - as many things are said of what is wanted
     settings: Settings | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Kept | None = None,
+    keyring: Keyring | None = None,
 ) -> Restored:
     """Make folder `path` the store that is in `remote`, every commit and segment verified.
 
@@ -71,21 +74,25 @@ def restore(  # noqa: PLR0913 - as many things are said of what is wanted
     that commit (opened for writing with its remote, it goes on from the last one).
     checkpoint: one that was kept, or the bytes of its note: a history that does not extend it is
     refused with `SplitViewError`, and no store is made.
+    keyring: of an encrypted store, whose names `streams` are looked for; all else needs no key.
     Interrupted, it goes on when it is called again. Raises `AlreadyExistsError` when there is a
     store at `path`, `NotFoundError` when the remote holds no store, commit or stream of that name,
-    `CorruptError`, `RemoteUnavailableError`, `StorePermissionError`.
+    `CorruptError`, `RemoteUnavailableError`, `StorePermissionError`; `SealedError` for `streams` of
+    an encrypted store without its keyring.
     """
     root = folder_of(path)
     chosen = check_settings(settings)
     names = _check(streams, at)
     kept = remembered_of(checkpoint)
+    asked = check_encryption(None, keyring)
     store, release = attach(remote, storage_options, chosen)
     try:
         check_apart(root, store)
         with _Target(root) as target:
             source = Remote(store, chosen)
             store_id = source.existing_store_id()
-            restorer = Restorer(source, root, store_id, progress, kept)
+            keys = keys_of(asked, store_id, root, store, chosen, write=False)
+            restorer = Restorer(source, root, store_id, progress, kept, keys)
             restored = _fill(restorer, root, store_id, lazy, names, at)
             target.finish(store_id)
     finally:

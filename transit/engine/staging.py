@@ -53,7 +53,7 @@ from transit.handle.handle import Handle
 from transit.lineage import policy as policies
 from transit.log.assign import check_expected
 from transit.log.catalog import Catalog, StreamState
-from transit.log.dependents import inherited_gone
+from transit.log.dependents import about, inherited_gone
 from transit.log.frames import Group, Written
 from transit.log.gone import gone
 from transit.replay import locate, record_in
@@ -111,6 +111,7 @@ class Staging:
         """
         if self._find(record.name) is not None:
             raise AlreadyExistsError(f"stream {record.name!r} exists")
+        record = self._protected(record)
         if not record.uid:
             record = replace(record, uid=new_uid())
         elif (other := self._with_uid(record.uid)) is not None:
@@ -121,6 +122,34 @@ class Staging:
         if trimmed := inherited_gone(record, lambda parent: self.life(self._state(parent))):
             self.change(state, "", trimmed=trimmed)
         return state
+
+    def _protected(self, record: LineageRecord) -> LineageRecord:
+        """A new stream's record with the protection of what the stream is made from."""
+        keys, protect = self._catalog.keys, record.protect
+        if keys is None or not keys.writes:
+            if protect is not None:
+                raise InvalidInputError(
+                    f"stream {record.name!r}: protect= needs an encrypted store"
+                )
+            return record
+        if protect is None:
+            found = self._protections(record)
+            # Of several subjects it is nobody's alone.
+            protect = found.pop() if len(found) == 1 else "stream" if any(found) else None
+        return record if protect is None else replace(record, protect=protect)
+
+    def _protections(self, record: LineageRecord) -> set[str | None]:
+        """Those of a branch's parent, of all that a merge is made from, of what a stream is about.
+
+        What is about one stream alone has that stream's own key.
+        """
+        if isinstance(record, Branch):
+            return {self._state(record.parent).record.protect}
+        if isinstance(record, Merge):
+            return {self._state(parent).record.protect for parent, _ in record.parents}
+        known = map(self._catalog.find_uid, about(record))
+        sources = [self._state(stream).record for stream in known if stream is not None]
+        return {None if each.protect is None else each.owner for each in sources}
 
     def branch(
         self,

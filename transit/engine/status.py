@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from transit.config import Durability, Mode
+from transit.config import Durability, Encrypted, Mode
 from transit.engine.finding import StreamCount
 from transit.handle.handle import Handle
 from transit.log.clock import ahead_s, steps
@@ -14,7 +14,8 @@ class Status(msgspec.Struct, frozen=True):
     """What an open store holds. Sizes in bytes.
 
     streams: the user's that are not hidden; None where records that say so are only in a remote
-    that is not attached. records: of all streams, the store's own too. unsynced_bytes: of the WAL.
+    that is not attached, or encrypted and without their key. records: of all streams, the store's
+    own too. unsynced_bytes: of the WAL.
     commits, segments, segment_bytes: sealed. wal_files, wal_bytes: not sealed yet.
     head: root of the last commit, "" before the first. epoch: of the last commit, -1 before it.
     clock_ahead_s: by how much the last record's time of writing is ahead of this machine's clock,
@@ -27,6 +28,8 @@ class Status(msgspec.Struct, frozen=True):
     remote_keeps: what the remote keeps of what is deleted there, so that `Log.erase` may free less:
     "versions", "versions, object lock (compliance, 30 days)", "unknown" where the rights to ask are
     missing; "" for nothing, in mode "read", and for remotes that cannot say.
+    encryption: of what is written from now on: "none", "remote" (all that is sealed), "all" (the
+    WAL too); in mode "read", whether sealed records are encrypted: "none" or "remote".
     """
 
     path: str
@@ -51,6 +54,7 @@ class Status(msgspec.Struct, frozen=True):
     remote_error: str
     remote_noted: str
     remote_keeps: str = ""
+    encryption: Encrypted = "none"
 
 
 def status_of(handle: Handle, counted: StreamCount) -> Status:
@@ -82,5 +86,8 @@ def status_of(handle: Handle, counted: StreamCount) -> Status:
         published=handle.published,
         remote_error=handle.remote_error,
         remote_noted=handle.remote_noted,
+        encryption=handle.encrypted
+        if handle.mode != "read"
+        else ("remote" if catalog.commits.encrypted else "none"),
         remote_keeps="" if handle.remote is None else handle.remote.keeps,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from transit.config import Durability, Level
+from transit.config import Durability, Encrypted, Level
 from transit.engine.checks import (
     Payload,
     as_bytes,
@@ -53,7 +53,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     middle of another call of its thread: it gets its offset, and its timestamp unless one is given,
     when that call ends. timestamp: of the last record, UTC nanoseconds.
     durability: what was reached when the receipt was made: "memory", "os", "local" or "tiered".
-    count: number of records.
+    count: number of records. encryption: what the store encrypts: "none"; "remote", all that is
+    sealed; "all", the WAL too.
     """
 
     stream: str
@@ -61,6 +62,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
     durability: Durability
     count: int = 1
+    encryption: Encrypted = "none"
 
     @property
     def first(self) -> int:
@@ -237,7 +239,7 @@ class Stream(Kept):
         encoded = encode_headers(headers) if headers else b""
         name = known_writer(writer) if writer else b""
         offset, given, _, _ = plain.append_one(state, payload, encoded, timestamp, expect, name)
-        return Receipt(state.record.name, offset, given, "os")
+        return Receipt(state.record.name, offset, given, "os", 1, self._handle.encrypted)
 
     def _append(
         self,
@@ -256,19 +258,21 @@ class Stream(Kept):
         if level is _MEMORY and not name:
             if inside and expect is None and framing.is_inside():
                 late = framing.take_up(state, payload, encoded, timestamp)
-                return Receipt(state.record.name, late.offset, late.timestamp, "memory")
+                return Receipt(
+                    state.record.name, late.offset, late.timestamp, "memory", 1, handle.encrypted
+                )
             if not handle.shared:
                 offset, given = framing.accept_one(state, payload, encoded, timestamp, expect)
-                return Receipt(state.record.name, offset, given, "memory")
+                return Receipt(state.record.name, offset, given, "memory", 1, handle.encrypted)
         if handle.shared:
             handle.check()  # A closed handle has no lock left to take its turn with.
         offset, given, wal, stop = framing.append_one(
             state, payload, encoded, timestamp, expect, name
         )
         if level < _LOCAL:
-            return Receipt(state.record.name, offset, given, "os")
+            return Receipt(state.record.name, offset, given, "os", 1, handle.encrypted)
         reached = handle.acknowledge(Written(wal, stop), level)
-        return Receipt(state.record.name, offset, given, reached)
+        return Receipt(state.record.name, offset, given, reached, 1, handle.encrypted)
 
     def _checked(self, payload: Payload, timestamp: int | None, expect: int | None) -> bytes:
         data = payload if type(payload) is bytes else as_bytes(payload)
@@ -302,7 +306,7 @@ class Stream(Kept):
         check_numbers(None, expect)
         offset, last, written = handle.writer.append_many(self._state, columns, times, expect)
         reached = handle.acknowledge(written, level)
-        return Receipt(self.name, offset, last, reached, len(columns.payloads))
+        return Receipt(self.name, offset, last, reached, len(columns.payloads), handle.encrypted)
 
     def submit(
         self,
@@ -333,7 +337,7 @@ class Stream(Kept):
             self._state, data, encoded, timestamp, None
         )
         future = _new_future()
-        result = partial(Receipt, self.name, offset, given, level.durability)
+        result = partial(Receipt, self.name, offset, given, level.durability, 1, handle.encrypted)
         handle.submit(Written(wal, stop), result, future, level)
         return future
 
@@ -345,9 +349,10 @@ class Stream(Kept):
         encoded = encode_headers(headers) if headers else b""
         future = _new_future()
         late = self._handle.writer.take_up(self._state, data, encoded, timestamp)
+        encrypted = self._handle.encrypted
 
         def result() -> Receipt:
-            return Receipt(self.name, late.offset, late.timestamp, "local")
+            return Receipt(self.name, late.offset, late.timestamp, "local", 1, encrypted)
 
         self._handle.submit(late, result, future, Level.LOCAL)
         return future

@@ -28,11 +28,15 @@ from transit.evidence.statement import (
     decode_statement,
     inclusion_file,
     leaf_file,
+    opened_file,
+    secret_file,
 )
 from transit.format.commit import COMMIT_BYTES_MAX, Commit, decode_commit
 from transit.format.digest import digest
+from transit.format.envelope import chunk_in, end_of, envelope_at, is_envelope
 from transit.format.lineage import LINEAGE_ID, LineageRecord, Merge, decode_lineage
 from transit.format.record import Chunk
+from transit.keyring.envelopes import OneSecret
 from transit.lineage.graph import Graph
 from transit.lineage.spans import Span
 from transit.proof.checkpoint import Checkpoint
@@ -100,6 +104,8 @@ class Checked:
         self._sizes: dict[tuple[int, int], int] = {}
         # Own chunks of streams that are shown, by stream, in order.
         self._chunks: dict[int, _Chunks] = {}
+        # Digests of the leaves that are envelopes.
+        self._enveloped: set[str] = set()
         try:
             self._check()
         except ProofError:
@@ -159,7 +165,8 @@ class Checked:
         """Of each record that is shown, in order: the file its payload is in, where, its size."""
         for span in self._spans:
             for at, chunk in self._covering(span):
-                name = leaf_file(self._chunks[span.stream].digest_of(chunk))
+                digest = self._chunks[span.stream].digest_of(chunk)
+                name = (opened_file if digest in self._enveloped else leaf_file)(digest)
                 ends = [chunk.payloads_at, *self._ends(chunk)]
                 stop = min(chunk.stop, span.origin + span.count)
                 for place in range(max(at, span.origin) - chunk.first, stop - chunk.first):
@@ -282,6 +289,8 @@ class Checked:
             if self._lineage.setdefault(leaf.first, record) != record:
                 raise ProofError(f"{name}: a second lineage record of stream {leaf.first}")
             return
+        if is_envelope(data, 0):
+            data = self._opened(leaf, data, name)
         chunk = Chunk(data, 0, name)
         chunk.check(name)
         if (chunk.stream, chunk.first, chunk.count, chunk.end) != (
@@ -291,6 +300,20 @@ class Checked:
         if not chunk.dated:
             raise CorruptError(name, expected="when records were written", found="nothing")
         self._chunks.setdefault(leaf.stream, _Chunks()).add(leaf, chunk)
+
+    def _opened(self, leaf: Leaf, data: bytes, name: str) -> bytes:
+        """The chunk in the envelope that a leaf is about, opened with its secret."""
+        envelope = envelope_at(data, 0, name)
+        if end_of(data, 0, name) != len(data):
+            raise ProofError(f"{name}: more than an envelope")
+        secret = self._file(secret_file(leaf.digest))
+        store_id = bytes.fromhex(self.statement.store)
+        chunk = chunk_in(envelope, OneSecret(secret, store_id), name)
+        opened = self._files.get(opened_file(leaf.digest), chunk.data)
+        if opened != chunk.data:
+            raise ProofError(f"{opened_file(leaf.digest)}: not what the envelope holds")
+        self._enveloped.add(leaf.digest)
+        return bytes(chunk.data)
 
     # What is shown
 

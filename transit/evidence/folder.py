@@ -26,6 +26,8 @@ from transit.format.segment import BLOCK_BYTES_MAX
 _FOLDERS: Final = {
     "commits": re.compile(r"[0-9]{20}\.(?:json|tlog-proof)"),
     "leaves": re.compile(r"[0-9a-f]{64}"),
+    "secrets": re.compile(r"[0-9a-f]{64}"),
+    "opened": re.compile(r"[0-9a-f]{64}"),
 }
 _SMALL_BYTES_MAX: Final = 1024 * 1024
 
@@ -98,6 +100,5 @@ _FILES: Final = frozenset((STATEMENT_FILE, CHECKPOINT_FILE, PAYLOAD_FILE, HOW_FI
 def _limit(name: str) -> int:
     if name == STATEMENT_FILE:
         return STATEMENT_BYTES_MAX
-    return (
-        BLOCK_BYTES_MAX if name.startswith("leaves/") or name == PAYLOAD_FILE else _SMALL_BYTES_MAX
-    )
+    large = name.startswith(("leaves/", "opened/")) or name == PAYLOAD_FILE
+    return BLOCK_BYTES_MAX if large else _SMALL_BYTES_MAX

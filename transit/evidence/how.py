@@ -20,7 +20,10 @@ from transit.evidence.statement import (
     commit_file,
     inclusion_file,
     leaf_file,
+    opened_file,
+    secret_file,
 )
+from transit.format.envelope import TAG_BYTES, ZSTD, envelope_at, is_envelope
 from transit.format.record import Chunk
 from transit.proof.chunks import LEAF
 from transit.proof.files import InclusionFile
@@ -57,6 +60,25 @@ root=$(sed -n 3p CHECKPOINT | base64 -d | xxd -p -c 64)
 """
 
 
+_ENVELOPES: Final = """\
+# Some leaves are encrypted. A secret opens one of them and no other: HKDF-SHA256 of it gives a key,
+# a nonce and a commitment, which the leaf has from byte 73 on. The text is AES-256-GCM, which is
+# AES-256-CTR counted from 2; its bytes are bound by the leaf's digest. Needs zstd, too.
+opened() {
+  info=$(printf 'transit envelope 1\\0' | xxd -p)STORE$(head -c 48 "leaves/$1" | xxd -p -c 96)
+  secret=$(xxd -p -c 64 "secrets/$1")
+  made=$(openssl kdf -keylen 76 -kdfopt digest:SHA2-256 -kdfopt mode:EXPAND_ONLY \\
+    -kdfopt "hexkey:$secret" -kdfopt "hexinfo:$info" HKDF | tr -d ':\\n' | tr A-F a-f)
+  stated=$(tail -c +73 "leaves/$1" | head -c 32 | xxd -p -c 64)
+  is "$(echo "$made" | cut -c 89-152)" "$stated" 'the secret is that of the leaf'
+  key=$(echo "$made" | cut -c 1-64) nonce=$(echo "$made" | cut -c 65-88)
+  tail -c +105 "leaves/$1" | head -c "$2" |
+    openssl enc -d -aes-256-ctr -K "$key" -iv "${nonce}00000002" | $3 > "$work/opened"
+  cmp "$work/opened" "opened/$1" || { echo 'DOES NOT HOLD: what was encrypted'; exit 1; }
+  echo 'holds: what was encrypted'
+}"""
+
+
 def how_text(
     statement: Statement, files: Mapping[str, bytes], record: ShownRecord | None = None
 ) -> bytes:
@@ -86,6 +108,8 @@ def _leaves(statement: Statement, files: Mapping[str, bytes]) -> Iterator[str]:
         "# 3. Each leaf is in the tree of a segment that a commit names: stream id 8 bytes, first\n"
         "# offset 8, count 4, little-endian, and the BLAKE3 of the bytes it is about."
     )
+    if any(secret_file(leaf.digest) in files for leaf in statement.leaves):
+        yield _ENVELOPES.replace("STORE", statement.store)
     for leaf in statement.leaves:
         data = LEAF.pack(leaf.stream, leaf.first, leaf.count, bytes.fromhex(leaf.digest))
         steps = sides(leaf.index, leaf.size, [bytes.fromhex(each) for each in leaf.path])
@@ -100,6 +124,11 @@ def _leaves(statement: Statement, files: Mapping[str, bytes]) -> Iterator[str]:
                 f'is "$(b3sum --no-names {leaf_file(leaf.digest)})" {leaf.digest} '
                 "'the bytes of that leaf'"
             )
+        if secret_file(leaf.digest) in files:
+            envelope = envelope_at(files[leaf_file(leaf.digest)], 0, "leaf")
+            tool = "zstd -dcq" if envelope.codec == ZSTD else "cat"
+            size = len(envelope.body) - TAG_BYTES
+            yield f"opened {leaf.digest} {size} '{tool}'"
     yield ""
 
 
@@ -137,6 +166,8 @@ def _payload(record: ShownRecord, files: Mapping[str, bytes], leaves: Iterable[L
         name = leaf_file(leaf.digest)
         if leaf.stream == record.origin_id and leaf.first <= offset < leaf.stop and name in files:
             break
+    if is_envelope(files[name], 0):
+        name = opened_file(leaf.digest)
     chunk = Chunk(files[name], 0, name)
     at = chunk.payloads_at + sum(map(len, chunk.payloads(0, offset - chunk.first)))
     size = len(record.payload)

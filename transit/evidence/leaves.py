@@ -32,23 +32,16 @@ def _leaves(segment: Segment) -> Iterator[bytes]:
     index = segment.index
     # The first look tells whether chunks were erased; of these the leaves are kept.
     with suppress(CorruptError):
-        segment.chunk(0)
+        segment.stored_chunk(0)
     if (left := segment.left) is not None:
         yield from leaves_in(index, left.table.digests)
         return
     for row, stream in enumerate(index.streams):
-        chunk = segment.chunk(row)
         if stream in BY_RECORD:
-            yield from record_leaves(chunk)
+            yield from record_leaves(segment.chunk(row))
         else:
-            yield leaf_of_chunk(chunk.stream, chunk.first, chunk.count, encoded_of(segment, row))
-
-
-def encoded_of(segment: Segment, row: int) -> bytes:
-    """The bytes of the chunk in a row of the index, as they stand in the unfolded block."""
-    chunk, left = segment.chunk(row), segment.left
-    positions = segment.index.positions if left is None else left.table.positions
-    return chunk.data[positions[row] : chunk.end]
+            stored = segment.stored_chunk(row)
+            yield leaf_of_chunk(stream, index.firsts[row], index.counts[row], stored)
 
 
 class SegmentLeaves:
@@ -92,6 +85,6 @@ class SegmentLeaves:
         stream, first, _, _ = self._leaves[index]
         row = self.segment.index.row_of(self.segment.index.rows(stream), first)
         if stream not in BY_RECORD:
-            return encoded_of(self.segment, row)
+            return self.segment.stored_chunk(row)
         chunk: Chunk = self.segment.chunk(row)
         return said_of(chunk, first - chunk.first)

@@ -23,12 +23,16 @@ from transit.evidence.statement import (
     encode_statement,
     inclusion_file,
     leaf_file,
+    opened_file,
+    secret_file,
 )
+from transit.format.envelope import NO_KEYS, chunk_in, envelope_at, is_envelope
 from transit.format.lineage import LINEAGE_ID, LineageRecord
 from transit.lineage.graph import Graph
 from transit.log.catalog import Catalog
 from transit.log.segments import Segment
 from transit.proof.checkpoint import Checkpoint
+from transit.proof.chunks import BY_RECORD
 from transit.proof.files import InclusionFile
 from transit.proof.paths import inclusion_path
 
@@ -84,7 +88,9 @@ class Maker:
             leaf = self._leaf(segment, tree, index)
             leaves[leaf.commit, leaf.segment, leaf.index] = leaf
             if whole and leaf_file(leaf.digest) not in about:
-                about[leaf_file(leaf.digest)] = tree.about(index)
+                data = about[leaf_file(leaf.digest)] = tree.about(index)
+                if leaf.stream not in BY_RECORD and is_envelope(data, 0):
+                    about.update(self._opened(leaf, data))
         statement = Statement(
             store=self._sealed.catalog.store_id.hex(),
             origin=self._checkpoint.origin,
@@ -178,6 +184,17 @@ class Maker:
             count=count,
             digest=digest,
         )
+
+    def _opened(self, leaf: Leaf, data: bytes) -> Files:
+        """What opens one envelope, and the chunk in it; `SealedError` without its key."""
+        keys, place = self._sealed.catalog.keys, leaf_file(leaf.digest)
+        envelope = envelope_at(data, 0, place)
+        chunk = chunk_in(envelope, NO_KEYS if keys is None else keys, place)
+        assert keys is not None
+        return {
+            secret_file(leaf.digest): keys.secret(envelope, place),
+            opened_file(leaf.digest): bytes(chunk.data),
+        }
 
     def _commit(self, number: int) -> Files:
         data, _ = self._sealed.tree.commit(number)

@@ -9,6 +9,9 @@ A proof is a few files, in a folder or in memory. Names end in no user text:
     leaves/<64 hex>                 what a leaf of a segment's tree is about, named by its BLAKE3: a
                                     chunk, or what `transit.proof.chunks` has of a record of
                                     `$lineage`
+    secrets/<64 hex>                of a leaf in an envelope (`transit.format.envelope`): the secret
+                                    that opens this one, 32 bytes, and no other
+    opened/<64 hex>                 the chunk in that envelope
     payload                         of a proof of one record: its payload
     HOW.txt                         how standard tools check it
 
@@ -111,6 +114,16 @@ def inclusion_file(number: int) -> str:
 def leaf_file(digest: str) -> str:
     """The name of the bytes that a leaf is about."""
     return f"leaves/{digest}"
+
+
+def secret_file(digest: str) -> str:
+    """The name of what opens a leaf that is an envelope."""
+    return f"secrets/{digest}"
+
+
+def opened_file(digest: str) -> str:
+    """The name of the chunk in a leaf that is an envelope."""
+    return f"opened/{digest}"
 
 
 def encode_statement(statement: Statement) -> bytes:

@@ -17,6 +17,8 @@ entry of a log in the form of C2SP tlog-tiles may have:
                lsn [first, last], time [earliest, latest] timestamps,
                written [first, last]: when the first and the last record were written
     index      optional snapshot of the index: digest, bytes
+    needs      optional list of what a reader has to know: "envelopes", where one of the segments
+               has such (`transit.format.envelope`)
     tree       RFC 6962 tree over the bytes of all earlier commits: size, range (the
                compact range's hashes, largest subtree first, 64 hex digits each)
 
@@ -32,8 +34,8 @@ FORMAT, written once when a store is made, is canonical JSON too: kind "transit-
 store. What 0.1.0 wrote, under the same version, is told by `transit.format.preview`.
 
 Reserved, and refused until a reader knows them: "heads" of a commit, size and root of the tree of
-streams' heads; "needs" of a commit and of a segment, a list of names of what a reader has to know
-to go on. A whole commit with "needs" raises `UnsupportedVersionError` with the names.
+streams' heads; other names in "needs" of a commit, and any in "needs" of a segment. A whole commit
+with such raises `UnsupportedVersionError` with the names.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ from transit.format.preview import refuse_document, refuse_needs
 FORMAT_VERSION: Final = 1
 COMMIT_BYTES_MAX: Final = 65_535
 FORMAT_BYTES_MAX: Final = 4 * 1024
+ENVELOPES: Final[tuple[Literal["envelopes"]]] = ("envelopes",)
 
 Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", max_length=32)]
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
@@ -107,6 +110,7 @@ class Commit(_Strict, frozen=True, kw_only=True, omit_defaults=True):
     segments: tuple[SegmentRef, ...]
     tree: TreeState
     index: IndexRef | None = None
+    needs: tuple[Literal["envelopes"]] | None = None
 
     @property
     def next_lsn(self) -> int:

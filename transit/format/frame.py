@@ -42,9 +42,10 @@ frame is not before that of the data frame before it. Because the padding ends
 in a byte that is not zero, a frame whose last bytes never reached the disk is told from one that
 was damaged later (`transit.log.recover`).
 Zeros where a frame would start, to the end of the file, are the unused rest of a preallocated file.
-A reader refuses a file of another format version. Reserved, and refused until a reader knows them:
-the four bytes at 12 of the file header, one bit for each thing a reader must know to go on, of
-which bit 0 is bodies that are encrypted.
+A reader refuses a file of another format version. The four bytes at 12 of the file header are one
+bit for each thing a reader must know to go on: 1, an envelope (`transit.format.envelope`) stands
+for each chunk of its frames; 2, its records are to be encrypted when they are sealed. The others
+are reserved, and refused until a reader knows them.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ from typing import Final, NamedTuple
 
 from transit.errors import CorruptError, InvalidInputError, UnsupportedVersionError
 from transit.format.checksum import checksum
+from transit.format.envelope import Opener, walk
 from transit.format.preview import refuse_magic
-from transit.format.record import CHUNK, Chunk, chunks_of
+from transit.format.record import CHUNK, Chunk
 from transit.format.written import WRITER
 
 FORMAT_VERSION: Final = 1
@@ -74,12 +76,26 @@ DATA: Final = 0
 MARK: Final = 1
 END: Final = 2
 
+# Bits of what a reader must know to go on.
+ENVELOPES: Final = 1
+TO_BE_ENCRYPTED: Final = 2
+
+_NEEDS: Final = (0, TO_BE_ENCRYPTED, ENVELOPES | TO_BE_ENCRYPTED)
 _UINT64: Final = 2**64 - 1
 _pack_frame: Final = FRAME.pack
 _pack_checksum: Final = CHECKSUM.pack
 _pack_chunk: Final = CHUNK.pack
 # A chunk of one record without headers: count and widths are one number there, as are both sizes.
 _pack_plain: Final = struct.Struct("<QQQqQQ").pack
+
+
+class WalHeader(NamedTuple):
+    """What a WAL file's header says. unsynced: count of records; needs: bits, see above."""
+
+    store_id: bytes
+    first_lsn: int
+    unsynced: int
+    needs: int
 
 
 class FrameHeader(NamedTuple):
@@ -105,17 +121,19 @@ def frame_bytes(body_bytes: int) -> int:
     return FRAME_BYTES + body_bytes + ALIGNMENT - body_bytes % ALIGNMENT
 
 
-def encode_wal_header(store_id: bytes, first_lsn: int, unsynced: int = 0) -> bytes:
-    """The 64 bytes that open a WAL file."""
-    head = WAL_HEADER.pack(WAL_MAGIC, FORMAT_VERSION, 0, store_id, first_lsn, unsynced, bytes(8), 0)
+def encode_wal_header(store_id: bytes, first_lsn: int, unsynced: int = 0, needs: int = 0) -> bytes:
+    """The 64 bytes that open a WAL file. needs: `ENVELOPES`, `TO_BE_ENCRYPTED`, both or 0."""
+    head = WAL_HEADER.pack(
+        WAL_MAGIC, FORMAT_VERSION, needs, store_id, first_lsn, unsynced, bytes(8), 0
+    )
     return head[:-8] + CHECKSUM.pack(checksum(head[:-8]))
 
 
-def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int, int]:
-    """Store id, first LSN and count of unsynced records from a WAL file's first 64 bytes."""
+def decode_wal_header(data: bytes, place: str) -> WalHeader:
+    """What a WAL file's first 64 bytes say."""
     if len(data) != WAL_HEADER.size:
         raise CorruptError(place, expected="a WAL header of 64 bytes", found=f"{len(data)} bytes")
-    magic, version, zero, store_id, first_lsn, unsynced, zeros, stated = WAL_HEADER.unpack(data)
+    magic, version, needs, store_id, first_lsn, unsynced, zeros, stated = WAL_HEADER.unpack(data)
     if magic != WAL_MAGIC:
         refuse_magic(magic, place)
         raise CorruptError(f"{place}, byte 0", expected=repr(WAL_MAGIC), found=repr(magic))
@@ -123,13 +141,13 @@ def decode_wal_header(data: bytes, place: str) -> tuple[bytes, int, int]:
         raise CorruptError(f"{place}, byte 56", expected="the header's checksum", found="another")
     if version != FORMAT_VERSION:
         raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
-    if zero or zeros != bytes(8):
+    if needs not in _NEEDS or zeros != bytes(8):
         raise CorruptError(f"{place}, byte 12", expected="reserved zeros", found="others")
     if unsynced > first_lsn:
         raise CorruptError(
             f"{place}, byte 40", expected=f"a count up to {first_lsn}", found=str(unsynced)
         )
-    return store_id, first_lsn, unsynced
+    return WalHeader(store_id, first_lsn, unsynced, needs)
 
 
 def encode_frame(
@@ -186,6 +204,17 @@ def encode_one(  # noqa: PLR0913, PLR0917
     return b"".join((head, _pack_checksum(checksum(head, seed)), body, padding))
 
 
+def one_chunk(
+    stream: int, offset: int, timestamp: int, headers: bytes, payload: bytes, writer: bytes = b""
+) -> list[bytes]:
+    """The parts of a chunk of one record; arguments as for `encode_one`."""
+    size = len(payload)
+    table = b"[" + headers + b"]" if headers else b""
+    flags = WRITER if writer else 0
+    head = _pack_chunk(stream, offset, 1, 0, 0, 0, flags, timestamp, size, len(table), size)
+    return [head, writer, table, payload]
+
+
 def join_frame(
     parts: Sequence[bytes],
     position: int,
@@ -238,10 +267,15 @@ def body_is_valid(header: FrameHeader, data: bytes, at: int, seed: int) -> bool:
     )
 
 
-def frame_chunks(header: FrameHeader, data: bytes, at: int, place: str) -> list[Chunk]:
-    """The chunks of the valid frame at `data[at:]`; `CorruptError` when they do not fit it."""
+def frame_chunks(
+    header: FrameHeader, data: bytes, at: int, place: str, opener: Opener | None = None
+) -> list[Chunk]:
+    """The chunks of the valid frame at `data[at:]`; `CorruptError` when they do not fit it.
+
+    opener: of those in envelopes; without it these raise `SealedError`.
+    """
     start = at + FRAME_BYTES
-    chunks = chunks_of(data, place, start, start + header.body_bytes)
+    chunks = walk(data, place, opener, start, start + header.body_bytes)
     for chunk in chunks:
         chunk.date(header.written, place)
     if len({chunk.stream for chunk in chunks}) != len(chunks):

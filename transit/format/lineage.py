@@ -9,10 +9,12 @@ sorted, no white space, UTF-8) of one of three shapes, told apart by "kind":
              offset] or null, "policy", "version", "params": {…}, "plan": [id, offset, count, …]}
 
 The uid, 32 lower-case hex digits, names the stream for ever, in whatever history it is
-(`transit.format.uid`). Each record may have a "metadata" object of scalars and a "codec" name. The
-params of policy "select" are {"selected": place in "parents", counted from 0}. A merge id is any
-name; one that was not given is the BLAKE3 of the JSON array [name, parents, base, policy, version,
-params].
+(`transit.format.uid`). Each record may have a "metadata" object of scalars, a "codec" name, and
+"protect", whose key encrypts the stream in an encrypted store: "stream" for one of its own,
+"stream:" and a uid for that of the stream it is about, "subject:" and a name for one that all
+streams of the subject have; without it the store's. The params of policy "select" are {"selected":
+place in "parents", counted from 0}. A merge id is any name; one that was not given is the BLAKE3 of
+the JSON array [name, parents, base, policy, version, params].
 
 Valid if and only if: the bytes decode to one of these shapes and encoding that value again gives
 the same bytes; there is a uid, but for record 0, which is about `$lineage` itself and has none;
@@ -24,6 +26,7 @@ have one uid is for a verifier to see: it has all records.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -48,6 +51,15 @@ Stored = str | Int64 | float | bool | None
 Uid = Annotated[str, Meta(pattern="^([0-9a-f]{32})?$", max_length=UID_DIGITS)]
 
 
+Protect = Annotated[
+    str, Meta(pattern=r"^(stream(:[0-9a-f]{32})?|subject:[\s\S]{1,200})$", max_length=208)
+]
+STORE_OWNER: Final = "store"
+
+
+_PROTECT: Final = re.compile(r"stream(:[0-9a-f]{32})?|subject:[\s\S]{1,200}")
+
+
 class _Shape(
     msgspec.Struct,
     frozen=True,
@@ -61,6 +73,14 @@ class _Shape(
     uid: Uid = ""
     metadata: dict[str, Stored] = {}
     codec: str | None = None
+    protect: Protect | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose key encrypts the stream, as a keyring names it."""
+        if self.protect is None:
+            return STORE_OWNER
+        return f"stream:{self.uid}" if self.protect == "stream" else self.protect
 
 
 class Root(_Shape, tag="root", frozen=True, kw_only=True):
@@ -119,6 +139,17 @@ def kind_of(record: LineageRecord) -> Kind:
     if isinstance(record, Branch):
         return "branch"
     return "merge" if isinstance(record, Merge) else "root"
+
+
+def check_protect(protect: object) -> str | None:
+    """Whose key encrypts a stream, when it is that; or `InvalidInputError`."""
+    if protect is None:
+        return None
+    if not isinstance(protect, str) or not _PROTECT.fullmatch(protect):
+        raise InvalidInputError(
+            f'protect must be "stream" or "subject:NAME" of up to 200 characters, not {protect!r}'
+        )
+    return str.__str__(protect)
 
 
 def encode_lineage(record: LineageRecord) -> bytes:

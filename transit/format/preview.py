@@ -23,6 +23,8 @@ VERSION: Final = 0
 MAGICS: Final = (b"TRANSWAL", b"TRANSSEG", b"TRANSEND", b"TRANSIDX")
 
 _SUPPORTED: Final = 1
+# What this reader knows.
+_KNOWN: Final = ("envelopes",)
 _NAME_MAX: Final = 64
 _NAMES_SHOWN: Final = 8
 _FORMAT: Final = re.compile(rb'\{"format":1,"kind":"transit","store":"[0-9a-f]{32}"\}')
@@ -84,6 +86,7 @@ def refuse_needs(data: bytes, place: str) -> None:
         said = each.get("needs")
         if isinstance(said, list):
             needs += [name for name in said if isinstance(name, str) and len(name) <= _NAME_MAX]
+    needs = [name for name in needs if name not in _KNOWN]
     if needs:
         first = tuple(dict.fromkeys(needs))[:_NAMES_SHOWN]
         raise UnsupportedVersionError(place, found=_SUPPORTED, supported=_SUPPORTED, needs=first)

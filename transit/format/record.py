@@ -33,8 +33,8 @@ Flag 1 is the common case: the engine gave the timestamps, and the two are equal
 Valid if and only if: every width is one of those named, flags are known and not 1 and 2 at once,
 the parts add up to the bytes there are, the payload sizes add up to the size of all payloads, every
 header entry exists, the table has no more entries than there are records, every time fits in 64
-bits, and those of writing do not go back. Reserved, and refused by this reader: flag 128, a chunk
-whose columns and payloads are ciphertext. The file that holds a chunk says its version.
+bits, and those of writing do not go back. Flag 128 is that of an envelope
+(`transit.format.envelope`), which is none. The file that holds a chunk says its version.
 
 Columns keep Python out of the loop: sizes, timestamps and payloads are made by one C call a column.
 A chunk of 48 bytes may state four million records that differ in nothing. So what takes no bytes is
@@ -81,6 +81,8 @@ from transit.format.written import (
 )
 
 CHUNK: Final = struct.Struct("<QQIBBBBqIIQ")
+# Stream id, first offset and count, with which a chunk begins.
+CHUNK_BEGIN: Final = struct.Struct("<QQI")
 COUNT_MAX: Final = 2**22
 COLUMN_PARTS: Final = 6
 
@@ -222,6 +224,11 @@ class Chunk:
     def dated(self) -> bool:
         """Whether the chunk itself says when its records were written."""
         return bool(self.flags & (SAME | OWN))
+
+    @property
+    def one_timestamp(self) -> bool:
+        """Whether all records have one timestamp, as far as that can be seen without a look."""
+        return not self._times_at[1]
 
     @property
     def written_is_timestamp(self) -> bool:

@@ -7,7 +7,7 @@ of the file, in order:
     offset  size  field
          0     8  magic, "TrnstSEG"
          8     4  format version, 1
-        12     4  what a reader must know: bit 0, chunks were erased; the others 0
+        12     4  what a reader must know: 1, chunks were erased; 2, envelopes; the others 0
         16    16  store id
         32     .  blocks of its own, back to back: the chunks that stay, in their order
          .     .  the original's index, as it was stored
@@ -58,6 +58,7 @@ from transit.format.record import CHUNK
 from transit.format.segment import (
     BLOCK_BYTES_MAX,
     ENTRY,
+    ENVELOPES,
     FORMAT_VERSION,
     HEADER,
     HEADER_MAGIC,
@@ -90,9 +91,10 @@ class Table(msgspec.Struct, frozen=True):
     digests: bytes
 
 
-def encode_header(store_id: bytes) -> bytes:
+def encode_header(store_id: bytes, *, encrypted: bool = False) -> bytes:
     """The 32 bytes that open a redacted segment."""
-    return HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, REDACTED, store_id)
+    bits = REDACTED | ENVELOPES * encrypted
+    return HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, bits, store_id)
 
 
 def check_header(data: bytes, store_id: bytes, place: str) -> None:
@@ -104,7 +106,7 @@ def check_header(data: bytes, store_id: bytes, place: str) -> None:
         raise CorruptError(
             f"{place}, byte 0", expected="a redacted segment", found=f"{magic!r}, bits {bits}"
         )
-    if version != FORMAT_VERSION or bits != REDACTED:
+    if version != FORMAT_VERSION or bits & ~(REDACTED | ENVELOPES):
         raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
     if found != store_id:
         raise CorruptError(

@@ -5,7 +5,7 @@ All numbers are little-endian. The parts of the file, in order:
     offset  size  field
          0     8  magic, "TrnstSEG"
          8     4  format version, 1
-        12     4  reserved, 0
+        12     4  what a reader must know to go on: 2, envelopes; others 0
         16    16  store id
         32     .  blocks, back to back
          .     .  index, stored as one more block
@@ -57,9 +57,12 @@ chunks are more than 8 MiB is one record; checksums and digests fit; the decompr
 one stated; each chunk says when its records were written; the index lists exactly the chunks of the
 blocks and the keys of the lineage records in them. A reader refuses another format version.
 
-Reserved, and refused until a reader knows them: codec 2, a block of pieces that are encrypted one
-by one; the four bytes at 12 of the header, one bit for each thing a reader must know to go on, of
-which bit 0 is a segment that some chunks were erased from.
+In an encrypted segment an envelope (`transit.format.envelope`) stands for each chunk, wherever a
+chunk is spoken of here; its blocks are stored as they are, and `key` in the index is a keyed hash
+of the key. The bit keeps readers out that know no envelopes.
+
+Reserved, and refused until a reader knows them: codec 2; the other bits of the four bytes at 12 of
+the header.
 
 Sizes are judged before memory is taken for what they stand for: of a large block and a large index
 the first bytes are looked at alone.
@@ -79,6 +82,7 @@ from transit.errors import CorruptError, UnsupportedVersionError
 from transit.format.checksum import checksum
 from transit.format.compression import beginning, compress, decompress
 from transit.format.digest import digest
+from transit.format.envelope import count_and_end, is_envelope
 from transit.format.headers import HEADER_BYTES_MAX
 from transit.format.preview import refuse_magic
 from transit.format.record import CHUNK, Chunk
@@ -87,6 +91,7 @@ from transit.format.written import MORE_BYTES_MAX
 FORMAT_VERSION: Final = 1
 HEADER: Final = struct.Struct("<8sII16s")
 HEADER_MAGIC: Final = b"TrnstSEG"
+ENVELOPES: Final = 2
 ENTRY: Final = struct.Struct("<QIIIIQ32s")
 FOOTER: Final = struct.Struct("<16sQQQqqqqII")
 TAIL: Final = struct.Struct("<32sII8s")
@@ -160,18 +165,18 @@ class Footer(msgspec.Struct, frozen=True):
     blocks: Sequence[Block]
 
 
-def encode_header(store_id: bytes) -> bytes:
+def encode_header(store_id: bytes, *, encrypted: bool = False) -> bytes:
     """The 32 bytes that open a segment."""
-    return HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, 0, store_id)
+    return HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, ENVELOPES * encrypted, store_id)
 
 
-def check_header(data: bytes, store_id: bytes, place: str) -> None:
-    """Refuse a segment of another kind, version or store."""
+def check_header(data: bytes, store_id: bytes, place: str) -> bool:
+    """Whether a segment is encrypted; refuses one of another kind, version or store."""
     if len(data) < HEADER.size:
         raise CorruptError(place, expected="a segment header", found=f"{len(data)} bytes")
-    magic, version, zero, found = HEADER.unpack_from(data)
+    magic, version, needs, found = HEADER.unpack_from(data)
     refuse_magic(magic, place)
-    if magic != HEADER_MAGIC or zero:
+    if magic != HEADER_MAGIC or needs not in (0, ENVELOPES):
         raise CorruptError(f"{place}, byte 0", expected=repr(HEADER_MAGIC), found=repr(magic))
     if version != FORMAT_VERSION:
         raise UnsupportedVersionError(place, found=version, supported=FORMAT_VERSION)
@@ -179,6 +184,7 @@ def check_header(data: bytes, store_id: bytes, place: str) -> None:
         raise CorruptError(
             f"{place}, byte 16", expected=f"store {store_id.hex()}", found=found.hex()
         )
+    return bool(needs)
 
 
 def encode_block(raw: bytes, position: int, level: int | None) -> tuple[Block, bytes]:
@@ -220,6 +226,14 @@ def _beginning(entry: Block, stored: bytes, size: int, place: str) -> bytes:
 
 def _check_alone(header: bytes, raw_bytes: int, place: str) -> None:
     """Refuse a block of `raw_bytes` whose first chunk is not one record of that size."""
+    if is_envelope(header, 0):
+        # How large the chunk in it is, is seen when it is opened.
+        count, end = count_and_end(header, place, raw_bytes)
+        if count != 1 or end != raw_bytes:
+            raise CorruptError(
+                place, expected=f"one record in {raw_bytes} bytes", found=f"{count} in {end}"
+            )
+        return
     chunk = Chunk(header, 0, place, raw_bytes)
     room = chunk.payloads_at - CHUNK.size
     # Headers of a record are one entry of a JSON array; before them may be its size and its entry,

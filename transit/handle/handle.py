@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from transit.config import Durability, Level, Mode, Settings, durability_level
+from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
 from transit.errors import (
     ClosedError,
     ForkedError,
@@ -27,6 +27,7 @@ from transit.errors import (
 )
 from transit.guards import CLOSE, PUBLISH, SEAL, TURN, VIEW, inside
 from transit.handle.attaching import Attached
+from transit.handle.encrypting import Encryption
 from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
 from transit.handle.read_side import Reading
@@ -66,6 +67,7 @@ class Handle:
         settings: Settings,
         attached: Attached | None = None,
         kept: Remembered | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self.root = root
         self.mode: Mode = mode
@@ -73,6 +75,7 @@ class Handle:
         self.durability: Durability = durability
         self.level = durability_level(durability)
         self.settings = settings
+        self._encryption = encryption
         self.refusal: TransitError | None = None
         # How long callers waited until what they wrote was as durable as they asked.
         self.local_waits, self.tiered_waits = Timings(), Timings()
@@ -85,14 +88,19 @@ class Handle:
         try:
             side: Side
             if mode == "read":
-                side = Reading(root, settings, store, kept)
+                side = Reading(root, settings, store, kept, encryption)
             else:
-                side = self._writing = Writing(root, mode, settings, store, kept)
+                side = self._writing = Writing(root, mode, settings, store, kept, encryption)
             self._side = side
             self.catalog = side.catalog
             self.callbacks = side.callbacks
             self._look = side.look
             self.hub = side.make_hub()
+            keys = side.catalog.keys
+            # What is encrypted of what is written here.
+            self.encrypted: Encrypted = "none"
+            if keys is not None and keys.writes:
+                self.encrypted = "all" if keys.covers_wal else "remote"
             self._finalizer = weakref.finalize(
                 self, _close_forgotten, root, self._writing, self._release, self.hub
             )
@@ -107,6 +115,13 @@ class Handle:
         """Raise what stands against using this store."""
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
+
+    @property
+    def encryption_now(self) -> Encryption | None:
+        """The keyring, and what is encrypted with it; None without one."""
+        if self._encryption is None or self.catalog.keys is None:
+            return None
+        return Encryption(self._encryption.keyring, self.catalog.keys.mode)
 
     @property
     def writing(self) -> Writing:

@@ -14,6 +14,7 @@ from transit.disk import is_folder
 from transit.errors import InvalidInputError, TransitError
 from transit.evidence.published import PublishedTree
 from transit.format.names import Places
+from transit.handle.encrypting import Encryption, keys_of
 from transit.handle.hub import Hub
 from transit.handle.opening import existing_store_id
 from transit.handle.promises import Callbacks
@@ -26,6 +27,7 @@ from transit.log.commits import nowhere_else
 from transit.log.guides import GuideShelf, NotHere
 from transit.log.recover import Cut, judge_end, judge_live
 from transit.log.remembered import Remembered
+from transit.log.segments import Elsewhere
 from transit.log.wal import Wal
 from transit.store import ObjectStore
 from transit.store.addresses import is_url
@@ -48,8 +50,10 @@ class Reading:
         settings: Settings,
         store: ObjectStore | None,
         kept: Remembered | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._root = root
+        self._encryption = encryption
         self.callbacks = Callbacks()
         self._settings = settings
         self._store = store
@@ -80,7 +84,13 @@ class Reading:
             return self._open_remote(store)
         store_id = existing_store_id(self._root)
         missing = NotHere(self._root, store_id, self._check_place)
-        return Catalog(self._root, store_id, self._settings, missing, self._check_place)
+        return self._catalog(store_id, missing)
+
+    def _catalog(self, store_id: bytes, elsewhere: Elsewhere) -> Catalog:
+        keys = keys_of(
+            self._encryption, store_id, self._root, self._store, self._settings, write=False
+        )
+        return Catalog(self._root, store_id, self._settings, elsewhere, self._check_place, keys)
 
     def _begin(self) -> None:
         if self._kept is not None:
@@ -124,7 +134,7 @@ class Reading:
             cache = Places(self._root).cache
         shelf = GuideShelf(self._root, store_id)
         fetcher = Fetcher(remote, shelf, cache, self._check_place)
-        catalog = Catalog(self._root, store_id, self._settings, fetcher, self._check_place)
+        catalog = self._catalog(store_id, fetcher)
         self._follower = Follower(remote, catalog, shelf)
         return catalog
 

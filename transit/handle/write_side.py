@@ -23,6 +23,7 @@ from transit.format.names import Places
 from transit.format.record import Columns
 from transit.guards import CLOSE, FLUSH, SEAL
 from transit.handle.background import Worker
+from transit.handle.encrypting import Encryption, check_keys, keys_of
 from transit.handle.hub import Hub
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.handle.promises import Callbacks, Promises
@@ -30,6 +31,7 @@ from transit.handle.side import T
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
 from transit.handle.waiting import Alone, Folder
+from transit.keyring.envelopes import StoreKeys
 from transit.locks import in_place
 from transit.log.accepted import Late
 from transit.log.catalog import Catalog
@@ -62,6 +64,7 @@ class Writing:
         settings: Settings,
         store: ObjectStore | None,
         kept: Remembered | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._root, self._shared = root, mode == "shared"
         self._settings, self._kept = settings, kept
@@ -69,11 +72,10 @@ class Writing:
         self._promises = Promises(_is_durable, _is_pending, self._closed, self.callbacks)
         self._flushing = threading.Lock()
         self.tiering: Tiering | None = None
-        self._adopted = 0
+        self._adopted, self._frozen = 0, False
         self._files: WalFiles | None = None
         self._flusher: Worker | None = None
         self._seal_worker: Worker | None = None
-        self._frozen = False
         if read_store_id(root) is None:
             make_folder(root)
         self._locks = Locks(root, mode, settings)
@@ -87,8 +89,11 @@ class Writing:
             if mode == "exclusive":
                 tidy_up(root)
             sync_names(root)
-            elsewhere = self._attach(store_id, mode, remote)
-            self.catalog = Catalog(root, store_id, settings, elsewhere, self._locks.check_place)
+            keys = keys_of(encryption, store_id, root, store, settings, write=True)
+            self.catalog = Catalog(
+                root, store_id, settings, self._attach(store_id, mode, remote, keys),
+                self._locks.check_place, keys,
+            )  # fmt: skip
             self._files = self.catalog.files
             self.writer = Writer(self.catalog, settings, self._locks.append)
             self._recover()
@@ -152,12 +157,16 @@ class Writing:
         elif store_id is None:
             kept.check_store(None, self._root)
 
-    def _attach(self, store_id: bytes, mode: Mode, remote: Remote | None) -> Elsewhere:
+    def _attach(
+        self, store_id: bytes, mode: Mode, remote: Remote | None, keys: StoreKeys | None
+    ) -> Elsewhere:
         """Take up what the remote has; where segments are that are not in the folder."""
         if remote is None:
             return NotHere(self._root, store_id, self._locks.check_place)
         if mode == "exclusive":
-            self._adopted = adopt_commits(self._root, store_id, self._settings, remote, self._kept)
+            self._adopted = adopt_commits(
+                self._root, store_id, self._settings, remote, self._kept, keys
+            )
         shelf = GuideShelf(self._root, store_id)
         cache = Places(self._root).cache
         return Fetcher(remote, shelf, cache, self._locks.check_place)
@@ -180,6 +189,7 @@ class Writing:
             if self._kept is not None:
                 self._kept.check_chain(self.catalog.commits, self._root)
             self.writer.recover()
+            check_keys(self.catalog)
         finally:
             if turns is not None:
                 turns.release()

@@ -14,10 +14,9 @@ import msgspec
 
 from transit.errors import CorruptError, FormatError
 from transit.format.commit import SegmentRef
-from transit.format.record import Chunk
 from transit.format.redacted import TABLE_TAIL, check_header
 from transit.format.segment import HEADER, TAIL, Block, Footer, decode_block, decode_footer
-from transit.inspection.chunks import Where, chunk_parts
+from transit.inspection.chunks import Where, parts_of
 from transit.inspection.report import FieldValue, FilePart
 from transit.inspection.segment import SegmentFile
 from transit.log.redactions import FileBytes, Parts, Redacted, open_left, read_parts
@@ -109,12 +108,8 @@ class RedactedFile(SegmentFile):
         except CorruptError:
             # Told among the findings; what a damaged block holds cannot be believed.
             return
-        start = 0
-        while start < len(raw):
-            chunk = Chunk(raw, start, self._file.path)
-            where = Where(entry.position, True, None)
-            yield from chunk_parts(chunk, start, where, self._records)
-            start = chunk.end
+        where = Where(entry.position, True, None)
+        yield from parts_of(raw, 0, len(raw), self._file.path, where, self._records)
 
     def check(self, ledger: Ledger) -> None:
         """Check every byte; that something is missing is no finding, the file says so."""

@@ -15,7 +15,8 @@ FieldValue = str | int | bytes | None | tuple[int, ...] | tuple[str, ...] | Mapp
 FileKind = Literal["wal", "segment", "commit", "index", "format", "head", "remote", "lock"]
 
 PartKind = Literal[
-    "header", "frame", "mark", "end", "chunk", "record", "damage", "torn", "unused", "unknown",
+    "header", "frame", "mark", "end", "chunk", "envelope", "record", "damage", "torn", "unused",
+    "unknown",
     "block", "index", "footer", "tail", "table", "layer", "segment", "checksum", "document",
 ]  # fmt: skip
 """What a part is.

@@ -28,7 +28,7 @@ from transit.format.segment import (
     decode_index,
     decode_tail,
 )
-from transit.inspection.chunks import Where, chunk_parts
+from transit.inspection.chunks import Where, parts_of
 from transit.inspection.report import FieldValue, FilePart
 from transit.log.blocks import BlockCache
 from transit.log.guides import NotHere
@@ -170,11 +170,8 @@ class SegmentFile:
             return
 
     def _chunks(self, raw: bytes, place: int) -> Iterator[FilePart]:
-        start = 0
-        while start < len(raw):
-            chunk = Chunk(raw, start, self._file.path)
-            yield from chunk_parts(chunk, start, Where(place, True, None), self._records)
-            start = chunk.end
+        where = Where(place, True, None)
+        yield from parts_of(raw, 0, len(raw), self._file.path, where, self._records)
 
     def _index(self, footer: Footer) -> FilePart:
         entry = footer.blocks[-1]

@@ -8,14 +8,17 @@ follows the last frame is judged as at opening: unused, torn or corrupt.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from transit.disk import File
-from transit.errors import CorruptError, FormatError, UnsupportedVersionError
+from transit.errors import CorruptError, ErasedError, FormatError, UnsupportedVersionError
 from transit.format.checksum import checksum
+from transit.format.envelope import Envelope
 from transit.format.frame import (
     ALIGNMENT,
     END,
+    ENVELOPES,
     FRAME_BYTES,
     FRAME_MAGIC,
     MARK,
@@ -25,8 +28,7 @@ from transit.format.frame import (
     decode_wal_header,
     frame_chunks,
 )
-from transit.format.record import Chunk
-from transit.inspection.chunks import Where, chunk_parts
+from transit.inspection.chunks import Where, parts_of
 from transit.inspection.report import FieldValue, FilePart, PartKind
 from transit.log.blocks import BlockCache
 from transit.log.recover import judge_tail, scan
@@ -38,6 +40,18 @@ SEARCH_BYTES: Final = 1024 * 1024
 JUDGE_BYTES_MAX: Final = 256 * 1024 * 1024
 _UINT64: Final = 2**64 - 1
 _KINDS: Final[dict[int, PartKind]] = {MARK: "mark", END: "end"}
+
+
+class _FromOutside:
+    """Opens no envelope: frames are told by what stands outside. An `Opener`."""
+
+    def opened(self, envelope: Envelope, place: str) -> bytes:
+        """See `Opener.opened`."""
+        raise ErasedError(f"{place}: its key was not asked for")
+
+    def hidden_key(self, key: int) -> int:
+        """See `Opener.hidden_key`."""
+        return key
 
 
 class WalFile:
@@ -60,10 +74,12 @@ class WalFile:
         """What the header says."""
         if len(self._head) < WAL_HEADER.size:
             return {}
-        *_, first_lsn, unsynced, _, stated = WAL_HEADER.unpack(self._head)
+        _, _, needs, _, first_lsn, unsynced, _, stated = WAL_HEADER.unpack(self._head)
         fields: dict[str, FieldValue] = {
             "first_lsn": first_lsn, "unsynced": unsynced, "checksum": f"{stated:016x}",
         }  # fmt: skip
+        if needs:
+            fields["encryption"] = "all" if needs & ENVELOPES else "remote"
         found = checksum(self._head[:-8])
         if found != stated:
             fields["checksum_found"] = f"{found:016x}"
@@ -92,7 +108,7 @@ class WalFile:
                 return
         # In spite of a damaged header: if store id and LSN are right in it, the frames say so.
         _, _, _, store, first_lsn, *_ = WAL_HEADER.unpack(head)
-        wal = Wal(self._file, store, first_lsn, BlockCache(0))
+        wal = Wal(self._file, store, first_lsn, BlockCache(0), _FromOutside())
         yield from self._frames(wal, ledger)
         while not wal.ended:
             position = wal.tail
@@ -121,31 +137,24 @@ class WalFile:
             if frame is None:
                 return
             yield _frame_part(frame.header)
-            yield from self._chunks(frame.header, frame.chunks, self._records)
+            if frame.chunks:
+                yield from self._chunks(*wal.frame_at(frame.header.position))
 
     def _misfit(self, wal: Wal) -> Iterator[FilePart]:
         header, data = wal.frame_at(wal.tail)
         yield _frame_part(header)
-        try:
-            chunks = frame_chunks(header, data, 0, self._file.path)
-            for chunk in chunks:
+        with suppress(CorruptError):
+            for chunk in frame_chunks(header, data, 0, self._file.path, wal.keys):
                 chunk.check(self._file.path)
-        except CorruptError:
-            chunks = []
-        yield from self._chunks(header, chunks, self._records)
+            yield from self._chunks(header, data)
         wal.advance(header.stop, 0, header.kind, header.written)
         wal.next_lsn = header.lsn + header.records
 
-    def _chunks(
-        self, header: FrameHeader, chunks: list[Chunk], records: bool
-    ) -> Iterator[FilePart]:
-        start = chunks[-1].end - header.body_bytes if chunks else 0
-        place, lsn = header.position + FRAME_BYTES, header.lsn
-        for chunk in chunks:
-            yield from chunk_parts(chunk, start, Where(place, False, lsn), records)
-            place += chunk.end - start
-            lsn += chunk.count
-            start = chunk.end
+    def _chunks(self, header: FrameHeader, data: bytes) -> Iterator[FilePart]:
+        where = Where(header.position + FRAME_BYTES, False, header.lsn)
+        stop = FRAME_BYTES + header.body_bytes
+        path, written = self._file.path, header.written
+        yield from parts_of(data, FRAME_BYTES, stop, path, where, self._records, written)
 
     # What is no frame
 

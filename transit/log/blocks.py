@@ -20,18 +20,22 @@ PASSED_MIN: Final = 16
 
 
 class DecodedBlock:
-    """The raw bytes of one block or frame, and the chunks of it that were asked for."""
+    """The raw bytes of one block or frame, and the chunks of it that were asked for.
 
-    __slots__ = ("chunks", "raw")
+    more: bytes of chunks that do not lie in `raw`, but in envelopes there.
+    """
 
-    def __init__(self, raw: bytes) -> None:
+    __slots__ = ("chunks", "more", "raw")
+
+    def __init__(self, raw: bytes, more: int = 0) -> None:
         self.raw = raw
+        self.more = more
         self.chunks: dict[int, Chunk] = {}
 
     @property
     def cost(self) -> int:
         """Bytes of memory: decoded columns come on top of the raw bytes; twice covers them."""
-        return 2 * len(self.raw)
+        return 2 * (len(self.raw) + self.more)
 
 
 class BlockCache:

@@ -14,6 +14,7 @@ from transit.disk import list_folder, put_if_absent, read_file
 from transit.errors import ConflictError, CorruptError
 from transit.format.commit import (
     COMMIT_BYTES_MAX,
+    ENVELOPES,
     FORMAT_VERSION,
     Commit,
     IndexRef,
@@ -48,6 +49,8 @@ class CommitChain:
         # The last commit that names a snapshot of the index.
         self.indexed: Commit | None = None
         self.root = ""
+        # Whether a commit has segments with envelopes: all later ones have.
+        self.encrypted = False
         self._tree = CompactRange(0, ())
 
     @property
@@ -70,6 +73,7 @@ class CommitChain:
         other = CommitChain(self._places.root, bytes.fromhex(self._store), self._check_place)
         other.head, other.root = self.head, self.root
         other._tree, other.indexed = self._tree, self.indexed
+        other.encrypted = self.encrypted
         return other
 
     def tree_at(self, size: int) -> CompactRange:
@@ -144,11 +148,16 @@ class CommitChain:
         return read_file(path, COMMIT_BYTES_MAX) is None
 
     def add(
-        self, segments: tuple[SegmentRef, ...], epoch: int, index: IndexRef | None
+        self,
+        segments: tuple[SegmentRef, ...],
+        epoch: int,
+        index: IndexRef | None,
+        *,
+        encrypted: bool = False,
     ) -> Commit | None:
         """Commit `segments`, and name the snapshot `index` of all commits before.
 
-        None when another process made this commit number first.
+        encrypted: they have envelopes. None when another process made this commit number first.
         """
         commit = Commit(
             format=FORMAT_VERSION,
@@ -160,6 +169,7 @@ class CommitChain:
             segments=segments,
             tree=self._state(),
             index=index,
+            needs=ENVELOPES if encrypted else None,
         )
         data = encode_commit(commit)
         self._check_place()
@@ -177,8 +187,11 @@ class CommitChain:
     def _take(self, commit: Commit, data: bytes) -> None:
         root, tree = root_of(data), self._tree.append(leaf_hash(data))
         indexed = self.indexed if commit.index is None else commit
+        encrypted = self.encrypted or commit.needs is not None
         # In one step: an interrupt in between would leave fields of two different chains.
-        self.head, self.root, self._tree, self.indexed = commit, root, tree, indexed
+        self.head, self.root, self._tree, self.indexed, self.encrypted = (
+            commit, root, tree, indexed, encrypted,
+        )  # fmt: skip
 
 
 def tree_of(commit: Commit) -> CompactRange:

@@ -60,6 +60,14 @@ def needs_of(stream: int, record: LineageRecord, life: Life) -> Iterator[Need]:
             at += count
 
 
+def about(record: LineageRecord) -> set[str]:
+    """The uids of the streams that a stream of a layer belongs to."""
+    if layer_of(record.name) is None:
+        return set()
+    parts = {*record.name.split("/")[1:], record.metadata.get(ABOUT)}
+    return {part for part in parts if isinstance(part, str) and _UID.fullmatch(part)}
+
+
 class Descent:
     """Which streams were made from which, and which belong to which, read as `$lineage` grows.
 
@@ -91,11 +99,9 @@ class Descent:
             _note(self._made_from, source, stream)
         if (owner := owner_of(record.name)) is not None:
             _note(self._on, owner[0], stream)
-        elif layer_of(record.name) is not None:
-            about = record.metadata.get(ABOUT)
-            for part in {*record.name.split("/")[1:], about}:
-                if isinstance(part, str) and _UID.fullmatch(part):
-                    _note(self._about, part, stream)
+        else:
+            for uid in about(record):
+                _note(self._about, uid, stream)
 
     def made_from(self, stream: int) -> Sequence[int]:
         """The branches and merges that may have records of a stream, in order of creation."""

@@ -15,6 +15,7 @@ from transit.disk import File, file_size, remove, sync_folder
 from transit.errors import CorruptError, NotFoundError
 from transit.format.frame import WAL_HEADER
 from transit.format.names import Places, wal_name
+from transit.keyring.envelopes import StoreKeys
 from transit.log.blocks import BlockCache
 from transit.log.recover import Cut, vouches
 from transit.log.stated import pieces
@@ -24,7 +25,10 @@ from transit.log.wal import Wal
 class WalFiles:
     """Opens, makes and closes WAL files, all read through one cache."""
 
-    def __init__(self, places: Places, store_id: bytes, cache: BlockCache) -> None:
+    def __init__(
+        self, places: Places, store_id: bytes, cache: BlockCache, keys: StoreKeys | None = None
+    ) -> None:
+        self._keys = keys
         self._folder = places.wal
         self._store_id = store_id
         self._cache = cache
@@ -32,14 +36,18 @@ class WalFiles:
 
     def open(self, first_lsn: int, *, write: bool) -> Wal | None:
         """As `Wal.open`."""
-        wal = Wal.open(self._folder, self._store_id, first_lsn, self._cache, write=write)
+        wal = Wal.open(
+            self._folder, self._store_id, first_lsn, self._cache, self._keys, write=write
+        )
         if wal is not None:
             self._opened.add(wal)
         return wal
 
     def create(self, first_lsn: int, unsynced_from: int) -> Wal:
         """As `Wal.create`."""
-        wal = Wal.create(self._folder, self._store_id, first_lsn, unsynced_from, self._cache)
+        wal = Wal.create(
+            self._folder, self._store_id, first_lsn, unsynced_from, self._cache, self._keys
+        )
         self._opened.add(wal)
         return wal
 

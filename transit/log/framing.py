@@ -80,6 +80,9 @@ class Framing:
         # In a shared store others write too: what was written here.
         self._own = Counted(0, 0, 0)
         self._opened_lsn = 0
+        # What frames are encrypted with; None where they are not.
+        keys = catalog.keys
+        self._frame_keys = keys if keys is not None and keys.covers_wal else None
         # Called without the lock's protection of their own state: they only set flags.
         self.on_dirty: Callable[[], bool] = _yes
         # Told of each stream that has more, while the store has waiters.
@@ -278,7 +281,7 @@ class Framing:
         taken: Taken | None,
     ) -> Written:
         wal, catalog = self.wal, self._catalog
-        parts = build_frame(groups, self._settings.frame_bytes_max)
+        parts = build_frame(groups, self._settings.frame_bytes_max, self._frame_keys)
         position = wal.tail
         frame = wal.encode(parts.parts, parts.records, self.time)
         written = Written(wal, position + len(frame))

@@ -88,7 +88,7 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
             wal.stopped = any(slab[at : at + ALIGNMENT])
             return
         place = f"{wal.path}, frame at {position}"
-        chunks = frame_chunks(header, slab, at, place)
+        chunks = frame_chunks(header, slab, at, place, wal.keys)
         if header.kind == DATA and header.written < wal.written:
             raise CorruptError(
                 place, expected=f"a time from {wal.written} on", found=str(header.written)

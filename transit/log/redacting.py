@@ -14,7 +14,7 @@ from typing import NamedTuple
 from transit.config import Settings
 from transit.errors import CorruptError
 from transit.format.digest import digest
-from transit.format.record import Chunk
+from transit.format.envelope import is_envelope
 from transit.format.redacted import GONE, Table, encode_header, encode_table
 from transit.format.segment import (
     FORMAT_VERSION,
@@ -48,7 +48,8 @@ def redact(segment: Segment, gone: Container[int], settings: Settings) -> Redact
     level = settings.compression_level if settings.compression == "zstd" else None
     source = _original(segment, gone) if left is None else _from_left(left, gone)
     blocks: list[Block] = []
-    parts = [encode_header(segment.footer.store_id)]
+    encrypted = is_envelope(segment.stored_chunk(_any_row(segment, left)), 0)
+    parts = [encode_header(segment.footer.store_id, encrypted=encrypted)]
     places, positions = [GONE] * len(index.streams), [GONE] * len(index.streams)
     digests: list[bytes] = []
     at = HEADER.size
@@ -90,9 +91,8 @@ def _original(segment: Segment, gone: Container[int]) -> Iterator[_Block]:
         kept: list[tuple[int, bytes]] = []
         digests: list[bytes] = []
         while row < len(index.streams) and index.blocks[row] == number:
-            chunk = segment.chunk(row)
-            data = chunk.data[index.positions[row] : chunk.end]
-            digests += _digests(chunk, data)
+            data = segment.stored_chunk(row)
+            digests += _digests(segment, row, data)
             if row not in gone:
                 kept.append((row, data))
             row += 1
@@ -110,16 +110,22 @@ def _from_left(left: Redacted, gone: Container[int]) -> Iterator[_Block]:
         while start < len(rows) and (table.places[start] in (number, GONE)):
             digests.append(left.digests_of(start))
             if left.has(start) and start not in gone:
-                chunk = left.chunk(start)
-                kept.append((start, chunk.data[table.positions[start] : chunk.end]))
+                kept.append((start, left.stored_chunk(start)))
             start += 1
         yield kept, digests
 
 
-def _digests(chunk: Chunk, data: bytes) -> list[bytes]:
-    if chunk.stream in BY_RECORD:
-        return [leaf[-32:] for leaf in record_leaves(chunk)]
+def _digests(segment: Segment, row: int, data: bytes) -> list[bytes]:
+    if segment.index.streams[row] in BY_RECORD:
+        return [leaf[-32:] for leaf in record_leaves(segment.chunk(row))]
     return [digest(data)]
+
+
+def _any_row(segment: Segment, left: Redacted | None) -> int:
+    """A row whose chunk is there."""
+    if left is None:
+        return 0
+    return next(row for row in range(len(left.table.places)) if left.has(row))
 
 
 def _check_root(segment: Segment, digests: list[bytes]) -> None:

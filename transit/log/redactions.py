@@ -8,13 +8,15 @@ means is for the reader of its stream: see `transit.log.gone`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from transit.disk import File, file_size
-from transit.errors import CorruptError, NotFoundError
+from transit.errors import CorruptError, NotFoundError, SealedError
 from transit.format.commit import SegmentRef
 from transit.format.digest import digest
-from transit.format.record import Chunk
+from transit.format.envelope import Opener, chunk_at, end_of, is_envelope, unfolded_bytes
+from transit.format.record import CHUNK_BEGIN, Chunk
 from transit.format.redacted import (
     GONE,
     TABLE_TAIL,
@@ -149,7 +151,9 @@ class Redacted:
         ref: SegmentRef,
         index: SegmentIndex,
         cache: BlockCache | None = None,
+        opener: Opener | None = None,
     ) -> None:
+        self._opener = opener
         self._source = source
         self.place = source.place
         self.bytes = source.size
@@ -206,6 +210,38 @@ class Redacted:
 
     def chunk(self, row: int) -> Chunk:
         """The chunk of a row of the index; `CorruptError` when it was erased, or is another's."""
+        block, number, position = self._there(row)
+        chunk = block.chunks.get(position)
+        if chunk is None:
+            place = f"{self.place}, block {number}"
+            self.check_stored(row, block.raw[position : end_of(block.raw, position, place)])
+            chunk = chunk_at(block.raw, position, place, self._opener)
+            self.check_own(row, chunk)
+            block.chunks[position] = chunk
+        return chunk
+
+    def stored_chunk(self, row: int) -> bytes:
+        """See `Segment.stored_chunk`."""
+        block, number, position = self._there(row)
+        data = block.raw[position : end_of(block.raw, position, f"{self.place}, block {number}")]
+        self.check_stored(row, data)
+        return data
+
+    def keys_as_stored(self, keys: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Keys of the index, and what each leads to, as this segment has them."""
+        opener = self._opener
+        if opener is None or not keys or not self.encrypted:
+            return keys
+        return [(opener.hidden_key(key), found) for key, found in keys]
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its chunks are in envelopes."""
+        row = next((row for row in range(len(self.table.places)) if self.has(row)), None)
+        return row is not None and is_envelope(self.stored_chunk(row), 0)
+
+    def _there(self, row: int) -> tuple[DecodedBlock, int, int]:
+        """The block of a row's chunk, its number, and where the chunk is in it."""
         number, position = self.table.places[row], self.table.positions[row]
         index = self.index
         if number == GONE:
@@ -215,34 +251,38 @@ class Redacted:
                 expected=f"offsets {index.firsts[row]} to {stop} of stream {index.streams[row]}",
                 found="that they were erased, which no record of $names known here says of them",
             )
-        block = self._block(number)
-        chunk = block.chunks.get(position)
-        if chunk is None:
-            chunk = Chunk(block.raw, position, f"{self.place}, block {number}")
-            self.check_chunk(row, chunk, block.raw[position : chunk.end])
-            block.chunks[position] = chunk
-        return chunk
+        return self._block(number), number, position
 
-    def check_chunk(self, row: int, chunk: Chunk, data: bytes) -> None:
-        """`CorruptError` unless `chunk`, whose bytes are `data`, is the one of a row."""
+    def check_stored(self, row: int, data: bytes) -> None:
+        """`CorruptError` unless `data` is the chunk of a row, or its envelope.
+
+        Of the store's own streams each record is a leaf: `check_own` looks at those.
+        """
         index = self.index
         wanted = (index.streams[row], index.firsts[row], index.counts[row])
-        place = f"{self.place}, block {self.table.places[row]}"
-        if (chunk.stream, chunk.first, chunk.count) != wanted:
+        found = CHUNK_BEGIN.unpack_from(data)
+        if found != wanted:
             raise CorruptError(
-                place,
+                f"{self.place}, block {self.table.places[row]}",
                 expected=f"{wanted[2]} records of stream {wanted[0]}",
-                found=f"{chunk.count} of stream {chunk.stream}",
+                found=f"{found[2]} of stream {found[0]}",
             )
+        if wanted[0] not in BY_RECORD:
+            self._check_leaves(row, digest(data))
+
+    def check_own(self, row: int, chunk: Chunk) -> None:
+        """`CorruptError` unless the records of `chunk`, if the store's own, are those of a row."""
         if chunk.stream in BY_RECORD:
-            found = b"".join(leaf[-_DIGEST:] for leaf in record_leaves(chunk))
-        else:
-            found = digest(data)
+            self._check_leaves(row, b"".join(leaf[-_DIGEST:] for leaf in record_leaves(chunk)))
+
+    def _check_leaves(self, row: int, found: bytes) -> None:
+        index = self.index
+        place = f"{self.place}, block {self.table.places[row]}"
         if found != self.digests_of(row):
             raise CorruptError(
                 place,
                 expected="the chunk that the root over the chunks has",
-                found=f"another one of stream {chunk.stream}",
+                found=f"another one of stream {index.streams[row]}",
             )
 
     def _block(self, number: int) -> DecodedBlock:
@@ -254,22 +294,33 @@ class Redacted:
                 stored = self._source.stored(entry)
             except NotFoundError:
                 stored = b""
-            block = DecodedBlock(decode_block(entry, stored, self.place))
+            raw = decode_block(entry, stored, self.place)
+            block = DecodedBlock(raw, unfolded_bytes(raw, self.place))
             self._cache.put(key, block)
         return block
 
 
-def open_left(source: Bytes, ref: SegmentRef, store_id: bytes | None) -> Redacted:
+def open_left(
+    source: Bytes, ref: SegmentRef, store_id: bytes | None, opener: Opener | None = None
+) -> Redacted:
     """What is left of segment `ref`; its parts are checked, its chunks when they are read."""
     parts = read_parts(source, ref, store_id)
     footer = decode_footer(parts.footer, bytes.fromhex(ref.footer), source.place)
     index = decode_index(footer, parts.stored_index, source.place)
-    return Redacted(source, parts, ref, index)
+    return Redacted(source, parts, ref, index, opener=opener)
 
 
-def check_left(source: Bytes, ref: SegmentRef, store_id: bytes) -> None:
-    """`CorruptError` unless what is left of segment `ref` is whole, to its last chunk."""
-    left = open_left(source, ref, store_id)
+def check_left(
+    source: Bytes, ref: SegmentRef, store_id: bytes, opener: Opener | None = None
+) -> None:
+    """`CorruptError` unless what is left of segment `ref` is whole, to its last chunk.
+
+    What the store's own streams say is looked at where it can be read.
+    """
+    left = open_left(source, ref, store_id, opener)
     for row in range(len(left.index.streams)):
         if left.has(row):
-            left.chunk(row)
+            left.stored_chunk(row)
+            if left.index.streams[row] in BY_RECORD:
+                with suppress(SealedError):
+                    left.chunk(row)

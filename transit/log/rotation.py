@@ -51,6 +51,7 @@ class Rotation:
         self._seal_bytes = settings.seal_bytes
         self._syncs = syncs
         self._write_end = write_end
+        self._needs = 0 if catalog.keys is None else catalog.keys.wal_needs
         self.limit = 0
         # Bytes written to files before this one, which had so many when it was taken.
         self.grown: tuple[int, int, Wal | None] = (0, 0, None)
@@ -67,8 +68,16 @@ class Rotation:
             self.clock.last = wal.written
         else:
             self.clock.begin(self._catalog.written_before(wal))
-        self.limit = self._seal_bytes
+        if wal.needs != self._needs:
+            self._restate(wal)
+        # In a file begun under another rule, each append asks for room.
+        self.limit = self._seal_bytes if wal.needs == self._needs else 0
         return wal
+
+    def _restate(self, wal: Wal) -> None:
+        """Let a file without records say what is encrypted from now on."""
+        if wal.next_lsn == wal.first_lsn and not self._shared:
+            wal.state_needs(self._needs)
 
     def take_ended(self, wal: Wal) -> None:
         """Have no file to write to yet: the next append makes the one after `wal`."""
@@ -111,6 +120,9 @@ class Rotation:
         """A file with room for a frame."""
         wal = self.wal
         if wal.ended or wal.tail >= self._seal_bytes:
+            return self.next()
+        if wal.needs != self._needs and wal.next_lsn > wal.first_lsn:
+            # Begun under another rule of what is encrypted.
             return self.next()
         return self._next_time() if self.clock.stepped else wal
 

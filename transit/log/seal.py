@@ -28,6 +28,7 @@ from transit.errors import (
     ClosedError,
     CorruptError,
     PoisonedError,
+    SealedError,
     SyncFailedError,
     TransitError,
     say,
@@ -35,6 +36,7 @@ from transit.errors import (
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
 from transit.format.life import life_key
+from transit.format.lineage import STORE_OWNER
 from transit.format.names import (
     merge_key,
     name_key,
@@ -54,12 +56,13 @@ from transit.format.segment import (
 )
 from transit.format.uid import uid_key
 from transit.guards import SEAL, VIEW
+from transit.keyring.envelopes import StoreKeys
 from transit.locks import Lock, in_place
 from transit.log.catalog import Catalog
 from transit.log.snapshots import Snapshots
 from transit.log.timings import Timings
 from transit.log.wal import Wal
-from transit.proof.chunks import ChunkTree
+from transit.proof.chunks import BY_RECORD, ChunkTree
 
 CHUNK_RECORDS_MAX: Final = 65_536
 
@@ -167,17 +170,34 @@ class Sealer:
         self._reach(wal, wal.tail)
         folder, check_place = self._catalog.places.segments, self._catalog.check_place
         check_place()
-        writer = SegmentWriter(folder, self._catalog.store_id, self._settings, check_place)
+        keys = self._sealing_keys()
+        writer = SegmentWriter(
+            folder, self._catalog.store_id, self._settings, check_place, keys, self._catalog.owner
+        )
         ref = writer.write(wal)
-        self._commit(ref)
+        self._commit(ref, encrypted=keys is not None)
 
-    def _commit(self, ref: SegmentRef) -> None:
-        self._catalog.order.run(VIEW, self._catalog.changing, partial(self._commit_now, ref))
+    def _sealing_keys(self) -> StoreKeys | None:
+        """What the next segment is encrypted with; None where it is not.
 
-    def _commit_now(self, ref: SegmentRef) -> None:
+        `SealedError` where it has to be, and no keyring was given: what is published next would
+        be readable.
+        """
+        catalog = self._catalog
+        if catalog.keys is not None and catalog.keys.writes:
+            return catalog.keys
+        if catalog.commits.encrypted or any(wal.needs for wal in catalog.view.wals):
+            raise SealedError(f"{catalog.root}: the store is encrypted; open it with keyring=")
+        return None
+
+    def _commit(self, ref: SegmentRef, *, encrypted: bool = False) -> None:
+        commit = partial(self._commit_now, ref, encrypted=encrypted)
+        self._catalog.order.run(VIEW, self._catalog.changing, commit)
+
+    def _commit_now(self, ref: SegmentRef, *, encrypted: bool) -> None:
         catalog = self._catalog
         index = self._snapshots.take()
-        commit = catalog.commits.add((ref,), self._epoch, index)
+        commit = catalog.commits.add((ref,), self._epoch, index, encrypted=encrypted)
         if commit is not None:
             catalog.take_segments(catalog.segments_of(commit))
             return
@@ -191,17 +211,34 @@ class Sealer:
             )
 
 
+def _the_store(_stream: int) -> tuple[str, bool]:
+    return STORE_OWNER, False
+
+
 class SegmentWriter:
-    """Writes one segment. check_place: as `NewFile` takes it."""
+    """Writes one segment. check_place: as `NewFile` takes it.
+
+    keys: chunks go into envelopes. owner: of a stream, who has the key for it, and whether the
+    stream was deleted.
+    """
 
     def __init__(
-        self, folder: str, store_id: bytes, settings: Settings, check_place: Callable[[], None]
+        self,
+        folder: str,
+        store_id: bytes,
+        settings: Settings,
+        check_place: Callable[[], None],
+        keys: StoreKeys | None = None,
+        owner: Callable[[int], tuple[str, bool]] = _the_store,
     ) -> None:
+        self._keys, self._owner = keys, owner
         self._folder = folder
         self._check_place = check_place
         self._store_id = store_id
         self._block_bytes = settings.block_bytes
+        # Envelopes were compressed before they were encrypted; the index is clear.
         self._level = settings.compression_level if settings.compression == "zstd" else None
+        self._block_level = self._level if keys is None else None
         self._digester = Digester()
         self._parts: list[bytes] = []
         self._raw_bytes = 0
@@ -214,12 +251,12 @@ class SegmentWriter:
         """The segment of all records in `wal`, synced and linked, as a commit names it."""
         self._file = NewFile(self._folder, self._check_place)
         try:
-            self._put(encode_header(self._store_id))
+            self._put(encode_header(self._store_id, encrypted=self._keys is not None))
             for stream_id in sorted(wal.index):
-                for pieces in _fill(wal.chunks(stream_id, 0), self._block_bytes):
-                    self._add(pieces)
+                self._add_all(stream_id, wal)
             self._end_block()
-            self._parts = [encode_index(self._extents, _keys(wal))]
+            self._parts = [encode_index(self._extents, _keys(wal, self._keys))]
+            self._block_level = self._level
             self._end_block()
             footer = self._footer(wal)
             self._put(footer)
@@ -241,34 +278,68 @@ class SegmentWriter:
             written=(wal.begun, wal.written),
         )
 
+    def _add_all(self, stream_id: int, wal: Wal) -> None:
+        """All chunks of a stream."""
+        chunks = wal.chunks(stream_id, 0)
+        owner, gone = (STORE_OWNER, False) if self._keys is None else self._owner(stream_id)
+        if self._keys is not None and gone and self._add_lost(stream_id, owner, wal):
+            return
+        for pieces in _fill(chunks, self._block_bytes):
+            self._add(pieces, owner)
+
+    def _add_lost(self, stream_id: int, owner: str, wal: Wal) -> bool:
+        """What was deleted and whose key was destroyed: not its bytes; whether that is so."""
+        assert self._keys is not None
+        for chunk in wal.chunks(stream_id, 0):
+            first, count, last_written = chunk.first, chunk.count, chunk.last_written
+            stored = self._keys.lost(owner, stream_id, first, count, last_written)
+            if stored is None:
+                return False
+            # A hollow chunk has no timestamps: when they were written stands for them.
+            self._take(stream_id, first, count, last_written, stored, stored)
+            self._times = (
+                min(self._times[0], chunk.written_at(0)),
+                max(self._times[1], last_written),
+            )
+        return True
+
     def _put(self, data: bytes) -> None:
         self._file.write(data)
         self._digester.update(data)
 
-    def _add(self, pieces: Sequence[Piece]) -> None:
+    def _add(self, pieces: Sequence[Piece], owner: str) -> None:
         """One chunk of `pieces`, which are records of one stream that follow one another."""
         chunk, start, _ = pieces[0]
         columns = columns_of(pieces)
-        encoded = b"".join(encode_chunk(chunk.stream, chunk.first + start, columns))
-        if self._raw_bytes and self._raw_bytes + len(encoded) > self._block_bytes:
-            self._end_block()
+        first, count = chunk.first + start, len(columns.payloads)
+        encoded = stored = b"".join(encode_chunk(chunk.stream, first, columns))
+        last_written = pieces[-1][0].written_at(pieces[-1][2] - 1)
+        if self._keys is not None:
+            stored = self._keys.sealed(owner, chunk.stream, first, count, last_written, encoded)
         times = columns.timestamps
         low, high = (times, times) if isinstance(times, int) else (min(times), max(times))
-        last, at = pieces[-1][0], pieces[-1][2] - 1
+        # Of the store's own streams the records are leaves, of all others what is stored.
+        leaf = encoded if chunk.stream in BY_RECORD else stored
+        self._take(chunk.stream, first, count, last_written, stored, leaf)
         self._times = (min(self._times[0], low), max(self._times[1], high))
+
+    def _take(
+        self, stream: int, first: int, count: int, last_written: int, stored: bytes, leaf: bytes
+    ) -> None:
+        """Put a chunk, as it is to be stored, into a block, the index and the tree."""
+        if self._raw_bytes and self._raw_bytes + len(stored) > self._block_bytes:
+            self._end_block()
         self._extents.append(
-            Extent(
-                chunk.stream, chunk.first + start, last.written_at(at), len(columns.payloads),
-                len(self._blocks), self._raw_bytes,
-            )
-        )  # fmt: skip
-        self._tree.add(chunk.stream, chunk.first + start, len(columns.payloads), encoded)
-        self._parts.append(encoded)
-        self._raw_bytes += len(encoded)
+            Extent(stream, first, last_written, count, len(self._blocks), self._raw_bytes)
+        )
+        self._tree.add(stream, first, count, leaf)
+        self._parts.append(stored)
+        self._raw_bytes += len(stored)
 
     def _end_block(self) -> None:
         if self._parts:
-            block, stored = encode_block(b"".join(self._parts), self._file.size, self._level)
+            raw = b"".join(self._parts)
+            block, stored = encode_block(raw, self._file.size, self._block_level)
             self._put(stored)
             self._blocks.append(block)
         self._parts = []
@@ -291,12 +362,15 @@ class SegmentWriter:
         )
 
 
-def _keys(wal: Wal) -> list[tuple[int, int]]:
+def _keys(wal: Wal, hidden: StoreKeys | None) -> list[tuple[int, int]]:
     names = [(name_key(name), stream) for name, streams in wal.names.items() for stream in streams]
     uids = [(uid_key(uid), stream_id) for uid, stream_id in wal.uids.items()]
     merges = [(merge_key(merge_id), stream_id) for merge_id, stream_id in wal.merges.items()]
     lives = [(life_key(stream), at) for stream, each in wal.lives.items() for at, _ in each]
-    return sorted(names + uids + merges + lives)
+    found = names + uids + merges + lives
+    if hidden is not None:
+        found = [(hidden.hidden_key(key), stream) for key, stream in found]
+    return sorted(found)
 
 
 def _fill(chunks: Iterator[Chunk], block_bytes: int) -> Iterator[list[Piece]]:

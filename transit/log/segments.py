@@ -16,8 +16,9 @@ import msgspec
 from transit.disk import File, file_size
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
+from transit.format.envelope import Opener, chunk_at, end_of, unfolded_bytes
 from transit.format.names import Places
-from transit.format.record import Chunk
+from transit.format.record import CHUNK_BEGIN, Chunk
 from transit.format.segment import (
     HEADER,
     TAIL,
@@ -77,8 +78,11 @@ class Segment:
         store_id: bytes,
         cache: BlockCache,
         elsewhere: Elsewhere,
+        opener: Opener | None = None,
     ) -> None:
         self.ref = ref
+        # What opens its envelopes; None where nobody has keys.
+        self.opener = opener
         self.commit = commit
         self.path = Places(root).segment(ref.digest)
         self._root = root
@@ -184,7 +188,7 @@ class Segment:
     def _look_for_redacted(self, found: Bytes | None) -> Redacted | None:
         if found is not None:
             parts = read_parts(found, self.ref, self._store_id)
-            self._redacted = Redacted(found, parts, self.ref, self.index, self._cache)
+            self._redacted = Redacted(found, parts, self.ref, self.index, self._cache, self.opener)
         return self._redacted
 
     def forget_redacted(self) -> None:
@@ -211,7 +215,8 @@ class Segment:
             stored = self._stored(number, entry)
             if stored is None:
                 return None
-            block = DecodedBlock(decode_block(entry, stored, self.path))
+            raw = decode_block(entry, stored, self.path)
+            block = DecodedBlock(raw, unfolded_bytes(raw, self.path))
             self._cache.put(key, block)
         return block
 
@@ -226,17 +231,33 @@ class Segment:
             return self._left(row)
         chunk = block.chunks.get(position)
         if chunk is None:
-            chunk = Chunk(block.raw, position, f"{self.path}, block {index.blocks[row]}")
-            if (chunk.stream, chunk.first, chunk.count) != (
-                index.streams[row], index.firsts[row], index.counts[row],
-            ):  # fmt: skip
+            place = f"{self.path}, block {index.blocks[row]}"
+            stated = index.streams[row], index.firsts[row], index.counts[row]
+            found = CHUNK_BEGIN.unpack_from(block.raw, position)
+            if found != stated:
                 raise CorruptError(
-                    f"{self.path}, block {index.blocks[row]}, byte {position}",
-                    expected=f"{index.counts[row]} records of stream {index.streams[row]}",
-                    found=f"{chunk.count} of stream {chunk.stream}",
+                    f"{place}, byte {position}",
+                    expected=f"{stated[2]} records of stream {stated[0]}",
+                    found=f"{found[2]} of stream {found[0]}",
                 )
+            chunk = chunk_at(block.raw, position, place, self.opener)
             block.chunks[position] = chunk
         return chunk
+
+    def stored_chunk(self, row: int) -> bytes:
+        """The bytes of the chunk in a row as they stand in the unfolded block: an envelope's, too.
+
+        `CorruptError` for a chunk that is not there.
+        """
+        index, left = self.index, self._redacted
+        block = None if left is not None else self.block(index.blocks[row])
+        if block is not None:
+            position = index.positions[row]
+            return block.raw[position : end_of(block.raw, position, self.path)]
+        left = self.redacted()
+        if left is None:
+            raise CorruptError(self.path, expected="a segment", found="no file")
+        return left.stored_chunk(row)
 
     def _left(self, row: int) -> Chunk:
         """A chunk of what is left; once more where more was erased since it was looked at."""

@@ -24,9 +24,11 @@ from transit.config import KIB, MIB
 from transit.disk import File, sync_folder
 from transit.errors import CorruptError
 from transit.format.checksum import checksum, wal_seed
+from transit.format.envelope import Opener
 from transit.format.frame import (
     DATA,
     END,
+    ENVELOPES,
     WAL_HEADER,
     FrameHeader,
     body_is_valid,
@@ -39,6 +41,7 @@ from transit.format.frame import (
 from transit.format.life import Life
 from transit.format.names import wal_name
 from transit.format.record import Chunk
+from transit.keyring.envelopes import StoreKeys
 from transit.log.blocks import BlockCache, DecodedBlock
 from transit.log.clock import EARLIEST
 from transit.log.gather import gather
@@ -83,9 +86,20 @@ class Wal:
     it, with their offsets.
     """
 
-    def __init__(self, file: File, store_id: bytes, first_lsn: int, cache: BlockCache) -> None:
+    def __init__(
+        self,
+        file: File,
+        store_id: bytes,
+        first_lsn: int,
+        cache: BlockCache,
+        keys: Opener | None = None,
+    ) -> None:
         self.file = file
         self._cache = cache
+        # What its envelopes are opened with; `needs`: what its header says of them.
+        self.keys = keys
+        self.needs = 0
+        self._store_id = store_id
         self.first_lsn = first_lsn
         # From which LSN on records before the first were not known to be durable when it was made.
         self.unsynced_from = first_lsn
@@ -116,7 +130,13 @@ class Wal:
 
     @classmethod
     def create(
-        cls, folder: str, store_id: bytes, first_lsn: int, unsynced_from: int, cache: BlockCache
+        cls,
+        folder: str,
+        store_id: bytes,
+        first_lsn: int,
+        unsynced_from: int,
+        cache: BlockCache,
+        keys: StoreKeys | None = None,
     ) -> Wal:
         """Make a WAL file; nothing of it is synced, not even its name.
 
@@ -125,14 +145,24 @@ class Wal:
         path = os.path.join(folder, wal_name(first_lsn))
         file = File.create(path)
         with _closed_if_it_fails(file):
-            file.write_at(0, encode_wal_header(store_id, first_lsn, first_lsn - unsynced_from))
-            wal = cls(file, store_id, first_lsn, cache)
+            needs = 0 if keys is None else keys.wal_needs
+            head = encode_wal_header(store_id, first_lsn, first_lsn - unsynced_from, needs)
+            file.write_at(0, head)
+            wal = cls(file, store_id, first_lsn, cache, keys)
+            wal.needs = needs
             wal._take_unsynced_from(unsynced_from)
             return wal
 
     @classmethod
     def open(
-        cls, folder: str, store_id: bytes, first_lsn: int, cache: BlockCache, *, write: bool
+        cls,
+        folder: str,
+        store_id: bytes,
+        first_lsn: int,
+        cache: BlockCache,
+        keys: StoreKeys | None = None,
+        *,
+        write: bool,
     ) -> Wal | None:
         """Open a WAL file; None when it was never finished: nothing in it was ever durable.
 
@@ -143,7 +173,7 @@ class Wal:
             raise CorruptError(path, expected=f"an LSN up to {_UINT64}", found=f"{first_lsn}")
         file = File.open(path, write=write)
         with _closed_if_it_fails(file):
-            wal = cls(file, store_id, first_lsn, cache)
+            wal = cls(file, store_id, first_lsn, cache, keys)
             # Asked before it is read, because its writer may write both in between.
             bare = file.size <= WAL_HEADER.size
             head = file.read_at(0, WAL_HEADER.size)
@@ -158,10 +188,19 @@ class Wal:
                 raise CorruptError(
                     path,
                     expected=f"store {store_id.hex()}, LSN {first_lsn}",
-                    found=f"store {found[0].hex()}, LSN {found[1]}",
+                    found=f"store {found.store_id.hex()}, LSN {found.first_lsn}",
                 )
-            wal._take_unsynced_from(first_lsn - found[2])
+            wal.needs = found.needs
+            wal._take_unsynced_from(first_lsn - found.unsynced)
             return wal
+
+    def state_needs(self, needs: int) -> None:
+        """Say in the header of a file without records what a reader of it must know. Synced."""
+        unsynced = self.first_lsn - self.unsynced_from
+        head = encode_wal_header(self._store_id, self.first_lsn, unsynced, needs)
+        self.file.write_at(0, head)
+        self.file.sync_data()
+        self.needs = needs
 
     def _is_torn(self, head: bytes) -> bool:
         """Whether a header that is not valid, with more behind it, may never have been durable.
@@ -305,9 +344,11 @@ class Wal:
             return chunk
         header, data = self.frame_at(position, size)
         place = f"{self.path}, frame at {position}"
-        chunks = {chunk.stream: chunk for chunk in frame_chunks(header, data, 0, place)}
+        found = frame_chunks(header, data, 0, place, self.keys)
+        chunks = {chunk.stream: chunk for chunk in found}
         if len(chunks) > CACHED_CHUNKS or header.body_bytes > cached_from:
-            block = DecodedBlock(data)
+            apart = sum(len(chunk.data) for chunk in found if chunk.data is not data)
+            block = DecodedBlock(data, apart)
             block.chunks = chunks
             self._cache.put(key, block)
         if stream not in chunks:
@@ -337,8 +378,10 @@ class Wal:
     def _run_chunk(self, stream: int, index: StreamChunks, row: int, stop: int) -> Chunk | None:
         """The rows from `row` on as one chunk, up to `stop` or to where they were read before.
 
-        None when a frame is not valid, or not of one record.
+        None when a frame is not valid, or not of one record, and where each is in an envelope.
         """
+        if self.needs & ENVELOPES:
+            return None
         key = (self.path + _RUNS, index.positions[row])
         block = self._cache.get(key)
         known = block.chunks.get(stream) if block is not None else None

@@ -17,14 +17,14 @@ from threading import get_ident
 from time import time_ns
 
 from transit.errors import StorageFullError
-from transit.format.frame import MARK, encode_one
+from transit.format.frame import DATA, MARK, encode_frame, encode_one, one_chunk
 from transit.format.record import Columns
 from transit.guards import TURN, inside, reentrant
 from transit.log.accepted import COST, Late
 from transit.log.assign import assign, check_next
 from transit.log.catalog import StreamState
 from transit.log.clock import LATEST
-from transit.log.frames import Group, Written
+from transit.log.frames import Group, Written, sealed
 from transit.log.framing import Framing, Refusal
 from transit.log.wal import Wal
 
@@ -148,7 +148,8 @@ class Writer(Framing):
         if expect is not None or state.finished:
             check_next(state, expect)
         given = now if timestamp is None else timestamp
-        frame = encode_one(
+        encode = encode_one if self._frame_keys is None else partial(self._encode_sealed, state)
+        frame = encode(
             state.id, offset, given, headers, payload, position, lsn, wal.durable, now, wal.seed,
             writer,
         )  # fmt: skip
@@ -183,6 +184,17 @@ class Writer(Framing):
             self._write_failed(wal, error)
             raise
         return offset, given, wal, stop
+
+    def _encode_sealed(  # noqa: PLR0913, PLR0917
+        self, state: StreamState, stream: int, offset: int, timestamp: int, headers: bytes,
+        payload: bytes, position: int, lsn: int, durable: int, written: int, seed: int,
+        writer: bytes,
+    ) -> bytes:  # fmt: skip
+        """As `encode_one`, in an envelope."""
+        assert self._frame_keys is not None
+        parts = one_chunk(stream, offset, timestamp, headers, payload, writer)
+        body = sealed(self._frame_keys, state, offset, parts)
+        return encode_frame(body, position, lsn, durable, 1, DATA, written, seed)
 
     def append_many(
         self,

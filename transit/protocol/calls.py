@@ -33,6 +33,7 @@ from transit import (
     Record,
     Scalar,
 )
+from transit.config import Encrypted
 from transit.protocol.lines import OriginLine
 
 T = TypeVar("T")
@@ -74,13 +75,17 @@ class _Step(msgspec.Struct, tag_field="op", kw_only=True, omit_defaults=True, fr
 
 
 class Create(_Step, tag="create", frozen=True):
-    """A new stream, of a layer too. derived: as `Layer.create` takes it, of a layer's alone."""
+    """A new stream, of a layer too. derived: as `Layer.create` takes it, of a layer's alone.
+
+    protect: as `Log.create` takes it.
+    """
 
     name: Name
     metadata: Mapping[str, Value] | None = None
     codec: Short | None = None
     uid: Short | None = None
     derived: bool = False
+    protect: Short | None = None
 
 
 class Append(_Step, tag="append", frozen=True):
@@ -260,6 +265,7 @@ class StoreAnswer(msgspec.Struct, frozen=True):
     record_bytes_max: int
     frame_bytes_max: int
     body_bytes_max: int
+    encryption: Encrypted = "none"
 
 
 class OffsetAnswer(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from transit.config import Settings
 from transit.disk import make_folder, put_if_absent
 from transit.errors import FormatError
 from transit.format.names import Places, index_name
+from transit.keyring.envelopes import StoreKeys
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
 from transit.log.guides import GuideShelf, put_marker
@@ -28,6 +29,7 @@ def adopt_commits(
     settings: Settings,
     remote: Remote,
     kept: Remembered | None = None,
+    keys: StoreKeys | None = None,
 ) -> int:
     """Take up the remote's commits after the last local one, if all else is published; their count.
 
@@ -36,7 +38,7 @@ def adopt_commits(
     """
     # A segment that is not here may be in the remote, as for the next opening of the log.
     elsewhere = Fetcher(remote, GuideShelf(root, store_id), None)
-    catalog = Catalog(root, store_id, settings, elsewhere)
+    catalog = Catalog(root, store_id, settings, elsewhere, keys=keys)
     catalog.follow(write=False)
     commits, wals = catalog.commits, catalog.view.wals
     start = commits.count

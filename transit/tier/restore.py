@@ -28,6 +28,7 @@ from transit.format.life import life_key
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, decode_lineage, triples
 from transit.format.names import Places, layer_of, segment_name
 from transit.format.snapshot import Layer, decode_snapshot
+from transit.keyring.envelopes import StoreKeys
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
 from transit.log.guides import GuideShelf, put_marker
@@ -61,7 +62,9 @@ class Restorer:
         store_id: bytes,
         report: Report | None,
         kept: Remembered | None = None,
+        keys: StoreKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._remote = remote
         self._root = root
         self._places = Places(root)
@@ -174,7 +177,9 @@ class Restorer:
         put_marker(self._root, self._remote.url)
         shelf = GuideShelf(self._root, self._store_id)
         fetcher = Fetcher(self._remote, shelf, self._places.cache)
-        catalog = Catalog(self._root, self._store_id, self._remote.settings, fetcher)
+        catalog = Catalog(
+            self._root, self._store_id, self._remote.settings, fetcher, keys=self._keys
+        )
         catalog.load_commits()
         segments = catalog.view.segments
         new = [segment for segment in segments if shelf.find(segment.ref) is None]
@@ -236,7 +241,7 @@ class Restorer:
         data = None if size is None else self._remote.store.get(key, size)
         if data is None:
             return None
-        check_left(MemoryBytes(self._remote.place(key), data), ref, self._store_id)
+        check_left(MemoryBytes(self._remote.place(key), data), ref, self._store_id, self._keys)
         return data
 
     def _copy(self, ref: SegmentRef, file: NewFile, ahead: Pool, syncs: Pool) -> str:
@@ -313,6 +318,8 @@ def needed_segments(catalog: Catalog, names: Sequence[str], url: str) -> list[Se
     streams = sorted(needed)
     # What became of them is found by these keys, in the newest segment that has one.
     lives = [life_key(stream) for stream in streams]
+    if catalog.keys is not None:
+        lives = [*lives, *map(catalog.keys.hidden_key, lives)]
     return [
         segment.ref
         for segment in catalog.view.segments

@@ -47,7 +47,7 @@ def verify_store(
 
     Raises only when the store cannot be read at all.
     """
-    fresh = Catalog(known.root, known.store_id, settings, known.elsewhere)
+    fresh = Catalog(known.root, known.store_id, settings, known.elsewhere, keys=known.keys)
     return _Verifier(fresh, trusted).run(run_policy, reached)
 
 
@@ -142,10 +142,15 @@ class _Verifier:
             if not check_redacted(left, self._ledger, on_chunk, on_erased):
                 self._streams.holes = True
             return
-        check = SegmentCheck(segment, self._ledger, self._streams.chunk)
+        check = SegmentCheck(
+            segment, self._ledger, self._streams.chunk, on_erased=self._streams.erased
+        )
         with self._ledger.catching():
             check.digest(whole_file(segment))
         check.contents()
+        if check.sealed:
+            # Nobody can tell what lineage there is.
+            self._streams.partial = self._streams.holes = True
 
     def _out_of_reach(self, segment: Segment) -> None:
         """`StoreUnavailableError`, its offsets noted, for a segment whose bytes cannot be had."""

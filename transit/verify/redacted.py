@@ -6,19 +6,18 @@ A redacted segment proves by itself that what is left is what was there, and tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from transit.errors import CorruptError
+from transit.errors import CorruptError, ErasedError, SealedError
 from transit.format.life import NAMES_NAME, Life
 from transit.format.lineage import LineageRecord
+from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX
 from transit.log.redactions import Redacted
+from transit.proof.chunks import BY_RECORD
 from transit.verify.findings import Erasure, Ledger
-from transit.verify.segments import Keys, OnChunk
-
-OnErased = Callable[[int, int, int, str], None]
-"""Told of each chunk that is gone: stream, first offset, offset after the last, place."""
+from transit.verify.segments import Keys, OnChunk, OnErased
 
 
 class Said(NamedTuple):
@@ -37,13 +36,15 @@ def check_redacted(
     on_erased: OnErased,
     block_bytes_max: int = BLOCK_BYTES_MAX,
 ) -> bool:
-    """Check what is left of a segment; whether all of it could be read."""
+    """Check what is left of a segment; whether all of it could be read.
+
+    What is in envelopes that do not open here is treated as `SegmentCheck` does.
+    """
     ledger.counts["redacted_segments"] += 1
     ledger.counts["bytes"] += left.bytes
     whole = False
     with ledger.catching():
-        _check(left, ledger, on_chunk, on_erased, block_bytes_max)
-        whole = True
+        whole = _check(left, ledger, on_chunk, on_erased, block_bytes_max)
     return whole
 
 
@@ -53,7 +54,38 @@ def _check(
     on_chunk: OnChunk,
     on_erased: OnErased,
     block_bytes_max: int,
-) -> None:
+) -> bool:
+    _check_sizes(left, block_bytes_max)
+    index = left.index
+    keys: Keys = []
+    sealed, closed_own = 0, False
+    for row, stream in enumerate(index.streams):
+        first, stop = index.firsts[row], index.stop(row)
+        if not left.has(row):
+            on_erased(stream, first, stop, left.place)
+            continue
+        place = f"{left.place}, block {left.table.places[row]}"
+        try:
+            keys += on_chunk(_opened(left, row, place), place)
+        except SealedError:
+            sealed += 1
+            closed_own = closed_own or stream in BY_RECORD
+        except ErasedError:
+            # It is here, and its key was destroyed.
+            on_erased(stream, first, stop, left.place)
+    ledger.counts["blocks"] += len(left.table.blocks)
+    if sealed:
+        ledger.counts["sealed_chunks"] += sealed
+    stored = sorted(left.keys_as_stored(keys))
+    if not closed_own and stored != list(zip(index.keys.tolist(), index.ids.tolist(), strict=True)):
+        raise CorruptError(
+            f"{left.place}, index", expected="what the blocks hold", found="another index"
+        )
+    _totals(left)
+    return not sealed
+
+
+def _check_sizes(left: Redacted, block_bytes_max: int) -> None:
     for entry in left.table.blocks:
         if entry.raw_bytes > block_bytes_max:
             raise CorruptError(
@@ -61,30 +93,18 @@ def _check(
                 expected=f"a block of at most {block_bytes_max} bytes, with these settings",
                 found=str(entry.raw_bytes),
             )
-    index = left.index
-    keys: Keys = []
-    for row, stream in enumerate(index.streams):
-        first, stop = index.firsts[row], index.stop(row)
-        if not left.has(row):
-            on_erased(stream, first, stop, left.place)
-            continue
-        place = f"{left.place}, block {left.table.places[row]}"
-        chunk = left.chunk(row)
-        chunk.check(place)
-        if not chunk.dated:
-            raise CorruptError(place, expected="when records were written", found="nothing")
-        if chunk.last_written != index.last_written[row]:
-            raise CorruptError(
-                place, expected=f"written at {index.last_written[row]}",
-                found=f"at {chunk.last_written}",
-            )  # fmt: skip
-        keys += on_chunk(chunk, place)
-    ledger.counts["blocks"] += len(left.table.blocks)
-    if sorted(keys) != list(zip(index.keys.tolist(), index.ids.tolist(), strict=True)):
-        raise CorruptError(
-            f"{left.place}, index", expected="what the blocks hold", found="another index"
-        )
-    _totals(left)
+
+
+def _opened(left: Redacted, row: int, place: str) -> Chunk:
+    """The chunk of a row, checked; its bytes are, also where it does not open."""
+    left.stored_chunk(row)
+    chunk, stated = left.chunk(row), left.index.last_written[row]
+    chunk.check(place)
+    if not chunk.dated:
+        raise CorruptError(place, expected="when records were written", found="nothing")
+    if chunk.last_written != stated:
+        raise CorruptError(place, expected=f"written at {stated}", found=f"at {chunk.last_written}")
+    return chunk
 
 
 def _totals(left: Redacted) -> None:

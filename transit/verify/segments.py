@@ -16,11 +16,13 @@ from typing import Final, NamedTuple
 
 from transit.errors import CorruptError, TransitError
 from transit.format.digest import Digester, digest
+from transit.format.envelope import end_of, is_envelope
 from transit.format.record import Chunk
 from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
 from transit.log.segments import Segment
 from transit.proof.chunks import BY_RECORD, RECORD_BYTES_MIN, ChunkTree
 from transit.tier.pools import in_turn
+from transit.verify.envelopes import Closed, open_or_tell
 from transit.verify.findings import Ledger
 
 READ_BYTES: Final = 1024 * 1024
@@ -33,12 +35,12 @@ _RUN_BLOCKS: Final = 64
 _DIGESTED_MIN: Final = 16 * 1024
 # Blocks of one segment, before the rest of it is given up.
 DAMAGED_MAX: Final = 1000
-# Where a chunk states the width of its timestamps (`transit.format.record`).
-_TIMESTAMP_WIDTH: Final = 20
 
 Keys = list[tuple[int, int]]
 OnChunk = Callable[[Chunk, str], Keys]
 """Told of each chunk, in order, and its place; returns the index keys it introduces."""
+OnErased = Callable[[int, int, int, str], None]
+"""Told of each chunk that is gone: stream, first offset, offset after the last, place."""
 
 
 def whole_file(segment: Segment) -> str:
@@ -63,6 +65,8 @@ class _Decoded(NamedTuple):
 class SegmentCheck:
     """Checks the parts of one segment; what is wrong goes to the ledger.
 
+    on_erased: told of chunks whose key was destroyed. Chunks whose key is not here are counted
+    (`sealed_chunks`), and checked as far as they can be without it; `sealed` says that there are.
     block_bytes_max: larger blocks are refused before memory is taken, bytes.
     threads: blocks decoded at once; more than 1 only where `Segment.read` is safe for threads.
     """
@@ -74,7 +78,14 @@ class SegmentCheck:
         on_chunk: OnChunk,
         block_bytes_max: int = BLOCK_BYTES_MAX,
         threads: int = 1,
+        on_erased: OnErased | None = None,
     ) -> None:
+        self._on_erased = on_erased
+        self.sealed = False
+        # Whether some chunks did not open, and whether one of the store's own streams did not.
+        self._closed = self._closed_own = False
+        # Whether its chunks are in envelopes; None before the first.
+        self._enveloped: bool | None = None
         self._segment = segment
         self._ledger = ledger
         self._on_chunk = on_chunk
@@ -109,7 +120,7 @@ class SegmentCheck:
                 self._end(index)
                 self._totals()
                 self._chunk_root()
-        return self._whole
+        return self._whole and not self.sealed
 
     def _blocks(self, footer: Footer, index: SegmentIndex) -> None:
         """Check all blocks but the index; some that come later are decoded meanwhile."""
@@ -180,18 +191,24 @@ class SegmentCheck:
         number, place = block.number, block.place
         rows = tuple(array(code) for code in "QQqII")
         streams, firsts, written, counts, positions = rows
-        for chunk, position in _chunks(raw, place):
-            chunk.check(place)
-            if not chunk.dated:
-                raise CorruptError(place, expected="when records were written", found="nothing")
+        position = 0
+        while position < len(raw):
+            end = end_of(raw, position, place)
+            chunk = self._opened(raw, position, place)
             streams.append(chunk.stream)
             firsts.append(chunk.first)
             written.append(chunk.last_written)
             counts.append(chunk.count)
             positions.append(position)
-            self._count(chunk, position, place)
-            self._keys += self._on_chunk(chunk, f"{self._path}, block {number}")
-            self._leaf(chunk, raw[position : chunk.end], b"" if position else block.digest, place)
+            self._go_on(chunk.stream, chunk.first, chunk.count, place)
+            known = b"" if position else block.digest
+            if isinstance(chunk, Chunk):
+                self._count_times(chunk)
+                self._keys += self._on_chunk(chunk, f"{self._path}, block {number}")
+                self._leaf(chunk, raw[position:end], known, place)
+            else:
+                self._close(chunk, raw[position:end], known, place)
+            position = end
         # After a block that could not be read, the index says where the next one's rows are.
         start = self._row if self._whole else bisect_left(index.blocks, number)
         self._row = start + len(streams)
@@ -204,26 +221,61 @@ class SegmentCheck:
         if not same or blocks.tobytes() != index.blocks[start : self._row].tobytes():
             raise self._wrong_index()
 
-    def _leaf(self, chunk: Chunk, encoded: bytes, known: bytes, place: str) -> None:
-        if chunk.stream in BY_RECORD and chunk.payload_bytes < chunk.count * RECORD_BYTES_MIN:
-            # Not unfolded: the caller that got the chunk has reported what is wrong.
+    def _opened(self, raw: bytes, position: int, place: str) -> Chunk | Closed:
+        """The chunk at a position, checked; or what its envelope says where it does not open."""
+        chunk, enveloped = open_or_tell(raw, position, place, self._segment.opener)
+        if self._enveloped not in (None, enveloped):
             raise CorruptError(
-                place,
-                expected=f"{chunk.count} records of stream {chunk.stream}",
-                found=f"{chunk.payload_bytes} bytes",
+                place, expected="chunks that are all in envelopes, or none", found="both"
             )
+        self._enveloped = enveloped
+        if isinstance(chunk, Chunk):
+            chunk.check(place)
+            if not chunk.dated:
+                raise CorruptError(place, expected="when records were written", found="nothing")
+        return chunk
+
+    def _close(self, closed: Closed, stored: bytes, known: bytes, place: str) -> None:
+        """Count what does not open; its leaf is known but for the store's own streams."""
+        self._closed = True
+        if closed.erased:
+            if self._on_erased is not None:
+                stop = closed.first + closed.count
+                self._on_erased(closed.stream, closed.first, stop, place)
+        else:
+            self.sealed = True
+            self._ledger.counts["sealed_chunks"] += 1
+        if closed.stream in BY_RECORD:
+            self._closed_own = True
+        else:
+            self._tree.add(closed.stream, closed.first, closed.count, stored, known)
+
+    def _leaf(self, chunk: Chunk, stored: bytes, known: bytes, place: str) -> None:
+        encoded = stored
+        if chunk.stream in BY_RECORD:
+            if chunk.payload_bytes < chunk.count * RECORD_BYTES_MIN:
+                # Not unfolded: the caller that got the chunk has reported what is wrong.
+                raise CorruptError(
+                    place,
+                    expected=f"{chunk.count} records of stream {chunk.stream}",
+                    found=f"{chunk.payload_bytes} bytes",
+                )
+            if is_envelope(stored, 0):
+                encoded = chunk.data
         self._tree.add(chunk.stream, chunk.first, chunk.count, encoded, known)
 
-    def _count(self, chunk: Chunk, position: int, place: str) -> None:
-        here = (chunk.stream, chunk.first)
+    def _go_on(self, stream: int, first: int, count: int, place: str) -> None:
+        here = (stream, first)
         if here <= self._last:
             raise CorruptError(
                 place, expected=f"a chunk after {self._last}", found=f"one of {here}"
             )
-        self._streams += chunk.stream != self._last[0]
+        self._streams += stream != self._last[0]
         self._last = here
-        self._records += chunk.count
-        if chunk.written_is_timestamp or not chunk.data[position + _TIMESTAMP_WIDTH]:
+        self._records += count
+
+    def _count_times(self, chunk: Chunk) -> None:
+        if chunk.written_is_timestamp or chunk.one_timestamp:
             # All the same, or found to go on.
             low, high = chunk.timestamp(0), chunk.last_timestamp
         else:
@@ -234,10 +286,22 @@ class SegmentCheck:
         self._written = (min(begun, chunk.written_at(0)), max(ended, chunk.last_written))
 
     def _end(self, index: SegmentIndex) -> None:
-        stated = sorted(self._keys)
+        if self._closed_own:
+            # What the index has of names, nobody can tell without the key.
+            if self._row != len(index.streams):
+                raise self._wrong_index()
+            return
+        stated = sorted(map(self._as_stored, self._keys))
         found = list(zip(index.keys.tolist(), index.ids.tolist(), strict=True))
         if self._row != len(index.streams) or stated != found:
             raise self._wrong_index()
+
+    def _as_stored(self, key: tuple[int, int]) -> tuple[int, int]:
+        """A key of the index as this segment has it."""
+        opener = self._segment.opener
+        if opener is None or not self._enveloped:
+            return key
+        return opener.hidden_key(key[0]), key[1]
 
     def _wrong_index(self) -> CorruptError:
         self._whole = False
@@ -247,7 +311,11 @@ class SegmentCheck:
 
     def _totals(self) -> None:
         ref, footer = self._segment.ref, self._segment.footer
-        derived = (self._records, self._streams, ref.lsn, self._times, self._written)
+        times, written = self._times, self._written
+        if self._closed:
+            # When the records in envelopes were made is not known.
+            times, written = ref.time, ref.written
+        derived = (self._records, self._streams, ref.lsn, times, written)
         in_footer = (
             footer.records, footer.streams, (footer.first_lsn, footer.last_lsn),
             (footer.time_first, footer.time_last), (footer.written_first, footer.written_last),
@@ -259,6 +327,8 @@ class SegmentCheck:
             )
 
     def _chunk_root(self) -> None:
+        if self._closed_own:
+            return
         stated, found = self._segment.ref.chunks, self._tree.root()
         # Of a segment that is looked at alone, without a commit, nothing is stated.
         if stated not in ("", found):
@@ -267,16 +337,7 @@ class SegmentCheck:
             )
 
 
-def _chunks(raw: bytes, place: str) -> Iterator[tuple[Chunk, int]]:
-    """The chunks of a block with their positions, one at a time."""
-    position = 0
-    while position < len(raw):
-        chunk = Chunk(raw, position, place)
-        yield chunk, position
-        position = chunk.end
-
-
 def _digest_of_first(raw: bytes, place: str) -> bytes:
     """The BLAKE3 of a block's first chunk, b"" of a small one; most of the work of its leaf."""
-    stop = Chunk(raw, 0, place).end
+    stop = end_of(raw, 0, place)
     return digest(raw[:stop]) if stop >= _DIGESTED_MIN else b""

@@ -134,7 +134,9 @@ class Steps:
         batch = self._batch
         if isinstance(step, Create):
             metadata = _marked(step, layer)
-            made = batch.create(name, metadata, step.codec, layer=layer, uid=step.uid)
+            made = batch.create(
+                name, metadata, step.codec, layer=layer, uid=step.uid, protect=step.protect
+            )
         elif isinstance(step, Branch):
             made = batch.branch(
                 self._target(step.stream),

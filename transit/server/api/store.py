@@ -75,6 +75,7 @@ class StoreCalls:
             log.settings.record_bytes_max,
             log.settings.frame_bytes_max,
             settings.body_bytes_max,
+            log.encryption,
         )
         return value_answer(request, answer)
 

@@ -12,7 +12,7 @@
     proof/notes.json         the same of the notes
     proof/artifacts/<64 hex>.json, proof/parents/<32 hex>.json
                              the same of artifacts, and of streams that the run descends from
-    proof/commits/, proof/leaves/
+    proof/commits/, proof/leaves/, and of an encrypted store proof/secrets/, proof/opened/
                              the files of these proofs, each once (`transit.evidence.statement`)
     proof/how/               how to check each of them
 

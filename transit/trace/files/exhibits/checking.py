@@ -40,7 +40,7 @@ from transit.trace.files.exhibits.contents import (
     manifest,
 )
 from transit.trace.files.exhibits.how import how_text
-from transit.trace.files.exhibits.making import parts_of
+from transit.trace.files.exhibits.making import SHARED, parts_of
 from transit.trace.files.exhibits.zipped import Zipped
 
 _STATEMENTS: Final = ("run", "notes", "artifacts/", "parents/")
@@ -127,7 +127,7 @@ def _checked(files: Mapping[str, bytes], policy: Policy, now: float | None) -> C
     shared = {
         name.removeprefix(PROOF): name
         for name in files
-        if name.startswith((f"{PROOF}commits/", f"{PROOF}leaves/", f"{PROOF}checkpoint"))
+        if name.startswith(tuple(PROOF + part for part in (*SHARED, "checkpoint")))
     }
     proofs: dict[str, CheckedProof] = {}
     for name in _statements(files):
@@ -198,7 +198,8 @@ def _check_needed(shared: Mapping[str, str], proofs: Mapping[str, CheckedProof])
     needed = {"checkpoint"}
     for proof in proofs.values():
         for leaf in proof.statement.leaves:
-            needed |= {f"leaves/{leaf.digest}", f"commits/{leaf.commit:020}.json"}
+            needed |= {f"{part}/{leaf.digest}" for part in ("leaves", "secrets", "opened")}
+            needed.add(f"commits/{leaf.commit:020}.json")
             needed.add(f"commits/{leaf.commit:020}.tlog-proof")
     for name, whole in shared.items():
         if name not in needed:

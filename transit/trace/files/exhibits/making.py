@@ -43,7 +43,7 @@ from transit.trace.noting import stream_of_notes
 
 _STATEMENT = "proof.json"
 _CHECKPOINT = "checkpoint"
-_SHARED = ("commits/", "leaves/")
+SHARED = ("commits/", "leaves/", "secrets/", "opened/")
 
 
 def exhibit(
@@ -163,7 +163,7 @@ def _files(proofs: Mapping[str, Proof]) -> Files:
     """All files of the exhibit, made of the proofs as whoever checks it makes them."""
     shared: Files = {_CHECKPOINT: proofs["run"][_CHECKPOINT]}
     for proof in proofs.values():
-        shared |= {name: proof[name] for name in proof if name.startswith(_SHARED)}
+        shared |= {name: proof[name] for name in proof if name.startswith(SHARED)}
     parts = parts_of({name: proof.among(shared) for name, proof in proofs.items()})
     check_parts(parts)
     files = contents(parts) | hows(parts)

@@ -45,7 +45,7 @@ _NAMES: Final = tuple(
         r"proof/artifacts/[0-9a-f]{64}\.json",
         r"proof/parents/[0-9a-f]{32}\.json",
         r"proof/commits/[0-9]{20}\.(?:json|tlog-proof)",
-        r"proof/leaves/[0-9a-f]{64}",
+        r"proof/(?:leaves|secrets|opened)/[0-9a-f]{64}",
         r"proof/how/(?:run|notes|artifact-[0-9a-f]{64}|parent-[0-9a-f]{32})\.txt",
     )
 )
