@@ -14,6 +14,7 @@ from transit.errors import InvalidInputError
 from transit.handle.attaching import RemoteAddress, attach, check_settings
 from transit.handle.encrypting import reading_keys
 from transit.keyring import Keyring
+from transit.keyring.envelopes import StoreKeys
 from transit.proof.policy import Policy
 from transit.tier.progress import Progress
 from transit.tier.remote import Remote
@@ -74,7 +75,7 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
         release()
 
 
-def audit_bodies(remote: Remote, trusted: Policy | None) -> Report:
+def audit_bodies(remote: Remote, trusted: Policy | None, keys: StoreKeys | None) -> Report:
     """Check every byte of the store in a remote that is attached already."""
     level = parse_level("bodies")
-    return Audit(remote, level, None, check_seed(None), None, trusted).run(run_policy, None)
+    return Audit(remote, level, None, check_seed(None), None, trusted, keys).run(run_policy, None)

@@ -69,7 +69,7 @@ class LogEvidence(Opened):
         handle = self._handle
         handle.refresh()
         if handle.remote is not None and is_url(handle.root):
-            return audit_bodies(handle.remote, trusted)
+            return audit_bodies(handle.remote, trusted, handle.catalog.keys)
         reached = max((wal.next_lsn for wal in handle.catalog.view.wals), default=0)
 
         def work() -> Report:
