@@ -100,7 +100,7 @@ def test_a_file_of_another_user_is_read_only_when_it_is_named(tmp_path: Path) ->
     [
         ('stor = "x"', "unknown key stor", "did you mean store?"),
         ("[limits]\nseal_byte = 1", "unknown key limits.seal_byte", "limits.seal_bytes?"),
-        ("[wrong]\nx = 1", "unknown key wrong", "there are: store, remote"),
+        ("[zzz]\nx = 1", "unknown key zzz", "there are: store, remote"),
         ("limits = 3", "limits must be a table", ""),
         ("store = 3", "store must be text", ""),
         ('store = ""', "store must be text", ""),
@@ -199,7 +199,8 @@ def test_config_prints_every_key_with_its_source(command: Command, tmp_path: Pat
     (tmp_path / "transit.toml").write_text('durability = "os"\n')
     rows = {row["key"]: row for row in command("config", "--remote", "r").rows}
     assert set(rows) == {
-        "store", "remote", "durability", "mode", "token_file", "ca_file", "views",
+        "store", "remote", "durability", "mode", "keyring", "key_file", "encrypt",
+        "token_file", "ca_file", "views",
         *(f"limits.{name}" for name in engine.Settings.__struct_fields__),
     }  # fmt: skip
     path = str(tmp_path / "transit.toml")

@@ -9,7 +9,7 @@ options        options and argument types that verbs share
 flags          the options that every verb has
 values         values as people write them: positions, durations, sizes, moments
 configuration  defaults < transit.toml < environment < command line
-opening        the store that a verb works on
+opening        the store that a verb works on; keyrings: what unlocks its keys
 positions      from what was typed to streams and offsets
 lines          input cut into records
 json_lines     why a line is not JSON, and where

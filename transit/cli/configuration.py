@@ -7,6 +7,9 @@ nearest `transit.toml` from the working directory upwards, or the one that is na
     remote = "s3://bucket/runs"
     durability = "local"            # memory, os, local, tiered
     mode = "exclusive"              # exclusive, shared
+    keyring = "../keys/runs.json"   # of an encrypted store; unlocked by TRANSIT_PASSPHRASE, or
+    key_file = "../keys/runs.key"   # by this
+    encrypt = "remote"              # remote (all that is sealed), all (the WAL too)
     token_file = "token"            # what a server knows this user by; or TRANSIT_TOKEN
     ca_file = "ca.pem"              # certificates to trust for a server, instead of the system's
     views = ["board.py"]            # what `transit serve` loads: files, or modules[:name]
@@ -36,7 +39,7 @@ import msgspec
 
 from transit import Durability, InvalidInputError, Settings, address_folder
 from transit.cli.failures import NOT_FOUND, CommandError
-from transit.cli.flags import Flags
+from transit.cli.flags import ENCRYPTED, Flags
 from transit.cli.values import parse_size
 
 if TYPE_CHECKING:
@@ -48,8 +51,12 @@ MODES: Final = ("exclusive", "shared")
 DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
-_PLACES: Final = ("store", "remote", "token_file", "ca_file")
-_TOP: Final = ("store", "remote", "durability", "mode", "token_file", "ca_file", "views")
+_PLACES: Final = ("store", "remote", "keyring", "key_file", "token_file", "ca_file")
+_TOP: Final = (
+    "store", "remote", "durability", "mode", "keyring", "key_file", "encrypt",
+    "token_file", "ca_file", "views",
+)  # fmt: skip
+_FLAGS: Final = ("store", "remote", "keyring", "key_file", "encrypt")
 _TABLES: Final = ("limits", "remote_options", "prices")
 _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT: Final = {
@@ -57,6 +64,9 @@ _ENVIRONMENT: Final = {
     "TRANSIT_REMOTE": "remote",
     "TRANSIT_DURABILITY": "durability",
     "TRANSIT_MODE": "mode",
+    "TRANSIT_KEYRING": "keyring",
+    "TRANSIT_KEY_FILE": "key_file",
+    "TRANSIT_ENCRYPT": "encrypt",
     "TRANSIT_TOKEN_FILE": "token_file",
     "TRANSIT_CA_FILE": "ca_file",
     "TRANSIT_ENDPOINT_URL": "remote_options.endpoint_url",
@@ -79,7 +89,8 @@ class Setting(NamedTuple):
 class Effective:
     """The values in effect.
 
-    store, remote: addresses, None when not given. token_file, ca_file: paths, for a server.
+    store, remote: addresses, None when not given. keyring, key_file: paths, None when not given.
+    encrypt: what is encrypted, None when not given. token_file, ca_file: paths, for a server.
     settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when
     none are given. views: files, and modules, that declare what a server serves. file: the
     configuration file that was read, or None.
@@ -90,6 +101,9 @@ class Effective:
         self.file = file
         self.store = self._address("store")
         self.remote = self._address("remote")
+        self.keyring = self._address("keyring")
+        self.key_file = self._address("key_file")
+        self.encrypt = self._one_of("encrypt", ENCRYPTED) if "encrypt" in given else None
         self.token_file = self._address("token_file")
         self.ca_file = self._address("ca_file")
         self.durability = self._one_of("durability", DURABILITIES, "local")
@@ -148,7 +162,7 @@ class Effective:
             for each in value
         )
 
-    def _one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
+    def _one_of(self, key: str, choices: tuple[str, ...], default: str = "") -> str:
         value = self._text(key) or default
         if value not in choices:
             raise CommandError(
@@ -222,10 +236,10 @@ def effective(flags: Flags, environment: Mapping[str, str], folder: str | None) 
     if path is not None:
         given |= from_file(path)
     given |= from_environment(environment)
-    if flags.store is not None:
-        given["store"] = Setting(flags.store, "--store")
-    if flags.remote is not None:
-        given["remote"] = Setting(flags.remote, "--remote")
+    for key in _FLAGS:
+        value = getattr(flags, key)
+        if value is not None:
+            given[key] = Setting(value, f"--{key.replace('_', '-')}")
     return Effective(given, path)
 
 

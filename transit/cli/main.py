@@ -67,6 +67,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "seal": Verb("seal", "Turn what was written into an immutable segment, now."),
     "publish": Verb("publish", "Bring to the remote what it lacks."),
     "key": Verb("key", "Make keys that sign checkpoints, and print what checks them."),
+    "keyring": Verb("keyring", "Make, show, rotate and destroy the keys of an encrypted store."),
     "checkpoint": Verb("checkpoint", "Sign what the store holds, for people who have no store."),
     "proof": Verb("proof", "Make proofs that need no store, and check them."),
     "exhibit": Verb("exhibit", "Put a run into one file, with the proof that it is all of it."),

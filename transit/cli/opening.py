@@ -21,6 +21,7 @@ from transit.cli.configuration import (
 )
 from transit.cli.failures import CommandError, hinted
 from transit.cli.flags import Flags
+from transit.cli.keyrings import open_keyring
 
 if TYPE_CHECKING:
     from transit.cli.output import Output
@@ -97,6 +98,19 @@ class Session:
         options = self.configuration.remote_options
         return options if options and address is not None and is_url(address) else None
 
+    @cached_property
+    def keyring(self) -> transit.Keyring | None:
+        """The keyring, unlocked; None when none is configured, or a server has the store."""
+        path = self.configuration.keyring
+        if path is None or self.is_served:
+            if self.configuration.encrypt and not self.is_served:
+                raise CommandError(
+                    f"{self.configuration.source('encrypt')}: to encrypt, a keyring is needed",
+                    hint="give --keyring FILE: `transit keyring new FILE` makes one",
+                )
+            return None
+        return open_keyring(reachable(path), self.configuration.key_file)
+
     def open_read(self, checkpoint: bytes | None = None) -> transit.Log:
         """The store, for reading. The remote is only asked where segments may be there alone.
 
@@ -119,6 +133,7 @@ class Session:
                 storage_options=self.storage_options(store),
                 settings=configuration.settings,
                 checkpoint=checkpoint,
+                keyring=self.keyring,
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
@@ -135,6 +150,7 @@ class Session:
             storage_options=self.storage_options(remote or place),
             settings=self.configuration.settings,
             checkpoint=checkpoint,
+            keyring=self.keyring,
         )
 
     def open_write(
@@ -165,6 +181,8 @@ class Session:
             durability=configuration.durability,
             storage_options=self.storage_options(address),
             settings=configuration.settings,
+            encrypt=configuration.encrypt,
+            keyring=self.keyring,
         )
 
     def _connect(self, url: str) -> transit.Log:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from transit.cli.flags import Flags
+from transit.cli.flags import ENCRYPTED, Flags
 from transit.cli.values import (
     parse_duration,
     parse_moment,
@@ -117,6 +117,11 @@ def shared_options(function: Decorated) -> Decorated:
         (
             _option("store", "PATH", "Folder of the store; for reading also a remote's address."),
             _option("remote", "URL", "Where the store is published: s3://…, a folder, any URL."),
+            _option(
+                "keyring", "FILE", "Keys of an encrypted store, as `transit keyring` makes them."
+            ),
+            _option("key-file", "FILE", "What unlocks the keyring, instead of a passphrase."),
+            _choice("encrypt", ENCRYPTED, "What is encrypted: what is sealed, or the WAL too."),
             _option("config", "FILE", "Configuration file, instead of the nearest transit.toml."),
             _choice("format", ("auto", "table", "json"), "How to print."),
             _switch("--color/--no-color", "color", "Colour, or not; else as the terminal can."),
@@ -158,7 +163,7 @@ def _keep_place(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 def _option(name: str, metavar: str, text: str) -> Callable[[Decorated], Decorated]:
     return click.option(
-        f"--{name}", name, metavar=metavar, help=text, callback=_keep,
+        f"--{name}", name.replace("-", "_"), metavar=metavar, help=text, callback=_keep,
         expose_value=False, is_eager=True,
     )  # fmt: skip
 

@@ -29,6 +29,9 @@ def tell_deletion(output: Output, done: Deletion, dry_run: bool) -> None:
         "bytes_remote": done.bytes_remote,
         "done": not dry_run,
     }
+    if done.keys:
+        # Of an encrypted store alone.
+        facts["keys"] = done.keys
     output.row({**facts, "in_the_way": done.hindrance} if dry_run else facts)
     if done.refused:
         exit_code = NEEDED if done.dependents else REFUSED

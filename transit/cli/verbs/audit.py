@@ -54,5 +54,6 @@ def command(
             storage_options=context.storage_options(chosen),
             settings=context.configuration.settings,
             progress=progress,
+            keyring=context.keyring,
         )
     tell(context.output, str(shown_address(chosen)), report)

@@ -57,5 +57,7 @@ def command(
             settings=context.configuration.settings,
             progress=report,
             checkpoint=checkpoint,
+            # Names of streams are looked for by its keys; all else is copied as it is.
+            keyring=context.keyring if streams else None,
         )
     context.output.row(restored)

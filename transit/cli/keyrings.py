@@ -1,0 +1,54 @@
+"""Keyrings as a command unlocks them: by a key file, or a passphrase that is never an argument."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final, Literal
+
+import click
+
+from transit import Keyring, KeyringError, NotFoundError
+from transit.cli.configuration import reachable
+from transit.cli.failures import CommandError, hinted
+
+PASSPHRASE_VARIABLE: Final = "TRANSIT_PASSPHRASE"
+NEW_PASSPHRASE_VARIABLE: Final = "TRANSIT_NEW_PASSPHRASE"
+
+
+def open_keyring(path: str, key_file: str | None) -> Keyring:
+    """The keyring at `path`, unlocked by the key file, or else by a passphrase."""
+    wrong = f"give the --key-file, or the {PASSPHRASE_VARIABLE}, that it was wrapped with"
+    with (
+        hinted(NotFoundError, "`transit keyring new FILE` makes a keyring"),
+        hinted(KeyringError, wrong),
+    ):
+        if key_file is None and not os.path.exists(path):
+            # Nobody is asked for the passphrase of what is not there.
+            raise NotFoundError(f"{path}: there is no such keyring")
+        return Keyring.open(path, **way_of(key_file))
+
+
+def way_of(
+    key_file: str | None, variable: str = PASSPHRASE_VARIABLE, *, is_new: bool = False
+) -> dict[Literal["key_file", "passphrase"], Any]:
+    """What unlocks a keyring, as `Keyring` takes it.
+
+    variable: of the environment, with the passphrase; without it a terminal is asked, twice for
+    one that is_new.
+    """
+    if key_file is not None:
+        return {"key_file": reachable(key_file)}
+    given = os.environ.get(variable)
+    if given:
+        return {"passphrase": given}
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "a passphrase is needed, and nobody is there to ask",
+            hint=f"set {variable}, or give --key-file FILE",
+        )
+    asked = click.prompt(
+        "New passphrase" if is_new else "Passphrase of the keyring",
+        hide_input=True, confirmation_prompt=is_new, err=True,
+    )  # fmt: skip
+    return {"passphrase": asked}
