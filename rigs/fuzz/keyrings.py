@@ -1,11 +1,27 @@
-"""What is tried with any bytes by the decoder of keyrings (see `rigs.fuzz.formats`)."""
+"""What is tried with any bytes by the decoders of keyrings and of envelopes.
+
+As `rigs.fuzz.formats`: what comes out is written again, and must be what went in.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from transit.errors import TransitError
+from transit.format.compression import compress
+from transit.format.envelope import (
+    TAG_BYTES,
+    Envelope,
+    chunk_in,
+    encode_header,
+    end_of,
+    envelope_at,
+    is_envelope,
+)
+from transit.format.record import Columns, encode_chunk
 from transit.keyring.document import (
     STORE,
     ByKeyFile,
@@ -71,3 +87,46 @@ def keyring_seeds() -> dict[str, list[bytes]]:
         full = msgspec.structs.replace(empty, store="0b" * 16, generation=9, keys=entries)
         seeds += [encode(empty, MAC_KEY), encode(full, MAC_KEY)]
     return {"keyring": seeds}
+
+
+class _Clear:
+    """Opens every envelope without a key, so that what is in it is decoded whatever it is."""
+
+    def opened(self, envelope: Envelope, place: str) -> bytes:
+        """What stands in place of the ciphertext."""
+        return envelope.body[:-TAG_BYTES]
+
+    def hidden_key(self, key: int) -> int:
+        """The key itself."""
+        return key
+
+
+def envelope(data: bytes) -> None:
+    """Envelopes that fill the bytes, what they say outside, and the chunks in them."""
+    start = 0
+    while start < len(data):
+        end = end_of(data, start, "block")
+        if is_envelope(data, start):
+            found = envelope_at(data, start, "block")
+            head = encode_header(
+                found.stream, found.first, found.count, found.codec, found.chunk_bytes,
+                len(found.body), found.last_written,
+            )  # fmt: skip
+            again = b"".join((head, found.key_id, found.salt, found.commitment, found.body))
+            assert again == data[start:end]
+            with suppress(TransitError):
+                chunk = chunk_in(found, _Clear(), "block")
+                assert len(chunk.data) == found.chunk_bytes
+                chunk.check("block")
+        start = end
+
+
+def envelope_seeds() -> dict[str, list[bytes]]:
+    """Envelopes of a chunk as it is, of a compressed one, and several in a row."""
+    columns = Columns((b"a", b"bc" * 200), [1, 400], [5, 6], None, 9)
+    chunk = b"".join(encode_chunk(7, 3, columns))
+    made = []
+    for codec, data in ((0, chunk), (1, compress(chunk, 3))):
+        head = encode_header(7, 3, 2, codec, len(chunk), len(data) + TAG_BYTES, 9)
+        made.append(head + b"k" * 8 + b"s" * 24 + b"c" * 32 + data + bytes(TAG_BYTES))
+    return {"chunk_envelope": [*made, made[1] + made[0] + chunk]}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rigs.fuzz.evidence import evidence_seeds
-from rigs.fuzz.keyrings import keyring_seeds
+from rigs.fuzz.keyrings import envelope_seeds, keyring_seeds
 from rigs.fuzz.proofs import proof_seeds
 from rigs.fuzz.reseal import FRAME_SEED
 from rigs.fuzz.views import key_seeds, node_seeds, result_seeds
@@ -319,6 +319,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         **proof_seeds(),
         **evidence_seeds(),
         **keyring_seeds(),
+        **envelope_seeds(),
     }
 
 

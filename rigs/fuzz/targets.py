@@ -79,6 +79,7 @@ TARGETS: Final[dict[str, Target]] = {
     "signed": Target(evidence.signed, (reseal.canonical,)),
     "said": Target(evidence.said),
     "redacted_table": Target(evidence.redacted_table),
+    "chunk_envelope": Target(keyrings.envelope),
     "keyring": Target(keyrings.document, (keyrings.resealed,)),
     "moments": Target(programs.moments, (), (ValueError,)),
 }
