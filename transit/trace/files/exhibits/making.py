@@ -8,8 +8,10 @@ program's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from transit import (
     Checked,
@@ -63,26 +65,59 @@ def exhibit(
     """
     if not isinstance(path, str | Path):
         raise InvalidInputError(f"path must be a path, not {path!r}")
-    stream = stream_of(log, run)
-    proofs = _proofs(log, stream, checkpoint)
-    try:
-        files = _files(proofs)
-    except (ProofError, NotFoundError):
-        # Its records say less than they mean without others of the streams that they are from.
-        proofs |= _origins(log, stream, proofs)
-        files = _files(proofs)
+    files, _ = made(log, stream_of(log, run), checkpoint)
     with written_whole(Path(path)) as file:
         write_zip(file, files)
 
 
+class Exhibit(NamedTuple):
+    """An exhibit in memory. streams: names of all streams of which it shows anything."""
+
+    files: Files
+    streams: frozenset[str]
+
+    def zipped(self) -> bytes:
+        """The file that `exhibit` writes."""
+        file = io.BytesIO()
+        write_zip(file, self.files)
+        return file.getvalue()
+
+
+def made(
+    log: Log,
+    stream: Stream,
+    checkpoint: SignedCheckpoint | bytes | None = None,
+    admit: Callable[[Stream], None] = lambda _: None,
+) -> Exhibit:
+    """The exhibit of a run, as `exhibit`.
+
+    admit: told of each stream whose records are to go in, before they are read; what it raises ends
+    the making. Of parents chunks go in that it is not told of: `Exhibit.streams` has them.
+    """
+    proofs = _proofs(log, stream, checkpoint, admit)
+    try:
+        files = _files(proofs)
+    except (ProofError, NotFoundError):
+        # Its records say less than they mean without others of the streams that they are from.
+        proofs |= _origins(log, stream, proofs, admit)
+        files = _files(proofs)
+    shown = (record.name for proof in proofs.values() for record in proof.checked.streams.values())
+    return Exhibit(files, frozenset(shown))
+
+
 def _proofs(
-    log: Log, stream: Stream, checkpoint: SignedCheckpoint | bytes | None
+    log: Log,
+    stream: Stream,
+    checkpoint: SignedCheckpoint | bytes | None,
+    admit: Callable[[Stream], None],
 ) -> dict[str, Proof]:
     """By the names of their statements."""
+    admit(stream)
     found = {"run": log.prove(stream, records=(0, None), end=True, checkpoint=checkpoint)}
     note = found["run"][_CHECKPOINT]
 
     def prove(other: Stream, *, end: bool) -> Proof | None:
+        admit(other)
         try:
             return log.prove(other, records=(0, None), end=end, checkpoint=note)
         except InvalidInputError:
@@ -144,7 +179,9 @@ def _ancestors(log: Log, stream: Stream) -> dict[str, Stream]:
     return found
 
 
-def _origins(log: Log, stream: Stream, proofs: Mapping[str, Proof]) -> dict[str, Proof]:
+def _origins(
+    log: Log, stream: Stream, proofs: Mapping[str, Proof], admit: Callable[[Stream], None]
+) -> dict[str, Proof]:
     """Proofs of the streams that a merge's records are from, up to the last of these."""
     last: dict[str, int] = {}
     for record in proofs["run"].checked.records():
@@ -154,6 +191,7 @@ def _origins(log: Log, stream: Stream, proofs: Mapping[str, Proof]) -> dict[str,
     known = _ancestors(log, stream)
     for name, offset in last.items():
         origin = known[name]
+        admit(origin)
         proof = log.prove(origin, records=(0, offset + 1), checkpoint=note)
         found[f"parents/{origin.uid}"] = proof
     return found
