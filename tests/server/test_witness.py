@@ -18,6 +18,7 @@ from transit.proof.checkpoint import open_checkpoint
 from transit.proof.files import ConsistencyFile
 from transit.proof.policy import Policy
 from transit.server.run import Running, serving
+from transit.server.settings import ServerSettings
 from transit.server.witness import witness_keys
 
 CLOSED = "http://127.0.0.1:9"
@@ -226,3 +227,26 @@ def test_a_witness_that_was_killed_has_what_it_cosigned(signing: Signing, tmp_pa
                 cosigned(signing, witness)
             finally:
                 process.send_signal(signal.SIGKILL)
+
+
+def test_an_address_sends_only_so_many_checkpoints_a_second(
+    signing: Signing, tmp_path: Path
+) -> None:
+    # Of which it may save up one: the next comes after a thousand seconds.
+    settings = ServerSettings(witness_rate_max=0.001)
+    keys = witness_keys([OWN], [signing.key.verifying])
+    with (
+        transit.open(tmp_path / "busy") as store,
+        serving(store, settings=settings, witness=keys) as running,
+    ):
+        url = f"{running.url}/witness/add-checkpoint"
+        assert urllib3.request("POST", url, body=b"nothing", retries=False).status == 400
+        refused = urllib3.request("POST", url, body=b"nothing", retries=False)
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) > 900
+        # What is looked at is not counted, nor is any other route.
+        assert urllib3.request("GET", f"{running.url}/witness/x/checkpoint").status == 404
+        # Who has a checkpoint made goes on without this witness.
+        witness = witness_at(running)
+        assert signing.log.checkpoint(signing.key, witnesses=[witness]).witnesses == ()
+        assert "429" in str(witness.error)

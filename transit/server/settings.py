@@ -53,6 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sql_memory_bytes_max: memory of the engine for one query, bytes.
     sql_queries_max: queries that run at once; each has a process of its own.
     sql_waiting_max: queries at once, with those that wait for their turn.
+    witness_rate_max: checkpoints that one address sends to the witness, a second.
     """
 
     long_poll_s: float = 30.0
@@ -96,6 +97,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sql_memory_bytes_max: int = 256 * MIB
     sql_queries_max: int = 2
     sql_waiting_max: int = 32
+    witness_rate_max: float = 50.0
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -11,7 +11,8 @@ Owns what a witness remembers, as records of the layer `witness` of the store th
 
 A cosignature is answered once the note is durable, appended only if no other came meanwhile: so
 there are never two cosigned trees of one size, whatever dies when. No token is asked for: a request
-is judged by the log's signature. What is decided is `transit.proof.witness`.
+is judged by the log's signature, and an address may send `witness_rate_max` a second. What is
+decided is `transit.proof.witness`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from transit.proof.checkpoint import Checkpoint, add_signatures
 from transit.proof.notes import parse_note, parse_signatures
 from transit.proof.witness import Answer as Decided
 from transit.proof.witness import Latest, decide, monitor_path
+from transit.server.allowances import Allowances
 from transit.server.asgi import Answer, Request
 from transit.server.gate import WITNESS
 from transit.server.refusals import NO_STORE, RefusedError
@@ -72,6 +74,7 @@ class Witnessing:
         self._service = service
         self._keys = keys
         self._layer = service.log.layer(LAYER)
+        self._allowances = Allowances(service.settings.witness_rate_max)
         # Digests of the evidence that is kept, once it was looked at.
         self._evidence: set[bytes] | None = None
         self._names = {monitor_path(origin): origin for origin in keys.logs}
@@ -85,6 +88,7 @@ class Witnessing:
 
     async def _add(self, request: Request) -> Answer:
         service = self._service
+        self._allowances.take(request)
         body = await request.body(BODY_BYTES_MAX, service.settings.body_s)
         # Again where another process of a shared store came between.
         decided = await service.write_again(partial(self._decide, body))
