@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transit.config import Durability, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
+    from transit.engine.became import Became, Retention
     from transit.engine.believing import (
         check_checkpoint,
         check_growth,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof
     from transit.engine.erasing import Erased
     from transit.engine.evidence import CheckedProof, check_envelope, check_proof
-    from transit.engine.keeping import Retention
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
     from transit.engine.log import Log, open
@@ -123,6 +123,7 @@ _HOMES = {
     "transit.config": ("Durability", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
+    "transit.engine.became": ("Became", "Retention"),
     "transit.engine.believing": (
         "check_checkpoint",
         "check_growth",
@@ -139,7 +140,6 @@ _HOMES = {
     "transit.engine.enveloping": ("CheckedEnvelope", "EnvelopeProof"),
     "transit.engine.erasing": ("Erased",),
     "transit.engine.evidence": ("CheckedProof", "check_envelope", "check_proof"),
-    "transit.engine.keeping": ("Retention",),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
     "transit.engine.log": ("Log", "open"),
@@ -248,6 +248,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AlreadyExistsError",
     "Batch",
+    "Became",
     "Cache",
     "CacheUse",
     "Checked",

@@ -13,6 +13,7 @@ import pytest
 import transit
 from rigs.server.serving import Serving
 from tests.cli.shell import Done
+from transit import trace
 from transit.cli.main import run as main
 from transit.server.refusals import RefusedError
 
@@ -73,6 +74,58 @@ def test_what_needs_the_folder_says_so(command: Command) -> None:
         assert "is a server" in done.error["message"]
         assert "on the server's machine" in done.error["hint"]
     assert command("publish").code == 2  # The store that is served has no remote.
+
+
+def test_what_the_server_proves_is_made_checked_and_taken_along(
+    command: Command, opened: transit.Log, tmp_path: Path
+) -> None:
+    opened.create("a").append_many([b"one", b"two"])
+    opened.create("b").append(b"three")
+    opened.merge("m", ["a", "b"], policy="select", params={"selected": "a"})
+    with trace.task(opened, "run") as task:
+        task.message("user", "hello")
+    key = transit.SigningKey.generate(f"example.com/{opened.store_id}")
+    (tmp_path / "old").write_bytes(opened.checkpoint(key).note)
+    made: dict[str, tuple[object, ...]] = {
+        "one": ("proof", "make", "a@1"),
+        "end": ("proof", "make", "a", "--records", "0:", "--end"),
+        "choice": ("proof", "fork-choice", "m", "--checkpoint", "old"),
+        "run.zip": ("exhibit", "run"),
+        "grown": ("proof", "growth", "old"),
+    }
+    vkey = ("--vkey", key.verifying.to_text())
+    for place, words in made.items():
+        assert command(*words, "-o", place).code == 0, words
+        more = ("--old", "old") if place == "grown" else ()
+        checked = command("proof", "check", place, *vkey, *more)
+        assert checked.code == 0, checked.err
+        assert checked.rows[0]["holds"] is True
+    assert command("proof", "make", "a@7", "-o", "none").code == 2
+    assert command("proof", "make", "none@0", "-o", "none").code == 3
+    refused = command("checkpoint", "--key", "key")
+    assert (refused.code, "is a server" in refused.error["message"]) == (2, True)
+
+
+def test_records_are_kept_and_let_go(command: Command, opened: transit.Log) -> None:
+    for name in ("a", "b"):
+        opened.create(name).append_many([b"0", b"1", b"2"])
+    assert command("hold", "a", "--reason", "law").rows[0]["holds"] == ["law"]
+    assert command("hold", "a").rows[0]["holds"] == ["law"]
+    held = command("delete", "a", "--reason", "wish")
+    assert (held.code, held.error["holds"]) == (16, ["law"])
+    assert command("delete", "a", "--reason", "wish", "--dry-run").code == 16
+    assert command("hold", "a", "--release", "law").rows[0]["holds"] == []
+    assert command("hold", "a", "--release", "law").code == 3
+    assert command("retain", "b", "--count-max", "2").rows[0]["retention"]["count_max"] == 2
+    assert [row["before"] for row in command("retain").rows] == [1]
+    assert [row["before"] for row in command("retain", "--apply").rows] == [1]
+    assert command("trim", "b", "--before", "2").rows[0]["records"] == 1
+    assert command("delete", "a", "--reason", "wish", "--basis", "gdpr-17").rows[0]["records"] == 3
+    assert command("read", "a").code == 3
+    (stream,) = opened.hidden("a")
+    assert [each.what for each in stream.became()] == ["held", "released", "deleted"]
+    for verb in ("erase", "gc"):
+        assert command(verb).code == 2
 
 
 def test_a_server_that_is_not_there_is_12(command: Command) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -17,6 +18,7 @@ from transit import (
     Envelope,
     NotFoundError,
     Policy,
+    ProofError,
     Verdict,
     check_checkpoint,
     check_envelope,
@@ -29,11 +31,13 @@ from transit.cli.output import Output
 from transit.cli.records import text_of
 from transit.cli.trust import NOTE_BYTES_MAX, facts_of, read_file
 from transit.cli.values import moment_text
+from transit.protocol.folders import BYTES_MAX, unpack_zip
 
 _ZIP: Final = b"PK\x03\x04"
 _GROWTH: Final = b"old "
 _ENVELOPE_FILE: Final = "envelope.json"
 _MANIFEST: Final = "manifest.json"
+_STATEMENT_FILE: Final = "proof.json"
 
 NOT_SHOWN: Final = (
     "that one stream alone has this name: an audit of the whole store shows it",
@@ -99,7 +103,7 @@ def check_any(place: str, policy: Policy, old: bytes | None) -> Found:
         begin = file.read(len(_ZIP))
     if begin == _ZIP:
         _refuse_old(old)
-        return _exhibit(path, policy)
+        return _zipped(path, policy)
     data = read_file(path, NOTE_BYTES_MAX)
     if not data.startswith(_GROWTH):
         _refuse_old(old)
@@ -110,6 +114,19 @@ def check_any(place: str, policy: Policy, old: bytes | None) -> Found:
             hint="give --old FILE",
         )
     return _growth(data, old, policy)
+
+
+def _zipped(path: str, policy: Policy) -> Found:
+    """An exhibit; or the folder of a proof as a server sends it."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            names = frozenset(opened.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ProofError(f"{path}: not a whole zip: {error}") from None
+    if _MANIFEST in names or not names & {_ENVELOPE_FILE, _STATEMENT_FILE}:
+        return _exhibit(path, policy)
+    files = unpack_zip(read_file(path, BYTES_MAX))
+    return (_envelope if _ENVELOPE_FILE in names else _proof)(files, policy)
 
 
 def _refuse_old(old: bytes | None) -> None:
@@ -134,7 +151,7 @@ def _growth(data: bytes, old: bytes, policy: Policy) -> Found:
     return Found("growth", verdict, facts, (said,), ("what any record is",))
 
 
-def _proof(path: str, policy: Policy) -> Found:
+def _proof(path: str | Mapping[str, bytes], policy: Policy) -> Found:
     checked = check_proof(path, policy=policy)
     return Found(
         "proof", checked.verdict, facts_of_proof(checked), said_of_proof(checked),
@@ -185,7 +202,7 @@ def _not_rerun(checked: CheckedProof) -> tuple[str, ...]:
     )
 
 
-def _envelope(path: str, policy: Policy) -> Found:
+def _envelope(path: str | Mapping[str, bytes], policy: Policy) -> Found:
     checked = check_envelope(path, policy=policy)
     envelope = checked.envelope
     sentences = [f"stream {envelope.stream!r} ended at offset {envelope.head_offset}"]

@@ -16,7 +16,9 @@ the engine's by type, and requests by what they do. What a network cannot give i
                   views, SQL and reconcilers of the server; states: tables at an offset
     stream, cursor, layer, batch, lineage, watching, log
                   what a user holds
-    kept          a stream's side that says how long its records are there
+    kept          a stream's side that says how long its records are there, and lets them go
+    evidence      checkpoints and proofs, checked here
+    removal       the log's side that lets records go
     listing, asking, following
                   what those share: streams by name, merges, waiting for more
     witnesses     how a log reaches a witness of its checkpoints
@@ -28,7 +30,9 @@ from transit.client.address import read_address
 from transit.client.connection import Connection
 from transit.client.link import Link
 from transit.client.log import ConnectedLog
+from transit.engine.trusted import Keys, policy_of
 from transit.errors import InvalidInputError
+from transit.proof.policy import Policy
 
 
 def connect(
@@ -38,14 +42,17 @@ def connect(
     durability: str | None = None,
     timeout_s: float = 30.0,
     ca_file: str | None = None,
+    keys: Keys | None = None,
+    policy: Policy | None = None,
 ) -> ConnectedLog:
     """See `transit.connect`."""
     if type(timeout_s) not in (int, float) or not 0 < timeout_s < float("inf"):
         raise InvalidInputError(f"timeout_s must be seconds, not {timeout_s!r}")
+    trusted = policy_of(keys, policy)
     address = read_address(url)
     link = Link(address, token, float(timeout_s), ca_file)
     try:
-        return ConnectedLog(Connection(link, durability))
+        return ConnectedLog(Connection(link, durability, trusted))
     except BaseException:
         link.close()
         raise

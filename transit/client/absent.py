@@ -19,33 +19,19 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         "segments": "segments are files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
         "cache": "what is cached there is made of segments, which are on the server",
-        "checkpoint": "keys that sign stay where the store is: run it on the server's machine",
-        "prove": "proofs are made of segments, which are on the server: open the store's remote"
-        ' with mode="read"',
-        "prove_growth": "proofs are made of commits, which are on the server: open the store's"
-        ' remote with mode="read"',
-        "prove_finality": 'it is a proof: open the store\'s remote with mode="read"',
-        "prove_fork_choice": 'it is a proof: open the store\'s remote with mode="read"',
+        "checkpoint": "keys that sign stay where the store is: run it on the server's machine, or"
+        " have the server sign with its own key: `sign_checkpoint()`",
         "release": "the server goes on writing: stop it, which publishes and closes",
         "rebase_onto_remote": "it closes the store, which others use: stop the server first",
         "refuses": "whether the store takes writes is what the server's /readyz says",
         "metrics": "they are of the process that serves the store, which tells them itself",
         "refresh": "the server looks for new commits itself",
-        "delete": "what is gone is gone for all who use the server: `transit delete` there",
-        "retain": "what is due is let go where the store is: `transit retain --apply` there",
         "gc": "what is not needed lies on the server's disk and in its remote: `transit gc` there",
         "erase": "it frees bytes on the server's disk and in its remote: `transit erase` there",
         "evict": "how much stays on the server's disk is for its machine to say: `transit evict`"
         " there",
     },
     "Stream": {
-        "trim": "what is gone is gone for all who use the server: `transit trim` there",
-        "retain": "how long records are kept is for the server's owner to say: `transit retain`"
-        " there",
-        "retention": "how long records are kept is told where the store is: `transit retain` there",
-        "hold": "holds are for the server's owner to place: `transit hold` there",
-        "release_hold": "holds are for the server's owner to lift: `transit hold` there",
-        "holds": "holds are told where the store is: `transit hold` there",
         "pieces": "pieces lie in files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
         "spans": "streams are named over a connection, not numbered: `log.lineage.spans` says the"

@@ -15,11 +15,11 @@ from transit.client.absent import refuse
 from transit.client.asking import merge_step, position_of
 from transit.client.connection import Connection
 from transit.client.cursor import ConnectedCursor
+from transit.client.kept import check_no_writer
 from transit.client.listing import reference_of
 from transit.client.stream import (
     ConnectedStream,
     branch_step,
-    check_no_writer,
     checked_headers,
     sent_headers,
 )

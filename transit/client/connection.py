@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
-from transit import ClosedError, InvalidInputError, NotFoundError
+from transit import ClosedError, InvalidInputError, NotFoundError, Policy
 from transit.client.address import Address
 from transit.client.lanes import Lanes
 from transit.client.link import Link, Reply
@@ -39,9 +39,13 @@ Query = Mapping[str, object]
 
 
 class Connection:
-    """A link, its lanes, and what is known of the store that is served."""
+    """A link, its lanes, and what is known of the store that is served.
 
-    def __init__(self, link: Link, durability: str | None) -> None:
+    policy: by which its checkpoints are believed; None: signatures are left to others.
+    """
+
+    def __init__(self, link: Link, durability: str | None, policy: Policy | None = None) -> None:
+        self.policy = policy
         self.link = link
         self.address: Address = link.address
         self.store: StoreAnswer = decode(link.get("/v1/store").body, MSGPACK, StoreAnswer)
@@ -113,6 +117,21 @@ class Connection:
         """The answer to a POST that changes nothing; see `Link.ask`."""
         self._settle()
         return self.link.ask("POST", path, encode(body, MSGPACK), headers=headers, lacking=lacking)
+
+    def file(
+        self, method: str, path: str, query: Query | None = None, *, body: object = None
+    ) -> bytes:
+        """The bytes that are answered as they are, to a request that changes nothing made again."""
+        self._settle()
+        data = None if method == "GET" else b""
+        if body is not None:
+            data = encode(body, MSGPACK)
+        return self.link.ask(method, path + query_text(query), data).body
+
+    def wanted(self, durability: str | None) -> Durability | None:
+        """The durability to ask for; None where the server's own is meant."""
+        level = self.level(durability)
+        return None if level == self.store.durability else level
 
     def describe(self, reference: str) -> Description:
         """The stream of a name or of `UID_PREFIX` and a uid; `NotFoundError` when there is none."""

@@ -11,18 +11,20 @@ from transit.client.asking import heads_of, merge_step, plan_request
 from transit.client.batch import ConnectedBatch, create_step
 from transit.client.connection import Connection, let_go
 from transit.client.cursor import listed as listed_cursors
+from transit.client.evidence import ConnectedEvidence
 from transit.client.layer import ConnectedLayer
 from transit.client.lineage import ConnectedLineage
 from transit.client.listing import listed, reference_of
+from transit.client.removal import ConnectedRemoval
 from transit.client.stream import ConnectedStream
 from transit.client.views import ConnectedViews
 from transit.client.watching import ConnectedWatch
 from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
+from transit.engine.became import Retention
 from transit.engine.checks import check_limit, check_numbers
 from transit.engine.cursor import Cursor
 from transit.engine.finding import Which
-from transit.engine.keeping import Retention
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.log import Log
@@ -44,7 +46,7 @@ from transit.tier.progress import Progress
 from transit.verify import Report
 
 
-class ConnectedLog(Log):
+class ConnectedLog(ConnectedEvidence, ConnectedRemoval, Log):
     """See `Log`. Made by `transit.connect`; safe for threads.
 
     What was submitted is sent before it closes, also when the last handle on it is collected or the
@@ -124,9 +126,11 @@ class ConnectedLog(Log):
         protect: str | None = None,
         durability: str | None = None,
     ) -> Stream:
-        """See `Log.create`; without `retention`, which is for the server's owner to say."""
+        """See `Log.create`; without `retention`, which a stream is given once it is there."""
         if retention is not None:
-            refuse("Stream", "retain")
+            raise InvalidInputError(
+                "retention: not over a connection: create the stream, then stream.retain(...)"
+            )
         return self._made(create_step(check_name(name), metadata, codec, uid, protect), durability)
 
     def _made(self, step: Step, durability: str | None) -> Stream:
@@ -317,26 +321,6 @@ class ConnectedLog(Log):
             )
         return self._connection.post("/v1/publish", None, Published)
 
-    def checkpoint(self, *given: Any, **named: Any) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "checkpoint")
-
-    def prove(self, *given: Any, **named: Any) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "prove")
-
-    def prove_growth(self, *given: Any, **named: Any) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "prove_growth")
-
-    def prove_finality(self, *given: Any, **named: Any) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "prove_finality")
-
-    def prove_fork_choice(self, *given: Any, **named: Any) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "prove_fork_choice")
-
     def release(self) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "release")
@@ -348,22 +332,6 @@ class ConnectedLog(Log):
     def refresh(self) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "refresh")
-
-    def delete(self, *_: object, **__: object) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "delete")
-
-    def retain(self, *_: object, **__: object) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "retain")
-
-    def gc(self, *_: object, **__: object) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "gc")
-
-    def erase(self, *_: object, **__: object) -> NoReturn:
-        """Not over a connection: see `transit.client.absent`."""
-        refuse("Log", "erase")
 
     def evict(self, **given: Any) -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""

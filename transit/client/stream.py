@@ -17,7 +17,7 @@ from transit.client.absent import refuse
 from transit.client.connection import Connection
 from transit.client.cursor import ConnectedCursor, listed
 from transit.client.following import follow, tail
-from transit.client.kept import ConnectedKept
+from transit.client.kept import ConnectedKept, check_no_writer
 from transit.client.pages import Page, Pages
 from transit.client.submitting import Item
 from transit.engine.checks import (
@@ -28,7 +28,6 @@ from transit.engine.checks import (
     check_limit,
     check_numbers,
     check_times,
-    check_writer,
 )
 from transit.engine.creation import check_offset, given_uid, new_name
 from transit.engine.following import check_timeout
@@ -434,12 +433,6 @@ def branch_step(
         expect=expect,
         empty=empty,
     )
-
-
-def check_no_writer(writer: str) -> None:
-    """`InvalidInputError` where a program says on whose behalf it writes: the server says so."""
-    if check_writer(writer):
-        raise InvalidInputError("writer: over a connection it is the name of the token")
 
 
 def checked_headers(headers: HeaderMap | None) -> HeaderMap | None:

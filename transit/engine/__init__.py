@@ -11,6 +11,7 @@ checks      what users give, checked
 codec       typed values
 stream      Stream
 reading     a stream's side that reads by offsets
+became      what became of a stream, when, by whom and why
 keeping     a stream's side that says how long its records are there, and lets them go
 deleting    records that are gone for readers from here on
 erasing     the bytes of these freed, here and in the remote

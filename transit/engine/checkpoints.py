@@ -210,6 +210,22 @@ class Checkpoints:
         remote = self._handle.remote
         return None if remote is None else RemoteCheckpoints(remote).newest()
 
+    def sizes(self) -> list[int]:
+        """How many commits each note covers that `note` gives, ascending.
+
+        Of a remote's only the newest is told where the folder has none.
+        """
+        sizes = self._notes.sizes()
+        if sizes:
+            return sizes
+        note = self.newest()
+        return [] if note is None else [Checkpoint.parse(parse_note(note).text).size]
+
+    def note(self, size: int) -> bytes | None:
+        """The note over so many commits, here, or else in the remote; nothing of it is verified."""
+        found, remote = self._notes.read(size), self._handle.remote
+        return RemoteCheckpoints(remote).read(size) if found is None and remote else found
+
     def tree(self) -> CommitTree:
         """The commits that a checkpoint made now would cover."""
         handle = self._handle

@@ -57,6 +57,11 @@ class EnvelopeProof(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._files)
 
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """The proofs beside the document: of the stream, then of its parent heads."""
+        return tuple(self._parts.values())
+
     def save(self, folder: str) -> None:
         """Write the files into a new or empty folder; `AlreadyExistsError` for another."""
         folder = os.path.abspath(folder)

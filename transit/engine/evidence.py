@@ -13,13 +13,14 @@ from transit.engine.auditing import audit_bodies
 from transit.engine.believing import required_policy, seconds
 from transit.engine.caching import Cache
 from transit.engine.checkpoints import Checkpoints, Witness
+from transit.engine.checks import as_index
 from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof, check_files
 from transit.engine.finding import state_of
 from transit.engine.plans import run_policy
 from transit.engine.proving import Proof, Proving
 from transit.engine.stream import Stream
 from transit.engine.trusted import Keys, policy_of
-from transit.errors import InvalidInputError, ProofError
+from transit.errors import InvalidInputError, NotFoundError, ProofError
 from transit.evidence.checking import Checked
 from transit.evidence.envelope import (
     FINALITY,
@@ -101,6 +102,30 @@ class LogEvidence(Opened):
         seen more than is here; `ReadOnlyError` in mode "read"; and as `publish`.
         """
         return self._evidence[0].make(signer, witnesses, policy)
+
+    def checkpoints(self) -> tuple[int, ...]:
+        """How many commits each checkpoint of the store covers, ascending.
+
+        Of a store that is only in a remote the newest alone is told; `checkpoint_note` has others.
+        """
+        return tuple(self._evidence[0].sizes())
+
+    def checkpoint_note(self, size: int | None = None) -> bytes:
+        """The signed note over the first `size` commits, or the newest; nothing of it is verified.
+
+        What is given to others: `check_checkpoint` verifies it. `NotFoundError` for none.
+        """
+        if size is None:
+            note = self._evidence[0].newest()
+        else:
+            wanted = as_index(size, "size")
+            if not 0 <= wanted < 2**63:
+                raise InvalidInputError(f"a checkpoint covers a count of commits, not {wanted}")
+            note = self._evidence[0].note(wanted)
+        if note is None:
+            which = "no checkpoint" if size is None else f"no checkpoint of {size} commits"
+            raise NotFoundError(f"the store has {which}")
+        return note
 
     def prove(
         self,

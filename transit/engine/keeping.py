@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from transit.engine.checks import check_numbers
+from transit.engine.became import Became, Retention, became, retention_of
+from transit.engine.checks import check_numbers, check_writer
 from transit.engine.creation import change_life
 from transit.engine.deleting import Deletion, trim, wish, would_trim
 from transit.engine.reading import Readable
@@ -16,20 +17,6 @@ from transit.engine.staging import Staging
 from transit.errors import InvalidInputError, NotFoundError
 from transit.format.life import HOLDS_MAX, NO_LIMITS, Keep, Life, check_reason
 from transit.log.gone import first_offset
-
-
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the records of a stream are kept; what is None has no limit.
-
-    keep_for: seconds after it was written before which no record is deleted. expire_after: seconds
-    after which `Log.retain` deletes it. bytes_max: of payloads, count_max: of records; what is
-    over is trimmed by `Log.retain`, the oldest first.
-    """
-
-    keep_for: int | None = None
-    expire_after: int | None = None
-    bytes_max: int | None = None
-    count_max: int | None = None
 
 
 def keep_of(retention: Retention) -> Keep | None:
@@ -68,13 +55,22 @@ class Kept(Readable):
     def retention(self) -> Retention:
         """The limits that `retain` set."""
         self._handle.refresh()
-        return Retention(**msgspec.structs.asdict(self._life().keep or NO_LIMITS))
+        return retention_of(self._life().keep)
 
     @property
     def holds(self) -> tuple[str, ...]:
         """The reasons of the holds on it."""
         self._handle.refresh()
         return self._life().holds
+
+    def became(self) -> tuple[Became, ...]:
+        """What became of the stream after it was made, in order: when, by whom, and why.
+
+        What happened to it before it was deleted is told too; of a stream that was neither
+        finished, hidden, kept nor let go, nothing.
+        """
+        self._handle.refresh()
+        return became(self._handle.catalog, self._state.id)
 
     def _life(self) -> Life:
         return self._state.life or Life(stream=1, streams=2)
@@ -109,31 +105,35 @@ class Kept(Readable):
         *,
         expect: int | None = None,
         reason: str = "",
+        writer: str = "",
         durability: str | None = None,
     ) -> None:
         """Keep records as `retention` says, in place of what was said before.
 
-        expect: the stream's next offset. reason: kept with it.
+        expect: the stream's next offset. reason: kept with it. writer: as `Log.delete`.
         """
         keep, why, state = keep_of(retention), check_reason(reason), self._state
         check_numbers(None, expect)
+        by = check_writer(writer)
 
         def work(staging: Staging) -> None:
+            staging.writer = by
             staging.check(state, expect)
             if staging.life(state).keep != keep:
                 staging.change(state, why, keep=keep)
 
         change_life(self._handle, work, durability)
 
-    def hold(self, reason: str, *, durability: str | None = None) -> None:
+    def hold(self, reason: str, *, writer: str = "", durability: str | None = None) -> None:
         """Let nobody delete or trim anything of the stream until `release_hold(reason)`.
 
         There may be several holds, each with a reason of its own. Bytes may still leave this
-        folder by `Log.evict`: the remote has them.
+        folder by `Log.evict`: the remote has them. writer: as `Log.delete`.
         """
-        why, state = _check_hold(reason), self._state
+        why, state, by = _check_hold(reason), self._state, check_writer(writer)
 
         def work(staging: Staging) -> None:
+            staging.writer = by
             staging.check(state, None)
             found = staging.life(state).holds
             if len(found) == HOLDS_MAX:
@@ -143,11 +143,15 @@ class Kept(Readable):
 
         change_life(self._handle, work, durability)
 
-    def release_hold(self, reason: str, *, durability: str | None = None) -> None:
-        """End the hold with this reason; `NotFoundError` when there is none."""
-        why, state = _check_hold(reason), self._state
+    def release_hold(self, reason: str, *, writer: str = "", durability: str | None = None) -> None:
+        """End the hold with this reason; `NotFoundError` when there is none.
+
+        writer: as `Log.delete`.
+        """
+        why, state, by = _check_hold(reason), self._state, check_writer(writer)
 
         def work(staging: Staging) -> None:
+            staging.writer = by
             found = staging.life(state).holds
             if why not in found:
                 raise NotFoundError(f"{state.name}: no hold {why!r}; it has {list(found)}")

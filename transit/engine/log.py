@@ -9,13 +9,14 @@ from types import TracebackType
 
 from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
+from transit.engine.became import Retention
 from transit.engine.caching import Cache, cache_of
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
 from transit.engine.evidence import LogEvidence
 from transit.engine.finding import StreamCount, Which, find_state, find_with_uid, listed, state_of
-from transit.engine.keeping import Retention, keep_of
+from transit.engine.keeping import keep_of
 from transit.engine.layer import Layer
 from transit.engine.lineage import Lineage
 from transit.engine.merging import create_merge, plan_merge, wanted_merge

@@ -13,5 +13,8 @@ Opens nothing, and knows no server.
     calls      what is asked of the routes beside the protocol, and what they answer
     views      what is asked of views, SQL and subscriptions, and what is answered
     changes    what a watch of many streams asks for, and what its events say
+    evidence   what is asked of checkpoints, proofs and exhibits
+    keeping    what is asked of retention and removal, and what is answered
+    folders    a folder of files <-> a zip or a tar
     problems   errors <-> problem documents (RFC 9457)
 """

@@ -30,6 +30,8 @@ _STATUS: Final[Mapping[str, int]] = {
     "ReducerError": 409,
     "EventError": 409,
     "FencedError": 409,
+    # A checkpoint of another history, or one that nobody vouches for.
+    "ProofError": 409,
     "ReadOnlyError": 403,
     "RetentionGapError": 410,
     "ErasedError": 410,
@@ -125,8 +127,13 @@ def error_of(
     error = kind.__new__(kind, str(detail))
     error.args = (str(detail),)
     known = {"type", "title", "status", "detail", "error", "exit_code", "request_id"}
-    vars(error).update({key: value for key, value in told.items() if key not in known})
+    vars(error).update({key: _held(value) for key, value in told.items() if key not in known})
     return error
+
+
+def _held(value: object) -> object:
+    """A value as an error has it: where there are several they are a tuple."""
+    return tuple(map(_held, value)) if isinstance(value, list) else value
 
 
 def detail_of(document: bytes) -> str:

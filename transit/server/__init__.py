@@ -39,7 +39,9 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     api            what the embedded engine can do, beside the protocol
     views          views, SQL, subscriptions and reconcilers
     mcp            tools and resources for agents, by the Model Context Protocol
-    witness        cosignatures under the checkpoints of other logs
+    witness        cosignatures under the checkpoints of other logs; allowances: how often an
+                   address may ask it
+    proving        proofs and exhibits, within grants and bounds
     otlp           the routes that exporters of OpenTelemetry send to; receiving and otlp_wire: what
                    is done with it, and what goes over the wire
 """

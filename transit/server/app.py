@@ -35,6 +35,7 @@ from transit.server.mcp.mounted import Mounted
 from transit.server.numbers import Numbers
 from transit.server.page.pages import Pages
 from transit.server.page.session import LIVE
+from transit.server.proving import Evidence, Signing
 from transit.server.refusals import Header, RefusedError
 from transit.server.routes import NAME, Routes
 from transit.server.service import Service
@@ -63,7 +64,8 @@ class App:
     tokens: the file of tokens; None: everybody may do everything. prices: of tokens that models
     took, for what runs cost on the page; None: not known. declared: the views and reconcilers that
     are served. persist: where savepoints of these views are kept. witness: whom it cosigns
-    checkpoints of; None: of nobody.
+    checkpoints of; None: of nobody. signing: what signs checkpoints of the store when an
+    administrator asks; None: nothing.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class App:
         declared: Declared | None = None,
         persist: str = "logged",
         witness: WitnessKeys | None = None,
+        signing: Signing | None = None,
     ) -> None:
         self.settings = settings or ServerSettings()
         self.gate = Gate(log, self.settings, tokens)
@@ -84,14 +87,16 @@ class App:
         self.service = Service(log, self.settings)
         self.streams = Streams(self.service)
         self.views = ViewRoom(self.service, declared, persist)
-        self.calls = api.table(self.service, self.streams, self.views.calls(self.streams))
+        self.evidence = Evidence(self.service, signing)
+        more = self.views.calls(self.streams)
+        self.calls = api.table(self.service, self.streams, self.evidence, more)
         # What a token allows, None for one that is not known; None where no tokens are asked for.
         grant_of: Callable[[str], Grant | None] | None = self.gate.grant_of
         self.grant_of = None if tokens is None else grant_of
         self.prices = prices
         self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
-        self.mcp = Mounted(self.service, self.streams.lives, self.views)
+        self.mcp = Mounted(self.service, self.streams.lives, self.views, self.evidence)
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
         self.routes = Routes(
             [
@@ -164,6 +169,7 @@ class App:
     def close(self) -> None:
         """End all threads and processes; what they do is finished first. Not on the event loop."""
         self.views.close()
+        self.evidence.close()
         self.service.close()
 
     def end(self) -> None:

@@ -35,6 +35,7 @@ from transit.server.listening import (
     resolve,
     show,
 )
+from transit.server.proving import Signing
 from transit.server.settings import ServerSettings
 from transit.server.witness import WitnessKeys
 from transit.trace import Prices
@@ -162,6 +163,7 @@ def serve(  # noqa: PLR0913 - each may be given
     journal: Journal | None = None,
     prices: Prices | None = None,
     witness: WitnessKeys | None = None,
+    signing: Signing | None = None,
     declared: Declared | None = None,
     persist: str = "logged",
     ready: Callable[[Running], object] | None = None,
@@ -170,7 +172,8 @@ def serve(  # noqa: PLR0913 - each may be given
 
     bind: `HOST:PORT`, port 0 for any. tokens: their file. journal: told of every request. prices:
     for what runs cost on the page. declared: views and reconcilers; persist: where savepoints are
-    kept. witness: whom it cosigns checkpoints of. ready: called once it answers.
+    kept. witness: whom it cosigns checkpoints of. signing: what signs its own when an administrator
+    asks. ready: called once it answers.
     `InvalidInputError` where it cannot listen there, and where others would reach it without tokens
     and TLS unless is_insecure.
     """
@@ -182,7 +185,7 @@ def serve(  # noqa: PLR0913 - each may be given
         is_insecure=is_insecure,
     )
     chosen = settings_at(bind, settings or ServerSettings(), tokens)
-    app = App(log, chosen, tokens, prices, declared, persist, witness)
+    app = App(log, chosen, tokens, prices, declared, persist, witness, signing)
     listeners = Listeners(address, app.settings)
     running = Running(app, listeners, certificate)
     with contextlib.ExitStack() as stack:
@@ -229,6 +232,7 @@ def serving(
     tokens: str | None = None,
     certificate: Certificate | None = None,
     witness: WitnessKeys | None = None,
+    signing: Signing | None = None,
     declared: Declared | None = None,
 ) -> Iterator[Running]:
     """A server in a thread, for tests and notebooks; it ends with the block, the store does not.
@@ -238,7 +242,7 @@ def serving(
     address = parse_bind(bind)
     check_exposure(address, has_tokens=tokens is not None, has_tls=certificate is not None)
     chosen = settings_at(bind, settings or ServerSettings(), tokens)
-    app = App(log, chosen, tokens, declared=declared, witness=witness)
+    app = App(log, chosen, tokens, declared=declared, witness=witness, signing=signing)
     listeners = Listeners(address, app.settings)
     running, is_ready = Running(app, listeners, certificate), threading.Event()
     server = make_server(app, is_ready.set, certificate)

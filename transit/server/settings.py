@@ -53,6 +53,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sql_memory_bytes_max: memory of the engine for one query, bytes.
     sql_queries_max: queries that run at once; each has a process of its own.
     sql_waiting_max: queries at once, with those that wait for their turn.
+    proofs_max: proofs and exhibits that are made at once; each has a thread.
+    proofs_waiting_max: proofs at once, with those that wait for their turn.
+    proof_bytes_max: largest proof or exhibit that is made, about, bytes.
     witness_rate_max: checkpoints that one address sends to the witness, a second.
     """
 
@@ -97,6 +100,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sql_memory_bytes_max: int = 256 * MIB
     sql_queries_max: int = 2
     sql_waiting_max: int = 32
+    proofs_max: int = 2
+    proofs_waiting_max: int = 32
+    proof_bytes_max: int = 64 * MIB
     witness_rate_max: float = 50.0
 
     def __post_init__(self) -> None:

@@ -273,3 +273,38 @@ def test_no_more_connections_are_taken_than_there_are_files(
     assert limits[-1] == (4096, 4096)
     assert most < 4096
     assert most_connections(100) == 100
+
+
+def test_it_signs_checkpoints_with_the_key_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with transit.open(tmp_path / "a") as log:
+        log.create("s").append(b"x")
+        own = transit.SigningKey.generate(f"example.com/{log.store_id}")
+    files = {"own": own, "other": transit.SigningKey.generate("example.com/" + "0" * 32)}
+    for name, key in files.items():
+        (tmp_path / name).write_text(key.to_text())
+    with _serving(tmp_path / "a", "--checkpoint-key", tmp_path / "own") as server:
+        with Client(server.address) as client:
+            made = client.ask("POST", "/v1/checkpoint", {}, b"")
+            assert made.status == 200
+            head = transit.check_checkpoint(made.body, own.verifying).checkpoint
+            assert (head.origin, head.size) == (own.verifying.name, 1)
+        server.end()
+    store = ("serve", "--store", tmp_path / "a", "--bind", "127.0.0.1:0")
+    said = _refused(capsys, *store, "--checkpoint-key", tmp_path / "other")
+    assert "id of the store" in said
+    key = ("--checkpoint-key", tmp_path / "own")
+    assert "written" in _refused(capsys, *store, "--mode", "read", *key)
+    witness = transit.SigningKey.generate("witness.example/w", role="witness").verifying
+    policy = f"log {own.verifying.to_text()}\nwitness w {witness.to_text()} http://127.0.0.1:9/w\n"
+    (tmp_path / "policy").write_text(f"{policy}group enough 1 w\nquorum enough\n")
+    only = ("--checkpoint-policy", tmp_path / "policy")
+    assert "without a key" in _refused(capsys, *store, *only)
+    # A policy that is not met: nothing is handed out.
+    with _serving(tmp_path / "a", *key, *only) as server:
+        with Client(server.address) as client:
+            refused = client.ask("POST", "/v1/checkpoint", {}, b"")
+            assert refused.status == 409
+            assert json.loads(refused.body)["error"] == "ProofError"
+        server.end()

@@ -16,9 +16,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from transit import Log
+import transit
+from transit import Log, trace
 from transit.server.app import App
 from transit.server.asgi import Message, Receive, Send
+from transit.server.proving import signing_of
 from transit.server.settings import ServerSettings
 
 from ..views.declared import DECLARED
@@ -46,6 +48,15 @@ def seed(log: Log) -> None:
     log.hide("h")
     log.layer("room").create("x")
     a.cursor("c").advance(1, state=b"s")
+    log.merge("s", ["a", "0"], policy="select", params={"selected": "a"})
+    with trace.task(log, "t") as task:
+        task.message("user", "hello")
+    log.checkpoint(key_of(log))
+
+
+def key_of(log: Log) -> transit.SigningKey:
+    """A new key that signs the store's checkpoints."""
+    return transit.SigningKey.generate(f"example.com/{log.store_id}")
 
 
 class Fuzz:
@@ -53,7 +64,9 @@ class Fuzz:
 
     def __init__(self, log: Log) -> None:
         # Waits are short: what is made up asks for long ones.
-        self._app = App(log, ServerSettings(long_poll_s=0.01), declared=DECLARED)
+        signing = signing_of(log, [key_of(log)])
+        settings = ServerSettings(long_poll_s=0.01)
+        self._app = App(log, settings, declared=DECLARED, signing=signing)
         schema: Any = schemathesis.openapi.from_asgi("/v1/openapi.json", self._bare)
         self._schema: Any = schema.exclude(path=_EVENTS)
 

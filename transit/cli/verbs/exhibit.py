@@ -35,7 +35,6 @@ def command(context: Session, run: str, file: str, note: str | None) -> None:
     from transit.trace.files.exhibits import exhibit
     from transit.trace.names import is_run  # likewise
 
-    context.check_folder("exhibit")
     given = None if note is None else read_file(note, NOTE_BYTES_MAX)
     with context.open_read() as log:
         stream = log.stream(run)

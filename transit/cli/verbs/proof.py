@@ -84,7 +84,6 @@ def make(
         records = place.offset or 0, place.stop
     if records is not None and place.stop is None and place.offset is not None:
         raise click.UsageError("give STREAM@OFFSET or --records, not both")
-    context.check_folder("proof make")
     with context.open_read() as log:
         stream = log.stream(place.stream)
         offset = None
@@ -145,7 +144,6 @@ def growth(context: Session, old: str, new: str | None, file: str) -> None:
     OLD and NEW are files with checkpoints of this store; NEW: else the newest. `transit proof check
     FILE --old OLD` checks it.
     """
-    context.check_folder("proof growth")
     with context.open_read() as log:
         data = log.prove_growth(read_file(old, NOTE_BYTES_MAX), _note(new))
     write_new(file, data)
@@ -200,7 +198,6 @@ def finality(
     Makes a transit.finality.v1 document. Who checks it needs a policy with a witness that
     cosigned the checkpoint.
     """
-    context.check_folder("proof finality")
     with context.open_read() as log:
         envelope = log.prove_finality(
             stream, checkpoint_kind=kind, application_block=application_block,
@@ -229,7 +226,6 @@ def fork_choice(
     Makes a transit.fork-choice.v1 document. STREAM is a merge by "select"; the heads that it
     chose from must have stayed as they were.
     """
-    context.check_folder("proof fork-choice")
     with context.open_read() as log:
         envelope = log.prove_fork_choice(
             stream, checkpoint_kind=kind, application_block=application_block,

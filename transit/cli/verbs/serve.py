@@ -15,9 +15,12 @@ from transit.cli.configuration import is_url
 from transit.cli.failures import CommandError
 from transit.cli.opening import Session
 from transit.cli.options import DURATION, HEADER, store_options
+from transit.cli.signing import witnesses_of
+from transit.cli.trust import POLICY_BYTES_MAX, read_file, signing_keys
 from transit.cli.values import parse_duration, parse_size
 
 if TYPE_CHECKING:
+    from transit.server.proving import Signing
     from transit.server.run import Running
     from transit.server.settings import ServerSettings
     from transit.server.witness import WitnessKeys
@@ -65,6 +68,14 @@ class Opened(NamedTuple):
     "--witness-log", "witnessed", metavar="VKEY", multiple=True, help="The key of such a log."
 )
 @click.option(
+    "--checkpoint-key", "signing_files", metavar="FILE", type=click.Path(), multiple=True,
+    help="Sign checkpoints of the store with this key when an administrator asks for one.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint-policy", "signing_policy", metavar="FILE", type=click.Path(),
+    help="Ask its witnesses to cosign these; its quorum must be met.",
+)  # fmt: skip
+@click.option(
     "--views", "places", multiple=True, metavar="MODULE[:NAME]",
     help="Serve the views, and run the reconcilers, that this module or FILE.py declares.",
 )  # fmt: skip
@@ -90,6 +101,8 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
     limits: tuple[tuple[str, str], ...],
     witness_files: tuple[IO[str], ...],
     witnessed: tuple[str, ...],
+    signing_files: tuple[str, ...],
+    signing_policy: str | None,
     places: tuple[str, ...],
     persist: str,
     no_sql: bool,
@@ -129,6 +142,7 @@ def command(  # noqa: PLR0913, PLR0917 - each is an option
             journal=journal,
             prices=context.configuration.prices,
             witness=witness,
+            signing=_signing(context, log, signing_files, signing_policy),
             declared=declared,
             persist=persist,
             ready=partial(_say, context, log, why_read),
@@ -156,6 +170,22 @@ def _witness(files: tuple[IO[str], ...], logs: tuple[str, ...]) -> WitnessKeys |
 
     keys = [SigningKey.from_text(file.read(_KEY_CHARS_MAX).strip()) for file in files]
     return witness_keys(keys, [VerifyingKey.from_text(each) for each in logs])
+
+
+def _signing(
+    context: Session, log: Log, files: tuple[str, ...], policy: str | None
+) -> Signing | None:
+    """What signs the store's checkpoints; None for nothing."""
+    if not files and policy is None:
+        return None
+    # Imported here: `--help` needs no server.
+    from transit.server.proving import signing_of
+
+    keys = signing_keys(files) if files else []
+    if policy is None:
+        return signing_of(log, keys)
+    asked = witnesses_of(read_file(policy, POLICY_BYTES_MAX), context.configuration.ca_file)
+    return signing_of(log, keys, tuple(asked.witnesses.values()), asked.policy)
 
 
 def _open(context: Session, mode: str | None) -> Opened:

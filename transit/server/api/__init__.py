@@ -16,6 +16,8 @@ which it is served and described.
     store      what is served; plans of merges; what an administrator asks for
     changes    which streams have more, as events; readers: what one watch is to be told;
     recent     which streams changed lately, for all watches
+    evidence   checkpoints, proofs and exhibits, as files
+    keeping    how long records are kept, and taking them away
     openapi    the description of all that
 
 Routes of views, SQL and reconcilers are in `transit.server.views`; they are entries of this table.
@@ -27,19 +29,24 @@ from collections.abc import Iterable
 
 from transit.server.api.changes import ChangeCalls
 from transit.server.api.cursors import Cursors
+from transit.server.api.evidence import EvidenceCalls
 from transit.server.api.frames import Frames
+from transit.server.api.keeping import KeepingCalls
 from transit.server.api.lineage import LineageCalls
 from transit.server.api.openapi import Describing
 from transit.server.api.records import Reading
 from transit.server.api.serving import Call
 from transit.server.api.store import StoreCalls
 from transit.server.api.streams import Listings
+from transit.server.proving import Evidence
 from transit.server.routes import Route
 from transit.server.service import Service
 from transit.server.streams import Streams
 
 
-def table(service: Service, streams: Streams, more: Iterable[Call] = ()) -> list[Call]:
+def table(
+    service: Service, streams: Streams, evidence: Evidence, more: Iterable[Call] = ()
+) -> list[Call]:
     """All routes of the superset; more: those of other rooms."""
     calls = [
         *StoreCalls(service).calls(),
@@ -49,6 +56,8 @@ def table(service: Service, streams: Streams, more: Iterable[Call] = ()) -> list
         *Cursors(service).calls(),
         *LineageCalls(service).calls(),
         *ChangeCalls(service, streams).calls(),
+        *EvidenceCalls(service, evidence).calls(),
+        *KeepingCalls(service, streams.lives).calls(),
         *more,
     ]
     return [*calls, *Describing(calls).calls()]

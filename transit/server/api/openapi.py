@@ -47,11 +47,13 @@ _REFUSALS: Final = {
     "400": "What was asked for cannot be used.",
     "401": "There is no token, or none that is known.",
     "403": "Not allowed; or the store is open for reading only.",
-    "404": "There is no such stream.",
+    "404": "There is no such stream, or nothing of this kind about it.",
     "408": "The body did not come in time.",
-    "409": "The store moved on: a name is taken, an expectation is not met, a stream is finished.",
+    "409": "The store moved on: a name is taken, an expectation is not met, a stream is finished, "
+    "records are held or needed, a checkpoint is not of this history.",
     "410": "What is asked for is only in a remote that is not attached.",
     "413": "The body is too large.",
+    "414": "The URL is too long.",
     "415": "The body is neither JSON nor msgpack.",
     "421": "The host is not this server.",
     "422": "The producer's number was given to another request.",
@@ -92,7 +94,8 @@ def document(calls: Sequence[Call]) -> Schema:
     for call in calls:
         methods = paths.setdefault(call.path, {})
         methods[call.method.lower()] = _operation(call, schema_of, components)
-    queries = {call.query.__name__ for call in calls if call.query is not None}
+    bodies = {call.body.__name__ for call in calls if call.body is not None}
+    queries = {call.query.__name__ for call in calls if call.query is not None} - bodies
     shown = {name: schema for name, schema in components.items() if name not in queries}
     return {
         "openapi": "3.1.0",
@@ -142,6 +145,10 @@ def _operation(
             **{code: _refused(about) for code, about in _REFUSALS.items()},
         },
     }
+    if call.has_tag:
+        responses = operation["responses"]
+        assert isinstance(responses, dict)
+        responses["304"] = {"description": "It is as it was.", "headers": _TAG}
     if call.body is not None:
         schema = schema_of[repr(call.body)]
         operation["requestBody"] = {
@@ -173,6 +180,8 @@ def _parameters(call: Call, components: Mapping[str, Schema]) -> list[Schema]:
         )
     if call.body is not None and call.path == "/v1/frames":
         parameters += _PRODUCER
+    if call.has_tag:
+        parameters.append({"name": "If-None-Match", "in": "header", "schema": {"type": "string"}})
     if call.query is None:
         return parameters
     schema = components.get(call.query.__name__, {})
@@ -189,6 +198,7 @@ def _parameters(call: Call, components: Mapping[str, Schema]) -> list[Schema]:
     return parameters
 
 
+_TAG: Final[Schema] = {"ETag": {"schema": {"type": "string"}}}
 _PRODUCER: Final[list[Schema]] = [
     {"name": "Producer-Id", "in": "header", "schema": {"type": "string", "maxLength": 256},
      "description": "Who sends; with the other two, the request may be sent again."},
@@ -218,12 +228,15 @@ def _answered(call: Call, schema_of: Mapping[str, Schema]) -> Schema:
     anything: Schema = {}
     schema = anything if call.answer is None else schema_of[repr(call.answer)]
     headers = {"Transit-Count", "Transit-Next"} if call.kind == "page" else set()
+    headers |= {"ETag"} if call.has_tag else set()
     shown = {name: {"schema": {"type": "string"}} for name in sorted({*call.headers, *headers})}
     if call.kind == "events":
         about = "events whose `data` is a value of x-event in JSON"
         content: Schema = {
             _EVENTS: {"schema": {"type": "string", "description": about, "x-event": schema}}
         }
+    elif call.kind == "file":
+        content = {media: {"schema": {"type": "string"}} for media in call.media}
     elif call.kind == "rows":
         about = "first the value of x-head, then an array a row"
         content = {

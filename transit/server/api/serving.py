@@ -36,8 +36,9 @@ class Call(NamedTuple):
     """One route: what serves it, and what describes it.
 
     about: a sentence. query, body: what it takes; None for none. answer: what it answers; None for
-    what is described by hand. kind: one value, a page of them, events, or rows of SQL. headers: of
-    the answer. has_empty_body: whether the body may be left out.
+    what is described by hand. kind: one value, a page of them, events, rows of SQL, or a file.
+    headers: of the answer. has_empty_body: whether the body may be left out. media: the types of a
+    file. has_tag: whether the answer has an ETag, by which it is asked for again.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -47,9 +48,11 @@ class Call(NamedTuple):
     answer: object = None
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
-    kind: Literal["value", "page", "events", "rows"] = "value"
+    kind: Literal["value", "page", "events", "rows", "file"] = "value"
     headers: tuple[str, ...] = ()
     has_empty_body: bool = False
+    media: tuple[str, ...] = ()
+    has_tag: bool = False
 
 
 class NoQuery(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from transit import AlreadyExistsError, InvalidInputError, Log, NotFoundError, Record, Stream
 from transit.protocol.paths import check_segments
 from transit.server.access import READ, Grant
+from transit.server.proving import Evidence
 from transit.server.refusals import RefusedError
 from transit.server.service import Service
 from transit.server.views.room import ViewRoom
@@ -30,8 +31,17 @@ class Named(Protocol):
 class Room:
     """What all callers of one server share."""
 
-    def __init__(self, service: Service, find: Named, views: ViewRoom | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        find: Named,
+        views: ViewRoom | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
         self.service = service
+        # Of its own where none is shared: then it ends with the room.
+        self.evidence = Evidence(service) if evidence is None else evidence
+        self._has_own = evidence is None
         # What is served of views; None where nothing is.
         self.views = views
         self.find = find
@@ -43,6 +53,8 @@ class Room:
     def end(self) -> None:
         """Let those that wait go, with what there is."""
         self._is_ending = True
+        if self._has_own:
+            self.evidence.end()
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)

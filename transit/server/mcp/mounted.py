@@ -17,6 +17,7 @@ from transit.server.access import Grant
 from transit.server.asgi import Answer, Request
 from transit.server.lives import Lives
 from transit.server.mcp.calling import Room, found_on_server
+from transit.server.proving import Evidence
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.routes import Route
 from transit.server.service import Service
@@ -31,9 +32,10 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 class Mounted:
     """The protocol in an application."""
 
-    def __init__(self, service: Service, lives: Lives, views: ViewRoom) -> None:
+    def __init__(self, service: Service, lives: Lives, views: ViewRoom, evidence: Evidence) -> None:
         self._settings = service.settings
-        self.room = Room(service, found_on_server(lambda name: lives.find(name).stream), views)
+        find = found_on_server(lambda name: lives.find(name).stream)
+        self.room = Room(service, find, views, evidence)
 
     def routes(self) -> list[Route]:
         """The routes of the protocol."""
