@@ -86,6 +86,11 @@ class Chunks:
             _, dropped = self._kept.popitem(last=False)
             self._size -= len(dropped.body)
 
+    def forget(self, stream: Stream) -> None:
+        """Keep nothing of a stream any more."""
+        for key in [key for key in self._kept if key[0] == stream.uid]:
+            self._size -= len(self._kept.pop(key).body)
+
 
 def tag_of(stream: Stream, start: int, chunk_stop: int, *, is_full: bool, is_closed: bool) -> str:
     """The entity tag of a chunk: it changes with the records, and when the stream is closed."""

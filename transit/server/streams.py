@@ -129,6 +129,7 @@ class Streams:
             if again is not None and start <= again <= count:
                 # A browser that connects again by itself asks with the address it had at first.
                 start = again
+            await self._check_there(named.stream, start)
             return self._sse(request, named, start)
         if live == "long-poll" and start == count and not named.stream.finished:
             await self.wait(named.stream, start, self._service.settings.long_poll_s)
@@ -157,6 +158,7 @@ class Streams:
         stream, (content_type, *_) = named
         # In this order: nothing is appended after a stream was finished.
         is_finished, count = stream.finished, len(stream)
+        await self._check_there(stream, start)
         cursor = cursor_after(request.query.get("cursor"))
         live: list[Header] = []
         if is_poll and not is_finished:
@@ -187,6 +189,12 @@ class Streams:
         if fields.media_type(content_type) in _ACTIVE:
             headers += _INERT
         return Answer(200, headers, chunk.body)
+
+    async def _check_there(self, stream: Stream, start: int) -> None:
+        """`ErasedError` where the record at `start` was trimmed; no answer with it is kept."""
+        if start < stream.first_offset:
+            self._chunks.forget(stream)
+            await self._service.read(lambda: next(iter(stream.batches(start, start + 1)), None))
 
     async def _read(self, named: Named, start: int, count: int) -> Chunk:
         stream, (content_type, *_) = named

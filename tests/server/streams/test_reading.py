@@ -324,3 +324,23 @@ def test_what_is_kept_for_readers_is_bounded_by_bytes_and_waits_leave_nothing(
         caller.app.streams.tails.leave(tail)
 
     caller.run(look())
+
+
+def test_what_was_trimmed_is_in_no_answer_that_was_kept(tmp_path: Path) -> None:
+    with served(tmp_path / "store") as ask:
+        assert ask("PUT", "a", headers=TEXT).status == 201
+        for payload in (b"0", b"1", b"2"):
+            ask("POST", "a", payload, TEXT)
+        places = ["a?offset=-1", f"a?offset={1:020}", f"a?offset={2:020}"]
+        first = [ask("GET", place) for place in places]
+        assert [each.body for each in first] == [b"012", b"12", b"2"]
+        tag = first[1].headers["etag"]
+        assert ask("GET", places[1], headers={"if-none-match": tag}).status == 304
+        assert ask("POST", "/v1/trim/a", b'{"before":2}', JSON).status == 200
+        for place in places[:2]:
+            gone = ask("GET", place)
+            assert (gone.status, gone.json["error"]) == (410, "ErasedError")
+            assert ask("GET", f"{place}&live=sse").status == 410
+        assert ask("GET", places[1], headers={"if-none-match": tag}).status == 410
+        assert ask("GET", places[2]).body == b"2"
+        assert all(chunk.body == b"2" for chunk in ask.app.streams._chunks._kept.values())
