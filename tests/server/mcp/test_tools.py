@@ -20,7 +20,9 @@ from transit.server.mcp.tools import OF_VIEWS, TOOLS, Tool
 
 from .clients import LONG_S, READER, WRITER, ask, client_of, opened, refused, run, text_of
 
-READING = ["list_runs", "read", "search", "wait", "why", "diff", "graph", "verify"]
+READING = [
+    "list_runs", "read", "search", "wait", "why", "diff", "graph", "verify", "prove", "retention",
+]  # fmt: skip
 WRITING = ["append", "fork_here", "merge"]
 # What the bound on an answer is about, with what the protocol adds to it left out.
 MODES = ["auto", "legacy"]
@@ -210,7 +212,7 @@ def test_all_that_is_told_of_the_tools_takes_little_room(log: Log) -> None:
     async def work() -> None:
         async with client_of(log) as client:
             listed = await client.list_tools()
-            assert len(listed.model_dump_json(by_alias=True, exclude_none=True)) < 16 * 1024
+            assert len(listed.model_dump_json(by_alias=True, exclude_none=True)) < 18 * 1024
 
     run(work())
 
@@ -536,6 +538,8 @@ def test_streams_and_records_have_addresses(log: Log, name: str) -> None:
             assert [each.uri_template for each in templates] == [
                 "transit://stream/{name}",
                 "transit://record/{name}@{offset}",
+                "transit://proof/{name}@{offset}",
+                "transit://exhibit/{name}",
             ]
 
     run(work())
@@ -547,7 +551,10 @@ def test_streams_and_records_have_addresses(log: Log, name: str) -> None:
         "transit://stream/none", "transit://record/notes", "transit://record/notes@x",
         "transit://record/notes@30", "transit://record/notes@-1", "transit://stream/%ff",
         "transit://stream/$lineage", "transit://record/$lineage@0", "transit://stream/",
-        "file:///etc/passwd", "transit://other/notes", "",
+        "file:///etc/passwd", "transit://other/notes", "", "transit://proof/none@0",
+        "transit://proof/notes@x", "transit://proof/notes@99", "transit://proof/", "transit://proof/@0",
+        "transit://proof/notes@0@1", "transit://exhibit/notes", "transit://exhibit/none",
+        "transit://exhibit/$lineage",
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(log: Log, address: str) -> None:

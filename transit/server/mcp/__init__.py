@@ -13,6 +13,7 @@ never in names or descriptions of ours; a tool that the grant does not allow is 
     runs         tools: list_runs, search
     reading      tools: read, wait
     lineage      tools: why, diff, graph, verify
+    evidence     tools: prove, retention; proofs and exhibits by address
     writing      tools: append, fork_here, merge
     views        tools: list_views, read_table, sql, list_reconcilers, tell_reconciler
     tools        all of them, and what is told of them

@@ -163,6 +163,26 @@ class Verify(Arguments, frozen=True, kw_only=True):
     limit: Limit = ITEMS
 
 
+class Prove(Arguments, frozen=True, kw_only=True):
+    """Of `prove`."""
+
+    stream: StreamName
+    offset: Annotated[
+        Offset | None, Meta(description="The record; null: only where the stream comes from.")
+    ] = None
+
+
+class Retention(Arguments, frozen=True, kw_only=True):
+    """Of `retention`."""
+
+    stream: Annotated[
+        Name | None,
+        Meta(description="What became of one; null: all that are held, limited, trimmed."),
+    ] = None
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
 class Append(Arguments, frozen=True, kw_only=True):
     """Of `append`."""
 

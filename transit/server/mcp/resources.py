@@ -2,8 +2,12 @@
 
     transit://stream/<name>             the last records of a stream, shortened
     transit://record/<name>@<offset>    one record, whole, up to 64 KiB
+    transit://proof/<name>@<offset>     the proof of that record, a zip; without @ where the stream
+                                        comes from
+    transit://exhibit/<name>            a run in one file, a zip
 
-Names are percent-encoded, `@` too; `/` may be as it is. Answers are the JSON that `read` gives.
+Names are percent-encoded, `@` too; `/` may be as it is. Answers are the JSON that `read` gives, or
+files.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from transit import NotFoundError, Stream
 from transit.protocol.paths import decode_path
 from transit.server.mcp.arguments import ANSWER_BYTES_MAX, ITEMS, Read, arguments_of
 from transit.server.mcp.calling import Caller
+from transit.server.mcp.evidence import EXHIBIT, PROOF, exhibit_file, proof_file
 from transit.server.mcp.pages import Item
 from transit.server.mcp.reading import read
 
@@ -50,8 +55,12 @@ def listed(caller: Caller, cursor: str | None) -> Listed:
     return Listed(found, None)
 
 
-async def read_address(caller: Caller, address: str) -> Item:
-    """What is at an address; `NotFoundError` for one that is not ours."""
+async def read_address(caller: Caller, address: str) -> Item | bytes:
+    """What is at an address, bytes of a file; `NotFoundError` for one that is not ours."""
+    if address.startswith(EXHIBIT):
+        return await exhibit_file(caller, decode_path(address.removeprefix(EXHIBIT).encode()))
+    if address.startswith(PROOF):
+        return await _proof(caller, address)
     if address.startswith(STREAM):
         name = decode_path(address.removeprefix(STREAM).encode())
         given: Item = {"stream": name, "start": -ITEMS}
@@ -63,6 +72,18 @@ async def read_address(caller: Caller, address: str) -> Item:
         answer = await read(caller, arguments_of(Read, {**given, **more}))
         if answer["records"]:
             return answer
-    raise NotFoundError(
-        f"there is nothing at {address[:600]!r}: {STREAM}NAME or {RECORD}NAME@OFFSET is wanted"
+    raise _nothing(address)
+
+
+async def _proof(caller: Caller, address: str) -> bytes:
+    name, at, offset = address.removeprefix(PROOF).partition("@")
+    if at and not _OFFSET.fullmatch(offset):
+        raise _nothing(address)
+    return await proof_file(caller, decode_path(name.encode()), int(offset) if at else None)
+
+
+def _nothing(address: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is nothing at {address[:600]!r}: {STREAM}NAME, {RECORD}NAME@OFFSET, "
+        f"{PROOF}NAME@OFFSET or {EXHIBIT}NAME is wanted"
     )

@@ -8,6 +8,7 @@ that there was one.
 from __future__ import annotations
 
 import logging
+from base64 import b64encode
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
@@ -16,10 +17,12 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from transit import TransitError, __version__
+from transit.protocol.evidence import ZIP
 from transit.server.access import Grant
 from transit.server.mcp import resources
 from transit.server.mcp.arguments import schema_of
 from transit.server.mcp.calling import Caller, Room
+from transit.server.mcp.evidence import files
 from transit.server.mcp.pages import encode, plain
 from transit.server.mcp.tools import TOOLS, UNTRUSTED, Tool, allowed
 from transit.server.refusals import RefusedError
@@ -137,6 +140,10 @@ _TEMPLATES: Final = (
         description="One record, whole." + UNTRUSTED,
         mime_type=JSON,
     ),
+    *(
+        types.ResourceTemplate(name=name, uri_template=address, description=told, mime_type=ZIP)
+        for name, address, told in files()
+    ),
 )
 
 
@@ -162,5 +169,10 @@ async def _read(caller: Caller, address: str) -> types.ReadResourceResult:
         answer = await resources.read_address(caller, address)
     except (TransitError, RefusedError) as error:
         raise MCPError(types.INVALID_PARAMS, _message(error)) from None
-    content = types.TextResourceContents(uri=address, mime_type=JSON, text=encode(answer))
+    content: types.TextResourceContents | types.BlobResourceContents
+    if isinstance(answer, bytes):
+        packed = b64encode(answer).decode()
+        content = types.BlobResourceContents(uri=address, mime_type=ZIP, blob=packed)
+    else:
+        content = types.TextResourceContents(uri=address, mime_type=JSON, text=encode(answer))
     return types.ReadResourceResult(contents=[content])
