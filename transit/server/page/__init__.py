@@ -11,6 +11,7 @@ nothing from anywhere else. A run is shown as in the page that is a file: `trans
     lists      runs, streams and the graph, a page at a time; lanes: where the graph's lines lead
     searching  where something was said, a little at a time
     records    the records of a stream
+    evidence   what shows that a stream is what it is, files to take along, retention
     following  runs that are looked at, kept up to date
     watching   lists that are looked at, kept up to date; trees: parts of pages for a script
     texts      times, durations and counts for people

@@ -20,6 +20,7 @@ from transit.server.access import APPEND, NOTHING, READ, Grant
 from transit.server.asgi import Answer, Request
 from transit.server.page import answers, asking, lists, records, session
 from transit.server.page.derived import DerivedPages
+from transit.server.page.evidence import EvidencePages, gone
 from transit.server.page.following import LiveRuns
 from transit.server.page.lanes import facts_of
 from transit.server.page.searching import Asked, search
@@ -41,6 +42,8 @@ Handler = Callable[[Request], Awaitable[Answer]]
 FORM_MAX: Final = 64 * 1024
 # What is asked of a list's events beside what is asked of the list.
 _LIVE: Final = ("list", "since")
+# Pages of one stream, which may have been deleted.
+_OF_ONE: Final = ("/run", "/stream")
 _SENDS_EVENTS: Final = [(b"content-type", b"text/event-stream"), NO_STORE]
 
 
@@ -54,6 +57,7 @@ class Pages:
         self.live = LiveRuns(served, self._limits)
         self.lists = LiveLists(served.service)
         self._standings = lists.Standings()
+        self._evidence = EvidencePages(self, served)
 
     def end(self) -> None:
         """Let all pages go: the server ends."""
@@ -75,6 +79,7 @@ class Pages:
             Route("POST", "/login", self.page(self._login)),
             Route("POST", "/logout", self.page(self._logout)),
             *DerivedPages(self, self._served).routes(),
+            *self._evidence.routes(),
         ]
 
     # What all pages have
@@ -91,15 +96,27 @@ class Pages:
             run = request.query.get("name", "") if request.path == "/run" else ""
             try:
                 return await handler(request)
+            except NotFoundError as error:
+                problem, run = problem_of(error, request.id), ""
+                if request.path in _OF_ONE and (answer := await self._deleted(request)):
+                    return answer
             except TransitError as error:
                 problem = problem_of(error, request.id)
-                run = "" if isinstance(error, NotFoundError) else run
             except RefusedError as error:
                 problem, run = refusal(error.status, str(error), request.id), ""
             said = {"problem": problem, "run": run, **self.common(request)}
             return answers.page("problem.html", said, problem.status)
 
         return answer
+
+    async def _deleted(self, request: Request) -> Answer | None:
+        """The page of a stream that was deleted; None where there is none of that name."""
+        log, grant, name = self._service.log, request.grant, request.query.get("name", "")
+        found = await self._service.read(lambda: gone(log, grant, name))
+        if found is None:
+            return None
+        said = {"name": name, "found": found, **self.common(request)}
+        return answers.page("gone.html", said, 410)
 
     def is_unknown(self, request: Request) -> bool:
         """Whether nobody knows who asks, and tokens are asked for."""
@@ -222,10 +239,11 @@ class Pages:
         run = await self.stream_of(request, name)
         live = self.live.of(run, request.grant)
         version, data = await live.whole()
+        evidence = await self._evidence.shown(request, run)
         may_note = self._service.is_writable and request.grant.allows(APPEND, name)
         return self.shown(
             request, "run.html", name=name, title=live.page.trace.task_id, may_note=may_note,
-            data=answers.data_of(data), version=version,
+            data=answers.data_of(data), version=version, evidence=evidence,
         )  # fmt: skip
 
     async def _beside(self, request: Request) -> Answer:
@@ -235,7 +253,7 @@ class Pages:
         data = await self._service.read(lambda: self._two(runs, self._allows(request)))
         return self.shown(
             request, "run.html", name=" and ".join(names), title=" and ".join(names),
-            may_note=False, data=answers.data_of(data), version="",
+            may_note=False, data=answers.data_of(data), version="", evidence=None,
         )  # fmt: skip
 
     def _two(self, runs: list[Stream], allows: lists.Allows) -> bytes:
@@ -265,16 +283,18 @@ class Pages:
         query = asking.known(request, "name", "from", "at")
         name = query.get("name", "")
         stream = await self.stream_of(request, name)
-        at = query.get("at")
+        at, offset = query.get("at"), None
         if at is not None:
             offset = asking.number(at, "at")
             found = await self._service.read(lambda: records.record_of(stream, offset))
         else:
             begin = asking.number(query["from"], "from") if "from" in query else None
             found = await self._service.read(lambda: records.records_of(stream, begin))
+        evidence = await self._evidence.shown(request, stream, offset)
         return self.shown(
-            request, "stream.html", found=found, facts=facts_of(stream), stream=stream,
-            is_run=lists.is_run(stream), is_one=at is not None, step=records.RECORDS,
+            request, "stream.html", evidence=evidence, found=found, facts=facts_of(stream),
+            stream=stream, is_run=lists.is_run(stream), is_one=at is not None,
+            step=records.RECORDS,
         )  # fmt: skip
 
     # What comes later

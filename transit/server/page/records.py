@@ -37,21 +37,22 @@ class RecordRow(msgspec.Struct, frozen=True):
 
 
 class Records(msgspec.Struct, frozen=True):
-    """Some records. begin, end: their offsets; count: of all records."""
+    """Some records. begin, end: their offsets; count: of all records; least: the first there is."""
 
     rows: list[RecordRow]
     begin: int
     end: int
     count: int
+    least: int = 0
 
 
 def records_of(stream: Stream, begin: int | None) -> Records:
-    """The records from `begin` on; the last ones for None."""
-    count = len(stream)
-    first = max(0, count - RECORDS) if begin is None else min(max(begin, 0), count)
+    """The records from `begin` on, as far as they are there; the last ones for None."""
+    count, least = len(stream), stream.first_offset
+    first = max(least, count - RECORDS) if begin is None else min(max(begin, least), count)
     end = min(first + RECORDS, count)
     rows = [row_of(stream.name, record) for record in stream.read(first, end)]
-    return Records(rows, first, end, count)
+    return Records(rows, first, end, count, least)
 
 
 def record_of(stream: Stream, offset: int) -> Records:
