@@ -137,7 +137,8 @@ class Writing(World):
         if not isinstance(found, transit.Receipt):
             assert found == expected
             return
-        assert found == transit.Receipt(stream.name, next_offset, given, reached, 1)  # type: ignore[arg-type]
+        encrypted = self.log.encryption
+        assert found == transit.Receipt(stream.name, next_offset, given, reached, 1, encrypted)  # type: ignore[arg-type]
         assert expected == found.first == found.last
         if reached == "memory":
             self.waiting.append(stream.name)
