@@ -113,3 +113,17 @@ def test_a_destroyed_key_takes_its_records_with_it(
     gone = command("read", "a", *keys)
     assert (gone.code, gone.error["type"]) == (15, "ErasedError")
     assert [row["payload"] for row in command("read", "b", *keys).rows] == ["kept"]
+
+
+def test_a_doctor_without_keys_says_what_it_did_not_read(
+    command: Command, keys: tuple[str, ...]
+) -> None:
+    command("append", "--create", "a", CANARY, *keys)
+    command("seal", *keys)
+    rows = {row["about"]: row for row in command("doctor").rows}
+    assert rows["records"]["state"] == "unknown"
+    assert "no keyring was given" in rows["records"]["said"]
+    assert "versions" in rows
+    with_keys = {row["about"]: row["state"] for row in command("doctor", *keys).rows}
+    assert "records" not in with_keys
+    assert with_keys["clock"] == "ok"

@@ -141,6 +141,19 @@ def test_without_a_keyring_it_says_how_to_name_one(command: Command, file: Path)
     )
 
 
+def test_a_key_file_that_is_not_there_is_named(command: Command, file: Path, key_file: str) -> None:
+    Keyring.create(file, key_file=key_file)
+    own = ("--keyring", file, "--key-file", key_file)
+    for words in (
+        ("keyring", "new", "another.json", "--key-file", "none.key"),
+        ("keyring", "show", file, "--key-file", "none.key"),
+        ("keyring", "rewrap", *own, "--new-key-file", "none.key"),
+    ):
+        done = command(*words)
+        assert (done.code, done.error["message"]) == (3, "none.key: there is no such key file")
+        assert "new-key-file" in done.error["hint"]
+
+
 def test_no_secret_is_printed(
     command: Command, file: Path, key_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Final, Literal
 import msgspec
 
 import transit
-from transit import Log, TransitError
+from transit import Log, SealedError, TransitError
 
 State = Literal["ok", "warn", "fail", "unknown"]
 PACKAGES: Final = ("msgspec", "blake3", "xxhash", "fsspec", "s3fs", "pyarrow", "click", "rich")
@@ -45,7 +45,10 @@ def folder_findings(path: str, log: Log | None, write: bool) -> Iterator[Found]:
     yield from _leftovers(path)
     yield from _disk(path, write)
     if log is not None:
-        yield _clock(log)
+        try:
+            yield _clock(log)
+        except SealedError as error:
+            yield Found("records", "unknown", f"not read: {error}", "--keyring FILE")
     yield _versions()
 
 

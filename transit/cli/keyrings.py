@@ -18,14 +18,12 @@ NEW_PASSPHRASE_VARIABLE: Final = "TRANSIT_NEW_PASSPHRASE"
 
 def open_keyring(path: str, key_file: str | None) -> Keyring:
     """The keyring at `path`, unlocked by the key file, or else by a passphrase."""
-    wrong = f"give the --key-file, or the {PASSPHRASE_VARIABLE}, that it was wrapped with"
-    with (
-        hinted(NotFoundError, "`transit keyring new FILE` makes a keyring"),
-        hinted(KeyringError, wrong),
-    ):
-        if key_file is None and not os.path.exists(path):
-            # Nobody is asked for the passphrase of what is not there.
+    if not os.path.exists(path):
+        # Nobody is asked for the passphrase of what is not there.
+        with hinted(NotFoundError, "`transit keyring new FILE` makes a keyring"):
             raise NotFoundError(f"{path}: there is no such keyring")
+    wrong = f"give the --key-file, or the {PASSPHRASE_VARIABLE}, that it was wrapped with"
+    with hinted(KeyringError, wrong):
         return Keyring.open(path, **way_of(key_file))
 
 
@@ -38,7 +36,11 @@ def way_of(
     one that is_new.
     """
     if key_file is not None:
-        return {"key_file": reachable(key_file)}
+        file = reachable(key_file)
+        if not os.path.exists(file):
+            with hinted(NotFoundError, "`transit keyring new-key-file FILE` makes a key file"):
+                raise NotFoundError(f"{file}: there is no such key file")
+        return {"key_file": file}
     given = os.environ.get(variable)
     if given:
         return {"passphrase": given}
