@@ -255,3 +255,27 @@ def test_what_scrypt_costs_is_in_the_file(file: Path) -> None:
     unlock = json.loads(file.read_text())["unlock"]
     assert unlock.pop("salt")
     assert unlock == {"by": "passphrase", "n": 2**15, "r": 8, "p": 1}
+
+
+# A process without the package, and a keyring that was made in another.
+WITHOUT = """
+import sys, transit
+sys.modules["cryptography"] = None
+path, key_file = sys.argv[1:]
+for call in (
+    lambda: transit.Keyring.create(path + ".new", key_file=key_file),
+    lambda: transit.Keyring.open(path, key_file=key_file).index_key,
+):
+    try:
+        call()
+    except transit.InvalidInputError as error:
+        print(error)
+"""
+
+
+def test_without_the_package_it_says_how_to_get_it(
+    ring: Keyring, file: Path, key_file: str, poor: Callable[..., str]
+) -> None:
+    said = "encryption needs cryptography: pip install 'transit[encryption]'"
+    assert poor(WITHOUT, file, key_file).splitlines() == [said, said]
+    assert not Path(f"{file}.new").exists()

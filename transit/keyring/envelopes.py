@@ -24,6 +24,7 @@ from transit.format.envelope import (
 from transit.format.frame import ENVELOPES, TO_BE_ENCRYPTED
 from transit.format.record import CHUNK
 from transit.keyring.keyring import Key, Keyring
+from transit.keyring.masters import ciphers
 
 _LABEL: Final = b"transit envelope 1\0"
 _KEY_BYTES: Final = 32
@@ -56,14 +57,10 @@ def open_with(secret: bytes, store_id: bytes, envelope: Envelope, place: str) ->
         raise CorruptError(
             place, expected="the commitment to the key", found="another key, place or header"
         )
-    # Loaded here: an extra, and only for those who encrypt.
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    try:
-        return AESGCM(key).decrypt(nonce, envelope.body, None)
-    except InvalidTag:
-        raise CorruptError(place, expected="what was encrypted", found="changed bytes") from None
+    opened: bytes | None = ciphers().unseal(key, nonce, envelope.body, b"")
+    if opened is None:
+        raise CorruptError(place, expected="what was encrypted", found="changed bytes")
+    return opened
 
 
 class OneSecret:
@@ -158,9 +155,7 @@ class StoreKeys:
         bound = head + key.id
         salt = os.urandom(SALT_BYTES)
         derived, nonce, commitment = _expanded(secret_of(key.secret, salt), self._store_id, bound)
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        body = AESGCM(derived).encrypt(nonce, data, None)
+        body = ciphers().seal(derived, nonce, data, b"")
         return b"".join((bound, salt, commitment, body))
 
     def secret(self, envelope: Envelope, place: str) -> bytes:

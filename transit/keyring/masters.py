@@ -101,7 +101,7 @@ class _Local:
     def wrap(self, key_id: bytes, owner: str, secret: bytes) -> bytes:
         nonce = token_bytes(_NONCE_BYTES)
         context = self._keyring + key_id + owner.encode()
-        sealed: bytes = _ciphers().seal(self._wrapping, nonce, secret, context)
+        sealed: bytes = ciphers().seal(self._wrapping, nonce, secret, context)
         return nonce + sealed
 
     def unwrap(self, key_id: bytes, owner: str, wrapped: bytes) -> bytes | None:
@@ -109,7 +109,7 @@ class _Local:
             return None
         nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
         context = self._keyring + key_id + owner.encode()
-        found: bytes | None = _ciphers().unseal(self._wrapping, nonce, sealed, context)
+        found: bytes | None = ciphers().unseal(self._wrapping, nonce, sealed, context)
         return found
 
 
@@ -280,14 +280,15 @@ def _ask(name: str, call: Wrapper, data: bytes) -> bytes:
     return found
 
 
-def _ciphers() -> ModuleType:
+def ciphers() -> ModuleType:
+    """`transit.keyring.ciphers`; `InvalidInputError` says what is to be installed for it."""
     try:
         # Loaded here: it loads `cryptography`, which is an extra.
-        from transit.keyring import ciphers
+        from transit.keyring import ciphers as loaded
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "cryptography":
             raise
         raise InvalidInputError(
             "encryption needs cryptography: pip install 'transit[encryption]'"
         ) from None
-    return ciphers
+    return loaded
