@@ -300,10 +300,7 @@ def mark_used(path: str) -> None:
 
 
 def make_temporary_folder(prefix: str, folder: str | None = None) -> str:
-    """A new folder for temporary files, which the caller removes; `StoreUnavailableError`.
-
-    folder: in which it is made; None for that of the system.
-    """
+    """A new folder in `folder` or the system's, to be removed by the caller."""
     try:
         with translated(folder or tempfile.gettempdir()):
             return tempfile.mkdtemp(prefix=prefix, dir=folder)

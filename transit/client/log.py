@@ -39,6 +39,7 @@ from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
 from transit.format.uid import check_uid
 from transit.handle.tiering import Published
+from transit.keyring import Keyring
 from transit.proof.policy import Policy
 from transit.protocol.calls import UID_PREFIX, Hide, Show, Step, SyncAnswer, SyncRequest
 from transit.replay import Position
@@ -77,6 +78,11 @@ class ConnectedLog(ConnectedEvidence, ConnectedRemoval, Log):
     def mode(self) -> Mode:
         """How the server has the store open: "exclusive", "shared" or "read"."""
         return self._connection.store.mode
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """See `Log.keyring`; the server's stays there: None."""
+        return None
 
     @property
     def encryption(self) -> Encrypted:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
-from transit.config import Durability, Encrypted, Level, Mode, Settings, durability_level
+from transit.config import Durability, Level, Mode, Settings, durability_level
 from transit.engine.batch import WriteBatch
 from transit.engine.became import Retention
 from transit.engine.caching import Cache, cache_of
 from transit.engine.checks import check_numbers
 from transit.engine.creation import change_life, create_stream, root_record
 from transit.engine.cursor import Cursor, all_cursors
+from transit.engine.encrypted import EncryptedLog
 from transit.engine.evidence import LogEvidence
 from transit.engine.finding import StreamCount, Which, find_state, find_with_uid, listed, state_of
 from transit.engine.keeping import keep_of
@@ -74,9 +75,8 @@ def open(  # noqa: PLR0913 - as many things are said of a store that is opened
     it is refused with `SplitViewError`, before anything of it is used, and in mode "read" also what
     is published later.
     keyring: holds the keys of an encrypted store (`Keyring`). encrypt: what is encrypted from now
-    on: "remote", all that is sealed, and so all that leaves this folder; "all", the WAL too. None
-    with a keyring: what the store has, or "remote". A store that is encrypted stays so: it is
-    written to with its keyring only.
+    on: "remote", all that is sealed, and so all that leaves this folder; "all", the WAL too; None:
+    as before, or "remote". A store that is encrypted stays so: only its keyring writes to it.
     Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
     at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
     `UnsupportedPlatformError`; `KeyringError`, and `SealedError` for an encrypted store without its
@@ -110,7 +110,7 @@ def open(  # noqa: PLR0913 - as many things are said of a store that is opened
         raise
 
 
-class Log(LogEvidence, Removal):
+class Log(LogEvidence, Removal, EncryptedLog):
     """An open store. Made by `transit.open`; safe for threads; closes at the end of a `with` block.
 
     A store that is not closed loses nothing it acknowledged; it is closed when the last
@@ -154,11 +154,6 @@ class Log(LogEvidence, Removal):
     def mode(self) -> Mode:
         """ "exclusive", "shared" or "read"."""
         return self._handle.mode
-
-    @property
-    def encryption(self) -> Encrypted:
-        """What is encrypted of what is written: "none", "remote" (all that is sealed), "all"."""
-        return self._handle.encrypted
 
     @property
     def durability(self) -> Durability:

@@ -11,6 +11,7 @@ columns      the columns of a chunk, each as narrow as its values allow
 headers      headers as JSON, and tables of them
 written      who wrote the records of a chunk, and when
 record       chunks: columns to bytes and back
+envelope     chunks that are encrypted, each by itself
 frame        WAL header, frame header, padding
 lineage      the records of stream 0; metadata
 uid          what a stream is called in every store

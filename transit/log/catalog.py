@@ -18,17 +18,10 @@ from typing import Final
 
 from transit.config import Settings
 from transit.disk import list_folder, remove
-from transit.errors import CorruptError, NotFoundError, SealedError
+from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import Commit, SegmentRef, decode_commit
 from transit.format.life import NAMES_ID, NAMES_RECORD, Life, decode_life, life_key
-from transit.format.lineage import (
-    LINEAGE_ID,
-    LINEAGE_RECORD,
-    STORE_OWNER,
-    LineageRecord,
-    Merge,
-    decode_lineage,
-)
+from transit.format.lineage import LINEAGE_ID, LINEAGE_RECORD, LineageRecord, Merge, decode_lineage
 from transit.format.names import Places, merge_key, name_key, parse_wal_name
 from transit.format.uid import uid_key
 from transit.keyring.envelopes import StoreKeys
@@ -80,7 +73,7 @@ class Catalog(StoredChunks):
         self._recent: deque[StreamState] = deque(maxlen=_STATES_KEPT)
         self._records: dict[int, LineageRecord] = {}
         self._lineage = SealedRows()
-        self._keys = SealedKeys(self.changing)
+        self._keys = SealedKeys(self.changing, root, keys)
         self._lives = LivesRead()
         self._descent = Descent()
         # Whether streams in use may reach further than their states say.
@@ -356,25 +349,14 @@ class Catalog(StoredChunks):
     def _sealed_lives(self, view: View, stream_id: int) -> list[int]:
         if not self.names_state().next_offset:
             return []
-        return sorted(self._under(view, life_key(stream_id)), reverse=True)
+        return sorted(
+            self._sealed(view, life_key(stream_id)),
+            reverse=True,
+        )
 
-    def _under(self, view: View, key: int) -> list[int]:
-        """What the indexes of segments have under a key; `SealedError` where it cannot be known."""
-        found = self._keys.find(view.segments, key)
-        if self.commits.encrypted:
-            # Only what was sealed before the store was encrypted has the key as it is.
-            if self.keys is None:
-                raise SealedError(f"{self.root}: names are encrypted; give keyring=")
-            found += self._keys.find(view.segments, self.keys.hidden_key(key))
-        return found
-
-    def owner(self, stream_id: int) -> tuple[str, bool]:
-        """Whose key encrypts a stream, and whether the stream was deleted."""
-        if stream_id in (LINEAGE_ID, NAMES_ID):
-            return STORE_OWNER, False
-        owner = self.record(stream_id).owner
-        life = None if owner == STORE_OWNER else self.life(stream_id)
-        return owner, life is not None and life.deleted
+    def _sealed(self, view: View, key: int) -> list[int]:
+        """What segments have under a key."""
+        return self._keys.find(view.segments, key, self.commits.encrypted)
 
     def lives_about(self, stream_id: int) -> list[int]:
         """The offsets of the records of `$names` about a stream, and perhaps others, in order."""
@@ -409,7 +391,7 @@ class Catalog(StoredChunks):
             for stream_id in reversed(wal.names.get(name, ())):
                 if not self.is_hidden(stream_id):
                     return stream_id
-        for stream_id in sorted(self._under(view, name_key(name)), reverse=True):
+        for stream_id in sorted(self._sealed(view, name_key(name)), reverse=True):
             if self.record(stream_id).name == name and not self.is_hidden(stream_id):
                 return stream_id
         return None
@@ -418,7 +400,7 @@ class Catalog(StoredChunks):
         """The id of the stream with this uid, hidden or not; `CorruptError` when two have it."""
         view = self.view
         found = {wal.uids[uid] for wal in view.wals if uid in wal.uids}
-        for stream_id in self._under(view, uid_key(uid)):
+        for stream_id in self._sealed(view, uid_key(uid)):
             if self.record(stream_id).uid == uid:
                 found.add(stream_id)
         if len(found) > 1:
@@ -431,7 +413,9 @@ class Catalog(StoredChunks):
         for wal in view.wals:
             if (found := wal.merges.get(merge_id)) is not None:
                 return found
-        for stream_id in self._under(view, merge_key(merge_id)):
+        for stream_id in self._keys.find(
+            view.segments, merge_key(merge_id), self.commits.encrypted
+        ):
             record = self.record(stream_id)
             if isinstance(record, Merge) and record.merge_id == merge_id:
                 return stream_id

@@ -13,7 +13,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from transit.errors import SealedError
 from transit.guards import leaf
+from transit.keyring.envelopes import StoreKeys
 from transit.log.segments import Segment
 
 
@@ -44,17 +46,29 @@ class KeyIndex:
 class SealedKeys:
     """The keys of a growing row of segments; sorted into one index when it pays.
 
-    `changing` is held while that happens. Safe for threads.
+    `changing` is held while that happens. keys: of an encrypted store. Safe for threads.
     """
 
-    def __init__(self, changing: threading.RLock) -> None:
-        self._changing = changing
+    def __init__(self, changing: threading.RLock, root: str, keys: StoreKeys | None) -> None:
+        self._changing, self._root, self._hidden = changing, root, keys
         self._sorted = KeyIndex()
         self._count = 0
         self._searched = 0
 
-    def find(self, segments: Sequence[Segment], key: int) -> list[int]:
-        """The ids under `key` in all of `segments`; perhaps also in later ones, perhaps twice."""
+    def find(self, segments: Sequence[Segment], key: int, encrypted: bool) -> list[int]:
+        """The ids under `key` in all of `segments`; perhaps also in later ones, perhaps twice.
+
+        encrypted: some of them hide their keys; `SealedError` without what hides them.
+        """
+        if not encrypted:
+            return self._find(segments, key)
+        if self._hidden is None:
+            raise SealedError(f"{self._root}: names are encrypted; give keyring=")
+        # Only what was sealed before the store was encrypted has the key as it is.
+        found = self._find(segments, key)
+        return found + self._find(segments, self._hidden.hidden_key(key))
+
+    def _find(self, segments: Sequence[Segment], key: int) -> list[int]:
         # Read before the index of keys: what is taken up meanwhile is found twice, never missed.
         new = segments[self._count :]
         if new and self._searched > sum(len(segment.index.keys) for segment in new):

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from operator import add
+from types import MappingProxyType
 from typing import Final
 
 from transit.config import Settings
@@ -65,6 +66,7 @@ from transit.log.wal import Wal
 from transit.proof.chunks import BY_RECORD, ChunkTree
 
 CHUNK_RECORDS_MAX: Final = 65_536
+_NOBODY: Final[Mapping[int, tuple[str, bool]]] = MappingProxyType({})
 
 Piece = tuple[Chunk, int, int]
 """Some records of a chunk, from a place in it to before another."""
@@ -170,12 +172,23 @@ class Sealer:
         self._reach(wal, wal.tail)
         folder, check_place = self._catalog.places.segments, self._catalog.check_place
         check_place()
-        keys = self._sealing_keys()
+        keys, owners = self._sealing_keys(), {}
+        if keys is not None:
+            owners = {stream: self._owner(stream) for stream in wal.index}
+            keys.keyring.current_all(owner for owner, gone in owners.values() if not gone)
         writer = SegmentWriter(
-            folder, self._catalog.store_id, self._settings, check_place, keys, self._catalog.owner
+            folder, self._catalog.store_id, self._settings, check_place, keys, owners
         )
         ref = writer.write(wal)
         self._commit(ref, encrypted=keys is not None)
+
+    def _owner(self, stream_id: int) -> tuple[str, bool]:
+        """Whose key encrypts a stream, and whether the stream was deleted."""
+        if stream_id in BY_RECORD:
+            return STORE_OWNER, False
+        owner = self._catalog.record(stream_id).owner
+        life = None if owner == STORE_OWNER else self._catalog.life(stream_id)
+        return owner, life is not None and life.deleted
 
     def _sealing_keys(self) -> StoreKeys | None:
         """What the next segment is encrypted with; None where it is not.
@@ -211,14 +224,10 @@ class Sealer:
             )
 
 
-def _the_store(_stream: int) -> tuple[str, bool]:
-    return STORE_OWNER, False
-
-
 class SegmentWriter:
     """Writes one segment. check_place: as `NewFile` takes it.
 
-    keys: chunks go into envelopes. owner: of a stream, who has the key for it, and whether the
+    keys: chunks go into envelopes. owners: of each stream who has the key for it, and whether the
     stream was deleted.
     """
 
@@ -229,9 +238,9 @@ class SegmentWriter:
         settings: Settings,
         check_place: Callable[[], None],
         keys: StoreKeys | None = None,
-        owner: Callable[[int], tuple[str, bool]] = _the_store,
+        owners: Mapping[int, tuple[str, bool]] = _NOBODY,
     ) -> None:
-        self._keys, self._owner = keys, owner
+        self._keys, self._owners = keys, owners
         self._folder = folder
         self._check_place = check_place
         self._store_id = store_id
@@ -281,7 +290,7 @@ class SegmentWriter:
     def _add_all(self, stream_id: int, wal: Wal) -> None:
         """All chunks of a stream."""
         chunks = wal.chunks(stream_id, 0)
-        owner, gone = (STORE_OWNER, False) if self._keys is None else self._owner(stream_id)
+        owner, gone = self._owners.get(stream_id, (STORE_OWNER, False))
         if self._keys is not None and gone and self._add_lost(stream_id, owner, wal):
             return
         for pieces in _fill(chunks, self._block_bytes):

@@ -245,7 +245,9 @@ def _verify_some(tick: Tick, sample: int) -> None:
     read = 0
     for piece in chosen:
         try:
-            read += transit.read_piece(piece, columns=["payload"]).num_rows
+            read += transit.read_piece(
+                piece, columns=["payload"], keyring=tick.log.keyring
+            ).num_rows
         except CorruptError as error:
             tick.error(str(error))
             raise
