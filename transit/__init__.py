@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transit.config import Durability, Mode, Settings
+    from transit.config import Durability, Encrypted, Mode, Settings
     from transit.engine.auditing import audit
     from transit.engine.batch import StagedStream, WriteBatch
     from transit.engine.became import Became, Retention
@@ -120,7 +120,7 @@ __version__ = "0.1.0"
 
 # Loaded when first used: a program that wants help, or one thing, does not wait for the engine.
 _HOMES = {
-    "transit.config": ("Durability", "Mode", "Settings"),
+    "transit.config": ("Durability", "Encrypted", "Mode", "Settings"),
     "transit.engine.auditing": ("audit",),
     "transit.engine.batch": ("StagedStream", "WriteBatch"),
     "transit.engine.became": ("Became", "Retention"),
@@ -269,6 +269,7 @@ __all__ = [
     "Due",
     "Durability",
     "Edge",
+    "Encrypted",
     "Envelope",
     "EnvelopeProof",
     "Erased",

@@ -1,5 +1,6 @@
 """Keyrings: the data keys of encrypted stores, in one file, wrapped by a master secret.
 
+envelopes  the keys of one open store: chunks into envelopes, and out of them
 keyring    `Keyring`: makes, finds, rotates and destroys keys
 shared     the file as one process has it: threads, other processes, forks, what is durable
 document   the file's bytes: shape, check, MAC

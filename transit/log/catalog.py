@@ -59,8 +59,7 @@ class Catalog(StoredChunks):
         keys: StoreKeys | None = None,
     ) -> None:
         super().__init__(root)
-        # Of an encrypted store, where a keyring was given.
-        self.keys = keys
+        self.keys = keys  # of an encrypted store, where a keyring was given
         # Raises `StoreMovedError` when what is at the folder's path is not this store any more.
         self.check_place = check_place
         self.elsewhere = elsewhere

@@ -26,6 +26,7 @@ from msgspec import Meta
 
 from transit import (
     Durability,
+    Encrypted,
     InvalidInputError,
     MergePlan,
     Mode,
@@ -33,7 +34,6 @@ from transit import (
     Record,
     Scalar,
 )
-from transit.config import Encrypted
 from transit.protocol.lines import OriginLine
 
 T = TypeVar("T")
