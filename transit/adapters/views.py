@@ -5,3 +5,4 @@ from __future__ import annotations
 from transit.trace import register_view
 
 register_view("langgraph", "transit.adapters.langgraph.typed:view")
+register_view("otel", "transit.adapters.otel.typed:view")
