@@ -8,6 +8,9 @@ set -euo pipefail
 table() {
     cat <<'END'
 langgraph | langgraph-checkpoint-conformance | langgraph_suite.py transit.adapters.langgraph.TransitSaver
+otel | | otel_loss.py transit.adapters.otel.TransitSpanProcessor
+litellm | opentelemetry-sdk |
+clients | opentelemetry-instrumentation-genai-openai>=1.3b0 opentelemetry-instrumentation-genai-anthropic>=1.3b0 opentelemetry-sdk |
 END
 }
 
@@ -28,6 +31,7 @@ fi
 run() {
     local name=$1 resolution=$2 more=$3 judge=$4 environment=$work/$1-$2
     local extra=${name//_/-} page=docs/guide/${name//_/-}.md
+    if [[ $name == otel ]]; then page=docs/guide/opentelemetry.md; fi
     "$uv" venv -q "$environment"
     # shellcheck disable=SC2086  # several words
     "$uv" pip install -q --python "$environment" --resolution "$resolution" \

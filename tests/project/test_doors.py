@@ -4,7 +4,7 @@ files         through `disk`; what a user names is opened where it is read, in t
               `trace.files`, and modules of WebAssembly
 objects       through `store`: nothing else knows fsspec or a client of a cloud
 sockets       in `server`, `client` and `adapters` alone; pairs of them to processes of our own
-environment   in `cli` and `server` alone
+environment   in `cli`, `server` and `adapters` alone
 foreign AI    in `adapters` alone
 """
 
@@ -55,7 +55,7 @@ NAMED_BY_USERS = (
 )
 OBJECTS_IN = {"store"}
 SOCKETS_IN = {"server", "client", "adapters"}
-ENVIRONMENT_IN = {"cli", "server"}
+ENVIRONMENT_IN = {"cli", "server", "adapters"}
 AI_IN = {"adapters"}
 TELEMETRY_IN = {"adapters", "server"}
 FOR_TESTS = {"testing", LABORATORY}

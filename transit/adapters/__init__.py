@@ -6,4 +6,8 @@ made of them when they are read.
 
     opening       the store: one that is given, a folder, a bucket, a server, the environment's
     views         whose records are read as typed events, and by what
+    otel          OpenTelemetry: spans, log records, completions; on to a collector
+    litellm       LiteLLM; clients: those of OpenAI and Anthropic; instrumenting: one line for them
+    calling       calls of models that a library tells of; answers: streams of theirs put together;
+                  aside: work for a store that a server has
 """
