@@ -27,7 +27,8 @@ from transit.server.otlp_wire import (
 )
 from transit.server.refusals import NO_STORE, RefusedError
 from transit.server.service import Service
-from transit.trace.files.arriving import LAYER, Arrivals, Arrived
+from transit.trace.files.arriving import APART, LAYER, RECORDED, Arrivals, Arrived
+from transit.trace.views import ADAPTER
 
 _RETRY: Final = (b"retry-after", b"5")
 # What the engine cannot do now, and may do later.
@@ -86,7 +87,10 @@ class Receiver:
         name = self._settings.otlp_prefix + request.name
         request.grant.check(READ, name)
         log = self._service.log
-        kept = log.stream(f"${LAYER}/spans/{log.stream(name).uid}")
+        run = log.stream(name)
+        if run.metadata.get(ADAPTER) == RECORDED:
+            run = log.stream(f"{name}/{APART}")
+        kept = log.stream(f"${LAYER}/spans/{run.uid}")
 
         async def lines() -> AsyncGenerator[bytes, None]:
             for start in range(0, count, _LINES):

@@ -564,6 +564,18 @@ def test_a_run_that_was_finished_or_is_another_streams_is_told(log: Log) -> None
     assert [each.payload for each in log.stream(f"otel/{OTHER}").read()] == [b"mine"]
 
 
+def test_a_trace_that_an_adapter_records_too_is_received_beside_it(log: Log) -> None:
+    """As when one service of a trace records itself, and another one sends its spans."""
+    log.create(RUN, {"adapter": "otel"}).append(b"{}")
+    for _ in range(2):
+        assert send(log, traces(1, 2)).status == 200
+    apart = f"{RUN}/received"
+    assert len(kept(log, apart)) == 2
+    assert len(log.stream(RUN)) == 1
+    told = answer(App(log), "GET", f"/v1/traces/{TRACE}")
+    assert len(told.body.splitlines()) == 2
+
+
 def test_a_run_that_was_hidden_begins_anew(log: Log) -> None:
     server = App(log)
     for _ in range(2):

@@ -9,6 +9,7 @@ there already is known by the header `key` of these records:
     <span id>:<digest>        a span; with another digest it is kept, and told as `otlp.again`
     log:<digest>:<n>          a log record; n counts equal ones of a request
 
+Where an adapter recorded spans of the trace under that name, its name ends with `/received`.
 Log records that name no trace are in stream `<prefix>logs`. Those that come before the span that
 they name are read as its events too.
 
@@ -59,6 +60,7 @@ from transit.trace.names import CREATED, TRACE_KIND, describe_run
 from transit.trace.packing import Packing
 from transit.trace.parts import KnownParts
 from transit.trace.sums import Sums
+from transit.trace.views import ADAPTER
 from transit.trace.writing import Options, encode_event, packed_event
 
 LAYER: Final = "otlp"
@@ -67,6 +69,8 @@ ABOUT: Final = "about_uid"
 LOGS: Final = "logs"
 SOURCE: Final = "source_format"
 RECEIVED: Final = "otlp-received"
+RECORDED: Final = "otel"
+APART: Final = "received"
 AGAIN: Final = "otlp.again"
 LOG: Final = "otlp.log"
 LARGE: Final = "otlp.large"
@@ -233,6 +237,8 @@ class Arrivals:
     def _load(self, trace_id: str) -> _Run:
         run = _Run(self._name(trace_id), trace_id)
         try:
+            if self._log.stream(run.name).metadata.get(ADAPTER) == RECORDED:
+                run.name = f"{run.name}/{APART}"
             run.run = stream = self._log.stream(run.name)
         except NotFoundError:
             return run
