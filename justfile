@@ -75,6 +75,10 @@ bench-html *arguments:
 bench-spans *arguments:
     python -m benchmarks.spans {{ arguments }}
 
+# Measure what keeping a span costs the program that ends it, where the SDK of OpenTelemetry is installed.
+bench-spans-kept *arguments:
+    python -m benchmarks.spans_kept {{ arguments }}
+
 # Measure requests to a served store beside the reference server of the protocol: needs wrk and npm.
 bench-served *arguments:
     python -m benchmarks.served {{ arguments }}
