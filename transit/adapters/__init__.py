@@ -5,4 +5,5 @@ an adapter comes to its store (`opening`). Payloads stay in the stack's own form
 made of them when they are read.
 
     opening       the store: one that is given, a folder, a bucket, a server, the environment's
+    views         whose records are read as typed events, and by what
 """

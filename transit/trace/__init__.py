@@ -28,6 +28,7 @@ records       events out; steps: calls with their outcomes, and what is inside t
 reading       a run, and how it came to be; beside: two runs, aligned
 ends, sums    how a run stands; families: what runs come to with those begun in them
 summaries     what became of many runs; tabulating: as tables; prices: what their tokens cost
+views         events made of what adapters recorded in their stacks' own forms
 noting        what is said of a run afterwards; finding: where something was said, or happened
 merging       what several tasks come to; deleting: runs, with what only they refer to
 replaying     a program run again on what was recorded; matching: which recorded call a call is;
@@ -88,6 +89,7 @@ from transit.trace.tabulating import Runs, RunSummary
 from transit.trace.tools import ToolCall
 from transit.trace.trajectories import export_trajectory, import_trajectories
 from transit.trace.values import restored
+from transit.trace.views import register_view
 
 __all__ = [
     "EMAIL",
@@ -153,6 +155,7 @@ __all__ = [
     "read",
     "read_artifact",
     "recorded",
+    "register_view",
     "replay",
     "restored",
     "resume",

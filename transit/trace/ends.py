@@ -27,6 +27,7 @@ from transit import (
 from transit.trace.artifacts import LAYER
 from transit.trace.events import Checkpoint, EndStatus, Event, RunEnd, Totals, Unknown, decode_event
 from transit.trace.sums import Sums
+from transit.trace.views import seen, view_of
 
 # Read at a time on the way back, at first; then twice as many, and so on.
 _BACK: Final = 8
@@ -64,6 +65,8 @@ def standing_of(stream: Stream) -> Standing:
     count = last.offset + 1
     if count <= start:
         return Standing(Totals())
+    if view_of(stream) is not None:
+        return _stands(stream, None, start, count)
     event = _decoded(last.payload)
     if isinstance(event, RunEnd) and _is_sound(event.totals):
         return Standing(event.totals, event, last.timestamp)
@@ -108,15 +111,19 @@ def _stands(stream: Stream, found: tuple[Record, RunEnd] | None, start: int, sto
 
 
 def _events(stream: Stream, start: int, stop: int) -> Iterator[tuple[Record, Event]]:
-    for record in stream.read(start, stop):
-        event = _decoded(record.payload)
-        if not isinstance(event, Unknown):
-            yield record, event
+    for record, event in seen(stream, start, stop):
+        made = _repaired(event)
+        if not isinstance(made, Unknown):
+            yield record, made
 
 
 def _decoded(payload: bytes) -> Event | Unknown:
-    """The event in a record; an end of a run without its totals, where these cannot be read."""
-    event = decode_event(payload)
+    """The event in a record."""
+    return _repaired(decode_event(payload))
+
+
+def _repaired(event: Event | Unknown) -> Event | Unknown:
+    """An end of a run without its totals, where these cannot be read."""
     if not isinstance(event, Unknown) or event.event != _END or not isinstance(event.data, dict):
         return event
     try:

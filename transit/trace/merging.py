@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from transit import InvalidInputError, Log, Position, Scalar, Stream
 from transit.trace.beginning import current, options_of
-from transit.trace.events import Evaluation, decode_event
+from transit.trace.events import Evaluation
 from transit.trace.names import TRACE_KIND, describe_run, make_named, stream_of, trace_id
 from transit.trace.reading import Trace
 from transit.trace.recording import Task
 from transit.trace.replaying import Replay
+from transit.trace.views import seen
 
 Which = Task | Trace | Stream | str
 
@@ -96,7 +97,6 @@ def _selected(streams: Sequence[Stream]) -> Stream:
 
 def _decisions(stream: Stream) -> Iterator[tuple[int, int, Evaluation, Stream]]:
     """Timestamp, offset (of two records of one moment the later counts), decision, and where."""
-    for record in stream:
-        event = decode_event(record.payload)
+    for record, event in seen(stream):
         if isinstance(event, Evaluation) and event.decision == "selected":
             yield record.timestamp, record.offset, event, stream

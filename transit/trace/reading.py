@@ -20,7 +20,6 @@ from transit.trace.events import (
     ToolRequest,
     ToolResult,
     Totals,
-    decode_event,
 )
 from transit.trace.names import (
     ACTOR,
@@ -39,6 +38,7 @@ from transit.trace.records import EventRecord, event_record, events_of
 from transit.trace.steps import Step, steps_of
 from transit.trace.summaries import duration_of, summary_of
 from transit.trace.tabulating import frame_of, table_of
+from transit.trace.views import seen
 
 if TYPE_CHECKING:
     import pandas
@@ -107,8 +107,7 @@ class Trace:
     def children(self) -> tuple[Trace, ...]:
         """The runs that were begun, or gone on with, inside this one, in order."""
         found: dict[str, Trace] = {}
-        for record in self.stream.read(self.stream.own_start):
-            event = decode_event(record.payload)
+        for _, event in seen(self.stream, self.stream.own_start):
             if isinstance(event, ChildRun) and event.uid not in found:
                 try:
                     child = self._log.stream(uid=event.uid)
@@ -121,8 +120,7 @@ class Trace:
     @property
     def manifest(self) -> dict[str, object] | None:
         """What the run was made with; None where it was not recorded."""
-        for record in self.stream.read(self.stream.own_start):
-            event = decode_event(record.payload)
+        for _, event in seen(self.stream, self.stream.own_start):
             if isinstance(event, Manifest):
                 return event.data
         return None
@@ -186,8 +184,7 @@ class Trace:
         """Requests of tools, models and recorded calls without an outcome, in order."""
         waiting: dict[int, EventRecord] = {}
         by_id: dict[str, list[int]] = {}
-        for record in self.stream:
-            event = decode_event(record.payload)
+        for record, event in seen(self.stream):
             if isinstance(event, ToolRequest | CallRequest | ModelRequest):
                 waiting[record.offset] = event_record(record, event)
                 by_id.setdefault(_id_of(event), []).append(record.offset)
@@ -206,8 +203,7 @@ class Trace:
     def ended(self) -> RunEnd | None:
         """How the run of this very stream ended; None while it is open, or died."""
         ended = None
-        for record in self.stream.read(self.stream.own_start):
-            event = decode_event(record.payload)
+        for _, event in seen(self.stream, self.stream.own_start):
             if isinstance(event, RunEnd):
                 ended = event
             elif isinstance(event, Checkpoint) and event.checkpoint_kind == "resume":

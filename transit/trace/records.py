@@ -22,6 +22,7 @@ from transit.trace.events import (
 from transit.trace.models import filled
 from transit.trace.parts import brings_parts
 from transit.trace.unpacking import HistoryParts
+from transit.trace.views import view_of
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
@@ -61,9 +62,12 @@ class EventReader:
         self._parts = HistoryParts(stream)
         self._others: dict[str, HistoryParts] = {}
         self._own = set(_begins_with(log, stream))
+        self._view = view_of(stream)
 
     def take(self, record: Record) -> EventRecord:
         """The next record, as an event."""
+        if self._view is not None:
+            return event_record(record, self._view(record))
         event = decode_event(record.payload)
         self._parts.add(record.payload)
         fields = packed_fields(event)

@@ -24,7 +24,6 @@ from transit.trace.events import (
     ToolResult,
     Totals,
     check_choice,
-    decode_event,
 )
 from transit.trace.families import rolled_up
 from transit.trace.names import (
@@ -43,6 +42,7 @@ from transit.trace.noting import PREFIX, notes_in, scores_of
 from transit.trace.prices import Prices, check_prices
 from transit.trace.sums import OTHERS, tokens_told
 from transit.trace.tabulating import Runs, RunSummary, Status
+from transit.trace.views import seen
 
 Sort = Literal["created", "name", "duration", "events", "tokens", "cost", "failures"]
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
@@ -312,7 +312,6 @@ def _calls(stream: Stream, tool: str) -> bool:
 
 
 def _tool_events(stream: Stream) -> Iterator[ToolRequest | ToolResult]:
-    for record in stream.read(stream.own_start):
-        event = decode_event(record.payload)
+    for _, event in seen(stream, stream.own_start):
         if isinstance(event, ToolRequest | ToolResult):
             yield event
