@@ -31,6 +31,10 @@ rigs *arguments:
 readers *arguments:
     scripts/readers.sh {{ arguments }}
 
+# Test adapters beside the stacks they are for, newest and lowest versions: `just adapters langgraph`.
+adapters *names:
+    scripts/adapters.sh {{ names }}
+
 # Judge format, lint, types and the project's own rules.
 check:
     ruff format --check .

@@ -3,6 +3,7 @@
 The blocks of a page run in order as one program, in an empty folder, with warnings as errors; in a
 guide `transit` is on the PATH of the shell. A block in text right after one of these, with nothing
 between, is what was printed. A block right below a comment `<!-- not run: reason -->` is left out.
+A page that says `<!-- needs: module -->` is run where that is installed; `just adapters` does it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SECONDS_MAX = 300
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<marks>```+|~~~+)(?P<language>[^`\n]*)$")
 NOT_RUN = re.compile(r"^\s*<!-- not run: \S.* -->\s*$")
+NEEDS = re.compile(r"^<!-- needs: (?P<module>[\w.]+) -->$", re.MULTILINE)
 RUNNER = Path(__file__).with_name("run_page.py")
 # What looks like one of ours, and the name it must have to be run.
 SPELLINGS = {"shell": "sh", "bash": "sh", "console": "sh", "zsh": "sh", "output": "text"}
@@ -113,7 +115,10 @@ def run_page(
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_blocks_of_the_page_run(page: str, tmp_path: Path) -> None:
     path = ROOT / page
-    done = run_page(path.read_text(encoding="utf-8"), path, path.parent == GUIDE, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    for needed in NEEDS.finditer(text):
+        pytest.importorskip(needed["module"], reason=f"`just adapters` runs it: {needed[0]}")
+    done = run_page(text, path, path.parent == GUIDE, tmp_path)
     assert done is None or done.returncode == 0, f"{page}\n{done.stdout}\n{done.stderr}"
 
 

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# adapters.sh [NAME...] - test adapters beside their stacks, each in an environment of its own: tests/adapters/NAME,
+# the page docs/guide/NAME.md, and, where ../shared/tools/adapters is, what judges it there. With the newest
+# versions, and with the lowest that the extra NAME allows. Without a name: all of them.
+set -euo pipefail
+
+# name | beside the extra of that name, for the newest versions | what judges it, of the class's import path
+table() {
+    cat <<'END'
+langgraph | langgraph-checkpoint-conformance | langgraph_suite.py transit.adapters.langgraph.TransitSaver
+END
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+judges=$root/../shared/tools/adapters
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+uv=$(command -v uv || true)
+if [[ -z $uv ]]; then
+    python3 -m venv "$work/uv"
+    "$work/uv/bin/pip" install -q uv
+    uv=$work/uv/bin/uv
+fi
+
+# run NAME RESOLUTION PACKAGES JUDGE
+run() {
+    local name=$1 resolution=$2 more=$3 judge=$4 environment=$work/$1-$2
+    local extra=${name//_/-} page=docs/guide/${name//_/-}.md
+    "$uv" venv -q "$environment"
+    # shellcheck disable=SC2086  # several words
+    "$uv" pip install -q --python "$environment" --resolution "$resolution" \
+        -e ".[$extra,cli,client,s3,server,testing]" 'pytest-xdist>=3.8.0' 'moto[server]>=5.2.5' $more
+    local python=$environment/bin/python
+    echo "== adapter $name, $resolution versions, with $("$python" --version)"
+    "$python" -m pytest -n 2 -p no:cacheprovider -m '' "tests/adapters/$name"
+    if [[ $resolution == highest ]]; then
+        [[ ! -e $page ]] || "$python" -m pytest -p no:cacheprovider -m '' tests/project/test_docs_run.py -k "$page"
+        # shellcheck disable=SC2086
+        [[ -z $judge || ! -d $judges ]] || PYTHONPATH=$judges "$python" "$judges"/$judge
+    fi
+}
+
+found=0
+while IFS='|' read -r name more judge; do
+    name=${name// /}
+    if [[ $# == 0 || " $* " == *" $name "* ]]; then
+        found=$((found + 1))
+        run "$name" highest "$more" "${judge# }" </dev/null
+        run "$name" lowest-direct "" "" </dev/null
+    fi
+done < <(table)
+if [[ $found == 0 ]]; then
+    echo "adapters.sh: none of: $*" >&2
+    exit 2
+fi
