@@ -6,4 +6,9 @@ made of them when they are read.
 
     opening       the store: one that is given, a folder, a bucket, a server, the environment's
     views         whose records are read as typed events, and by what
+    naming        names and metadata of streams, from the ids of other stacks
+    encoding      payloads: values in the stack's own form, redacted, large ones apart
+    waiting       calls of a store for programs that run in an event loop
+
+openai_agents, claude: see there.
 """

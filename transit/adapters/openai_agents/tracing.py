@@ -1,0 +1,166 @@
+"""TransitTracingProcessor: traces and spans of the OpenAI Agents SDK, whole, at the moment.
+
+A trace is the stream `agents/trace/<trace id>`. A span is a record when it begins, so that one that
+never ends is seen, and a record when it ends: what the SDK's `export()` gives, as JSON. Nothing is
+queued: what has ended is in the store when the processor returns. Nothing is raised into the
+program (`transit.trace.dropped`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from agents.tracing import Span, Trace, TracingProcessor
+
+import transit
+from transit import AlreadyExistsError, Log, NotFoundError, ReentrantCallError, Stream
+from transit.adapters.encoding import Encoded, encode_any, stored, value_of
+from transit.adapters.naming import described, find, quoted
+from transit.adapters.opening import Adapter, Place, open_store
+from transit.trace import Redaction, dropped
+from transit.trace.redaction import default_redaction
+
+PREFIX: Final = "agents/trace/"
+KIND: Final = "kind"
+_STREAMS_MAX: Final = 1024
+
+
+class TransitTracingProcessor(Adapter, TracingProcessor):
+    """Records every trace and span; `cls(log)`, or `cls.open(folder)`. Safe for threads.
+
+    durability: what each record waits for; "os" survives the death of the process, and
+    `force_flush` makes all of it survive a loss of power. redact: a policy for all that is written;
+    None: that of `transit.trace.set_redaction`.
+    """
+
+    def __init__(
+        self, log: Log | Place, *, redact: Redaction | None = None, durability: str = "os"
+    ) -> None:
+        super().__init__(log, redact=redact or default_redaction())
+        self._durability = durability
+        self._forget(None)
+
+    def _forget(self, log: Log | None) -> None:
+        self._known_log = log
+        self._known: OrderedDict[str, Stream] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # What the SDK calls
+
+    def on_trace_start(self, trace: Trace) -> None:
+        """A trace began: its stream is made."""
+        self._record("trace_start", trace.trace_id, trace)
+
+    def on_trace_end(self, trace: Trace) -> None:
+        """A trace ended. Spans that end later are recorded all the same."""
+        self._record("trace", trace.trace_id, trace)
+        self._known.pop(trace.trace_id, None)
+
+    def on_span_start(self, span: Span[Any]) -> None:
+        """A span began."""
+        self._record("span_start", span.trace_id, span)
+
+    def on_span_end(self, span: Span[Any]) -> None:
+        """A span ended."""
+        self._record("span", span.trace_id, span)
+
+    def force_flush(self) -> None:
+        """Have all that was recorded survive a loss of power. Raises what syncing raises."""
+        if self._is_open():
+            self.log.sync()
+
+    def shutdown(self) -> None:
+        """Sync, and close the store if it was opened here. The next item opens it again."""
+        try:
+            self.force_flush()
+        finally:
+            self.close()
+
+    # Reading
+
+    @staticmethod
+    def read(
+        where: Log | str | os.PathLike[str], trace_id: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """What the SDK's `export()` gave of each trace and span that ended, in order of the ends.
+
+        Of one trace, or of all, one after the other. where: an open store, or its folder.
+        """
+        return _ended(where, trace_id)
+
+    # Inside
+
+    def _record(self, kind: str, trace_id: str, item: Trace | Span[Any]) -> None:
+        try:
+            exported = item.export()
+            if exported is None:
+                # Tracing is off.
+                return
+            encoded = encode_any(exported, self._redact)
+            self._write(kind, trace_id, exported, encoded)
+        except Exception as error:
+            dropped.add(f"{PREFIX}{quoted(trace_id, self._redact)}", error)
+
+    def _write(self, kind: str, trace_id: str, exported: dict[str, Any], given: Encoded) -> None:
+        log = self.log
+        kept = stored(log, given, self._durability)
+        headers = {KIND: kind, **kept.headers}
+        stream = self._stream(log, trace_id, exported)
+        try:
+            stream.append(kept.payload, headers=headers, durability=self._durability)
+        except ReentrantCallError:
+            # In the middle of another call of this thread: it is written when that ends.
+            stream.submit(kept.payload, headers=headers, durability=self._durability)
+
+    def _stream(self, log: Log, trace_id: str, exported: dict[str, Any]) -> Stream:
+        if log is not self._known_log:
+            # Opened again: after `shutdown`, or in a child made by fork.
+            self._forget(log)
+        known = self._known
+        stream = known.get(trace_id)
+        if stream is not None:
+            return stream
+        name = PREFIX + quoted(trace_id, self._redact)
+        try:
+            stream = log.stream(name)
+        except NotFoundError:
+            try:
+                metadata = self._metadata(trace_id, exported)
+                stream = log.create(name, metadata, durability=self._durability)
+            except AlreadyExistsError:
+                stream = log.stream(name)
+        with self._lock:
+            known[trace_id] = stream
+            while len(known) > _STREAMS_MAX:
+                known.popitem(last=False)
+        return stream
+
+    def _metadata(self, trace_id: str, exported: dict[str, Any]) -> dict[str, transit.Scalar]:
+        ids = {
+            "trace_id": trace_id,
+            "workflow_name": exported.get("workflow_name"),
+            "group_id": exported.get("group_id"),
+        }
+        more = exported.get("metadata")
+        return described(
+            "openai-agents", "openai-agents", {k: v for k, v in ids.items() if v is not None},
+            self._redact, more if isinstance(more, dict) else None,
+        )  # fmt: skip
+
+    def _is_open(self) -> bool:
+        return not isinstance(self._store, Place) or self._store.is_open
+
+
+def _ended(where: Log | str | os.PathLike[str], trace_id: str | None) -> Iterator[dict[str, Any]]:
+    if not isinstance(where, Log):
+        with open_store(where, mode="read") as log:
+            yield from _ended(log, trace_id)
+        return
+    found = where.streams(PREFIX) if trace_id is None else (find(where, PREFIX, trace_id),)
+    for stream in found:
+        for record in stream.read(where={KIND: ("trace", "span")}):
+            yield value_of(where, record)
