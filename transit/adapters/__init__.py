@@ -10,5 +10,5 @@ made of them when they are read.
     encoding      payloads: values in the stack's own form, redacted, large ones apart
     waiting       calls of a store for programs that run in an event loop
 
-openai_agents, claude: see there.
+openai_agents, claude, pydantic_ai: see there.
 """
