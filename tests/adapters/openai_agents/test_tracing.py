@@ -20,7 +20,7 @@ agents = pytest.importorskip("agents")
 
 from agents import set_trace_processors  # noqa: E402
 from agents.testing import ScriptedModel, assistant_message, function_call  # noqa: E402
-from agents.tracing import TracingProcessor, custom_span  # noqa: E402
+from agents.tracing import TracingProcessor, custom_span, generation_span  # noqa: E402
 from agents.tracing import trace as agents_trace  # noqa: E402
 
 from transit.adapters.openai_agents import TransitTracingProcessor  # noqa: E402
@@ -144,10 +144,10 @@ def test_a_large_result_is_an_artifact_and_comes_back_whole(
     log: transit.Log, processors: Callable[..., None]
 ) -> None:
     processors(TransitTracingProcessor(log))
-    with agents_trace("large"), custom_span("tool", {"output": "x" * 3_000_000}):
+    with agents_trace("large"), custom_span("tool", {"output": "x" * 6_000_000}):
         pass
     span = next(TransitTracingProcessor.read(log))
-    assert span["span_data"]["data"]["output"] == "x" * 3_000_000
+    assert span["span_data"]["data"]["output"] == "x" * 6_000_000
     (stream,) = log.streams(PREFIX)
     assert max(len(each.payload) for each in stream) < 1000
     if log.path.startswith("http"):
@@ -316,3 +316,21 @@ def test_the_policy_of_the_process_counts_where_none_is_given(
         pass
     processor.shutdown()
     assert [each["workflow_name"] for each in TransitTracingProcessor.read(path)] == ["[redacted]"]
+
+
+def test_a_conversation_that_every_call_repeats_is_written_once(
+    log: transit.Log, processors: Callable[..., None]
+) -> None:
+    seen = Seen()
+    processors(seen, TransitTracingProcessor(log))
+    said: list[dict[str, Any]] = []
+    with agents_trace("long"):
+        for n in range(100):
+            said.append({"role": "user", "content": f"{n} " + "many words " * 50})
+            with generation_span(input=list(said), output=[{"role": "assistant", "content": "a"}]):
+                pass
+    found = list(TransitTracingProcessor.read(log))
+    assert as_set(found) == as_set(seen.ended)
+    (stream,) = log.streams(PREFIX)
+    whole = sum(len(json.dumps(each)) for each in found)
+    assert sum(len(each.payload) for each in stream) < whole / 10

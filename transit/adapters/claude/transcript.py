@@ -116,8 +116,9 @@ class Transcript:
     def _encoded(self, entry: Any) -> Encoded:
         if not isinstance(entry, dict):
             raise InvalidInputError(f"{self.name}: a line is an object, not {entry!r}")
-        payload, headers = encode(entry, self._redact)
-        return Encoded(payload, {KIND: "entry", **headers})
+        encoded = encode(entry, self._redact)
+        encoded.headers[KIND] = "entry"
+        return encoded
 
     def _refresh(self, log: Log) -> None:
         """Take up what was written since, by whomever."""

@@ -314,10 +314,10 @@ class History:
     def _encoded(self, items: Sequence[object]) -> list[Encoded]:
         found = []
         for item in items:
-            payload, headers = encode(item, self._redact)
+            encoded = encode(item, self._redact)
             if isinstance(item, dict) and item.get("role") == "user":
-                headers = {TURN: "true", **headers}
-            found.append(Encoded(payload, headers))
+                encoded.headers[TURN] = "true"
+            found.append(encoded)
         return found
 
     def _records(

@@ -1,9 +1,10 @@
 """TransitTracingProcessor: traces and spans of the OpenAI Agents SDK, whole, at the moment.
 
 A trace is the stream `agents/trace/<trace id>`. A span is a record when it begins, so that one that
-never ends is seen, and a record when it ends: what the SDK's `export()` gives, as JSON. Nothing is
-queued: what has ended is in the store when the processor returns. Nothing is raised into the
-program (`transit.trace.dropped`).
+never ends is seen, and a record when it ends: what the SDK's `export()` gives, as JSON, of which a
+conversation that calls repeat is written once (`adapters.packed`). Nothing is queued: what has
+ended is in the store when the processor returns. Nothing is raised into the program
+(`transit.trace.dropped`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any, Final
 from agents.tracing import Span, Trace, TracingProcessor
 
 import transit
-from transit import AlreadyExistsError, Log, NotFoundError, ReentrantCallError, Stream
-from transit.adapters.encoding import Encoded, encode_any, stored, value_of
+from transit import AlreadyExistsError, Log, NotFoundError
+from transit.adapters.encoding import Encoded, encode_any
 from transit.adapters.naming import described, find, quoted
 from transit.adapters.opening import Adapter, Place, open_store
+from transit.adapters.packed import PackedWriter, values_of
 from transit.trace import Redaction, dropped
 from transit.trace.redaction import default_redaction
 
@@ -46,7 +48,7 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
 
     def _forget(self, log: Log | None) -> None:
         self._known_log = log
-        self._known: OrderedDict[str, Stream] = OrderedDict()
+        self._known: OrderedDict[str, PackedWriter] = OrderedDict()
         self._lock = threading.Lock()
 
     # What the SDK calls
@@ -106,24 +108,16 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
             dropped.add(f"{PREFIX}{quoted(trace_id, self._redact)}", error)
 
     def _write(self, kind: str, trace_id: str, exported: dict[str, Any], given: Encoded) -> None:
-        log = self.log
-        kept = stored(log, given, self._durability)
-        headers = {KIND: kind, **kept.headers}
-        stream = self._stream(log, trace_id, exported)
-        try:
-            stream.append(kept.payload, headers=headers, durability=self._durability)
-        except ReentrantCallError:
-            # In the middle of another call of this thread: it is written when that ends.
-            stream.submit(kept.payload, headers=headers, durability=self._durability)
+        self._writer(self.log, trace_id, exported).write(kind, given)
 
-    def _stream(self, log: Log, trace_id: str, exported: dict[str, Any]) -> Stream:
+    def _writer(self, log: Log, trace_id: str, exported: dict[str, Any]) -> PackedWriter:
         if log is not self._known_log:
             # Opened again: after `shutdown`, or in a child made by fork.
             self._forget(log)
         known = self._known
-        stream = known.get(trace_id)
-        if stream is not None:
-            return stream
+        writer = known.get(trace_id)
+        if writer is not None:
+            return writer
         name = PREFIX + quoted(trace_id, self._redact)
         try:
             stream = log.stream(name)
@@ -134,10 +128,11 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
             except AlreadyExistsError:
                 stream = log.stream(name)
         with self._lock:
-            known[trace_id] = stream
+            # Another thread may have been faster; two writers of one stream cost it time.
+            writer = known.setdefault(trace_id, PackedWriter(log, stream, self._durability))
             while len(known) > _STREAMS_MAX:
                 known.popitem(last=False)
-        return stream
+        return writer
 
     def _metadata(self, trace_id: str, exported: dict[str, Any]) -> dict[str, transit.Scalar]:
         ids = {
@@ -162,5 +157,6 @@ def _ended(where: Log | str | os.PathLike[str], trace_id: str | None) -> Iterato
         return
     found = where.streams(PREFIX) if trace_id is None else (find(where, PREFIX, trace_id),)
     for stream in found:
-        for record in stream.read(where={KIND: ("trace", "span")}):
-            yield value_of(where, record)
+        for record, value in values_of(where, stream):
+            if record.headers.get(KIND) in ("trace", "span"):
+                yield value

@@ -161,8 +161,9 @@ class ConversationLog:
             raise ConversationConflict(self.conversation_id)
 
     def _entry(self, entry: ConversationEntry) -> Encoded:
-        payload, headers = entry_form(entry, self._redact)
-        return Encoded(payload, {KIND: "entry", **headers})
+        form = entry_form(entry, self._redact)
+        form.headers[KIND] = "entry"
+        return form
 
     def _write(
         self,
