@@ -8,7 +8,9 @@ made of them when they are read.
     views         whose records are read as typed events, and by what
     naming        names and metadata of streams, from the ids of other stacks
     encoding      payloads: values in the stack's own form, redacted, large ones apart
+    packed        payloads that repeat what earlier ones said, written once
     waiting       calls of a store for programs that run in an event loop
+    evaluations   what the adapter of Inspect AI recorded, read without it; `.eval` files of it
 
-openai_agents, claude, pydantic_ai: see there.
+openai_agents, claude, pydantic_ai, inspect_ai: see there.
 """
