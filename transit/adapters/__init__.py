@@ -12,5 +12,5 @@ made of them when they are read.
     waiting       calls of a store for programs that run in an event loop
     evaluations   what the adapter of Inspect AI recorded, read without it; `.eval` files of it
 
-openai_agents, claude, pydantic_ai, inspect_ai: see there.
+openai_agents, claude, pydantic_ai, inspect_ai: see there; typed: their records as typed events.
 """

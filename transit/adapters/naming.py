@@ -9,6 +9,7 @@ be recorded, is in the stream's metadata.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -63,7 +64,9 @@ def described(
     redact: Redaction | None = None,
     more: Mapping[str, object] | None = None,
 ) -> dict[str, Scalar]:
-    """The metadata of an adapter's stream: what wrote it, the ids, and the scalars of `more`.
+    """The metadata of an adapter's stream: what wrote it, its ids, and the scalars of `more`.
+
+    ids: the first one is what the run is called.
 
     Of `more`, texts are cut at 512 characters and 32 members are taken: all is in the records.
     """
@@ -73,22 +76,30 @@ def described(
         "library": package,
         "library_version": _version(package),
     }
-    given = {**ids, **dict(list((more or {}).items())[:_MEMBERS_MAX])}
-    for key, value in given.items():
-        limit = _ID_CHARS_MAX if key in ids else _METADATA_CHARS_MAX
-        name = key if redact is None else redact.text(key)[0]
-        if name in said:
-            continue
-        if redact is not None and value is not None and redact.hides(key):
-            said[name] = redact.replacement
-        elif isinstance(value, bool | float) or value is None:
-            said[name] = value
-        elif isinstance(value, int):
-            said[name] = value if -(2**63) <= value < 2**63 else str(value)[:limit]
-        elif isinstance(value, str):
-            text = value if redact is None else redact.text(value)[0]
-            said[name] = plain_text(text)[:limit]
+    for key, value in ids.items():
+        _say(said, key, value, redact, _ID_CHARS_MAX)
+    # What readers of runs look for.
+    said |= {"task_id": said[next(iter(ids))], "created_at": time.time_ns()}
+    for key, value in list((more or {}).items())[:_MEMBERS_MAX]:
+        _say(said, key, value, redact, _METADATA_CHARS_MAX)
     return said
+
+
+def _say(
+    said: dict[str, Scalar], key: str, value: object, redact: Redaction | None, limit: int
+) -> None:
+    name = key if redact is None else redact.text(key)[0]
+    if name in said:
+        return
+    if redact is not None and value is not None and redact.hides(key):
+        said[name] = redact.replacement
+    elif isinstance(value, bool | float) or value is None:
+        said[name] = value
+    elif isinstance(value, int):
+        said[name] = value if -(2**63) <= value < 2**63 else str(value)[:limit]
+    elif isinstance(value, str):
+        text = value if redact is None else redact.text(value)[0]
+        said[name] = plain_text(text)[:limit]
 
 
 def plain_text(text: str) -> str:

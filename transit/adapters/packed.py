@@ -80,9 +80,13 @@ class PackedReader:
         self._parts = HistoryParts(stream)
         self._name = stream.name
 
+    def take_none(self, record: Record) -> None:
+        """Pass over the next record, which has no value or none that is asked for."""
+        self._parts.add(record.payload)
+
     def take(self, record: Record) -> Any:
         """The value of the next record. What is too large is left out where no log was given."""
-        self._parts.add(record.payload)
+        self.take_none(record)
         if record.headers.get(PACKED) != "true":
             if self._log is None:
                 return decode(record.payload)

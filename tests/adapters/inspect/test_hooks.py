@@ -341,3 +341,27 @@ def test_the_entry_point_names_the_module() -> None:
 
     found = [each for each in entry_points(group="inspect_ai") if each.name == "transit"]
     assert [each.value for each in found] == ["transit.adapters.inspect_ai"]
+
+
+def test_a_sample_is_read_as_a_run(path: Path, tmp_path: Path) -> None:
+    run_eval(loop(1), model=answers(3), log_dir=logs_of(tmp_path), display="none")
+    with transit.open(path, mode="read") as log:
+        (evaluation,) = evaluations(log)
+        (sample,) = sample_streams(log, evaluation)
+        run = trace.read(log, sample.name)
+        events = [each.event for each in run]
+        calls = [each for each in events if isinstance(each, trace.ModelCall)]
+        assert len(calls) == 4
+        assert run.totals.tokens == {"mockllm/model": (400, 40)}
+        assert isinstance(calls[-1].request, dict)
+        assert len(calls[-1].request["messages"]) == 7
+        results = [each for each in events if isinstance(each, trace.ToolResult)]
+        assert [each.result for each in results] == [
+            {"arguments": {"x": n, "y": 1}, "result": str(n + 1)} for n in range(3)
+        ]
+        (score,) = (each for each in events if isinstance(each, trace.Evaluation))
+        assert (score.evaluator_id, score.decision) == ("includes", "C")
+        assert isinstance(events[-1], trace.RunEnd)
+        whole = [each.event for each in trace.read(log, evaluation.name)]
+        assert isinstance(whole[0], trace.Manifest)
+        assert any(isinstance(each, trace.RunEnd) for each in whole)

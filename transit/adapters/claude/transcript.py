@@ -227,7 +227,7 @@ class Transcript:
             batch.append_many(staged, payloads, headers=headers)
 
     def _metadata(self) -> dict[str, Scalar]:
-        ids = {"project_key": self.key.project, "session_id": self.key.session}
+        ids = {"session_id": self.key.session, "project_key": self.key.project}
         if self.key.subpath:
             ids["subpath"] = self.key.subpath
         return described("claude", "claude-agent-sdk", ids, self._redact)

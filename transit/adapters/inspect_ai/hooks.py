@@ -221,7 +221,7 @@ class TransitHooks(Hooks):
         name = self._name(data)
 
         def metadata() -> dict[str, Any]:
-            ids = {"eval_id": data.eval_id, "sample_uuid": data.sample_id, "attempt": attempt}
+            ids = {"sample_uuid": data.sample_id, "eval_id": data.eval_id, "attempt": attempt}
             summary = said.get("summary") if isinstance(said, dict) else None
             about = {k: summary[k] for k in ("id", "epoch")} if summary else {}
             return described("inspect", "inspect-ai", ids, redact, about)
