@@ -16,6 +16,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from transit import InvalidInputError, Log, NotFoundError, Stream
@@ -93,13 +94,24 @@ def write_eval(
         return
     evaluation = _evaluation(where, eval_id)
     header = _header(where, evaluation)
+    path = Path(file)
+    # Whole or not there, whatever happens meanwhile.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _write_file(where, evaluation, header, part)
+        os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_file(log: Log, evaluation: Stream, header: dict[str, Any], file: Path) -> None:
     summaries = []
-    with zipfile.ZipFile(file, "x", zipfile.ZIP_DEFLATED) as opened:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
         start = {key: header[key] for key in ("version", "eval", "plan")}
         _member(opened, "_journal/start.json", start)
-        for stream in sample_streams(where, evaluation):
+        for stream in sample_streams(log, evaluation):
             # A sample at a time is in memory.
-            sample = _sample(where, stream)
+            sample = _sample(log, stream)
             if sample is not None:
                 _member(opened, f"samples/{sample['id']}_epoch_{sample['epoch']}.json", sample)
                 summaries.append(_summary(sample))
@@ -153,7 +165,10 @@ def _sample(log: Log, stream: Stream) -> dict[str, Any] | None:
     whole = _events(events, ended.get("order", ()))
     if ended:
         return {**ended["sample"], "events": whole}
-    return _unfinished(begun, whole) if begun else None
+    if not begun:
+        return None
+    # Older versions of Inspect AI give it late.
+    return {"uuid": stream.metadata["sample_uuid"], **_unfinished(begun, whole)}
 
 
 def _unfinished(summary: dict[str, Any], events: list[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from inspect_ai.dataset import Sample
 from inspect_ai.hooks._hooks import get_all_hooks
 from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
-from inspect_ai.scorer import includes
+from inspect_ai.scorer import Score, includes, mean, scorer
 from inspect_ai.solver import generate, use_tools
 from inspect_ai.tool import tool
 
@@ -240,7 +241,7 @@ import test_hooks as t
 from inspect_ai import Task, eval as run_eval
 from inspect_ai.dataset import Sample
 from inspect_ai.model import ModelOutput, get_model
-from inspect_ai.scorer import includes
+from inspect_ai.scorer import Score, includes, mean, scorer
 from inspect_ai.solver import generate, use_tools
 from inspect_ai.tool import tool
 
@@ -298,6 +299,7 @@ def test_a_file_is_made_elsewhere_of_an_evaluation_that_was_killed(
     assert kinds.count("tool") >= 8
     assert [m.role for m in second.messages[:3]] == ["user", "assistant", "tool"]
     assert second.input == "second question"
+    assert second.uuid
     assert second.target == "sunny"
 
 
@@ -365,3 +367,45 @@ def test_a_sample_is_read_as_a_run(path: Path, tmp_path: Path) -> None:
         whole = [each.event for each in trace.read(log, evaluation.name)]
         assert isinstance(whole[0], trace.Manifest)
         assert any(isinstance(each, trace.RunEnd) for each in whole)
+
+
+@scorer(metrics=[mean()])
+def odd() -> Any:
+    async def score(state: Any, target: Any) -> Score:
+        return Score(value=float("nan"), explanation="\ud800")
+
+    return score
+
+
+def test_numbers_that_are_none_and_halves_of_characters_are_kept(
+    path: Path, tmp_path: Path
+) -> None:
+    task = loop(1)
+    task.scorer = [odd()]
+    (log,) = run_eval(task, model=answers(1), log_dir=logs_of(tmp_path), display="none")
+    (events,) = recorded(path).values()
+    (score,) = (each["score"] for each in events if each["event"] == "score")
+    assert math.isnan(score["value"])
+    assert score["explanation"] == "\ud800"
+    write_eval(path, tmp_path / "made.eval")
+    made = read_eval_log(str(tmp_path / "made.eval"))
+    (sample,) = made.samples or []
+    assert sample.scores is not None
+    value: Any = sample.scores["odd"].value
+    assert math.isnan(value)
+    assert log.status == made.status
+
+
+def test_a_file_that_could_not_be_finished_is_not_there(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_eval(loop(1), model=answers(1), log_dir=logs_of(tmp_path), display="none")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transit.adapters.evaluations._summary", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_eval(path, tmp_path / "made.eval")
+    assert [each.name for each in tmp_path.glob("*.eval")] == []
+    assert [each.name for each in tmp_path.glob(".*")] == []

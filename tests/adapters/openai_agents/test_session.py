@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -449,3 +450,154 @@ def test_deleting_takes_all_that_was_ever_said(path: Path) -> None:
 
     with transit.open(path) as log:
         run(work(log))
+
+
+def test_an_item_is_taken_back_by_one_caller_alone(log: transit.Log) -> None:
+    async def work() -> None:
+        sessions = [TransitSession("a", log) for _ in range(4)]
+        await sessions[0].add_items([{"n": n} for n in range(24)])  # type: ignore[list-item]
+        found: Any = await asyncio.gather(*(s.pop_item() for _ in range(7) for s in sessions))
+        assert sorted(each["n"] for each in found if each is not None) == list(range(24))
+        assert await sessions[1].get_items() == []
+
+    run(work())
+
+
+def test_what_a_limit_leaves_out_is_not_lost_by_going_on(log: transit.Log) -> None:
+    async def work() -> None:
+        session = TransitSession("a", log, session_settings={"limit": 2})
+        await session.add_items(many(0, 1, 2, 3, 4, 5))
+        model = ScriptedModel([[assistant_message("yes")]])
+        config = agents.RunConfig(tracing_disabled=True)
+        await agents.Runner.run(
+            agents.Agent(name="s", model=model), "sure?", session=session, run_config=config
+        )
+        assert len(model.last_call.input) == 3
+        found = await session.get_items(limit=100)
+        assert found[:6] == many(0, 1, 2, 3, 4, 5)
+        assert len(found) == 8
+
+    run(work())
+
+
+def test_a_session_is_used_in_several_loops_at_once(log: transit.Log) -> None:
+    session = TransitSession("a", log)
+
+    def one(n: int) -> None:
+        run(session.add_items([{"n": n}, {"n": n}]))  # type: ignore[list-item]
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found: Any = run(session.get_items())
+    numbers = [each["n"] for each in found]
+    assert numbers[::2] == numbers[1::2]
+    assert sorted(numbers[::2]) == list(range(12))
+
+
+def test_a_session_that_somebody_deleted_begins_anew(path: Path) -> None:
+    async def work(log: transit.Log) -> None:
+        session, other = TransitSession("a", log), TransitSession("a", log)
+        await session.add_items(many(0))
+        assert await other.get_items() == many(0)
+        await session.delete(reason="asked for")
+        await other.add_items(many(1))
+        assert await session.get_items() == many(1) == await other.get_items()
+        await other.pop_item()
+        await other.add_items(many(2))
+        log.hide("agents/session/a")
+        assert await session.get_items() == []
+        assert await other.pop_item() is None
+        await session.clear_session()
+        await session.add_items(many(3))
+        assert await other.get_items() == many(3)
+
+    with transit.open(path) as log:
+        run(work(log))
+
+
+def test_a_compaction_that_fails_leaves_the_conversation(log: transit.Log) -> None:
+    async def work() -> None:
+        session = TransitSession("a", log)
+        await session.add_items(many(0, 1))
+        with pytest.raises(InvalidInputError):
+            await session._atomic_replace_items([{"content": object()}])  # type: ignore[list-item]
+        assert await session.get_items() == many(0, 1)
+        assert await TransitSession("a", log).get_items() == many(0, 1)
+        await session.add_items(many(2))
+        assert await session.get_items() == many(0, 1, 2)
+
+    run(work())
+
+
+FULL = """
+import asyncio, json, resource, signal, sys
+from transit.adapters.openai_agents import TransitSession
+
+async def work():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    session = TransitSession("a", sys.argv[1], durability="os")
+    await session.add_items([{"n": 0}])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    told, n = [0], 1
+    while n < 1000:
+        try:
+            await session.add_items([{"n": n, "text": "x" * 5000}])
+            told.append(n)
+        except Exception as error:
+            print(type(error).__name__, file=sys.stderr)
+            break
+        n += 1
+    assert [i["n"] for i in await session.get_items()] == told
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        await session.add_items([{"n": -1}])
+        told.append(-1)
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr)
+    print(json.dumps(told))
+
+asyncio.run(work())
+"""
+
+
+def test_where_there_is_no_room_the_caller_is_told(path: Path, start: Any) -> None:
+    child = start(FULL, path)
+    said, error = child.communicate()
+    assert child.returncode == 0, error
+    told = json.loads(said)
+    assert 10 < len(told) < 900
+    with transit.open(path) as log:
+        found: Any = run(TransitSession("a", log).get_items())
+        assert [each["n"] for each in found] == told
+        assert log.verify().ok
+
+
+FIRST = """
+import asyncio, sys
+from transit.adapters.openai_agents import TransitSession
+
+async def work():
+    session = TransitSession(sys.argv[2], sys.argv[1])
+    sys.stdin.readline()
+    await session.add_items([{"n": 1}])
+    session.close()
+
+asyncio.run(work())
+"""
+
+
+def test_processes_that_are_the_first_ones_do_not_refuse_each_other(path: Path, start: Any) -> None:
+    children = [start(FIRST, path, n // 2) for n in range(6)]
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        _, error = child.communicate()
+        assert child.returncode == 0, error
+    with transit.open(path) as log:
+        for n in range(3):
+            assert run(TransitSession(str(n), log).get_items()) == [{"n": 1}, {"n": 1}]

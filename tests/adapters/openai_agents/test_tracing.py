@@ -261,7 +261,8 @@ set_trace_processors([processor])
 for run in range(5):
     with trace(f"p{sys.argv[2]}", trace_id=f"trace_{run}"):
         for n in range(20):
-            with custom_span(f"{sys.argv[2]} {run} {n}"):
+            # Large ones refer to what others wrote.
+            with custom_span(f"{sys.argv[2]} {run} {n}", {"text": "words " * (n % 2) * 2000}):
                 pass
 processor.shutdown()
 """

@@ -17,7 +17,7 @@ from transit import InvalidInputError, trace
 
 pytest.importorskip("pydantic_ai.conversation_store")
 
-from pydantic_ai import Agent
+from pydantic_ai import Agent, DeferredToolRequests
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import (
     ConversationConflict,
@@ -29,6 +29,8 @@ from pydantic_ai.messages import (
     ModelRequest,
     ModelResponse,
     TextPart,
+    ToolCallPart,
+    ToolReturnPart,
     UserPromptPart,
 )
 from pydantic_ai.models.function import FunctionModel
@@ -417,3 +419,48 @@ def test_what_must_not_be_recorded_is_nowhere(path: Path, everything: Callable[[
     assert "CANARY" not in kept
     assert "Q0FOQVJZ" not in kept
     assert "hunter2" not in kept
+
+
+def test_a_run_that_saw_the_last_messages_alone_loses_none(log: transit.Log) -> None:
+    async def work() -> None:
+        store = TransitConversationStore(log)
+        for words in ("one", "two"):
+            await turn(store, "c", words)
+        last = await store.load("c", limit=2)
+        assert last is not None
+        assert told(last) == ["two", "answer 3"]
+        await store.save(await agent().run("three", conversation=last))
+        found = told(await TransitConversationStore(log).load("c"))
+        assert found[:4] == ["one", "answer 1", "two", "answer 3"]
+        assert found[4] == "three"
+        record = await store.read_record("c")
+        assert record is not None
+        assert record.branches == []
+
+    run(work())
+
+
+def test_bytes_that_tools_gave_and_halves_of_characters_are_stored(log: transit.Log) -> None:
+    async def work() -> None:
+        store = TransitConversationStore(log)
+        part = ToolReturnPart(tool_name="t", content=b"\xff\xfe", tool_call_id="c1")
+        given: list[Any] = [ModelRequest(parts=[part]), request("\ud800")]
+        await store.save(Conversation(conversation_id="c", messages=given))
+        found = await TransitConversationStore(log).load("c")
+        assert found is not None
+        # As pydantic-ai tells bytes of any tool.
+        assert found.messages[0].parts[0].content == "__4="
+        assert found.messages[1] == given[1]
+        paused = DeferredToolRequests(
+            calls=[ToolCallPart("t", {"a": 1}, "c1")], metadata={"c1": {"blob": b"\xff\xfe"}}
+        )
+        record = ConversationRecord(
+            conversation_id="d", head_id=None, deferred_tool_requests=paused
+        )
+        await store.write_record(record, expected_revision=None)
+        again = await TransitConversationStore(log).read_record("d")
+        assert again is not None
+        assert again.deferred_tool_requests is not None
+        assert again.deferred_tool_requests.calls == paused.calls
+
+    run(work())

@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from transit import (
     AlreadyExistsError,
     ConflictError,
+    ErasedError,
     InvalidInputError,
     Log,
     NotFoundError,
@@ -76,6 +77,8 @@ class History:
     def _forget(self, log: Log | None) -> None:
         self._log = log
         self._stream: Stream | None = None
+        # Where the conversation began: with it all of it is put out of sight.
+        self._root: Stream | None = None
         self._follow(None, [], 0)
 
     def _follow(self, stream: Stream | None, kept: list[Kept], seen: int) -> None:
@@ -199,17 +202,27 @@ class History:
         if log is not self._log:
             # Opened again: after it was closed, or in a child made by fork.
             self._forget(log)
-        if self._stream is None:
-            try:
-                self._follow(log.stream(self.name), [], 0)
-            except NotFoundError:
-                return log
-        while True:
+        elif self._root is not None and self._root.hidden:
+            # Deleted, or put out of sight: what is said from now on is another conversation.
+            self._forget(log)
+        while self._catch_up(log):
+            pass
+        return log
+
+    def _catch_up(self, log: Log) -> bool:
+        """Take up what the stream has; whether the conversation went on in another one."""
+        try:
+            if self._stream is None:
+                self._root = log.stream(self.name)
+                self._follow(self._root, [], 0)
             assert self._stream is not None
             self._take(self._stream.read(self._seen))
-            if self._next is None:
-                return log
-            self._go_on(log.stream(self._next))
+            if self._next is not None:
+                self._go_on(log.stream(self._next))
+                return True
+        except (NotFoundError, ErasedError):
+            self._forget(log)
+        return False
 
     def _take(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -245,7 +258,8 @@ class History:
                 batch.append_many(staged, payloads, headers=headers)
         except AlreadyExistsError:
             raise _AgainError from None
-        self._follow(staged.stream, [], 0)
+        self._root = staged.stream
+        self._follow(self._root, [], 0)
         self._took(0, payloads, headers)
 
     def _took(self, first: int, payloads: list[bytes], headers: list[dict[str, str]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
 from pydantic_ai.messages import ModelMessagesTypeAdapter
 
@@ -17,7 +17,11 @@ from transit import InvalidInputError
 from transit.adapters.encoding import Encoded, encode
 from transit.trace import Redaction
 
-_records: Final[TypeAdapter[Any]] = TypeAdapter(ConversationRecord)
+# As messages are: only the outermost type says how bytes are told.
+_records: Final[TypeAdapter[Any]] = TypeAdapter(
+    list[ConversationRecord],
+    config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"),
+)
 _OWN: Final = (
     "head_id",
     "forked_at",
@@ -53,7 +57,7 @@ def entry_of(form: dict[str, Any]) -> ConversationEntry:
 
 def record_form(record: ConversationRecord, redact: Redaction | None) -> Encoded:
     """A record."""
-    form = _records.dump_python(record, mode="json")
+    (form,) = _records.dump_python([record], mode="json")
     if redact is None:
         return encode(form)
     said = {key: value for key, value in form.items() if key not in _OWN}
@@ -63,8 +67,8 @@ def record_form(record: ConversationRecord, redact: Redaction | None) -> Encoded
 
 def record_of(form: dict[str, Any]) -> ConversationRecord:
     """The record that has this form."""
-    found: ConversationRecord = _records.validate_python(form)
-    return found
+    found: list[ConversationRecord] = _records.validate_python([form])
+    return found[0]
 
 
 def _redacted(form: Any, redact: Redaction) -> tuple[Any, dict[str, str]]:
