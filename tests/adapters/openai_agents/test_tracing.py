@@ -60,6 +60,11 @@ def processors() -> Iterator[Callable[..., None]]:
     set_trace_processors([])
 
 
+def flush() -> None:
+    """Have all processors write what is on its way."""
+    agents.tracing.get_trace_provider().force_flush()
+
+
 @agents.function_tool
 def weather(city: str) -> str:
     """What the weather is like."""
@@ -85,6 +90,7 @@ def test_every_item_is_there_as_the_sdk_exports_it(
     assert run(calls, [assistant_message("both")]).final_output == "both"
     with agents_trace("grouped", group_id="g", metadata={"user": "u", "n": 1, "deep": {"a": []}}):
         run([assistant_message("é")])
+    flush()
     found = list(TransitTracingProcessor.read(log))
     assert len(seen.ended) > 8
     assert as_set(found) == as_set(seen.ended)
@@ -104,6 +110,7 @@ def test_spans_that_never_end_are_seen(log: transit.Log, processors: Callable[..
     with agents_trace("open"):
         span = custom_span("hangs", {"input": "the one you want"})
         span.start()
+        flush()
         (stream,) = log.streams(PREFIX)
         last = stream[-1]
         assert last.headers["kind"] == "span_start"
@@ -119,6 +126,7 @@ def test_spans_that_end_after_their_trace_are_recorded(
         span = custom_span("late")
         span.start()
     span.finish()
+    flush()
     kinds = [each.headers["kind"] for each in next(log.streams(PREFIX))]
     assert kinds == ["trace_start", "span_start", "trace", "span"]
 
@@ -134,6 +142,7 @@ def test_what_json_does_not_have_is_no_reason_to_lose_a_span(
         for value in given:
             with custom_span("odd", {"value": value}):
                 pass
+    flush()
     found = [each for each in TransitTracingProcessor.read(log) if each["object"] != "trace"]
     assert len(found) == len(given)
     assert found[1]["span_data"]["data"]["value"] == {"\ud800": "\udfff"}
@@ -146,6 +155,7 @@ def test_a_large_result_is_an_artifact_and_comes_back_whole(
     processors(TransitTracingProcessor(log))
     with agents_trace("large"), custom_span("tool", {"output": "x" * 6_000_000}):
         pass
+    flush()
     span = next(TransitTracingProcessor.read(log))
     assert span["span_data"]["data"]["output"] == "x" * 6_000_000
     (stream,) = log.streams(PREFIX)
@@ -165,6 +175,7 @@ def test_ids_that_no_name_can_hold_have_streams_of_their_own(
         # An empty one is given another by the SDK.
         with agents_trace("named", trace_id=each):
             pass
+    flush()
     found = list(TransitTracingProcessor.read(log))
     assert len(list(log.streams(PREFIX))) == len(ids)
     assert {each for each in ids if each} <= {each["id"] for each in found}
@@ -330,6 +341,7 @@ def test_a_conversation_that_every_call_repeats_is_written_once(
             said.append({"role": "user", "content": f"{n} " + "many words " * 50})
             with generation_span(input=list(said), output=[{"role": "assistant", "content": "a"}]):
                 pass
+    flush()
     found = list(TransitTracingProcessor.read(log))
     assert as_set(found) == as_set(seen.ended)
     (stream,) = log.streams(PREFIX)

@@ -3,16 +3,17 @@
 A trace is the stream `agents/trace/<trace id>`. A span is a record when it begins, so that one that
 never ends is seen, and a record when it ends: what the SDK's `export()` gives, as JSON, of which a
 conversation that calls repeat is written once (`adapters.packed`). Nothing is queued: what has
-ended is in the store when the processor returns. Nothing is raised into the program
-(`transit.trace.dropped`).
+ended is in the store when the processor returns; over a connection it is sent meanwhile. Nothing is
+raised into the program (`transit.trace.dropped`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, Final
 
 from agents.tracing import Span, Trace, TracingProcessor
@@ -23,12 +24,14 @@ from transit.adapters.encoding import Encoded, encode_any
 from transit.adapters.naming import described, find, quoted
 from transit.adapters.opening import Adapter, Place, open_store
 from transit.adapters.packed import PackedWriter, values_of
+from transit.adapters.waiting import Workers
 from transit.trace import Redaction, dropped
 from transit.trace.redaction import default_redaction
 
 PREFIX: Final = "agents/trace/"
 KIND: Final = "kind"
 _STREAMS_MAX: Final = 1024
+_SENDING_MAX: Final = 1024
 
 
 class TransitTracingProcessor(Adapter, TracingProcessor):
@@ -44,12 +47,15 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
     ) -> None:
         super().__init__(log, redact=redact or default_redaction())
         self._durability = durability
+        # Of a store over a connection: what is on its way.
+        self._workers = Workers()
         self._forget(None)
 
     def _forget(self, log: Log | None) -> None:
         self._known_log = log
         self._known: OrderedDict[str, PackedWriter] = OrderedDict()
         self._lock = threading.Lock()
+        self._sending: deque[Future[None]] = deque()
 
     # What the SDK calls
 
@@ -72,6 +78,7 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
 
     def force_flush(self) -> None:
         """Have all that was recorded survive a loss of power. Raises what syncing raises."""
+        self._workers.close()
         if self._is_open():
             self.log.sync()
 
@@ -103,12 +110,31 @@ class TransitTracingProcessor(Adapter, TracingProcessor):
                 # Tracing is off.
                 return
             encoded = encode_any(exported, self._redact)
-            self._write(kind, trace_id, exported, encoded)
+            log = self.log
+            if type(log) is Log:
+                self._writer(log, trace_id, exported).write(kind, encoded)
+            else:
+                self._send(kind, trace_id, exported, encoded)
         except Exception as error:
-            dropped.add(f"{PREFIX}{quoted(trace_id, self._redact)}", error)
+            self._lost(trace_id, error)
 
-    def _write(self, kind: str, trace_id: str, exported: dict[str, Any], given: Encoded) -> None:
-        self._writer(self.log, trace_id, exported).write(kind, given)
+    def _send(self, kind: str, trace_id: str, exported: dict[str, Any], given: Encoded) -> None:
+        """Over a connection: the agent goes on meanwhile, unless it is far ahead."""
+
+        def send() -> None:
+            try:
+                self._writer(self.log, trace_id, exported).write(kind, given)
+            except Exception as error:
+                self._lost(trace_id, error)
+
+        self._sending.append(self._workers.submit(trace_id, send))
+        while self._sending and self._sending[0].done():
+            self._sending.popleft()
+        if len(self._sending) > _SENDING_MAX:
+            self._sending[0].result()
+
+    def _lost(self, trace_id: str, error: Exception) -> None:
+        dropped.add(f"{PREFIX}{quoted(trace_id, self._redact)}", error)
 
     def _writer(self, log: Log, trace_id: str, exported: dict[str, Any]) -> PackedWriter:
         if log is not self._known_log:
