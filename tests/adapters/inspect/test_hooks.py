@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import signal
@@ -93,6 +94,8 @@ def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if isinstance(each, TransitHooks):
             # Another test may have another folder of the same name.
             each._place = None
+    # While their warnings are ignored, and not at the end of all tests.
+    gc.collect()
 
 
 def logs_of(tmp_path: Path) -> str:

@@ -12,6 +12,7 @@ it is there when the machine is not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -36,6 +37,7 @@ DURABILITY: Final = "os"
 PUBLISH_S: Final = 5.0
 _VARIABLES: Final = (STORE_VARIABLE, "TRANSIT_REMOTE", "TRANSIT_MODE", "TRANSIT_DURABILITY")
 _STREAMS_MAX: Final = 4096
+_GRACE_S: Final = 0.005
 # Records on their way to the store; with more, who tells of the next one waits.
 _WAITING_MAX: Final = 256
 # With these something ended: what was told before is in the store when the hook returns.
@@ -275,9 +277,10 @@ class TransitHooks(Hooks):
         parent: str | None,
         recorded: dict[str, bytes] | None = None,
     ) -> None:
-        """Have a record written after those of the same stream, and do not wait for it.
+        """Have a record written after those of the same stream; wait for it 5 ms at most.
 
-        Inspect AI tells events one after the other: each wait here would keep the next ones back.
+        Inspect AI tells events one after the other: to wait longer, or for the event loop, would
+        keep the next ones back.
         """
         redact = default_redaction()
 
@@ -289,7 +292,11 @@ class TransitHooks(Hooks):
 
         with self._counting:
             self._waiting += 1
-        self._workers.submit(name, lambda: self._guarded(name, write))
+        promise = self._workers.submit(name, lambda: self._guarded(name, write))
+        if not os.environ.get(STORE_VARIABLE, "").startswith("http"):
+            # The thread has it written meanwhile, nearly always: what was told of survives a kill.
+            with contextlib.suppress(TimeoutError):
+                promise.result(_GRACE_S)
         if kind in _ENDS or self._waiting > _WAITING_MAX:
             await self._workers.change(name, lambda: None)
         self._publish_now_and_then()
