@@ -198,6 +198,9 @@ def test_a_summary_is_what_folding_all_lines_gives(log: transit.Log) -> None:
         (listed,) = await other.list_sessions("proj")
         assert found["mtime"] == listed["mtime"]
         stream = log.stream(f"claude/proj/{SESSION}")
+        await store.append({**KEY, "subpath": "a"}, lines(2))
+        of_subagent = log.stream(f"claude/proj/{SESSION}/a")
+        assert [each.headers["kind"] for each in of_subagent] == ["entry", "entry"]
         # It is not written again for lines that do not change it.
         assert sum(each.headers["kind"] == "summary" for each in stream) < 7
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import threading
@@ -462,5 +463,33 @@ def test_bytes_that_tools_gave_and_halves_of_characters_are_stored(log: transit.
         assert again is not None
         assert again.deferred_tool_requests is not None
         assert again.deferred_tool_requests.calls == paused.calls
+
+    run(work())
+
+
+def test_a_save_that_comes_between_the_comparison_and_the_writing_is_seen(
+    log: transit.Log,
+) -> None:
+    async def work() -> None:
+        store, other = TransitConversationStore(log), TransitConversationStore(log)
+        await turn(store, "c", "one")
+        record = await store.read_record("c")
+        assert record is not None
+        mine = dataclasses.replace(record, revision="mine")
+        theirs = dataclasses.replace(record, revision="theirs")
+        conversation, late = store._conversation("c"), other._conversation("c")
+        check = conversation._check
+
+        def checked(*given: Any) -> None:
+            check(*given)
+            conversation._check = check  # type: ignore[method-assign]
+            late.write(log, theirs, (), record.revision, None)
+
+        conversation._check = checked  # type: ignore[method-assign]
+        with pytest.raises(ConversationConflict):
+            await store.write_record(mine, expected_revision=record.revision)
+        found = await other.read_record("c")
+        assert found is not None
+        assert found.revision == "theirs"
 
     run(work())
