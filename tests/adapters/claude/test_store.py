@@ -103,6 +103,28 @@ def test_a_batch_that_is_sent_again_is_there_once(log: transit.Log) -> None:
     run(work())
 
 
+def test_lines_that_another_sends_between_comparing_and_writing_are_there_once(
+    log: transit.Log,
+) -> None:
+    async def work() -> None:
+        store, other, given = TransitSessionStore(log), TransitSessionStore(log), lines(4)
+        await store.append(KEY, given[:1])
+        transcript = store._transcript(Key("proj", SESSION))
+        compare = transcript._new
+
+        def compared(batch: Any) -> Any:
+            found = compare(batch)
+            transcript._new = compare  # type: ignore[method-assign]
+            other._transcript(Key("proj", SESSION)).append(log, given[:3])
+            return found
+
+        transcript._new = compared  # type: ignore[method-assign]
+        await store.append(KEY, given)
+        assert await other.load(KEY) == given
+
+    run(work())
+
+
 def test_a_line_that_comes_twice_in_a_batch_is_there_once(log: transit.Log) -> None:
     async def work() -> None:
         store, (one, two) = TransitSessionStore(log), lines(2)
