@@ -1,10 +1,10 @@
 """The doors of the house: what only one room may do, and that the rooms above use public names.
 
 files         through `disk`; what a user names is opened where it is read, in the command, in
-              `trace.files`, and modules of WebAssembly
+              `trace.files` and `adapters`, and modules of WebAssembly
 objects       through `store`: nothing else knows fsspec or a client of a cloud
 sockets       in `server`, `client` and `adapters` alone; pairs of them to processes of our own
-environment   in `cli`, `server` and `adapters` alone
+environment   in `cli` and `server`, and in `adapters`, whose stacks make objects themselves
 foreign AI    in `adapters` alone
 """
 
@@ -47,6 +47,7 @@ FILES_IN = {"descriptors", "disk", "locks", "watches", "cli"}
 # What a user names is opened where it is read: files to import, tokens, certificates.
 NAMED_BY_USERS = (
     "transit.trace.files.",
+    "transit.adapters.evaluations",
     "transit.views.modules.program",
     "transit.server.tokens",
     "transit.server.certificate",
@@ -55,7 +56,7 @@ NAMED_BY_USERS = (
 )
 OBJECTS_IN = {"store"}
 SOCKETS_IN = {"server", "client", "adapters"}
-ENVIRONMENT_IN = {"cli", "server", "adapters"}
+ENVIRONMENT_IN = {"adapters", "cli", "server"}
 AI_IN = {"adapters"}
 TELEMETRY_IN = {"adapters", "server"}
 FOR_TESTS = {"testing", LABORATORY}

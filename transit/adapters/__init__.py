@@ -10,4 +10,11 @@ made of them when they are read.
     litellm       LiteLLM; clients: those of OpenAI and Anthropic; instrumenting: one line for them
     calling       calls of models that a library tells of; answers: streams of theirs put together;
                   aside: work for a store that a server has
+    naming        names and metadata of streams, from the ids of other stacks
+    encoding      payloads: values in the stack's own form, redacted, large ones apart
+    packed        payloads that repeat what earlier ones said, written once
+    waiting       calls of a store for programs that run in an event loop
+    evaluations   what the adapter of Inspect AI recorded, read without it; `.eval` files of it
+
+openai_agents, claude, pydantic_ai, inspect_ai: see there; typed: their records as typed events.
 """

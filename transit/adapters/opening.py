@@ -69,6 +69,11 @@ class Place:
                     log = self._log = self._opens()
         return log
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the store was used, and not closed since."""
+        return self._log is not None
+
     def close(self) -> None:
         """Close the store if it is open; the next use opens it again."""
         with self._lock:

@@ -1,0 +1,63 @@
+"""Stores for adapters: embedded, shared with other processes, and served; and what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import transit
+from rigs.server.serving import Serving
+
+
+@pytest.fixture(params=["exclusive", "shared", "served"])
+def log(request: pytest.FixtureRequest, path: Path) -> Iterator[transit.Log]:
+    """An open store, as each kind of log there is."""
+    if request.param != "served":
+        with transit.open(path, mode=request.param, durability="os") as opened:
+            yield opened
+        return
+    with transit.open(path, durability="os") as opened:
+        serving = Serving(opened)
+        try:
+            with transit.connect(serving.url, timeout_s=120) as connected:
+                yield connected
+        finally:
+            serving.close()
+
+
+@pytest.fixture
+def everything(path: Path, tmp_path: Path) -> Callable[[], str]:
+    """All that the store in `path` keeps, in its files and in a remote, as one text.
+
+    Names, metadata, headers and payloads of all streams, those of layers and hidden ones too; the
+    bytes of all files, before they are compressed and afterwards.
+    """
+
+    def all_of(log: transit.Log) -> Iterator[str]:
+        for streams in (log.streams(), log.hidden(), log.streams("$"), log.hidden("$")):
+            for stream in streams:
+                yield f"{stream.name} {json.dumps(dict(stream.metadata))}"
+                for record in () if stream.deleted else stream.read():
+                    yield record.payload.decode("utf-8", "replace")
+                    yield json.dumps(dict(record.headers))
+
+    def read() -> str:
+        bucket = tmp_path / "bucket"
+        files = [_text(each) for each in sorted(path.rglob("*")) if each.is_file()]
+        with transit.open(path, remote=str(bucket)) as log:
+            said = list(all_of(log))
+            log.seal()
+            log.publish()
+        with transit.open(f"file://{bucket}", mode="read") as log:
+            said += all_of(log)
+        files += [_text(each) for each in sorted(bucket.rglob("*")) if each.is_file()]
+        return "\n".join((*said, *files))
+
+    return read
+
+
+def _text(file: Path) -> str:
+    return f"{file.name} " + file.read_bytes().decode("utf-8", "replace")
