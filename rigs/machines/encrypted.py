@@ -27,6 +27,7 @@ class Rings:
         self._encrypt = encrypt
         self._known: dict[bytes, transit.Keyring] = {}
         self._open, self._audit, self._restore = transit.open, transit.audit, transit.restore
+        self._read_piece = transit.read_piece
 
     def open(self, path: Any, **how: Any) -> transit.Log:
         """As `transit.open`."""
@@ -47,6 +48,11 @@ class Rings:
         """As `transit.restore`; the keyring is only for parts of it."""
         ring = self._ring(None, remote) if how.get("streams") is not None else None
         return self._restore(remote, path, keyring=ring, **how)
+
+    def read_piece(self, piece: transit.Piece, *given: Any, **how: Any) -> Any:
+        """As `transit.read_piece`."""
+        ring = self._ring(piece.folder or None, piece.remote or None)
+        return self._read_piece(piece, *given, keyring=ring, **how)
 
     def _ring(self, path: Any, remote: Any) -> transit.Keyring:
         known = self._known.get(_store_id(path) or _store_id(remote) or b"")
@@ -78,5 +84,6 @@ def encrypting(encrypt: str) -> Iterator[None]:
             patch.object(transit, "open", rings.open),
             patch.object(transit, "audit", rings.audit),
             patch.object(transit, "restore", rings.restore),
+            patch.object(transit, "read_piece", rings.read_piece),
         ):
             yield

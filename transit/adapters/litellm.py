@@ -37,7 +37,7 @@ _OPERATIONS: Final = (
 )  # fmt: skip
 
 
-class TransitLogger(ModelCalls, CustomLogger):  # type: ignore[misc]
+class TransitLogger(ModelCalls, CustomLogger):
     """A callback of LiteLLM that records into a store.
 
     log: embedded or connected; None: the process's, which TRANSIT_STORE names. redact: a policy for

@@ -73,7 +73,7 @@ class _Exporter(Recorder):
             super(Recorder, self).close()
 
 
-class TransitSpanExporter(_Exporter, SpanExporter):  # type: ignore[misc]
+class TransitSpanExporter(_Exporter, SpanExporter):
     """Writes spans that have ended. Arguments as of `TransitSpanProcessor`."""
 
     def export(self, spans: Sequence[Any]) -> Any:
@@ -87,7 +87,7 @@ class TransitSpanExporter(_Exporter, SpanExporter):  # type: ignore[misc]
         return Item(span.context.trace_id, payload, headers, self._service(span.resource))
 
 
-class TransitLogRecordExporter(_Exporter, LogRecordExporter):  # type: ignore[misc]
+class TransitLogRecordExporter(_Exporter, LogRecordExporter):
     """Writes log records. Arguments as of `TransitSpanProcessor`."""
 
     def export(self, batch: Sequence[Any]) -> Any:

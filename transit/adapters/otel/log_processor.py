@@ -16,7 +16,7 @@ from transit.trace import Redaction
 from transit.trace.failures import dropped
 
 
-class TransitLogRecordProcessor(Recorder, LogRecordProcessor):  # type: ignore[misc]
+class TransitLogRecordProcessor(Recorder, LogRecordProcessor):
     """Records log records: `provider.add_log_record_processor(TransitLogRecordProcessor(log))`.
 
     Those that name a trace are in its stream, others in `otel/logs`. What is logged while one is

@@ -23,7 +23,7 @@ from transit.trace.failures import dropped
 _RESOURCES_MAX: Final = 1024
 
 
-class RedactingSpanProcessor(SpanProcessor):  # type: ignore[misc]
+class RedactingSpanProcessor(SpanProcessor):
     """Changes each span under a policy before it is frozen: for every other processor too.
 
     Add it before all others. What a span begins with is changed as it starts, all of it as it ends,

@@ -17,7 +17,7 @@ from transit.adapters.otel.suppressing import is_own_thread
 from transit.trace.failures import dropped
 
 
-class TransitSpanProcessor(Recorder, SpanProcessor):  # type: ignore[misc]
+class TransitSpanProcessor(Recorder, SpanProcessor):
     """Records sampled spans: `provider.add_span_processor(TransitSpanProcessor.open("runs"))`.
 
     log: a store, embedded or connected; None: the process's, which TRANSIT_STORE names. redact: a
