@@ -96,3 +96,19 @@ def test_a_place_opens_once(tmp_path: Path) -> None:
     place.close()
     place.close()
     assert len(opened) == 1
+
+
+def test_what_was_recorded_is_published_when_it_is_closed(tmp_path: Path) -> None:
+    remote = str(tmp_path / "remote")
+    with Adapter.open(tmp_path / "store", remote=remote) as adapter:
+        appended(adapter.log, b"small")
+    with transit.open(remote, mode="read") as log:
+        assert [record.payload for record in log.stream("a")] == [b"small"]
+
+
+def test_what_is_worth_a_segment_is_sealed_when_it_is_closed(tmp_path: Path) -> None:
+    for payload, segments in ((b"small", 0), (os.urandom(100_000), 1), (b"small", 1)):
+        with Adapter.open(tmp_path / "store") as adapter:
+            appended(adapter.log, payload)
+        with transit.open(tmp_path / "store", mode="read") as log:
+            assert log.status().segments == segments

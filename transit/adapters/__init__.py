@@ -5,6 +5,7 @@ an adapter comes to its store (`opening`). Payloads stay in the stack's own form
 made of them when they are read.
 
     opening       the store: one that is given, a folder, a bucket, a server, the environment's
+    langgraph     checkpoints and long-term memory of LangGraph
     views         whose records are read as typed events, and by what
     otel          OpenTelemetry: spans, log records, completions; on to a collector
     litellm       LiteLLM; clients: those of OpenAI and Anthropic; instrumenting: one line for them

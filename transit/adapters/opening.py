@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ from transit import InvalidInputError
 from transit.trace import Redaction
 
 STORE_VARIABLE: Final = "TRANSIT_STORE"
+# Less is not worth a segment of its own.
+_SEALED_BYTES_MIN: Final = 64 * 1024
 _SERVED: Final = ("http://", "https://")
 
 
@@ -49,6 +52,17 @@ def open_store(
     )
 
 
+def settle(log: transit.Log) -> None:
+    """Before a store is closed: publish what its remote lacks, or seal what is worth a segment."""
+    if type(log) is not transit.Log or log.mode == "read" or log.closed:
+        return
+    status = log.status()
+    if status.remote:
+        log.publish()
+    elif status.wal_bytes >= _SEALED_BYTES_MIN:
+        log.seal()
+
+
 class Place:
     """A store that is opened at first use, and again in a child made by fork. Safe for threads."""
 
@@ -75,11 +89,15 @@ class Place:
         return self._log is not None
 
     def close(self) -> None:
-        """Close the store if it is open; the next use opens it again."""
+        """Close the store if it is open; the next use opens it again.
+
+        What was recorded is published first, where there is a remote. Raises what that raises.
+        """
         with self._lock:
             log, self._log = self._log, None
         if log is not None:
-            log.close()
+            with log:
+                settle(log)
 
     def forget(self) -> None:
         """In a child made by fork: the parent's store is not ours, nor is a lock that it held."""
@@ -129,6 +147,8 @@ class Adapter:
             raise InvalidInputError(f"redact must be a transit.trace.Redaction, not {redact!r}")
         self._store = log
         self._redact = redact
+        # Opens the store that `open` opened, in another mode.
+        self._again: Callable[..., transit.Log] | None = None
 
     @classmethod
     def open(
@@ -146,16 +166,17 @@ class Adapter:
 
         options: what the class itself takes. Raises what opening the store raises.
         """
-        place = Place(
-            lambda: open_store(
-                where, remote=remote, mode=mode, durability=durability, token=token,
-                storage_options=storage_options,
-            )
+        again = partial(
+            open_store, where, remote=remote, durability=durability, token=token,
+            storage_options=storage_options,
         )  # fmt: skip
+        place = Place(partial(again, mode=mode))
         try:
             # What is wrong with the place is told where it is named.
             _ = place.log
-            return cls(place, **options)  # type: ignore[arg-type]
+            made = cls(place, **options)  # type: ignore[arg-type]
+            made._again = again
+            return made
         except BaseException:
             place.close()
             raise
@@ -166,7 +187,7 @@ class Adapter:
         return self._store.log if isinstance(self._store, Place) else self._store
 
     def close(self) -> None:
-        """Close the store if it was opened here. Twice is once."""
+        """Close the store if it was opened here, after publishing. Twice is once."""
         if isinstance(self._store, Place) and self._store is not PROCESS:
             self._store.close()
 
