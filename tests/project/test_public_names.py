@@ -32,7 +32,7 @@ def test_the_names_loaded_late_are_those_type_checkers_see() -> None:
 def test_every_public_name_is_there() -> None:
     for name in transit.__all__:
         assert getattr(transit, name).__module__.startswith("transit.") or name in {
-            "Durability", "Metadata", "Mode", "Scalar", "FieldValue",
+            "Durability", "Encrypted", "Metadata", "Mode", "Scalar", "FieldValue",
         }, name  # fmt: skip
 
 

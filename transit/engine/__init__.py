@@ -33,6 +33,7 @@ finding     streams by name, by handle, by metadata
 lineage     questions about how streams descend from one another
 layer       streams that rooms above keep for themselves
 provenance  where a history comes from, how two differ, how one record got there
+encrypted   the side of a store that knows its keyring
 status      what an open store holds, in numbers
 checkpoints signed notes over what is sealed, and witnesses
 believing   checkpoints, checked by whom one trusts
