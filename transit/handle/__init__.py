@@ -8,6 +8,7 @@ side        what the two have in common
 background  the threads that sync, seal and publish
 promises    futures of submitted appends: each of them ends, and its callbacks are called
 callbacks   the future itself; what becomes of a callback's error
+encrypting  what users say about encryption, checked; the keys of one open store
 attaching   which remote the user means
 tiering     publishing: on request, in the background, and for appends that wait
 switching   putting a rebased store in the old one's place
