@@ -112,6 +112,7 @@ def test_a_header_of_something_else_is_refused() -> None:
             check_header(wrong, STORE, "h")
     with pytest.raises(CorruptError):
         check_header(right, bytes(16), "h")
-    for newer in (b"\1\0\0\0\3\0\0\0", b"\2\0\0\0\1\0\0\0"):
+    check_header(encode_header(STORE, encrypted=True), STORE, "h")
+    for newer in (b"\1\0\0\0\5\0\0\0", b"\2\0\0\0\1\0\0\0"):
         with pytest.raises(UnsupportedVersionError):
             check_header(right[:8] + newer + right[16:], STORE, "h")

@@ -65,7 +65,7 @@ def segment(level: int | None) -> bytes:
 
 def read(data: bytes) -> tuple[object, ...]:
     """Everything a segment says, each part read as its reader reads it."""
-    check_header(data, STORE, "here")
+    encrypted = check_header(data, STORE, "here")
     tail_at = max(len(data) - TAIL.size, 0)
     stated, size = decode_tail(data[tail_at:], "here")
     footer = decode_footer(data[max(tail_at - size, 0) : tail_at], stated, "here")
@@ -76,6 +76,8 @@ def read(data: bytes) -> tuple[object, ...]:
         for entry in footer.blocks
     ]
     chunks = [chunk.payloads() for raw in raws[:-1] for chunk in chunks_of(raw, "here")]
+    if encrypted:
+        raise CorruptError("here", expected="envelopes", found="chunks")
     return footer, chunks, SegmentIndex(raws[-1], "here").raw
 
 

@@ -97,8 +97,8 @@ def encode_header(store_id: bytes, *, encrypted: bool = False) -> bytes:
     return HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, bits, store_id)
 
 
-def check_header(data: bytes, store_id: bytes, place: str) -> None:
-    """Refuse what does not begin as a redacted segment of this store."""
+def check_header(data: bytes, store_id: bytes, place: str) -> bool:
+    """Whether a redacted segment is encrypted; refuses what does not begin as one of this store."""
     if len(data) < HEADER.size:
         raise CorruptError(place, expected="a segment header", found=f"{len(data)} bytes")
     magic, version, bits, found = HEADER.unpack_from(data)
@@ -112,6 +112,7 @@ def check_header(data: bytes, store_id: bytes, place: str) -> None:
         raise CorruptError(
             f"{place}, byte 16", expected=f"store {store_id.hex()}", found=found.hex()
         )
+    return bool(bits & ENVELOPES)
 
 
 def encode_table(table: Table) -> bytes:

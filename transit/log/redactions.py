@@ -97,13 +97,17 @@ def local_bytes(path: str) -> FileBytes | None:
 
 
 class Parts(NamedTuple):
-    """The parts of a redacted file but its blocks. stored_index: as it is in the file."""
+    """The parts of a redacted file but its blocks. stored_index: as it is in the file.
+
+    encrypted: whether its header says so; None where that was not looked at.
+    """
 
     footer: bytes
     stored_index: bytes
     table: bytes
     table_digest: bytes
     blocks_end: int
+    encrypted: bool | None
 
 
 def read_parts(source: Bytes, ref: SegmentRef, store_id: bytes | None) -> Parts:
@@ -114,8 +118,9 @@ def read_parts(source: Bytes, ref: SegmentRef, store_id: bytes | None) -> Parts:
     place, size = source.place, source.size
     if size < HEADER.size + TABLE_TAIL.size + TAIL.size:
         raise CorruptError(place, expected="a redacted segment", found=f"{size} bytes")
+    encrypted = None
     if store_id is not None:
-        check_header(source.read(0, HEADER.size), store_id, place)
+        encrypted = check_header(source.read(0, HEADER.size), store_id, place)
     stated, footer_size = decode_tail(source.read(size - TAIL.size, TAIL.size), place)
     if stated.hex() != ref.footer:
         raise CorruptError(f"{place}, footer", expected=ref.footer, found=stated.hex())
@@ -135,7 +140,8 @@ def read_parts(source: Bytes, ref: SegmentRef, store_id: bytes | None) -> Parts:
         raise CorruptError(
             f"{place}, byte {index_at}", expected=last.digest.hex(), found="another digest"
         )
-    return Parts(footer, index, source.read(table_at, table_size), table_digest, index_at)
+    table = source.read(table_at, table_size)
+    return Parts(footer, index, table, table_digest, index_at, encrypted)
 
 
 class Redacted:
@@ -259,6 +265,12 @@ class Redacted:
         Of the store's own streams each record is a leaf: `check_own` looks at those.
         """
         index = self.index
+        if self.parts.encrypted not in (None, is_envelope(data, 0)):
+            raise CorruptError(
+                f"{self.place}, byte 12",
+                expected="what its chunks are: in envelopes, or not",
+                found="the other",
+            )
         wanted = (index.streams[row], index.firsts[row], index.counts[row])
         found = CHUNK_BEGIN.unpack_from(data)
         if found != wanted:

@@ -16,7 +16,7 @@ import msgspec
 from transit.disk import File, file_size
 from transit.errors import CorruptError, NotFoundError
 from transit.format.commit import SegmentRef
-from transit.format.envelope import Opener, chunk_at, end_of, unfolded_bytes
+from transit.format.envelope import Opener, chunk_at, end_of, is_envelope, unfolded_bytes
 from transit.format.names import Places
 from transit.format.record import CHUNK_BEGIN, Chunk
 from transit.format.segment import (
@@ -89,6 +89,8 @@ class Segment:
         self._store_id = store_id
         self._cache = cache
         self._elsewhere = elsewhere
+        # Whether its header says so, once it was looked at.
+        self._encrypted: bool | None = None
         self._loaded: tuple[Footer, SegmentIndex] | None = None
         # What is left of it, once the original was found to be nowhere.
         self._redacted: Redacted | None = None
@@ -135,7 +137,8 @@ class Segment:
             parts = read_parts(left, self.ref, self._store_id)
             return Guide(parts.footer, parts.stored_index)
         with file:
-            check_header(file.read_at(0, HEADER.size), self._store_id, self.path)
+            head = file.read_at(0, HEADER.size)
+            self._encrypted = check_header(head, self._store_id, self.path)
             tail_at = self.ref.bytes - TAIL.size
             size = footer_bytes(file.read_at(tail_at, TAIL.size), self.ref, self.path)
             footer = file.read_at(tail_at - size, size)
@@ -239,6 +242,12 @@ class Segment:
                     f"{place}, byte {position}",
                     expected=f"{stated[2]} records of stream {stated[0]}",
                     found=f"{found[2]} of stream {found[0]}",
+                )
+            if self._encrypted not in (None, is_envelope(block.raw, position)):
+                raise CorruptError(
+                    f"{self.path}, byte 12",
+                    expected="what its chunks are: in envelopes, or not",
+                    found="the other",
                 )
             chunk = chunk_at(block.raw, position, place, self.opener)
             block.chunks[position] = chunk

@@ -18,7 +18,15 @@ from transit.errors import CorruptError, TransitError
 from transit.format.digest import Digester, digest
 from transit.format.envelope import end_of, is_envelope
 from transit.format.record import Chunk
-from transit.format.segment import BLOCK_BYTES_MAX, Block, Footer, SegmentIndex, decode_block
+from transit.format.segment import (
+    BLOCK_BYTES_MAX,
+    HEADER,
+    Block,
+    Footer,
+    SegmentIndex,
+    check_header,
+    decode_block,
+)
 from transit.log.segments import Segment
 from transit.proof.chunks import BY_RECORD, RECORD_BYTES_MIN, ChunkTree
 from transit.tier.pools import in_turn
@@ -120,6 +128,7 @@ class SegmentCheck:
                 self._end(index)
                 self._totals()
                 self._chunk_root()
+                self._header(footer)
         return self._whole and not self.sealed
 
     def _blocks(self, footer: Footer, index: SegmentIndex) -> None:
@@ -295,6 +304,15 @@ class SegmentCheck:
         found = list(zip(index.keys.tolist(), index.ids.tolist(), strict=True))
         if self._row != len(index.streams) or stated != found:
             raise self._wrong_index()
+
+    def _header(self, footer: Footer) -> None:
+        head = self._segment.read(0, HEADER.size)
+        if check_header(head, footer.store_id, self._path) != bool(self._enveloped):
+            raise CorruptError(
+                f"{self._path}, byte 12",
+                expected="what its chunks are: in envelopes, or not",
+                found="the other",
+            )
 
     def _as_stored(self, key: tuple[int, int]) -> tuple[int, int]:
         """A key of the index as this segment has it."""
