@@ -67,7 +67,9 @@ def _batch(folder: str) -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    return BatchSpanProcessor(InMemorySpanExporter(), max_queue_size=2 * SPANS)
+    return BatchSpanProcessor(
+        InMemorySpanExporter(), max_queue_size=2 * SPANS, max_export_batch_size=min(512, SPANS)
+    )
 
 
 def _transit(mode: str) -> Callable[[str], Any]:

@@ -135,7 +135,10 @@ def test_a_remote_that_goes_away_in_the_middle_ends_it_with_12_and_nothing_is_le
     monkeypatch.setenv("TRANSIT_LIMITS_REMOTE_TIMEOUT_S", "0.5")
     behind_doors(monkeypatch, after(requests, unavailable))
     done = command("bench", work, "--remote", bucket, "--seconds", "0.1")
-    assert (done.code, done.error["type"], done.out) == (12, "RemoteUnavailableError", b"")
+    # Where it goes away while a commit is created, nobody knows whether that is there.
+    said = (done.code, done.error["type"])
+    assert said in ((12, "RemoteUnavailableError"), (8, "OutcomeUnknownError"))
+    assert done.out == b""
     assert [*work.iterdir(), *bucket.iterdir()] == []
 
 

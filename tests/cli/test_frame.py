@@ -27,7 +27,7 @@ from .shell import ROOT, Done, argv, at_terminal, environment, transit
 
 SOURCES = sorted([*(ROOT / "transit" / "cli").rglob("*.py"), ROOT / "transit" / "__main__.py"])
 GUIDE = ROOT / "docs" / "guide" / "command.md"
-EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 124, 130, 141}
+EXIT_CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 124, 130, 141}
 
 
 # What is loaded
@@ -97,7 +97,14 @@ def test_only_public_names_of_transit_are_used() -> None:
     for path in SOURCES:
         for name in (*imported(path), *attributes(path)):
             allowed = name in public or name.startswith(
-                ("transit.cli", "transit.server.", "transit.trace.", "transit.views")
+                # What a server sends as a zip is read as its client reads it.
+                (
+                    "transit.cli",
+                    "transit.protocol.folders",
+                    "transit.server.",
+                    "transit.trace.",
+                    "transit.views",
+                )
             )
             assert allowed or not name.startswith("transit."), f"{path}: {name}"
 
@@ -347,6 +354,14 @@ def needed(store: Path) -> Done:
     return transit(store, "delete", "a", "--reason", "r")
 
 
+def sealed(store: Path) -> Done:
+    key_file = engine.Keyring.new_key_file(store.parent / "key")
+    ring = engine.Keyring.create(store.parent / "ring", key_file=key_file)
+    with engine.open(store, encrypt="remote", keyring=ring) as log:
+        log.seal()
+    return transit(store, "append", "a", "x")
+
+
 def timed_out(store: Path) -> Done:
     return transit(store, "tail", "a", "-f", "--timeout", "50ms")
 
@@ -381,7 +396,8 @@ def nobody_reads(store: Path) -> Done:
 PRODUCED: dict[int, Callable[[Path], Done]] = {
     0: done_, 1: partly_failed, 2: usage, 3: not_found, 4: exists, 5: locked, 6: forbidden,
     7: corrupt, 8: input_failed, 9: retention_gap, 10: conflict, 11: fenced, 12: unreachable,
-    13: finished, 14: untrusted, 15: erased, 16: held, 17: needed, 124: timed_out,
+    13: finished, 14: untrusted, 15: erased, 16: held, 17: needed, 18: sealed,
+    124: timed_out,
     130: interrupted, 141: nobody_reads,
 }  # fmt: skip
 

@@ -392,9 +392,9 @@ def test_a_planted_commit_into_another_folder_is_found(
 ) -> None:
     right = CommitChain.add
 
-    def add(chain: CommitChain, *arguments: Any) -> Any:
+    def add(chain: CommitChain, *arguments: Any, **options: Any) -> Any:
         chain._check_place = lambda: None
-        return right(chain, *arguments)
+        return right(chain, *arguments, **options)
 
     monkeypatch.setattr(CommitChain, "add", add)
     with pytest.raises((pytest.fail.Exception, AssertionError)):

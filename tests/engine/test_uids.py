@@ -228,9 +228,9 @@ def not_in_the_index(patch: pytest.MonkeyPatch) -> None:
     """Segments do not list uids."""
     right = seal._keys
 
-    def wrong(wal: Any) -> list[tuple[int, int]]:
+    def wrong(wal: Any, hidden: Any) -> list[tuple[int, int]]:
         wal.uids.clear()
-        return right(wal)
+        return right(wal, hidden)
 
     patch.setattr(seal, "_keys", wrong)
 

@@ -38,7 +38,8 @@ OPEN = {
     "transit.WriteBatch",
     # Files of somebody's, which may be a folder; a secret; what reaches somebody.
     "transit.Checked", "transit.CheckedEnvelope", "transit.CheckedProof",
-    "transit.trace.CheckedExhibit", "transit.SigningKey", "transit.Witness",
+    "transit.trace.CheckedExhibit", "transit.SigningKey", "transit.Witness", "transit.Key",
+    "transit.Keyring",
     "transit.trace.OpenModelCall", "transit.trace.Redaction", "transit.trace.Replay",
     "transit.trace.Task", "transit.trace.ToolCall", "transit.trace.Trace",
 }  # fmt: skip

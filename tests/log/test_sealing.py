@@ -192,7 +192,7 @@ def test_a_segment_left_by_a_crash_before_its_commit_is_the_same_again(
     log.sync()
     synced: list[str] = []
 
-    def no_commit(*_: object) -> None:
+    def no_commit(*_: object, **__: object) -> None:
         raise transit.StorageFullError("planted")
 
     with monkeypatch.context() as patch:
@@ -278,7 +278,7 @@ def test_a_commit_of_others_that_does_not_hold_the_records_is_told(
     (first,) = segments(log)
     with monkeypatch.context() as patch:
         # As if another process had the number, and its commit were not to be found.
-        patch.setattr(log._handle.catalog.commits, "add", lambda *_: None)
+        patch.setattr(log._handle.catalog.commits, "add", lambda *_, **__: None)
         with pytest.raises(transit.CorruptError) as caught:
             log.seal()
     assert caught.value.place == str(log.path)

@@ -331,9 +331,9 @@ class Again:
             self.done.append(("cut", Path(file.path).name))
             truncate(file, size)
 
-        def made(path: str) -> File:
+        def made(path: str, mode: int = 0o666) -> File:
             self.done.append(("made", Path(path).name))
-            return create(path)
+            return create(path, mode)
 
         patch.setattr(File, "forget_pages", forget_pages)
         patch.setattr(File, "sync_data", sync_data)

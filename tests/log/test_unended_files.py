@@ -217,7 +217,8 @@ def test_a_file_says_what_before_it_was_not_durable_until_it_is(tmp_path: Path) 
         fill(log, 12)
         files = [Path(path) for path in unsynced(log)]
         heads = [decode_wal_header(path.read_bytes()[:64], "here") for path in files[1:]]
-        assert [first - count for _, first, count in heads] == [int(files[0].stem)] * 2
+        reached = [head.first_lsn - head.unsynced for head in heads]
+        assert reached == [int(files[0].stem)] * 2
         assert all(header.durable == 0 for path in files[1:] for header in frames(path))
         log.sync()
         fill(log, 1)

@@ -5,11 +5,12 @@ Owns which stores are encrypted: those that were opened with a keyring once stay
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from transit.config import Settings
 from transit.disk import list_folder, read_file
-from transit.errors import InvalidInputError, SealedError
+from transit.errors import FormatError, InvalidInputError, SealedError
 from transit.format.frame import ENVELOPES, WAL_HEADER, decode_wal_header
 from transit.format.names import Places, parse_wal_name
 from transit.keyring import Keyring
@@ -88,7 +89,8 @@ def _newest_needs(root: str) -> int:
     if numbers:
         path = places.wal_file(max(numbers))
         head = (read_file(path, WAL_HEADER.size) or b"")[: WAL_HEADER.size]
-        if len(head) == WAL_HEADER.size and any(head):
+        # One that is torn, or damaged, is judged when it is taken up.
+        with suppress(FormatError):
             return decode_wal_header(head, path).needs
     return 0
 
