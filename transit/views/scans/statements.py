@@ -43,6 +43,8 @@ _WIDE: Final = frozenset(("STAR", "PIVOT", "SHOW_REF", "POSITIONAL_REFERENCE"))
 # A name that could be that of a file is not looked for among files.
 _PLAIN: Final = re.compile(r"\w+")
 _LAST: Final = "last"
+# The value, null or not, where another is greatest.
+_AT_MOST: Final = "arg_max_null"
 
 Node = dict[str, Any]
 
@@ -205,7 +207,10 @@ def _is_bare_last(node: Node) -> bool:
 
 
 def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
-    """Give each LAST of a SELECT over records the order of offsets, unless it says another."""
+    """Give each LAST of a SELECT over records the order of offsets, unless it says another.
+
+    Over one table of records it is the value at the greatest offset, which needs no sort of them.
+    """
     tables = [
         node for node in _within(select.get("from_table"))
         if node.get("type") == "BASE_TABLE" and "class" not in node
@@ -216,6 +221,7 @@ def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
     names = [offset]
     if len(tables) == 1:
         names.insert(0, str(tables[0].get("alias") or tables[0]["table_name"]))
+    alone = (select.get("from_table") or {}).get("type") == "BASE_TABLE"
     parts = [value for key, value in select.items() if key not in ("from_table", "cte_map")]
     for node in _within(parts):
         if _is_bare_last(node):
@@ -223,6 +229,11 @@ def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
                 "class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0,
                 "column_names": names,
             }  # fmt: skip
+            if alone and len(node["arguments"]) == 1 and not node["distinct"]:
+                node["function_name"] = _AT_MOST
+                node["qualified_name"] = {"path": [_AT_MOST]}
+                node["arguments"].append({"name": "", "expression": column})
+                continue
             node["order_bys"]["orders"] = [
                 {"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": column}
             ]
