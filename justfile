@@ -107,6 +107,10 @@ conformance:
 bench-evidence *arguments:
     python -m benchmarks.evidence {{ arguments }}
 
+# Encrypted stores beside clear ones: `just bench-encryption --records 30000`.
+bench-encryption *arguments:
+    python -m benchmarks.encryption {{ arguments }}
+
 # Measure views beside a bare loop, maps beside other ordered stores, SQL, loops, and WebAssembly: `just bench-views maps`.
 bench-views what="views" *arguments:
     python -m benchmarks.{{ what }} {{ arguments }}
