@@ -83,6 +83,18 @@ def test_erasing_again_takes_more_out_of_the_same_segment(log: transit.Log, path
         assert payloads(streams[4])[19] == b"word4 s4 19"
 
 
+def test_what_is_in_what_is_left_of_a_segment_is_counted(log: transit.Log) -> None:
+    streams = [filled(log, f"s{number}") for number in range(3)]
+    log.seal()
+    told = log.delete(streams[2], reason="r", dry_run=True)
+    assert told.bytes_here > 20 * len(b"plain s2 0")
+    log.delete(streams[0], reason="r")
+    log.erase()
+    assert log.delete(streams[2], reason="r", dry_run=True) == told
+    log.delete(streams[2], reason="r")
+    assert log.erase().bytes == told.bytes_here
+
+
 def test_trimming_frees_whole_chunks(log: transit.Log, path: Path) -> None:
     stream = log.create("s")
     for part in range(4):

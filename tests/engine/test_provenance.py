@@ -24,6 +24,8 @@ from rigs.resources import calls_made
 from transit import Position
 from transit.format.commit import decode_commit, encode_commit
 
+from . import canary
+
 SEEDS = range(12)
 POLICIES = ("append", "interleave", "select", "base", "fast-forward", "custom:provenance")
 
@@ -425,6 +427,30 @@ def test_why_of_evicted_records_works_without_the_remote_as_far_as_it_goes(tmp_p
     with transit.open(address, mode="read") as log:
         far = log.lineage.why(Position("s", 0))
         assert (far.commit, far.published, far.place.local) == (commit, True, False)
+
+
+def test_why_names_the_file_and_block_of_what_is_left_after_an_erasure(tmp_path: Path) -> None:
+    path, remote = tmp_path / "a", tmp_path / "remote"
+    small = transit.Settings(block_bytes=4096)
+    with transit.open(path, remote=remote, durability="os", settings=small) as log:
+        for name in ("secret", "one", "two"):
+            log.create(name).append_many([b"%s %d;" % (name.encode(), n) * 900 for n in range(3)])
+        log.publish()
+        places = [Position(name, offset) for name in ("one", "two") for offset in range(3)]
+        before = [log.lineage.why(place) for place in places]
+        log.delete("secret", reason="r")
+        log.erase()
+        for place, old in zip(places, before, strict=True):
+            why = log.lineage.why(place)
+            assert msgspec.structs.replace(why, place=old.place) == old
+            data = (path / why.place.file).read_bytes()[why.place.position :]
+            block = list(canary.unfolded(data))[1]
+            assert log.stream(place.stream)[place.offset].payload in block
+            assert (why.place.local, why.place.digest) == (True, old.place.digest)
+            assert why.place.block != old.place.block
+    with transit.open(f"file://{remote}", mode="read") as log:
+        far = log.lineage.why(Position("two", 0)).place
+        assert (far.local, (remote / far.file).exists()) == (False, True)
 
 
 def test_why_knows_of_a_record_out_of_reach_only_what_the_index_says(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from transit.format.frame import frame_chunks
 from transit.format.lineage import Branch, Kind, LineageRecord, Merge, Scalar, kind_of, triples
 from transit.format.names import (
     COMMIT_DIR,
+    REDACTED_DIR,
     SEGMENT_DIR,
     WAL_DIR,
     commit_name,
@@ -90,6 +91,7 @@ class RecordPlace(msgspec.Struct, frozen=True):
     file: its path in the store. position: byte offset of the record's frame or block there.
     lsn: first and last log sequence number it may have; both are its own while it is in a WAL.
     digest, block: a segment's BLAKE3, 64 hex digits, and the number of the block; None for a WAL.
+    Of a segment that chunks were erased from, file, position and block are of what is left.
     local: whether the file is in the store's folder; otherwise it is only in the remote.
     """
 
@@ -313,23 +315,33 @@ def _times_of(chunk: Chunk, offset: int) -> _Times:
 
 
 def _in_segment(segment: Segment, row: int, offset: int) -> tuple[RecordPlace, _Times]:
-    number = segment.index.blocks[row]
-    place = RecordPlace(
-        kind="segment",
-        file=f"{SEGMENT_DIR}/{segment_name(bytes.fromhex(segment.ref.digest))}",
-        position=segment.footer.blocks[number].position,
-        lsn=segment.ref.lsn,
-        digest=segment.ref.digest,
-        block=number,
-        local=file_size(segment.path) is not None,
-    )
+    times: _Times
     try:
-        chunk = segment.chunk(row)
+        times = _times_of(segment.chunk(row), offset)
     except RetentionGapError:
         # The index alone says when a chunk's last record was written.
         last = segment.index.stop(row) - 1
-        return place, (None, segment.index.last_written[row] if offset == last else None)
-    return place, _times_of(chunk, offset)
+        times = None, segment.index.last_written[row] if offset == last else None
+    return _place_in_segment(segment, row), times
+
+
+def _place_in_segment(segment: Segment, row: int) -> RecordPlace:
+    left = segment.left
+    if left is None:
+        folder, path, number = SEGMENT_DIR, segment.path, segment.index.blocks[row]
+        block = segment.footer.blocks[number]
+    else:
+        folder, path, number = REDACTED_DIR, segment.redacted_path, left.table.places[row]
+        block = left.table.blocks[number]
+    return RecordPlace(
+        kind="segment",
+        file=f"{folder}/{segment_name(bytes.fromhex(segment.ref.digest))}",
+        position=block.position,
+        lsn=segment.ref.lsn,
+        digest=segment.ref.digest,
+        block=number,
+        local=file_size(path) is not None,
+    )
 
 
 def _commit_of(handle: Handle, segment: Segment) -> CommitRef:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from transit.disk import file_size
 from transit.format.segment import Footer, SegmentIndex
 from transit.log.catalog import Catalog, StreamState
+from transit.log.segments import Segment
 
 
 class Weight(NamedTuple):
@@ -38,7 +39,7 @@ def weigh(
         index, footer = segment.index, segment.footer
         inside = [row for row in rows if index.stop(row) <= stop]
         size = sum(row_bytes(footer, index, row) for row in inside)
-        here += size if file_size(segment.path) is not None else 0
+        here += size if _is_here(segment) else 0
         remote += size if published is not None and segment.commit < published else 0
     for wal in catalog.view.wals:
         for chunk in wal.chunks(state.id, 0) if state.id in wal.index else ():
@@ -53,3 +54,8 @@ def row_bytes(footer: Footer, index: SegmentIndex, row: int) -> int:
     if row + 1 < len(index.streams) and index.blocks[row + 1] == block:
         return index.positions[row + 1] - at
     return footer.blocks[block].raw_bytes - at
+
+
+def _is_here(segment: Segment) -> bool:
+    """Whether a segment, or what is left of it, is in the folder."""
+    return any(file_size(path) is not None for path in (segment.path, segment.redacted_path))
