@@ -1,4 +1,4 @@
-"""Three hundred runs of which one must go, with all that hangs on it."""
+"""Many runs of which one must go, with all that hangs on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from transit import trace, views
 from transit.views.scans.runs import runs_columns
 
 from ..engine.canary import CANARY
+from ..evidence.published import key_of
 
+RUNS = 3000
 SECRET = "run-150"
+PROVED_EVERY = 50
 SHARED = b"a file that two runs read " * 4000
 ALONE = CANARY * 8000
 
@@ -76,10 +79,42 @@ def record(log: transit.Log, runs: int = 300) -> None:
         assert len(list(view.save(log.stream(name)).words)) > 1
     query = "SELECT count(*) AS n FROM events"
     assert views.sql(log, query, columns=runs_columns())
-    # Columns of so few records are made when they are asked for; of many, they are files here.
-    log.cache("views").put("columns.parquet", CANARY)
+    assert len(columns_files(log)) == runs // 100
+
+
+def columns_files(log: transit.Log) -> list[str]:
+    """The columns files of all sealed records, made where they are not there."""
+    return runs_columns().scan(log).to_parquet_paths()
 
 
 def everything(log: transit.Log) -> dict[str, list[bytes]]:
     """All payloads of all streams of the user's."""
     return {stream.name: [r.payload for r in stream] for stream in log.streams()}
+
+
+class Others:
+    """All that was there before an erasure, under a checkpoint, and must be there after it."""
+
+    def __init__(self, log: transit.Log) -> None:
+        self.key = key_of(log.store_id)
+        self.note = log.checkpoint(self.key)
+        gone = (SECRET, "fork")
+        self.payloads = {name: found for name, found in everything(log).items() if name not in gone}
+
+    def check(self, log: transit.Log) -> None:
+        """All read as before, and some prove at the checkpoint of before and at a new one."""
+        assert everything(log) == self.payloads
+        notes = (self.note, log.checkpoint(self.key))
+        for name in list(self.payloads)[::PROVED_EVERY]:
+            for note in notes:
+                proof = log.prove(name, records=(0, None), checkpoint=note)
+                shown = transit.check_proof(proof, self.key.verifying).records()
+                assert [record.payload for record in shown] == self.payloads[name]
+        assert log.verify().findings == ()
+
+    def audit(self, remote: object, **options: object) -> transit.Report:
+        """An audit of all bytes in the remote, which has the checkpoint of before."""
+        keys = [self.key.verifying]
+        report = transit.audit(remote, keys=keys, checkpoint=self.note, **options)  # type: ignore[arg-type]
+        assert report.findings == ()
+        return report
