@@ -40,7 +40,7 @@ run() {
     "$uv" venv -q "$environment"
     # shellcheck disable=SC2086  # several words
     "$uv" pip install -q --python "$environment" --resolution "$resolution" \
-        -e ".[$extra,cli,client,s3,server,testing]" 'pytest-xdist>=3.8.0' 'moto[server]>=5.2.5' $more
+        -e ".[$extra,cli,client,encryption,s3,server,testing]" 'pytest-xdist>=3.8.0' 'moto[server]>=5.2.5' $more
     local python=$environment/bin/python
     echo "== adapter $name, $resolution versions, with $("$python" --version)"
     "$python" -m pytest -n 2 -p no:cacheprovider -m '' "tests/adapters/$name"

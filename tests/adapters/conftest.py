@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 import transit
 from rigs.server.serving import Serving
+from tests.engine.canary import places_with
 
 
 @pytest.fixture(params=["exclusive", "shared", "served"])
@@ -26,6 +28,41 @@ def log(request: pytest.FixtureRequest, path: Path) -> Iterator[transit.Log]:
                 yield connected
         finally:
             serving.close()
+
+
+class EncryptedPlace(NamedTuple):
+    """A store that is to be encrypted whole, and its remote."""
+
+    store: Path
+    remote: Path
+    keyring: transit.Keyring
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `open` is given to encrypt all of it."""
+        return {"remote": str(self.remote), "encrypt": "all", "keyring": self.keyring}
+
+    def clear(self, word: str) -> list[str]:
+        """The files, of the store and of the remote, that have a word in the clear."""
+        folders = (self.store, self.remote)
+        return [name for each in folders for name in places_with(each, word.encode())]
+
+    def says(self, word: str) -> bool:
+        """Whether a record has the word, or the digest of one, for who has the keys."""
+        with transit.open(f"file://{self.remote}", mode="read", keyring=self.keyring) as log:
+            streams = (*log.streams(), *log.streams("$"))
+            return any(word.encode() in record.payload for each in streams for record in each)
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> EncryptedPlace:
+    """Where a store can be made that is encrypted whole."""
+    pytest.importorskip("cryptography", reason="needs the extra encryption")
+    place = tmp_path / "encrypted"
+    place.mkdir()
+    key_file = transit.Keyring.new_key_file(place / "key")
+    keyring = transit.Keyring.create(place / "ring", key_file=key_file)
+    return EncryptedPlace(place / "store", place / "remote", keyring)
 
 
 @pytest.fixture

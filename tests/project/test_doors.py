@@ -68,7 +68,8 @@ ABOVE = {
     "views": {"protocol", "trace"},
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
     "server": {"protocol", "trace", "views", "proof"},
-    "cli": {"protocol", "trace", "views", "client", "server", "proof"},
+    # `transit.environment` has the names of variables, which adapters read too.
+    "cli": {"protocol", "trace", "views", "client", "server", "proof", "environment"},
 }
 
 

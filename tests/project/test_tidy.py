@@ -47,7 +47,7 @@ LEVELS: list[set[str]] = [
     {"handle"},
     {"engine"},
     {PACKAGE},
-    {"protocol"},
+    {"protocol", "environment"},
     {"trace"},
     {"views", "adapters"},
     {"client"},

@@ -1,9 +1,8 @@
 """How an adapter comes to its store: one that is given, one that it opens, or the process's own.
 
 A program gives a `Log`, or a place. A stack that makes its objects itself gives nothing: those
-share one store a process, which the environment names in the words of the command (TRANSIT_STORE,
-TRANSIT_REMOTE, TRANSIT_MODE, TRANSIT_DURABILITY, TRANSIT_TOKEN). What an adapter opened itself it
-opens again in a child made by fork.
+share one store a process, which the environment names in the words of the command: see
+`transit.environment`. What an adapter opened itself it opens again in a child made by fork.
 """
 
 from __future__ import annotations
@@ -17,13 +16,24 @@ from types import TracebackType
 from typing import Final, Self
 
 import transit
-from transit import InvalidInputError
+from transit import InvalidInputError, Keyring, address_folder
+from transit.environment import (
+    DURABILITY_VARIABLE,
+    ENCRYPT_VARIABLE,
+    KEY_FILE_VARIABLE,
+    KEYRING_VARIABLE,
+    MODE_VARIABLE,
+    PASSPHRASE_VARIABLE,
+    REMOTE_VARIABLE,
+    STORE_VARIABLE,
+    TOKEN_VARIABLE,
+    is_server,
+    unlocking,
+)
 from transit.trace import Redaction
 
-STORE_VARIABLE: Final = "TRANSIT_STORE"
 # Less is not worth a segment of its own.
 _SEALED_BYTES_MIN: Final = 64 * 1024
-_SERVED: Final = ("http://", "https://")
 
 
 def open_store(
@@ -34,22 +44,29 @@ def open_store(
     durability: str = "local",
     token: str | None = None,
     storage_options: Mapping[str, object] | None = None,
+    encrypt: str | None = None,
+    keyring: Keyring | None = None,
 ) -> transit.Log:
     """The store in a folder, or the one that a server has at an address (`http://…`).
 
-    mode, remote, storage_options: as for `transit.open`; a folder only. token: a server only.
-    Raises what `transit.open` and `transit.connect` raise.
+    mode, remote, storage_options, encrypt, keyring: as for `transit.open`; a folder only. token: a
+    server only. Raises what `transit.open` and `transit.connect` raise.
     """
     address = os.fspath(where)
-    if address.startswith(_SERVED):
+    if is_server(address):
         if remote is not None or storage_options is not None:
             raise InvalidInputError(f"{address}: a server has its own remote")
+        if encrypt is not None or keyring is not None:
+            raise InvalidInputError(
+                f"{address}: encrypt= and keyring= are for a folder: a server has its own keyring"
+            )
         return transit.connect(address, token=token, durability=durability)
     if token is not None:
         raise InvalidInputError(f"{address}: token= is for a server")
     return transit.open(
-        address, remote=remote, mode=mode, durability=durability, storage_options=storage_options
-    )
+        address, remote=remote, mode=mode, durability=durability, storage_options=storage_options,
+        encrypt=encrypt, keyring=keyring,
+    )  # fmt: skip
 
 
 def settle(log: transit.Log) -> None:
@@ -120,13 +137,42 @@ def _from_environment() -> transit.Log:
     where = os.environ.get(STORE_VARIABLE)
     if not where:
         raise InvalidInputError(f"{STORE_VARIABLE} names no store: a folder, or http://HOST:PORT")
+    encrypt = os.environ.get(ENCRYPT_VARIABLE) or None
+    # As for the command: a server's keys are not its clients' to unlock.
+    keyring = None if is_server(where) else _keyring_of_environment()
+    if encrypt is not None and keyring is None and not is_server(where):
+        raise InvalidInputError(
+            f"{ENCRYPT_VARIABLE}: to encrypt, a keyring is needed: set {KEYRING_VARIABLE}"
+        )
     return open_store(
         where,
-        remote=os.environ.get("TRANSIT_REMOTE") or None,
-        mode=os.environ.get("TRANSIT_MODE") or "shared",
-        durability=os.environ.get("TRANSIT_DURABILITY") or "local",
-        token=os.environ.get("TRANSIT_TOKEN") or None,
+        remote=os.environ.get(REMOTE_VARIABLE) or None,
+        mode=os.environ.get(MODE_VARIABLE) or "shared",
+        durability=os.environ.get(DURABILITY_VARIABLE) or "local",
+        token=os.environ.get(TOKEN_VARIABLE) or None,
+        encrypt=encrypt,
+        keyring=keyring,
     )
+
+
+def _keyring_of_environment() -> Keyring | None:
+    """The keyring, unlocked; None where none is named. Nobody is asked for a passphrase."""
+    path = _path_in(KEYRING_VARIABLE)
+    if path is None:
+        return None
+    way = unlocking(_path_in(KEY_FILE_VARIABLE), os.environ.get(PASSPHRASE_VARIABLE))
+    if not way:
+        raise InvalidInputError(
+            f"{KEYRING_VARIABLE}: nothing unlocks it: set {KEY_FILE_VARIABLE} or"
+            f" {PASSPHRASE_VARIABLE}"
+        )
+    return Keyring.open(path, **way)
+
+
+def _path_in(variable: str) -> str | None:
+    """A path that the environment has, `~` filled in."""
+    text = os.environ.get(variable)
+    return (address_folder(text) or text) if text else None
 
 
 # Of the adapters that their stack makes without arguments.
@@ -160,6 +206,8 @@ class Adapter:
         durability: str = "local",
         token: str | None = None,
         storage_options: Mapping[str, object] | None = None,
+        encrypt: str | None = None,
+        keyring: Keyring | None = None,
         **options: object,
     ) -> Self:
         """An adapter with a store of its own, which `close` closes: see `open_store`.
@@ -168,7 +216,7 @@ class Adapter:
         """
         again = partial(
             open_store, where, remote=remote, durability=durability, token=token,
-            storage_options=storage_options,
+            storage_options=storage_options, encrypt=encrypt, keyring=keyring,
         )  # fmt: skip
         place = Place(partial(again, mode=mode))
         try:

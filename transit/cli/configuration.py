@@ -41,6 +41,15 @@ from transit import Durability, InvalidInputError, Settings, address_folder
 from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.flags import ENCRYPTED, Flags
 from transit.cli.values import parse_size
+from transit.environment import (
+    DURABILITY_VARIABLE,
+    ENCRYPT_VARIABLE,
+    KEY_FILE_VARIABLE,
+    KEYRING_VARIABLE,
+    MODE_VARIABLE,
+    REMOTE_VARIABLE,
+    STORE_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from transit.trace.prices import Prices
@@ -60,13 +69,13 @@ _FLAGS: Final = ("store", "remote", "keyring", "key_file", "encrypt")
 _TABLES: Final = ("limits", "remote_options", "prices")
 _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT: Final = {
-    "TRANSIT_STORE": "store",
-    "TRANSIT_REMOTE": "remote",
-    "TRANSIT_DURABILITY": "durability",
-    "TRANSIT_MODE": "mode",
-    "TRANSIT_KEYRING": "keyring",
-    "TRANSIT_KEY_FILE": "key_file",
-    "TRANSIT_ENCRYPT": "encrypt",
+    STORE_VARIABLE: "store",
+    REMOTE_VARIABLE: "remote",
+    DURABILITY_VARIABLE: "durability",
+    MODE_VARIABLE: "mode",
+    KEYRING_VARIABLE: "keyring",
+    KEY_FILE_VARIABLE: "key_file",
+    ENCRYPT_VARIABLE: "encrypt",
     "TRANSIT_TOKEN_FILE": "token_file",
     "TRANSIT_CA_FILE": "ca_file",
     "TRANSIT_ENDPOINT_URL": "remote_options.endpoint_url",
@@ -206,11 +215,6 @@ def working_folder() -> str | None:
 def is_url(place: str) -> bool:
     """Whether `place` is a store's URL, rather than a folder; `InvalidInputError` for neither."""
     return address_folder(place) is None
-
-
-def is_server(place: str) -> bool:
-    """Whether `place` is the URL of a server of transit, rather than of a remote."""
-    return place.lower().startswith(("http://", "https://"))
 
 
 def reachable(place: str) -> str:

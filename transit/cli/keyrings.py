@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final, Literal
+from typing import Final
 
 import click
 
 from transit import Keyring, KeyringError, NotFoundError
 from transit.cli.configuration import reachable
 from transit.cli.failures import CommandError, hinted
+from transit.environment import PASSPHRASE_VARIABLE, Unlocking, unlocking
 
-PASSPHRASE_VARIABLE: Final = "TRANSIT_PASSPHRASE"
 NEW_PASSPHRASE_VARIABLE: Final = "TRANSIT_NEW_PASSPHRASE"
 
 
@@ -29,7 +29,7 @@ def open_keyring(path: str, key_file: str | None) -> Keyring:
 
 def way_of(
     key_file: str | None, variable: str = PASSPHRASE_VARIABLE, *, is_new: bool = False
-) -> dict[Literal["key_file", "passphrase"], Any]:
+) -> Unlocking:
     """What unlocks a keyring, as `Keyring` takes it.
 
     variable: of the environment, with the passphrase; without it a terminal is asked, twice for
@@ -40,10 +40,9 @@ def way_of(
         if not os.path.exists(file):
             with hinted(NotFoundError, "`transit keyring new-key-file FILE` makes a key file"):
                 raise NotFoundError(f"{file}: there is no such key file")
-        return {"key_file": file}
-    given = os.environ.get(variable)
-    if given:
-        return {"passphrase": given}
+        key_file = file
+    if given := unlocking(key_file, os.environ.get(variable)):
+        return given
     if not sys.stdin.isatty():
         raise CommandError(
             "a passphrase is needed, and nobody is there to ask",

@@ -13,7 +13,6 @@ from transit import NotFoundError, StorePermissionError
 from transit.cli.configuration import (
     Effective,
     effective,
-    is_server,
     is_url,
     reachable,
     shown_address,
@@ -22,6 +21,7 @@ from transit.cli.configuration import (
 from transit.cli.failures import CommandError, hinted
 from transit.cli.flags import Flags
 from transit.cli.keyrings import open_keyring
+from transit.environment import TOKEN_VARIABLE, is_server
 
 if TYPE_CHECKING:
     from transit.cli.output import Output
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FORMAT_FILE = "FORMAT"
 REMOTE_FILE = "REMOTE"
 ADDRESS_BYTES_MAX = 4096
-TOKEN_VARIABLE = "TRANSIT_TOKEN"
 TOKEN_BYTES_MAX = 4096
 
 

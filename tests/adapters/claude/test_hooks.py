@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import trace
 
 sdk = pytest.importorskip("claude_agent_sdk")
@@ -34,6 +35,9 @@ TOLD: dict[str, dict[str, Any]] = {
     "Notification": {"message": "waiting", "notification_type": "idle"},
     "Stop": {"stop_hook_active": False, "last_assistant_message": "done"},
 }  # fmt: skip
+
+
+CANARY = "canary-51c0"
 
 
 async def tell(hooks: TransitHooks, told: dict[str, dict[str, Any]], base: dict[str, Any]) -> None:
@@ -94,3 +98,12 @@ def test_what_must_not_be_recorded_is_nowhere(path: Path, everything: Callable[[
         given: Any = {**base, "hook_event_name": "CANARY7"}
         asyncio.run(hooks.record(given, None, None))
     assert "CANARY" not in everything()
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(encrypted: EncryptedPlace) -> None:
+    told = {"UserPromptSubmit": {"prompt": CANARY}}
+    with TransitHooks.open(encrypted.store, **encrypted.how) as hooks:
+        asyncio.run(tell(hooks, told, {**BASE, "session_id": CANARY}))
+        assert not encrypted.clear(CANARY)
+    assert not encrypted.clear(CANARY)
+    assert encrypted.says(CANARY)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import InvalidInputError, trace
 
 sdk = pytest.importorskip("claude_agent_sdk")
@@ -26,6 +27,9 @@ from transit.adapters.claude.transcript import Key  # noqa: E402
 
 SESSION = "5f2c1b0e-6c0d-4b6e-9a53-0d6f4a1f2b11"
 KEY: Any = {"project_key": "proj", "session_id": SESSION}
+
+
+CANARY = "canary-51c0"
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -432,3 +436,18 @@ def test_what_must_not_be_recorded_is_nowhere(path: Path, everything: Callable[[
     kept = everything()
     assert "CANARY" not in kept
     assert "hunter2" not in kept
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(encrypted: EncryptedPlace) -> None:
+    key: Any = {"project_key": CANARY, "session_id": CANARY}
+
+    async def work() -> None:
+        with TransitSessionStore.open(encrypted.store, **encrypted.how) as store:
+            await store.append(key, [*lines(2), title(CANARY * 50_000)])
+            assert not encrypted.clear(CANARY)
+        assert not encrypted.clear(CANARY)
+        assert encrypted.says(CANARY)
+        with TransitSessionStore.open(encrypted.store, keyring=encrypted.keyring) as store:
+            assert (await store.load(key) or [])[-1] == title(CANARY * 50_000)
+
+    run(work())

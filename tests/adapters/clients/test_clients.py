@@ -16,6 +16,7 @@ import openai
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from tests.adapters.stub import stub
 from tests.conftest import Start
 from transit import InvalidInputError, trace
@@ -25,6 +26,9 @@ from transit.trace import ModelRequest, ModelResponse, Redaction, dropped
 
 ASKED = [{"role": "user", "content": "hello"}]
 ANSWER = {"role": "assistant", "content": "an answer"}
+
+
+CANARY = "canary-51c0"
 
 
 @pytest.fixture(scope="module")
@@ -402,3 +406,15 @@ def test_libraries_that_are_not_known(store: Path, given: tuple[str, ...]) -> No
 def test_a_way_that_is_not_known(store: Path) -> None:
     with pytest.raises(InvalidInputError, match='through must be "otel" or "clients"'):
         instrument(store, through="magic")  # type: ignore[arg-type]
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(
+    encrypted: EncryptedPlace, client: Any
+) -> None:
+    with TransitClients.open(encrypted.store, **encrypted.how) as made:
+        made.instrument()
+        asked: Any = [{"role": "user", "content": CANARY}]
+        client.chat.completions.create(model="model-1", messages=asked)
+        assert not encrypted.clear(CANARY)
+    assert not encrypted.clear(CANARY)
+    assert encrypted.says(CANARY)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import trace
 
 pytest.importorskip("inspect_ai.hooks")
@@ -38,6 +39,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+
+
+CANARY = "canary-51c0"
 
 
 @tool
@@ -412,3 +416,19 @@ def test_a_file_that_could_not_be_finished_is_not_there(
         write_eval(path, tmp_path / "made.eval")
     assert [each.name for each in tmp_path.glob("*.eval")] == []
     assert [each.name for each in tmp_path.glob(".*")] == []
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(
+    encrypted: EncryptedPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSIT_STORE", str(encrypted.store))
+    monkeypatch.setenv("TRANSIT_REMOTE", str(encrypted.remote))
+    monkeypatch.setenv("TRANSIT_KEYRING", encrypted.keyring.path)
+    monkeypatch.setenv("TRANSIT_KEY_FILE", str(encrypted.store.parent / "key"))
+    monkeypatch.setenv("TRANSIT_ENCRYPT", "all")
+    run_eval(loop(words=CANARY), model=answers(1), log_dir=logs_of(tmp_path), display="none")
+    assert not trace.dropped
+    assert not encrypted.clear(CANARY)
+    PROCESS.close()
+    assert not encrypted.clear(CANARY)
+    assert encrypted.says(CANARY)

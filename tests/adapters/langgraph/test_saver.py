@@ -13,11 +13,14 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from tests.engine.canary import places_with
 from transit import InvalidInputError, UnsupportedVersionError
-from transit.adapters.langgraph import TransitSaver
+from transit.adapters.langgraph import TransitSaver, TransitStore
 
 from .making import agent, calls, config, put, texts, values_of
+
+CANARY = "canary-51c0"
 
 
 def sealed_bytes(folder: Path) -> int:
@@ -295,3 +298,23 @@ def test_a_put_is_as_durable_as_the_store_is_opened_for(tmp_path: Path) -> None:
         saver.put_writes(where, [("a", 1)], "task")
         saver.put_writes(where, [("__interrupt__", 1)], "task")
         assert saver.log.status().unsynced_bytes == 0
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(
+    encrypted: EncryptedPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TransitSaver.open(encrypted.store, **encrypted.how) as saver:
+        app = agent(saver, [AIMessage(CANARY)])
+        app.invoke({"messages": [HumanMessage(CANARY)]}, config(CANARY))
+        assert not encrypted.clear(CANARY)
+    with TransitStore.open(encrypted.store, **encrypted.how) as items:
+        items.put((CANARY,), CANARY, {"said": CANARY})
+        assert not encrypted.clear(CANARY)
+    with TransitSaver.open(encrypted.store, keyring=encrypted.keyring) as saver:
+        assert texts(agent(saver, []).get_state(config(CANARY))) == [CANARY, CANARY]
+        # Its bytes are freed when it is closed: the keyring is there then too.
+        assert saver.delete_thread(CANARY).state == "deleted"
+    with TransitStore.open(encrypted.store, keyring=encrypted.keyring) as items:
+        assert items.get((CANARY,), CANARY).value == {"said": CANARY}
+    assert not caplog.records
+    assert not encrypted.clear(CANARY)

@@ -14,6 +14,7 @@ import litellm
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from tests.adapters.stub import stub
 from tests.conftest import Start
 from transit import trace
@@ -29,6 +30,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
 ]
 ASKED = [{"role": "user", "content": "hello"}]
+
+
+CANARY = "canary-51c0"
 
 
 @pytest.fixture(scope="module")
@@ -294,3 +298,13 @@ def test_odd_arguments_raise_nothing(logger: TransitLogger) -> None:
     logger.log_success_event(None, None, None, None)
     assert dropped.count == 2
     dropped.reset()
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(encrypted: EncryptedPlace, url: str) -> None:
+    with TransitLogger.open(encrypted.store, **encrypted.how) as made:
+        for _ in used(made):
+            asked = [{"role": "user", "content": CANARY}]
+            litellm.completion(**call(url, messages=asked, litellm_session_id=CANARY))
+        assert not encrypted.clear(CANARY)
+    assert not encrypted.clear(CANARY)
+    assert encrypted.says(CANARY)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import AlreadyExistsError, InvalidInputError, NotFoundError, trace
 
 agents = pytest.importorskip("agents")
@@ -25,6 +26,9 @@ from agents.testing import ScriptedModel, assistant_message, function_call  # no
 from transit.adapters.openai_agents import TransitSession  # noqa: E402
 
 Item = dict[str, Any]
+
+
+CANARY = "canary-51c0"
 
 
 def said(n: int) -> Item:
@@ -601,3 +605,18 @@ def test_processes_that_are_the_first_ones_do_not_refuse_each_other(path: Path, 
     with transit.open(path) as log:
         for n in range(3):
             assert run(TransitSession(str(n), log).get_items()) == [{"n": 1}, {"n": 1}]
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(encrypted: EncryptedPlace) -> None:
+    items: Any = [{"role": "user", "content": CANARY * 50_000}]
+
+    async def work() -> None:
+        with TransitSession.open(CANARY, encrypted.store, **encrypted.how) as session:
+            await session.add_items(items)
+            assert not encrypted.clear(CANARY)
+        assert not encrypted.clear(CANARY)
+        assert encrypted.says(CANARY)
+        with TransitSession.open(CANARY, encrypted.store, keyring=encrypted.keyring) as session:
+            assert await session.get_items() == items
+
+    run(work())

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import trace
 
 agents = pytest.importorskip("agents")
@@ -26,6 +27,9 @@ from agents.tracing import trace as agents_trace  # noqa: E402
 from transit.adapters.openai_agents import TransitTracingProcessor  # noqa: E402
 
 PREFIX = "agents/trace/"
+
+
+CANARY = "canary-51c0"
 
 
 class Seen(TracingProcessor):
@@ -347,3 +351,18 @@ def test_a_conversation_that_every_call_repeats_is_written_once(
     (stream,) = log.streams(PREFIX)
     whole = sum(len(json.dumps(each)) for each in found)
     assert sum(len(each.payload) for each in stream) < whole / 10
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(
+    encrypted: EncryptedPlace, processors: Callable[..., None]
+) -> None:
+    processor = TransitTracingProcessor.open(encrypted.store, **encrypted.how)
+    processors(processor)
+    with agents_trace(CANARY, group_id=CANARY), custom_span(CANARY, {"in": CANARY * 50_000}):
+        pass
+    flush()
+    assert encrypted.store.exists()
+    assert not encrypted.clear(CANARY)
+    processor.shutdown()
+    assert not encrypted.clear(CANARY)
+    assert encrypted.says(CANARY)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import transit
+from tests.adapters.conftest import EncryptedPlace
 from transit import InvalidInputError, trace
 
 pytest.importorskip("pydantic_ai.conversation_store")
@@ -37,6 +38,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import FunctionModel
 
 from transit.adapters.pydantic_ai import TransitConversationStore
+
+CANARY = "canary-51c0"
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -491,5 +494,18 @@ def test_a_save_that_comes_between_the_comparison_and_the_writing_is_seen(
         found = await other.read_record("c")
         assert found is not None
         assert found.revision == "theirs"
+
+    run(work())
+
+
+def test_in_an_encrypted_store_a_canary_is_in_no_file(encrypted: EncryptedPlace) -> None:
+    async def work() -> None:
+        with TransitConversationStore.open(encrypted.store, **encrypted.how) as store:
+            await turn(store, CANARY, CANARY * 50_000)
+            assert not encrypted.clear(CANARY)
+        assert not encrypted.clear(CANARY)
+        assert encrypted.says(CANARY)
+        with TransitConversationStore.open(encrypted.store, keyring=encrypted.keyring) as store:
+            assert told(await store.load(CANARY))[0] == CANARY * 50_000
 
     run(work())

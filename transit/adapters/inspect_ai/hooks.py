@@ -27,15 +27,28 @@ from transit import AlreadyExistsError, Log, NotFoundError, StoreMovedError, Str
 from transit.adapters.encoding import Encoded, encode_any
 from transit.adapters.evaluations import PREFIX, RUN_PREFIX, all_events
 from transit.adapters.naming import described, quoted
-from transit.adapters.opening import PROCESS, STORE_VARIABLE
+from transit.adapters.opening import PROCESS
 from transit.adapters.packed import PackedWriter
 from transit.adapters.waiting import Workers
+from transit.environment import (
+    DURABILITY_VARIABLE,
+    ENCRYPT_VARIABLE,
+    KEY_FILE_VARIABLE,
+    KEYRING_VARIABLE,
+    MODE_VARIABLE,
+    REMOTE_VARIABLE,
+    STORE_VARIABLE,
+    is_server,
+)
 from transit.trace import dropped
 from transit.trace.redaction import default_redaction
 
 DURABILITY: Final = "os"
 PUBLISH_S: Final = 5.0
-_VARIABLES: Final = (STORE_VARIABLE, "TRANSIT_REMOTE", "TRANSIT_MODE", "TRANSIT_DURABILITY")
+_VARIABLES: Final = (
+    STORE_VARIABLE, REMOTE_VARIABLE, MODE_VARIABLE, DURABILITY_VARIABLE, KEYRING_VARIABLE,
+    KEY_FILE_VARIABLE, ENCRYPT_VARIABLE,
+)  # fmt: skip
 _STREAMS_MAX: Final = 4096
 _GRACE_S: Final = 0.005
 # Records on their way to the store; with more, who tells of the next one waits.
@@ -293,7 +306,7 @@ class TransitHooks(Hooks):
         with self._counting:
             self._waiting += 1
         promise = self._workers.submit(name, lambda: self._guarded(name, write))
-        if not os.environ.get(STORE_VARIABLE, "").startswith("http"):
+        if not is_server(os.environ.get(STORE_VARIABLE, "")):
             # The thread has it written meanwhile, nearly always: what was told of survives a kill.
             with contextlib.suppress(TimeoutError):
                 promise.result(_GRACE_S)

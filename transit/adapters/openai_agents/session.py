@@ -67,7 +67,7 @@ class TransitSession:
         self._history = History(self._log, session_id, redact, durability)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - as much as a store takes that is opened
         cls,
         session_id: str,
         where: str | os.PathLike[str],
@@ -77,6 +77,8 @@ class TransitSession:
         durability: str = "local",
         token: str | None = None,
         storage_options: Mapping[str, object] | None = None,
+        encrypt: str | None = None,
+        keyring: transit.Keyring | None = None,
         **options: Any,
     ) -> Self:
         """A session with a store of its own, which `close` closes: see `opening.open_store`.
@@ -86,7 +88,7 @@ class TransitSession:
         place = Place(
             lambda: open_store(
                 where, remote=remote, mode=mode, durability=durability, token=token,
-                storage_options=storage_options,
+                storage_options=storage_options, encrypt=encrypt, keyring=keyring,
             )
         )  # fmt: skip
         try:
