@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ import pytest
 import transit
 from rigs.server.serving import Serving
 from tests.engine.canary import places_with
+from transit.server.run import serving
+from transit.server.tokens import new_token
 
 
 @pytest.fixture(params=["exclusive", "shared", "served"])
@@ -63,6 +66,37 @@ def encrypted(tmp_path: Path) -> EncryptedPlace:
     key_file = transit.Keyring.new_key_file(place / "key")
     keyring = transit.Keyring.create(place / "ring", key_file=key_file)
     return EncryptedPlace(place / "store", place / "remote", keyring)
+
+
+def rest_of(child: subprocess.Popen[str]) -> list[int]:
+    """The numbers that a killed child had still printed, a whole line each, when it was killed.
+
+    By the reader that was used before, which has read ahead: `communicate` does not have that.
+    """
+    assert child.stdout is not None
+    said = child.stdout.read()
+    child.wait()
+    return [int(line) for line in said.split("\n")[:-1]]
+
+
+class Guarded(NamedTuple):
+    """A server that asks for tokens: the store, its address, and a token of each kind."""
+
+    log: transit.Log
+    url: str
+    deleting: str
+    recording: str
+
+
+@pytest.fixture
+def guarded(path: Path, tmp_path: Path) -> Iterator[Guarded]:
+    """A served store, a token that may delete, and one that may not."""
+    tokens = str(tmp_path / "tokens.toml")
+    rights = ["read", "append", "branch", "merge"]
+    deleting = new_token(tokens, "owner", {"": [*rights, "admin"]})
+    recording = new_token(tokens, "agent", {"": rights})
+    with transit.open(path, durability="os") as log, serving(log, tokens=tokens) as running:
+        yield Guarded(log, running.url, deleting, recording)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ made of them when they are read.
 
     opening       the store: one that is given, a folder, a bucket, a server, the environment's
     langgraph     checkpoints and long-term memory of LangGraph
+    removing      what is to go: deleted, or hidden where a server does not let a client delete
     views         whose records are read as typed events, and by what
     otel          OpenTelemetry: spans, log records, completions; on to a collector
     litellm       LiteLLM; clients: those of OpenAI and Anthropic; instrumenting: one line for them

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 import transit
-from tests.adapters.conftest import EncryptedPlace
+from tests.adapters.conftest import EncryptedPlace, Guarded, rest_of
 from transit import InvalidInputError, trace
 
 sdk = pytest.importorskip("claude_agent_sdk")
 
 from claude_agent_sdk.testing import run_session_store_conformance  # noqa: E402
 
-from transit.adapters.claude import TransitSessionStore  # noqa: E402
+from transit.adapters.claude import Removed, TransitSessionStore  # noqa: E402
 from transit.adapters.claude.transcript import Key  # noqa: E402
 
 SESSION = "5f2c1b0e-6c0d-4b6e-9a53-0d6f4a1f2b11"
@@ -75,12 +75,7 @@ def test_the_suite_of_the_sdk_passes(kind: str, tmp_path: Path) -> None:
         return store
 
     try:
-        if kind == "served":
-            # Nothing is deleted over a connection, and that is said.
-            with pytest.warns(trace.TraceWarning, match="hidden, not deleted"):
-                run(run_session_store_conformance(make))
-        else:
-            run(run_session_store_conformance(make))
+        run(run_session_store_conformance(make))
     finally:
         for close in closing:
             close()
@@ -259,26 +254,47 @@ def test_deleting_says_what_became_of_the_bytes(path: Path) -> None:
         run(work(log))
 
 
-def test_over_a_connection_it_is_hidden_and_that_is_told(path: Path) -> None:
-    from rigs.server.serving import Serving
+def test_a_token_deletes_over_a_connection_or_hides_and_that_is_told(guarded: Guarded) -> None:
+    name = f"claude/proj/{SESSION}"
 
-    async def work(url: str) -> None:
-        with TransitSessionStore.open(url) as store:
+    async def work(token: str) -> Removed:
+        with TransitSessionStore.open(guarded.url, token=token) as store:
             await store.append(KEY, lines(2))
-            removed = await store.remove(KEY, reason="asked for")
-            assert removed == ((), (f"claude/proj/{SESSION}",))
+            await store.append({**KEY, "subpath": "a"}, lines(2))
+            removed = await store.remove(KEY, reason="asked for", basis="gdpr-17")
             assert await store.load(KEY) is None
-            assert len(list(store.log.hidden())) == 1
             given = lines(1)
             await store.append(KEY, given)
             assert await store.load(KEY) == given
+            return removed
 
-    with transit.open(path) as log:
-        serving = Serving(log)
-        try:
-            run(work(serving.url))
-        finally:
-            serving.close()
+    assert run(work(guarded.recording)) == Removed((), (f"{name}/a", name))
+    assert [stream.deleted for stream in guarded.log.hidden()] == [False, False]
+
+    async def delete(token: str) -> None:
+        with TransitSessionStore.open(guarded.url, token=token) as store:
+            await store.delete(KEY)
+
+    with pytest.warns(trace.TraceWarning, match=f"{name}: hidden, not deleted: the token lacks"):
+        run(delete(guarded.recording))
+    assert run(work(guarded.deleting)) == Removed((f"{name}/a", name), ())
+    run(delete(guarded.deleting))
+    # Nobody reads them; their bytes are there until the owner erases.
+    assert [stream.deleted for stream in guarded.log.hidden()] == [False] * 3 + [True] * 3
+    gone = guarded.log.erase().streams
+    assert sorted(gone) == [name, name, f"{name}/a"]
+
+
+def test_a_hold_is_told_over_a_connection(guarded: Guarded) -> None:
+    async def work() -> None:
+        with TransitSessionStore.open(guarded.url, token=guarded.deleting) as store:
+            await store.append(KEY, lines(2))
+            guarded.log.stream(f"claude/proj/{SESSION}").hold("case 17")
+            with pytest.raises(transit.RetainedError, match="case 17"):
+                await store.remove(KEY, reason="asked for")
+            assert len(await store.load(KEY) or []) == 2
+
+    run(work())
 
 
 def test_one_that_is_cancelled_has_written_all_the_same(log: transit.Log) -> None:
@@ -396,8 +412,7 @@ def test_what_was_acknowledged_survives_sigkill_and_batches_are_whole(
         if int(line) >= 30:
             break
     child.send_signal(signal.SIGKILL)
-    rest, _ = child.communicate()
-    told = max([30, *map(int, rest.split("\n")[:-1])])
+    told = max([30, *rest_of(child)])
     with TransitSessionStore.open(path) as store:
         found = run(store.load(KEY))
         (summary,) = run(store.list_session_summaries("proj"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import transit
-from tests.adapters.conftest import EncryptedPlace
+from tests.adapters.conftest import EncryptedPlace, Guarded, rest_of
 from transit import AlreadyExistsError, InvalidInputError, NotFoundError, trace
 
 agents = pytest.importorskip("agents")
@@ -23,7 +23,7 @@ agents = pytest.importorskip("agents")
 from agents.memory import Session, SessionSettings  # noqa: E402
 from agents.testing import ScriptedModel, assistant_message, function_call  # noqa: E402
 
-from transit.adapters.openai_agents import TransitSession  # noqa: E402
+from transit.adapters.openai_agents import Removed, TransitSession  # noqa: E402
 
 Item = dict[str, Any]
 
@@ -392,8 +392,7 @@ def test_what_was_added_survives_sigkill(path: Path, start: Any) -> None:
         if told >= 40:
             break
     child.send_signal(signal.SIGKILL)
-    rest, _ = child.communicate()
-    told = max([told, *map(int, rest.split("\n")[:-1])])
+    told = max([told, *rest_of(child)])
     with transit.open(path) as log:
         found: Any = run(TransitSession("a", log).get_items())
     numbers = [item["n"] for item in found if item["half"] == 0]
@@ -445,8 +444,8 @@ def test_deleting_takes_all_that_was_ever_said(path: Path) -> None:
             await session.delete(reason="asked for")
         assert await session.get_items() == stays
         await branch.delete(reason="asked for")
-        gone = await session.delete(reason="asked for", basis="gdpr-17")
-        assert len(gone) == 3
+        gone, hidden = await session.delete(reason="asked for", basis="gdpr-17")
+        assert (len(gone), hidden) == (3, ())
         assert await session.get_items() == []
         await session.add_items(many(4))
         assert await session.get_items() == many(4)
@@ -454,6 +453,43 @@ def test_deleting_takes_all_that_was_ever_said(path: Path) -> None:
 
     with transit.open(path) as log:
         run(work(log))
+
+
+def test_a_token_deletes_over_a_connection_or_hides(guarded: Guarded) -> None:
+    async def work(token: str) -> Removed:
+        with TransitSession.open("a", guarded.url, token=token) as session:
+            assert await session.delete(reason="nothing was said") == Removed((), ())
+            await session.add_items(many(0, 1))
+            await session.pop_item()
+            await session.add_items(many(2))
+            removed = await session.delete(reason="asked for", basis="gdpr-17")
+            assert await session.get_items() == []
+            await session.add_items(many(3))
+            assert await session.get_items() == many(3)
+            await session.delete(reason="asked for")
+            return removed
+
+    name = "agents/session/a"
+    hidden = run(work(guarded.recording))
+    assert hidden.deleted == ()
+    assert hidden.hidden[0] == name
+    assert len(hidden.hidden) == 2
+    assert not any(stream.deleted for stream in guarded.log.hidden())
+    gone = run(work(guarded.deleting))
+    assert gone == Removed(hidden.hidden[::-1], ())
+    assert sorted(guarded.log.erase().streams) == sorted([*gone.deleted, name])
+
+
+def test_over_a_connection_a_branch_is_in_the_way_of_a_deletion(guarded: Guarded) -> None:
+    async def work() -> None:
+        with TransitSession.open("a", guarded.url, token=guarded.deleting) as session:
+            await session.add_items(many(0, 1))
+            branch = await session.branch_from_turn(None, "b")
+            with pytest.raises(transit.DependentsError):
+                await session.delete(reason="asked for")
+            assert await session.get_items() == many(0, 1) == await branch.get_items()
+
+    run(work())
 
 
 def test_an_item_is_taken_back_by_one_caller_alone(log: transit.Log) -> None:

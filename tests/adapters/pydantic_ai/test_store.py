@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import transit
-from tests.adapters.conftest import EncryptedPlace
+from tests.adapters.conftest import EncryptedPlace, Guarded, rest_of
 from transit import InvalidInputError, trace
 
 pytest.importorskip("pydantic_ai.conversation_store")
@@ -37,7 +37,9 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import FunctionModel
 
-from transit.adapters.pydantic_ai import TransitConversationStore
+from transit.adapters.pydantic_ai import Removed, TransitConversationStore
+from transit.server.run import serving
+from transit.server.tokens import new_token
 
 CANARY = "canary-51c0"
 
@@ -255,22 +257,43 @@ def test_deleting_keeps_what_forks_need_and_says_so(path: Path) -> None:
         run(work(log))
 
 
-def test_over_a_connection_it_is_hidden(path: Path) -> None:
-    from rigs.server.serving import Serving
+def test_a_token_deletes_over_a_connection_or_hides(guarded: Guarded) -> None:
+    async def work(token: str) -> list[Removed]:
+        with TransitConversationStore.open(guarded.url, token=token) as store:
+            await turn(store, "c", "one")
+            await store.fork("c", new_conversation_id="f")
+            removed = [await store.remove(each, reason="asked for") for each in ("c", "f")]
+            assert [await store.load(each) for each in ("c", "f")] == [None, None]
+            assert told(await turn(store, "c", "again")) == ["again", "answer 1"]
+            await store.delete("c")
+            return removed
+
+    c, f = "pydantic-ai/c", "pydantic-ai/f"
+    assert run(work(guarded.recording)) == [Removed((), (c,)), Removed((), (f,))]
+    assert not any(stream.deleted for stream in guarded.log.hidden())
+    # What a fork needs is hidden, and goes with the fork.
+    assert run(work(guarded.deleting)) == [Removed((), (c,)), Removed((f, c), ())]
+    assert sorted(guarded.log.erase().streams) == [c, c, f]
+
+
+def test_a_parent_that_a_token_may_not_delete_stays_hidden(path: Path, tmp_path: Path) -> None:
+    tokens, rights = str(tmp_path / "tokens.toml"), ["read", "append", "branch"]
+    secret = new_token(
+        tokens, "agent", {"pydantic-ai/": rights, "pydantic-ai/f": [*rights, "admin"]}
+    )
 
     async def work(url: str) -> None:
-        with TransitConversationStore.open(url) as store:
+        with TransitConversationStore.open(url, token=secret) as store:
             await turn(store, "c", "one")
+            await store.fork("c", new_conversation_id="f")
             assert await store.remove("c", reason="asked for") == ((), ("pydantic-ai/c",))
-            assert await store.load("c") is None
-            assert told(await turn(store, "c", "again")) == ["again", "answer 1"]
+            assert await store.remove("f", reason="asked for") == (("pydantic-ai/f",), ())
 
-    with transit.open(path) as log:
-        serving = Serving(log)
-        try:
-            run(work(serving.url))
-        finally:
-            serving.close()
+    with transit.open(path) as log, serving(log, tokens=tokens) as running:
+        run(work(running.url))
+        assert {each.name: each.deleted for each in log.hidden()} == {
+            "pydantic-ai/c": False, "pydantic-ai/f": True,
+        }  # fmt: skip
 
 
 def test_one_that_is_cancelled_has_saved_all_the_same(log: transit.Log) -> None:
@@ -327,7 +350,9 @@ import asyncio, sys
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationConflict
 from pydantic_ai.messages import ModelRequest, UserPromptPart
-from transit.adapters.pydantic_ai import TransitConversationStore
+from transit.adapters.pydantic_ai import Removed, TransitConversationStore
+from transit.server.run import serving
+from transit.server.tokens import new_token
 path, who = sys.argv[1:]
 
 async def work():
@@ -362,7 +387,9 @@ KILLED = """
 import asyncio, sys
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.messages import ModelRequest, UserPromptPart
-from transit.adapters.pydantic_ai import TransitConversationStore
+from transit.adapters.pydantic_ai import Removed, TransitConversationStore
+from transit.server.run import serving
+from transit.server.tokens import new_token
 
 async def work():
     store = TransitConversationStore.open(sys.argv[1], durability="os")
@@ -382,8 +409,7 @@ def test_what_was_saved_survives_sigkill_whole(path: Path, start: Any) -> None:
         if int(line) >= 20:
             break
     child.send_signal(signal.SIGKILL)
-    rest, _ = child.communicate()
-    last = max([20, *map(int, rest.split("\n")[:-1])])
+    last = max([20, *rest_of(child)])
     with TransitConversationStore.open(path) as store:
         found = told(run(store.load("c")))
     saves = len(found) // 2

@@ -11,6 +11,7 @@ hooks         the ten events of hooks, as they happen
 """
 
 from transit.adapters.claude.hooks import TransitHooks
-from transit.adapters.claude.store import Removed, TransitSessionStore
+from transit.adapters.claude.store import TransitSessionStore
+from transit.adapters.removing import Removed
 
 __all__ = ["Removed", "TransitHooks", "TransitSessionStore"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from claude_agent_sdk import fold_session_summary
 
@@ -20,23 +20,13 @@ from transit.adapters.claude.transcript import (
 )
 from transit.adapters.naming import quoted
 from transit.adapters.opening import Adapter, Place
+from transit.adapters.removing import Removed, delete_or_hide
 from transit.adapters.waiting import Workers
 from transit.trace import Redaction
 from transit.trace.failures import warn
 
 _KNOWN_MAX: Final = 256
 _T = TypeVar("_T")
-
-
-class Removed(NamedTuple):
-    """What became of the streams of a session, by name.
-
-    deleted: their records are gone for readers, and the bytes go with `Log.erase`. hidden: they are
-    out of sight, and all of it is still there.
-    """
-
-    deleted: tuple[str, ...]
-    hidden: tuple[str, ...]
 
 
 class TransitSessionStore(Adapter):
@@ -111,13 +101,13 @@ class TransitSessionStore(Adapter):
     async def delete(self, key: Mapping[str, str]) -> None:
         """Delete a session with its subagents, or one subpath: see `remove`.
 
-        Over a connection nothing can be deleted: it is hidden, and a warning says so, once.
+        Where a server does not let this client delete it is hidden, and a warning says so, once.
         """
         removed = await self.remove(key, reason="the session was deleted")
         if removed.hidden:
             warn(
-                f"{removed.hidden[0]}: hidden, not deleted: a connection does not delete;"
-                " `transit delete` does, where the store is",
+                f"{removed.hidden[0]}: hidden, not deleted: the token lacks the right admin here;"
+                " `transit delete` does it, where the store is",
                 key=f"claude-hidden {self.log.path}",
             )
 
@@ -169,13 +159,9 @@ class TransitSessionStore(Adapter):
         deleted: list[str] = []
         hidden: list[str] = []
         for stream in streams:
-            try:
-                deleted += log.delete(stream, reason=reason, basis=basis).streams
-            except InvalidInputError:
-                if not log.path.startswith("http"):
-                    raise
-                log.hide(stream, reason=reason)
-                hidden.append(stream.name)
+            done = delete_or_hide(log, stream, reason=reason, basis=basis)
+            deleted += done.deleted
+            hidden += done.hidden
         return Removed(tuple(deleted), tuple(hidden))
 
     async def _ask(self, key: Key, call: Callable[[], _T]) -> _T:

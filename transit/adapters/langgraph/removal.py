@@ -2,9 +2,10 @@
 
 Nothing is said to be gone that is not. A thread is out of sight at once, for every process. Its
 streams are deleted, so that nobody can read them, where nothing else needs them; a copy of the
-thread does, until it is deleted itself. Bytes are freed by `Log.erase`, which only a store in mode
-"exclusive" can do. Where some checkpoints of a thread stay, these are written once more, without
-the others, into a new stream, and the old ones are deleted.
+thread does, until it is deleted itself. A server deletes for a token that may; for others they are
+hidden. Bytes are freed by `Log.erase`, which only a store in mode "exclusive" can do. Where some
+checkpoints of a thread stay, these are written once more, without the others, into a new stream,
+and the old ones are deleted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from transit import (
     Log,
     NotFoundError,
     RetainedError,
+    StorePermissionError,
     Stream,
 )
 from transit.adapters.langgraph.history import Entry, History, Pieces, Serde, Value, Writing
@@ -39,6 +41,7 @@ from transit.adapters.langgraph.records import (
     decode,
     encode,
 )
+from transit.adapters.removing import is_embedded
 
 State = Literal["nothing", "erased", "deleted", "hidden"]
 _STATES: Final[tuple[State, ...]] = ("nothing", "erased", "deleted", "hidden")
@@ -52,15 +55,18 @@ class Removed(msgspec.Struct, frozen=True):
     """What is so after a removal.
 
     state: "nothing" was there; "erased": the bytes are gone, here and in the remote; "deleted":
-    nobody can read the records, and the bytes stay until `Log.erase`; "hidden": out of sight, but
-    the records are there. streams: whose records went. needed_by: streams of copies that need
-    hidden records. kept: versions of objects that the remote keeps in spite of erasing.
+    nobody can read the records, and the bytes stay until `Log.erase`, those of a served store until
+    the server's owner erases; "hidden": out of sight, but the records are there. streams: whose
+    records went. needed_by: streams of copies that need hidden records. kept: versions of objects
+    that the remote keeps in spite of erasing. denied: streams that are hidden because the server
+    does not let this client delete them.
     """
 
     state: State = "nothing"
     streams: tuple[str, ...] = ()
     needed_by: tuple[str, ...] = ()
     kept: int = 0
+    denied: tuple[str, ...] = ()
 
     def __add__(self, other: Removed) -> Removed:
         """Both: the state is the worse one."""
@@ -69,12 +75,8 @@ class Removed(msgspec.Struct, frozen=True):
             self.streams + other.streams,
             self.needed_by + other.needed_by,
             self.kept + other.kept,
+            self.denied + other.denied,
         )
-
-
-def is_embedded(log: Log) -> bool:
-    """Whether the store is this process's own, and not one of a server."""
-    return type(log) is Log
 
 
 def remove_thread(log: Log, thread: Thread) -> Removed:
@@ -107,10 +109,14 @@ def remove_streams(
 
 def _refuse_held(log: Log, streams: Iterable[Stream]) -> None:
     """`RetainedError` before anything is hidden that may not be deleted."""
-    if not is_embedded(log):
-        return
     for stream in streams:
-        found = log.delete(stream, reason=_REASON, dry_run=True)
+        try:
+            found = log.delete(stream, reason=_REASON, dry_run=True)
+        except StorePermissionError:
+            if is_embedded(log):
+                raise
+            # It will be hidden alone, which a hold does not forbid.
+            continue
         if found.holds or found.until is not None:
             raise RetainedError(
                 f"{stream.name}: {found.hindrance}",
@@ -122,10 +128,9 @@ def _refuse_held(log: Log, streams: Iterable[Stream]) -> None:
 
 def _deleted(log: Log, streams: list[Stream]) -> Removed:
     """Delete streams that are hidden, those that go on from others first, and what needed them."""
-    if not is_embedded(log):
-        return Removed("hidden", tuple(stream.name for stream in streams))
     names: list[str] = []
     needed: list[str] = []
+    denied: list[str] = []
     waiting = streams[::-1]
     while waiting:
         stream = waiting.pop(0)
@@ -135,11 +140,21 @@ def _deleted(log: Log, streams: list[Stream]) -> Removed:
             own = {each.name for each in streams}
             needed += [name for name, _, _ in error.dependents if name not in own]
             continue
+        except StorePermissionError:
+            if is_embedded(log):
+                raise
+            denied.append(stream.name)
+            continue
         names.append(stream.name)
         source = _source_of(log, stream)
         if source is not None and source not in waiting:
             waiting.append(source)
-    return Removed("hidden" if needed else "deleted", tuple(names), tuple(dict.fromkeys(needed)))
+    return Removed(
+        "hidden" if needed or denied else "deleted",
+        tuple(names),
+        tuple(dict.fromkeys(needed)),
+        denied=tuple(denied),
+    )
 
 
 def _source_of(log: Log, stream: Stream) -> Stream | None:
@@ -150,6 +165,10 @@ def _source_of(log: Log, stream: Stream) -> Stream | None:
     try:
         source = log.stream(uid=uid)
     except NotFoundError:
+        return None
+    except StorePermissionError:
+        if is_embedded(log):
+            raise
         return None
     if source.deleted or not source.hidden:
         return None
@@ -183,17 +202,21 @@ def free(again: Callable[..., Log]) -> None:
 
 def warn(removed: Removed) -> None:
     """Say what is there still."""
-    if removed.state == "hidden" and removed.needed_by:
+    if removed.needed_by:
         _logger.warning(
             "hidden, and not deleted: %s still need the records", ", ".join(removed.needed_by)
         )
-    elif removed.state == "hidden":
-        _logger.warning("hidden, and not deleted: that is done where the store is")
-    elif removed.state == "deleted":
+    if removed.denied:
+        _logger.warning(
+            "hidden, and not deleted: the token lacks the right admin on %s; `transit delete`"
+            " does it, where the store is", ", ".join(removed.denied),
+        )  # fmt: skip
+    if removed.state == "deleted":
         _logger.warning(
             "deleted for all readers; the bytes stay until log.erase() in mode exclusive, or"
-            " `transit erase`%s", f" ({removed.kept} kept by the remote)" if removed.kept else "",
-        )  # fmt: skip
+            " `transit erase`, where the store is%s",
+            f" ({removed.kept} kept by the remote)" if removed.kept else "",
+        )
 
 
 # Copies

@@ -34,6 +34,7 @@ from transit.adapters.langgraph.redacting import Cleaner, safe_name
 from transit.adapters.langgraph.remembering import Seen
 from transit.adapters.langgraph.removal import Removed
 from transit.adapters.opening import Adapter, Place
+from transit.adapters.removing import is_embedded
 from transit.trace import Redaction
 
 # Read at a time by asynchronous listing.
@@ -259,7 +260,8 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
 
         It is out of sight at once. In mode "exclusive" its bytes are freed, here and in the remote;
         in mode "shared" nobody can read them any more, and `close` of a saver that was opened here
-        frees them when no other process has the store open. Its id stays in the lineage.
+        frees them when no other process has the store open. A server deletes for a token that has
+        the right admin here, and frees bytes when its owner does. Its id stays in the lineage.
         Raises `RetainedError` when it is held, or must be kept.
         """
         return self._removed([self._remove(str(thread_id))])
@@ -271,7 +273,8 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
 
     def _removed(self, several: Iterable[Removed]) -> Removed:
         done = removal.erased(self.log, sum(several, Removed()))
-        if done.state == "deleted" and not done.kept and self._again is not None:
+        is_own = self._again is not None and is_embedded(self.log)
+        if is_own and done.state == "deleted" and not done.kept:
             self._owed = True
         else:
             removal.warn(done)
@@ -343,12 +346,16 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
 
     @property
     def _level(self) -> str | None:
-        """What each record waits for before the next: nothing, where a sync follows."""
-        return "os" if self.log.durability in _DURABLE else None
+        """What each record waits for before the next: nothing, where a sync follows.
+
+        A server syncs for administrators alone: there each record waits for itself.
+        """
+        is_synced = is_embedded(self.log) and self.log.durability in _DURABLE
+        return "os" if is_synced else None
 
     def _settle(self) -> None:
         level = self.log.durability
-        if level in _DURABLE:
+        if is_embedded(self.log) and level in _DURABLE:
             self.log.sync(level)
 
     def _where(self, config: Mapping[str, Any]) -> Where:

@@ -14,5 +14,6 @@ shared    folders that several sessions of a process use at once
 
 from transit.adapters.openai_agents.session import TransitSession
 from transit.adapters.openai_agents.tracing import TransitTracingProcessor
+from transit.adapters.removing import Removed
 
-__all__ = ["TransitSession", "TransitTracingProcessor"]
+__all__ = ["Removed", "TransitSession", "TransitTracingProcessor"]

@@ -30,11 +30,13 @@ from transit import (
     Log,
     NotFoundError,
     Record,
+    StorePermissionError,
     Stream,
     StreamFinishedError,
 )
 from transit.adapters.encoding import Encoded, decode, encode, stored, whole
 from transit.adapters.naming import described, quoted
+from transit.adapters.removing import Removed, is_embedded
 from transit.trace import Redaction
 
 PREFIX: Final = "agents/session/"
@@ -159,10 +161,24 @@ class History:
             )
         return places[turn - 1]
 
-    def delete(self, reason: str, basis: str) -> tuple[str, ...]:
-        """Delete all that was ever said, the newest stream first: the streams that went."""
+    def delete(self, reason: str, basis: str) -> Removed:
+        """Delete all that was ever said, the newest stream first; hide it where that is denied."""
         log = self._refresh()
         streams = list(self._streams(log))
+        try:
+            done = self._delete(log, streams, reason, basis)
+        except StorePermissionError:
+            if is_embedded(log):
+                raise
+            with log.batch() as batch:
+                for stream in streams:
+                    batch.hide(stream, reason=reason)
+            done = Removed((), tuple(stream.name for stream in streams))
+        self._forget(log)
+        return done
+
+    @staticmethod
+    def _delete(log: Log, streams: list[Stream], reason: str, basis: str) -> Removed:
         own = {stream.name for stream in streams}
         gone: list[str] = []
         for stream in streams:
@@ -171,9 +187,10 @@ class History:
                 # Refused before anything went.
                 log.delete(stream, reason=reason, basis=basis)
         for stream in reversed(streams):
-            gone += log.delete(stream, reason=reason, basis=basis).streams
-        self._forget(log)
-        return tuple(gone)
+            done = log.delete(stream, reason=reason, basis=basis)
+            # Where the answer to a first request was lost, the second one deletes nothing.
+            gone += done.streams or (stream.name,)
+        return Removed(tuple(gone), ())
 
     def _streams(self, log: Log) -> Iterator[Stream]:
         """The streams that the conversation was in, in order."""

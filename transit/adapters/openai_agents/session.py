@@ -15,6 +15,7 @@ from transit.adapters.naming import header
 from transit.adapters.openai_agents.history import History, Kept, check_id
 from transit.adapters.openai_agents.shared import SharedPlace
 from transit.adapters.opening import Place, open_store
+from transit.adapters.removing import Removed
 from transit.adapters.waiting import Workers
 from transit.trace import Redaction
 
@@ -187,11 +188,11 @@ class TransitSession:
         """The stream that the conversation is in now; None while nothing was said."""
         return await self._ask(lambda: self._history.stream)
 
-    async def delete(self, *, reason: str, basis: str = "owner") -> tuple[str, ...]:
-        """Delete all that was ever said here, what was taken back too: the streams that went.
+    async def delete(self, *, reason: str, basis: str = "owner") -> Removed:
+        """Delete all that was ever said here, what was taken back too; what became of each stream.
 
         As `Log.delete`: the bytes go with `Log.erase`. `DependentsError` while sessions that were
-        branched from it need it. Not over a connection (`InvalidInputError`).
+        branched from it need it. Where a server does not let this client delete, all is hidden.
         """
         return await self._change(lambda: self._history.delete(reason, basis))
 

@@ -11,6 +11,7 @@ store         the five primitives of pydantic-ai's ConversationStore
 conversation  the records of one conversation; forms: messages and records as JSON
 """
 
-from transit.adapters.pydantic_ai.store import Removed, TransitConversationStore
+from transit.adapters.pydantic_ai.store import TransitConversationStore
+from transit.adapters.removing import Removed
 
 __all__ = ["Removed", "TransitConversationStore"]

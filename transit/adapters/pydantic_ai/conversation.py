@@ -28,7 +28,6 @@ from transit import (
     ConflictError,
     DependentsError,
     ErasedError,
-    InvalidInputError,
     Log,
     NotFoundError,
     Record,
@@ -38,6 +37,7 @@ from transit import (
 from transit.adapters.encoding import LARGE, Encoded, decode, stored, value_of
 from transit.adapters.naming import described, quoted
 from transit.adapters.pydantic_ai.forms import entry_form, entry_of, record_form, record_of
+from transit.adapters.removing import delete_or_hide
 from transit.trace import Redaction
 
 PREFIX: Final = "pydantic-ai/"
@@ -216,7 +216,7 @@ class ConversationLog:
         """Delete: the stream's name, and whether its records are gone for readers.
 
         expected: the revision; `ConversationConflict` where it is another. They are not gone where
-        forks need them, or over a connection: the stream is hidden then.
+        forks need them, or a server does not let this client delete: the stream is hidden then.
         """
         for _ in range(_TRIES):
             with self._lock:
@@ -234,15 +234,11 @@ class ConversationLog:
     @staticmethod
     def _delete(log: Log, stream: Stream, seen: int, reason: str, basis: str) -> bool:
         try:
-            log.delete(stream, reason=reason, basis=basis, expect=seen)
-            return True
+            done = delete_or_hide(log, stream, reason=reason, basis=basis, expect=seen)
         except DependentsError:
-            pass
-        except InvalidInputError:
-            if not log.path.startswith("http"):
-                raise
-        log.hide(stream, reason=reason, expect=seen)
-        return False
+            log.hide(stream, reason=reason, expect=seen)
+            return False
+        return bool(done.deleted)
 
     # Inside
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from pydantic_ai.conversation_store import (
     ConversationConflict,
@@ -14,25 +14,23 @@ from pydantic_ai.conversation_store import (
     ConversationStore,
 )
 
-from transit import DependentsError, ErasedError, InvalidInputError, Log, NotFoundError, Stream
+from transit import (
+    DependentsError,
+    ErasedError,
+    InvalidInputError,
+    Log,
+    NotFoundError,
+    StorePermissionError,
+    Stream,
+)
 from transit.adapters.opening import Adapter, Place
 from transit.adapters.pydantic_ai.conversation import PREFIX, ConversationLog, last_record
+from transit.adapters.removing import Removed, is_embedded
 from transit.adapters.waiting import Workers
 from transit.trace import Redaction
 
 _KNOWN_MAX: Final = 256
 _T = TypeVar("_T")
-
-
-class Removed(NamedTuple):
-    """What became of the streams of a conversation, by name.
-
-    deleted: their records are gone for readers, and the bytes go with `Log.erase`. hidden: they are
-    out of sight, and all of it is still there: forks need it, or it is served from elsewhere.
-    """
-
-    deleted: tuple[str, ...]
-    hidden: tuple[str, ...]
 
 
 class TransitConversationStore(Adapter, ConversationStore):
@@ -41,7 +39,7 @@ class TransitConversationStore(Adapter, ConversationStore):
     Each message is stored once; a save is written whole or not at all, and only over the revision
     it was made for, whichever process wrote that. A fork is a branch of the conversation's stream.
     `delete` deletes the records of a conversation (the bytes go with `Log.erase`), but for what
-    forks of it need: `remove` says what became of it.
+    forks of it need, or a server does not let this client delete: `remove` says what became of it.
 
     redact: a policy for what messages say, the ids of conversations and scopes; a conversation that
     is continued has what it left, and a scope that it changes is nobody's. durability: what is
@@ -208,24 +206,25 @@ class TransitConversationStore(Adapter, ConversationStore):
         for parent in parents:
             try:
                 # It was deleted before, and kept for this fork.
-                gone += log.delete(parent, reason=reason, basis=basis).streams
+                done = log.delete(parent, reason=reason, basis=basis)
+                gone += done.streams or (parent.name,)
             except DependentsError:
+                break
+            except StorePermissionError:
+                if is_embedded(log):
+                    raise
                 break
         return Removed(tuple(gone), ())
 
     @staticmethod
     def _hidden_parents(log: Log, name: str) -> list[Stream]:
         """The conversations that were deleted and kept for this one, the nearest first."""
-        hidden = [stream for stream in log.hidden(PREFIX) if not stream.deleted]
         found: list[Stream] = []
-        streams = [log.stream(name)] if name in log else []
-        while streams:
-            stream = streams.pop()
-            if stream.kind == "branch":
-                parent = stream.parents[0].stream
-                # There may be several of that name: one that nothing needs is not among them.
-                streams = [each for each in hidden if each.name == parent and each not in found]
-                found += streams
+        # The stream itself, and not its name: there may be other hidden ones of that name.
+        parents = log.lineage.parents(name) if name in log else ()
+        while parents and parents[0].hidden and not parents[0].deleted:
+            found.append(parents[0])
+            parents = log.lineage.parents(parents[0])
         return found
 
     async def _change(self, conversation_id: str, call: Callable[[], _T]) -> _T:
