@@ -1,6 +1,6 @@
 """Inspect AI: evaluations in a store, each event as it happens.
 
-    pip install 'transit[inspect]'
+    pip install '.[inspect]'    # in a checkout of transit
     TRANSIT_STORE=runs inspect eval task.py
 
 Installed, it is found by Inspect AI, and does nothing unless TRANSIT_STORE is set.
