@@ -19,4 +19,5 @@ made of them when they are read.
     evaluations   what the adapter of Inspect AI recorded, read without it; `.eval` files of it
 
 openai_agents, claude, pydantic_ai, inspect_ai: see there; typed: their records as typed events.
+docs/guide/adapters.md lists what each records, and by which line.
 """
