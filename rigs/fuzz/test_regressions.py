@@ -184,6 +184,7 @@ class _Lookup(Catalog):
         self.asked = 0
         self.root = "here"
         self.view = View((), ())
+        self.keys = None
 
     def find(self, name: str) -> int | None:
         return max(self.records)

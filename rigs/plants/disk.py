@@ -109,8 +109,8 @@ def commit_before_segment_sync() -> None:
     _publish_without_sync(_SEGMENT)
     commit = Sealer._commit
 
-    def late(sealer: Sealer, ref: SegmentRef) -> None:
-        commit(sealer, ref)
+    def late(sealer: Sealer, ref: SegmentRef, *, encrypted: bool = False) -> None:
+        commit(sealer, ref, encrypted=encrypted)
         for segment in sealer._catalog.view.segments[-1:]:
             file = File.open(segment.path)
             file.sync_data()
