@@ -12,9 +12,11 @@ import pytest
 
 import transit
 from rigs.server.serving import Serving
+from tests.adapters.stub import stub
 from tests.engine.canary import places_with
 from transit.server.run import serving
 from transit.server.tokens import new_token
+from transit.trace import dropped
 
 
 @pytest.fixture(params=["exclusive", "shared", "served"])
@@ -31,6 +33,21 @@ def log(request: pytest.FixtureRequest, path: Path) -> Iterator[transit.Log]:
                 yield connected
         finally:
             serving.close()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a stand-in for the servers of OpenAI and Anthropic."""
+    with stub() as address:
+        yield address
+
+
+@pytest.fixture
+def nothing_dropped() -> Iterator[None]:
+    """All that the test made was recorded."""
+    dropped.reset()
+    yield
+    assert not dropped, dropped.errors
 
 
 class EncryptedPlace(NamedTuple):

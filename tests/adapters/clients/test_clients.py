@@ -17,31 +17,18 @@ import pytest
 
 import transit
 from tests.adapters.conftest import EncryptedPlace
-from tests.adapters.stub import stub
 from tests.conftest import Start
 from transit import InvalidInputError, trace
 from transit.adapters.clients import TransitClients
 from transit.adapters.instrumenting import instrument
 from transit.trace import ModelRequest, ModelResponse, Redaction, dropped
 
+pytestmark = pytest.mark.usefixtures("nothing_dropped")
 ASKED = [{"role": "user", "content": "hello"}]
 ANSWER = {"role": "assistant", "content": "an answer"}
 
 
 CANARY = "canary-51c0"
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with stub() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def counted() -> Iterator[None]:
-    dropped.reset()
-    yield
-    assert not dropped, dropped.errors
 
 
 @pytest.fixture

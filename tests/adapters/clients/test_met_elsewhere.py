@@ -14,25 +14,12 @@ import openai
 import pytest
 
 import transit
-from tests.adapters.stub import stub
 from transit import trace
 from transit.adapters.clients import TransitClients
-from transit.trace import ModelRequest, ModelResponse, dropped
+from transit.trace import ModelRequest, ModelResponse
 
+pytestmark = pytest.mark.usefixtures("nothing_dropped")
 ASKED = [{"role": "user", "content": "hello"}]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with stub() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def counted() -> Iterator[None]:
-    dropped.reset()
-    yield
-    assert not dropped, dropped.errors
 
 
 @pytest.fixture

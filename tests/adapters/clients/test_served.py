@@ -17,17 +17,10 @@ pytest.importorskip("urllib3")
 
 import transit
 from rigs.server.serving import Serving
-from tests.adapters.stub import stub
 from transit import trace
 from transit.adapters import aside
 from transit.adapters.clients import TransitClients
 from transit.trace import ModelRequest, ModelResponse, TraceWarning, dropped
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with stub() as address:
-        yield address
 
 
 @pytest.fixture(autouse=True)

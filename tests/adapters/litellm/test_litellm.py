@@ -15,13 +15,13 @@ import pytest
 
 import transit
 from tests.adapters.conftest import EncryptedPlace
-from tests.adapters.stub import stub
 from tests.conftest import Start
 from transit import trace
 from transit.adapters.litellm import TransitLogger
 from transit.trace import ModelRequest, ModelResponse, Redaction, dropped
 
 pytestmark = [
+    pytest.mark.usefixtures("nothing_dropped"),
     # LiteLLM's own, at exit of loops and clients.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -33,19 +33,6 @@ ASKED = [{"role": "user", "content": "hello"}]
 
 
 CANARY = "canary-51c0"
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with stub() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def counted() -> Iterator[None]:
-    dropped.reset()
-    yield
-    assert not dropped, dropped.errors
 
 
 @pytest.fixture
