@@ -25,6 +25,7 @@ import msgspec
 
 from transit import (
     ClosedError,
+    ConflictError,
     InvalidInputError,
     Log,
     NotFoundError,
@@ -226,8 +227,12 @@ class Runner:
                 loop.expire(running, self._clock.now())
         with self._lock:
             self._collect(self._clock.now())
-        if running.problem is not None:
-            raise running.problem
+        problem = running.problem
+        if isinstance(problem, ConflictError) and not isinstance(problem, TickLostError):
+            lost = f"{loop.name}: tick {running.tick.n} was made by another runner"
+            raise TickLostError(lost) from problem
+        if problem is not None:
+            raise problem
         if running.outcome is None:
             raise TickLostError(f"{loop.name}: tick {running.tick.n} was not made")
         return running.outcome
