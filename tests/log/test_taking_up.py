@@ -172,7 +172,7 @@ def test_a_file_that_another_ended_without_the_next_is_followed_by_one(
     pair.append(0)
     count = len(pair.wals)
 
-    def full(path: str) -> File:
+    def full(path: str, mode: int = 0o666) -> File:
         raise transit.StorageFullError(path)
 
     with monkeypatch.context() as patch:
@@ -281,10 +281,10 @@ def test_an_opening_says_what_it_cut_and_the_next_cuts_nothing(tmp_path: Path, m
 def test_a_store_whose_last_file_has_ended_is_opened_though_there_is_no_room_for_the_next(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str) -> File:
+    def full(path: str, mode: int = 0o666) -> File:
         if path.endswith(".wal"):
             raise transit.StorageFullError(path)
-        return create(path)
+        return create(path, mode)
 
     create = File.create
     with opened(tmp_path / "s", mode) as log, log._handle.sealer.paused:
@@ -398,7 +398,7 @@ def test_files_that_another_ended_and_left_are_written_again_before_the_next_is_
     for _ in range(ends):
         pair.end_file(1)
 
-    def full(path: str) -> File:
+    def full(path: str, mode: int = 0o666) -> File:
         raise transit.StorageFullError(path)
 
     with monkeypatch.context() as patch:

@@ -398,7 +398,7 @@ def test_a_torn_file_is_not_removed_while_another_process_writes_to_it(torn: Tor
 def test_a_full_disk_keeps_the_next_file_from_being_made_and_loses_nothing(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str) -> File:
+    def full(path: str, mode: int = 0o666) -> File:
         raise transit.StorageFullError(f"{path}: planted")
 
     with unsealed(tmp_path / "s", mode) as log:

@@ -8,7 +8,8 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     run            sockets, TLS and signals around it; listening and certificate: where, and as whom
     connections    how a connection is treated: deadlines, readers that take nothing, and which
                    requests are answered at once; lingering: how it is closed; repeats: heads that
-                   come again; confirmed: how much of an answer has arrived
+                   come again; confirmed: how much of an answer has arrived; stalling: readers
+                   that stand still
     asgi           requests and answers over ASGI
     soon           waiting for what is most often there already
     exchange       one request from its beginning to its end, and what is told of it after that

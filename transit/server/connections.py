@@ -23,12 +23,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from transit.server.asgi import PASSING, WATCHED, Answer, Head, Request, fields_of
-from transit.server.confirmed import confirmed_bytes
 from transit.server.exchange import Exchange
 from transit.server.lingering import LingeringTransport
 from transit.server.refusals import Header
 from transit.server.repeats import Repeats, repeats_of
 from transit.server.settings import ServerSettings
+from transit.server.stalling import Stall
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from transit.server.app import App
 
-_LOOKS: Final = 4
-"""So often within the time that a reader may stand still it is looked at."""
 _OVER_MAX: Final = 1.25
 """More connections than this times the limit are closed unheard."""
 _SOON_S: Final = 0.05
@@ -66,11 +64,14 @@ class Connection(HttpToolsProtocol):
         self._is_lingering = False
         # Whether a request was answered at once that was to be the last.
         self._is_over = False
+        # Of the head that is coming, at least so many bytes are here.
         self._head_bytes = 0
+        # Requests that began in what came last.
+        self._begins = 0
+        # What is written once the requests before it are answered: why the next one is not heard.
+        self._refusal: bytes | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
-        self._unsent = self._confirmed = 0
-        self._still_since = 0.0
+        self._stall: Stall | None = None
         # The head of a request that may be answered at once, and the parts of its body.
         self._head: Head | None = None
         self._kept: list[bytes] = []
@@ -107,7 +108,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._disarm()
-        self._moved()
+        self._end_stall()
         if self._rest is not None:
             self._rest.cancel()
         if self._head is not None:
@@ -143,7 +144,8 @@ class Connection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Let the parser find requests in `data`."""
-        was_in_head, was_receiving = self._is_in_head, self.is_receiving
+        was_receiving = self.is_receiving
+        self._begins = 0
         self._turns, self._repeats, self._answered, self._rests_since = 0, None, None, None
         self._data = b"" if was_receiving else data
         super().data_received(data)
@@ -158,10 +160,10 @@ class Connection(HttpToolsProtocol):
             if self._rest is None:
                 self._rest = self.loop.call_later(self.timeout_keep_alive, self._rested)
         elif self.parser is not None and not self.transport.is_closing():
-            self._look_at_rest(data, was_in_head=was_in_head)
+            self._look_at_rest(len(data), was_receiving=was_receiving)
 
-    def _look_at_rest(self, data: bytes, *, was_in_head: bool) -> None:
-        """See to a request that has begun, or is answered in a task. data: what came last."""
+    def _look_at_rest(self, size: int, *, was_receiving: bool) -> None:
+        """See to a request that has begun, or is answered in a task. size: of what came last."""
         if self._head is not None:
             if _is_soon_whole(self._head):
                 if self._deadline is None:
@@ -169,9 +171,9 @@ class Connection(HttpToolsProtocol):
                 return
             self._pass_on()
         if self._is_in_head:
-            # What ends with an empty line is of requests before it.
-            size = len(data) if was_in_head else len(data.rpartition(b"\r\n\r\n")[2])
-            self._head_bytes += size
+            # Where it begins behind others is not known: it is counted from the next read.
+            if self._begins == (0 if was_receiving else 1):
+                self._head_bytes += size
             if self._head_bytes > self.settings.head_bytes_max:
                 self._refuse(431, "Request Header Fields Too Large")
                 return
@@ -183,13 +185,11 @@ class Connection(HttpToolsProtocol):
         """Wait for the reader, and look whether it moves."""
         super().pause_writing()
         if self._stall is None:
-            self._moves()
-            self._still_since = self.loop.time()
-            self._look_later()
+            self._stall = Stall(self.loop, self.transport, self.settings.stall_s)
 
     def resume_writing(self) -> None:
         """Go on: the reader took what there was."""
-        self._moved()
+        self._end_stall()
         super().resume_writing()
 
     # What the parser calls
@@ -197,6 +197,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._is_in_head, self._head_bytes = True, 0
+        self._begins += 1
         # What uvicorn's own does beside is done in `_pass_on`, for requests that are its affair.
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
@@ -249,7 +250,11 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request was answered."""
         super().on_response_complete()
-        if self._is_in_head and self._deadline is None:
+        if self._refusal is not None:
+            if self._is_idle() and not self.transport.is_closing():
+                self.transport.write(self._refusal)
+                self.transport.close()
+        elif self._is_in_head and self._deadline is None:
             self._arm()
 
     # Requests that are answered at once
@@ -430,45 +435,28 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, phrase: str, header: bytes = b"") -> None:
-        """Answer before there is a request to answer, and close."""
+        """Answer once the requests before it are answered, without hearing more, and close."""
+        if self.transport.is_closing():
+            return
         self._is_refused = True
-        if self.cycle is None or self.cycle.response_complete:
-            text = phrase.encode()
-            self.transport.write(
-                b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%s"
-                b"connection: close\r\n\r\n%s" % (status, text, len(text), header, text)
-            )
-        self.transport.close()
+        text = phrase.encode()
+        refusal = (
+            b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%s"
+            b"connection: close\r\n\r\n%s" % (status, text, len(text), header, text)
+        )
+        if self._is_idle():
+            self.transport.write(refusal)
+            self.transport.close()
+        else:
+            self._refusal, self._is_lingering = refusal, True
 
     def _abort(self) -> None:
         self._deadline = None
         self.transport.abort()
 
-    # Readers that stand still
-
-    def _moves(self) -> bool:
-        """Whether the reader took anything since it was looked at."""
-        before = self._unsent, self._confirmed
-        self._unsent = self.transport.get_write_buffer_size()
-        self._confirmed = confirmed_bytes(self.transport)
-        return self._unsent < before[0] or self._confirmed > before[1]
-
-    def _look_later(self) -> None:
-        self._stall = self.loop.call_later(self.settings.stall_s / _LOOKS, self._look)
-
-    def _look(self) -> None:
-        now = self.loop.time()
-        if self._moves():
-            self._still_since = now
-        if now - self._still_since >= self.settings.stall_s * (1 - 1 / (2 * _LOOKS)):
-            self._stall = None
-            self.transport.abort()
-        else:
-            self._look_later()
-
-    def _moved(self) -> None:
+    def _end_stall(self) -> None:
         if self._stall is not None:
-            self._stall.cancel()
+            self._stall.end()
             self._stall = None
 
 

@@ -65,12 +65,17 @@ def test_a_body_of_just_the_limit_is_taken(server: Served) -> None:
         assert client.reply().status == 204
 
 
-def test_half_a_body_and_then_silence_is_408_and_nothing_is_appended(server: Served) -> None:
+def test_half_a_body_and_then_silence_is_408_and_nothing_is_appended(
+    server: Served, request: pytest.FixtureRequest
+) -> None:
     count = len(server.log.stream("a"))
     with Client(server.address) as client:
         _post(client, "content-length: 10", body=b"half")
-        assert client.reply().status == 408
-        assert client.is_closed()
+        reply = client.reply()
+        assert (reply.status, reply.headers["connection"]) == (408, "close")
+        # granian may wait for the rest after all, if the body was being read when time was up.
+        if request.node.callspec.params["server"] == "uvicorn":
+            assert client.is_closed()
     assert len(server.log.stream("a")) == count
 
 

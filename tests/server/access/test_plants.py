@@ -15,6 +15,7 @@ from transit.server.access import Grant
 from transit.server.connections import Connection
 from transit.server.exchange import Exchange, Served
 from transit.server.gate import Gate
+from transit.server.stalling import Stall
 from transit.server.tokens import Tokens, new_token, remove_token
 
 from .raw import TEXT, Client, ask, create, served
@@ -207,7 +208,7 @@ def _nobody_watches(patch: Patch) -> None:
 
 
 def _never_still(patch: Patch) -> None:
-    patch.setattr(Connection, "_look", lambda self: self._look_later())
+    patch.setattr(Stall, "_look", lambda self: setattr(self, "_timer", self._later()))
     # The kernel of Linux would cut it too.
     patch.setattr(listening, "_find_the_dead", lambda made, settings: None)
 

@@ -395,6 +395,75 @@ def test_many_requests_in_one_read_are_no_large_head() -> None:
         thread.join()
 
 
+BEFORE: Final = {
+    "the rest of a head and many requests": (
+        get("none")[:20],
+        get("none")[20:] + get("none") * 2000,
+    ),
+    "a request with a large body": (b"", post("none", b"x" * 100_000)),
+    "the rest of a large body": (
+        post("none", b"x" * 100_000)[:-90_000],
+        post("none", b"x" * 100_000)[-90_000:],
+    ),
+    "a large body in chunks": (
+        b"",
+        asked("POST", "/v1/stream/none", TEXT + b"Transfer-Encoding: chunked\r\n")
+        + b"%x\r\n%b\r\n0\r\n\r\n" % (100_000, b"x" * 100_000),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_head_that_begins_behind_other_requests_is_as_large_as_it_is(
+    before: str, way: str
+) -> None:
+    first, rest = BEFORE[before]
+    count = (first + rest).count(b" HTTP/1.1\r\n")
+    more = {"head_bytes_max": 8192, "body_bytes_max": 1 << 20}
+    with running("uvicorn", way == "now", **more) as server, Client(server.address) as client:
+        if first:
+            client.send(first)
+            # What is sent next comes in a read of its own.
+            time.sleep(0.1)
+        last = get("none")
+        client.send(rest + last[:30])
+        for _ in range(count):
+            assert client.reply().status == 404
+        client.send(last[30:])
+        assert client.reply().status == 404
+        # And it is not forgotten what came of one before.
+        client.send(last + last[:-2])
+        assert client.reply().status == 404
+        client.send(b"x: " + b"y" * 8192)
+        assert client.reply().status == 431
+
+
+def test_a_request_is_answered_though_a_head_behind_it_is_refused() -> None:
+    limited = running("uvicorn", is_now=True, head_bytes_max=8192)
+    with limited as server, Client(server.address) as client:
+        client.send(put("late"))
+        assert client.reply().status == 201
+        client.send(get("late?offset=-1&live=long-poll") + get("none")[:30])
+        client.send(b"x" * 8193)
+        time.sleep(0.2)
+        server.log.stream("late").append(b"at last")
+        reply = client.reply()
+        assert (reply.status, reply.body) == (200, b"at last")
+        assert client.reply().status == 431
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_requests_over_the_limit_of_connections_are_refused_once(count: int) -> None:
+    limited = running("uvicorn", is_now=True, connections_max=1)
+    with limited as server, Client(server.address) as first, Client(server.address) as client:
+        first.send(get("none"))
+        assert first.reply().status == 404
+        client.send(get("none") * count)
+        assert client.everything().count(b"HTTP/1.1 503") == 1
+
+
 # With tokens
 
 BEARER: Final = {
