@@ -1,0 +1,1 @@
+"""transit.chat: channels, messages, threads; people and agents talking."""

@@ -1,0 +1,1 @@
+"""What other chat systems export, as the records of channels."""
