@@ -63,11 +63,16 @@ class Classifier(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called."""
+
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Another one where its decisions may differ."""
+
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Of its weights or rules."""
 
     def decider(self) -> Decider:
         """One that has seen nothing."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
-from transit.engine.plans import run_policy
+from transit.engine.plans import rerunning
 from transit.engine.trusted import Kept, Keys, policy_of, remembered_of
 from transit.errors import InvalidInputError
 from transit.handle.attaching import RemoteAddress, attach, check_settings
@@ -70,7 +70,7 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
         source = Remote(store, chosen)
         opener = None if keyring is None else reading_keys(keyring)
         check = Audit(source, chosen_level, trusted_root, chosen_seed, remembered, trusted, opener)
-        return check.run(run_policy, progress)
+        return check.run(rerunning(), progress)
     finally:
         release()
 
@@ -78,4 +78,4 @@ def audit(  # noqa: PLR0913 - as many things are said of what is trusted, and ho
 def audit_bodies(remote: Remote, trusted: Policy | None, keys: StoreKeys | None) -> Report:
     """Check every byte of the store in a remote that is attached already."""
     level = parse_level("bodies")
-    return Audit(remote, level, None, check_seed(None), None, trusted, keys).run(run_policy, None)
+    return Audit(remote, level, None, check_seed(None), None, trusted, keys).run(rerunning(), None)

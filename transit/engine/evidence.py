@@ -16,7 +16,7 @@ from transit.engine.checkpoints import Checkpoints, Witness
 from transit.engine.checks import as_index
 from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof, check_files
 from transit.engine.finding import state_of
-from transit.engine.plans import run_policy
+from transit.engine.plans import rerunning
 from transit.engine.proving import Proof, Proving
 from transit.engine.stream import Stream
 from transit.engine.trusted import Keys, policy_of
@@ -75,7 +75,7 @@ class LogEvidence(Opened):
 
         def work() -> Report:
             handle.catalog.check_place()
-            report = verify_store(handle.catalog, handle.settings, run_policy, reached, trusted)
+            report = verify_store(handle.catalog, handle.settings, rerunning(), reached, trusted)
             # What was read by its path meanwhile was this store's.
             handle.catalog.check_place()
             return report

@@ -8,7 +8,9 @@ are pure functions (`transit.lineage.policy`); this module reads what they ask f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from importlib import import_module
+from typing import Final, Literal, NamedTuple, cast, overload
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -23,30 +25,128 @@ from transit.lineage.graph import Graph
 from transit.lineage.spans import Span, from_plan, to_plan
 from transit.log.catalog import Catalog, StreamState
 from transit.log.gone import check_there
-from transit.replay import Position, Record, Source, batches
+from transit.replay import Batch, Position, Record, Source, batches
 
 CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
+PlacingPolicy = Callable[["PolicyInput", Mapping[str, Scalar]], Iterable[Position]]
 Lookup = Callable[[int], LineageRecord]
+RunPolicy = Callable[[Catalog, policies.Request], tuple[Span, ...]]
 Head = tuple[int, int]
 """(stream id, offset of its last record that counts; -1 for an empty stream)."""
 
-_custom: Final[dict[str, tuple[CustomPolicy, int]]] = {}
+
+class _Registered(NamedTuple):
+    """A custom policy: what puts records in order, or what says which places to keep."""
+
+    version: int
+    order: CustomPolicy | None
+    place: PlacingPolicy | None
 
 
-def register_policy(name: str, order: CustomPolicy, version: int = 1) -> None:
+_custom: Final[dict[str, _Registered]] = {}
+_SHIPPED: Final = {"chat-thread": "transit.chat.freezing"}
+"""Policies of rooms above, and the modules that register them when they are first asked for."""
+_memos: Final[WeakKeyDictionary[Catalog, dict[object, object]]] = WeakKeyDictionary()
+"""What placing policies remember of the streams of an open store, for the merges it makes."""
+
+
+@overload
+def register_policy(name: str, order: CustomPolicy, version: int = 1) -> None: ...
+@overload
+def register_policy(
+    name: str, order: PlacingPolicy, version: int = 1, *, by: Literal["positions"]
+) -> None: ...
+def register_policy(
+    name: str,
+    order: CustomPolicy | PlacingPolicy,
+    version: int = 1,
+    *,
+    by: Literal["records", "positions"] = "records",
+) -> None:
     """Make `order` known to this process as merge policy "custom:<name>".
 
     `order(suffixes, params)` gets each parent's own records after the base, as tuples of `Record`
     whose `offset` counts within the suffix, and returns the records to keep, each at most once, in
     their new order. It must be a pure function: a verifier runs it again and compares. `version` is
     recorded with each merge; give a new one whenever the same input would yield another order.
+
+    by="positions": `order` gets a `PolicyInput` instead, reads as columns what it wants to read,
+    and returns the positions where the records to keep were appended. What it remembers there is
+    given to it again with the next merge that this store makes, or that the same verification runs.
     """
     check_name(name, "policy name")
     if not callable(order):
         raise InvalidInputError(f"policy {name!r}: {order!r} is not callable")
     if type(version) is not int or version < 1:
         raise InvalidInputError(f"policy {name!r}: version must be a positive int")
-    _custom[name] = (order, version)
+    if by not in ("records", "positions"):
+        raise InvalidInputError(f"policy {name!r}: by must be 'records' or 'positions', not {by!r}")
+    if by == "records":
+        _custom[name] = _Registered(version, cast("CustomPolicy", order), None)
+    else:
+        _custom[name] = _Registered(version, None, cast("PlacingPolicy", order))
+
+
+def _registered(policy: str) -> _Registered | None:
+    """The custom policy of this name; None where there is none, or it is built in."""
+    if not policy.startswith(policies.CUSTOM_PREFIX):
+        return None
+    name = policy.removeprefix(policies.CUSTOM_PREFIX)
+    if name not in _custom and name in _SHIPPED:
+        # By name: a room above is not imported from here, and not before it is wanted.
+        import_module(_SHIPPED[name])
+    return _custom.get(name)
+
+
+class PolicyPart:
+    """The records of one parent after the base, for a policy that says positions.
+
+    spans: where they were appended, with the uid of each stream: (uid, position, count).
+    """
+
+    __slots__ = ("_catalog", "_spans", "spans")
+
+    def __init__(self, catalog: Catalog, spans: Sequence[Span]) -> None:
+        self._catalog, self._spans = catalog, spans
+        records = [catalog.record(span.stream) for span in spans]
+        self.spans = tuple(
+            (record.uid, Position(record.name, span.origin), span.count)
+            for record, span in zip(records, spans, strict=True)
+        )
+
+    def __len__(self) -> int:
+        """Count of records."""
+        return sum(span.count for span in self._spans)
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """The records from the `start`-th on; `source.stream` and `origins` say where they lie."""
+        for span in self._spans:
+            skipped = min(start, span.count)
+            start -= skipped
+            state = self._catalog.state(span.stream)
+            first, stop = span.origin + skipped, span.origin + span.count
+            if first < stop:
+                yield from batches(self._catalog, state, first, stop)
+
+    def position(self, number: int) -> Position:
+        """Where the record of this number, from 0, was appended."""
+        for _, (stream, first), count in self.spans:
+            if number < count:
+                return Position(stream, first + number)
+            number -= count
+        raise OffsetError(f"no record {number}")
+
+
+class PolicyInput(NamedTuple):
+    """What a policy by positions gets: the parts of the parents, in order, and what it remembers.
+
+    memo: whatever it put there when it was called before, for another merge of the same store that
+    may share records with this one. What it remembers must hold for the records it read: their uids
+    and offsets say which.
+    """
+
+    parts: tuple[PolicyPart, ...]
+    memo: dict[object, object]
 
 
 class MergePlan(msgspec.Struct, frozen=True):
@@ -78,8 +178,9 @@ class Worked(msgspec.Struct, frozen=True):
 class Parents:
     """The streams that merges are made from, as the store has them."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, memo: dict[object, object] | None = None) -> None:
         self._catalog = catalog
+        self._memo = memo
 
     @property
     def graph(self) -> Graph:
@@ -106,10 +207,13 @@ class Parents:
 
     def _order(self, request: policies.Request) -> policies.Order | None:
         """What puts the records of a custom policy in order; None for all other policies."""
-        custom = _custom.get(request.policy.removeprefix(policies.CUSTOM_PREFIX))
-        if custom is None or not request.policy.startswith(policies.CUSTOM_PREFIX):
+        custom = _registered(request.policy)
+        if custom is None:
             return None
-        call = custom[0]
+        if custom.place is not None:
+            return self._placing(request, custom.place)
+        call = custom.order
+        assert call is not None
 
         def order(parts: policies.Suffixes) -> Iterator[Head]:
             suffixes = tuple(tuple(_records(self._catalog, part)) for part in parts)
@@ -123,6 +227,25 @@ class Parents:
                         f"{request.policy}: returned {record!r}, which is in none of the suffixes"
                     )
                 yield ids[record.origin.stream], record.origin.offset
+
+        return order
+
+    def _placing(self, request: policies.Request, call: PlacingPolicy) -> policies.Order:
+        """What says which places to keep."""
+        memo = _memos.setdefault(self._catalog, {}) if self._memo is None else self._memo
+
+        def order(parts: policies.Suffixes) -> Iterator[Head]:
+            ids = _by_name(self.record, {span.stream for part in parts for span in part})
+            given = PolicyInput(tuple(PolicyPart(self._catalog, part) for part in parts), memo)
+            placed = call(given, request.params)
+            if not isinstance(placed, Iterable):
+                raise InvalidInputError(f"{request.policy}: returned {placed!r}, not positions")
+            for place in placed:
+                if not isinstance(place, tuple) or len(place) != 2 or place[0] not in ids:
+                    raise InvalidInputError(
+                        f"{request.policy}: returned {place!r}, which is in none of the suffixes"
+                    )
+                yield ids[place[0]], place[1]
 
         return order
 
@@ -152,9 +275,13 @@ def check_asked(policy: str, params: Mapping[str, Scalar] | None) -> dict[str, S
     return check_metadata(params, f"merge policy {policy!r}")
 
 
-def run_policy(catalog: Catalog, request: policies.Request) -> tuple[Span, ...]:
-    """The spans `request` yields; what a verifier runs again."""
-    return Parents(catalog).spans(request)
+def rerunning() -> RunPolicy:
+    """What gives the spans that merges yield, for one verification that runs them again.
+
+    What policies remember is of that verification alone: what lies there is read again by each.
+    """
+    memo: dict[object, object] = {}
+    return lambda catalog, request: Parents(catalog, memo).spans(request)
 
 
 def _by_name(lookup: Lookup, streams: Iterable[int]) -> dict[str, int]:
@@ -171,10 +298,10 @@ def version_of(policy: str) -> int:
     """The version under which `policy` runs here; `NotFoundError` when it is not registered."""
     if policy in policies.POLICIES:
         return policies.POLICIES[policy]
-    name = policy.removeprefix(policies.CUSTOM_PREFIX)
-    if name not in _custom:
+    custom = _registered(policy)
+    if custom is None:
         raise NotFoundError(f"merge policy {policy!r} is not registered here")
-    return _custom[name][1]
+    return custom.version
 
 
 def _selected_place(

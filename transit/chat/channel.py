@@ -1,0 +1,368 @@
+"""Channels: what is posted, and what is said of it later.
+
+A channel is a root stream. Each post, edit, reaction and removal is one record of it, in one order
+for all who write; nothing moves or rewrites a message. Decisions about threads are kept beside it
+(`transit.chat.threads`), so a post never waits for a classifier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transit import (
+    AlreadyExistsError,
+    ConflictError,
+    Durability,
+    InvalidInputError,
+    Log,
+    NotFoundError,
+    Position,
+    Receipt,
+    StorePermissionError,
+    Stream,
+)
+from transit.chat.index import Index
+from transit.chat.messages import Message, message_at, messages
+from transit.chat.naming import CHANNEL_ID
+from transit.chat.records import (
+    AUTHOR,
+    CHANNEL_MESSAGE,
+    CHANNEL_ROOT,
+    EDIT,
+    KIND,
+    MESSAGE_ID,
+    PARTICIPANT,
+    REACTION,
+    REMOVAL,
+    EditBody,
+    MessageBody,
+    ParticipantBody,
+    ReactionBody,
+    RemovalBody,
+    check_text,
+    encode,
+    headers_of,
+)
+
+if TYPE_CHECKING:
+    from transit.chat.readers import Reader
+    from transit.chat.threads import Threads
+
+Said = Receipt | Position | Message | int
+"""A message: what posting it gave, its position, as it was read, or its offset in the channel."""
+
+
+def channel(
+    log: Log, name: str, *, purpose: str = "", metadata: Mapping[str, Any] | None = None
+) -> Channel:
+    """The channel of this name; made where there is none.
+
+    purpose, metadata: kept with a channel that is made. `InvalidInputError` where another stream
+    has the name.
+    """
+    try:
+        return Channel(log, log.stream(name))
+    except NotFoundError:
+        pass
+    told = {KIND: CHANNEL_ROOT, CHANNEL_ID: name, **(metadata or {})}
+    if purpose:
+        told["purpose"] = purpose
+    try:
+        return Channel(log, log.create(name, told, codec="json"))
+    except AlreadyExistsError:
+        # Another thread or process made it meanwhile.
+        return Channel(log, log.stream(name))
+
+
+def channels(log: Log, prefix: str = "") -> Iterator[Channel]:
+    """The channels of a store whose names begin with `prefix`, the oldest first."""
+    for stream in log.streams(prefix, where={KIND: CHANNEL_ROOT}):
+        yield Channel(log, stream)
+
+
+class Channel:
+    """A channel of an open store, embedded or connected. Safe for threads."""
+
+    def __init__(self, log: Log, stream: Stream) -> None:
+        if stream.metadata.get(KIND) != CHANNEL_ROOT:
+            raise InvalidInputError(f"{stream.name} is no channel: `chat.channel` makes one")
+        self.log, self.stream = log, stream
+        self._lock = threading.Lock()
+        self._index: Index | None = None
+        self._branches: dict[str, Index] = {}
+        self._threads: Threads | None = None
+
+    def __repr__(self) -> str:
+        return f"<transit.chat.Channel {self.stream.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.stream.name
+
+    @property
+    def purpose(self) -> str:
+        """What it is for."""
+        return str(self.stream.metadata.get("purpose", ""))
+
+    # Saying something
+
+    def post(  # noqa: PLR0913 - as many things may be said of a message
+        self,
+        author: str,
+        text: str,
+        *,
+        id: str | None = None,
+        name: str = "",
+        answers: Said | None = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timestamp: int | None = None,
+        durability: str | None = None,
+    ) -> Receipt:
+        """Say something; return when it is as durable as asked.
+
+        author: an id that stays the same; name: what the author is called now. id: what the sender
+        calls the message: posting it again is harmless, and gives the first receipt. answers: a
+        message of this channel that it answers by the sender's own word. data: anything that JSON
+        has. headers: such as an agent's task and turn, for `Stream.read(where=)`.
+        `AlreadyExistsError` where the id is that of another message.
+        """
+        body = MessageBody(check_text(text, "a message"), name, data=data)
+        if answers is not None:
+            body.answers = self.offset_of(answers)
+        told = headers_of(CHANNEL_MESSAGE, check_text(author, "an author"), id, headers)
+        payload = encode(body)
+        if id is not None:
+            place = Place(self.log, self.stream, self.index)
+            return post_once(place, payload, told, timestamp, durability)
+        return self.stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+
+    def edit(self, message: Said, text: str, *, by: str, durability: str | None = None) -> Receipt:
+        """Give a message another text. The first, and all between, stay in the log."""
+        check_text(text, "a message")
+        return self._change(message, EDIT, by, lambda of: EditBody(of, text), durability)
+
+    def react(
+        self, message: Said, reaction: str, *, by: str, durability: str | None = None
+    ) -> Receipt:
+        """React to a message."""
+        check_text(reaction, "a reaction")
+        return self._change(
+            message, REACTION, by, lambda of: ReactionBody(of, reaction), durability
+        )
+
+    def withdraw(
+        self, message: Said, reaction: str, *, by: str, durability: str | None = None
+    ) -> Receipt:
+        """Take a reaction back."""
+        return self._change(
+            message, REACTION, by, lambda of: ReactionBody(of, reaction, withdrawn=True), durability
+        )
+
+    def remove(
+        self, message: Said, *, by: str, reason: str = "", durability: str | None = None
+    ) -> Receipt:
+        """Leave a message out of sight, with all its edits.
+
+        Its bytes stay in the log, as everything that was acknowledged: `Log.delete` and `Log.erase`
+        are for those.
+        """
+        return self._change(message, REMOVAL, by, lambda of: RemovalBody(of, reason), durability)
+
+    def join(self, who: str, name: str = "") -> Receipt:
+        """Somebody is there from now on."""
+        return self._participant(who, "joined", name)
+
+    def leave(self, who: str) -> Receipt:
+        """Somebody is not there any more."""
+        return self._participant(who, "left", "")
+
+    def rename(self, who: str, name: str) -> Receipt:
+        """Somebody is called otherwise from now on; what they said keeps the name of then."""
+        return self._participant(who, "renamed", check_text(name, "a name"))
+
+    # Looking at it
+
+    @property
+    def index(self) -> Index:
+        """What is known of the records, up to now."""
+        if self._index is None:
+            with self._lock:
+                if self._index is None:
+                    self._index = Index(self.stream, self.stream.first_offset)
+        return self._index.refresh()
+
+    @property
+    def participants(self) -> dict[str, str]:
+        """Who is there: ids, and what each is called."""
+        members = self.index.members.items()
+        return {who: name or who for who, (name, there) in members if there == "joined"}
+
+    def messages(self, start: int = 0, stop: int | None = None) -> Iterator[Message]:
+        """The messages from offset `start` to before `stop`, as they are shown now.
+
+        Replies in threads are in branches: `threads().of(message).read()`.
+        """
+        index = self.index
+        return messages(self.stream, index, start, index.stop if stop is None else stop)
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.messages()
+
+    def message(self, message: Said) -> Message:
+        """One message as it is shown now; `NotFoundError` where there is no message."""
+        stream, index, offset = self.find(message)
+        return message_at(stream, index, offset)
+
+    def by_id(self, message_id: str) -> Message:
+        """The message of this id; `NotFoundError` where there is none."""
+        index = self.index
+        found = index.find(message_id)
+        if found is None or not index.kind(found):
+            raise NotFoundError(f"{self.name}: no message has the id {message_id!r}")
+        return message_at(self.stream, index, found)
+
+    def threads(self) -> Threads:
+        """Its threads, as they are now: a fold of decisions, overrides and branches."""
+        from transit.chat.threads import Threads  # It needs this module.
+
+        with self._lock:
+            if self._threads is None:
+                self._threads = Threads(self)
+        return self._threads.refresh()
+
+    def reader(self, who: str) -> Reader:
+        """How far somebody has seen each thread, durably."""
+        from transit.chat.readers import Reader  # It needs this module.
+
+        return Reader(self, who)
+
+    # For the rest of the room
+
+    def offset_of(self, message: Said) -> int:
+        """The offset in this channel of a message that is there; or `NotFoundError`."""
+        stream, _, offset = self.find(message)
+        if stream != self.stream:
+            raise InvalidInputError(f"{stream.name}@{offset} is a reply in a thread's branch")
+        return offset
+
+    def find(self, message: Said) -> tuple[Stream, Index, int]:
+        """The stream that a message was posted to, what is known of that, and its offset there."""
+        name, offset = _position(message, self.name)
+        if name == self.name:
+            stream, index = self.stream, self.index
+        else:
+            stream, index = self.branch(name)
+            if offset < index.start:
+                stream, index = self.stream, self.index
+        if not index.kind(offset):
+            raise NotFoundError(f"{name} has no message at offset {offset}")
+        return stream, index, offset
+
+    def branch(self, name: str) -> tuple[Stream, Index]:
+        """The branch of a thread's replies, and what is known of it."""
+        stream = self.log.stream(name)
+        if not any(parent.stream == self.name for parent in stream.parents):
+            raise InvalidInputError(f"{name} is no branch of {self.name}")
+        index = self._branches.get(stream.uid)
+        if index is None:
+            index = self._branches.setdefault(stream.uid, Index(stream, stream.own_start))
+        return stream, index.refresh()
+
+    def _change(
+        self, message: Said, kind: str, by: str, body: Any, durability: str | None
+    ) -> Receipt:
+        stream, _, offset = self.find(message)
+        told = headers_of(kind, check_text(by, "by"))
+        return stream.append(encode(body(offset)), headers=told, durability=durability)
+
+    def _participant(self, who: str, change: str, name: str) -> Receipt:
+        told = headers_of(PARTICIPANT, check_text(who, "a participant"))
+        return self.stream.append(encode(ParticipantBody(change, name)), headers=told)
+
+
+class Place(NamedTuple):
+    """Where messages are posted: a channel or a branch, and what is known of it, up to now."""
+
+    log: Log
+    stream: Stream
+    known: Index
+
+
+def post_once(
+    place: Place,
+    payload: bytes,
+    headers: Mapping[str, str],
+    timestamp: int | None,
+    durability: str | None,
+) -> Receipt:
+    """Append a message unless one of its id is there: then the receipt of that.
+
+    What is looked at and what is written are one step: the record is appended only where the stream
+    still ends where it was looked at.
+    """
+    _, stream, index = place
+    message_id = check_text(headers[MESSAGE_ID], "a message's id")
+    while True:
+        # Before the look: another thread may take in its own record, of this id, meanwhile.
+        stop = index.stop
+        found = index.find(message_id)
+        if found is not None:
+            return _receipt(place, found, payload, headers, durability)
+        try:
+            receipt = stream.append(
+                payload, headers=headers, timestamp=timestamp, expect=stop, durability=durability
+            )
+        except ConflictError:
+            index.refresh()
+            continue
+        index.note(receipt.offset, headers, payload)
+        return receipt
+
+
+def _receipt(
+    place: Place,
+    offset: int,
+    payload: bytes,
+    headers: Mapping[str, str],
+    durability: str | None,
+) -> Receipt:
+    log, stream, _ = place
+    record = stream[offset]
+    said = record.headers.get(AUTHOR), record.headers.get(KIND), record.payload
+    if said != (headers[AUTHOR], headers[KIND], payload):
+        raise AlreadyExistsError(
+            f"{stream.name}@{offset} has the id {headers[MESSAGE_ID]!r}, and says something else"
+        )
+    reached = _made_durable(log, log.durability if durability is None else durability)
+    return Receipt(stream.name, offset, record.timestamp, reached)
+
+
+def _made_durable(log: Log, wanted: str) -> Durability:
+    """What is there may have been written with a weaker durability than is wanted now."""
+    level: Durability = "tiered" if wanted == "tiered" else "local"
+    if wanted not in ("local", "tiered"):
+        return "os"
+    try:
+        log.sync(level)
+    except StorePermissionError:
+        # A client without the right admin: the receipt says what is certain.
+        return "os"
+    return level
+
+
+def _position(message: Said, name: str) -> Position:
+    if isinstance(message, Receipt):
+        return Position(message.stream, message.offset)
+    if isinstance(message, Message):
+        return message.origin
+    if isinstance(message, Position):
+        return message
+    if type(message) is int:
+        return Position(name, message)
+    if isinstance(message, tuple) and len(message) == 2:
+        return Position(*message)
+    raise InvalidInputError(f"no message: {message!r}")

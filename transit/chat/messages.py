@@ -1,0 +1,176 @@
+"""Messages as they are shown: a record, and what was said of it later.
+
+Leaves to `transit.chat.index` which changes a message has. A removed message shows neither its text
+nor an edited one, nor what an import kept of it: the records stay in the log until they are erased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from transit import Position, Record, Stream
+from transit.chat.index import TOLD, Index
+from transit.chat.records import (
+    AUTHOR,
+    EDIT,
+    KIND,
+    MALFORMED,
+    MESSAGE_ID,
+    REACTION,
+    REMOVAL,
+    RESERVED,
+    EditBody,
+    MessageBody,
+    ReactionBody,
+    RemovalBody,
+    decode_edit,
+    decode_message,
+    decode_reaction,
+    decode_removal,
+)
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """One text that a message got later. time: UTC nanoseconds. position: of its record."""
+
+    author: str
+    text: str
+    time: int
+    position: Position
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message as it is shown now.
+
+    position: stream and offset that it was read at; origin: where it was posted. time: UTC
+    nanoseconds. text: the newest; edits: the texts it got later, the newest last. removed: out of
+    sight, with who did it and why. reactions: who gave each, in order. answers: the offset of the
+    message that its sender, or its platform, says it answers. id: what its sender or platform calls
+    it, or its origin as STREAM@OFFSET. system: a line of the platform itself.
+    """
+
+    position: Position
+    origin: Position
+    author: str
+    name: str
+    text: str
+    time: int
+    id: str
+    system: bool = False
+    edits: tuple[Edit, ...] = ()
+    removed: bool = False
+    removed_by: str = ""
+    removed_reason: str = ""
+    reactions: Mapping[str, tuple[str, ...]] = {}
+    answers: int | None = None
+    starts: bool = False
+    headers: Mapping[str, str] = {}
+    data: Any = None
+    source: Mapping[str, Any] | None = None
+
+    @property
+    def edited(self) -> bool:
+        """Whether its text is not the first."""
+        return bool(self.edits)
+
+    @property
+    def offset(self) -> int:
+        """Its offset in the stream that it was read from."""
+        return self.position.offset
+
+
+def messages(stream: Stream, index: Index, start: int, stop: int) -> Iterator[Message]:
+    """The messages from `start` to before `stop`."""
+    for record in stream.read(max(start, index.start), min(stop, index.stop)):
+        if index.kind(record.offset):
+            yield shown(stream, index, record)
+
+
+def message_at(stream: Stream, index: Index, offset: int) -> Message:
+    """The message at an offset that the index knows to be one."""
+    return shown(stream, index, stream[offset])
+
+
+def shown(stream: Stream, index: Index, record: Record) -> Message:
+    """A message's record, with the changes that the index names."""
+    changes = [stream[offset] for offset in index.changes.get(record.offset, ())]
+    return fold(stream.name, record, changes, is_system=index.kind(record.offset) == TOLD)
+
+
+def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -> Message:
+    """A message and its changes, in their order, as they are shown."""
+    try:
+        body = decode_message(record.payload)
+    except MALFORMED:
+        # What another program wrote under this kind: shown as it is.
+        body = MessageBody(record.payload.decode("utf-8", "replace"))
+    author, origin = record.headers.get(AUTHOR, ""), record.origin
+    edits, reactions, removal = _changed(changes)
+    message = Message(
+        position=Position(name, record.offset),
+        origin=origin,
+        author=author,
+        name=body.name or author,
+        text=edits[-1].text if edits else body.text,
+        time=record.timestamp,
+        id=record.headers.get(MESSAGE_ID) or f"{origin.stream}@{origin.offset}",
+        system=is_system,
+        edits=edits,
+        reactions=reactions,
+        answers=body.answers,
+        starts=body.starts,
+        headers={key: each for key, each in record.headers.items() if key not in RESERVED},
+        data=body.data,
+        source=body.source,
+    )
+    if removal is None:
+        return message
+    return msgspec.structs.replace(
+        message,
+        text="",
+        edits=(),
+        data=None,
+        source=None,
+        removed=True,
+        removed_by=removal[0],
+        removed_reason=removal[1].reason,
+    )
+
+
+def _changed(
+    changes: list[Record],
+) -> tuple[tuple[Edit, ...], dict[str, tuple[str, ...]], tuple[str, RemovalBody] | None]:
+    edits: list[Edit] = []
+    reactions: dict[str, list[str]] = {}
+    removal: tuple[str, RemovalBody] | None = None
+    for record in changes:
+        author = record.headers.get(AUTHOR, "")
+        try:
+            found = _DECODERS[record.headers[KIND]](record.payload)
+        except MALFORMED:
+            continue
+        if isinstance(found, EditBody):
+            edits.append(Edit(author, found.text, record.timestamp, record.origin))
+        elif isinstance(found, ReactionBody):
+            _react(reactions.setdefault(found.reaction, []), author, found)
+        else:
+            removal = author, found
+    return tuple(edits), {key: tuple(who) for key, who in reactions.items() if who}, removal
+
+
+def _react(who: list[str], author: str, body: ReactionBody) -> None:
+    if author in who:
+        if body.withdrawn:
+            who.remove(author)
+    elif not body.withdrawn:
+        who.append(author)
+
+
+_DECODERS: Mapping[str, Any] = {
+    EDIT: decode_edit,
+    REACTION: decode_reaction,
+    REMOVAL: decode_removal,
+}

@@ -1,0 +1,284 @@
+"""One thread: its messages where they were said, and replies in a branch at its first message."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from heapq import merge
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from transit import AlreadyExistsError, NotFoundError, Position, Receipt, Stream
+from transit.chat.index import Index
+from transit.chat.messages import Message, message_at, messages
+from transit.chat.naming import CHANNEL_ID, branch_name
+from transit.chat.records import (
+    AUTHOR,
+    BACKLINK,
+    KIND,
+    SUMMARY,
+    THREAD_BRANCH,
+    THREAD_REPLY,
+    BacklinkBody,
+    MessageBody,
+    SummaryBody,
+    check_text,
+    decode_summary,
+    encode,
+    headers_of,
+)
+
+if TYPE_CHECKING:
+    from transit.chat.channel import Said
+    from transit.chat.threads import Threads
+    from transit.chat.verdicts import Decision, Override
+
+_STATES = {"": "open", "reopen": "open", "resolve": "resolved", "suppress": "suppressed"}
+
+
+class Head(NamedTuple):
+    """How far a thread has come:
+
+    the next offset after its last message, and after its last reply.
+    """
+
+    channel: int
+    replies: int
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What somebody wrote of a thread.
+
+    covers: what it knows of. stale: whether there is more now.
+    """
+
+    text: str
+    by: str
+    time: int
+    covers: Head
+    stale: bool
+    position: Position
+
+
+class Thread:
+    """A thread, by its first message, `root`: an offset in the channel."""
+
+    def __init__(self, threads: Threads, root: int) -> None:
+        self._threads = threads
+        self._channel = threads.channel
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"<transit.chat.Thread at {self.anchor_ref}, {len(self)} messages>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Thread):
+            return NotImplemented
+        return self.root == other.root and self._channel.stream == other._channel.stream
+
+    def __hash__(self) -> int:
+        return hash((self._channel.stream, self.root))
+
+    @property
+    def anchor(self) -> Position:
+        """The position of its first message."""
+        return Position(self._channel.name, self.root)
+
+    @property
+    def anchor_ref(self) -> str:
+        """The same as STREAM@OFFSET."""
+        return f"{self._channel.name}@{self.root}"
+
+    @property
+    def members(self) -> array[int]:
+        """The offsets of its messages in the channel, in order;
+
+        replies in branches not among them.
+        """
+        return self._threads.fold.members(self.root)
+
+    @property
+    def state(self) -> str:
+        """ "open", "resolved" or "suppressed"."""
+        return _STATES[self._threads.fold.state(self.root)[0]]
+
+    @property
+    def branches(self) -> tuple[Stream, ...]:
+        """The branches that replies are in: one, or several where threads were merged."""
+        return tuple(stream for stream, _ in self.replies())
+
+    def __len__(self) -> int:
+        """Count of messages, replies among them."""
+        replies = sum(sum(1 for _ in index.messages(0)) for _, index in self.replies())
+        return len(self.members) + replies
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def head(self) -> Head:
+        """How far it has come."""
+        replies = [index.stop for _, index in self.replies()]
+        return Head(self.members[-1] + 1, max(replies, default=0))
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """Who wrote in it, in the order of their first messages."""
+        return tuple(dict.fromkeys(message.author for message in self.read()))
+
+    # Reading
+
+    def first(self) -> Message:
+        """Its first message."""
+        return message_at(self._channel.stream, self._channel.index, self.root)
+
+    def read(self) -> Iterator[Message]:
+        """Its messages, as they are shown now, by the time of each."""
+        channel, index = self._channel, self._channel.index
+        said = (message_at(channel.stream, index, offset) for offset in self.members)
+        replies = [
+            messages(stream, known, known.start, known.stop) for stream, known in self.replies()
+        ]
+        return merge(said, *replies, key=lambda message: message.time)
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.read()
+
+    def why(self, message: Said) -> Decision | Override | None:
+        """What says that a message answers another one of it."""
+        return self._threads.why(message)
+
+    # Writing
+
+    def reply(
+        self,
+        author: str,
+        text: str,
+        *,
+        id: str | None = None,
+        name: str = "",
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timestamp: int | None = None,
+        durability: str | None = None,
+    ) -> Receipt:
+        """Reply in the thread: in a branch of the channel at its first message.
+
+        The first reply makes the branch, and a record in the channel that says so, in one frame.
+        Otherwise as `Channel.post`.
+        """
+        from transit.chat.channel import Place, post_once  # It needs this module.
+
+        body = MessageBody(check_text(text, "a message"), name, data=data)
+        told = headers_of(THREAD_REPLY, check_text(author, "an author"), id, headers)
+        payload = encode(body)
+        while True:
+            found = self.replies()
+            if not found:
+                receipt = self._first_reply(payload, told, timestamp, durability)
+                if receipt is not None:
+                    return receipt
+                continue
+            stream, index = found[0]
+            if id is not None:
+                place = Place(self._channel.log, stream, index)
+                return post_once(place, payload, told, timestamp, durability)
+            return stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+
+    def _first_reply(
+        self,
+        payload: bytes,
+        told: Mapping[str, str],
+        timestamp: int | None,
+        durability: str | None,
+    ) -> Receipt | None:
+        """Make the branch with its first reply; None where others made it meanwhile."""
+        channel, root = self._channel, self.root
+        name = branch_name(channel.name, root)
+        about: dict[str, str | int] = {
+            KIND: THREAD_BRANCH,
+            CHANNEL_ID: channel.name,
+            "anchor_ref": self.anchor_ref,
+            "thread_kind": "reply",
+            "fork_offset": root,
+        }
+        link = BacklinkBody(name, channel.name, self.anchor_ref, "reply", root)
+        told_of_link = headers_of(BACKLINK, told[AUTHOR])
+        try:
+            with channel.log.batch(durability=durability) as batch:
+                branch = batch.branch(channel.stream, name, root, about)
+                batch.append(branch, payload, headers=dict(told), timestamp=timestamp)
+                batch.append(channel.stream, encode(link), headers=told_of_link)
+        except AlreadyExistsError:
+            if root in channel.index.branches:
+                return None
+            raise
+        return batch.receipts[0]
+
+    def summarise(self, text: str, *, by: str, covers: Head | None = None) -> Receipt:
+        """Keep a summary, and how much of the thread it knows; covers: as `head` was, None: now."""
+        known = self.head if covers is None else covers
+        body = SummaryBody(self.root, check_text(text, "a summary"), *known)
+        return self._channel.stream.append(
+            encode(body), headers=headers_of(SUMMARY, check_text(by, "by"))
+        )
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """What was written of it, the oldest first."""
+        channel, head = self._channel, self.head
+        found = []
+        for offset in channel.index.summaries.get(self.root, ()):
+            record = channel.stream[offset]
+            body = decode_summary(record.payload)
+            covers = Head(body.covers, body.covers_replies)
+            stale = head.channel > covers.channel or head.replies > covers.replies
+            author = record.headers.get(AUTHOR, "")
+            found.append(Summary(body.text, author, record.timestamp, covers, stale, record.origin))
+        return tuple(found)
+
+    # What people say of it
+
+    def resolve(self, *, by: str, reason: str = "") -> None:
+        """It is done; replies may come all the same."""
+        self._threads.set_state(self.root, "resolve", by, reason)
+
+    def reopen(self, *, by: str, reason: str = "") -> None:
+        """It is neither done nor suppressed any more."""
+        self._threads.set_state(self.root, "reopen", by, reason)
+
+    def suppress(self, *, by: str, reason: str = "") -> None:
+        """Leave it out of lists. Its messages stay where they were said."""
+        self._threads.set_state(self.root, "suppress", by, reason)
+
+    def split(
+        self, *, at: Said, by: str, messages: Sequence[Said] = (), reason: str = ""
+    ) -> Thread:
+        """Let a message of it start a thread of its own; as `Threads.split`."""
+        return self._threads.split(at, by=by, messages=messages, reason=reason)
+
+    def freeze(self, *, reason: str = "", by: str = "") -> Stream:
+        """Its messages as a stream of their own, which nobody can change and any auditor can check.
+
+        A merge that copies nothing; see `transit.chat.freezing`.
+        """
+        from transit.chat.freezing import freeze  # It needs this module.
+
+        return freeze(self._threads, self, reason=reason, by=by)
+
+    def replies(self) -> list[tuple[Stream, Index]]:
+        """The branches, and what is known of each."""
+        channel = self._channel
+        links = channel.index.branches
+        if not links:
+            return []
+        members = self.members if len(self.members) < len(links) else set(self.members)
+        anchors = sorted(anchor for anchor in links if anchor in members)
+        found = []
+        for anchor in anchors:
+            # One that was deleted is gone, and its replies with it.
+            with suppress(NotFoundError):
+                found.append(channel.branch(links[anchor]))
+        return found
