@@ -20,11 +20,12 @@ from transit import (
     Cursor,
     InvalidInputError,
     Log,
+    Position,
     Record,
     Stream,
     StreamFinishedError,
 )
-from transit.chat.channel import Channel
+from transit.chat.posting import Channel
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
 from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
 from transit.chat.records import (
@@ -40,7 +41,7 @@ from transit.chat.records import (
     headers_of,
 )
 from transit.chat.threads import Threads
-from transit.chat.verdicts import Decision, verdict
+from transit.chat.verdicts import Decision, decision
 
 EPOCH: Final = 1000
 """Records after which a decider begins anew."""
@@ -70,6 +71,11 @@ class Threading:
 
     def __repr__(self) -> str:
         return f"<transit.chat.Threading of {self.channel.name!r} by {self.classifier.name!r}>"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether its decisions are not in force, but of a run beside those that are."""
+        return self._run is not None
 
     @property
     def threads(self) -> Threads:
@@ -185,13 +191,16 @@ class Threading:
         with self.channel.log.batch() as batch:
             batch.append_many(stream, map(encode, bodies), headers=told)
             batch.advance(cursor, end, expect=position)
-        for receipt in batch.receipts:
-            found = verdict(stream[receipt.offset])
-            assert isinstance(found, Decision)
-            yield found
+        for body, receipt in zip(bodies, batch.receipts, strict=True):
+            yield decision(body, Position(receipt.stream, receipt.offset))
 
     def _cursor(self, stream: Stream) -> Cursor:
-        return self.channel.stream.cursor(f"chat/{stream.uid}")
+        return cursor_of(self.channel.stream, stream.uid)
+
+
+def cursor_of(channel: Stream, uid: str) -> Cursor:
+    """Where the classifier stands whose decisions go to the stream of this uid."""
+    return channel.cursor(f"chat/{uid}")
 
 
 def threading(

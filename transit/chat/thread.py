@@ -31,7 +31,7 @@ from transit.chat.records import (
 )
 
 if TYPE_CHECKING:
-    from transit.chat.channel import Said
+    from transit.chat.posting import Said
     from transit.chat.threads import Threads
     from transit.chat.verdicts import Decision, Override
 
@@ -169,7 +169,7 @@ class Thread:
         The first reply makes the branch, and a record in the channel that says so, in one frame.
         Otherwise as `Channel.post`.
         """
-        from transit.chat.channel import Place, post_once  # It needs this module.
+        from transit.chat.posting import Place, post_once  # It needs this module.
 
         body = MessageBody(check_text(text, "a message"), name, data=data)
         told = headers_of(THREAD_REPLY, check_text(author, "an author"), id, headers)

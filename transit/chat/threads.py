@@ -26,7 +26,7 @@ from transit.chat.thread import Thread
 from transit.chat.verdicts import Decision, Override, verdict
 
 if TYPE_CHECKING:
-    from transit.chat.channel import Channel, Said
+    from transit.chat.posting import Channel, Said
 
 
 class Threads:

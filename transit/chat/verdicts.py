@@ -11,6 +11,7 @@ from transit.chat.records import (
     EVIDENCE,
     KIND,
     MALFORMED,
+    DecisionBody,
     decode_decision,
     decode_override,
 )
@@ -60,7 +61,7 @@ def verdict(record: Record) -> Decision | Override:
     """What a record of decisions says; `CorruptError` where it is none."""
     try:
         if record.headers.get(KIND) == EVIDENCE:
-            return _decision(record)
+            return decision(decode_decision(record.payload), record.origin)
         body = decode_override(record.payload)
     except MALFORMED as error:
         place = f"{record.origin.stream}@{record.origin.offset}"
@@ -78,8 +79,8 @@ def verdict(record: Record) -> Decision | Override:
     )
 
 
-def _decision(record: Record) -> Decision:
-    body = decode_decision(record.payload)
+def decision(body: DecisionBody, position: Position) -> Decision:
+    """What the record at a position says."""
     return Decision(
         body.message,
         body.parent,
@@ -91,5 +92,5 @@ def _decision(record: Record) -> Decision:
         body.version,
         body.digest,
         body.decided_at,
-        record.origin,
+        position,
     )

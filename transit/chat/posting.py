@@ -8,7 +8,7 @@ for all who write; nothing moves or rewrites a message. Decisions about threads 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transit import (
@@ -47,7 +47,9 @@ from transit.chat.records import (
 )
 
 if TYPE_CHECKING:
-    from transit.chat.readers import Reader
+    from transit.chat.deciding import Threading
+    from transit.chat.marking import Reader
+    from transit.chat.thread import Thread
     from transit.chat.threads import Threads
 
 Said = Receipt | Position | Message | int
@@ -234,9 +236,23 @@ class Channel:
                 self._threads = Threads(self)
         return self._threads.refresh()
 
+    def override(self, message: Said, *, parent: Said | None, by: str, reason: str = "") -> Receipt:
+        """Say what a message answers; as `Threads.override`."""
+        return self.threads().override(message, parent=parent, by=by, reason=reason)
+
+    def merge_threads(self, threads: Sequence[Thread], *, by: str, reason: str = "") -> Thread:
+        """Make several threads one; as `Threads.merge`."""
+        return self.threads().merge(threads, by=by, reason=reason)
+
+    def adopt(self, run: Threading, *, by: str, reason: str = "") -> Stream:
+        """Put another run of a classifier in force; see `transit.chat.adopting`."""
+        from transit.chat.adopting import adopt  # It needs this module.
+
+        return adopt(self, run, by=by, reason=reason)
+
     def reader(self, who: str) -> Reader:
         """How far somebody has seen each thread, durably."""
-        from transit.chat.readers import Reader  # It needs this module.
+        from transit.chat.marking import Reader  # It needs this module.
 
         return Reader(self, who)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from transit import Stream
-from transit.chat.channel import Channel, Said
+from transit.chat.posting import Channel, Said
 from transit.chat.index import SAID, Index
 from transit.chat.messages import Message, message_at
 from transit.chat.naming import (
