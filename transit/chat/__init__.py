@@ -30,15 +30,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transit.chat.posting import Channel, channel, channels
     from transit.chat.classifiers import judged, linear, rule, source
     from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
     from transit.chat.comparing import Comparison, compare
     from transit.chat.deciding import Threading, threading
     from transit.chat.freezing import read_frozen
     from transit.chat.importing import Imported, import_chat
-    from transit.chat.messages import Edit, Message
     from transit.chat.marking import Reader, readers
+    from transit.chat.messages import Edit, Message
+    from transit.chat.posting import Channel, channel, channels
     from transit.chat.scoring import Score
     from transit.chat.thread import Head, Summary, Thread
     from transit.chat.threads import Threads

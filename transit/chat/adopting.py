@@ -10,9 +10,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 from transit import AlreadyExistsError, ConflictError, InvalidInputError, Stream
-from transit.chat.posting import Channel
 from transit.chat.deciding import Threading, cursor_of
 from transit.chat.naming import LAYER, decisions_name, metadata_of
+from transit.chat.posting import Channel
 
 
 def adopt(channel: Channel, run: Threading, *, by: str, reason: str = "") -> Stream:

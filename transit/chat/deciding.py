@@ -25,9 +25,9 @@ from transit import (
     Stream,
     StreamFinishedError,
 )
-from transit.chat.posting import Channel
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
 from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
+from transit.chat.posting import Channel
 from transit.chat.records import (
     AUTHOR,
     EVIDENCE,

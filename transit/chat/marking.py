@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Final
 
 from transit import Stream
-from transit.chat.posting import Channel, Said
 from transit.chat.index import SAID, Index
 from transit.chat.messages import Message, message_at
 from transit.chat.naming import (
@@ -25,6 +24,7 @@ from transit.chat.naming import (
     reader_name,
     readers_prefix,
 )
+from transit.chat.posting import Channel, Said
 from transit.chat.records import (
     MALFORMED,
     POSITION,
