@@ -6,7 +6,7 @@ offset: a message's offset is the same in the stream, in each branch of it, and 
 import under another name.
 
     in a channel        channel-message, message-edit, message-reaction, message-removal,
-                        participant, thread-backlink, thread-summary
+                        participant, thread-backlink, thread-summary, channel-unresolved
     in a thread branch  thread-reply, message-edit, message-reaction, message-removal
     in $chat/decisions  classifier-evidence, human-override
     in $chat/readers    reader-position
@@ -48,6 +48,7 @@ EVIDENCE: Final = "classifier-evidence"
 OVERRIDE: Final = "human-override"
 POSITION: Final = "reader-position"
 POLICY: Final = "channel-policy"
+UNRESOLVED: Final = "channel-unresolved"
 
 MESSAGES: Final = frozenset((CHANNEL_MESSAGE, THREAD_REPLY))
 CHANGES: Final = frozenset((EDIT, REACTION, REMOVAL))
