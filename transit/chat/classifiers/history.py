@@ -63,6 +63,12 @@ class History:
         if len(self._lines) > KEPT:
             self._take_out(self._lines.popleft())
 
+    def candidate(self, line: Line | None) -> Line | None:
+        """The line, if it is late enough to be answered."""
+        if line is None or line.number < self.candidates[0].number:
+            return None
+        return line
+
     def _known(self, name: str) -> str | None:
         found = self._names.get(name)
         return None if found is None else found[0]
