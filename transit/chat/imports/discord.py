@@ -1,15 +1,16 @@
 """Exports of DiscordChatExporter in JSON: a file, or a folder or an archive of such files.
 
-Owns what a message of Discord becomes. Ids are `discord:<channel id>/<message id>`. A reply answers the
-message that it refers to, there or not. `timestampEdited` gives an `Edited` with the text of the message:
-the export has only the last one. Each user of a reaction gives a `Reacted` with the time of the message;
-exports without users have counts alone, and those stay in `source`. Who comes and goes gives a `Member`;
-what else Discord says itself is `Said` with `system`.
+Owns what a message of Discord becomes. Ids are `discord:<channel id>/<message id>`. A reply answers
+the message that it refers to, there or not. `timestampEdited` gives an `Edited` with the text of
+the message: the export has only the last one. Each user of a reaction gives a `Reacted` with the
+time of the message; exports without users have counts alone, and those stay in `source`. Who comes
+and goes gives a `Member`; what else Discord says itself is `Said` with `system`.
 
-Files are read in the order of their names, and parts in the order of their numbers. Exports of one channel
-may overlap: a message that is in a later file again, with another text, is an `Edited`; with other details,
-a system message that has the record and answers it. A message whose `timestamp` is no time has the time that
-its id holds. Not read: what the file says of the server and the channel beyond their ids and names.
+Files are read in the order of their names, and parts in the order of their numbers. Exports of one
+channel may overlap: a message that is in a later file again, with another text, is an `Edited`;
+with other details, a system message that has the record and answers it. A message whose `timestamp`
+is no time has the time that its id holds. Not read: what the file says of the server and the
+channel beyond their ids and names.
 """
 
 from __future__ import annotations
@@ -32,15 +33,26 @@ from transit.chat.imports.records import (
 )
 from transit.chat.imports.repeats import Repeats
 from transit.chat.imports.times import of_iso, of_milliseconds
-from transit.chat.imports.trees import Tree, tree
+from transit.chat.imports.trees import files_of, is_alone, tree
 from transit.errors import InvalidInputError, NotFoundError
 
 # Milliseconds from 1970 to the beginning of 2015, where Discord's ids begin.
 _EPOCH_MS = 1_420_070_400_000
 # What people say, by the exporter's names and by the numbers of those it has no name for.
 _SAID = frozenset(
-    "Default Reply ChatInputCommand ApplicationCommand ContextMenuCommand ThreadStarterMessage"
-    " 0 19 20 21 23".split()
+    [
+        "Default",
+        "Reply",
+        "ChatInputCommand",
+        "ApplicationCommand",
+        "ContextMenuCommand",
+        "ThreadStarterMessage",
+        "0",
+        "19",
+        "20",
+        "21",
+        "23",
+    ]
 )
 _ANSWERS = frozenset(("Reply", "19", "Default", "0"))
 _STARTS = frozenset(("ThreadCreated", "18", "ThreadStarterMessage", "21"))
@@ -67,7 +79,7 @@ def read(path: str | Path, *, channel: str | None = None) -> Iterator[Item]:
     files = tree(path)
     reader = _Reader()
     found = False
-    for name in files.names():
+    for name in files_of(files):
         try:
             with files.open(name) as stream:
                 part = document(stream, name, "messages")
@@ -76,15 +88,11 @@ def read(path: str | Path, *, channel: str | None = None) -> Iterator[Item]:
                 if channel in (None, *head):
                     yield from reader.messages(part, name, head)
         except InvalidInputError as error:
-            if _is_alone(files):
+            if is_alone(files):
                 raise InvalidInputError(f"{files.path}: {error}") from error
             yield bad(Place(name, 1), str(error), b"")
-    if not found:
-        raise NotFoundError(f"{path}: there is no channel {channel or 'at all'!r}")
-
-
-def _is_alone(files: Tree) -> bool:
-    return len(files.names()) == 1 and files.path.name == files.names()[0]
+    if channel is not None and not found:
+        raise NotFoundError(f"{path}: there is no channel {channel!r}")
 
 
 class _Reader:
@@ -150,9 +158,7 @@ def _items(about: _About, channel: _Channel, message: Record) -> Iterator[Item]:
         )
     edited = text(message.get("timestampEdited"))
     if edited:
-        edit = about._replace(
-            id=f"{about.id}/edited/{edited}", time=of_iso(edited) or about.time
-        )
+        edit = about._replace(id=f"{about.id}/edited/{edited}", time=of_iso(edited) or about.time)
         yield _edited(edit, about.id, message, {})
     yield from _reactions(about, message)
 
@@ -208,9 +214,7 @@ def _reactions(about: _About, message: Record) -> Iterator[Item]:
             author = text(user.get("id"))
             if name and author:
                 one = about._replace(id=f"{about.id}/{key}/{author}")
-                yield Reacted(
-                    **one._asdict(), message=about.id, author=author, reaction=name
-                )
+                yield Reacted(**one._asdict(), message=about.id, author=author, reaction=name)
 
 
 def _name(user: Record) -> str:

@@ -8,8 +8,8 @@ always be written as JSON again:
 - a number that 64 bits do not hold stays as its digits, a text;
 - a record nested deeper than `DEPTH_MAX` is refused.
 
-A document of up to `WHOLE_BYTES_MAX` is split by msgspec, and by the scanner if msgspec finds a fault
-in it. A larger one is scanned as it is read, and no more than one record of it is in memory.
+A document of up to `WHOLE_BYTES_MAX` is split by msgspec, and by the scanner if msgspec finds a
+fault in it. A larger one is scanned as it is read, and no more than one record of it is in memory.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """Text logs of IRC: those of irssi, WeeChat, ZNC, XChat, Limnoria, and what looks like them.
 
-Each line of a log is one item, and line n, from 1, is the item with `place.number` n. A line that says
-who joined, left or has another name is a `Member`; any other line that nobody said is `Said` with
-`system`, and so is an empty one. No line is lost: `source["head"]` and the text make the line again, and
-`source["line"]` is the whole line of a `Member`. `source["encoding"]` names it where it is not UTF-8.
+Each line of a log is one item, and line n, from 1, is the item with `place.number` n. A line that
+says who joined, left or has another name is a `Member`; any other line that nobody said is `Said`
+with `system`, and so is an empty one. No line is lost: `source["head"]` and the text make the line
+again, and `source["line"]` is the whole line of a `Member`. `source["encoding"]` names it where it
+is not UTF-8.
 
-Ids are `irc:<file name>/<line number>`. Logs grow at their end, so ids stay as they are when a log is
-read again; they do not if lines are removed at its beginning, or the file gets another name.
+Ids are `irc:<file name>/<line number>`. Logs grow at their end, so ids stay as they are when a log
+is read again; they do not if lines are removed at its beginning, or the file gets another name.
 
-Times are the clock of the log, taken as UTC. The day comes from lines that say it, from the argument
-`date`, or from a date in the file's name; without any of them it is 1970-01-01. A clock that goes back by
-more than an hour begins a new day: an hour is what the end of summer time takes.
+Times are the clock of the log, taken as UTC. The day comes from lines that say it, from the
+argument `date`, or from a date in the file's name; without any of them it is 1970-01-01. A clock
+that goes back by more than an hour begins a new day: an hour is what the end of summer time takes.
 """
 
 from __future__ import annotations
@@ -122,9 +123,7 @@ def _said(about: _About, line: Line, source: Mapping[str, object]) -> Said:
     )
 
 
-def _member(
-    about: _About, text: str, line: Line, source: Mapping[str, object]
-) -> Member | None:
+def _member(about: _About, text: str, line: Line, source: Mapping[str, object]) -> Member | None:
     """Who joined, left or is called otherwise, if the line tells of that."""
     if not line.marker:
         return None

@@ -33,9 +33,7 @@ _MARKED_ACTION = re.compile(r"=== (\S+)(?: +|$)")
 _COLUMNS = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\t([^\t]*)\t")
 _SIGNS = frozenset({"", "-->", "<--", "--", "=!=", "***"})
 
-_MONTHS = dict(
-    zip("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), range(1, 13), strict=True)
-)
+_MONTH_NAMES = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _DAY_LINE = re.compile(
     r"(?:--- (?:Log|Day)|Session |\*{4} (?:BEGIN|END)|\s*-+ ?(?:Day|Date) changed)[^\d]{0,40}?"
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?"
@@ -48,9 +46,9 @@ _DAY_NAME = re.compile(r"(?<!\d)(\d{4})(-?)(\d\d)\2(\d\d)(?!\d)")
 class Line(NamedTuple):
     """A line: what is before its text, who said it (None: nobody), and when.
 
-    marker: what lines of the server begin with, "" if this is none. day, clock: what the line says of
-    the time, None where it says nothing; -1 where it says what is no time. exact: UTC nanoseconds, of
-    a line that says its zone.
+    marker: what lines of the server begin with, "" if this is none. day, clock: what the line says
+    of the time, None where it says nothing; -1 where it says what is no time. exact: UTC
+    nanoseconds, of a line that says its zone.
     """
 
     stamp: str
@@ -167,7 +165,8 @@ def _of_columns(text: str, found: re.Match[str]) -> Line:
 
 
 def _of_day(text: str, found: re.Match[str]) -> Line:
-    month = _MONTHS.get(found["month"] or found["month2"], 0)
+    at = _MONTH_NAMES.find(found["month"] or found["month2"])
+    month = at // 3 + 1 if at % 3 == 0 else 0
     year, day = int(found["year"]), int(found["day"] or found["day2"])
     if seconds_of(year, month, day) is None or year < 1970:
         return Line("", "", text)

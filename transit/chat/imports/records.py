@@ -1,7 +1,7 @@
 """A record of an export: an object of JSON whose members may be anything.
 
-Owns how members are asked for: what is not of the kind that was asked for counts as not there, and so
-stays in `source`.
+Owns how members are asked for: what is not of the kind that was asked for counts as not there, and
+so stays in `source`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Repeats:
         return digest(name.encode()) in self._seen
 
     def note(self, name: str, content: bytes) -> str | None:
-        """"": not seen before; None: seen with this content; else what to put after the id."""
+        """ "": not seen before; None: seen with this content; else what to put after the id."""
         key, found = digest(name.encode()), digest(content)
         first = self._seen.setdefault(key, found)
         if first is found:

@@ -3,16 +3,18 @@
 Owns what a message of Slack becomes:
 
 - ids are `slack:<channel id>/<ts>`, with the channel's name where the export does not say its id;
-- a message with another `thread_ts` answers that one, there or not, also when it was sent to the channel
-  too (`thread_broadcast`); one with its own `thread_ts`, or with `replies`, starts a thread;
+- a message with another `thread_ts` answers that one, there or not, also when it was sent to the
+  channel too (`thread_broadcast`); one with its own `thread_ts`, or with `replies`, starts a
+  thread;
 - `edited` gives an `Edited` with the text of the message: the export has only the last one. So do
   records of subtype `message_changed`; `message_deleted` and `tombstone` give a `Removed`;
 - each user of a reaction gives a `Reacted` with the time of the message: the export has no other;
 - joining and leaving gives a `Member`; what else Slack says itself is `Said` with `system`.
 
-Mentions like `<@U123>` stay in the text. Names are those of users.json, or of the message where the user
-is not in it. A file is read in the order of time; of more than `documents.WHOLE_BYTES_MAX`, as it is. Not
-read: what is said of channels and users beyond their names, integration_logs.json, canvases, and files.
+Mentions like `<@U123>` stay in the text. Names are those of users.json, or of the message where the
+user is not in it. A file is read in the order of time; of more than `documents.WHOLE_BYTES_MAX`, as
+it is. Not read: what is said of channels and users beyond their names, integration_logs.json,
+canvases, and files.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from transit.chat.imports.records import (
 )
 from transit.chat.imports.repeats import Repeats
 from transit.chat.imports.times import of_decimal
-from transit.chat.imports.trees import Tree, records, tree
+from transit.chat.imports.trees import Tree, is_alone, records, tree
 from transit.errors import InvalidInputError, NotFoundError
 
 SORTED_MAX = 100_000
@@ -52,8 +54,18 @@ _MEMBERS = {
 }
 # What somebody said, among the subtypes; all others are Slack's own words.
 _SAID = frozenset(
-    "bot_message me_message thread_broadcast reply_broadcast file_share file_comment file_mention"
-    " slackbot_response assistant_app_thread document_mention".split()
+    (
+        "bot_message",
+        "me_message",
+        "thread_broadcast",
+        "reply_broadcast",
+        "file_share",
+        "file_comment",
+        "file_mention",
+        "slackbot_response",
+        "assistant_app_thread",
+        "document_mention",
+    )
 )
 
 
@@ -68,7 +80,8 @@ def read(path: str | Path, *, channel: str | None = None) -> Iterator[Item]:
     root = root_of(files)
     if root is None:
         raise InvalidInputError(
-            f"{path}: is no export of Slack: it has neither channels.json nor folders with a file a day"
+            f"{path}: is no export of Slack: "
+            "it has neither channels.json nor folders with a file a day"
         )
     days = _days(files, root)
     yield from _reading(files, root, days, channel)
@@ -76,9 +89,9 @@ def read(path: str | Path, *, channel: str | None = None) -> Iterator[Item]:
 
 def root_of(files: Tree) -> str | None:
     """Where in `files` the export begins: "" or a folder, `export/`; None if it is none."""
-    names = files.names()
+    names = () if is_alone(files) else files.names()
     for name in sorted(names, key=lambda each: each.count("/")):
-        if PurePosixPath(name).name in ("channels.json", "dms.json", "groups.json", "mpims.json"):
+        if PurePosixPath(name).name in _LISTS:
             return name[: name.rfind("/") + 1]
     for name in names:
         stem = PurePosixPath(name).stem
@@ -191,7 +204,8 @@ class _ChannelReader:
     def _said(self, about: _About, message: Record, ts: str) -> Iterator[Item]:
         subtype = text(message.get("subtype"))
         author = _author(message)
-        root = _ts(message.get("thread_ts")) or self._roots.pop(ts, "")
+        listed = self._roots.pop(ts, "")
+        root = _ts(message.get("thread_ts")) or listed
         replies = records_in(message.get("replies"))
         said = text(message.get("text"))
         yield Said(

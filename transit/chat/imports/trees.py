@@ -1,9 +1,10 @@
 """The files of an export: one file, a folder, or a zip archive, under one shape.
 
 Owns what is refused before it is read. Names are labels: nothing is ever written, and no name is
-turned into a path. A symlink that leads out of its folder is not followed, and what is no regular file
-is not opened. An archive is refused as a whole if a member is encrypted, says that it is larger than
-`MEMBER_BYTES_MAX`, or shares its bytes with another one; a member never gives more than it says.
+turned into a path. A symlink that leads out of its folder is not followed, and what is no regular
+file is not opened. An archive is refused as a whole if a member is encrypted, says that it is
+larger than `MEMBER_BYTES_MAX`, or shares its bytes with another one; a member never gives more than
+it says.
 """
 
 from __future__ import annotations
@@ -55,6 +56,19 @@ def tree(path: str | Path) -> Tree:
     return _Archive(path) if archive else _File(path)
 
 
+def is_alone(files: Tree) -> bool:
+    """Whether a file was given, not a folder or an archive."""
+    return isinstance(files, _File)
+
+
+def files_of(files: Tree) -> Sequence[str]:
+    """The names of `files`; raises InvalidInputError if there are none."""
+    names = files.names()
+    if not names:
+        raise InvalidInputError(f"{files.path}: there is no file with JSON in it")
+    return names
+
+
 def records(files: Tree, name: str) -> Iterator[Entry]:
     """The records of a list, or of lines; a file that cannot be read is one entry that says so."""
     try:
@@ -79,7 +93,7 @@ def start_of(stream: BinaryIO, size: int = 1 << 16) -> bytes:
 
 
 def in_order(name: str) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Sorts `x.json`, `x [part 2].json`, `x [part 10].json` so, and other numbers by their value."""
+    """Sorts numbers in names by their value, and `x [part 2].json` after `x.json`."""
     part = re.search(r" \[part (\d{1,9})\]", name)
     if part:
         name = name.replace(part[0], "")
