@@ -244,7 +244,7 @@ class _ChannelReader:
             message=self._id(ts),
             author=first_text(edited.get("user"), _author(new), _author(change)),
             text=text(new.get("text")),
-            source=_source(change),
+            source=_source(change, "text", "user"),
         )
 
     def _deleted(self, about: _About, change: Record) -> Item | None:
