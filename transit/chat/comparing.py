@@ -10,6 +10,7 @@ import msgspec
 from transit import InvalidInputError
 from transit.chat.deciding import Threading
 from transit.chat.posting import Channel
+from transit.chat.records import KIND, MESSAGE_ID, PARTICIPANT
 from transit.chat.scoring import Link, Score, read_annotation, score
 from transit.chat.threads import Threads
 
@@ -85,13 +86,20 @@ def _with_annotation(
             offsets[number] = message.offset
     lines = {offset: number for number, offset in offsets.items()}
     fold, links = found.fold, set[Link]()
-    for number, offset in offsets.items():
+    for place, offset in offsets.items():
         parent = fold.parent(offset)
-        links.add(Link(number, None if parent is None else lines.get(parent)))
+        links.add(Link(place, None if parent is None else lines.get(parent)))
     groups = [
         [lines[each] for each in group if each in lines]
         for group in _grouped(found, list(offsets.values()))
     ]
+    for record in channel.stream.read(where={KIND: PARTICIPANT}):
+        # Who came and went: nobody said it, and it answers nothing.
+        number = numbered(record.headers.get(MESSAGE_ID, ""))
+        if number is not None:
+            offsets[number] = record.offset
+            links.add(Link(number, None))
+            groups.append([number])
     parents: dict[int, set[int | None]] = {}
     for link in gold:
         parents.setdefault(link.child, set()).add(

@@ -94,7 +94,9 @@ def read(said: Said, number: int, known: Callable[[str], str | None]) -> Line:
     )
     _address(line, tokens, known)
     rest = words[1:] if line.target is not None and words else words
-    line.opening = next((_OPENINGS[word] for word in (*words[:1], *rest[:1]) if word in _OPENINGS), "")
+    line.opening = next(
+        (_OPENINGS[word] for word in (*words[:1], *rest[:1]) if word in _OPENINGS), ""
+    )
     return line
 
 
