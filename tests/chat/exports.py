@@ -47,9 +47,7 @@ def lost(record: object, items: Iterable[Item]) -> list[object]:
     """The leaves of `record` that none of `items` has, in any of its fields or in its id."""
     there = [leaf for item in items for leaf in leaves(msgspec.to_builtins(item))]
     ends = {re.split(r"[/:]", leaf)[-1] for leaf in there if isinstance(leaf, str)}
-    return [
-        leaf for leaf in leaves(record) if leaf not in there and str(leaf) not in ends
-    ]
+    return [leaf for leaf in leaves(record) if leaf not in there and str(leaf) not in ends]
 
 
 def written(items: Iterable[Item]) -> list[Item]:

@@ -17,7 +17,9 @@ from .talking import a_channel, refused, say, texts
 
 def test_a_message_is_one_record_with_its_words(tmp_path: Path) -> None:
     with a_channel(tmp_path) as dev:
-        asked = dev.post("ada", "why?", id="m1", name="Ada", headers={"task": "t-1"}, data=[1, None])
+        asked = dev.post(
+            "ada", "why?", id="m1", name="Ada", headers={"task": "t-1"}, data=[1, None]
+        )
         assert (asked.stream, asked.offset, len(dev.stream)) == ("dev", 0, 1)
         assert dict(dev.stream[0].headers) == {
             "kind": "channel-message",
@@ -27,7 +29,12 @@ def test_a_message_is_one_record_with_its_words(tmp_path: Path) -> None:
         }
         assert dict(dev.stream.metadata) == {"kind": "channel-root", "channel_id": "dev"}
         (message,) = dev.messages()
-        assert (message.author, message.name, message.text, message.id) == ("ada", "Ada", "why?", "m1")
+        assert (message.author, message.name, message.text, message.id) == (
+            "ada",
+            "Ada",
+            "why?",
+            "m1",
+        )
         assert (message.data, dict(message.headers)) == ([1, None], {"task": "t-1"})
         assert dev.by_id("m1") == dev.message(asked) == dev.message(0) == message
 

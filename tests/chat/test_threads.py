@@ -15,7 +15,9 @@ from transit.chat.records import KIND
 from .talking import Last, Told, a_channel, say, shape, texts
 
 
-def run(dev: chat.Channel, classifier: object = None, decide_at: float = 0.8) -> list[chat.Decision]:
+def run(
+    dev: chat.Channel, classifier: object = None, decide_at: float = 0.8
+) -> list[chat.Decision]:
     told = Told() if classifier is None else classifier
     return list(chat.threading(dev, classifier=told, decide_at=decide_at).run())  # type: ignore[arg-type]
 
