@@ -16,8 +16,8 @@ Answer = int | None | tuple[int | None, float]
 class Told:
     """Says what it was told of each message: by the word after the last colon, or `given`.
 
-    `look: 3` answers message 3; `look: -` starts a thread; `look: 3 0.5` is less sure. Without one it
-    says nothing.
+    `look: 3` answers message 3; `look: -` starts a thread; `look: 3 0.5` is less sure. Without one
+    it says nothing.
     """
 
     def __init__(self, given: Mapping[int, Answer] | None = None, name: str = "told") -> None:

@@ -43,7 +43,8 @@ def test_a_channel_is_made_once(tmp_path: Path) -> None:
     with a_channel(tmp_path) as dev:
         log = dev.log
         again = chat.channel(log, "dev", purpose="it is there")
-        assert again.stream == dev.stream and again.purpose == ""
+        assert again.stream == dev.stream
+        assert again.purpose == ""
         chat.channel(log, "ops", purpose="the pager", metadata={"team": "x"})
         assert [(each.name, each.purpose) for each in chat.channels(log)] == [
             ("dev", ""),
@@ -152,7 +153,8 @@ def test_a_message_is_shown_with_all_that_was_said_of_it(tmp_path: Path) -> None
         dev.withdraw(asked, "eyes", by="bob")
         dev.withdraw(asked, "+1", by="nobody")
         message = dev.message(asked)
-        assert message.text == "why does it not build?" and message.edited
+        assert message.text == "why does it not build?"
+        assert message.edited
         assert [(edit.author, edit.text) for edit in message.edits] == [
             ("ada", "why does it not build"),
             ("mod", "why does it not build?"),

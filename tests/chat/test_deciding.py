@@ -191,7 +191,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, answer: tuple[int | None, flo
         assert not list(dev.threads().decisions())
 
 
-@pytest.mark.parametrize("decide_at", [-0.1, 1.1, "high", None])
+@pytest.mark.parametrize("decide_at", [-0.1, 1.1, "high", True])
 def test_a_threshold_is_a_probability(tmp_path: Path, decide_at: float) -> None:
     with a_channel(tmp_path) as dev, pytest.raises(transit.InvalidInputError, match="0 to 1"):
         chat.threading(dev, classifier=Last(), decide_at=decide_at)

@@ -21,7 +21,7 @@ class Plain:
     """The rules of `transit.chat.folding`, record by record, all anew at each question."""
 
     def __init__(self, steps: list[Step], count: int) -> None:
-        self.machine: dict[int, int | None | str] = {}
+        self.machine: dict[int, int | str | None] = {}
         self.human: dict[int, int | None] = {}
         self.pairs: list[tuple[int, int]] = []
         self.states: dict[int, str] = {}
@@ -59,7 +59,7 @@ class Plain:
         else:
             self.ignored += 1
 
-    def link(self, message: int) -> int | None | str:
+    def link(self, message: int) -> int | str | None:
         return self.human.get(message, self.machine.get(message, "proposed"))
 
     def threads(self) -> dict[int, list[int]]:

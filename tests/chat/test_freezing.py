@@ -32,7 +32,8 @@ def test_a_frozen_thread_holds_its_messages_and_why(tmp_path: Path) -> None:
     with a_channel(tmp_path) as dev:
         a_talk(dev)
         frozen = dev.threads().of(0).freeze(reason="incident 12", by="lead")
-        assert frozen.name == "dev/frozen/0" and frozen.kind == "merge"
+        assert frozen.name == "dev/frozen/0"
+        assert frozen.kind == "merge"
         assert dict(frozen.metadata) == {
             "kind": "thread-frozen",
             "channel_id": "dev",
@@ -59,9 +60,11 @@ def test_a_frozen_thread_holds_its_messages_and_why(tmp_path: Path) -> None:
         ]
         shown = list(chat.read_frozen(frozen))
         assert texts(shown) == ["a: -", "C", "", "r"]
-        assert dict(shown[0].reactions) == {"+1": ("bob",)} and shown[2].removed
+        assert dict(shown[0].reactions) == {"+1": ("bob",)}
+        assert shown[2].removed
         report = dev.log.verify()
-        assert report.ok and report.counts["merges"] == 1
+        assert report.ok
+        assert report.counts["merges"] == 1
         assert not report.counts.get("merges_not_rerun")
 
 
@@ -105,7 +108,8 @@ def test_what_is_no_thread_is_not_frozen(tmp_path: Path, params: dict[str, objec
                 "x", [dev.stream, decisions], policy=freezing.POLICY, params=params
             ),
         )
-        assert "thread" in said and "x" not in dev.log
+        assert "thread" in said
+        assert "x" not in dev.log
 
 
 def test_a_frozen_thread_that_leaves_a_message_out_is_found(
@@ -147,7 +151,8 @@ def test_many_frozen_threads_are_checked_in_one_pass(
         assert sum(taken) == 200
         taken.clear()
         report = dev.log.verify()
-        assert report.ok and report.counts["merges"] == 40
+        assert report.ok
+        assert report.counts["merges"] == 40
         assert sum(taken) == 200
         # Another verification reads the bytes again.
         taken.clear()
@@ -199,7 +204,8 @@ def test_an_auditor_runs_it_again_from_the_bucket_alone(tmp_path: Path) -> None:
         log.seal()
         log.publish()
     report = transit.audit(remote, level="bodies")
-    assert report.ok and report.counts["merges"] == 1
+    assert report.ok
+    assert report.counts["merges"] == 1
     assert not report.counts.get("merges_not_rerun")
 
 

@@ -19,7 +19,8 @@ def test_a_mark_in_one_thread_says_nothing_of_another(tmp_path: Path) -> None:
     with a_channel(tmp_path) as dev:
         a_talk(dev)
         ada = dev.reader("ada")
-        assert ada.counts() == {0: 3, 1: 2} and ada.unread() == 5
+        assert ada.counts() == {0: 3, 1: 2}
+        assert ada.unread() == 5
         ada.seen(2)
         thread = dev.threads().of(0)
         assert ada.counts() == {0: 1, 1: 2}

@@ -30,7 +30,8 @@ def test_a_thread_is_its_first_message_and_all_that_answer(tmp_path: Path) -> No
         assert shape(threads) == {0: [0, 2, 4], 1: [1, 3]}
         assert texts(threads.of(4)) == ["a: -", "c: 0", "e: 2"]
         assert (threads.of(5).root, list(threads.of(5).members), len(threads.of(5))) == (5, [5], 1)
-        assert threads.of(2) == threads.of(0) and hash(threads.of(2)) == hash(threads.of(0))
+        assert threads.of(2) == threads.of(0)
+        assert hash(threads.of(2)) == hash(threads.of(0))
 
 
 def test_below_the_threshold_a_message_stays_as_it_is(tmp_path: Path) -> None:
@@ -187,7 +188,8 @@ def test_the_first_reply_makes_a_branch_and_says_so_in_the_channel(tmp_path: Pat
         }
         assert (branch.fork_offset, len(branch)) == (0, 2)
         link = dev.stream[3]
-        assert link.headers[KIND] == "thread-backlink" and b'"dev/t/0"' in link.payload
+        assert link.headers[KIND] == "thread-backlink"
+        assert b'"dev/t/0"' in link.payload
         assert thread.reply("bob", "here", id="r1").offset == 1
         assert thread.reply("eve", "and here").offset == 2
         assert texts(thread) == ["a: -", "c: 0", "here", "and here"]

@@ -27,6 +27,7 @@ from transit import (
 )
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
 from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
+from transit.chat.policies import built_in, check_threshold, policy_of
 from transit.chat.posting import Channel
 from transit.chat.records import (
     AUTHOR,
@@ -48,7 +49,6 @@ EPOCH: Final = 1000
 _FRAME: Final = 256
 """Decisions in one frame, at most."""
 _ALTERNATIVES: Final = 3
-DECIDE_AT: Final = 0.8
 
 
 class Threading:
@@ -64,9 +64,8 @@ class Threading:
         decide_at: float,
         run: Threads | None = None,
     ) -> None:
-        if not isinstance(decide_at, int | float) or not 0 <= decide_at <= 1:
-            raise InvalidInputError(f"decide_at must be 0 to 1, not {decide_at!r}")
-        self.channel, self.classifier, self.decide_at = channel, classifier, float(decide_at)
+        self.channel, self.classifier = channel, classifier
+        self.decide_at = check_threshold(decide_at)
         self._run = run
 
     def __repr__(self) -> str:
@@ -204,18 +203,19 @@ def cursor_of(channel: Stream, uid: str) -> Cursor:
 
 
 def threading(
-    channel: Channel, *, classifier: Classifier | None = None, decide_at: float = DECIDE_AT
+    channel: Channel, *, classifier: Classifier | None = None, decide_at: float | None = None
 ) -> Threading:
     """A run of a classifier over a channel, whose decisions are in force.
 
-    classifier: None: `chat.linear()`. decide_at: below this score, 0 to 1, it only proposes: the
-    message stays as it is. 0 decides all.
+    decide_at: below this score, 0 to 1, it only proposes: the message stays as it is. 0 decides
+    all. None: as the channel's policy says, which is `chat.linear()` and 0.8 where nobody set it.
     """
-    if classifier is None:
-        from transit.chat.classifiers import linear  # Its weights are read when they are wanted.
-
-        classifier = linear()
-    return Threading(channel, classifier, decide_at)
+    policy = policy_of(channel)
+    return Threading(
+        channel,
+        built_in(policy.classifier) if classifier is None else classifier,
+        policy.decide_at if decide_at is None else decide_at,
+    )
 
 
 def said_of(record: Record) -> Said | None:

@@ -49,6 +49,7 @@ from transit.chat.records import (
 if TYPE_CHECKING:
     from transit.chat.deciding import Threading
     from transit.chat.marking import Reader
+    from transit.chat.policies import ChannelPolicy
     from transit.chat.thread import Thread
     from transit.chat.threads import Threads
 
@@ -249,6 +250,24 @@ class Channel:
         from transit.chat.adopting import adopt  # It needs this module.
 
         return adopt(self, run, by=by, reason=reason)
+
+    @property
+    def policy(self) -> ChannelPolicy:
+        """Which classifier threads it, and how sure that has to be."""
+        from transit.chat.policies import policy_of  # It needs this module.
+
+        return policy_of(self)
+
+    def set_policy(
+        self, *, by: str, classifier: str | None = None, decide_at: float | None = None
+    ) -> ChannelPolicy:
+        """Say how the channel is threaded from now on.
+
+        classifier: "linear", "rule" or "source". decide_at: below it, 0 to 1, it only proposes.
+        """
+        from transit.chat.policies import set_policy  # It needs this module.
+
+        return set_policy(self, classifier=classifier, decide_at=decide_at, by=by)
 
     def reader(self, who: str) -> Reader:
         """How far somebody has seen each thread, durably."""

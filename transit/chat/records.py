@@ -171,13 +171,11 @@ class PositionBody(msgspec.Struct, omit_defaults=True):
     seen_replies: int = 0
 
 
-class PolicyBody(msgspec.Struct, omit_defaults=True):
+class PolicyBody(msgspec.Struct):
     """How a channel is threaded from here on."""
 
-    classifier: str = ""
-    version: str = ""
-    digest: str = ""
-    decide_at: float = 0.8
+    classifier: str
+    decide_at: float
 
 
 encode = msgspec.json.Encoder().encode
@@ -191,6 +189,7 @@ decode_backlink = msgspec.json.Decoder(BacklinkBody).decode
 decode_summary = msgspec.json.Decoder(SummaryBody).decode
 decode_decision = msgspec.json.Decoder(DecisionBody).decode
 decode_override = msgspec.json.Decoder(OverrideBody).decode
+decode_policy = msgspec.json.Decoder(PolicyBody).decode
 decode_position = msgspec.json.Decoder(PositionBody).decode
 
 MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -23,10 +23,38 @@ _WORD: Final = re.compile(r"[^\W_]{2,24}")
 _BOT: Final = re.compile(r"bot\d*_*$|^u?bott?u|bot[^a-z]")
 _MARKS: Final = "@:,;.!?<>()[]{}\"'*~|`-"
 _ASKING: Final = frozenset(
-    "how what why where when who which whats hows can could does do did is are has have should "
-    "would will any anyone anybody someone somebody".split()
+    [
+        "how",
+        "what",
+        "why",
+        "where",
+        "when",
+        "who",
+        "which",
+        "whats",
+        "hows",
+        "can",
+        "could",
+        "does",
+        "do",
+        "did",
+        "is",
+        "are",
+        "has",
+        "have",
+        "should",
+        "would",
+        "will",
+        "any",
+        "anyone",
+        "anybody",
+        "someone",
+        "somebody",
+    ]
 )
-_ALL: Final = frozenset("anyone anybody someone somebody everyone everybody all guys folks".split())
+_ALL: Final = frozenset(
+    ["anyone", "anybody", "someone", "somebody", "everyone", "everybody", "all", "guys", "folks"]
+)
 _OPENINGS: Final = {
     word: opening
     for opening, words in {
