@@ -17,7 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from transit import AlreadyExistsError, InvalidInputError, Position, Stream, register_policy
+from transit import (
+    AlreadyExistsError,
+    InvalidInputError,
+    PolicyInput,
+    PolicyPart,
+    Position,
+    Scalar,
+    Stream,
+    register_policy,
+)
 from transit.chat.folding import Folding
 from transit.chat.messages import Message, fold
 from transit.chat.naming import CHANNEL_ID, frozen_prefix
@@ -37,8 +46,6 @@ from transit.chat.records import (
 if TYPE_CHECKING:
     from transit.chat.thread import Thread
     from transit.chat.threads import Threads
-    from transit.engine.plans import PolicyInput, PolicyPart
-    from transit.format.lineage import Scalar
 
 POLICY: Final = "custom:chat-thread"
 VERSION: Final = 1
