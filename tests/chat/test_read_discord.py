@@ -19,7 +19,9 @@ ADA = {"id": "11", "name": "ada", "discriminator": "0000", "nickname": "Ada", "i
 BOB = {"id": "12", "name": "bob", "discriminator": "0000", "nickname": None, "isBot": True}
 
 
-def message(number: int, text: str = "hi", kind: str = "Default", **more: object) -> dict[str, object]:
+def message(
+    number: int, text: str = "hi", kind: str = "Default", **more: object
+) -> dict[str, object]:
     return {
         "id": str(1_000_000 + number),
         "type": kind,
@@ -233,7 +235,8 @@ def test_nothing_of_a_message_is_lost(tmp_path: Path) -> None:
 
 
 MEMBERS = (
-    "id", "type", "timestamp", "timestampEdited", "content", "author", "mentions", "reactions", "reference",
+    "id", "type", "timestamp", "timestampEdited", "content", "author", "mentions", "reactions",
+    "reference",
 )  # fmt: skip
 
 

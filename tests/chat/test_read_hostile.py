@@ -1,4 +1,4 @@
-"""Files that are made to harm, or to confuse: every reader answers with items or with its errors."""
+"""Files that are made to harm or to confuse: readers answer with items, or with an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transit.chat.imports import FORMATS, detect, documents, read, scanner, tree
 from transit.chat.imports.documents import Unreadable
 from transit.errors import InvalidInputError, NotFoundError, TransitError
 
-from .exports import ANYTHING, bads, pack, put, said, written
+from .exports import ANYTHING, bads, pack, put, read_or_refused, said, written
 from .test_read_matrix import event
 from .test_read_slack import export, message
 
@@ -106,10 +106,9 @@ def test_scanning_a_document_finds_what_decoding_it_finds(
 def test_any_bytes_are_a_document_or_refused(data: bytes) -> None:
     try:
         part = documents.document(io.BytesIO(data), "x.json", "n")
-    except InvalidInputError as error:
-        assert "x.json" in str(error)
-    else:
-        assert part.entries is None or len(list(part.entries)) <= len(data) + 1
+    except InvalidInputError:
+        return
+    assert part.entries is None or len(list(part.entries)) <= len(data) + 1
 
 
 def test_a_record_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,13 +143,12 @@ def test_a_file_that_is_no_json_of_an_export_is_refused_or_told(
 ) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(data)
-    try:
-        items = written(read(path, format))
-    except InvalidInputError as error:
-        assert "file.json" in str(error)
+    found = read_or_refused(lambda: read(path, format))
+    if isinstance(found, TransitError):
+        assert "file.json" in str(found)
     else:
-        assert items
-        assert items == bads(items)
+        assert found
+        assert found == bads(found)
 
 
 def test_a_format_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
@@ -282,10 +280,9 @@ def test_any_damage_to_an_archive_is_told(
     for at, byte in cuts:
         data[at % len(data)] = byte
     path.write_bytes(data)
-    try:
-        written(read(path))
-    except TransitError as error:
-        assert "damaged.zip" in str(error)
+    found = read_or_refused(lambda: read(path))
+    if isinstance(found, TransitError):
+        assert "damaged.zip" in str(found)
 
 
 def test_a_file_name_that_is_no_text_is_a_label(tmp_path: Path) -> None:
@@ -306,7 +303,6 @@ def test_any_file_gives_items_or_an_error_of_transit(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.bin"
     path.write_bytes(data)
-    try:
-        written(read(path, format))
-    except TransitError as error:
-        assert "any.bin" in str(error)
+    found = read_or_refused(lambda: read(path, format))
+    if isinstance(found, TransitError):
+        assert "any.bin" in str(found)

@@ -47,7 +47,8 @@ def test_a_list_lines_and_an_export_of_element_read_alike(tmp_path: Path) -> Non
         tmp_path,
         {
             "list.json": events,
-            "lines.jsonl": b"\xef\xbb\xbf" + b"\r\n\r\n".join(json.dumps(e).encode() for e in events),
+            "lines.jsonl": b"\xef\xbb\xbf"
+            + b"\r\n\r\n".join(json.dumps(e).encode() for e in events),
             "element.json": {"room_name": "Dev", "topic": "", "messages": events},
         },
     )
@@ -224,7 +225,8 @@ def test_nothing_of_an_event_is_lost(tmp_path: Path) -> None:
         {},
     ]
     kinds = [
-        "m.room.message", "m.reaction", "m.room.redaction", "m.room.member", "m.room.topic", "m.sticker",
+        "m.room.message", "m.reaction", "m.room.redaction", "m.room.member", "m.room.topic",
+        "m.sticker",
     ]  # fmt: skip
     whole = [
         event(

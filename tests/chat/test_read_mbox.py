@@ -94,7 +94,12 @@ def test_a_copy_is_passed_over_and_another_mail_with_its_id_is_kept(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "line",
-    ["From here on all is well", "From my side:", "From the log at 12:15", "From: not a header line"],
+    [
+        "From here on all is well",
+        "From my side:",
+        "From the log at 12:15",
+        "From: not a header line",
+    ],
 )
 def test_a_line_of_text_that_begins_with_from_parts_no_mails(tmp_path: Path, line: str) -> None:
     """thunderbird/import-export-tools-ng#329, #145: such a mail became two, one without headers."""
@@ -103,14 +108,20 @@ def test_a_line_of_text_that_begins_with_from_parts_no_mails(tmp_path: Path, lin
     assert two.id == "mbox:2@x"
 
 
-@pytest.mark.parametrize("envelope", ["From - Wed Nov 01 11:33:16 2023", "From - ", "From ", "From x@y"])
+@pytest.mark.parametrize(
+    "envelope", ["From - Wed Nov 01 11:33:16 2023", "From - ", "From ", "From x@y"]
+)
 def test_parting_lines_of_other_programs_are_known(tmp_path: Path, envelope: str) -> None:
     """thunderbird/import-export-tools-ng#215: sender and date are missing in that line."""
-    assert len(said(items_of(tmp_path, mail(envelope=envelope), mail("2@x", envelope=envelope)))) == 2
+    assert (
+        len(said(items_of(tmp_path, mail(envelope=envelope), mail("2@x", envelope=envelope)))) == 2
+    )
 
 
-def test_a_time_comes_from_date_received_the_parting_line_or_the_mail_before(tmp_path: Path) -> None:
-    """thunderbird/import-export-tools-ng#370: mails with Received alone had the day of the import."""
+def test_a_time_comes_from_date_received_the_parting_line_or_the_mail_before(
+    tmp_path: Path,
+) -> None:
+    """thunderbird/import-export-tools-ng#370: with Received alone, it was the day of the import."""
     items = said(
         items_of(
             tmp_path,
@@ -120,7 +131,12 @@ def test_a_time_comes_from_date_received_the_parting_line_or_the_mail_before(tmp
             mail("4@x", Date="Mon, 99 Xxx 99999 99:99:99 +9999"),
         )
     )
-    assert [each.time // 10**9 for each in items] == [1098997238, 1072915207, 1072915207, 1072915207]
+    assert [each.time // 10**9 for each in items] == [
+        1098997238,
+        1072915207,
+        1072915207,
+        1072915207,
+    ]
 
 
 def test_parts_encoded_words_and_broken_charsets_are_read(tmp_path: Path) -> None:
@@ -133,7 +149,8 @@ def test_parts_encoded_words_and_broken_charsets_are_read(tmp_path: Path) -> Non
     message.add_alternative("<p>sch&ouml;n</p>\n", subtype="html")
     message.add_attachment(b"\0\1", maintype="application", subtype="x", filename="a.bin")
     broken = (
-        b"From x@y\nMessage-ID: <b@x>\nFrom: J\xf6rg <j@x>\nSubject: =?no-such?q?a=FC?= =?utf-8?b?!?=\n"
+        b"From x@y\nMessage-ID: <b@x>\nFrom: J\xf6rg <j@x>\n"
+        b"Subject: =?no-such?q?a=FC?= =?utf-8?b?!?=\n"
         b"Content-Type: text/plain; charset=no-such\n\ngr\xfc\xdfe\n\n"
     )
     one, two = said(items_of(tmp_path, b"From j@x\n" + bytes(message) + b"\n", broken))
@@ -152,8 +169,9 @@ def test_a_mail_of_html_alone_keeps_it_as_text_beside(tmp_path: Path) -> None:
 
 def test_nothing_of_a_mail_is_lost(tmp_path: Path) -> None:
     body = (
-        "pre\n--b\nX-Part: first\nContent-Type: text/plain\n\nthe text\n--b\nContent-Type: text/plain\n\n"
-        "a footer\n--b\nContent-Type: message/rfc822\n\nSubject: inner\n\ninner text\n--b--\nafter all"
+        "pre\n--b\nX-Part: first\nContent-Type: text/plain\n\nthe text\n"
+        "--b\nContent-Type: text/plain\n\na footer\n"
+        "--b\nContent-Type: message/rfc822\n\nSubject: inner\n\ninner text\n--b--\nafter all"
     )
     headers = {
         "X_Odd": "odd value",
@@ -164,7 +182,8 @@ def test_nothing_of_a_mail_is_lost(tmp_path: Path) -> None:
     (one,) = items_of(tmp_path, mail(body=body, envelope="From q@z 12:15", **headers))
     there = msgspec.json.encode(one).decode()
     for words in (
-        "the text", "a footer", "inner text", "inner", "first", "pre", "after all", "odd value", "never",
+        "the text", "a footer", "inner text", "inner", "first", "pre", "after all", "odd value",
+        "never",
         "<0@x> <1@x>", "From q@z 12:15", "build", "Mon, 15 Nov 2004 03:12:07 +0200",
     ):  # fmt: skip
         assert words in there, words
@@ -191,23 +210,21 @@ def test_an_empty_mailbox_has_no_mails_and_a_mail_without_parting_line_is_one(
     assert said(read(tmp_path / "list.mbox", channel="dev"))[0].channel == "dev"
 
 
-PIECES = st.sampled_from(
-    [
-        b"From a@b Mon 00:00:01 2004\n", b"From - \n", b"Subject: =?utf-8?b?4pyT?=\n", b"Message-ID: <1@x>\n",
-        b"Content-Type: multipart/mixed; boundary=b\n", b"--b\n", b"--b--\n", b"\n", b"Date: \n", b">From x\n",
-        b"Content-Type: text/plain; charset*=x''\xff\n", b"Content-Transfer-Encoding: base64\n", b"=A",
-        b"Content-Disposition: attachment; filename*0*=a\n", b"From: <\n", b"Content-Type: message/rfc822\n",
-        b"References: <a> <b>\n", b"In-Reply-To: <\xe9>\n", b"Date: Mon, 15 Nov 2004 03:12:07 +9999999999\n",
-        b"Content-Transfer-Encoding: uuencode\n", b"begin 666 x\n", b"Content-Type: text/plain; charset=idna\n",
-    ]
-)  # fmt: skip
+LINES = [
+    b"From a@b Mon 00:00:01 2004", b"From - ", b"Subject: =?utf-8?b?4pyT?=", b"Message-ID: <1@x>",
+    b"Content-Type: multipart/mixed; boundary=b", b"--b", b"--b--", b"", b"Date: ", b">From x",
+    b"Content-Type: text/plain; charset*=x''\xff", b"Content-Transfer-Encoding: base64", b"=A",
+    b"Content-Disposition: attachment; filename*0*=a", b"From: <", b"Content-Type: message/rfc822",
+    b"References: <a> <b>", b"In-Reply-To: <\xe9>", b"Date: Mon, 15 Nov 2004 03:12:07 +9999999999",
+    b"Content-Transfer-Encoding: uuencode", b"begin 666 x",
+    b"Content-Type: text/plain; charset=idna",
+]  # fmt: skip
+PIECES = st.sampled_from([line + b"\n" for line in LINES])
 
 
 @settings(deadline=None, max_examples=300)
 @given(data=st.lists(PIECES | st.binary(max_size=12), max_size=25).map(b"".join))
-def test_any_bytes_are_mails_or_told(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_any_bytes_are_mails_or_told(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.mbox"
     path.write_bytes(data)
     items = written(mbox.read(path))

@@ -97,9 +97,7 @@ def test_a_reply_that_was_sent_to_the_channel_too_is_a_reply(tmp_path: Path) -> 
     """mattermost/mmetl#14, RocketChat/Rocket.Chat#12676: `thread_broadcast` was an unknown type."""
     root = {"type": "message", "user": "U1", "text": "hi", "thread_ts": "1.0", "ts": "1.0"}
     (reply,) = said(
-        items_of(
-            tmp_path, message("2.0", subtype="thread_broadcast", thread_ts="1.0", root=root)
-        )
+        items_of(tmp_path, message("2.0", subtype="thread_broadcast", thread_ts="1.0", root=root))
     )
     assert (reply.answers, reply.system) == ("slack:C1/1.0", False)
     assert reply.source["root"] == root
@@ -286,8 +284,8 @@ def test_a_folder_of_other_files_is_no_export(tmp_path: Path) -> None:
 
 
 MEMBERS = (
-    "type", "subtype", "ts", "user", "text", "thread_ts", "replies", "reactions", "edited", "message",
-    "deleted_ts", "previous_message", "user_profile", "bot_profile", "comment",
+    "type", "subtype", "ts", "user", "text", "thread_ts", "replies", "reactions", "edited",
+    "message", "deleted_ts", "previous_message", "user_profile", "bot_profile", "comment",
 )  # fmt: skip
 
 

@@ -273,8 +273,7 @@ class _ChannelReader:
         return f"slack:{self._channel.id}/{ts}"
 
     def _name_of(self, author: str, message: Record) -> str:
-        return first_text(
-            self._users.get(author),
+        return self._users.get(author) or first_text(
             _name(record(message.get("user_profile"))),
             message.get("username"),
             record(message.get("bot_profile")).get("name"),
