@@ -240,7 +240,7 @@ MEMBERS = (
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     messages=st.lists(records_with(*MEMBERS), max_size=5) | ANYTHING,
     head=records_with("guild", "channel"),

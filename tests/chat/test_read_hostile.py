@@ -84,7 +84,7 @@ def test_a_document_says_where_it_is_cut() -> None:
     assert [each.value for each in entries(whole[:-1])] == [{"t": 'x]}"'}, 2, "three"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=40)
 @given(head=st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3), items=st.lists(ANYTHING))
 @pytest.mark.parametrize("indent", [None, 1])
 def test_scanning_a_document_finds_what_decoding_it_finds(
@@ -192,6 +192,13 @@ def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> N
         "general/2020-01-02.json",
         "general/2020-01-04.json",
     ]
+
+
+def test_a_link_that_is_not_followed_does_not_hide_what_the_folder_holds(tmp_path: Path) -> None:
+    put(tmp_path / "export", {"b.json": [event(1)]})
+    (tmp_path / "export" / "a.json").symlink_to("/etc/passwd")
+    assert detect(tmp_path / "export") == "matrix"
+    assert len(bads(read(tmp_path / "export"))) == 1
 
 
 def test_names_in_an_archive_are_labels_and_nothing_is_written(tmp_path: Path) -> None:

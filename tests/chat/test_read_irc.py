@@ -6,7 +6,7 @@ import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transit.chat.imports import irc, read
@@ -206,6 +206,7 @@ def test_an_empty_log_has_no_items(tmp_path: Path) -> None:
     assert items_of(tmp_path, b"") == []
 
 
+@settings(deadline=None)
 @given(log=st.binary(max_size=300) | st.text(alphabet="[]<>*=-! :0123459\t\nab", max_size=300))
 def test_any_bytes_are_read_line_by_line(
     tmp_path_factory: pytest.TempPathFactory, log: bytes | str

@@ -264,7 +264,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(events=st.lists(records_with(*MEMBERS) | EVENTS, max_size=5) | ANYTHING)
 def test_any_json_in_the_places_of_events_is_read_or_told(
     tmp_path_factory: pytest.TempPathFactory, events: object

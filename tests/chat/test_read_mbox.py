@@ -83,6 +83,19 @@ def test_a_mail_without_an_id_has_one_of_its_bytes(tmp_path: Path) -> None:
     assert first.id.startswith("mbox:#")
 
 
+def test_an_id_without_brackets_is_an_id(tmp_path: Path) -> None:
+    one, answer = said(
+        items_of(tmp_path, mail(None, Message_ID="1@x"), mail("2@x", References="<0@y> <1@x>"))
+    )
+    assert one.id == "mbox:1@x"
+    assert answer.answers == one.id
+
+
+def test_lines_that_end_in_two_characters_part_mails_too(tmp_path: Path) -> None:
+    both = (mail() + mail("2@x")).replace(b"\n", b"\r\n")
+    assert [each.text for each in said(items_of(tmp_path, both))] == ["hello\r\n"] * 2
+
+
 def test_a_copy_is_passed_over_and_another_mail_with_its_id_is_kept(tmp_path: Path) -> None:
     """apache/ponymail#373: a mail to several lists has one Message-ID, and its other copies were
     lost.

@@ -289,7 +289,7 @@ MEMBERS = (
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     day=st.lists(records_with(*MEMBERS), max_size=5) | ANYTHING,
     lists=st.lists(records_with("id", "name", "profile"), max_size=3) | ANYTHING,
