@@ -218,6 +218,8 @@ def test_an_empty_mailbox_has_no_mails_and_a_mail_without_parting_line_is_one(
     (one,) = items_of(tmp_path, mail().partition(b"\n")[2])
     assert isinstance(one, Said)
     assert one.id == "mbox:1@x"
+    (one,) = items_of(tmp_path, b"\n\r\n" + mail())
+    assert (one.place.number, one.time) == (1, 1100481127 * 10**9)  # type: ignore[union-attr]
     items_of(tmp_path, mail())
     assert detect(tmp_path / "list.mbox") == "mbox"
     assert said(read(tmp_path / "list.mbox", channel="dev"))[0].channel == "dev"
