@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 from hypothesis import strategies as st
 
 from transit.chat.imports.items import Bad, Item, Member, Said
+from transit.errors import TransitError
 
 # What may stand anywhere in a document of JSON.
 ANYTHING = st.recursive(
@@ -67,6 +68,14 @@ def written(items: Iterable[Item]) -> list[Item]:
     ids = [item.id for item in items if isinstance(item, Said | Member)]
     assert len(ids) == len(set(ids))
     return items
+
+
+def read_or_refused(read: Callable[[], Iterable[Item]]) -> list[Item] | TransitError:
+    """The items, or the error of transit that is raised instead; any other error is a failure."""
+    try:
+        return written(read())
+    except TransitError as error:
+        return error
 
 
 def said(items: Iterable[Item]) -> list[Said]:

@@ -284,12 +284,12 @@ def test_a_folder_of_other_files_is_no_export(tmp_path: Path) -> None:
 
 
 MEMBERS = (
-    "type", "subtype", "ts", "user", "text", "thread_ts", "replies", "reactions", "edited", "message",
-    "deleted_ts", "previous_message", "user_profile", "bot_profile", "comment",
+    "type", "subtype", "ts", "user", "text", "thread_ts", "replies", "reactions", "edited",
+    "message", "deleted_ts", "previous_message", "user_profile", "bot_profile", "comment",
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     day=st.lists(records_with(*MEMBERS), max_size=5) | ANYTHING,
     lists=st.lists(records_with("id", "name", "profile"), max_size=3) | ANYTHING,

@@ -29,8 +29,12 @@ def detect(path: str | Path) -> str:
         if slack.root_of(files) is not None:
             return "slack"
         for name in files.names()[:_FILES_MAX]:
-            with files.open(name) as stream:
-                found = _of_json(start_of(stream))
+            try:
+                with files.open(name) as stream:
+                    found = _of_json(start_of(stream))
+            except InvalidInputError:
+                # The reader tells of it; other files may say what they are.
+                continue
             if found:
                 return found
         raise _unknown(path)

@@ -37,7 +37,8 @@ def mails(file: BinaryIO) -> Iterator[Mail]:
     while line:
         following = file.readline(_LINE_BYTES_MAX)
         if after_empty and _ENVELOPE.match(line) and _HEADER.match(following):
-            if held or number:
+            # Without a number, there are only empty lines so far.
+            if number:
                 yield _mail(number, envelope, held, size)
             number, envelope, held, size = number + 1, line, [], 0
         else:

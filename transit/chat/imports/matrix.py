@@ -112,7 +112,7 @@ class _Reader:
         again = self._repeats.note(found, msgspec.json.encode(content))
         if again is not None:
             about = _About(place, channel, f"matrix:{found}{again}", time)
-            source = _source(event)
+            source = dict(event)
             if event is not whole:
                 source |= {name: whole[name] for name in whole if name != "decrypted"}
             yield from self._items(about, event, source)
@@ -148,7 +148,7 @@ class _Reader:
             name=self._names.get((about.channel, sender), sender),
             text=text(content.get("body")),
             answers=_answered(record(content.get("m.relates_to"))),
-            source=source,
+            source=_without_body(source),
         )
 
     def _told(self, about: _About, event: Record, source: Record) -> Said:
@@ -194,7 +194,7 @@ def _edited(about: _About, event: Record, source: Record) -> Edited | None:
         # Without the new content, the body is all there is: the new one, mostly after an asterisk.
         text=new if isinstance(new, str) else text(content.get("body")),
         # Its body is for clients that know no edits, and not the text.
-        source=_whole(event, source) if isinstance(new, str) else source,
+        source=source if isinstance(new, str) else _without_body(source),
     )
 
 
@@ -234,14 +234,10 @@ def _answered(relation: Record) -> str | None:
     return f"matrix:{direct}" if direct else None
 
 
-def _source(event: Record) -> dict[str, object]:
+def _without_body(event: Record) -> dict[str, object]:
     """The event without its body, which is the text of what is said."""
-    source = dict(event)
+    rest = dict(event)
     content = event.get("content")
     if isinstance(content, dict) and isinstance(content.get("body"), str):
-        source["content"] = {name: content[name] for name in content if name != "body"}
-    return source
-
-
-def _whole(event: Record, source: Record) -> dict[str, object]:
-    return {**source, "content": event.get("content")}
+        rest["content"] = {name: content[name] for name in content if name != "body"}
+    return rest

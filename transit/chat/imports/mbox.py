@@ -73,7 +73,7 @@ def _ids(file: BinaryIO) -> set[bytes]:
     for mail in mails(file):
         end = re.search(rb"\r?\n\r?\n", mail.raw)
         found = re.search(
-            rb"^message-id:\s*<\s*([^<>\s]+)\s*>",
+            rb"^message-id:\s*<?\s*([^<>\s]+)",
             mail.raw[: end.end() if end else None],
             re.I | re.M,
         )
@@ -102,8 +102,9 @@ class _Reader:
 
     def _said(self, place: Place, mail: Mail, message: Message) -> Said | None:
         headers = _Headers(message)
-        found = headers.ids("message-id")
-        name = found[-1] if found else "#" + digest(mail.raw).hex()
+        # Some programs leave the brackets out.
+        found = re.match(r"<?\s*([^<>\s]+)", headers.first("message-id"))
+        name = found[1] if found else "#" + digest(mail.raw).hex()
         again = self._repeats.note(name, mail.raw)
         if again is None:
             return None

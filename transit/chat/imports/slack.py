@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from transit.chat.imports.documents import Entry, Unreadable
+from transit.chat.imports.documents import WHOLE_BYTES_MAX, Entry, Unreadable
 from transit.chat.imports.faults import bad
 from transit.chat.imports.items import Edited, Item, Member, Place, Reacted, Removed, Said
 from transit.chat.imports.records import (
@@ -43,7 +43,6 @@ from transit.chat.imports.times import of_decimal
 from transit.chat.imports.trees import Tree, is_alone, records, tree
 from transit.errors import InvalidInputError, NotFoundError
 
-SORTED_MAX = 100_000
 _LISTS = ("channels.json", "groups.json", "dms.json", "mpims.json")
 _NOT_OF_CHANNELS = ("canvas_in_the_conversation.json",)
 _MEMBERS = {
@@ -169,8 +168,13 @@ class _ChannelReader:
         self._roots: dict[str, str] = {}
 
     def day(self, name: str, entries: Iterator[Entry]) -> Iterator[Item]:
-        first = list(islice(entries, SORTED_MAX + 1))
-        if len(first) <= SORTED_MAX:
+        first, size = [], 0
+        for entry in entries:
+            first.append(entry)
+            size += len(entry.raw)
+            if size > WHOLE_BYTES_MAX:
+                break
+        else:
             first.sort(key=_when)
         for entry in chain(first, entries):
             place = Place(name, entry.number)
@@ -273,8 +277,7 @@ class _ChannelReader:
         return f"slack:{self._channel.id}/{ts}"
 
     def _name_of(self, author: str, message: Record) -> str:
-        return first_text(
-            self._users.get(author),
+        return self._users.get(author) or first_text(
             _name(record(message.get("user_profile"))),
             message.get("username"),
             record(message.get("bot_profile")).get("name"),
