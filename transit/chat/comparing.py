@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit import InvalidInputError
 from transit.chat.deciding import Threading
-from transit.chat.posting import Channel
-from transit.chat.records import KIND, MESSAGE_ID, PARTICIPANT
 from transit.chat.scoring import Link, Score, read_annotation, score
 from transit.chat.threads import Threads
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel
 
 Run = Threading | Threads
 
@@ -93,13 +95,6 @@ def _with_annotation(
         [lines[each] for each in group if each in lines]
         for group in _grouped(found, list(offsets.values()))
     ]
-    for record in channel.stream.read(where={KIND: PARTICIPANT}):
-        # Who came and went: nobody said it, and it answers nothing.
-        number = numbered(record.headers.get(MESSAGE_ID, ""))
-        if number is not None:
-            offsets[number] = record.offset
-            links.add(Link(number, None))
-            groups.append([number])
     parents: dict[int, set[int | None]] = {}
     for link in gold:
         parents.setdefault(link.child, set()).add(

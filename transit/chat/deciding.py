@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from transit import (
     ConflictError,
@@ -26,23 +26,25 @@ from transit import (
     StreamFinishedError,
 )
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
+from transit.chat.messages import body_of
 from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
 from transit.chat.policies import built_in, check_threshold, policy_of
-from transit.chat.posting import Channel
 from transit.chat.records import (
     AUTHOR,
     EVIDENCE,
     KIND,
-    MALFORMED,
     MESSAGES,
+    PARTICIPANT,
     SYSTEM,
     DecisionBody,
-    decode_message,
     encode,
     headers_of,
 )
 from transit.chat.threads import Threads
 from transit.chat.verdicts import Decision, decision
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel
 
 EPOCH: Final = 1000
 """Records after which a decider begins anew."""
@@ -221,12 +223,10 @@ def threading(
 def said_of(record: Record) -> Said | None:
     """What a classifier sees of a record; None where it is no message."""
     headers = record.headers
-    if headers.get(KIND) not in MESSAGES:
+    kind = headers.get(KIND)
+    if kind not in MESSAGES and kind != PARTICIPANT:
         return None
-    try:
-        body = decode_message(record.payload)
-    except MALFORMED:
-        return None
+    body = body_of(record)
     author = headers.get(AUTHOR, "")
     return Said(
         record.offset,
@@ -234,7 +234,7 @@ def said_of(record: Record) -> Said | None:
         body.name or author,
         body.text,
         record.timestamp,
-        SYSTEM in headers,
+        SYSTEM in headers or kind == PARTICIPANT,
         body.answers,
         body.starts,
     )

@@ -36,6 +36,7 @@ from transit.chat.records import (
     KIND,
     MALFORMED,
     MESSAGES,
+    PARTICIPANT,
     SUMMARY,
     SYSTEM,
     THREAD_FROZEN,
@@ -89,10 +90,12 @@ def read_frozen(stream: Stream) -> Iterator[Message]:
         if record.headers.get(KIND) in CHANGES:
             origin = Position(record.origin.stream, decode_target(record.payload).of)
             changes.setdefault(origin, []).append(record.offset)
-    said = [record for record in records if record.headers.get(KIND) in MESSAGES]
+    shown = (*MESSAGES, PARTICIPANT)
+    said = [record for record in records if record.headers.get(KIND) in shown]
     for record in sorted(said, key=lambda each: each.timestamp):
         later = [records[offset] for offset in changes.get(record.origin, ())]
-        yield fold(stream.name, record, later, is_system=SYSTEM in record.headers)
+        is_system = SYSTEM in record.headers or record.headers[KIND] == PARTICIPANT
+        yield fold(stream.name, record, later, is_system=is_system)
 
 
 # The policy

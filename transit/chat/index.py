@@ -39,7 +39,7 @@ from transit.chat.records import (
 NOTHING: Final = 0
 SAID: Final = 1
 TOLD: Final = 2
-"""A message of somebody; a line of the platform itself."""
+"""A message of somebody; a line of the platform itself, such as that somebody joined."""
 _NOBODY: Final = 0
 
 
@@ -123,6 +123,10 @@ class Index:
         shown = NOTHING
         if kind in MESSAGES:
             shown = TOLD if SYSTEM in headers else SAID
+        elif kind == PARTICIPANT:
+            shown = TOLD
+            with suppress(*MALFORMED):
+                self._participant(author, payload)
         elif kind is not None:
             with suppress(*MALFORMED):
                 self._other(kind, author, offset, payload)
@@ -145,8 +149,9 @@ class Index:
             self.branches.setdefault(link.fork_offset, link.thread)
         elif kind == SUMMARY:
             self.summaries.setdefault(decode_summary(payload).of, []).append(offset)
-        elif kind == PARTICIPANT:
-            told = decode_participant(payload)
-            before = self.members.get(author, ("", ""))
-            there = before[1] if told.change == "renamed" else told.change
-            self.members[author] = (told.name or before[0], there)
+
+    def _participant(self, author: str, payload: bytes) -> None:
+        told = decode_participant(payload)
+        before = self.members.get(author, ("", ""))
+        there = before[1] if told.change == "renamed" else told.change
+        self.members[author] = (told.name or before[0], there)

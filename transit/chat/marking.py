@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from transit import Stream
 from transit.chat.index import SAID, Index
@@ -24,7 +24,6 @@ from transit.chat.naming import (
     reader_name,
     readers_prefix,
 )
-from transit.chat.posting import Channel, Said
 from transit.chat.records import (
     MALFORMED,
     POSITION,
@@ -34,6 +33,9 @@ from transit.chat.records import (
     headers_of,
 )
 from transit.chat.thread import Thread
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel, Said
 
 _MARKS_MAX: Final = 10_000
 """Messages in one record."""

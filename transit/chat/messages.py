@@ -19,6 +19,7 @@ from transit.chat.records import (
     KIND,
     MALFORMED,
     MESSAGE_ID,
+    PARTICIPANT,
     REACTION,
     REMOVAL,
     RESERVED,
@@ -28,6 +29,7 @@ from transit.chat.records import (
     RemovalBody,
     decode_edit,
     decode_message,
+    decode_participant,
     decode_reaction,
     decode_removal,
 )
@@ -102,11 +104,7 @@ def shown(stream: Stream, index: Index, record: Record) -> Message:
 
 def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -> Message:
     """A message and its changes, in their order, as they are shown."""
-    try:
-        body = decode_message(record.payload)
-    except MALFORMED:
-        # What another program wrote under this kind: shown as it is.
-        body = MessageBody(record.payload.decode("utf-8", "replace"))
+    body = body_of(record)
     author, origin = record.headers.get(AUTHOR, ""), record.origin
     edits, reactions, removal = _changed(changes)
     message = Message(
@@ -138,6 +136,19 @@ def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -
         removed_by=removal[0],
         removed_reason=removal[1].reason,
     )
+
+
+def body_of(record: Record) -> MessageBody:
+    """What a record of a message, or of a participant, says."""
+    try:
+        if record.headers.get(KIND) != PARTICIPANT:
+            return decode_message(record.payload)
+        told = decode_participant(record.payload)
+    except MALFORMED:
+        # What another program wrote under this kind: shown as it is.
+        return MessageBody(record.payload.decode("utf-8", "replace"))
+    text = f"is now called {told.name}" if told.change == "renamed" else told.change
+    return MessageBody(text, told.name, source=told.source)
 
 
 def _changed(

@@ -7,13 +7,13 @@ A stream of its own keeps what was set and by whom; the last record counts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit import InvalidInputError, Position
 from transit.chat.classifying import Classifier
 from transit.chat.naming import ensure, find, metadata_of, policy_name
-from transit.chat.posting import Channel
 from transit.chat.records import (
     AUTHOR,
     KIND,
@@ -25,6 +25,9 @@ from transit.chat.records import (
     encode,
     headers_of,
 )
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel
 
 DECIDE_AT = 0.8
 BUILT_IN = ("linear", "rule", "source")

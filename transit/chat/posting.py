@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from transit import (
     AlreadyExistsError,
-    ConflictError,
-    Durability,
     InvalidInputError,
     Log,
     NotFoundError,
     Position,
     Receipt,
-    StorePermissionError,
     Stream,
 )
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
 from transit.chat.naming import CHANNEL_ID
+from transit.chat.once import Place, post_once
 from transit.chat.records import (
-    AUTHOR,
     CHANNEL_MESSAGE,
     CHANNEL_ROOT,
     EDIT,
     KIND,
-    MESSAGE_ID,
     PARTICIPANT,
     REACTION,
     REMOVAL,
@@ -317,76 +313,6 @@ class Channel:
     def _participant(self, who: str, change: str, name: str) -> Receipt:
         told = headers_of(PARTICIPANT, check_text(who, "a participant"))
         return self.stream.append(encode(ParticipantBody(change, name)), headers=told)
-
-
-class Place(NamedTuple):
-    """Where messages are posted: a channel or a branch, and what is known of it, up to now."""
-
-    log: Log
-    stream: Stream
-    known: Index
-
-
-def post_once(
-    place: Place,
-    payload: bytes,
-    headers: Mapping[str, str],
-    timestamp: int | None,
-    durability: str | None,
-) -> Receipt:
-    """Append a message unless one of its id is there: then the receipt of that.
-
-    What is looked at and what is written are one step: the record is appended only where the stream
-    still ends where it was looked at.
-    """
-    _, stream, index = place
-    message_id = check_text(headers[MESSAGE_ID], "a message's id")
-    while True:
-        # Before the look: another thread may take in its own record, of this id, meanwhile.
-        stop = index.stop
-        found = index.find(message_id)
-        if found is not None:
-            return _receipt(place, found, payload, headers, durability)
-        try:
-            receipt = stream.append(
-                payload, headers=headers, timestamp=timestamp, expect=stop, durability=durability
-            )
-        except ConflictError:
-            index.refresh()
-            continue
-        index.note(receipt.offset, headers, payload)
-        return receipt
-
-
-def _receipt(
-    place: Place,
-    offset: int,
-    payload: bytes,
-    headers: Mapping[str, str],
-    durability: str | None,
-) -> Receipt:
-    log, stream, _ = place
-    record = stream[offset]
-    said = record.headers.get(AUTHOR), record.headers.get(KIND), record.payload
-    if said != (headers[AUTHOR], headers[KIND], payload):
-        raise AlreadyExistsError(
-            f"{stream.name}@{offset} has the id {headers[MESSAGE_ID]!r}, and says something else"
-        )
-    reached = _made_durable(log, log.durability if durability is None else durability)
-    return Receipt(stream.name, offset, record.timestamp, reached)
-
-
-def _made_durable(log: Log, wanted: str) -> Durability:
-    """What is there may have been written with a weaker durability than is wanted now."""
-    level: Durability = "tiered" if wanted == "tiered" else "local"
-    if wanted not in ("local", "tiered"):
-        return "os"
-    try:
-        log.sync(level)
-    except StorePermissionError:
-        # A client without the right admin: the receipt says what is certain.
-        return "os"
-    return level
 
 
 def _position(message: Said, name: str) -> Position:
