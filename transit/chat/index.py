@@ -54,6 +54,8 @@ class Index:
         self._authors = array("I")
         self._names: dict[str, int] = {"": _NOBODY}
         self._identities = Identities()
+        self.has = self._identities.has
+        """Whether an id with this hash is taken."""
         self.changes: dict[int, list[int]] = {}
         """Offsets of edits, reactions and removals, by the message that they are about."""
         self.removed: set[int] = set()
@@ -76,6 +78,19 @@ class Index:
         with self._lock:
             if offset == self.stop:
                 self._take(offset, headers, payload)
+
+    def note_message(self, offset: int, author: str, value: int) -> None:
+        """Take in a message that was just appended here; value: the hash of its id."""
+        with self._lock:
+            if offset == self.stop:
+                names = self._names
+                number = names.get(author)
+                if number is None:
+                    number = names[author] = len(names)
+                self._identities.add(value, offset)
+                self._authors.append(number)
+                self._kinds.append(SAID)
+                self.stop = offset + 1
 
     def kind(self, offset: int) -> int:
         """NOTHING, SAID or TOLD."""

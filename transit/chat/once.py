@@ -18,6 +18,7 @@ from transit import (
     StorePermissionError,
     Stream,
 )
+from transit.chat.identities import hash_of
 from transit.chat.index import Index
 from transit.chat.records import AUTHOR, KIND, MESSAGE_ID, check_text
 
@@ -43,13 +44,17 @@ def post_once(
     still ends where it was looked at.
     """
     _, stream, index = place
-    message_id = check_text(headers[MESSAGE_ID], "a message's id")
+    message_id = headers[MESSAGE_ID]
+    if type(message_id) is not str or not message_id:
+        check_text(message_id, "a message's id")
+    value = hash_of(message_id)
     while True:
         # Before the look: another thread may take in its own record, of this id, meanwhile.
         stop = index.stop
-        found = index.find(message_id)
-        if found is not None:
-            return _receipt(place, found, payload, headers, durability)
+        if index.has(value):
+            found = index.find(message_id)
+            if found is not None:
+                return _receipt(place, found, payload, headers, durability)
         try:
             receipt = stream.append(
                 payload, headers=headers, timestamp=timestamp, expect=stop, durability=durability
@@ -57,7 +62,7 @@ def post_once(
         except ConflictError:
             index.refresh()
             continue
-        index.note(receipt.offset, headers, payload)
+        index.note_message(receipt.offset, headers[AUTHOR], value)
         return receipt
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transit import (
     AlreadyExistsError,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from transit.chat.thread import Thread
     from transit.chat.threads import Threads
 
+_AUTHORS_KEPT: Final = 1000
 Said = Receipt | Position | Message | int
 """A message: what posting it gave, its position, as it was read, or its offset in the channel."""
 
@@ -91,6 +92,7 @@ class Channel:
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._branches: dict[str, Index] = {}
+        self._told: dict[str, dict[str, str]] = {}
         self._threads: Threads | None = None
 
     def __repr__(self) -> str:
@@ -129,15 +131,33 @@ class Channel:
         has. headers: such as an agent's task and turn, for `Stream.read(where=)`.
         `AlreadyExistsError` where the id is that of another message.
         """
-        body = MessageBody(check_text(text, "a message"), name, data=data)
+        if type(text) is not str or not text:
+            check_text(text, "a message")
+        body = MessageBody(text, name, data=data)
         if answers is not None:
             body.answers = self.offset_of(answers)
-        told = headers_of(CHANNEL_MESSAGE, check_text(author, "an author"), id, headers)
+        if type(author) is not str or not author:
+            check_text(author, "an author")
         payload = encode(body)
-        if id is not None:
-            place = Place(self.log, self.stream, self.index)
-            return post_once(place, payload, told, timestamp, durability)
-        return self.stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+        if id is None:
+            told = self._told.get(author) if headers is None else None
+            if told is None:
+                told = self._headers(author, headers)
+            return self.stream.append(
+                payload, headers=told, timestamp=timestamp, durability=durability
+            )
+        told = headers_of(CHANNEL_MESSAGE, author, id, headers)
+        place = Place(self.log, self.stream, self._index or self.index)
+        return post_once(place, payload, told, timestamp, durability)
+
+    def _headers(self, author: str, more: Mapping[str, str] | None) -> dict[str, str]:
+        """Headers of a message without an id: those of an author are the same each time."""
+        told = headers_of(CHANNEL_MESSAGE, author, None, more)
+        if not more:
+            if len(self._told) >= _AUTHORS_KEPT:
+                self._told.clear()
+            self._told[author] = told
+        return told
 
     def edit(self, message: Said, text: str, *, by: str, durability: str | None = None) -> Receipt:
         """Give a message another text. The first, and all between, stay in the log."""
