@@ -64,13 +64,14 @@ def test_items_become_records_with_all_that_they_say(log: transit.Log) -> None:
     done = import_items(log, items())
     assert (done.new, done.known, done.channels) == (8, 0, {"dev": 7, "ops": 1})
     dev = chat.channel(log, "dev")
-    one, two, told = dev.messages()
+    one, two, joined, told = dev.messages()
     assert one.removed
     assert one.removed_reason == "spam"
     assert dict(one.reactions) == {"+1": ("u2",)}
     assert (two.text, two.edits[0].text, two.answers, two.id) == ("TWO", "TWO", 0, "m2")
     assert (two.author, two.name, two.time) == ("u1", "Ada", 1_000)
     assert told.system
+    assert (joined.text, joined.name, joined.system) == ("joined", "Eve", True)
     assert dev.participants == {"u3": "Eve"}
     assert json.loads(dev.stream[0].payload)["source"] == {"team": "T"}
 
