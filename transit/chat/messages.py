@@ -51,7 +51,9 @@ class Message(msgspec.Struct, frozen=True):
     nanoseconds. text: the newest; edits: the texts it got later, the newest last. removed: out of
     sight, with who did it and why. reactions: who gave each, in order. answers: the offset of the
     message that its sender, or its platform, says it answers. id: what its sender or platform calls
-    it, or its origin as STREAM@OFFSET. system: a line of the platform itself.
+    it, or its origin as STREAM@OFFSET. writer: who wrote the record, "" for a process that had the
+    store open; over a network the name of the token, whatever author that claims to be. system: a
+    line of the platform itself.
     """
 
     position: Position
@@ -61,6 +63,7 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     time: int
     id: str
+    writer: str = ""
     system: bool = False
     edits: tuple[Edit, ...] = ()
     removed: bool = False
@@ -115,6 +118,7 @@ def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -
         text=edits[-1].text if edits else body.text,
         time=record.timestamp,
         id=record.headers.get(MESSAGE_ID) or f"{origin.stream}@{origin.offset}",
+        writer=record.writer,
         system=is_system,
         edits=edits,
         reactions=reactions,
