@@ -83,10 +83,13 @@ def channels(log: Log, prefix: str = "") -> Iterator[Channel]:
 
 
 class Channel:
-    """A channel of an open store, embedded or connected. Safe for threads."""
+    """A channel of an open store, embedded or connected. Safe for threads.
+
+    A branch of a channel is one too, with decisions of its own: `Channel(log, branch)`.
+    """
 
     def __init__(self, log: Log, stream: Stream) -> None:
-        if stream.metadata.get(KIND) != CHANNEL_ROOT:
+        if not _is_channel(log, stream):
             raise InvalidInputError(f"{stream.name} is no channel: `chat.channel` makes one")
         self.log, self.stream = log, stream
         self._lock = threading.Lock()
@@ -333,6 +336,13 @@ class Channel:
     def _participant(self, who: str, change: str, name: str) -> Receipt:
         told = headers_of(PARTICIPANT, check_text(who, "a participant"))
         return self.stream.append(encode(ParticipantBody(change, name)), headers=told)
+
+
+def _is_channel(log: Log, stream: Stream) -> bool:
+    """Whether it was made as a channel, or is a branch of one that is no thread's."""
+    while KIND not in stream.metadata and stream.kind == "branch":
+        stream = log.stream(stream.parents[0].stream)
+    return stream.metadata.get(KIND) == CHANNEL_ROOT
 
 
 def _position(message: Said, name: str) -> Position:
