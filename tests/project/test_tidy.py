@@ -50,6 +50,7 @@ LEVELS: list[set[str]] = [
     {"protocol", "environment"},
     {"trace"},
     {"views", "adapters"},
+    {"chat"},
     {"client"},
     {"server"},
     {"testing"},
