@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from transit import AlreadyExistsError, NotFoundError, Position, Receipt, Stream
+from transit import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    Position,
+    Receipt,
+    StorePermissionError,
+    Stream,
+)
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
 from transit.chat.naming import CHANNEL_ID, branch_name
@@ -137,7 +145,9 @@ class Thread:
     def read(self) -> Iterator[Message]:
         """Its messages, as they are shown now, by the time of each."""
         channel, index = self._channel, self._channel.index
-        said = (message_at(channel.stream, index, offset) for offset in self.members)
+        # What others wrote may decide of records that are no messages.
+        offsets = (offset for offset in self.members if index.kind(offset))
+        said = (message_at(channel.stream, index, offset) for offset in offsets)
         replies = [
             messages(stream, known, known.start, known.stop) for stream, known in self.replies()
         ]
@@ -278,7 +288,8 @@ class Thread:
         anchors = sorted(anchor for anchor in links if anchor in members)
         found = []
         for anchor in anchors:
-            # One that was deleted is gone, and its replies with it.
-            with suppress(NotFoundError):
+            # One that was deleted is gone, and its replies with it. A record of others may name
+            # what is no branch, or one that the token does not allow to read.
+            with suppress(NotFoundError, InvalidInputError, StorePermissionError):
                 found.append(channel.branch(links[anchor]))
         return found
