@@ -284,8 +284,7 @@ class Thread:
         links = channel.index.branches
         if not links:
             return []
-        members = self.members if len(self.members) < len(links) else set(self.members)
-        anchors = sorted(anchor for anchor in links if anchor in members)
+        anchors = [member for member in self.members if member in links]
         found = []
         for anchor in anchors:
             # One that was deleted is gone, and its replies with it. A record of others may name
