@@ -77,13 +77,14 @@ class Why(msgspec.Struct, frozen=True):
     """Why a message is in its thread.
 
     kind: decided, proposed, said (by a person), or "" where nobody said anything. by: the
-    classifier with its version, or the person. parent: what the message answers by that; None: it
+    classifier, or the person. parent: what the message answers by that; None: it
     starts a thread. others: other parents and their scores. record: the offset in the decisions.
     is_merged: a person made its thread one with another.
     """
 
     kind: str = ""
     by: str = ""
+    version: str = ""
     action: str = ""
     reason: str = ""
     parent: int | None = None
@@ -460,12 +461,17 @@ def why_of(found: Decision | Override) -> Why:
     """What a record of decisions says of a message."""
     if isinstance(found, Override):
         return Why(
-            "said", cut(found.by, WORD_MAX), cut(found.action, 20), cut(found.reason, WORD_MAX),
-            found.parent, record=found.position.offset,
-        )  # fmt: skip
+            "said",
+            cut(found.by, WORD_MAX),
+            action=cut(found.action, WORD_MAX),
+            reason=cut(found.reason, WORD_MAX),
+            parent=found.parent,
+            record=found.position.offset,
+        )
     return Why(
         "decided" if found.decided else "proposed",
-        cut(f"{found.classifier} {found.version}".strip(), WORD_MAX),
+        cut(found.classifier, WORD_MAX),
+        cut(found.version, WORD_MAX),
         parent=found.parent,
         score=found.score,
         threshold=found.threshold,

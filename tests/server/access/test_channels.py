@@ -50,7 +50,8 @@ def test_each_right_on_a_channel_is_that_right_on_what_is_about_it(name: str) ->
     "name",
     [
         "$chat", "$chat/", "$chat/decisions", "$chat/decisions/", "$chat/decisions/U/",
-        "$chat/decisions/U/0", "$chat/decisions/U/01", "$chat/decisions/U/x", "$chat/decisions/U/1/2",
+        "$chat/decisions/U/0", "$chat/decisions/U/01", "$chat/decisions/U/x",
+        "$chat/decisions/U/1/2",
         "$chat/decisions/U/1\n", "$chat/decisions/U\n", "$chat/decisions/U/\u0661",
         "$chat/reruns/U", "$chat/reruns/U/", "$chat/reruns/U/a/b", "$chat/readers/U",
         "$chat/readers/U/", "$chat/readers/U/a/b", "$chat/policy/U/x", "$chat/other/U",
