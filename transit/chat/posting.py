@@ -123,6 +123,7 @@ class Channel:
         headers: Mapping[str, str] | None = None,
         timestamp: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Say something; return when it is as durable as asked.
 
@@ -130,6 +131,7 @@ class Channel:
         calls the message: posting it again is harmless, and gives the first receipt. answers: a
         message of this channel that it answers by the sender's own word. data: anything that JSON
         has. headers: such as an agent's task and turn, for `Stream.read(where=)`.
+        writer: as `Stream.append` has it.
         `AlreadyExistsError` where the id is that of another message.
         """
         body = MessageBody(check_text(text, "a message"), name, data=data)
@@ -139,8 +141,10 @@ class Channel:
         payload = encode(body)
         if id is not None:
             place = Place(self.log, self.stream, self.index)
-            return post_once(place, payload, told, timestamp, durability)
-        return self.stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+            return post_once(place, payload, told, timestamp, durability, writer)
+        return self.stream.append(
+            payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
+        )
 
     def edit(self, message: Said, text: str, *, by: str, durability: str | None = None) -> Receipt:
         """Give a message another text. The first, and all between, stay in the log."""
@@ -314,6 +318,7 @@ def post_once(
     headers: Mapping[str, str],
     timestamp: int | None,
     durability: str | None,
+    writer: str = "",
 ) -> Receipt:
     """Append a message unless one of its id is there: then the receipt of that.
 
@@ -330,7 +335,12 @@ def post_once(
             return _receipt(place, found, payload, headers, durability)
         try:
             receipt = stream.append(
-                payload, headers=headers, timestamp=timestamp, expect=stop, durability=durability
+                payload,
+                headers=headers,
+                timestamp=timestamp,
+                expect=stop,
+                durability=durability,
+                writer=writer,
             )
         except ConflictError:
             index.refresh()

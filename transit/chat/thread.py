@@ -173,6 +173,7 @@ class Thread:
         headers: Mapping[str, str] | None = None,
         timestamp: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Reply in the thread: in a branch of the channel at its first message.
 
@@ -187,15 +188,17 @@ class Thread:
         while True:
             found = self.replies()
             if not found:
-                receipt = self._first_reply(payload, told, timestamp, durability)
+                receipt = self._first_reply(payload, told, timestamp, durability, writer)
                 if receipt is not None:
                     return receipt
                 continue
             stream, index = found[0]
             if id is not None:
                 place = Place(self._channel.log, stream, index)
-                return post_once(place, payload, told, timestamp, durability)
-            return stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+                return post_once(place, payload, told, timestamp, durability, writer)
+            return stream.append(
+                payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
+            )
 
     def _first_reply(
         self,
@@ -203,6 +206,7 @@ class Thread:
         told: Mapping[str, str],
         timestamp: int | None,
         durability: str | None,
+        writer: str,
     ) -> Receipt | None:
         """Make the branch with its first reply; None where others made it meanwhile."""
         channel, root = self._channel, self.root
@@ -217,7 +221,7 @@ class Thread:
         link = BacklinkBody(name, channel.name, self.anchor_ref, "reply", root)
         told_of_link = headers_of(BACKLINK, told[AUTHOR])
         try:
-            with channel.log.batch(durability=durability) as batch:
+            with channel.log.batch(durability=durability, writer=writer) as batch:
                 branch = batch.branch(channel.stream, name, root, about)
                 batch.append(branch, payload, headers=dict(told), timestamp=timestamp)
                 batch.append(channel.stream, encode(link), headers=told_of_link)

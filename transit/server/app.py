@@ -98,7 +98,9 @@ class App:
         self.channels = Channels(log)
         self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
-        self.mcp = Mounted(self.service, self.streams.lives, self.views, self.evidence)
+        self.mcp = Mounted(
+            self.service, self.streams.lives, self.views, self.evidence, self.channels
+        )
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
         self.routes = Routes(
             [

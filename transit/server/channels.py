@@ -1,184 +1,58 @@
 """The channels of a served store as they are looked at: each is folded once for all who look.
 
-Owns what is kept of a channel between two looks, and what is told of a channel, a message and a
-thread, in bounds: texts are cut, and as many are read as are shown. Leaves to those who ask whether
+Owns what is kept of a channel between two looks, and how much of it is read: as much as is shown.
+What is told is of `transit.server.talk`. Leaves to those who ask whether
 a client may read the channel; which branches it may read is asked of them for each.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from transit import ErasedError, Log, Stream
+from transit import ErasedError, Log, Receipt, Stream
 from transit.chat.folding import Folding
 from transit.chat.index import Index
-from transit.chat.messages import Message, fold, message_at
+from transit.chat.messages import message_at
 from transit.chat.naming import frozen_prefix
 from transit.chat.posting import Channel
 from transit.chat.records import (
     AUTHOR,
-    CHANGES,
     CHANNEL_ROOT,
     KIND,
-    MALFORMED,
-    MESSAGES,
-    SYSTEM,
     THREAD_FROZEN,
     decode_summary,
-    decode_target,
 )
 from transit.chat.thread import Thread
 from transit.chat.threads import Threads
-from transit.chat.verdicts import Decision, Override
+from transit.server.talk import (
+    TEXT_MAX,
+    WORD_MAX,
+    ChannelRow,
+    Frozen,
+    Line,
+    Lines,
+    Said,
+    Summed,
+    ThreadRow,
+    WholeThread,
+    Why,
+    cut,
+    last_said,
+    said_of,
+    title_of,
+    why_of,
+)
 
-TEXT_MAX: Final = 4_000
-WORD_MAX: Final = 200
-TITLE_MAX: Final = 100
-"""Characters of a message, of a name or a reason, of a thread's first message where it is named."""
-REACTIONS_MAX: Final = 20
 FROZEN_MAX: Final = 20
-BACK_MAX: Final = 256
-"""Records that the last message of a channel is sought in, where it is only listed."""
 CHANNELS_MAX: Final = 256
 _SHOWN_MAX: Final = 2_000
 _COUNTED_MAX: Final = 10_000
 """Records of a channel whose messages are counted only to be listed."""
 Allows = Callable[[str], bool]
-
-
-class Said(msgspec.Struct, frozen=True):
-    """What a message says. left: characters of its text that are not shown.
-
-    removed, reason: who removed it, and why. is_gone: its record was deleted.
-    """
-
-    author: str
-    name: str
-    time: int
-    text: str = ""
-    left: int = 0
-    edits: int = 0
-    edited_by: str = ""
-    reactions: tuple[tuple[str, int], ...] = ()
-    is_removed: bool = False
-    removed_by: str = ""
-    reason: str = ""
-    is_system: bool = False
-    is_gone: bool = False
-    answers: int | None = None
-    id: str = ""
-
-
-class Why(msgspec.Struct, frozen=True):
-    """Why a message is in its thread.
-
-    kind: decided, proposed, said (by a person), or "" where nobody said anything. by: the
-    classifier, or the person. parent: what the message answers by that; None: it
-    starts a thread. others: other parents and their scores. record: the offset in the decisions.
-    is_merged: a person made its thread one with another.
-    """
-
-    kind: str = ""
-    by: str = ""
-    version: str = ""
-    action: str = ""
-    reason: str = ""
-    parent: int | None = None
-    score: float = 0.0
-    threshold: float = 0.0
-    others: tuple[tuple[int | None, float], ...] = ()
-    record: int = -1
-    is_merged: bool = False
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A message in its place. thread: the first message of its thread; title: of that.
-
-    replies: how many are in branches at this message.
-    """
-
-    stream: str
-    offset: int
-    said: Said
-    thread: int
-    title: str
-    why: Why
-    is_reply: bool = False
-    replies: int = 0
-
-
-class Lines(msgspec.Struct, frozen=True):
-    """Some messages of a channel. begin, end: offsets; count: of all.
-
-    earlier, later: where the messages before and behind them begin; None where none are.
-    """
-
-    lines: Sequence[Line]
-    begin: int
-    end: int
-    count: int
-    earlier: int | None
-    later: int | None
-
-
-class Summed(msgspec.Struct, frozen=True):
-    """A summary of a thread. is_stale: there is more now."""
-
-    text: str
-    by: str
-    time: int
-    is_stale: bool
-
-
-class ThreadRow(msgspec.Struct, frozen=True):
-    """A thread as it is listed. last: when something was last said in it."""
-
-    root: int
-    title: str
-    author: str
-    state: str
-    messages: int
-    replies: int
-    begun: int
-    last: int
-    summary: Summed | None
-
-
-class Frozen(msgspec.Struct, frozen=True):
-    """A frozen copy of a thread."""
-
-    name: str
-    records: int
-    by: str
-    reason: str
-
-
-class WholeThread(msgspec.Struct, frozen=True):
-    """A thread that is looked at: its row, a page of its messages, and what was made of it."""
-
-    row: ThreadRow
-    lines: Sequence[Line]
-    number: int
-    pages: int
-    count: int
-    state: Why
-    branches: Sequence[str]
-    frozen: Sequence[Frozen]
-
-
-class ChannelRow(msgspec.Struct, frozen=True):
-    """A channel as it is listed. messages: how many; None where only records are counted."""
-
-    uid: str
-    name: str
-    purpose: str
-    records: int
-    messages: int | None
-    last: Said | None
 
 
 class Kept:
@@ -240,8 +114,8 @@ class Kept:
             part = roots[start : start + limit]
             return [self._row(Thread(threads, root), allows) for root in part], len(roots)
 
-    def thread(self, allows: Allows, message: int, number: int | None, limit: int) -> WholeThread:
-        """The thread that a message is in, and a page of its messages; None: the last page."""
+    def thread(self, allows: Allows, message: int, start: int | None, limit: int) -> WholeThread:
+        """The thread that a message is in, and some of its messages; None: the last page."""
         with self._lock:
             threads = self.channel.threads()
             index = self.channel.index
@@ -251,24 +125,28 @@ class Kept:
             branches = list(_branches(thread, allows))
             for branch, known in branches:
                 places += [(branch, known, each) for each in known.messages(known.start)]
-            pages = max(1, -(-len(places) // limit))
-            number = pages if number is None else min(max(number, 1), pages)
+            last = max(len(places) - 1, 0) // limit * limit
+            start = last if start is None else start
             lines = [
                 self._line(threads, index, offset, allows)
                 if at is stream
                 else self._reply(thread.root, at, known, offset)
-                for at, known, offset in places[(number - 1) * limit : number * limit]
+                for at, known, offset in places[start : start + limit]
             ]
             return WholeThread(
                 self._row(thread, allows),
-                sorted(lines, key=lambda line: line.said.time),
-                number,
-                pages,
+                lines,
+                start,
                 len(places),
                 self._state(threads, thread.root),
                 [branch.name for branch, _ in branches],
                 list(self._frozen(thread, allows)),
             )
+
+    def write(self, work: Callable[[Channel], Receipt]) -> Receipt:
+        """Say something; nobody looks at the same time."""
+        with self._lock:
+            return work(self.channel)
 
     # Parts of it
 
@@ -411,90 +289,9 @@ class Channels:
         return [each for each in found if allows(each.name)][::-1]
 
 
-def last_said(stream: Stream, count: int) -> Said | None:
-    """The last message among the last records of a channel, as it is shown."""
-    records = list(stream.read(max(stream.first_offset, count - BACK_MAX), count))
-    for place in range(len(records) - 1, -1, -1):
-        record = records[place]
-        if record.headers.get(KIND) in MESSAGES:
-            changes = [
-                each
-                for each in records[place:]
-                if each.headers.get(KIND) in CHANGES and _target(each.payload) == record.offset
-            ]
-            is_system = SYSTEM in record.headers
-            return said_of(fold(stream.name, record, changes, is_system=is_system))
-    return None
-
-
-def said_of(message: Message) -> Said:
-    """What a message says, in bounds."""
-    reactions = [(cut(key, 40), len(who)) for key, who in message.reactions.items()]
-    text = message.text
-    return Said(
-        author=cut(message.author, WORD_MAX),
-        name=cut(message.name, WORD_MAX),
-        time=message.time,
-        text=text[:TEXT_MAX],
-        left=max(0, len(text) - TEXT_MAX),
-        edits=len(message.edits),
-        edited_by=cut(message.edits[-1].author, WORD_MAX) if message.edits else "",
-        reactions=tuple(reactions[:REACTIONS_MAX]),
-        is_removed=message.removed,
-        removed_by=cut(message.removed_by, WORD_MAX),
-        reason=cut(message.removed_reason, WORD_MAX),
-        is_system=message.system,
-        answers=message.answers,
-        id=cut(message.id, WORD_MAX),
-    )
-
-
-def title_of(said: Said) -> str:
-    """The first message of a thread, where the thread is named."""
-    if said.is_removed or said.is_gone:
-        return "(removed)"
-    line = said.text.strip().partition("\n")[0]
-    return cut(line, TITLE_MAX) or "(empty)"
-
-
-def why_of(found: Decision | Override) -> Why:
-    """What a record of decisions says of a message."""
-    if isinstance(found, Override):
-        return Why(
-            "said",
-            cut(found.by, WORD_MAX),
-            action=cut(found.action, WORD_MAX),
-            reason=cut(found.reason, WORD_MAX),
-            parent=found.parent,
-            record=found.position.offset,
-        )
-    return Why(
-        "decided" if found.decided else "proposed",
-        cut(found.classifier, WORD_MAX),
-        cut(found.version, WORD_MAX),
-        parent=found.parent,
-        score=found.score,
-        threshold=found.threshold,
-        others=tuple((each.parent, each.score) for each in found.alternatives[:3]),
-        record=found.position.offset,
-    )
-
-
-def cut(text: str, most: int) -> str:
-    """The beginning of a text."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def _branches(thread: Thread, allows: Allows) -> Iterator[tuple[Stream, Index]]:
     # A branch may have any name.
     return ((stream, known) for stream, known in thread.replies() if allows(stream.name))
-
-
-def _target(payload: bytes) -> int:
-    try:
-        return decode_target(payload).of
-    except MALFORMED:
-        return -1
 
 
 def _first(offsets: Iterator[int], limit: int) -> list[int]:

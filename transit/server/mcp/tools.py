@@ -6,20 +6,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from transit.server.access import ADMIN, APPEND, BRANCH, MERGE, READ
-from transit.server.mcp import evidence, lineage, reading, runs, views, writing
+from transit.server.mcp import channels, evidence, lineage, reading, runs, views, writing
 from transit.server.mcp.arguments import (
     Append,
     Arguments,
     Diff,
     ForkHere,
     Graph,
+    ListChannels,
     ListReconcilers,
     ListRuns,
+    ListThreads,
     ListViews,
     Merge,
+    Post,
     Prove,
     Read,
+    ReadChannel,
     ReadTable,
+    ReadThread,
+    Reply,
     Retention,
     Search,
     Sql,
@@ -120,6 +126,23 @@ TOOLS: Final = (
         " erased, when, by whom and why; or list such streams.",
     ),
     Tool(
+        "list_channels", "List channels", READ, ListChannels, channels.list_channels,
+        "List channels, where people and agents talk, the newest first, with what was said last.",
+    ),
+    Tool(
+        "read_channel", "Read a channel", READ, ReadChannel, channels.read_channel,
+        "Read what was said in a channel, as it is shown now: the newest texts, nothing removed;"
+        " of each message the thread it is in, and who said so. `earlier`: the start to go back.",
+    ),
+    Tool(
+        "list_threads", "List threads", READ, ListThreads, channels.list_threads,
+        "List the threads of a channel, those spoken in last first, with their summaries.",
+    ),
+    Tool(
+        "read_thread", "Read a thread", READ, ReadThread, channels.read_thread,
+        "Read one thread of a channel: its messages where they were said, and the replies.",
+    ),
+    Tool(
         "list_views", "List views", READ, ListViews, views.list_views,
         "List the views that are served: tables that are derived from the records of a stream.",
     ),
@@ -152,6 +175,14 @@ TOOLS: Final = (
         "merge", "Merge streams", MERGE, Merge, writing.merge,
         "Make a new stream from the histories of others, by a policy; they stay as they are. By"
         " default it shows the plan only: look at it, then set plan_only to false.",
+    ),
+    Tool(
+        "post", "Post a message", APPEND, Post, channels.post,
+        "Say something in a channel, under the name of your token. `id` makes a retry safe.",
+    ),
+    Tool(
+        "reply", "Reply in a thread", APPEND, Reply, channels.reply,
+        "Reply in the thread that a message is in. The first reply makes a branch for all.",
     ),
     Tool(
         "tell_reconciler", "Tell a reconciler", ADMIN, TellReconciler, views.tell_reconciler,

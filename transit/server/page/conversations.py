@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
+
 from transit import InvalidInputError, NotFoundError, Stream
 from transit.server.access import READ, Grant
 from transit.server.asgi import Answer, Request
-from transit.server.channels import ChannelRow, Channels, Kept, Lines, ThreadRow, WholeThread
+from transit.server.channels import Channels, Kept
 from transit.server.page import answers, asking
 from transit.server.page.lists import ROWS, Allows, Paged, paged
 from transit.server.page.serving import Served
 from transit.server.page.texts import counted
 from transit.server.page.watching import Shown
 from transit.server.routes import Route
+from transit.server.talk import ChannelRow, Line, Lines, ThreadRow, WholeThread
 
 Handler = Callable[[Request], Awaitable[Answer]]
 STATES: Final = ("open", "resolved", "suppressed")
@@ -117,7 +120,12 @@ class ConversationPages:
         await self._site.stream_of(request, asked.name)
         found = await self._service.read(lambda: self._whole(allows, asked))
         return self._site.shown(
-            request, "thread.html", found=found, asked=asked, counted=_of_thread(found)
+            request,
+            "thread.html",
+            found=found,
+            asked=asked,
+            counted=_of_thread(found),
+            page=_page_of(found),
         )
 
     # What they show, read in a thread
@@ -145,7 +153,10 @@ class ConversationPages:
         return Paged(rows, number, max(1, -(-count // ROWS)), count)
 
     def _whole(self, allows: Allows, asked: Asked) -> WholeThread:
-        return self._kept(asked.name).thread(allows, asked.at, asked.place, ROWS)
+        start = None if asked.place is None else (max(1, asked.place) - 1) * ROWS
+        found = self._kept(asked.name).thread(allows, asked.at, start, ROWS)
+        by_time = sorted(found.lines, key=lambda line: line.said.time)
+        return msgspec.structs.replace(found, lines=by_time)
 
 
 def _allows(grant: Grant) -> Allows:
@@ -171,14 +182,16 @@ def _threads_shown(found: Paged[ThreadRow], asked: Asked) -> Shown:
 
 def _thread_shown(found: WholeThread, asked: Asked) -> Shown:
     rows = _rows_of(found.lines, asked.name, "told_row")
-    return Shown(rows, _of_thread(found), answers.part("told_pager", found, asked))
+    return Shown(rows, _of_thread(found), answers.part("told_pager", _page_of(found), asked))
 
 
-def _rows_of(lines: Sequence[object], name: str, macro: str) -> list[tuple[str, str]]:
-    return [
-        (f"{each.stream}@{each.offset}", answers.part(macro, each, name))  # type: ignore[attr-defined]
-        for each in lines
-    ]
+def _rows_of(lines: Sequence[Line], name: str, macro: str) -> list[tuple[str, str]]:
+    return [(f"{each.stream}@{each.offset}", answers.part(macro, each, name)) for each in lines]
+
+
+def _page_of(found: WholeThread) -> Paged[Line]:
+    number, pages = found.start // ROWS + 1, max(1, -(-found.count // ROWS))
+    return Paged(found.lines, min(number, pages), pages, found.count)
 
 
 def _messages(count: int) -> str:
