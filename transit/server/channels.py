@@ -283,6 +283,11 @@ class Channels:
                 del self._kept[next(iter(self._kept))]
             return found
 
+    def is_any(self, allows: Allows) -> bool:
+        """Whether there is a channel that a client may read."""
+        found = self._log.streams(where={KIND: CHANNEL_ROOT})
+        return any(allows(each.name) for each in found)
+
     def streams(self, allows: Allows, prefix: str = "") -> list[Stream]:
         """The channels that a client may read, the newest first."""
         found = self._log.streams(prefix, where={KIND: CHANNEL_ROOT})

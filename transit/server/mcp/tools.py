@@ -192,16 +192,26 @@ TOOLS: Final = (
 
 
 def allowed(caller: Caller) -> list[Tool]:
-    """The tools that a caller may use somewhere."""
-    is_writable = caller.room.service.is_writable
-    return [
-        tool
-        for tool in TOOLS
-        if caller.grant.allows_any(tool.right)
-        and (tool.is_reading or is_writable)
+    """The tools that a caller may use somewhere; of channels where there are some."""
+    found = [tool for tool in TOOLS if is_allowed(caller, tool)]
+    if caller.room.channels.is_any(caller.sees):
+        return found
+    return [tool for tool in found if tool.name not in OF_CHANNELS]
+
+
+def is_allowed(caller: Caller, tool: Tool) -> bool:
+    """Whether a caller may use a tool somewhere."""
+    return (
+        caller.grant.allows_any(tool.right)
+        and (tool.is_reading or caller.room.service.is_writable)
         and (tool.name != "verify" or caller.grant.allows(READ, ""))
         and (tool.name not in OF_VIEWS or _is_served(caller, tool.name))
-    ]
+    )
+
+
+OF_CHANNELS: Final = frozenset(
+    ("list_channels", "read_channel", "list_threads", "read_thread", "post", "reply")
+)
 
 
 OF_VIEWS: Final = frozenset(
