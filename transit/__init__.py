@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from transit.engine.log import Log, open
     from transit.engine.metrics import CacheUse, CursorLag, Metrics, PublishLag, RemoteTraffic
     from transit.engine.pieces import Piece, read_piece
-    from transit.engine.plans import MergePlan, register_policy
+    from transit.engine.plans import MergePlan, PolicyInput, PolicyPart, register_policy
     from transit.engine.proved import open_proved
     from transit.engine.provenance import (
         CommitRef,
@@ -150,7 +150,7 @@ _HOMES = {
         "PublishLag",
         "RemoteTraffic",
     ),
-    "transit.engine.plans": ("MergePlan", "register_policy"),
+    "transit.engine.plans": ("MergePlan", "PolicyInput", "PolicyPart", "register_policy"),
     "transit.engine.provenance": (
         "CommitRef",
         "Difference",
@@ -311,6 +311,8 @@ __all__ = [
     "Piece",
     "PoisonedError",
     "Policy",
+    "PolicyInput",
+    "PolicyPart",
     "Position",
     "Progress",
     "Proof",

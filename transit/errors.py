@@ -335,7 +335,8 @@ class ReadOnlyError(TransitError):
 class ReentrantCallError(TransitError):
     """The call was made in the middle of another call of the same thread that is in its way.
 
-    Signal handlers, `__del__` methods, progress callbacks and object stores make such calls.
+    Signal handlers, `__del__` methods, progress callbacks and object stores make such calls, and
+    bodies of reconcilers that ask for their own tick.
     Nothing was changed: call again once the other one has ended, or use `submit` or durability
     "memory", which are taken up at any moment.
     """

@@ -17,8 +17,10 @@ import msgspec
 import transit
 from transit.views.loops import firing, looping
 from transit.views.loops.due import Clock, Every, Rule
-from transit.views.loops.looping import Loop, Planned, Running
+from transit.views.loops.looping import Loop
+from transit.views.loops.making import Planned, Running
 from transit.views.loops.scheduling import ScheduleRecord
+from transit.views.loops.seats import Hold
 from transit.views.loops.ticks import State, TickRecord
 
 _write = Loop._write
@@ -39,8 +41,8 @@ def _kv_apart(self: Loop, running: Running, record: TickRecord) -> None:
     self._log.stream("kv").append(state.get("n", b"0"))
 
 
-def _start_with_kv(self: Loop, planned: Planned, now: int) -> Running:
-    running = _start(self, planned, now)
+def _start_with_kv(self: Loop, planned: Planned, hold: Hold) -> Running:
+    running = _start(self, planned, hold)
     try:
         kept = self._log.stream("kv")
     except transit.NotFoundError:

@@ -112,11 +112,14 @@ def test_what_was_said_is_changed_by_records(opens: Open, dev: chat.Channel) -> 
     dev.join("ada", "Ada")
     dev.rename("ada", "Ada L.")
     other = chat.channel(opens(), "dev")
-    first, second = other.messages()
+    first, second, *lines = other.messages()
     assert (first.text, first.name, first.data, first.edited) == ("hello", "Ada", {"n": 1}, True)
     assert (dict(first.reactions), dict(first.headers)) == ({"+1": ("bob",)}, {"task": "t-1"})
     assert (second.text, second.removed, second.removed_by) == ("", True, "ada")
     assert second.answers == 0
+    assert [(each.text, each.system) for each in lines] == [
+        ("joined", True), ("is now called Ada L.", True),
+    ]  # fmt: skip
     assert other.participants == {"ada": "Ada L."}
     with pytest.raises(NotFoundError):
         other.message(2)

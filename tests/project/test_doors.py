@@ -66,7 +66,6 @@ ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
-    "chat": set[str](),
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
     "server": {"protocol", "trace", "views", "chat", "proof"},
     # `transit.environment` has the names of variables, which adapters read too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -145,8 +146,9 @@ def test_one_that_cannot_run_does_not_keep_the_others_from_starting(
     assert [each.last.op for each in schedules(log) if each.last] == ["failed", "fired"]
 
 
+@pytest.mark.parametrize("mode", ["exclusive", "shared"])
 def test_a_claim_is_not_given_up_while_the_body_of_its_runner_goes_on(
-    path: object, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    path: object, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
     """kubernetes-sigs/controller-runtime 1132: the lease was released, and the work went on."""
     monkeypatch.setattr(import_module("transit.views.loops.running"), "CLOSE_S", 0.05)
@@ -163,7 +165,7 @@ def test_a_claim_is_not_given_up_while_the_body_of_its_runner_goes_on(
     def short(tick: Tick) -> None:
         bodies.append("short")
 
-    with transit.open(str(path), mode="shared", durability="os") as log:
+    with transit.open(str(path), mode=mode, durability="os") as log:
         with runner(log, [long], clock=clock, claim=30.0) as running:
             threading.Thread(target=running.run_due, daemon=True).start()
             entered.wait(60)

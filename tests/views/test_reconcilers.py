@@ -397,20 +397,6 @@ def test_a_tick_whose_reconciler_is_deleted_meanwhile_is_lost_and_one_disabled_i
         assert running.run_due() == []
 
 
-def test_a_tick_that_another_runner_of_the_process_made_first_is_told_as_lost(
-    log: transit.Log, clock: ManualClock
-) -> None:
-    @reconciler(name="count", every=10.0)
-    def slow(tick: Tick) -> None:
-        assert other.tick("count").n == tick.n
-
-    with runner(log, [slow], clock=clock) as running, runner(log, [counting()]) as other:
-        with pytest.raises(TickLostError, match="tick 0 was made by another runner"):
-            running.tick("count")
-        assert running.problems() == {}
-        assert [(each.n, each.kv) for each in running.ticks("count")] == [(0, {"n": 1})]
-
-
 def test_one_without_code_is_shown_and_not_run(log: transit.Log, clock: ManualClock) -> None:
     with runner(log, [counting(), failing(0)], clock=clock) as running:
         running.run_due()

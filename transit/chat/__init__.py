@@ -18,6 +18,7 @@ index         what is known of a channel's records; messages: as they are shown
 classifying   what classifiers see and say; classifiers: those that are there
 deciding      running one; adopting: putting another run in force; scoring, comparing
 folding       which thread each message is in; threads, thread: looked at, and overridden
+policies      how a channel is threaded
 verdicts      decisions and overrides as they are read
 freezing      a thread as a stream that any auditor can check
 marking       what each reader has seen
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from transit.chat.importing import Imported, import_chat
     from transit.chat.marking import Reader, readers
     from transit.chat.messages import Edit, Message
+    from transit.chat.policies import ChannelPolicy
     from transit.chat.posting import Channel, channel, channels
     from transit.chat.scoring import Score
     from transit.chat.thread import Head, Summary, Thread
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from transit.chat.verdicts import Decision, Override
 
 _HOMES = {
+    "policies": ("ChannelPolicy",),
     "posting": ("Channel", "channel", "channels"),
     "classifiers": ("judged", "linear", "rule", "source"),
     "classifying": ("Candidate", "Classifier", "Decider", "Ranking", "Said"),
@@ -79,6 +82,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Candidate",
     "Channel",
+    "ChannelPolicy",
     "Classifier",
     "Comparison",
     "Decider",

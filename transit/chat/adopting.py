@@ -7,12 +7,15 @@ what is written to it at that moment is written to the merge instead, by who mea
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from transit import AlreadyExistsError, ConflictError, InvalidInputError, Stream
 from transit.chat.deciding import Threading, cursor_of
 from transit.chat.naming import LAYER, decisions_name, metadata_of
-from transit.chat.posting import Channel
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel
 
 
 def adopt(channel: Channel, run: Threading, *, by: str, reason: str = "") -> Stream:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from transit import (
     ConflictError,
@@ -26,29 +26,31 @@ from transit import (
     StreamFinishedError,
 )
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
+from transit.chat.messages import body_of
 from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
-from transit.chat.posting import Channel
+from transit.chat.policies import built_in, check_threshold, policy_of
 from transit.chat.records import (
     AUTHOR,
     EVIDENCE,
     KIND,
-    MALFORMED,
     MESSAGES,
+    PARTICIPANT,
     SYSTEM,
     DecisionBody,
-    decode_message,
     encode,
     headers_of,
 )
 from transit.chat.threads import Threads
 from transit.chat.verdicts import Decision, decision
 
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel
+
 EPOCH: Final = 1000
 """Records after which a decider begins anew."""
 _FRAME: Final = 256
 """Decisions in one frame, at most."""
 _ALTERNATIVES: Final = 3
-DECIDE_AT: Final = 0.8
 
 
 class Threading:
@@ -64,9 +66,8 @@ class Threading:
         decide_at: float,
         run: Threads | None = None,
     ) -> None:
-        if not isinstance(decide_at, int | float) or not 0 <= decide_at <= 1:
-            raise InvalidInputError(f"decide_at must be 0 to 1, not {decide_at!r}")
-        self.channel, self.classifier, self.decide_at = channel, classifier, float(decide_at)
+        self.channel, self.classifier = channel, classifier
+        self.decide_at = check_threshold(decide_at)
         self._run = run
 
     def __repr__(self) -> str:
@@ -209,29 +210,28 @@ def cursor_of(channel: Stream, uid: str) -> Cursor:
 
 
 def threading(
-    channel: Channel, *, classifier: Classifier | None = None, decide_at: float = DECIDE_AT
+    channel: Channel, *, classifier: Classifier | None = None, decide_at: float | None = None
 ) -> Threading:
     """A run of a classifier over a channel, whose decisions are in force.
 
-    classifier: None: `chat.linear()`. decide_at: below this score, 0 to 1, it only proposes: the
-    message stays as it is. 0 decides all.
+    decide_at: below this score, 0 to 1, it only proposes: the message stays as it is. 0 decides
+    all. None: as the channel's policy says, which is `chat.linear()` and 0.8 where nobody set it.
     """
-    if classifier is None:
-        from transit.chat.classifiers import linear  # Its weights are read when they are wanted.
-
-        classifier = linear()
-    return Threading(channel, classifier, decide_at)
+    policy = policy_of(channel)
+    return Threading(
+        channel,
+        built_in(policy.classifier) if classifier is None else classifier,
+        policy.decide_at if decide_at is None else decide_at,
+    )
 
 
 def said_of(record: Record) -> Said | None:
     """What a classifier sees of a record; None where it is no message."""
     headers = record.headers
-    if headers.get(KIND) not in MESSAGES:
+    kind = headers.get(KIND)
+    if kind not in MESSAGES and kind != PARTICIPANT:
         return None
-    try:
-        body = decode_message(record.payload)
-    except MALFORMED:
-        return None
+    body = body_of(record)
     author = headers.get(AUTHOR, "")
     return Said(
         record.offset,
@@ -239,7 +239,7 @@ def said_of(record: Record) -> Said | None:
         body.name or author,
         body.text,
         record.timestamp,
-        SYSTEM in headers,
+        SYSTEM in headers or kind == PARTICIPANT,
         body.answers,
         body.starts,
     )

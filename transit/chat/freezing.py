@@ -17,7 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from transit import AlreadyExistsError, InvalidInputError, Position, Stream, register_policy
+from transit import (
+    AlreadyExistsError,
+    InvalidInputError,
+    PolicyInput,
+    PolicyPart,
+    Position,
+    Scalar,
+    Stream,
+    register_policy,
+)
 from transit.chat.folding import Folding
 from transit.chat.messages import Message, fold
 from transit.chat.naming import CHANNEL_ID, frozen_prefix
@@ -27,6 +36,7 @@ from transit.chat.records import (
     KIND,
     MALFORMED,
     MESSAGES,
+    PARTICIPANT,
     SUMMARY,
     SYSTEM,
     THREAD_FROZEN,
@@ -37,8 +47,6 @@ from transit.chat.records import (
 if TYPE_CHECKING:
     from transit.chat.thread import Thread
     from transit.chat.threads import Threads
-    from transit.engine.plans import PolicyInput, PolicyPart
-    from transit.format.lineage import Scalar
 
 POLICY: Final = "custom:chat-thread"
 VERSION: Final = 1
@@ -82,10 +90,12 @@ def read_frozen(stream: Stream) -> Iterator[Message]:
         if record.headers.get(KIND) in CHANGES:
             origin = Position(record.origin.stream, decode_target(record.payload).of)
             changes.setdefault(origin, []).append(record.offset)
-    said = [record for record in records if record.headers.get(KIND) in MESSAGES]
+    shown = (*MESSAGES, PARTICIPANT)
+    said = [record for record in records if record.headers.get(KIND) in shown]
     for record in sorted(said, key=lambda each: each.timestamp):
         later = [records[offset] for offset in changes.get(record.origin, ())]
-        yield fold(stream.name, record, later, is_system=SYSTEM in record.headers)
+        is_system = SYSTEM in record.headers or record.headers[KIND] == PARTICIPANT
+        yield fold(stream.name, record, later, is_system=is_system)
 
 
 # The policy

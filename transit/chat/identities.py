@@ -22,7 +22,7 @@ def hash_of(message_id: str) -> int:
 class Identities:
     """Offsets by hash. Several may have one hash."""
 
-    __slots__ = ("_count", "_hashes", "_mask", "_offsets")
+    __slots__ = ("_count", "_hashes", "_mask", "_most", "_offsets")
 
     def __init__(self) -> None:
         self._make(_SLOTS_MIN)
@@ -32,7 +32,7 @@ class Identities:
 
     def add(self, value: int, offset: int) -> None:
         """One more."""
-        if self._count * 3 >= (self._mask + 1) * 2:
+        if self._count >= self._most:
             self._grow()
         hashes, mask = self._hashes, self._mask
         slot = value & mask
@@ -41,6 +41,16 @@ class Identities:
         hashes[slot] = value
         self._offsets[slot] = offset
         self._count += 1
+
+    def has(self, value: int) -> bool:
+        """Whether any was added with this hash."""
+        hashes, mask = self._hashes, self._mask
+        slot = value & mask
+        while hashes[slot]:
+            if hashes[slot] == value:
+                return True
+            slot = (slot + 1) & mask
+        return False
 
     def find(self, value: int) -> Iterator[int]:
         """The offsets that were added with this hash, the first first."""
@@ -54,7 +64,7 @@ class Identities:
     def _make(self, slots: int) -> None:
         self._hashes = array("Q", bytes(8 * slots))
         self._offsets = array("Q", bytes(8 * slots))
-        self._mask, self._count = slots - 1, 0
+        self._mask, self._count, self._most = slots - 1, 0, slots * 2 // 3
 
     def _grow(self) -> None:
         hashes, offsets = self._hashes, self._offsets

@@ -39,7 +39,7 @@ from transit.chat.records import (
 NOTHING: Final = 0
 SAID: Final = 1
 TOLD: Final = 2
-"""A message of somebody; a line of the platform itself."""
+"""A message of somebody; a line of the platform itself, such as that somebody joined."""
 _NOBODY: Final = 0
 
 
@@ -54,6 +54,8 @@ class Index:
         self._authors = array("I")
         self._names: dict[str, int] = {"": _NOBODY}
         self._identities = Identities()
+        self.has = self._identities.has
+        """Whether an id with this hash is taken."""
         self.changes: dict[int, list[int]] = {}
         """Offsets of edits, reactions and removals, by the message that they are about."""
         self.removed: set[int] = set()
@@ -76,6 +78,19 @@ class Index:
         with self._lock:
             if offset == self.stop:
                 self._take(offset, headers, payload)
+
+    def note_message(self, offset: int, author: str, value: int) -> None:
+        """Take in a message that was just appended here; value: the hash of its id."""
+        with self._lock:
+            if offset == self.stop:
+                names = self._names
+                number = names.get(author)
+                if number is None:
+                    number = names[author] = len(names)
+                self._identities.add(value, offset)
+                self._authors.append(number)
+                self._kinds.append(SAID)
+                self.stop = offset + 1
 
     def kind(self, offset: int) -> int:
         """NOTHING, SAID or TOLD."""
@@ -123,6 +138,10 @@ class Index:
         shown = NOTHING
         if kind in MESSAGES:
             shown = TOLD if SYSTEM in headers else SAID
+        elif kind == PARTICIPANT:
+            shown = TOLD
+            with suppress(*MALFORMED):
+                self._participant(author, payload)
         elif kind is not None:
             with suppress(*MALFORMED):
                 self._other(kind, author, offset, payload)
@@ -145,8 +164,9 @@ class Index:
             self.branches.setdefault(link.fork_offset, link.thread)
         elif kind == SUMMARY:
             self.summaries.setdefault(decode_summary(payload).of, []).append(offset)
-        elif kind == PARTICIPANT:
-            told = decode_participant(payload)
-            before = self.members.get(author, ("", ""))
-            there = before[1] if told.change == "renamed" else told.change
-            self.members[author] = (told.name or before[0], there)
+
+    def _participant(self, author: str, payload: bytes) -> None:
+        told = decode_participant(payload)
+        before = self.members.get(author, ("", ""))
+        there = before[1] if told.change == "renamed" else told.change
+        self.members[author] = (told.name or before[0], there)

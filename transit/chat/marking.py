@@ -8,11 +8,11 @@ is marked but what the application says was seen.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from transit import Stream
+from transit import NotFoundError, Stream
 from transit.chat.index import SAID, Index
 from transit.chat.messages import Message, message_at
 from transit.chat.naming import (
@@ -24,7 +24,6 @@ from transit.chat.naming import (
     reader_name,
     readers_prefix,
 )
-from transit.chat.posting import Channel, Said
 from transit.chat.records import (
     MALFORMED,
     POSITION,
@@ -34,6 +33,9 @@ from transit.chat.records import (
     headers_of,
 )
 from transit.chat.thread import Thread
+
+if TYPE_CHECKING:
+    from transit.chat.posting import Channel, Said
 
 _MARKS_MAX: Final = 10_000
 """Messages in one record."""
@@ -121,13 +123,25 @@ class Reader:
             return self._count(thread, self.channel.index)
 
     def counts(self) -> dict[int, int]:
-        """For each thread with messages that were not seen, how many; by its first message."""
-        threads = self.channel.threads()
+        """For each thread with messages that were not seen, how many; by its first message.
+
+        A message of which nothing was decided is a thread of its own. Without threads that are
+        suppressed.
+        """
+        fold = self.channel.threads().fold
+        found: dict[int, int] = {}
         with self._lock:
             self._refresh()
             index = self.channel.index
-            counted = ((each.root, self._count(each, index)) for each in threads)
-            return {root: count for root, count in counted if count}
+            for offset in self._unseen_of(self._candidates(index), index):
+                root = fold.root(offset)
+                found[root] = found.get(root, 0) + 1
+            for anchor, name in index.branches.items():
+                count = self._count_replies(name)
+                if count:
+                    root = fold.root(anchor)
+                    found[root] = found.get(root, 0) + count
+        return {root: found[root] for root in sorted(found) if fold.state(root)[0] != "suppress"}
 
     def messages(self, thread: Thread) -> Iterator[Message]:
         """The messages of a thread that `unread` counts: of the channel, then of its branches."""
@@ -151,14 +165,34 @@ class Reader:
             count += sum(1 for _ in self._unseen_replies(stream, known))
         return count
 
+    def _count_replies(self, name: str) -> int:
+        try:
+            stream, known = self.channel.branch(name)
+        except NotFoundError:
+            # One that was deleted.
+            return 0
+        return sum(1 for _ in self._unseen_replies(stream, known))
+
+    def _candidates(self, index: Index) -> Iterator[int]:
+        """All offsets that were not seen."""
+        seen = self._seen
+        offset = seen.find(0)
+        while offset >= 0:
+            yield offset
+            offset = seen.find(0, offset + 1)
+        yield from range(max(len(seen), index.start), index.stop)
+
     def _unseen(self, thread: Thread, index: Index) -> Iterator[int]:
+        return self._unseen_of(thread.members, index)
+
+    def _unseen_of(self, offsets: Iterable[int], index: Index) -> Iterator[int]:
         me, removed, seen, size = (
             index.number_of(self.who),
             index.removed,
             self._seen,
             len(self._seen),
         )
-        for offset in thread.members:
+        for offset in offsets:
             if offset < size and seen[offset]:
                 continue
             if index.kind(offset) != SAID or index.author(offset) == me or offset in removed:

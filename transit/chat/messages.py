@@ -19,6 +19,7 @@ from transit.chat.records import (
     KIND,
     MALFORMED,
     MESSAGE_ID,
+    PARTICIPANT,
     REACTION,
     REMOVAL,
     RESERVED,
@@ -28,6 +29,7 @@ from transit.chat.records import (
     RemovalBody,
     decode_edit,
     decode_message,
+    decode_participant,
     decode_reaction,
     decode_removal,
 )
@@ -49,7 +51,9 @@ class Message(msgspec.Struct, frozen=True):
     nanoseconds. text: the newest; edits: the texts it got later, the newest last. removed: out of
     sight, with who did it and why. reactions: who gave each, in order. answers: the offset of the
     message that its sender, or its platform, says it answers. id: what its sender or platform calls
-    it, or its origin as STREAM@OFFSET. system: a line of the platform itself.
+    it, or its origin as STREAM@OFFSET. writer: who wrote the record, "" for a process that had the
+    store open; over a network the name of the token, whatever author that claims to be. system: a
+    line of the platform itself.
     """
 
     position: Position
@@ -59,6 +63,7 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     time: int
     id: str
+    writer: str = ""
     system: bool = False
     edits: tuple[Edit, ...] = ()
     removed: bool = False
@@ -102,11 +107,7 @@ def shown(stream: Stream, index: Index, record: Record) -> Message:
 
 def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -> Message:
     """A message and its changes, in their order, as they are shown."""
-    try:
-        body = decode_message(record.payload)
-    except MALFORMED:
-        # What another program wrote under this kind: shown as it is.
-        body = MessageBody(record.payload.decode("utf-8", "replace"))
+    body = body_of(record)
     author, origin = record.headers.get(AUTHOR, ""), record.origin
     edits, reactions, removal = _changed(changes)
     message = Message(
@@ -117,6 +118,7 @@ def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -
         text=edits[-1].text if edits else body.text,
         time=record.timestamp,
         id=record.headers.get(MESSAGE_ID) or f"{origin.stream}@{origin.offset}",
+        writer=record.writer,
         system=is_system,
         edits=edits,
         reactions=reactions,
@@ -138,6 +140,19 @@ def fold(name: str, record: Record, changes: list[Record], *, is_system: bool) -
         removed_by=removal[0],
         removed_reason=removal[1].reason,
     )
+
+
+def body_of(record: Record) -> MessageBody:
+    """What a record of a message, or of a participant, says."""
+    try:
+        if record.headers.get(KIND) != PARTICIPANT:
+            return decode_message(record.payload)
+        told = decode_participant(record.payload)
+    except MALFORMED:
+        # What another program wrote under this kind: shown as it is.
+        return MessageBody(record.payload.decode("utf-8", "replace"))
+    text = f"is now called {told.name}" if told.change == "renamed" else told.change
+    return MessageBody(text, told.name, source=told.source)
 
 
 def _changed(

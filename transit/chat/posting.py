@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from transit import (
     AlreadyExistsError,
-    ConflictError,
-    Durability,
     InvalidInputError,
     Log,
     NotFoundError,
     Position,
     Receipt,
-    StorePermissionError,
     Stream,
 )
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
 from transit.chat.naming import CHANNEL_ID
+from transit.chat.once import Place, post_once
 from transit.chat.records import (
-    AUTHOR,
     CHANNEL_MESSAGE,
     CHANNEL_ROOT,
     EDIT,
     KIND,
-    MESSAGE_ID,
     PARTICIPANT,
     REACTION,
     REMOVAL,
@@ -49,9 +45,11 @@ from transit.chat.records import (
 if TYPE_CHECKING:
     from transit.chat.deciding import Threading
     from transit.chat.marking import Reader
+    from transit.chat.policies import ChannelPolicy
     from transit.chat.thread import Thread
     from transit.chat.threads import Threads
 
+_AUTHORS_KEPT: Final = 1000
 Said = Receipt | Position | Message | int
 """A message: what posting it gave, its position, as it was read, or its offset in the channel."""
 
@@ -85,15 +83,19 @@ def channels(log: Log, prefix: str = "") -> Iterator[Channel]:
 
 
 class Channel:
-    """A channel of an open store, embedded or connected. Safe for threads."""
+    """A channel of an open store, embedded or connected. Safe for threads.
+
+    A branch of a channel is one too, with decisions of its own: `Channel(log, branch)`.
+    """
 
     def __init__(self, log: Log, stream: Stream) -> None:
-        if stream.metadata.get(KIND) != CHANNEL_ROOT:
+        if not _is_channel(log, stream):
             raise InvalidInputError(f"{stream.name} is no channel: `chat.channel` makes one")
         self.log, self.stream = log, stream
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._branches: dict[str, Index] = {}
+        self._told: dict[str, dict[str, str]] = {}
         self._threads: Threads | None = None
 
     def __repr__(self) -> str:
@@ -134,17 +136,33 @@ class Channel:
         writer: as `Stream.append` has it.
         `AlreadyExistsError` where the id is that of another message.
         """
-        body = MessageBody(check_text(text, "a message"), name, data=data)
+        if type(text) is not str or not text:
+            check_text(text, "a message")
+        body = MessageBody(text, name, data=data)
         if answers is not None:
             body.answers = self.offset_of(answers)
-        told = headers_of(CHANNEL_MESSAGE, check_text(author, "an author"), id, headers)
+        if type(author) is not str or not author:
+            check_text(author, "an author")
         payload = encode(body)
-        if id is not None:
-            place = Place(self.log, self.stream, self.index)
-            return post_once(place, payload, told, timestamp, durability, writer)
-        return self.stream.append(
-            payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
-        )
+        if id is None:
+            told = self._told.get(author) if headers is None else None
+            if told is None:
+                told = self._headers(author, headers)
+            return self.stream.append(
+                payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
+            )
+        told = headers_of(CHANNEL_MESSAGE, author, id, headers)
+        place = Place(self.log, self.stream, self._index or self.index)
+        return post_once(place, payload, told, timestamp, durability, writer)
+
+    def _headers(self, author: str, more: Mapping[str, str] | None) -> dict[str, str]:
+        """Headers of a message without an id: those of an author are the same each time."""
+        told = headers_of(CHANNEL_MESSAGE, author, None, more)
+        if not more:
+            if len(self._told) >= _AUTHORS_KEPT:
+                self._told.clear()
+            self._told[author] = told
+        return told
 
     def edit(self, message: Said, text: str, *, by: str, durability: str | None = None) -> Receipt:
         """Give a message another text. The first, and all between, stay in the log."""
@@ -254,6 +272,24 @@ class Channel:
 
         return adopt(self, run, by=by, reason=reason)
 
+    @property
+    def policy(self) -> ChannelPolicy:
+        """Which classifier threads it, and how sure that has to be."""
+        from transit.chat.policies import policy_of  # It needs this module.
+
+        return policy_of(self)
+
+    def set_policy(
+        self, *, by: str, classifier: str | None = None, decide_at: float | None = None
+    ) -> ChannelPolicy:
+        """Say how the channel is threaded from now on.
+
+        classifier: "linear", "rule" or "source". decide_at: below it, 0 to 1, it only proposes.
+        """
+        from transit.chat.policies import set_policy  # It needs this module.
+
+        return set_policy(self, classifier=classifier, decide_at=decide_at, by=by)
+
     def reader(self, who: str) -> Reader:
         """How far somebody has seen each thread, durably."""
         from transit.chat.marking import Reader  # It needs this module.
@@ -304,80 +340,11 @@ class Channel:
         return self.stream.append(encode(ParticipantBody(change, name)), headers=told)
 
 
-class Place(NamedTuple):
-    """Where messages are posted: a channel or a branch, and what is known of it, up to now."""
-
-    log: Log
-    stream: Stream
-    known: Index
-
-
-def post_once(
-    place: Place,
-    payload: bytes,
-    headers: Mapping[str, str],
-    timestamp: int | None,
-    durability: str | None,
-    writer: str = "",
-) -> Receipt:
-    """Append a message unless one of its id is there: then the receipt of that.
-
-    What is looked at and what is written are one step: the record is appended only where the stream
-    still ends where it was looked at.
-    """
-    _, stream, index = place
-    message_id = check_text(headers[MESSAGE_ID], "a message's id")
-    while True:
-        # Before the look: another thread may take in its own record, of this id, meanwhile.
-        stop = index.stop
-        found = index.find(message_id)
-        if found is not None:
-            return _receipt(place, found, payload, headers, durability)
-        try:
-            receipt = stream.append(
-                payload,
-                headers=headers,
-                timestamp=timestamp,
-                expect=stop,
-                durability=durability,
-                writer=writer,
-            )
-        except ConflictError:
-            index.refresh()
-            continue
-        index.note(receipt.offset, headers, payload)
-        return receipt
-
-
-def _receipt(
-    place: Place,
-    offset: int,
-    payload: bytes,
-    headers: Mapping[str, str],
-    durability: str | None,
-) -> Receipt:
-    log, stream, _ = place
-    record = stream[offset]
-    said = record.headers.get(AUTHOR), record.headers.get(KIND), record.payload
-    if said != (headers[AUTHOR], headers[KIND], payload):
-        raise AlreadyExistsError(
-            f"{stream.name}@{offset} has the id {headers[MESSAGE_ID]!r}, and says something else"
-        )
-    reached = _made_durable(log, log.durability if durability is None else durability)
-    return Receipt(stream.name, offset, record.timestamp, reached)
-
-
-def _made_durable(log: Log, wanted: str) -> Durability:
-    """What is there may have been written with a weaker durability than is wanted now."""
-    level: Durability = "tiered" if wanted == "tiered" else "local"
-    if wanted not in ("local", "tiered"):
-        return "os"
-    try:
-        log.sync(level)
-    except StorePermissionError:
-        # A client without the right admin: the receipt says what is certain.
-        return "os"
-    return level
+def _is_channel(log: Log, stream: Stream) -> bool:
+    """Whether it was made as a channel, or is a branch of one that is no thread's."""
+    while KIND not in stream.metadata and stream.kind == "branch":
+        stream = log.stream(stream.parents[0].stream)
+    return stream.metadata.get(KIND) == CHANNEL_ROOT
 
 
 def _position(message: Said, name: str) -> Position:

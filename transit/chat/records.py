@@ -6,7 +6,7 @@ offset: a message's offset is the same in the stream, in each branch of it, and 
 import under another name.
 
     in a channel        channel-message, message-edit, message-reaction, message-removal,
-                        participant, thread-backlink, thread-summary
+                        participant, thread-backlink, thread-summary, channel-unresolved
     in a thread branch  thread-reply, message-edit, message-reaction, message-removal
     in $chat/decisions  classifier-evidence, human-override
     in $chat/readers    reader-position
@@ -48,6 +48,7 @@ EVIDENCE: Final = "classifier-evidence"
 OVERRIDE: Final = "human-override"
 POSITION: Final = "reader-position"
 POLICY: Final = "channel-policy"
+UNRESOLVED: Final = "channel-unresolved"
 
 MESSAGES: Final = frozenset((CHANNEL_MESSAGE, THREAD_REPLY))
 CHANGES: Final = frozenset((EDIT, REACTION, REMOVAL))
@@ -170,13 +171,11 @@ class PositionBody(msgspec.Struct, omit_defaults=True):
     seen_replies: int = 0
 
 
-class PolicyBody(msgspec.Struct, omit_defaults=True):
+class PolicyBody(msgspec.Struct):
     """How a channel is threaded from here on."""
 
-    classifier: str = ""
-    version: str = ""
-    digest: str = ""
-    decide_at: float = 0.8
+    classifier: str
+    decide_at: float
 
 
 encode = msgspec.json.Encoder().encode
@@ -190,6 +189,7 @@ decode_backlink = msgspec.json.Decoder(BacklinkBody).decode
 decode_summary = msgspec.json.Decoder(SummaryBody).decode
 decode_decision = msgspec.json.Decoder(DecisionBody).decode
 decode_override = msgspec.json.Decoder(OverrideBody).decode
+decode_policy = msgspec.json.Decoder(PolicyBody).decode
 decode_position = msgspec.json.Decoder(PositionBody).decode
 
 MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

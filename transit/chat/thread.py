@@ -22,6 +22,7 @@ from transit import (
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
 from transit.chat.naming import CHANNEL_ID, branch_name
+from transit.chat.once import Place, post_once
 from transit.chat.records import (
     AUTHOR,
     BACKLINK,
@@ -162,7 +163,7 @@ class Thread:
 
     # Writing
 
-    def reply(
+    def reply(  # noqa: PLR0913 - as many things may be said of a message
         self,
         author: str,
         text: str,
@@ -180,8 +181,6 @@ class Thread:
         The first reply makes the branch, and a record in the channel that says so, in one frame.
         Otherwise as `Channel.post`.
         """
-        from transit.chat.posting import Place, post_once  # It needs this module.
-
         body = MessageBody(check_text(text, "a message"), name, data=data)
         told = headers_of(THREAD_REPLY, check_text(author, "an author"), id, headers)
         payload = encode(body)

@@ -20,6 +20,7 @@ from transit import (
     StreamFinishedError,
 )
 from transit.chat.folding import Folding
+from transit.chat.index import SAID
 from transit.chat.naming import decisions_name, ensure, find, metadata_of
 from transit.chat.records import OVERRIDE, OverrideBody, check_text, encode, headers_of
 from transit.chat.thread import Thread
@@ -100,8 +101,14 @@ class Threads:
     # Looking at them
 
     def __iter__(self) -> Iterator[Thread]:
-        """The threads in the order of their first messages, without those that are suppressed."""
-        return (each for each in self.all() if each.state != "suppressed")
+        """The threads in the order of their first messages.
+
+        Without those that are suppressed, and lines of the platform that nobody answered.
+        """
+        index = self.channel.index
+        for each in self.all():
+            if each.state != "suppressed" and (index.kind(each.root) == SAID or len(each) > 1):
+                yield each
 
     def all(self) -> Iterator[Thread]:
         """All threads, those that are suppressed too."""

@@ -33,6 +33,8 @@ STREAM_TYPE: Final = "stream"
 # Metadata of a layer's stream that is about another stream, and goes where that goes.
 ABOUT_UID: Final = "about_uid"
 CUSTOM_PREFIX: Final = "custom:"
+SHIPPED_POLICIES: Final = frozenset(("custom:chat-thread",))
+"""Custom policies that come with transit, so that each process can run them."""
 
 Scalar = str | int | float | bool | None
 

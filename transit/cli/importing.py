@@ -29,6 +29,7 @@ from transit.cli.chain import ChainReader
 from transit.cli.copies import LAYER_MARK, Copies
 from transit.cli.exchange import (
     CUSTOM_PREFIX,
+    SHIPPED_POLICIES,
     STREAM_TYPE,
     Appendable,
     RecordEntry,
@@ -330,7 +331,7 @@ class _NotWritten(Exception):
 def _check_kind(entry: StreamEntry, place: str) -> None:
     if entry.kind == "merge":
         policy = entry.policy or ""
-        if policy.startswith(CUSTOM_PREFIX):
+        if policy.startswith(CUSTOM_PREFIX) and policy not in SHIPPED_POLICIES:
             raise CommandError(
                 f"{place}: {entry.name!r} was merged by {policy}, which is not registered here",
                 hint="export that stream whole: name it without --lineage",

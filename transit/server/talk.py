@@ -28,7 +28,8 @@ BACK_MAX: Final = 256
 class Said(msgspec.Struct, frozen=True):
     """What a message says. left: characters of its text that are not shown.
 
-    removed, reason: who removed it, and why. is_gone: its record was deleted.
+    writer: of its record, the name of a token or ""; whatever the author is said to be. removed_by,
+    reason: who removed it, and why. is_gone: its record was deleted.
     """
 
     author: str
@@ -45,7 +46,7 @@ class Said(msgspec.Struct, frozen=True):
     is_system: bool = False
     is_gone: bool = False
     answers: int | None = None
-    id: str = ""
+    writer: str = ""
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -193,7 +194,7 @@ def said_of(message: Message) -> Said:
         reason=cut(message.removed_reason, WORD_MAX),
         is_system=message.system,
         answers=message.answers,
-        id=cut(message.id, WORD_MAX),
+        writer=cut(message.writer, WORD_MAX),
     )
 
 

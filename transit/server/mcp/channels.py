@@ -139,6 +139,8 @@ def _line(line: Line, channel: str) -> Item:
         item["stream"] = line.stream
     if said.name != said.author:
         item["name"] = said.name
+    if said.writer and said.writer != said.author:
+        item["writer"] = said.writer
     if said.is_removed or said.is_gone:
         return {**item, "removed": True, "removed_by": said.removed_by, "reason": said.reason}
     item["text"] = said.text

@@ -8,7 +8,9 @@ scheduling  records that are appended when they are due
 firing      schedules as a runner has them
 running     the loop that runs them all
 looping     one reconciler as a runner has it: what is due, what came of it
+making      a tick that is being made
 claims      which runner runs a reconciler, so that bodies do not run twice
+seats       which runner of this process does
 workers     the threads that bodies run in
 keeping     ready-made reconcilers: publish, sign, verify, evict, retain
 """

@@ -70,6 +70,11 @@ class Claims:
         """Whether the last claim that was seen is this runner's."""
         return self._last is not None and self._last.runner == self._runner
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether nobody else could make a tick since this runner last looked."""
+        return self._is_alone or self.is_held
+
     def stream(self) -> Stream:
         """The stream of claims, made where there is none."""
         if self._stream is None:
@@ -128,6 +133,9 @@ class Claims:
         """Let others take over at once, and say how far this runner was."""
         if self._is_alone or self.is_held:
             with self._lock:
+                if self._is_alone:
+                    # Another runner of this process may have said how far it was.
+                    self.look(now)
                 self._append(now, Claim(self._runner, 0, 0, *so_far))
 
     def _append(self, now: int, claim: Claim) -> bool:

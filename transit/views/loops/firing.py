@@ -23,7 +23,7 @@ from transit import (
     Watch,
 )
 from transit.views.loops.due import CORRECTED, SECOND, Clock, Every, after, missed, settled
-from transit.views.loops.looping import BACKOFF_S_MAX, LATE_S_MAX, backoff
+from transit.views.loops.making import BACKOFF_S_MAX, LATE_S_MAX, backoff
 from transit.views.loops.naming import Labels, Notes, find, matches, names_in, notes_of
 from transit.views.loops.scheduling import KIND, ScheduleRecord, Standing, say, standing
 from transit.views.loops.ticks import error_text

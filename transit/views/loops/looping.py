@@ -11,9 +11,8 @@ thread alone, under the runner's lock; the body and the writing of its record ar
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -33,15 +32,23 @@ from transit.views.loops.due import (
     CORRECTED,
     SECOND,
     Clock,
-    Every,
-    Rule,
-    Wake,
     after,
     missed,
     settled,
 )
+from transit.views.loops.making import (
+    BACKOFF_S_MAX,
+    Planned,
+    Running,
+    backoff,
+    drop_batch,
+    failed_of,
+    late_max,
+    went_of,
+)
 from transit.views.loops.naming import made
 from transit.views.loops.reconcile import Change, Reconciler, last_change
+from transit.views.loops.seats import Hold, Tell, Went, body_of, seat_of
 from transit.views.loops.ticks import (
     KeyValues,
     Result,
@@ -52,45 +59,10 @@ from transit.views.loops.ticks import (
     error_text,
 )
 
-BACKOFF_S_MAX: Final = 30
-LATE_S_MAX: Final = 60.0
 # Errors of the store, not of what was to be written.
 _STORE_ERRORS: Final = (
     ClosedError, FencedError, OutcomeUnknownError, ReadOnlyError, StoreUnavailableError,
 )  # fmt: skip
-
-
-class Planned(NamedTuple):
-    """A tick to make: for which due, how many it skips, what is due after it, what it answers."""
-
-    due: int | None
-    skipped: int
-    next_due: int | None
-    answered: int
-    is_let_go: bool = False
-
-
-class Running:
-    """A tick that a worker has.
-
-    outcome: its record, None when it was lost or not written; `problem` says which.
-    """
-
-    def __init__(self, planned: Planned, tick: Tick, state: State) -> None:
-        self.planned = planned
-        self.tick = tick
-        self.state = state
-        self.lock = threading.Lock()
-        self.started = 0
-        self.deadline: int | None = None
-        self.is_ending = False
-        self.is_refused = False
-        self.outcome: TickRecord | None = None
-        self.is_written = False
-        self.problem: TransitError | None = None
-        # That its worker has done with it; `woken` is set after that, and whenever a clock says so.
-        self.is_over = False
-        self.woken = Wake()
 
 
 class Loop:
@@ -104,6 +76,9 @@ class Loop:
         names = f"reconcilers/{self.name}", f"ticks/{self.name}"
         self.definitions, self.ticks = made(log, *names)
         self.claims = claims
+        self.seat = seat_of(log, self.name)
+        # Whether another runner of this process had the seat when a tick was to be made.
+        self.is_kept_out = False
         self.running: Running | None = None
         # When to look at it again.
         self.look = 0
@@ -127,6 +102,9 @@ class Loop:
         # A body that went on after its time; the next waits for it.
         self._stuck: Running | None = None
         self._heard: Claim | None = None
+        self._went: Went | None = None
+        # How many had the seat when this one had it the last time.
+        self._number = 0
 
     # What the log says
 
@@ -141,6 +119,14 @@ class Loop:
         if self.ticks.next_offset != self._kv.n:
             self._last = self._kv.read(self.ticks) or self._last
             self._stand()
+        self.hear()
+
+    def hear(self) -> None:
+        """Take up what ticks answered that wrote nothing, whichever runner of this process's."""
+        went = self.seat.went
+        if went is not None and went is not self._went and went[:2] == self.so_far()[:2]:
+            self._went, self._next_due, self._noops = went, went.next_due, went.noops
+            self._answered_due = went.due
 
     def _stand(self) -> None:
         """Go by the last record; where dues began anew since, by the definition."""
@@ -191,7 +177,7 @@ class Loop:
             return Planned(due, 0, after(definition.rule, due), self._answered)
         following = after(definition.rule, latest)
         is_tried = self._failures > 0
-        is_late = now - latest > _late_max(definition.rule)
+        is_late = now - latest > late_max(definition.rule)
         if definition.catch_up == "none" and is_late and not is_tried:
             return Planned(latest, count, following, self._answered, is_let_go=True)
         # The first of them was not skipped where it was tried.
@@ -221,6 +207,11 @@ class Loop:
             self._retry_at = min(self._retry_at, now + BACKOFF_S_MAX * SECOND)
         return self._next_due
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether another has the seat, but not for long."""
+        return self.is_kept_out and not self.seat.is_making
+
     def _is_busy(self) -> bool:
         if self._stuck is not None and self._stuck.is_over:
             self._stuck = None
@@ -244,12 +235,40 @@ class Loop:
         due = now if is_asked else self._next_due if change.enabled else None
         if due is None:
             return None
-        return max(due, self._retry_at or 0, self._hold_until, self.claims.ends(now))
+        free = self.seat.ends(now) if self.is_kept_out else now
+        return max(due, self._retry_at or 0, self._hold_until, self.claims.ends(now), free)
 
     # Making a tick
 
-    def start(self, planned: Planned, now: int) -> Running:
+    def take(
+        self, now: int, planned: Planned, again: Callable[[], Planned | None], tell: Tell
+    ) -> tuple[Planned, Hold] | None:
+        """The seat and the claim, and what is to be made with them; None where another has one.
+
+        again: plans once more, where another may have made it meanwhile. tell: see `Seat.take`.
+        """
+        hold = self.seat.take(now, tell)
+        self.is_kept_out = hold is None
+        if hold is None:
+            return None
+        found: Planned | None = None
+        try:
+            is_known = self._number == hold.number - 1 and self.claims.is_ours
+            other = self.claims.other
+            if self.claims.hold(now, self.so_far()):
+                is_known = is_known and self.claims.other is other
+                if not is_known:
+                    self.refresh()
+                self._number = hold.number
+                found = planned if is_known else again()
+        finally:
+            if found is None:
+                self.seat.give_up(hold)
+        return None if found is None else (found, hold)
+
+    def start(self, planned: Planned, hold: Hold) -> Running:
         """Prepare a tick; `work` is what a worker then does."""
+        hold.make(True)
         state = State(self._kv.values)
         running: Running | None = None
 
@@ -261,7 +280,7 @@ class Loop:
             self._log, self.name, self._kv.n, planned.due, attempt=self._failures + 1,
             skipped=planned.skipped, kv=state, now=self._clock.now, check=check,
         )  # fmt: skip
-        running = self.running = Running(planned, tick, state)
+        running = self.running = Running(planned, tick, state, hold)
         return running
 
     def work(self, running: Running, tell: Callable[[Running], None]) -> None:
@@ -271,19 +290,24 @@ class Loop:
         with running.lock:
             running.started = self._clock.now()
             running.deadline = running.started + change.definition.timeout
+            if not running.is_refused:
+                lasts = change.definition.timeout + self.claims.length
+                running.hold.last(running.started, lasts)
         error: BaseException | None = None
         try:
             if not running.is_refused:
-                self.reconciler.body(running.tick)
+                with body_of(running.hold):
+                    self.reconciler.body(running.tick)
         except BaseException as raised:
             error = raised
         with running.lock:
             running.is_ending = not running.is_refused
+        running.hold.make(False)
         try:
             if running.is_ending:
                 self._end(running, change, error)
             else:
-                _drop_batch(running.tick)
+                drop_batch(running.tick)
         except TransitError as problem:
             running.problem = problem
         except Exception as problem:
@@ -292,6 +316,7 @@ class Loop:
         finally:
             # What the body refers to is let go.
             error = None
+            self.seat.give_up(running.hold, went_of(running))
             running.is_over = True
             running.woken.set()
             tell(running)
@@ -316,16 +341,17 @@ class Loop:
         is_asked = running.planned.due is None
         if change is None or not change.is_there or not (change.enabled or is_asked):
             raise TickLostError(f"{name}: disabled or deleted since tick {n} began")
-        if not self.claims.hold(self._clock.now(), self.so_far()):
+        is_ours = self.seat.has(running.hold)
+        if not (is_ours and self.claims.hold(self._clock.now(), self.so_far())):
             raise TickLostError(f"{name}: another runner has taken over at tick {n}")
 
     def _end(self, running: Running, change: Change, error: BaseException | None) -> None:
         tick, planned = running.tick, running.planned
         if isinstance(error, TickLostError):
-            _drop_batch(tick)
+            drop_batch(tick)
             raise error
         if error is not None:
-            _drop_batch(tick)
+            drop_batch(tick)
             self._write(running, self._failed(running, change, "failed", error_text(error)))
             return
         record = self._ended(running, change, tick.result, running.state)
@@ -372,6 +398,7 @@ class Loop:
             if now < running.deadline:
                 return False
             running.is_refused = True
+        running.hold.last(now, self.claims.length)
         self._stuck = running
         change = self._change
         assert change is not None
@@ -387,6 +414,7 @@ class Loop:
         """Write nothing more of a tick whose runner ends."""
         with running.lock:
             running.is_refused = not running.is_ending
+        running.hold.last(self._clock.now(), self.claims.length)
         self.running = None
 
     def let_go(self, planned: Planned, now: int) -> TickRecord:
@@ -415,8 +443,7 @@ class Loop:
             is_kept = record.result in ("ok", "noop")
             self._take(record, running.state if is_kept else None)
         else:
-            self._noops += 1
-            self._next_due, self._answered_due = record.next_due, record.due
+            self.hear()
         if record.kv:
             kv = msgspec.json.decode(msgspec.json.encode(record.kv))
             record = running.outcome = msgspec.structs.replace(record, kv=kv)
@@ -465,32 +492,4 @@ class Loop:
 
     def _failed(self, running: Running, change: Change, result: Result, why: str) -> TickRecord:
         record = self._ended(running, change, result, None)
-        if record.due is None:
-            return msgspec.structs.replace(record, error=why)
-        failures, retries = self._failures + 1, change.definition.retries
-        if retries is not None and failures > retries:
-            # It is let be; the next due is tried as ever.
-            return msgspec.structs.replace(record, error=why)
-        return msgspec.structs.replace(
-            record,
-            error=why,
-            failures=failures,
-            next_due=record.due,
-            retry_at=record.ended + backoff(failures),
-        )
-
-
-def backoff(failures: int) -> int:
-    """How long to wait after so many failures in a row, ns: 1, 2, 4 … 30 s."""
-    return min(BACKOFF_S_MAX, 1 << min(failures - 1, 8)) * SECOND
-
-
-def _late_max(rule: Rule) -> int:
-    """How late a tick of policy "none" is still made, ns."""
-    longest = round(LATE_S_MAX * SECOND)
-    return min(rule.period // 2, longest) if isinstance(rule, Every) else longest
-
-
-def _drop_batch(tick: Tick) -> None:
-    if tick.staged is not None:
-        tick.staged.__exit__(TickLostError, None, None)
+        return failed_of(record, why, self._failures + 1, change.definition.retries)

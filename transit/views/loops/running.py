@@ -3,8 +3,9 @@
 Owns its threads and the order of its steps. Any number of runners may run, in one process or in
 many, on a store or over connections: which of them makes a tick is decided by the log alone, where
 tick n is the record at offset n. A runner that was stopped for an hour and goes on loses what it
-had begun. Claims (`transit.views.loops.claims`) only keep bodies from running in vain; in mode
-"exclusive" nobody else can write, and there are none.
+had begun. Claims (`transit.views.loops.claims`) and, among the runners of one process, seats
+(`transit.views.loops.seats`) only keep bodies from running in vain; in mode "exclusive" nobody else
+can write, and there are no claims.
 
 One lock guards the loops. It is held while the store is read and short records are written, not
 while a body runs.
@@ -36,13 +37,15 @@ from transit import (
 from transit.views.loops.claims import Claims
 from transit.views.loops.due import SECOND, Clock, Moment, SystemClock, Wake, moment_ns
 from transit.views.loops.firing import Firing
-from transit.views.loops.looping import Loop, Planned, Running
+from transit.views.loops.looping import Loop
+from transit.views.loops.making import Planned, Running
 from transit.views.loops.naming import Labels, check_labels, matches
 from transit.views.loops.reconcile import (
     Reconciler,
     Reconcilers,
     ReconcilerStatus,
 )
+from transit.views.loops.seats import IDLE, Hold, await_from, inside
 from transit.views.loops.ticks import TickLostError, TickRecord
 from transit.views.loops.workers import THREADS_MAX, Workers
 
@@ -50,7 +53,6 @@ CLAIM_S: Final = 30.0
 CLAIM_S_MAX: Final = 3_600.0
 CLOSE_S: Final = 10.0
 """How long closing waits for bodies; what they do later is refused."""
-IDLE: Final = 10 * SECOND
 _RENEWALS: Final = 4
 
 
@@ -111,6 +113,9 @@ class Runner:
         return self._firing
 
     def _hear(self, changed: tuple[Stream, ...]) -> None:
+        self._hear_seat()
+
+    def _hear_seat(self) -> None:
         self._is_told = True
         self._wake_all()
 
@@ -170,52 +175,94 @@ class Runner:
     def run_due(self) -> Sequence[TickRecord]:
         """Make the ticks that are due now, fire what is due, and wait for the bodies to end.
 
-        The ticks, those too that wrote nothing, in the order in which they ended.
+        The ticks, those too that wrote nothing, in the order in which they ended. What another
+        runner makes at that moment is left to it. `ReentrantCallError` in a body that runs here.
         """
+        within = inside()
         with self._waking() as wake:
             with self._lock:
+                self._check_awaited(within)
                 self._awaiting += 1
-                self._ended.clear()
-                self._is_told = True
-                self._opened().tell()
-                self._step()
-            while True:
-                wake.clear()
+            try:
                 with self._lock:
-                    self._collect(self._clock.now())
-                    if not any(loop.running for loop in self._loops.values()):
-                        self._awaiting -= 1
-                        ended, self._ended = self._ended, []
-                        return ended
-                    look = self._look_at()
-                self._clock.wait(wake, look)
+                    self._ended.clear()
+                    self._is_told = True
+                    self._opened().tell()
+                    self._step()
+                while True:
+                    wake.clear()
+                    with self._lock:
+                        if not self._is_due_done(within):
+                            look = self._look_at()
+                        else:
+                            ended, self._ended = self._ended, []
+                            return ended
+                    self._clock.wait(wake, look)
+            finally:
+                with self._lock:
+                    self._awaiting -= 1
+
+    def _is_due_done(self, within: Hold | None) -> bool:
+        self._collect(self._clock.now())
+        for loop in self._loops.values():
+            # It is looked at, or its record is written, by another: it may be this one's then.
+            if loop.is_held_up:
+                self._try(loop)
+            if loop.is_held_up:
+                loop.seat.check(within, loop.name)
+        self._check_awaited(within)
+        return not any(loop.running or loop.is_held_up for loop in self._loops.values())
+
+    def _check_awaited(self, within: Hold | None) -> None:
+        for loop in self._loops.values():
+            if loop.running is not None:
+                await_from(within, loop.running.hold, loop.name)
 
     def tick(self, name: str) -> TickRecord:
         """Make a tick now, whatever is due; its record, which says "noop" where nothing was done.
 
         The next due stays what it is. `NotFoundError` without such a reconciler here,
-        `TickLostError` when another runner has it: `ask` asks that one.
+        `TickLostError` when another runner has it: `ask` asks that one. A body may call it of
+        another reconciler; `ReentrantCallError` where it would wait for itself.
         """
         loop = self._loops.get(name)
         if loop is None:
             raise NotFoundError(f"this runner has no reconciler {name!r}")
-        running: Running | None = None
-        while running is None:
-            with self._lock:
-                now = self._clock.now()
-                self._collect(now)
-                loop.refresh()
-                planned = loop.asked_here()
-                if planned is not None and not loop.claims.hold(now, loop.so_far()):
-                    raise TickLostError(f"{name}: another runner has it: ask for the tick")
-                if planned is not None:
-                    running = self._begin(loop, planned, now)
-                busy = loop.running
-            if running is None and busy is None:
-                raise NotFoundError(f"{name}: deleted, or its last body never ended")
-            if running is None and busy is not None:
-                self._await(loop, busy)
-        return self._await(loop, running)
+        within = inside()
+        with self._waking() as wake:
+            while True:
+                wake.clear()
+                with self._lock:
+                    running = self._asked(loop, within)
+                    busy = loop.running
+                if running is not None:
+                    return self._await(loop, running)
+                if busy is not None:
+                    self._await(loop, busy)
+                elif loop.is_kept_out:
+                    # Another runner writes what came of its tick.
+                    now = self._clock.now()
+                    self._clock.wait(wake, loop.seat.ends(now))
+
+    def _asked(self, loop: Loop, within: Hold | None) -> Running | None:
+        """A tick that somebody asks for, begun; None where the one before it has to end first."""
+        name, now = loop.name, self._clock.now()
+        self._collect(now)
+        loop.refresh()
+        if loop.running is not None:
+            await_from(within, loop.running.hold, name)
+            return None
+        planned = loop.asked_here()
+        if planned is None:
+            raise NotFoundError(f"{name}: deleted, or its last body never ended")
+        taken = loop.take(now, planned, loop.asked_here, self._hear_seat)
+        if taken is not None:
+            return self._begin(loop, *taken, within)
+        if loop.is_kept_out:
+            loop.seat.check(within, name)
+        if loop.seat.is_making if loop.is_kept_out else not loop.claims.is_ours:
+            raise TickLostError(f"{name}: another runner has it: ask for the tick")
+        return None
 
     def _await(self, loop: Loop, running: Running) -> TickRecord:
         while not running.is_over and not running.is_refused:
@@ -254,33 +301,46 @@ class Runner:
         for loop in self._loops.values():
             if not is_told and loop.look > now:
                 continue
-            try:
-                self._start(loop)
-            except ClosedError:
-                raise
-            except TransitError as error:
-                loop.hold(error)
-            self._plan(loop)
+            self._try(loop)
         self._opened().look()
         self._opened().fire(now)
 
+    def _try(self, loop: Loop) -> None:
+        try:
+            self._start(loop)
+        except ClosedError:
+            raise
+        except TransitError as error:
+            loop.hold(error)
+        self._plan(loop)
+
     def _start(self, loop: Loop) -> None:
+        loop.is_kept_out = False
         loop.refresh()
         # Read after the records: what others wrote meanwhile is not ahead of it.
         now = self._clock.now()
         planned = loop.plan(now)
         if planned is None:
             return
-        if not loop.claims.hold(now, loop.so_far()):
+        taken = loop.take(now, planned, lambda: loop.plan(self._clock.now()), self._hear_seat)
+        if taken is None:
             return
-        if planned.is_let_go:
+        planned, hold = taken
+        if not planned.is_let_go:
+            self._begin(loop, planned, hold)
+            return
+        try:
             self._ended.append(loop.let_go(planned, now))
-        else:
-            self._begin(loop, planned, now)
+        finally:
+            loop.seat.give_up(hold)
 
-    def _begin(self, loop: Loop, planned: Planned, now: int) -> Running:
-        running = loop.start(planned, now)
-        self._workers.give(lambda: loop.work(running, self._tell))
+    def _begin(
+        self, loop: Loop, planned: Planned, hold: Hold, within: Hold | None = None
+    ) -> Running:
+        running = loop.start(planned, hold)
+        # Noted before its body runs: what that asks for in turn is judged by it.
+        await_from(within, hold, loop.name)
+        self._workers.give(lambda: loop.work(running, self._tell), is_nested=within is not None)
         return running
 
     def _tell(self, running: Running) -> None:
@@ -384,6 +444,7 @@ class Runner:
         try:
             if running is not None:
                 loop.collect(running)
+            loop.hear()
             now = self._clock.now()
             if loop.claims.is_held or loop.has_noops():
                 loop.claims.give_up(now, loop.so_far())

@@ -27,8 +27,15 @@ class Workers:
         # Threads that wait for work, less what is given and not taken yet.
         self._free = 0
 
-    def give(self, work: Work) -> None:
-        """Have this done by a thread. It must not raise."""
+    def give(self, work: Work, *, is_nested: bool = False) -> None:
+        """Have this done by a thread. It must not raise.
+
+        is_nested: a body waits for it, and does nothing meanwhile: so it gets a thread of its own,
+        where it would wait for ever for the one that the body has.
+        """
+        if is_nested:
+            threading.Thread(target=work, name="transit-ticks-nested", daemon=True).start()
+            return
         with self._lock:
             if self._free <= 0 and self._made < self._count:
                 self._made += 1
