@@ -67,9 +67,9 @@ ABOVE = {
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
-    "server": {"protocol", "trace", "views", "proof"},
+    "server": {"protocol", "trace", "views", "chat", "proof"},
     # `transit.environment` has the names of variables, which adapters read too.
-    "cli": {"protocol", "trace", "views", "client", "server", "proof", "environment"},
+    "cli": {"protocol", "trace", "views", "chat", "client", "server", "proof", "environment"},
 }
 
 

@@ -32,11 +32,13 @@ def adopt(channel: Threaded, run: Threading, *, by: str, reason: str = "") -> St
                 f"{theirs.name} is a branch of decisions that are not in force any more: another "
                 "run was adopted"
             )
+        number = threads.adoption + 1
         try:
-            return _merge(channel, before, theirs, threads.adoption + 1, by, reason)
+            return _merge(channel, before, theirs, number, by, reason)
         except AlreadyExistsError:
-            # Adopted by another process at this moment.
-            continue
+            # Adopted by another process at this moment; or others made what is no adoption.
+            if channel.threads().adoption < number:
+                raise
 
 
 def _merge(

@@ -136,11 +136,16 @@ class Threading:
 
     def _up_to_now(self) -> Iterator[Decision]:
         while True:
+            stream = self.threads.writable()
             try:
-                stream = self.threads.writable()
                 yield from self._decide(stream, self._cursor(stream))
-            except (ConflictError, StreamFinishedError):
-                # Another one decided these, or a run was adopted: from where that stands.
+            except ConflictError:
+                # Another one decided these: from where that stands.
+                continue
+            except StreamFinishedError:
+                # A run was adopted; or it was finished, and there is no other.
+                if self.threads.writable() == stream:
+                    raise
                 continue
             return
 

@@ -37,6 +37,7 @@ def post_once(
     headers: Mapping[str, str],
     timestamp: int | None,
     durability: str | None,
+    writer: str = "",
 ) -> Receipt:
     """Append a message unless one of its id is there: then the receipt of that.
 
@@ -57,7 +58,12 @@ def post_once(
                 return _receipt(place, found, payload, headers, durability)
         try:
             receipt = stream.append(
-                payload, headers=headers, timestamp=timestamp, expect=stop, durability=durability
+                payload,
+                headers=headers,
+                timestamp=timestamp,
+                expect=stop,
+                durability=durability,
+                writer=writer,
             )
         except ConflictError:
             index.refresh()

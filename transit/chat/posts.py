@@ -84,6 +84,7 @@ class Posts:
         headers: Mapping[str, str] | None = None,
         timestamp: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Say something; return when it is as durable as asked.
 
@@ -91,6 +92,7 @@ class Posts:
         calls the message: posting it again is harmless, and gives the first receipt. answers: a
         message of this channel that it answers by the sender's own word. data: anything that JSON
         has. headers: such as an agent's task and turn, for `Stream.read(where=)`.
+        writer: as `Stream.append` has it.
         `AlreadyExistsError` where the id is that of another message.
         """
         if type(text) is not str or not text:
@@ -106,11 +108,11 @@ class Posts:
             if told is None:
                 told = self._headers(author, headers)
             return self.stream.append(
-                payload, headers=told, timestamp=timestamp, durability=durability
+                payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
             )
         told = headers_of(CHANNEL_MESSAGE, author, id, headers)
         place = Place(self.log, self.stream, self._index or self.index)
-        return post_once(place, payload, told, timestamp, durability)
+        return post_once(place, payload, told, timestamp, durability, writer)
 
     def _headers(self, author: str, more: Mapping[str, str] | None) -> dict[str, str]:
         """Headers of a message without an id: those of an author are the same each time."""

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from transit import AlreadyExistsError, NotFoundError, Position, Receipt, Stream
+from transit import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    Position,
+    Receipt,
+    StorePermissionError,
+    Stream,
+)
 from transit.chat.folding import Folding
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
@@ -134,7 +142,9 @@ class Talk:
     def read(self) -> Iterator[Message]:
         """Its messages, as they are shown now, by the time of each."""
         channel, index = self._channel, self._channel.index
-        said = (message_at(channel.stream, index, offset) for offset in self.members)
+        # What others wrote may decide of records that are no messages.
+        offsets = (offset for offset in self.members if index.kind(offset))
+        said = (message_at(channel.stream, index, offset) for offset in offsets)
         replies = [
             messages(stream, known, known.start, known.stop) for stream, known in self.replies()
         ]
@@ -145,7 +155,7 @@ class Talk:
 
     # Writing
 
-    def reply(
+    def reply(  # noqa: PLR0913 - as many things may be said of a message
         self,
         author: str,
         text: str,
@@ -156,6 +166,7 @@ class Talk:
         headers: Mapping[str, str] | None = None,
         timestamp: int | None = None,
         durability: str | None = None,
+        writer: str = "",
     ) -> Receipt:
         """Reply in the thread: in a branch of the channel at its first message.
 
@@ -168,15 +179,17 @@ class Talk:
         while True:
             found = self.replies()
             if not found:
-                receipt = self._first_reply(payload, told, timestamp, durability)
+                receipt = self._first_reply(payload, told, timestamp, durability, writer)
                 if receipt is not None:
                     return receipt
                 continue
             stream, index = found[0]
             if id is not None:
                 place = Place(self._channel.log, stream, index)
-                return post_once(place, payload, told, timestamp, durability)
-            return stream.append(payload, headers=told, timestamp=timestamp, durability=durability)
+                return post_once(place, payload, told, timestamp, durability, writer)
+            return stream.append(
+                payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
+            )
 
     def _first_reply(
         self,
@@ -184,6 +197,7 @@ class Talk:
         told: Mapping[str, str],
         timestamp: int | None,
         durability: str | None,
+        writer: str,
     ) -> Receipt | None:
         """Make the branch with its first reply; None where others made it meanwhile."""
         channel, root = self._channel, self.root
@@ -198,7 +212,7 @@ class Talk:
         link = BacklinkBody(name, channel.name, self.anchor_ref, "reply", root)
         told_of_link = headers_of(BACKLINK, told[AUTHOR])
         try:
-            with channel.log.batch(durability=durability) as batch:
+            with channel.log.batch(durability=durability, writer=writer) as batch:
                 branch = batch.branch(channel.stream, name, root, about)
                 batch.append(branch, payload, headers=dict(told), timestamp=timestamp)
                 batch.append(channel.stream, encode(link), headers=told_of_link)
@@ -236,11 +250,11 @@ class Talk:
         links = channel.index.branches
         if not links:
             return []
-        members = self.members if len(self.members) < len(links) else set(self.members)
-        anchors = sorted(anchor for anchor in links if anchor in members)
+        anchors = [member for member in self.members if member in links]
         found = []
         for anchor in anchors:
-            # One that was deleted is gone, and its replies with it.
-            with suppress(NotFoundError):
+            # One that was deleted is gone, and its replies with it. A record of others may name
+            # what is no branch, or one that the token does not allow to read.
+            with suppress(NotFoundError, InvalidInputError, StorePermissionError):
                 found.append(channel.branch(links[anchor]))
         return found

@@ -265,9 +265,13 @@ class Threads:
             )
             try:
                 return stream.append(encode(body), headers=told, expect=fold.stop)
-            except (ConflictError, StreamFinishedError):
-                # Others said something, or adopted a run, meanwhile.
+            except ConflictError:
+                # Others said something meanwhile.
                 continue
+            except StreamFinishedError:
+                # Others adopted a run meanwhile; or it was finished, and there is no other.
+                if self.writable() == stream:
+                    raise
 
     def _before(self, action: str, message: int, other: int | None) -> int | None:
         if action == "merge" and other is not None:

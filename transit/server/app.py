@@ -28,6 +28,7 @@ from transit.server.asgi import (
     error_answer,
     problem_answer,
 )
+from transit.server.channels import Channels
 from transit.server.counts import Counts
 from transit.server.exchange import Exchange, Served
 from transit.server.gate import CONTROL, Gate
@@ -94,9 +95,12 @@ class App:
         grant_of: Callable[[str], Grant | None] | None = self.gate.grant_of
         self.grant_of = None if tokens is None else grant_of
         self.prices = prices
+        self.channels = Channels(log)
         self.pages = Pages(self)
         # A room adds its own: `routes(app)` of its module.
-        self.mcp = Mounted(self.service, self.streams.lives, self.views, self.evidence)
+        self.mcp = Mounted(
+            self.service, self.streams.lives, self.views, self.evidence, self.channels
+        )
         self.numbers = Numbers(self.service, self.counts, self.streams.tails, self.gate)
         self.routes = Routes(
             [

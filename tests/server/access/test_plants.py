@@ -37,6 +37,21 @@ def _run_is_confined(folder: Path) -> bool:
     return grant.allows("read", "run-1/a") and not any(grant.allows("read", b) for b in beyond)
 
 
+def _channel_is_confined(folder: Path) -> bool:
+    own, other = "a" * 32, "b" * 32
+    names = {own: "dev", other: "ops"}
+    reads = Grant("t", (("dev", frozenset(("read",))),), names.get)
+    all_of_it = Grant("t", (("dev", frozenset(access.RIGHTS)),), names.get)
+    return (
+        reads.allows("read", f"$chat/decisions/{own}")
+        and not reads.allows("append", f"$chat/decisions/{own}")
+        and not all_of_it.allows("read", f"$chat/decisions/{other}")
+        and not all_of_it.allows("read", f"$chat/other/{own}")
+        and not all_of_it.allows("admin", f"$chat/decisions/{own}")
+        and not all_of_it.allows("branch", f"$chat/decisions/{own}")
+    )
+
+
 def _old_and_removed_are_refused(folder: Path) -> bool:
     file = str(folder / "tokens.toml")
     old = new_token(file, "old", {"": ["read"]}, time.time() - 1)
@@ -154,6 +169,19 @@ def _all_layers(patch: Patch) -> None:
     patch.setattr(Grant, "_allows_layer", lambda self, right, stream: self._allows_user(right))
 
 
+def _all_channels(patch: Patch) -> None:
+    patch.setattr(Grant, "_allows_about", lambda self, right, uid: uid and self._allows_user(right))
+
+
+def _all_names_of_channels(patch: Patch) -> None:
+    patch.setattr(access, "channel_of", lambda right, stream: stream.split("/")[2][:32])
+
+
+def _reading_is_enough(patch: Patch) -> None:
+    about = Grant._allows_about
+    patch.setattr(Grant, "_allows_about", lambda self, right, uid: about(self, "read", uid))
+
+
 def _any_prefix(patch: Patch) -> None:
     patch.setattr(Grant, "allows", lambda self, right, stream: self._allows_user(right))
 
@@ -232,6 +260,9 @@ def _either_is_enough(patch: Patch) -> None:
 PLANTS: list[tuple[Plant, Probe]] = [
     (_all_layers, _run_is_confined),
     (_any_prefix, _run_is_confined),
+    (_all_channels, _channel_is_confined),
+    (_all_names_of_channels, _channel_is_confined),
+    (_reading_is_enough, _channel_is_confined),
     (_always_fresh, _old_and_removed_are_refused),
     (_read_once, _old_and_removed_are_refused),
     (_name_within, _places_are_refused),

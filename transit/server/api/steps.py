@@ -26,7 +26,7 @@ from transit.protocol.calls import (
     Show,
     Step,
 )
-from transit.server.access import APPEND, BRANCH, MERGE, READ, Grant
+from transit.server.access import APPEND, BRANCH, MERGE, READ, Grant, right_to_create
 from transit.server.api.naming import find, named
 
 HEAVY: Final = 1_000
@@ -74,7 +74,7 @@ def check_steps(log: Log, grant: Grant, steps: Sequence[Step]) -> None:
     for step in steps:
         match step:
             case Create(name=name):
-                grant.check(APPEND, name)
+                grant.check(right_to_create(name), name)
             case Branch(stream=source, name=name):
                 grant.check(BRANCH, name)
                 _check_named(log, grant, READ, source)

@@ -15,6 +15,7 @@ never in names or descriptions of ours; a tool that the grant does not allow is 
     lineage      tools: why, diff, graph, verify
     evidence     tools: prove, retention; proofs and exhibits by address
     writing      tools: append, fork_here, merge
+    channels     tools: list_channels, read_channel, list_threads, read_thread, post, reply
     views        tools: list_views, read_table, sql, list_reconcilers, tell_reconciler
     tools        all of them, and what is told of them
     resources    streams and records by address

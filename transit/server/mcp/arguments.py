@@ -39,6 +39,13 @@ View = Annotated[
         "what they refer to. raw: payloads as they are stored."
     ),
 ]
+ChannelName = Annotated[Name, Meta(description="Name of a channel.")]
+Message = Annotated[Offset, Meta(description="Offset of any message of the thread.")]
+Said = Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX, description="What to say.")]
+MessageId = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=200)] | None,
+    Meta(description="An id of your own: with it the same message again is said once."),
+]
 T = TypeVar("T", bound="Arguments")
 
 
@@ -287,6 +294,62 @@ class Sql(Arguments, frozen=True, kw_only=True):
     stream: Annotated[Name | None, Meta(description="The stream of the view's state.")] = None
     skip: Skip = 0
     limit: Limit = ITEMS
+
+
+class ListChannels(Arguments, frozen=True, kw_only=True):
+    """Of `list_channels`."""
+
+    prefix: Prefix = ""
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class ReadChannel(Arguments, frozen=True, kw_only=True):
+    """Of `read_channel`."""
+
+    channel: ChannelName
+    start: Annotated[
+        Offset | None, Meta(description="Offset of the first message; null: the last ones.")
+    ] = None
+    limit: Limit = ITEMS
+
+
+class ListThreads(Arguments, frozen=True, kw_only=True):
+    """Of `list_threads`."""
+
+    channel: ChannelName
+    state: Literal["open", "resolved", "suppressed"] = "open"
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class ReadThread(Arguments, frozen=True, kw_only=True):
+    """Of `read_thread`."""
+
+    channel: ChannelName
+    message: Message
+    skip: Skip = 0
+    limit: Limit = ITEMS
+
+
+class Post(Arguments, frozen=True, kw_only=True):
+    """Of `post`."""
+
+    channel: ChannelName
+    text: Said
+    id: MessageId = None
+    answers: Annotated[
+        Offset | None, Meta(description="Offset of the message that it answers.")
+    ] = None
+
+
+class Reply(Arguments, frozen=True, kw_only=True):
+    """Of `reply`."""
+
+    channel: ChannelName
+    message: Message
+    text: Said
+    id: MessageId = None
 
 
 class ListReconcilers(Arguments, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from transit import AlreadyExistsError, InvalidInputError, Log, NotFoundError, Record, Stream
 from transit.protocol.paths import check_segments
 from transit.server.access import READ, Grant
+from transit.server.channels import Channels
 from transit.server.proving import Evidence
 from transit.server.refusals import RefusedError
 from transit.server.service import Service
@@ -37,11 +38,13 @@ class Room:
         find: Named,
         views: ViewRoom | None = None,
         evidence: Evidence | None = None,
+        channels: Channels | None = None,
     ) -> None:
         self.service = service
         # Of its own where none is shared: then it ends with the room.
         self.evidence = Evidence(service) if evidence is None else evidence
         self._has_own = evidence is None
+        self.channels = Channels(service.log) if channels is None else channels
         # What is served of views; None where nothing is.
         self.views = views
         self.find = find

@@ -15,6 +15,7 @@ from typing import Final
 
 from transit.server.access import Grant
 from transit.server.asgi import Answer, Request
+from transit.server.channels import Channels
 from transit.server.lives import Lives
 from transit.server.mcp.calling import Room, found_on_server
 from transit.server.proving import Evidence
@@ -32,10 +33,17 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 class Mounted:
     """The protocol in an application."""
 
-    def __init__(self, service: Service, lives: Lives, views: ViewRoom, evidence: Evidence) -> None:
+    def __init__(
+        self,
+        service: Service,
+        lives: Lives,
+        views: ViewRoom,
+        evidence: Evidence,
+        channels: Channels,
+    ) -> None:
         self._settings = service.settings
         find = found_on_server(lambda name: lives.find(name).stream)
-        self.room = Room(service, find, views, evidence)
+        self.room = Room(service, find, views, evidence, channels)
 
     def routes(self) -> list[Route]:
         """The routes of the protocol."""

@@ -24,7 +24,7 @@ from transit.server.mcp.arguments import schema_of
 from transit.server.mcp.calling import Caller, Room
 from transit.server.mcp.evidence import files
 from transit.server.mcp.pages import encode, plain
-from transit.server.mcp.tools import TOOLS, UNTRUSTED, Tool, allowed
+from transit.server.mcp.tools import TOOLS, UNTRUSTED, Tool, allowed, is_allowed
 from transit.server.refusals import RefusedError
 
 LOGGER: Final = logging.getLogger("transit.server.mcp")
@@ -108,8 +108,8 @@ def _told(tool: Tool) -> types.Tool:
 
 
 async def _call(caller: Caller, asked: types.CallToolRequestParams) -> types.CallToolResult:
-    tool = next((each for each in allowed(caller) if each.name == asked.name), None)
-    if tool is None:
+    tool = next((each for each in TOOLS if each.name == asked.name), None)
+    if tool is None or not is_allowed(caller, tool):
         raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {plain(asked.name[:64])}")
     try:
         answer = await tool.call(caller, asked.arguments)

@@ -6,20 +6,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from transit.server.access import ADMIN, APPEND, BRANCH, MERGE, READ
-from transit.server.mcp import evidence, lineage, reading, runs, views, writing
+from transit.server.mcp import channels, evidence, lineage, reading, runs, views, writing
 from transit.server.mcp.arguments import (
     Append,
     Arguments,
     Diff,
     ForkHere,
     Graph,
+    ListChannels,
     ListReconcilers,
     ListRuns,
+    ListThreads,
     ListViews,
     Merge,
+    Post,
     Prove,
     Read,
+    ReadChannel,
     ReadTable,
+    ReadThread,
+    Reply,
     Retention,
     Search,
     Sql,
@@ -120,6 +126,23 @@ TOOLS: Final = (
         " erased, when, by whom and why; or list such streams.",
     ),
     Tool(
+        "list_channels", "List channels", READ, ListChannels, channels.list_channels,
+        "List channels, where people and agents talk, the newest first, with what was said last.",
+    ),
+    Tool(
+        "read_channel", "Read a channel", READ, ReadChannel, channels.read_channel,
+        "Read what was said in a channel, as it is shown now: the newest texts, nothing removed;"
+        " of each message the thread it is in, and who said so. `earlier`: the start to go back.",
+    ),
+    Tool(
+        "list_threads", "List threads", READ, ListThreads, channels.list_threads,
+        "List the threads of a channel, those spoken in last first, with their summaries.",
+    ),
+    Tool(
+        "read_thread", "Read a thread", READ, ReadThread, channels.read_thread,
+        "Read one thread of a channel: its messages where they were said, and the replies.",
+    ),
+    Tool(
         "list_views", "List views", READ, ListViews, views.list_views,
         "List the views that are served: tables that are derived from the records of a stream.",
     ),
@@ -154,6 +177,14 @@ TOOLS: Final = (
         " default it shows the plan only: look at it, then set plan_only to false.",
     ),
     Tool(
+        "post", "Post a message", APPEND, Post, channels.post,
+        "Say something in a channel, under the name of your token. `id` makes a retry safe.",
+    ),
+    Tool(
+        "reply", "Reply in a thread", APPEND, Reply, channels.reply,
+        "Reply in the thread that a message is in. The first reply makes a branch for all.",
+    ),
+    Tool(
         "tell_reconciler", "Tell a reconciler", ADMIN, TellReconciler, views.tell_reconciler,
         "Ask for a tick of a reconciler now, or switch it off or on. Its history stays.",
     ),
@@ -161,16 +192,26 @@ TOOLS: Final = (
 
 
 def allowed(caller: Caller) -> list[Tool]:
-    """The tools that a caller may use somewhere."""
-    is_writable = caller.room.service.is_writable
-    return [
-        tool
-        for tool in TOOLS
-        if caller.grant.allows_any(tool.right)
-        and (tool.is_reading or is_writable)
+    """The tools that a caller may use somewhere; of channels where there are some."""
+    found = [tool for tool in TOOLS if is_allowed(caller, tool)]
+    if caller.room.channels.is_any(caller.sees):
+        return found
+    return [tool for tool in found if tool.name not in OF_CHANNELS]
+
+
+def is_allowed(caller: Caller, tool: Tool) -> bool:
+    """Whether a caller may use a tool somewhere."""
+    return (
+        caller.grant.allows_any(tool.right)
+        and (tool.is_reading or caller.room.service.is_writable)
         and (tool.name != "verify" or caller.grant.allows(READ, ""))
         and (tool.name not in OF_VIEWS or _is_served(caller, tool.name))
-    ]
+    )
+
+
+OF_CHANNELS: Final = frozenset(
+    ("list_channels", "read_channel", "list_threads", "read_thread", "post", "reply")
+)
 
 
 OF_VIEWS: Final = frozenset(

@@ -7,6 +7,7 @@ nothing from anywhere else. A run is shown as in the page that is a file: `trans
     session    who looks at it: a token in a cookie
     asking     parameters of addresses
     derived    views, SQL and reconcilers
+    conversations  channels, their messages and threads
     answers    pages from templates, files that come with the package, policy
     lists      runs, streams and the graph, a page at a time; lanes: where the graph's lines lead
     searching  where something was said, a little at a time

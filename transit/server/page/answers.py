@@ -72,9 +72,9 @@ def page(template: str, said: Mapping[str, object], status: int = 200) -> Answer
 
 
 def part(name: str, *given: object) -> str:
-    """A part of pages: a macro of `rows.html` or `parts.html`, and what it is filled with."""
+    """A part of pages: a macro, and what it is filled with."""
     templates = _templates()
-    for template in ("rows.html", "parts.html"):
+    for template in ("rows.html", "parts.html", "said.html"):
         made = getattr(templates.get_template(template).module, name, None)
         if made is not None:
             return str(made(*given))
@@ -105,7 +105,8 @@ def _files() -> dict[str, bytes]:
     *scripts, begin = [resource(f"script/{name}") for name in SCRIPTS]
     hearing = _own("script/hearing.js")
     run = "\n".join([*scripts, hearing, _own("script/live.js"), _own("script/notes.js"), begin])
-    site = "\n".join([hearing, _own("script/site.js"), _own("script/lists.js")])
+    parts = ("site", "lists", "channel")
+    site = "\n".join([hearing, *(_own(f"script/{name}.js") for name in parts)])
     return {
         "page.css": resource("page.css").encode(),
         "site.css": _own("site.css").encode(),

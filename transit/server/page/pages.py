@@ -7,7 +7,7 @@ shows; what goes wrong is a page too. Whatever reads the store runs in a thread 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import parse_qsl, quote
@@ -19,6 +19,7 @@ from transit.protocol.problems import problem_of, refusal
 from transit.server.access import APPEND, NOTHING, READ, Grant
 from transit.server.asgi import Answer, Request
 from transit.server.page import answers, asking, lists, records, session
+from transit.server.page.conversations import LISTS, ConversationPages
 from transit.server.page.derived import DerivedPages
 from transit.server.page.evidence import EvidencePages, gone
 from transit.server.page.following import LiveRuns
@@ -58,6 +59,7 @@ class Pages:
         self.lists = LiveLists(served.service)
         self._standings = lists.Standings()
         self._evidence = EvidencePages(self, served)
+        self._conversations = ConversationPages(self, served)
 
     def end(self) -> None:
         """Let all pages go: the server ends."""
@@ -80,6 +82,7 @@ class Pages:
             Route("POST", "/logout", self.page(self._logout)),
             *DerivedPages(self, self._served).routes(),
             *self._evidence.routes(),
+            *self._conversations.routes(),
         ]
 
     # What all pages have
@@ -167,15 +170,18 @@ class Pages:
         """What is new in a list, asked for as the list itself is."""
         grant = request.grant
         version = request.headers.get("last-event-id") or request.query.get("since", "")
-        asked: lists.RunsAsked | lists.StreamsAsked
+        asked: Hashable
         if kind == "runs":
             runs = asked = _runs_asked(request, "q", "status", "tool", "sort", "page", *_LIVE)
             made = LiveList(lambda: self._runs_shown(grant, runs), grant)
         elif kind == "streams":
             streams = asked = _streams_asked(request, "q", "page", *_LIVE)
             made = LiveList(lambda: self._streams_shown(grant, streams), grant)
+        elif kind in LISTS:
+            asked, look = self._conversations.listed(request, kind)
+            made = LiveList(look, grant)
         else:
-            raise InvalidInputError(f"list must be runs or streams, not {kind[:64]!r}")
+            raise InvalidInputError(f"there is no list {kind[:64]!r} that is told of")
         return self.lists.events((kind, asked, id(grant)), made, version, gone)
 
     def _runs_shown(self, grant: Grant, asked: lists.RunsAsked) -> Shown:

@@ -24,7 +24,8 @@ LIVE: Final = "/live"
 """Where a page is told what comes later."""
 PATHS: Final = frozenset(
     ("/", "/streams", "/graph", "/search", "/run", "/stream", "/beside", LIVE, "/notes",
-     "/login", "/logout", "/views", "/view", "/sql", "/loop", "/proof", "/exhibit")
+     "/login", "/logout", "/views", "/view", "/sql", "/loop", "/proof", "/exhibit",
+     "/channels", "/channel", "/threads", "/thread")
 )  # fmt: skip
 # Visible characters that a cookie may hold as they are (RFC 6265, cookie-octet).
 _TOKEN: Final = frozenset(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '",;\\')
