@@ -19,9 +19,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
-from transit.chat.classifiers.history import History
+from transit.chat.classifiers.history import CANDIDATES, History
 from transit.chat.classifiers.reading import Line
 from transit.chat.classifiers.rule import guess
 from transit.chat.classifying import Said
@@ -52,7 +53,7 @@ RELATION: Final = (
     "by addressed", "to own", "own", "same addressed", "near partner", "message elsewhere",
     "candidate elsewhere", "open",
 )  # fmt: skip
-STEPS: Final = (1, 2, 3, 5, 8, 13, 20, 32)
+STEPS: Final = (1, 2, 3, 5, 8, 13, 20, 32, CANDIDATES)
 # Many logs have whole minutes alone.
 MINUTES: Final = (0.5, 1.5, 3.5, 7.5, 15.5, 30.5, 60.5)
 # How rare the words are that both have, as a sum of logarithms.
@@ -149,7 +150,8 @@ class Watch:
     def sights(self, line: Line) -> Iterator[Sight]:
         """The candidates, the latest first."""
         walk = _Walk(line, self.history)
-        for steps, each in enumerate(reversed(self.history.candidates)):
+        near = reversed(self.history.candidates)
+        for steps, each in enumerate(chain(near, self.history.distant(line))):
             relation, between = walk.look(each)
             if not steps:
                 between |= _B["just before"]
@@ -319,7 +321,9 @@ class _Threads:
 
     def look(self, each: Line) -> int:
         """The features of the candidate's thread."""
-        line, root = self._line, self._root[each.number]
+        line, root = self._line, self._root.get(each.number)
+        if root is None:
+            return 0
         people = self._people[root]
         bits = 0
         if root not in self._later:
