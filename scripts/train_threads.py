@@ -1,15 +1,15 @@
-"""Find the weights of `chat.linear` from ten annotated logs, and write transit/chat/classifiers/weights.json.
+"""Find the weights of the linear classifier from ten annotated logs, and write them.
 
-    python scripts/train_threads.py [--cross-validate] [--data ../shared/data/irc] [--write FILE]
+    python scripts/train_threads.py [--cross-validate] [--data FOLDER] [--write FILE]
 
 A message's gold parents should have a large share, and so should all messages of its gold thread:
-the loss of a message is −(1 − T) log(share of parents) − T log(share of the thread), and half the
-sum of squared weights times L is added. It is convex up to what several gold parents add; L-BFGS
-from zero finds its lowest place, so nothing is random but the order of the folds. Features that
-fewer than `RARE` messages have keep weight 0. Standard library and the package alone.
+the loss of a message is -(1 - T) log(share of parents) - T log(share of the thread), and half the
+sum of squared weights times L is added. L-BFGS goes down from zero, so nothing is random but how
+the logs are parted. Features that fewer than `RARE` messages have keep weight 0. Standard library
+and the package alone; nothing but these logs has part in the weights.
 
 `--cross-validate` trains on four fifths of the logs and scores the rest, five times, and prints
-the measures of the rule on the same logs beside it. What it says depends on how the logs are parted:
+the measures of the rule on the same logs beside it. Figures depend on how the logs are parted:
 `--partings` does it again with other seeds, and adds the mean.
 """
 
@@ -27,8 +27,8 @@ from typing import Final
 
 import msgspec
 
-from transit.chat.classifiers import linear, rule
 from transit.chat.classifiers import features as known
+from transit.chat.classifiers import linear, rule
 from transit.chat.classifiers.linear import Weights
 from transit.chat.classifying import Classifier, Said
 from transit.chat.scoring import Link, read_annotations, score
@@ -51,7 +51,8 @@ DIGITS: Final = 3
 
 _TALK: Final = re.compile(r"\[(\d\d):(\d\d)\] (?:<([^>\s]+)>| ?\* (\S+)) ?(.*)", re.DOTALL)
 _PLATFORM: Final = re.compile(
-    r"=== \S+ +(\[.*\] +)?(has (joined|left|quit)|is now known as|sets mode|was kicked|changes topic)"
+    r"=== \S+ +(\[.*\] +)?"
+    r"(has (joined|left|quit)|is now known as|sets mode|was kicked|changes topic)"
 )
 
 Vector = list[float]
@@ -117,18 +118,21 @@ class Pieces:
     features: list[list[int]] = field(default_factory=list)
 
     def number(self, key: tuple[object, ...], features: Iterator[int]) -> int:
+        """The number of a piece."""
         if key not in self.numbers:
             self.numbers[key] = len(self.features)
             self.features.append(list(features))
         return self.numbers[key]
 
     def start(self, message: int) -> tuple[int, ...]:
+        """The piece of the choice that a message starts a thread."""
         bits = known.bits_of(known.MESSAGE)
         there = {name for name, bit in bits.items() if message & bit} | {""}
         features = (place for place, names in enumerate(known.STARTS) if there.issuperset(names))
         return (self.number(("start", message), features),)
 
     def candidate(self, message: int, sight: known.Sight) -> tuple[int, ...]:
+        """The pieces of the choice that a message answers a candidate."""
         related = _RELATED + sight.relation * len(known.RELATED)
         bits = known.bits_of(known.MESSAGE)
         weighing = related + 1 + len(known.COLUMNS)
@@ -322,6 +326,7 @@ class Decided:
     scores: list[tuple[float, bool]] = field(default_factory=list)
 
     def add(self, other: Decided) -> None:
+        """What was decided of other logs, too."""
         self.links |= other.links
         self.scores += other.scores
 
@@ -400,6 +405,7 @@ def _print_cross_validated(
 
 
 def main() -> int:
+    """The command."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     made.add_argument("--cross-validate", action="store_true", help="score it, and write nothing")
     made.add_argument("--data", type=Path, default=DATA, metavar="FOLDER", help="the logs")

@@ -45,7 +45,8 @@ CANDIDATE: Final = (
 BETWEEN: Final = (
     "last of author", "last of relation", "names author", "named author", "own since",
     "addressed since", "partner since", "author told since by own", "just before", "by partner",
-    "partner of its author", "to a third", "shares words", "shares rare words", "shares many words", "same addressed",
+    "partner of its author", "to a third", "shares words", "shares rare words", "shares many words",
+    "same addressed",
     "command to bot", "both greet", "thread's last", "thread has own", "thread of last own",
     "thread has addressed", "thread has partner", "thread of one", "answered",
 )  # fmt: skip
@@ -243,13 +244,11 @@ class _Walk:
             return _R["same addressed"]
         if line.target is not None or line.stranger:
             return _R["message elsewhere"]
-        if each.partner == line.author or (
+        near = each.partner == line.author or (
             partner is not None and partner in (each.author, each.partner)
-        ):
-            return _R["near partner"]
-        if each.target is not None or each.stranger:
-            return _R["candidate elsewhere"]
-        return _R["open"]
+        )
+        elsewhere = each.target is not None or each.stranger
+        return _R["near partner" if near else "candidate elsewhere" if elsewhere else "open"]
 
     def _since(self, each: Line) -> int:
         """What was said after the candidate."""

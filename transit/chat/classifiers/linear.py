@@ -22,7 +22,6 @@ from transit.chat.classifiers.features import (
     CANDIDATE,
     COLUMNS,
     MESSAGE,
-    MINUTES,
     RELATED,
     RELATION,
     STARTS,
@@ -112,7 +111,9 @@ def _decoded(data: bytes, place: str) -> Weights:
     if not fitting:
         raise InvalidInputError(f"{place}: weights for other features: train them again")
     if not all(abs(number) <= WEIGHT_MAX for number in numbers):
-        raise InvalidInputError(f"{place}: a weight is no number from -{WEIGHT_MAX} to {WEIGHT_MAX}")
+        raise InvalidInputError(
+            f"{place}: a weight is no number from -{WEIGHT_MAX} to {WEIGHT_MAX}"
+        )
     return found
 
 

@@ -22,11 +22,17 @@ NAME_MIN: Final = 3
 _WORD: Final = re.compile(r"[^\W_]{2,24}")
 _BOT: Final = re.compile(r"bot\d*_*$|^u?bott?u|bot[^a-z]")
 _MARKS: Final = "@:,;.!?<>()[]{}\"'*~|`-"
-_ASKING: Final = frozenset(
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_ASKING: Final = _set(
     "how what why where when who which whats hows can could does do did is are has have should "
-    "would will any anyone anybody someone somebody".split()
+    "would will any anyone anybody someone somebody"
 )
-_ALL: Final = frozenset("anyone anybody someone somebody everyone everybody all guys folks".split())
+_ALL: Final = _set("anyone anybody someone somebody everyone everybody all guys folks")
 _OPENINGS: Final = {
     word: opening
     for opening, words in {
@@ -97,7 +103,9 @@ def read(said: Said, number: int, known: Callable[[str], str | None]) -> Line:
     )
     _address(line, tokens, known)
     rest = words[1:] if line.target is not None and words else words
-    line.opening = next((_OPENINGS[word] for word in (*words[:1], *rest[:1]) if word in _OPENINGS), "")
+    line.opening = next(
+        (_OPENINGS[word] for word in (*words[:1], *rest[:1]) if word in _OPENINGS), ""
+    )
     return line
 
 
