@@ -99,7 +99,7 @@ def read(said: Said, number: int, known: Callable[[str], str | None]) -> Line:
         question="?" in text or (bool(words) and words[0] in _ASKING),
         asks_all=not _ALL.isdisjoint(words[:12]),
         command=text.startswith("!"),
-        bot=_BOT.search(said.name.casefold()) is not None,
+        bot=_BOT.search(said.name[:64].casefold()) is not None,
     )
     _address(line, tokens, known)
     rest = words[1:] if line.target is not None and words else words
