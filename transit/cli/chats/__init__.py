@@ -11,7 +11,7 @@ posting        post, reply, channels
 reading        read; following: what comes while it is read
 threads        threads, show
 overriding     override
-running        run, rerun, runs, adopt; comparing: compare
+running        run, rerun, runs, adopt; recorded: runs that are there; comparing: compare
 frozen         freeze, frozen
 marking        unread, seen
 importing      import

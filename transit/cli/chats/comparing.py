@@ -10,8 +10,8 @@ import msgspec
 
 from transit import chat
 from transit.cli.chats.places import TEXT, channel_argument, channel_of
+from transit.cli.chats.recorded import threads_of
 from transit.cli.chats.rows import Row
-from transit.cli.chats.running import run_of
 from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.opening import Session
 from transit.cli.options import store_options
@@ -55,8 +55,7 @@ def compare(context: Session, name: str, run_name: str | None, gold: str | None)
         )
     with context.open_read() as log:
         channel = channel_of(log, name)
-        threads = channel.threads() if run_name is None else run_of(channel, run_name).threads
-        found = chat.compare(channel, threads, gold=gold)
+        found = chat.compare(channel, threads_of(channel, run_name), gold=gold)
         row = {"channel": name, "run": run_name, "gold": gold, **_measures(found)}
     output = context.output
     output.row({key: _shown(key, value) for key, value in row.items()} if output.tables else row)

@@ -149,7 +149,7 @@ def _change(record: Record) -> tuple[Row, str] | None:
         "kind": kind.removeprefix("message-"),
         "record": ref(record.origin),
         "time": moment(record.timestamp),
-        "message": body.of,
+        "offset": body.of,
         "by": author,
     }
     if kind == EDIT:

@@ -62,7 +62,7 @@ def post(  # noqa: PLR0913 - as many things may be said of a message
     headers: Headers,
     purpose: str | None,
 ) -> None:
-    """Say TEXT in CHANNEL; with - what the standard input holds.
+    """Say TEXT in CHANNEL; - is the standard input.
 
     AUTHOR is an id that stays the same; --name is what people call them now.
     """
@@ -95,7 +95,10 @@ def reply(
     called: str,
     headers: Headers,
 ) -> None:
-    """Reply in the thread of a message, in a branch that the first reply makes."""
+    """Reply in the thread of a message.
+
+    Replies are in a branch of the channel, which the first one makes.
+    """
     told = pairs(headers)
     with context.open_write(create=False) as log:
         channel, message = message_of(log, place)
@@ -109,7 +112,7 @@ def reply(
 @click.argument("prefix", default="", type=CHANNEL)
 @store_options
 def channels(context: Session, prefix: str) -> None:
-    """List the channels whose names begin with PREFIX, the oldest first."""
+    """List the channels, or those whose names begin with PREFIX."""
     output = context.output
     with context.open_read() as log:
         rows = (_channel_row(each, tables=output.tables) for each in chat.channels(log, prefix))

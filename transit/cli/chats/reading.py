@@ -20,6 +20,7 @@ from transit.cli.chats.conversations import (
 )
 from transit.cli.chats.following import Following
 from transit.cli.chats.places import BOUND, channel_argument, channel_of, full_option
+from transit.cli.chats.recorded import of_option, threads_of
 from transit.cli.chats.rows import message_row
 from transit.cli.opening import Session
 from transit.cli.options import DURATION, store_options
@@ -35,9 +36,10 @@ Bound = tuple[str, int]
 @click.option("-n", "--last", type=click.IntRange(min=0), help="The last N of them only.")
 @click.option("-f", "--follow", is_flag=True, help="Wait for more, and for decisions.")
 @click.option("--timeout", type=DURATION, help="Give up after so long without one: exit 124.")
+@of_option
 @full_option
 @store_options
-def read(
+def read(  # noqa: PLR0913 - as many things are asked for
     context: Session,
     name: str,
     *,
@@ -46,9 +48,10 @@ def read(
     last: int | None,
     follow: bool,
     timeout: float | None,
+    run_name: str | None,
     full: bool,
 ) -> None:
-    """Print the messages of CHANNEL, each with the thread that it is in.
+    """Print the messages of CHANNEL, and their threads.
 
     At a terminal: ● starts a thread, │ goes on with it, ○ is alone; the number is the offset of the
     thread's first message. ? is in no thread yet, with the one that a classifier proposes.
@@ -57,6 +60,8 @@ def read(
         raise click.UsageError("--timeout is for --follow")
     if follow and stop is not None:
         raise click.UsageError("--follow goes on, and --to ends: give one of them")
+    if follow and run_name is not None:
+        raise click.UsageError("--follow shows what is in force, and --of a run that is not")
     output = context.output
     with context.open_read() as log:
         channel = channel_of(log, name)
@@ -65,7 +70,7 @@ def read(
         end = head if stop is None else min(_offset(channel.stream, stop), head)
         if last is not None:
             first = _first_of_last(channel, first, end, last)
-        printer = Printer(output, channel, full=full)
+        printer = Printer(output, channel, threads_of(channel, run_name), full=full)
         for message in channel.messages(first, end):
             printer.message(message)
         if follow:
@@ -76,9 +81,10 @@ def read(
 class Printer:
     """Prints messages of a channel with their threads, as rows or for a person."""
 
-    def __init__(self, output: Output, channel: chat.Channel, *, full: bool) -> None:
-        self._output, self._channel = output, channel
-        self._threads = channel.threads()
+    def __init__(
+        self, output: Output, channel: chat.Channel, threads: chat.Threads, *, full: bool
+    ) -> None:
+        self._output, self._channel, self._threads = output, channel, threads
         self._conversation = Conversation(output, full=full)
         # Of each thread the last message that was printed.
         self._before: dict[int, int] = {}
@@ -92,7 +98,7 @@ class Printer:
         decided = fold.is_decided(offset)
         if not self._output.tables:
             more = {"parent": parent, "decided": decided, "state": self._state(root)}
-            self._output.row(message_row(message, root if decided else None, **more))
+            self._output.row(message_row(message, root if self._is_known(offset) else None, **more))
             return
         before = self._before.get(root, parent)
         self._before[root] = offset
@@ -121,7 +127,7 @@ class Printer:
         state = self._state(root)
         if state == "suppressed":
             return Mark(HIDDEN, root)
-        if not fold.is_decided(offset) and len(fold.members(root)) < 2:
+        if not self._is_known(offset):
             why = self._threads.why(offset)
             proposed = why.parent if isinstance(why, chat.Decision) else None
             return Mark(UNKNOWN, None if proposed is None else fold.root(proposed))
@@ -137,6 +143,16 @@ class Printer:
             self._output.text(f"nothing was said: `transit chat post {name} YOU TEXT`")
         elif self._threads.stream is None:
             self._output.text(f"no message has a thread yet: `transit chat run {name}`")
+
+    def _is_known(self, offset: int) -> bool:
+        """Whether anything puts a message into a thread, or another one into its own."""
+        fold = self._threads.fold
+        root = fold.root(offset)
+        return (
+            fold.is_decided(offset)
+            or len(fold.members(root)) > 1
+            or root in self._channel.index.branches
+        )
 
     def _state(self, root: int) -> str:
         return chat.Thread(self._threads, root).state

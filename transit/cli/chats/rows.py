@@ -69,7 +69,7 @@ def verdict_row(verdict: chat.Decision | chat.Override | None) -> Row | None:
         return decision_row(verdict)
     return {
         "kind": "override",
-        "message": verdict.message,
+        "offset": verdict.message,
         "action": verdict.action,
         "parent": verdict.parent,
         "other": verdict.other,
@@ -85,7 +85,7 @@ def decision_row(decision: chat.Decision) -> Row:
     """What a classifier said."""
     return {
         "kind": "decision",
-        "message": decision.message,
+        "offset": decision.message,
         "parent": decision.parent,
         "score": decision.score,
         "decided": decision.decided,

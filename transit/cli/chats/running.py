@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import click
 
-from transit import NotFoundError, Stream, chat
-from transit.chat.classifying import Decider
-from transit.chat.deciding import DECIDE_AT
-from transit.chat.naming import LAYER, rerun_name, reruns_prefix
-from transit.chat.records import EVIDENCE, KIND
-from transit.chat.verdicts import verdict
+from transit import ConflictError, Stream, chat
+from transit.chat.naming import LAYER, reruns_prefix
 from transit.cli.chats.classifiers import classifier_of, classifier_option, decide_at_option
 from transit.cli.chats.conversations import counted, cut, one_line
 from transit.cli.chats.places import (
@@ -23,6 +18,7 @@ from transit.cli.chats.places import (
     reason_option,
     who,
 )
+from transit.cli.chats.recorded import recorded, run_of
 from transit.cli.chats.rows import Row, decision_row
 from transit.cli.failures import hinted
 from transit.cli.opening import Session
@@ -48,9 +44,9 @@ def run(
     follow: bool,
     timeout: float | None,
 ) -> None:
-    """Let a classifier say which message each message of CHANNEL answers, once for each.
+    """Let a classifier say who answers whom in CHANNEL.
 
-    It goes on where the last run stopped. To have others post while it follows, give mode "shared"
+    It looks at each message once, and goes on where the last run stopped. To have others post while it follows, give mode "shared"
     or a server's address.
     """
     if timeout is not None and not follow:
@@ -78,7 +74,7 @@ def run(
 def rerun(
     context: Session, name: str, *, classifier: str, decide_at: float, run_name: str | None
 ) -> None:
-    """Run a classifier over the whole of CHANNEL once more, beside what is in force.
+    """Run a classifier again, beside what is in force.
 
     Nothing changes until the run is adopted. A run that is there already goes on.
     """
@@ -103,7 +99,7 @@ def rerun(
 @channel_argument
 @store_options
 def runs(context: Session, name: str) -> None:
-    """List the runs of CHANNEL: the one in force, and those beside it."""
+    """List the runs of CHANNEL, first what is in force."""
     with context.open_read() as log:
         channel = channel_of(log, name)
         rows = list(_runs(channel))
@@ -123,7 +119,11 @@ def adopt(context: Session, name: str, run_name: str, by: str | None, reason: st
     speaker = who(by)
     with context.open_write(create=False) as log:
         channel = channel_of(log, name)
-        stream = channel.adopt(run_of(channel, run_name), by=speaker, reason=reason)
+        chosen = run_of(channel, run_name)
+        with hinted(
+            ConflictError, f"`transit chat rerun {name}` runs it again, over what is so now"
+        ):
+            stream = channel.adopt(chosen, by=speaker, reason=reason)
         threads = channel.threads()
         row = {
             "channel": name,
@@ -134,42 +134,6 @@ def adopt(context: Session, name: str, run_name: str, by: str | None, reason: st
             "threads": sum(1 for _ in threads.all()),
         }
     context.output.row(row)
-
-
-class Recorded(NamedTuple):
-    """A classifier as its records name it. It says nothing more."""
-
-    name: str
-    version: str = ""
-    digest: str = ""
-
-    def decider(self) -> Decider:
-        """None: its code is not here."""
-        raise NotImplementedError(f"{self.name} is known from its records alone")
-
-
-def run_of(channel: chat.Channel, name: str) -> chat.Threading:
-    """The run of this name; `NotFoundError` where there is none, with what to type next."""
-    layer, whole = channel.log.layer(LAYER), rerun_name(channel.stream.uid, name)
-    with hinted(NotFoundError, f"`transit chat runs {channel.name}` lists the runs"):
-        if whole not in layer:
-            raise NotFoundError(f"{channel.name} has no run {name!r}")
-    stream = layer.stream(whole)
-    return chat.Threading(channel, _recorded(stream), DECIDE_AT, chat.Threads(channel, stream))
-
-
-def _recorded(stream: Stream) -> Recorded:
-    """The classifier whose decisions end a stream."""
-    last = None
-    for batch in stream.batches(stream.own_start):
-        for offset, headers in zip(batch.offsets, batch.headers, strict=True):
-            if headers.get(KIND) == EVIDENCE:
-                last = offset
-    if last is None:
-        return Recorded("")
-    said = verdict(stream[last])
-    assert isinstance(said, chat.Decision)
-    return Recorded(said.classifier, said.version, said.digest)
 
 
 def _runs(channel: chat.Channel) -> Iterator[Row]:
@@ -183,7 +147,7 @@ def _runs(channel: chat.Channel) -> Iterator[Row]:
 
 def _run_row(channel: chat.Channel, stream: Stream, threads: chat.Threads) -> Row:
     name = stream.metadata.get("run")
-    known = _recorded(stream)
+    known = recorded(stream)
     decided = proposed = 0
     for offset in channel.index.messages(0):
         if threads.fold.evidence(offset) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import click
@@ -11,6 +12,7 @@ from transit.cli.chats.classifiers import classifier_of, decide_at_option
 from transit.cli.chats.conversations import (
     Conversation,
     counted,
+    cut,
     one_line,
     people_text,
 )
@@ -22,6 +24,7 @@ from transit.cli.chats.places import (
     message_of,
 )
 from transit.cli.chats.reasons import Reason, reason_of, said_of, thread_words, words_of
+from transit.cli.chats.recorded import of_option, threads_of
 from transit.cli.chats.rows import (
     Row,
     message_row,
@@ -32,13 +35,16 @@ from transit.cli.chats.rows import (
 )
 from transit.cli.opening import Session
 from transit.cli.options import store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output, columns_of, printable
 from transit.cli.values import Place
 
-COLUMNS = ("thread", "state", "messages", "people", "started", "last", "text")
+COLUMNS = ("thread", "state", "messages", "people", "last", "text")
 STATES = ("open", "resolved", "suppressed")
 STATE_COLORS = {"open": "green", "resolved": "blue", "suppressed": "bright_black"}
-_TEXT_COLUMNS = 48
+_PEOPLE_COLUMNS = 20
+# Of the columns before the text, with what is between them, but for the thread's name.
+_TAKEN_COLUMNS = 62
+_TEXT_COLUMNS_MIN = 24
 
 
 @click.command()
@@ -49,6 +55,7 @@ _TEXT_COLUMNS = 48
               help="Those of so many messages at least.")  # fmt: skip
 @click.option("--run", "runs", metavar="C", help="Run a classifier first: linear, rule, source.")
 @decide_at_option
+@of_option
 @store_options
 def threads(
     context: Session,
@@ -59,12 +66,15 @@ def threads(
     least: int,
     runs: str | None,
     decide_at: float,
+    run_name: str | None,
 ) -> None:
-    """List the threads of CHANNEL, in the order of their first messages.
+    """List the threads of CHANNEL.
 
-    Those that are suppressed are left out, unless asked for.
+    They are in the order of their first messages. Those that are suppressed are left out, unless asked for.
     """
     output = context.output
+    if runs is not None and run_name is not None:
+        raise click.UsageError("--run decides what is in force, and --of shows a run that is not")
     classifier = None if runs is None else classifier_of(runs)
     with _opened(context, write=classifier is not None) as log:
         channel = channel_of(log, name)
@@ -72,26 +82,25 @@ def threads(
             run = chat.threading(channel, classifier=classifier, decide_at=decide_at)
             for _ in run.run():
                 pass
-        known = channel.threads()
+        known = threads_of(channel, run_name)
         chosen = known.all() if every or state == "suppressed" else iter(known)
         chosen = (each for each in chosen if state in (None, each.state))
         rows = (thread_row(channel, each) for each in chosen if len(each) >= least)
         made = map(_cells, rows) if output.tables else rows
         styles = {"state": lambda text: {"fg": STATE_COLORS.get(text)}}
         count = output.rows("", COLUMNS, made, styles)
-        _tell_more(output, channel, count)
+        _tell_more(output, known, count)
 
 
 def _opened(context: Session, *, write: bool) -> Log:
     return context.open_write(create=False) if write else context.open_read()
 
 
-def _tell_more(output: Output, channel: chat.Channel, count: int) -> None:
+def _tell_more(output: Output, known: chat.Threads, count: int) -> None:
     if not (output.tables and output.terminal):
         return
-    known = channel.threads()
     if known.stream is None:
-        output.text(f"no message has a thread yet: `transit chat run {channel.name}`")
+        output.text(f"no message has a thread yet: `transit chat run {known.channel.name}`")
         return
     proposed = sum(1 for _ in known.undecided())
     more = f", {counted(proposed, 'message')} only proposed" if proposed else ""
@@ -100,12 +109,13 @@ def _tell_more(output: Output, channel: chat.Channel, count: int) -> None:
 
 def _cells(row: Row) -> Row:
     people = [str(each) for each in row["people"]]  # type: ignore[attr-defined]
+    columns = shutil.get_terminal_size((100, 0)).columns
+    room = columns - _TAKEN_COLUMNS - columns_of(str(row["thread"]))
     return {
         **row,
-        "people": people_text(people, 3),
-        "started": str(row["started"] or "")[:16].replace("T", " "),
+        "people": cut(printable(people_text(people, 3)), _PEOPLE_COLUMNS),
         "last": str(row["last"] or "")[:16].replace("T", " "),
-        "text": one_line(str(row["summary"] or row["text"]), _TEXT_COLUMNS),
+        "text": one_line(str(row["summary"] or row["text"]), max(room, _TEXT_COLUMNS_MIN)),
     }
 
 
@@ -114,7 +124,7 @@ def _cells(row: Row) -> Row:
 @full_option
 @store_options
 def show(context: Session, place: Place, full: bool) -> None:
-    """Print the thread that a message is in, and why each message is in it.
+    """Print the thread of a message, and why each is in it.
 
     That is what a classifier said, with its score and what else it thought of, or who said
     otherwise. Replies and summaries are there too.
