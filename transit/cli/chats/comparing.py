@@ -32,14 +32,15 @@ _MEANINGS: Final = {
     "--gold",
     metavar="FILE",
     type=click.Path(),
-    help="An annotation: with it, not what is in force.",
+    help="What people annotated: compare with that.",
 )
 @store_options
 def compare(context: Session, name: str, run_name: str | None, gold: str | None) -> None:
-    """Compare RUN with what is in force in CHANNEL; with --gold, either with an annotation.
+    """Compare RUN with what is in force, or with --gold.
 
-    Precision, recall and F1 of answers (link) and of whole threads (exact), variation of
-    information (vi) and messages in threads that pair (one_to_one): 0 to 1, 1 where both agree.
+    With --gold and no RUN what is in force is compared with the annotation. Precision, recall and
+    F1 of answers (link) and of whole threads (exact), variation of information (vi) and messages in
+    threads that pair (one_to_one): 0 to 1, 1 where both agree.
     """
     if run_name is None and gold is None:
         raise CommandError(
@@ -55,7 +56,8 @@ def compare(context: Session, name: str, run_name: str | None, gold: str | None)
         )
     with context.open_read() as log:
         channel = channel_of(log, name)
-        found = chat.compare(channel, threads_of(channel, run_name), gold=gold)
+        threads = threads_of(channel, run_name)
+        found = chat.compare(channel, threads, gold=gold)
         row = {"channel": name, "run": run_name, "gold": gold, **_measures(found)}
     output = context.output
     output.row({key: _shown(key, value) for key, value in row.items()} if output.tables else row)

@@ -31,10 +31,10 @@ from transit.cli.values import Place
 @reason_option
 @store_options
 def freeze(context: Session, place: Place, by: str | None, reason: str) -> None:
-    """Keep the thread of a message as it is now, as a stream of its own.
+    """Keep the thread of a message as it is now.
 
-    Nobody can change it, it copies nothing, and any auditor can check that these and only these
-    messages are the thread.
+    It becomes a stream of its own. Nobody can change it, it copies nothing, and any auditor can
+    check that these and only these messages are the thread.
     """
     speaker = who(by)
     with context.open_write(create=False) as log:
@@ -51,7 +51,7 @@ def freeze(context: Session, place: Place, by: str | None, reason: str) -> None:
 @full_option
 @store_options
 def frozen(context: Session, name: str, full: bool) -> None:
-    """Print a thread as it was frozen, and why each message is in it."""
+    """Print a thread as it was frozen."""
     hint = "`transit streams` lists the streams; frozen threads are CHANNEL/frozen/OFFSET"
     with context.open_read() as log:
         with hinted(NotFoundError, hint):

@@ -50,11 +50,11 @@ def import_(
     prefix: str,
     skip_bad: bool,
 ) -> None:
-    """Append the messages of PATH, a file, folder or archive of another chat system.
+    """Append what another chat system exported.
 
-    Logs of IRC, exports of Slack, Discord and Matrix, mailboxes. What was imported before adds
-    nothing, or what it has grown by. What is bad ends it with its place; with --skip-bad it is left
-    out and listed.
+    PATH is a file, a folder or an archive: logs of IRC, exports of Slack, Discord and Matrix,
+    mailboxes. What was imported before adds nothing, or what it has grown by. What is bad ends it
+    with its place; with --skip-bad it is left out and listed.
     """
     output = context.output
     with context.open_write() as log, _progress(output, log, prefix):

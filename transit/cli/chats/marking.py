@@ -30,9 +30,9 @@ _TEXT_COLUMNS = 48
 @_who
 @store_options
 def unread(context: Session, name: str, reader: str) -> None:
-    """List the threads of CHANNEL with messages that WHO has not seen, and the first of each.
+    """List the threads with messages that WHO has not seen.
 
-    What WHO wrote is not counted, nor what was removed.
+    Each with the first of these. What WHO wrote is not counted, nor what was removed.
     """
     output = context.output
     total = 0
@@ -50,7 +50,7 @@ def unread(context: Session, name: str, reader: str) -> None:
 @click.option("--thread", "whole", is_flag=True, help="The whole thread, with its replies.")
 @store_options
 def seen(context: Session, place: Place, reader: str, whole: bool) -> None:
-    """Mark a message, and those before it in its thread, as seen by WHO."""
+    """Mark a thread as seen by WHO, up to a message."""
     with context.open_write(create=False) as log:
         channel, message = message_of(log, place)
         thread = channel.threads().of(message)

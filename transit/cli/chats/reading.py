@@ -70,6 +70,7 @@ def read(  # noqa: PLR0913 - as many things are asked for
         end = head if stop is None else min(_offset(channel.stream, stop), head)
         if last is not None:
             first = _first_of_last(channel, first, end, last)
+        first = min(first, end)
         printer = Printer(output, channel, threads_of(channel, run_name), full=full)
         for message in channel.messages(first, end):
             printer.message(message)

@@ -46,8 +46,8 @@ def run(
 ) -> None:
     """Let a classifier say who answers whom in CHANNEL.
 
-    It looks at each message once, and goes on where the last run stopped. To have others post while it follows, give mode "shared"
-    or a server's address.
+    It looks at each message once, and goes on where the last run stopped. To have others post while
+    it follows, give mode "shared" or a server's address.
     """
     if timeout is not None and not follow:
         raise click.UsageError("--timeout is for --follow")

@@ -70,7 +70,8 @@ def threads(
 ) -> None:
     """List the threads of CHANNEL.
 
-    They are in the order of their first messages. Those that are suppressed are left out, unless asked for.
+    They are in the order of their first messages. Those that are suppressed are left out, unless
+    asked for.
     """
     output = context.output
     if runs is not None and run_name is not None:
