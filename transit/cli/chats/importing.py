@@ -71,16 +71,15 @@ def _progress(output: Output, log: Log, prefix: str) -> Iterator[None]:
         yield
         return
     # Imported here: only a terminal needs it.
-    from rich.console import Console
-    from rich.status import Status
+    from rich import console, status
 
     before, ended = _records(log, prefix), threading.Event()
-    console = Console(stderr=True, no_color=not output.color)
-    with Status("importing", console=console) as status:
+    screen = console.Console(stderr=True, no_color=not output.color)
+    with status.Status("importing", console=screen) as shown:
 
         def look() -> None:
             while not ended.wait(_LOOK_S):
-                status.update(f"importing: {_records(log, prefix) - before} records")
+                shown.update(f"importing: {_records(log, prefix) - before} records")
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
