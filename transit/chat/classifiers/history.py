@@ -1,27 +1,27 @@
 """What was said in a channel, as far as it bears on the next message.
 
 Owns what a decider keeps. It is what the last `KEPT` messages say and nothing else: what an older
-one added is taken out when it leaves. So a decider that saw only those decides the same, and the
-tables cannot grow.
+one added is taken out when it leaves. So the tables cannot grow, and a decider that saw only the
+last `REMEMBERED` decides like one that saw all.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter, deque
-from typing import Final, TypeVar
+from typing import Final
 
 from transit.chat.classifiers.reading import Line, read
 from transit.chat.classifying import Said
 
 KEPT: Final = 1_000
+# What a kept message says depends on names that were known then: on as many again.
+REMEMBERED: Final = 2 * KEPT
 # Nobody has been seen to answer what lies further back, but for a few in a hundred.
 CANDIDATES: Final = 50
 PARTNER_MINUTES: Final = 10.0
 CLOSE_MIN: Final = 0.75
 NAME_MAX: Final = 32
-
-_Key = TypeVar("_Key")
 
 
 class History:
@@ -32,7 +32,6 @@ class History:
         self.spoke: dict[str, Line] = {}
         self.directed: dict[str, Line] = {}
         self.addressed: dict[str, Line] = {}
-        self.pairs: Counter[tuple[str, str]] = Counter()
         self.documents: Counter[str] = Counter()
         self.spoken = 0
         self._names: dict[str, tuple[str, int]] = {}
@@ -108,7 +107,6 @@ class History:
                 self._names[name] = line.author, line.number
         if line.target is not None:
             self.directed[line.author] = self.addressed[line.target] = line
-            self.pairs[line.author, line.target] += 1
         self.documents.update(line.words)
 
     def _take_out(self, line: Line) -> None:
@@ -127,13 +125,7 @@ class History:
         for name in line.names:
             if name in self._names and self._names[name][1] == line.number:
                 del self._names[name]
-        if line.target is not None:
-            _less(self.pairs, (line.author, line.target))
         for word in line.words:
-            _less(self.documents, word)
-
-
-def _less(counts: Counter[_Key], key: _Key) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
+            self.documents[word] -= 1
+            if not self.documents[word]:
+                del self.documents[word]

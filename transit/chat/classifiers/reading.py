@@ -76,7 +76,8 @@ class Line(msgspec.Struct, gc=False):
     number: its place among all that a decider saw. target: whom it addresses, None: nobody who is
     known; stranger: it addresses a name that nobody has. mentioned: all who are named in it.
     names: what its author is called. size: how many words it has. first: its author said nothing
-    before. partner: whom the author seems to talk with, addressed or not.
+    before. partner: whom the author seems to talk with, addressed or not. answers: the number of
+    the message that it seems to answer at first sight, -1: none. traits: features, once found.
     """
 
     number: int
@@ -97,6 +98,8 @@ class Line(msgspec.Struct, gc=False):
     bot: bool = False
     first: bool = False
     partner: str | None = None
+    answers: int = -1
+    traits: int = 0
 
 
 def read(said: Said, number: int, known: Callable[[str], str | None]) -> Line:
