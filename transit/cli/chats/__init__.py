@@ -13,6 +13,7 @@ threads        threads, show
 overriding     override
 running        run, rerun, runs, adopt; recorded: runs that are there; comparing: compare
 frozen         freeze, frozen
+policies       policy
 marking        unread, seen
 importing      import
 """

@@ -15,7 +15,7 @@ from typing import Final, cast
 import click
 
 from transit import chat
-from transit.chat.deciding import DECIDE_AT
+from transit.chat.policies import BUILT_IN, built_in
 from transit.cli.failures import CommandError
 
 _HINT: Final = (
@@ -24,26 +24,24 @@ _HINT: Final = (
 )
 
 classifier_option = click.option(
-    "--classifier", metavar="C", default="linear", show_default=True,
-    help="linear, rule, source, or your own: MODULE:NAME.",
+    "--classifier", metavar="C",
+    help="linear, rule, source, or your own: MODULE:NAME; else as the channel's policy says.",
 )  # fmt: skip
 decide_at_option = click.option(
-    "--decide-at", type=click.FloatRange(0, 1), default=DECIDE_AT, show_default=True, metavar="P",
-    help="What scores less is only proposed.",
+    "--decide-at", type=click.FloatRange(0, 1), metavar="P",
+    help="What scores less is only proposed; else as the policy says.",
 )  # fmt: skip
 
 
-def classifier_of(name: str) -> chat.Classifier:
-    """The classifier of this name; a usage error that says which there are."""
+def classifier_of(name: str | None) -> chat.Classifier | None:
+    """The classifier of this name; a usage error that says which there are. None: the policy's."""
+    if name is None:
+        return None
     place, colon, wanted = name.rpartition(":")
+    if name in BUILT_IN:
+        return built_in(name)
     if place == "source":
-        return chat.source(wanted)
-    if name == "linear":
-        return chat.linear()
-    if name == "rule":
-        return chat.rule()
-    if name == "source":
-        return chat.source("platform")
+        return chat.source(name)
     if not colon or not place or not wanted.isidentifier():
         raise CommandError(f"there is no classifier {name!r}", hint=_HINT)
     return _made(name, _loaded(name, place), wanted)

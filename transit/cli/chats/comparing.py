@@ -15,7 +15,6 @@ from transit.cli.chats.rows import Row
 from transit.cli.failures import NOT_FOUND, CommandError
 from transit.cli.opening import Session
 from transit.cli.options import store_options
-from transit.cli.output import plain
 
 _MEANINGS: Final = {
     "link": "of the answers",
@@ -64,8 +63,8 @@ def compare(context: Session, name: str, run_name: str | None, gold: str | None)
 
 
 def _measures(found: chat.Comparison) -> Row:
-    made: Row = msgspec.to_builtins(found) if isinstance(found, msgspec.Struct) else plain(found)
-    return made
+    made: Row = msgspec.to_builtins(found)
+    return {**made, **made.pop("score"), "messages": found.messages}  # type: ignore[dict-item]
 
 
 def _shown(key: str, value: object) -> object:

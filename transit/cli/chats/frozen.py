@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from transit import NotFoundError, Stream, chat
-from transit.chat.records import KIND, MESSAGES, THREAD_FROZEN
+from transit.chat.records import KIND, THREAD_FROZEN
 from transit.cli.chats.conversations import Conversation, counted
 from transit.cli.chats.places import (
     by_option,
@@ -73,7 +73,7 @@ def _head(stream: Stream) -> Row:
         "thread": told.get("anchor_ref"),
         "by": told.get("frozen_by", ""),
         "reason": told.get("reason", ""),
-        "messages": sum(record.headers.get(KIND) in MESSAGES for record in stream),
+        "messages": sum(1 for _ in chat.read_frozen(stream)),
         "records": stream.next_offset,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from transit import Log, NotFoundError, Receipt, chat
+from transit.chat.index import SAID
 from transit.cli.chats.places import (
     CHANNEL,
     TEXT,
@@ -141,7 +142,7 @@ def _receipt_row(receipt: Receipt) -> Row:
 def _channel_row(channel: chat.Channel, *, tables: bool) -> Row:
     index = channel.index
     states = [thread.state for thread in channel.threads()]
-    offsets = list(index.messages(0))
+    offsets = [each for each in index.messages(0) if index.kind(each) == SAID]
     last = channel.stream[offsets[-1]].timestamp if offsets else None
     when = minute if tables else moment
     return {

@@ -8,8 +8,8 @@ import click
 
 from transit import NotFoundError, Stream, chat
 from transit.chat.classifying import Decider
-from transit.chat.deciding import DECIDE_AT
 from transit.chat.naming import LAYER, rerun_name
+from transit.chat.policies import DECIDE_AT
 from transit.chat.records import EVIDENCE, KIND
 from transit.chat.verdicts import verdict
 from transit.cli.chats.places import TEXT

@@ -39,8 +39,8 @@ def run(
     context: Session,
     name: str,
     *,
-    classifier: str,
-    decide_at: float,
+    classifier: str | None,
+    decide_at: float | None,
     follow: bool,
     timeout: float | None,
 ) -> None:
@@ -72,7 +72,12 @@ def run(
 @click.option("--name", "run_name", type=TEXT, metavar="RUN", help='Of the run; else "1", "2", ….')
 @store_options
 def rerun(
-    context: Session, name: str, *, classifier: str, decide_at: float, run_name: str | None
+    context: Session,
+    name: str,
+    *,
+    classifier: str | None,
+    decide_at: float | None,
+    run_name: str | None,
 ) -> None:
     """Run a classifier again, beside what is in force.
 

@@ -65,7 +65,7 @@ def threads(
     every: bool,
     least: int,
     runs: str | None,
-    decide_at: float,
+    decide_at: float | None,
     run_name: str | None,
 ) -> None:
     """List the threads of CHANNEL.
@@ -76,10 +76,10 @@ def threads(
     output = context.output
     if runs is not None and run_name is not None:
         raise click.UsageError("--run decides what is in force, and --of shows a run that is not")
-    classifier = None if runs is None else classifier_of(runs)
-    with _opened(context, write=classifier is not None) as log:
+    classifier = classifier_of(runs)
+    with _opened(context, write=runs is not None) as log:
         channel = channel_of(log, name)
-        if classifier is not None:
+        if runs is not None:
             run = chat.threading(channel, classifier=classifier, decide_at=decide_at)
             for _ in run.run():
                 pass

@@ -9,6 +9,7 @@ from transit.cli.chats.frozen import freeze, frozen
 from transit.cli.chats.importing import import_
 from transit.cli.chats.marking import seen, unread
 from transit.cli.chats.overriding import override
+from transit.cli.chats.policies import policy
 from transit.cli.chats.posting import channels, post, reply
 from transit.cli.chats.reading import read
 from transit.cli.chats.running import adopt, rerun, run, runs
@@ -34,7 +35,7 @@ def command() -> None:
 
 
 for each in (
-    post, read, channels, threads, show, reply, override, run, rerun, runs, compare, adopt,
+    post, read, channels, threads, show, reply, override, run, rerun, runs, compare, adopt, policy,
     freeze, frozen, unread, seen, import_,
 ):  # fmt: skip
     command.add_command(each)
