@@ -227,15 +227,17 @@ def test_long_texts_are_folded_unless_they_are_wanted_whole(room: Command) -> No
     assert "line 59" in whole
 
 
-def test_what_comes_is_printed_while_it_is_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over", ["folder", "server"])
+def test_what_comes_is_printed_while_it_is_followed(tmp_path: Path, over: str) -> None:
     path = tmp_path / "store"
-    with transit.open(path, durability="os", mode="shared") as log:
+    with transit.open(path, durability="os") as log, served(log) as url:
         dev = chat.channel(log, "dev")
         dev.post("ada", "before")
         lines: list[bytes] = []
+        words = ("chat", "read", "dev", "--follow", "--store", path if over == "folder" else url)
         with (
-            running(path, "chat", "read", "dev", "--follow") as one,
-            running(path, "chat", "read", "dev", "--follow", "--format", "table") as other,
+            running(path, *words) as one,
+            running(path, *words, "--format", "table") as other,
         ):
             assert one.stdout is not None
             assert other.stdout is not None

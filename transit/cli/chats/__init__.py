@@ -9,7 +9,7 @@ conversations  messages as a person reads them in a terminal
 reasons        why a message is in its thread, in words
 posting        post, reply, channels
 reading        read; following: what comes while it is read
-threads        threads, show
+threads        threads, show; surveys: what threads come to
 overriding     override
 running        run, rerun, runs, adopt; recorded: runs that are there; comparing: compare
 frozen         freeze, frozen

@@ -64,7 +64,10 @@ def compare(context: Session, name: str, run_name: str | None, gold: str | None)
 
 def _measures(found: chat.Comparison) -> Row:
     made: Row = msgspec.to_builtins(found)
-    return {**made, **made.pop("score"), "messages": found.messages}  # type: ignore[dict-item]
+    scored = made.pop("score")
+    assert isinstance(scored, dict)
+    # Of the measures, how many were scored is of less use than how many were compared.
+    return {**scored, **made}
 
 
 def _shown(key: str, value: object) -> object:

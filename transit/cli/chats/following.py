@@ -1,16 +1,18 @@
 """What comes to a channel while it is read: messages, changes of them, replies, decisions.
 
-The channel is waited for; decisions and replies, which are in streams of their own and of which
-more may be made at any time, are looked for whenever it has a pause.
+The channel is waited for. Decisions and replies are in streams of their own, of which more may be
+made at any time: they are looked for whenever it has a pause, and told after what they are about.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from transit import Position, Record, Stream, chat
+from transit import NotFoundError, Record, Stream, TransitError, chat
+from transit.chat.messages import messages
 from transit.chat.records import (
     AUTHOR,
     CHANGES,
@@ -43,28 +45,33 @@ class Following:
         self._output, self._channel = output, channel
         self._say, self._tell = say, tell
         self._threads = channel.threads()
-        decisions = self._threads.stream
-        self._decisions: Stream | None = decisions
-        self._decided = 0 if decisions is None else decisions.next_offset
-        self._replied = {
-            name: channel.branch(name)[1].stop for name in channel.index.branches.values()
-        }
+        self._decisions = self._threads.stream
+        self._decided = 0 if self._decisions is None else self._decisions.next_offset
+        branches = channel.index.branches.values()
+        self._replied = {name: channel.branch(name)[1].stop for name in branches}
+        # Branches with more replies; the watch adds to it in a thread of its own.
+        self._changed: set[str] = set()
 
     def run(self, start: int, timeout: float | None) -> None:
         """Print what comes from offset `start` on; `CommandError` where nothing came in time."""
-        channel, position = self._channel, start
         self._output.flush()
-        came = time.monotonic()
+        with self._channel.log.watch(self._note):
+            self._run(start, timeout)
+
+    def _note(self, streams: Sequence[Stream]) -> None:
+        prefix = f"{self._channel.name}/t/"
+        self._changed.update(each.name for each in streams if each.name.startswith(prefix))
+
+    def _run(self, position: int, timeout: float | None) -> None:
+        channel, came = self._channel, time.monotonic()
+        pause = _PAUSE_S if timeout is None else min(_PAUSE_S, timeout)
         while True:
-            pause = _PAUSE_S if timeout is None else min(_PAUSE_S, timeout)
-            before = position
-            for record in channel.stream.tail(position, pause):
-                self._take(record)
-                position = record.offset + 1
-                self._output.flush()
-                if record.offset + 1 >= channel.stream.next_offset:
-                    break
-            if self._beside() or position != before:
+            # Looked at before the channel is read: what they are about is printed before them.
+            heads = self._heads()
+            before, position = position, self._drain(position, 0 if heads else pause)
+            for told in self._beside(heads):
+                self._tell(*told)
+            if heads or position != before:
                 came = time.monotonic()
                 self._output.flush()
             elif channel.stream.finished:
@@ -77,6 +84,17 @@ class Following:
                     fields={"channel": channel.name},
                 )
 
+    def _drain(self, position: int, pause: float) -> int:
+        """Print what is in the channel, or comes within the pause; where it goes on."""
+        stream = self._channel.stream
+        for record in stream.tail(position, pause):
+            self._take(record)
+            position = record.offset + 1
+            self._output.flush()
+            if position >= stream.next_offset:
+                break
+        return position
+
     def _take(self, record: Record) -> None:
         index, offset = self._channel.index, record.offset
         if index.kind(offset):
@@ -87,28 +105,33 @@ class Following:
             if changed is not None:
                 self._tell(*changed)
 
-    def _beside(self) -> bool:
-        """Print new decisions and replies; whether there were any."""
-        count = 0
-        for told in self._new_verdicts():
-            self._tell(*told)
-            count += 1
-        for told in self._new_replies():
-            self._tell(*told)
-            count += 1
-        return count > 0
-
-    def _new_verdicts(self) -> Iterator[tuple[Row, str]]:
+    def _heads(self) -> dict[str, int]:
+        """Streams beside the channel with more than was printed, and where each ends."""
+        heads: dict[str, int] = {}
         stream = self._channel.threads().stream
-        if stream is None:
-            return
-        if stream != self._decisions:
+        if stream is not None and stream != self._decisions:
             # The first decision made it, or a run was adopted: what that has anew is told.
-            begun = 0 if self._decisions is None else stream.next_offset
-            self._decisions, self._decided = stream, begun
-        stop = stream.next_offset
-        if stop <= self._decided:
-            return
+            self._decided = 0 if self._decisions is None else stream.next_offset
+            self._decisions = stream
+        if stream is not None and stream.next_offset > self._decided:
+            heads[stream.name] = stream.next_offset
+        while self._changed:
+            name = self._changed.pop()
+            with suppress(NotFoundError):
+                stop = self._channel.log.stream(name).next_offset
+                if stop > self._replied.get(name, 0):
+                    heads[name] = stop
+        return heads
+
+    def _beside(self, heads: Mapping[str, int]) -> Iterator[tuple[Row, str]]:
+        for name, stop in heads.items():
+            if self._decisions is not None and name == self._decisions.name:
+                yield from self._verdicts(self._decisions, stop)
+            else:
+                yield from self._replies(name, stop)
+
+    def _verdicts(self, stream: Stream, stop: int) -> Iterator[tuple[Row, str]]:
+        self._threads.refresh()
         for record in stream.read(self._decided, stop):
             if record.headers.get(KIND) in (EVIDENCE, OVERRIDE):
                 said = verdict(record)
@@ -117,15 +140,17 @@ class Following:
                 yield {**row, "thread": self._threads.fold.root(said.message)}, _words(said)
         self._decided = stop
 
-    def _new_replies(self) -> Iterator[tuple[Row, str]]:
-        for root, name in sorted(self._channel.index.branches.items()):
+    def _replies(self, name: str, stop: int) -> Iterator[tuple[Row, str]]:
+        try:
             stream, index = self._channel.branch(name)
-            start = self._replied.get(name, 0)
-            for offset in list(index.messages(start)):
-                message = self._channel.message(Position(name, offset))
-                row = message_row(message, self._threads.fold.root(root))
-                yield {**row, "kind": "reply"}, f"↳ {root}: {message.name}: {message.text}"
-            self._replied[stream.name] = index.stop
+        except TransitError:
+            # Another stream of such a name, or one that is gone.
+            return
+        root = self._threads.fold.root(stream.own_start - 1)
+        for message in messages(stream, index, self._replied.get(name, 0), stop):
+            row = {**message_row(message, root), "kind": "reply"}
+            yield row, f"↳ {root}: {message.name}: {message.text}"
+        self._replied[name] = stop
 
 
 def _words(said: chat.Decision | chat.Override) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from transit import Position, chat
 from transit.cli.values import moment_text, second_text
 
@@ -112,31 +109,4 @@ def summary_row(summary: chat.Summary) -> Row:
         "covers": summary.covers.channel,
         "covers_replies": summary.covers.replies,
         "text": summary.text,
-    }
-
-
-def thread_row(channel: chat.Channel, thread: chat.Thread) -> Row:
-    """A thread: what it is about, who is in it, how it stands."""
-    count, last, people, first = 0, 0, dict[str, None](), None
-    for message in thread.read():
-        first = message if first is None else first
-        count, last = count + 1, max(last, message.time)
-        people.setdefault(message.author)
-    summaries: Mapping[str, Any] = (
-        summary_row(thread.summaries[-1]) if channel.index.summaries.get(thread.root) else {}
-    )
-    return {
-        "kind": "thread",
-        "thread": thread.anchor_ref,
-        "offset": thread.root,
-        "state": thread.state,
-        "messages": count,
-        "replies": count - len(thread.members),
-        "people": list(people),
-        "started": None if first is None else moment(first.time),
-        "last": moment(last),
-        "text": "" if first is None else first.text,
-        "branches": [stream.name for stream in thread.branches],
-        "summary": summaries.get("text"),
-        "summary_stale": summaries.get("stale"),
     }

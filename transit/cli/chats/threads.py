@@ -30,9 +30,9 @@ from transit.cli.chats.rows import (
     message_row,
     minute,
     summary_row,
-    thread_row,
     verdict_row,
 )
+from transit.cli.chats.surveys import thread_rows
 from transit.cli.opening import Session
 from transit.cli.options import store_options
 from transit.cli.output import Output, columns_of, printable
@@ -86,7 +86,7 @@ def threads(
         known = threads_of(channel, run_name)
         chosen = known.all() if every or state == "suppressed" else iter(known)
         chosen = (each for each in chosen if state in (None, each.state))
-        rows = (thread_row(channel, each) for each in chosen if len(each) >= least)
+        rows = thread_rows(channel, (each for each in chosen if len(each) >= least))
         made = map(_cells, rows) if output.tables else rows
         styles = {"state": lambda text: {"fg": STATE_COLORS.get(text)}}
         count = output.rows("", COLUMNS, made, styles)
@@ -144,7 +144,7 @@ def show(context: Session, place: Place, full: bool) -> None:
 def _rows(channel: chat.Channel, thread: chat.Thread) -> Iterator[Row]:
     """The thread, its messages, its summaries, and what people said of it."""
     threads = channel.threads()
-    yield thread_row(channel, thread)
+    yield from thread_rows(channel, [thread])
     for message in thread.read():
         in_channel = message.position.stream == channel.name
         reason = reason_of(threads, message.offset) if in_channel else Reason()
@@ -165,8 +165,8 @@ def _rows(channel: chat.Channel, thread: chat.Thread) -> Iterator[Row]:
 
 
 def _show(output: Output, channel: chat.Channel, thread: chat.Thread, *, full: bool) -> None:
-    threads, row = channel.threads(), thread_row(channel, thread)
-    show_head(output, row)
+    threads = channel.threads()
+    show_head(output, thread_rows(channel, [thread])[0])
     conversation = Conversation(output, full=full, marks=False)
     for message in thread.read():
         if message.position.stream == channel.name:
