@@ -56,6 +56,8 @@ class Following:
         """Print what comes from offset `start` on; `CommandError` where nothing came in time."""
         self._output.flush()
         with self._channel.log.watch(self._note):
+            # What came before the watch began is told as well.
+            self._changed.update(self._channel.index.branches.values())
             self._run(start, timeout)
 
     def _note(self, streams: Sequence[Stream]) -> None:
