@@ -72,10 +72,12 @@ def read(  # noqa: PLR0913 - as many things are asked for
             first = _first_of_last(channel, first, end, last)
         first = min(first, end)
         printer = Printer(output, channel, threads_of(channel, run_name), full=full)
+        # Before anything is printed: what comes meanwhile is told.
+        following = Following(output, channel, printer.message, printer.told) if follow else None
         for message in channel.messages(first, end):
             printer.message(message)
-        if follow:
-            Following(output, channel, printer.message, printer.told).run(head, timeout)
+        if following is not None:
+            following.run(head, timeout)
         printer.close()
 
 
