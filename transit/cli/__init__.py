@@ -5,6 +5,7 @@ What a verb does is done by `transit`. The command's packages are an extra, so t
 
 main           which verbs there are; the error boundary
 verbs          one module a verb
+chats          what `transit chat` does
 options        options and argument types that verbs share
 flags          the options that every verb has
 values         values as people write them: positions, durations, sizes, moments
