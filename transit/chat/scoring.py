@@ -88,7 +88,11 @@ def read_annotation(path: str | Path, context: int = CONTEXT_LINES) -> set[Link]
     InvalidInputError: a line that has other than two numbers.
     """
     links = set()
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path}: is no text: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         words = [word for word in line.split() if word != "-"]
         if not words:
             continue
