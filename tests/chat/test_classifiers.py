@@ -198,6 +198,7 @@ def test_a_name_nobody_has_is_no_reason_to_fail(classifier: Classifier) -> None:
         assert ranking
 
 
+@pytest.mark.slow
 def test_state_is_bounded_whatever_is_said() -> None:
     watch = Watch()
     history = watch.history
