@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,22 @@ def test_what_cannot_be_imported_is_told(
     done = command("chat", "import", *words)
     assert done.code == code, done.err
     assert done.error["message"]
+
+
+def test_no_file_steers_a_terminal(tmp_path: Path) -> None:
+    folder = "gen\x1b[31meral\x1b]0;title\x07"
+    with zipfile.ZipFile(tmp_path / "slack.zip", "w") as archive:
+        archive.writestr("channels.json", json.dumps([{"id": "C1", "name": folder}]))
+        archive.writestr("users.json", "[]")
+        archive.writestr(f"{folder}/2020-01-01.json", '[{"type": "message", "ts": "\x1b[31m"')
+    store = tmp_path / "store"
+    for words, code in ((["slack.zip"], 2), (["slack.zip", "--skip-bad"], 0)):
+        done = at_terminal(store, "chat", "import", *words, "--no-color")
+        assert done.code == code, done.out
+        assert b"2020-01-01.json" in done.out
+        assert b"\x1b[31m" not in done.out
+        assert b"\x1b]" not in done.out
+        assert b"\x07" not in done.out
 
 
 def test_a_terminal_shows_a_word_of_what_came(tmp_path: Path, irc: Path) -> None:

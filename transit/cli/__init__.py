@@ -15,6 +15,7 @@ positions      from what was typed to streams and offsets
 lines          input cut into records
 json_lines     why a line is not JSON, and where
 standard       standard streams, which may be closed or full
+escapes        text that cannot steer a terminal
 output         tables for people, JSON Lines for programs
 records        records as they are printed
 facts          what is told of a stream

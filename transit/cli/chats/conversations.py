@@ -21,7 +21,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from transit import chat
-from transit.cli.output import Output, columns_of, printable
+from transit.cli.escapes import printable
+from transit.cli.output import Output, columns_of
 from transit.cli.values import SECOND_NS, second_text
 
 LINES_SHOWN: Final = 40

@@ -18,10 +18,11 @@ from transit.cli.chats.places import (
 from transit.cli.chats.reasons import Reason, reasons_in
 from transit.cli.chats.rows import Row, message_row, verdict_row
 from transit.cli.chats.threads import show_reason
+from transit.cli.escapes import printable
 from transit.cli.failures import CommandError, hinted
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output
 from transit.cli.values import Place
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from transit import chat
-from transit.cli.chats.conversations import counted
+from transit.cli.chats.conversations import counted, one_line
 from transit.cli.chats.places import TEXT
 from transit.cli.chats.rows import Row
 from transit.cli.opening import Session
@@ -21,6 +21,7 @@ from transit.cli.output import Output
 FORMATS: Final = ("auto", "irc", "slack", "discord", "mbox", "matrix")
 COLUMNS: Final = ("channel", "added")
 _PROBLEM_COLUMNS: Final = ("place", "reason", "raw")
+_RAW_COLUMNS: Final = 40
 Report = Callable[[chat.Imported], None]
 
 
@@ -86,7 +87,9 @@ def _tell(output: Output, path: str, done: chat.Imported) -> None:
         return
     if done.channels:
         output.rows("", COLUMNS, done.channels.items())
-    problems = [(str(each.place), each.reason, each.raw) for each in done.bad]
+    problems = [
+        (str(each.place), each.reason, one_line(each.raw, _RAW_COLUMNS)) for each in done.bad
+    ]
     problems += [
         (str(each.place), f"names {each.message}, which is not there", "")
         for each in done.unresolved

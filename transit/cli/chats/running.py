@@ -20,10 +20,11 @@ from transit.cli.chats.places import (
 )
 from transit.cli.chats.recorded import recorded, run_of
 from transit.cli.chats.rows import Row, decision_row
+from transit.cli.escapes import printable
 from transit.cli.failures import hinted
 from transit.cli.opening import Session
 from transit.cli.options import DURATION, store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output
 
 COLUMNS = ("run", "in_force", "classifier", "version", "decisions", "proposed", "threads", "behind")
 

@@ -33,9 +33,10 @@ from transit.cli.chats.rows import (
     verdict_row,
 )
 from transit.cli.chats.surveys import thread_rows
+from transit.cli.escapes import printable
 from transit.cli.opening import Session
 from transit.cli.options import store_options
-from transit.cli.output import Output, columns_of, printable
+from transit.cli.output import Output, columns_of
 from transit.cli.values import Place
 
 COLUMNS = ("thread", "state", "messages", "people", "last", "text")
