@@ -322,3 +322,45 @@ def test_a_classifier_follows_what_is_said(opens: Open, dev: chat.Channel) -> No
         else:
             break
     assert found == [(0, None), (1, 0)]
+
+
+def test_exports_are_imported_and_again(opens: Open, log: Log, tmp_path: Path) -> None:
+    file = tmp_path / "dev.log"
+    file.write_text(
+        "2024-01-02T10:00:00 <ada> why does it not build?\n"
+        "2024-01-02T10:00:05 *** eve joined\n"
+        "2024-01-02T10:00:09 <bob> ada: which python?\n"
+        "2024-01-02T10:01:00 <ada> bob: 3.11\n"
+    )
+    given = {"format": "irc", "channel": "dev"}
+    first = chat.import_chat(log, file, **given, skip_bad=True)  # type: ignore[arg-type]
+    assert first.new >= 3
+    again = chat.import_chat(opens(), file, **given, skip_bad=True)  # type: ignore[arg-type]
+    assert (again.new, again.known) == (0, first.new)
+    dev = chat.channel(log, "dev")
+    said = texts(dev.messages())
+    assert said[0] == "why does it not build?"
+    # With the classifier that comes along, and its policy.
+    dev.set_policy(by="kim", decide_at=0.1)
+    run = chat.threading(chat.channel(opens(), "dev"))
+    assert run.decide_at == 0.1
+    assert len(list(run.run())) == len(said)
+    other = run.rerun(AnswersLast())
+    list(other.run())
+    assert 0 <= chat.compare(dev, other.threads).score.vi <= 1
+
+
+def test_a_branch_of_a_channel_is_one_with_decisions_of_its_own(
+    opens: Open, dev: chat.Channel
+) -> None:
+    asked(dev)
+    dev.stream.branch("dev/try")
+    apart = chat.Channel(dev.log, dev.log.stream("dev/try"))
+    apart.post("ada", "and if not?")
+    made = list(chat.threading(apart, classifier=AnswersLast()).run())
+    assert [each.message for each in made] == [0, 1, 2, 3, 4, 5]
+    other = opens()
+    assert len(list(chat.channel(other, "dev").messages())) == 5
+    again = chat.Channel(other, other.stream("dev/try"))
+    assert again.threads().of(5).root == 5
+    assert again.threads().stream != dev.threads().stream

@@ -74,6 +74,7 @@ WRITES: dict[str, tuple[Callable[[chat.Channel], object], set[str]]] = {
     "reply": (lambda dev: dev.threads().of(0).reply("kim", "yes"), {"append"}),
     "first-reply": (lambda dev: dev.threads().of(3).reply("kim", "me"), {"append", "branch"}),
     "run": (lambda dev: chat.threading(dev, classifier=AnswersLast()).rerun(name="2"), {"branch"}),
+    "policy": (lambda dev: dev.set_policy(by="kim", decide_at=0.5), {"append"}),
     "adopt": (_adopt, {"append", "merge"}),
     "freeze": (lambda dev: dev.threads().of(0).freeze(), {"merge"}),
 }

@@ -15,7 +15,7 @@ import msgspec
 
 from transit import ErasedError, Log, Receipt, Stream
 from transit.chat.folding import Folding
-from transit.chat.index import Index
+from transit.chat.index import SAID, Index
 from transit.chat.messages import message_at
 from transit.chat.naming import frozen_prefix
 from transit.chat.opening import Channel
@@ -247,7 +247,14 @@ class Kept:
         fold, stops = threads.fold, (threads.fold.stop, index.stop)
         if self._roots[0] is not fold or self._roots[1] != stops:
             found: dict[str, list[int]] = {}
-            lasts = ((each.members[-1], each) for each in threads.all())
+            lasts = (
+                (each.members[-1], each)
+                for each in threads.all()
+                # Not lines of the platform that nobody answered.
+                if index.kind(each.root) == SAID
+                or len(each.members) > 1
+                or each.root in index.branches
+            )
             for _, thread in sorted(lasts, key=lambda each: -each[0]):
                 found.setdefault(thread.state, []).append(thread.root)
             self._roots = fold, stops, found

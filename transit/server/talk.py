@@ -203,7 +203,7 @@ def title_of(said: Said) -> str:
     if said.is_removed or said.is_gone:
         return "(removed)"
     line = said.text.strip().partition("\n")[0]
-    return cut(line, TITLE_MAX) or "(empty)"
+    return cut(f"{said.name} {line}" if said.is_system else line, TITLE_MAX) or "(empty)"
 
 
 def why_of(found: Decision | Override) -> Why:

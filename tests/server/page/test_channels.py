@@ -89,6 +89,16 @@ def test_a_message_says_its_thread_and_why(site: Site, dev: chat.Channel) -> Non
     assert "not decided" in last
 
 
+def test_lines_of_the_platform_are_no_threads(site: Site, dev: chat.Channel) -> None:
+    dev.join("zoe", "Zoe")
+    list(chat.threading(dev, classifier=AnswersLast(score=0.6)).run())
+    assert rows(site, "channel?name=dev")[-1].endswith("Zoe joined @5")
+    assert len(rows(site, "threads?name=dev")) == 2
+    dev.set_policy(by="kim", classifier="rule", decide_at=0.5)
+    text = seen(site, "channel?name=dev")
+    assert "Here: Zoe · threaded by rule from 0.50 on, as kim set it" in text
+
+
 def test_threads_are_listed_by_state(site: Site, dev: chat.Channel) -> None:
     dev.threads().of(0).summarise("it is the python", by="kim")
     found = rows(site, "threads?name=dev")

@@ -100,10 +100,12 @@ class ConversationPages:
         stream = await self._site.stream_of(request, asked.name)
         found = await self._service.read(lambda: self._lines(allows, asked))
         channel = self._channels.of(stream).channel
-        people = await self._service.read(lambda: list(channel.participants.values()))
+        about = await self._service.read(
+            lambda: (list(channel.participants.values()), channel.policy)
+        )
         return self._site.shown(
             request, "channel.html", found=found, asked=asked, purpose=channel.purpose,
-            people=people, counted=_messages(found.count),
+            people=about[0], policy=about[1], counted=_messages(found.count),
         )  # fmt: skip
 
     async def _threads(self, request: Request) -> Answer:
