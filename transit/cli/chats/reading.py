@@ -91,6 +91,8 @@ class Printer:
         self._conversation = Conversation(output, full=full)
         # Of each thread the last message that was printed.
         self._before: dict[int, int] = {}
+        # Of messages that are in no thread yet, the one that is proposed.
+        self._proposed: dict[int, int] = {}
         self._count = 0
 
     def message(self, message: chat.Message) -> None:
@@ -131,9 +133,7 @@ class Printer:
         if state == "suppressed":
             return Mark(HIDDEN, root)
         if not self._is_known(offset):
-            why = self._threads.why(offset)
-            proposed = why.parent if isinstance(why, chat.Decision) else None
-            return Mark(UNKNOWN, None if proposed is None else fold.root(proposed))
+            return Mark(UNKNOWN, self._proposal(offset))
         if root != offset:
             return Mark(GOES_ON, root, quiet=state == "resolved")
         alone = len(fold.members(root)) < 2
@@ -146,6 +146,16 @@ class Printer:
             self._output.text(f"nothing was said: `transit chat post {name} YOU TEXT`")
         elif self._threads.stream is None:
             self._output.text(f"no message has a thread yet: `transit chat run {name}`")
+
+    def _proposal(self, offset: int) -> int | None:
+        """The thread that a message would be in, were it and those before it as proposed."""
+        why = self._threads.why(offset)
+        parent = why.parent if isinstance(why, chat.Decision) else None
+        if parent is None:
+            return None
+        root = self._proposed.get(parent, self._threads.fold.root(parent))
+        self._proposed[offset] = root
+        return root
 
     def _is_known(self, offset: int) -> bool:
         """Whether anything puts a message into a thread, or another one into its own."""
