@@ -47,8 +47,8 @@ from transit.chat.records import (
     headers_of,
 )
 
-FRAME: Final = 1000
-"""Records in one frame, at most."""
+FRAME: Final = 500
+"""Records in one frame, at most: their headers mostly stay below 64 KiB, and so are read faster."""
 _CHANNELS_OPEN: Final = 8
 """Channels with records that are not written yet; more, and all are written."""
 _TOLD_MAX: Final = 1000
