@@ -234,7 +234,8 @@ class _ChannelReader:
     def _plain(self, place: Place, message: dict[str, Any], time: int, again: str) -> Said:
         """A message as most are; `message` becomes its source."""
         ts, author, said = message.pop("ts"), message.pop("user"), message.pop("text")
-        root = message.get("thread_ts") or (self._roots.pop(ts, "") if self._roots else "")
+        listed = self._roots.pop(ts, "")
+        root = message.get("thread_ts") or listed
         return Said(
             place=place,
             channel=self._channel.name,

@@ -169,7 +169,7 @@ class _Archive:
         members = {}
         for member in self._zip.infolist():
             name = label(member.filename).replace("\\", "/")
-            if not member.is_dir() and _is_document(name):
+            if _is_document(name) and not member.is_dir():
                 members[name] = member
         self._members = {name: members[name] for name in sorted(members, key=in_order)}
         self._check()
