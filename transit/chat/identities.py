@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 _SLOTS_MIN: Final = 64
+_PIECE: Final = 1 << 14
+"""Slots that are copied at once."""
 _WORD: Final = (1 << 64) - 1
 
 
@@ -88,8 +91,9 @@ class Identities:
         table = (_zeros(slots), _zeros(slots), slots - 1)
         # From an empty slot on, so that those of one hash stay in order.
         start = hashes.index(0)
-        for places in (slice(start, None), slice(0, start)):
-            _put(table, hashes[places], offsets[places])
+        places = [*range(start, mask + 1, _PIECE), mask + 1]
+        for first, stop in (*pairwise(places), *pairwise([*range(0, start, _PIECE), start])):
+            _put(table, hashes[first:stop], offsets[first:stop])
         self._table, self._most = table, slots * 2 // 3
 
 
