@@ -7,10 +7,13 @@ ids with one hash are told apart by the record that the offset leads to, which t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 _SLOTS_MIN: Final = 64
+_PIECE: Final = 1 << 14
+"""Slots that are copied at once."""
 _WORD: Final = (1 << 64) - 1
 
 
@@ -20,12 +23,15 @@ def hash_of(message_id: str) -> int:
 
 
 class Identities:
-    """Offsets by hash. Several may have one hash."""
+    """Offsets by hash. Several may have one hash. One thread adds; others may look meanwhile."""
 
-    __slots__ = ("_count", "_hashes", "_mask", "_most", "_offsets")
+    __slots__ = ("_count", "_most", "_table")
 
     def __init__(self) -> None:
-        self._make(_SLOTS_MIN)
+        self._count = 0
+        self._most = _SLOTS_MIN * 2 // 3
+        # Hashes, offsets, and what masks a hash to its slot: replaced together when it grows.
+        self._table = (_zeros(_SLOTS_MIN), _zeros(_SLOTS_MIN), _SLOTS_MIN - 1)
 
     def __len__(self) -> int:
         return self._count
@@ -34,43 +40,76 @@ class Identities:
         """One more."""
         if self._count >= self._most:
             self._grow()
-        hashes, mask = self._hashes, self._mask
+        self._count += 1
+        hashes, offsets, mask = self._table
         slot = value & mask
         while hashes[slot]:
             slot = (slot + 1) & mask
+        # The offset first: who looks meanwhile sees both or none.
+        offsets[slot] = offset
         hashes[slot] = value
-        self._offsets[slot] = offset
-        self._count += 1
+
+    def add_all(self, values: Sequence[int], offsets: Iterable[int]) -> None:
+        """Several more; `offsets`: one for each of `values`."""
+        self._count += len(values)
+        while self._count > self._most:
+            self._grow()
+        _put(self._table, values, offsets)
 
     def has(self, value: int) -> bool:
         """Whether any was added with this hash."""
-        hashes, mask = self._hashes, self._mask
+        hashes, _, mask = self._table
         slot = value & mask
-        while hashes[slot]:
-            if hashes[slot] == value:
+        while found := hashes[slot]:
+            if found == value:
                 return True
             slot = (slot + 1) & mask
         return False
 
+    def first(self, value: int) -> int:
+        """The offset that was added first with this hash; -1 where there is none."""
+        hashes, offsets, mask = self._table
+        slot = value & mask
+        while found := hashes[slot]:
+            if found == value:
+                return offsets[slot]
+            slot = (slot + 1) & mask
+        return -1
+
     def find(self, value: int) -> Iterator[int]:
         """The offsets that were added with this hash, the first first."""
-        hashes, mask = self._hashes, self._mask
+        hashes, offsets, mask = self._table
         slot = value & mask
         while hashes[slot]:
             if hashes[slot] == value:
-                yield self._offsets[slot]
+                yield offsets[slot]
             slot = (slot + 1) & mask
 
-    def _make(self, slots: int) -> None:
-        self._hashes = array("Q", bytes(8 * slots))
-        self._offsets = array("Q", bytes(8 * slots))
-        self._mask, self._count, self._most = slots - 1, 0, slots * 2 // 3
-
     def _grow(self) -> None:
-        hashes, offsets = self._hashes, self._offsets
-        self._make(2 * len(hashes))
+        hashes, offsets, mask = self._table
+        slots = 2 * (mask + 1)
+        table = (_zeros(slots), _zeros(slots), slots - 1)
         # From an empty slot on, so that those of one hash stay in order.
         start = hashes.index(0)
-        for slot in (*range(start, len(hashes)), *range(start)):
-            if hashes[slot]:
-                self.add(hashes[slot], offsets[slot])
+        places = [*range(start, mask + 1, _PIECE), mask + 1]
+        for first, stop in (*pairwise(places), *pairwise([*range(0, start, _PIECE), start])):
+            _put(table, hashes[first:stop], offsets[first:stop])
+        self._table, self._most = table, slots * 2 // 3
+
+
+def _zeros(count: int) -> array[int]:
+    return array("Q", (0,)) * count
+
+
+def _put(
+    table: tuple[array[int], array[int], int], values: Iterable[int], places: Iterable[int]
+) -> None:
+    """Fill free slots; a value of 0 is none."""
+    hashes, offsets, mask = table
+    for value, offset in zip(values, places, strict=True):
+        if value:
+            slot = value & mask
+            while hashes[slot]:
+                slot = (slot + 1) & mask
+            offsets[slot] = offset
+            hashes[slot] = value

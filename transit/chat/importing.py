@@ -20,13 +20,14 @@ from urllib.parse import quote
 import msgspec
 from blake3 import blake3
 
-from transit import ConflictError, InvalidInputError, Log
+from transit import ConflictError, InvalidInputError, Log, Stream
 from transit.chat.imports import read
 from transit.chat.imports.items import Bad, Edited, Item, Member, Place, Reacted, Removed, Said
-from transit.chat.index import Index
+from transit.chat.known import Known
 from transit.chat.messages import message_at
 from transit.chat.opening import Channel, channel
 from transit.chat.records import (
+    AUTHOR,
     CHANNEL_MESSAGE,
     EDIT,
     KIND,
@@ -46,14 +47,16 @@ from transit.chat.records import (
     headers_of,
 )
 
-FRAME: Final = 1000
-"""Records in one frame, at most."""
+FRAME: Final = 500
+"""Records in one frame, at most: their headers mostly stay below 64 KiB, and so are read faster."""
 _CHANNELS_OPEN: Final = 8
 """Channels with records that are not written yet; more, and all are written."""
 _TOLD_MAX: Final = 1000
 """Bad records, and places without the message they name, that are told one by one."""
 _MADE: Final = "#import-"
 """In the id of an edit that an import found by comparing texts."""
+_TEXT: Final = b'{"text":'
+"""What payloads of messages begin with; the text follows."""
 TIME_MAX: Final = (1 << 63) - 1
 
 Kept = Said | Edited | Reacted | Removed | Member
@@ -132,33 +135,35 @@ class _Importer:
         self._log, self._prefix, self._skip_bad = log, prefix, skip_bad
         self._progress = progress
         self._done = Imported()
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, tuple[Channel, Known]] = {}
         self._pending: dict[str, list[Kept]] = {}
 
     def run(self, items: Iterable[Item]) -> Imported:
         """Take all items."""
+        pending = self._pending
         try:
             for item in items:
                 if isinstance(item, Bad):
                     self._bad(item)
-                elif item.time < 0 or item.time > TIME_MAX:
+                elif not 0 <= item.time <= TIME_MAX:
                     self._bad(Bad(item.place, f"time {item.time} cannot be kept", item.id))
                 else:
-                    self._take(item)
+                    waiting = pending.get(item.channel)
+                    if waiting is None:
+                        waiting = self._begin(item.channel)
+                    waiting.append(item)
+                    if len(waiting) >= FRAME:
+                        self._flush(item.channel)
         finally:
             # What came before a bad record is kept: another import goes on behind it.
             self._flush_all()
         return self._done
 
-    def _take(self, item: Kept) -> None:
-        waiting = self._pending.get(item.channel)
-        if waiting is None:
-            if len(self._pending) >= _CHANNELS_OPEN:
-                self._flush_all()
-            waiting = self._pending[item.channel] = []
-        waiting.append(item)
-        if len(waiting) >= FRAME:
-            self._flush(item.channel)
+    def _begin(self, name: str) -> list[Kept]:
+        if len(self._pending) >= _CHANNELS_OPEN:
+            self._flush_all()
+        waiting = self._pending[name] = []
+        return waiting
 
     def _bad(self, item: Bad) -> None:
         if not self._skip_bad:
@@ -177,26 +182,26 @@ class _Importer:
         items = self._pending.pop(name, [])
         if not items:
             return
-        known = self._channels.get(name)
-        if known is None:
-            known = self._channels[name] = channel(self._log, channel_name(self._prefix + name))
+        found = self._channels.get(name)
+        if found is None:
+            made = channel(self._log, channel_name(self._prefix + name))
+            found = self._channels[name] = made, Known(made.stream, made.index)
         while True:
-            index = known.index
-            frame = _Frame(known, index)
+            frame = _Frame(found[0], found[1])
             for item in items:
                 frame.take(item)
-            if self._write(known, index, frame):
+            if self._write(found[0].stream, frame):
                 break
-        self._count(known.name, frame)
+        self._count(found[0].name, frame)
         if self._progress is not None:
             self._progress(self._done)
 
-    def _write(self, known: Channel, index: Index, frame: _Frame) -> bool:
+    def _write(self, stream: Stream, frame: _Frame) -> bool:
         """Write a frame; False where others appended meanwhile."""
         if not frame.payloads:
             return True
         try:
-            receipt = known.stream.append_many(
+            receipt = stream.append_many(
                 frame.payloads,
                 headers=frame.headers,
                 timestamps=frame.times,
@@ -204,13 +209,7 @@ class _Importer:
             )
         except ConflictError:
             return False
-        for offset, headers, payload in zip(
-            range(receipt.offset, receipt.offset + receipt.count),
-            frame.headers,
-            frame.payloads,
-            strict=True,
-        ):
-            index.note(offset, headers, payload)
+        frame.index.note_all(receipt.offset, frame.headers, frame.payloads)
         return True
 
     def _count(self, name: str, frame: _Frame) -> None:
@@ -226,49 +225,51 @@ class _Importer:
 class _Frame:
     """Records of one channel that are written together, with the offsets they will have."""
 
-    def __init__(self, known: Channel, index: Index) -> None:
-        self._channel, self._index = known, index
-        self.first = index.stop
+    def __init__(self, channel: Channel, known: Known) -> None:
+        self._channel, self._known, self.index = channel, known, channel.index
+        self.first = self.index.stop
         self.payloads: list[bytes] = []
         self.headers: list[Mapping[str, str]] = []
         self.times: list[int] = []
         self.known = self.edited = 0
         self.unresolved: list[Unresolved] = []
-        # Offsets of what is in this frame, by id; texts of messages in it.
+        # Offsets of what is in this frame, by id.
         self._ids: dict[str, int] = {}
 
     def take(self, item: Kept) -> None:
         """One more item, unless it is there."""
-        if self._find(item.id) is not None:
+        if item.id in self._ids:
+            self.known += 1
+            return
+        offset = self._known.find(item.id)
+        if offset is not None:
             self.known += 1
             if isinstance(item, Said):
-                self._look_again(item)
-            return
-        if isinstance(item, Said):
+                self._look_again(item, offset)
+        elif isinstance(item, Said):
             self._said(item)
         elif isinstance(item, Member):
-            source = dict(item.source) or None
-            body = ParticipantBody(item.change, item.name, source)
+            body = ParticipantBody(item.change, item.name, _source(item))
             self._add(item, headers_of(PARTICIPANT, item.author, item.id), encode(body))
         else:
             self._change(item)
 
     def _said(self, item: Said) -> None:
-        answers, source = None, dict(item.source) or None
+        answers, source = None, _source(item)
         if item.answers is not None:
-            answers = self._find(item.answers)
+            answers = self._answered(item.answers)
             if answers is None:
                 self.unresolved.append(Unresolved(item.place, item.answers))
                 source = {**(source or {}), "answers": item.answers}
-        name = "" if item.name == item.author else item.name
-        headers = headers_of(CHANNEL_MESSAGE, item.author, item.id)
+        headers = {KIND: CHANNEL_MESSAGE, AUTHOR: item.author, MESSAGE_ID: item.id}
         if item.system:
             headers[SYSTEM] = "true"
-        body = MessageBody(item.text, name, answers, item.starts, source=source)
+        name = "" if item.name == item.author else item.name
+        body = MessageBody(item.text, name, answers, item.starts, None, source)
         self._add(item, headers, encode(body))
 
     def _change(self, item: Edited | Reacted | Removed) -> None:
-        of, source = self._find(item.message), dict(item.source) or None
+        of, source = self._answered(item.message), _source(item)
         if of is None:
             self.unresolved.append(Unresolved(item.place, item.message))
             headers = headers_of(UNRESOLVED, item.author, item.id)
@@ -284,19 +285,20 @@ class _Frame:
             kind, body = REMOVAL, RemovalBody(of, item.reason, source)
         self._add(item, headers_of(kind, item.author, item.id), encode(body))
 
-    def _look_again(self, item: Said) -> None:
+    def _look_again(self, item: Said, offset: int) -> None:
         """A message that is there: whether it has the text that it has in the file by now."""
-        offset = self._find(item.id)
-        assert offset is not None
-        if offset >= self.first or not self._index.kind(offset):
+        if offset not in self.index.changes and self._known.payload(offset).startswith(
+            _TEXT + encode(item.text)
+        ):
             return
-        stream, index = self._channel.stream, self._index
-        shown = message_at(stream, index, offset)
+        if not self.index.kind(offset):
+            return
+        shown = message_at(self._channel.stream, self.index, offset)
         if shown.removed or shown.text == item.text or self._is_first_text(item, offset):
             return
         digest = blake3(item.text.encode("utf-8", "surrogatepass")).hexdigest(8)
         made = f"{item.id}{_MADE}{len(shown.edits)}-{digest}"
-        if self._find(made) is None:
+        if self._answered(made) is None:
             headers = headers_of(EDIT, item.author, made)
             self._add(item, headers, encode(EditBody(offset, item.text)), made)
             self.edited += 1
@@ -304,15 +306,15 @@ class _Frame:
     def _is_first_text(self, item: Said, offset: int) -> bool:
         """Whether the file has the first text, and the later ones as items of their own."""
         stream = self._channel.stream
-        for change in self._index.changes.get(offset, ()):
+        for change in self.index.changes.get(offset, ()):
             headers = stream[change].headers
             if headers[KIND] == EDIT and _MADE not in headers.get(MESSAGE_ID, _MADE):
                 return decode_message(stream[offset].payload).text == item.text
         return False
 
-    def _find(self, message_id: str) -> int | None:
+    def _answered(self, message_id: str) -> int | None:
         found = self._ids.get(message_id)
-        return self._index.find(message_id) if found is None else found
+        return self._known.answered(message_id) if found is None else found
 
     def _add(
         self, item: Kept, headers: Mapping[str, str], payload: bytes, made: str | None = None
@@ -321,6 +323,11 @@ class _Frame:
         self.payloads.append(payload)
         self.headers.append(headers)
         self.times.append(item.time)
+
+
+def _source(item: Kept) -> dict[str, Any] | None:
+    source = item.source
+    return (source if type(source) is dict else dict(source)) or None
 
 
 def channel_name(name: str) -> str:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from transit import Stream
@@ -56,6 +57,8 @@ class Index:
         self._identities = Identities()
         self.has = self._identities.has
         """Whether an id with this hash is taken."""
+        self.first = self._identities.first
+        """The first offset of an id with this hash, -1 where there is none."""
         self.changes: dict[int, list[int]] = {}
         """Offsets of edits, reactions and removals, by the message that they are about."""
         self.removed: set[int] = set()
@@ -77,7 +80,15 @@ class Index:
         """Take in a record that was just appended here, where it is the next one."""
         with self._lock:
             if offset == self.stop:
-                self._take(offset, headers, payload)
+                self._take_all(offset, (headers,), lambda: (payload,))
+
+    def note_all(
+        self, first: int, headers: Sequence[Mapping[str, str]], payloads: Sequence[bytes]
+    ) -> None:
+        """Take in records that were just appended here from `first` on, where it is the next."""
+        with self._lock:
+            if first == self.stop:
+                self._take_all(first, headers, lambda: payloads)
 
     def note_message(self, offset: int, author: str, value: int) -> None:
         """Take in a message that was just appended here; value: the hash of its id."""
@@ -122,37 +133,49 @@ class Index:
 
     def _read(self, stop: int) -> None:
         for batch in self._stream.batches(self.stop, stop):
-            payloads = None
-            for place, (offset, headers) in enumerate(
-                zip(batch.offsets, batch.headers, strict=True)
-            ):
-                if headers.get(KIND) in MESSAGES:
-                    self._take(offset, headers, b"")
-                    continue
-                if payloads is None:
-                    payloads = batch.payloads
-                self._take(offset, headers, payloads[place])
+            self._take_all(batch.offsets[0], batch.headers, partial(getattr, batch, "payloads"))
 
-    def _take(self, offset: int, headers: Mapping[str, str], payload: bytes) -> None:
-        kind, author = headers.get(KIND), headers.get(AUTHOR, "")
-        shown = NOTHING
-        if kind in MESSAGES:
-            shown = TOLD if SYSTEM in headers else SAID
-        elif kind == PARTICIPANT:
-            shown = TOLD
-            with suppress(*MALFORMED):
+    def _take_all(
+        self,
+        first: int,
+        headers: Sequence[Mapping[str, str]],
+        payloads: Callable[[], Sequence[bytes]],
+    ) -> None:
+        """Take in records; `payloads` is called where not all are messages."""
+        names, kinds, authors = self._names, self._kinds, self._authors
+        given: Sequence[bytes] | None = None
+        values, offsets = array("Q"), array("Q")
+        for offset, each in enumerate(headers, first):
+            kind, author = each.get(KIND), each.get(AUTHOR, "")
+            if kind in MESSAGES:
+                shown = TOLD if SYSTEM in each else SAID
+            elif kind is None:
+                shown = NOTHING
+            else:
+                given = payloads() if given is None else given
+                shown = self._told(kind, author, offset, given[offset - first])
+            number = names.get(author) if shown else _NOBODY
+            if number is None:
+                number = names[author] = len(names)
+            called = each.get(MESSAGE_ID)
+            if called is not None:
+                values.append(hash_of(called))
+                offsets.append(offset)
+            authors.append(number)
+            kinds.append(shown)
+        self._identities.add_all(values, offsets)
+        self.stop = first + len(headers)
+
+    def _told(self, kind: str, author: str, offset: int, payload: bytes) -> int:
+        """Take in what is no message; whether it is shown as one."""
+        with suppress(*MALFORMED):
+            if kind == PARTICIPANT:
                 self._participant(author, payload)
-        elif kind is not None:
-            with suppress(*MALFORMED):
-                self._other(kind, author, offset, payload)
-        number = self._names.setdefault(author, len(self._names)) if shown else _NOBODY
-        if MESSAGE_ID in headers:
-            self._identities.add(hash_of(headers[MESSAGE_ID]), offset)
-        self._authors.append(number)
-        self._kinds.append(shown)
-        self.stop = offset + 1
+            else:
+                self._other(kind, offset, payload)
+        return TOLD if kind == PARTICIPANT else NOTHING
 
-    def _other(self, kind: str, author: str, offset: int, payload: bytes) -> None:
+    def _other(self, kind: str, offset: int, payload: bytes) -> None:
         if kind in CHANGES:
             of = decode_target(payload).of
             if self.kind(of):

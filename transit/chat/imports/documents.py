@@ -33,7 +33,9 @@ _BOM = b"\xef\xbb\xbf"
 _decoder = msgspec.json.Decoder()
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _map_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# A number outside a text of more digits than 64 bits surely hold.
+# A number outside a text of more digits than 64 bits surely hold; a quick look says where none is.
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_RUN = b"0" * 19
 _LONG_NUMBER = re.compile(rb"[\s:,\[-]\d{19}")
 _FAR_FLOAT = (float("inf"), float("-inf"))
 
@@ -66,7 +68,9 @@ def decode(raw: bytes) -> object:
             value = _decoder.decode(raw)
         except ValueError:
             return _clean(_decode_oddities(raw), 0)
-        if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX or _LONG_NUMBER.search(raw):
+        if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX or (
+            _LONG_RUN in raw.translate(_DIGITS) and _LONG_NUMBER.search(raw)
+        ):
             return _clean(value, 0)
     except RecursionError:
         return Unreadable(f"it is nested deeper than {DEPTH_MAX} levels")
@@ -88,6 +92,12 @@ def document(stream: BinaryIO, name: str, key: str) -> Document:
         except (ValueError, RecursionError):
             stream = io.BytesIO()
     return _scan(Scanner(stream, data, RECORD_BYTES_MAX), name, key)
+
+
+def whole_list(stream: BinaryIO) -> bytes | None:
+    """A document that is a list, and not too large to be split at once; None for others."""
+    data = stream.read(WHOLE_BYTES_MAX + 1).removeprefix(_BOM)
+    return data if len(data) <= WHOLE_BYTES_MAX and data.lstrip()[:1] == b"[" else None
 
 
 def lines(stream: BinaryIO, name: str) -> Iterator[Entry]:

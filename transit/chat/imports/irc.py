@@ -31,6 +31,7 @@ from transit.errors import InvalidInputError
 LINE_BYTES_MAX = 1 << 20
 DAY_BY_DEFAULT = datetime.date(1970, 1, 1)
 
+_UTF_8: Mapping[str, object] = {}
 _ENCODINGS = ("utf-8", "cp1252", "latin-1")
 _DATED = re.compile(r"[ ._-]?\(?(?<!\d)\d{4}-?\d\d-?\d\d(?!\d).*")
 _CHANGES = {"Joins:": "joined", "Parts:": "left", "Quits:": "left"}
@@ -77,18 +78,35 @@ class _Log:
     """What is known of a log up to a line: the clock, and who is there."""
 
     def __init__(self, name: str, channel: str, clock: Clock) -> None:
-        self._name = name
         self._channel = channel
         self._clock = clock
         self._nicks: set[str] = set()
+        self._id = f"irc:{name}/"
 
     def item(self, place: Place, raw: bytes) -> Item:
         text, source = _decoded(raw.removesuffix(b"\n").removesuffix(b"\r"))
+        plain = self._clock.plain(text)
+        if plain is None:
+            return self._other(place, raw, text, source)
+        head, author, time = plain
+        self._nicks.add(author)
+        return Said(
+            place=place,
+            channel=self._channel,
+            id=f"{self._id}{place.number}",
+            author=author,
+            name=author,
+            text=text[len(head) :],
+            time=time,
+            source={"head": head, **source} if source else {"head": head},
+        )
+
+    def _other(self, place: Place, raw: bytes, text: str, source: Mapping[str, object]) -> Item:
         line = line_of(text, self._nicks)
         time = self._clock.time_of(line)
         if time is None:
             return bad(place, f"{line.stamp.strip()!r} is no time of a day", raw)
-        about = _About(place, self._channel, f"irc:{self._name}/{place.number}", time)
+        about = _About(place, self._channel, f"{self._id}{place.number}", time)
         if line.author is None:
             member = _member(about, text, line, source)
             if member is not None:
@@ -140,13 +158,13 @@ def _member(about: _About, text: str, line: Line, source: Mapping[str, object]) 
     return Member(**about._asdict(), author=nick, name=name, change=change, source=source)
 
 
-def _decoded(raw: bytes) -> tuple[str, dict[str, object]]:
+def _decoded(raw: bytes) -> tuple[str, Mapping[str, object]]:
     for encoding in _ENCODINGS:
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        return text, {} if encoding == "utf-8" else {"encoding": encoding}
+        return text, _UTF_8 if encoding == "utf-8" else {"encoding": encoding}
     raise AssertionError("latin-1 has every byte")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where in what was given: the file, or the member of an archive; line or item, from 1."""
 
     file: str
@@ -84,10 +84,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody is there from now on, is called otherwise, or left:
-
-    change is joined, renamed, left.
-    """
+    """Somebody came, is called otherwise, or left: change is joined, renamed, left."""
 
     place: Place
     channel: str

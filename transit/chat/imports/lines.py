@@ -13,6 +13,7 @@ from typing import NamedTuple
 from transit.chat.imports.times import SECOND, believed, of_iso, seconds_of
 
 _DAY_S = 24 * 3600
+_FIRST_DAY = datetime.date(1970, 1, 1)
 # How far a clock may go back within a day.
 _BACK_S_MAX = 3600
 # How far before midnight a line may be that comes after a line of the next day.
@@ -40,6 +41,13 @@ _DAY_LINE = re.compile(
     r"(?:(?P<month>[A-Z][a-z]{2}) (?P<day>[ \d]?\d)|(?P<day2>\d{1,2}) (?P<month2>[A-Z][a-z]{2}))"
     r"(?: (?P<clock>\d\d:\d\d:\d\d))? (?P<year>\d{4})"
 )
+# A line as most are: a time without a zone, and who says what.
+_PLAIN = re.compile(
+    r"([\[(]?(?:(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})[ T]+)?"
+    r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.[0-9]{1,9})?)?[\])]?)"
+    r" *<[ @+%&~!]?(?P<who>[^<>\s]+)>(?: |$)"
+)
+_STAMPS_KEPT = 5000
 _DAY_NAME = re.compile(r"(?<!\d)(\d{4})(-?)(\d\d)\2(\d\d)(?!\d)")
 
 
@@ -78,6 +86,14 @@ def line_of(text: str, nicks: Container[str]) -> Line:
     return _with_author(line, text, nicks)
 
 
+class Plain(NamedTuple):
+    """A line that somebody said: what is before its text, who said it, and when."""
+
+    head: str
+    author: str
+    time: int
+
+
 def day_of(name: str) -> datetime.date | None:
     """The date in a file's name, `2004-11-15` or `20041115`."""
     for year, _, month, day in _DAY_NAME.findall(name):
@@ -90,16 +106,39 @@ class Clock:
     """The day that a log is at, from what its lines say."""
 
     def __init__(self, day: datetime.date) -> None:
-        self._day_s = (day - datetime.date(1970, 1, 1)).days * _DAY_S
+        self._day_s = _day_s(day)
         self._clock: int | None = None
+        # What stamps say: many lines have the same.
+        self._stamps: dict[str, tuple[int | None, int]] = {}
+
+    def plain(self, text: str) -> Plain | None:
+        """What `line_of` and `time_of` say of a line as most are; None of others."""
+        found = _PLAIN.match(text)
+        if found is None:
+            return None
+        stamp = found[1]
+        said = self._stamps.get(stamp)
+        if said is None:
+            day, clock = _day(found), _clock(found)
+            if clock < 0:
+                return None
+            if len(self._stamps) >= _STAMPS_KEPT:
+                self._stamps.clear()
+            said = self._stamps[stamp] = (None if day is None else _day_s(day), clock)
+        time = self._at(*said)
+        return None if time is None else Plain(found[0], found["who"].lstrip("@+%&~"), time)
 
     def time_of(self, line: Line) -> int | None:
         """UTC nanoseconds of a line; that of the line before if it says nothing; None: no time."""
-        clock = line.clock
-        if clock == -1:
+        if line.clock == -1:
             return None
-        if line.day is not None:
-            self._day_s = (line.day - datetime.date(1970, 1, 1)).days * _DAY_S
+        time = self._at(None if line.day is None else _day_s(line.day), line.clock)
+        return time if line.exact is None else line.exact
+
+    def _at(self, day_s: int | None, clock: int | None) -> int | None:
+        """UTC nanoseconds of a line that says this day, in seconds since 1970, and this clock."""
+        if day_s is not None:
+            self._day_s = day_s
         elif clock is not None and self._clock is not None:
             passed = clock - self._clock
             if passed < -_BACK_S_MAX:
@@ -108,9 +147,11 @@ class Clock:
                 self._day_s -= _DAY_S
         if clock is not None:
             self._clock = clock
-        if line.exact is not None:
-            return line.exact
         return believed((self._day_s + (self._clock or 0)) * SECOND)
+
+
+def _day_s(day: datetime.date) -> int:
+    return (day - _FIRST_DAY).days * _DAY_S
 
 
 def _with_author(line: Line, text: str, nicks: Container[str]) -> Line:

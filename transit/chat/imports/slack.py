@@ -19,13 +19,16 @@ canvases, and files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
+from operator import gt
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from transit.chat.imports.documents import WHOLE_BYTES_MAX, Entry, Unreadable
+import msgspec
+
+from transit.chat.imports.documents import WHOLE_BYTES_MAX, Entry, Unreadable, decode
 from transit.chat.imports.faults import bad
 from transit.chat.imports.items import Edited, Item, Member, Place, Reacted, Removed, Said
 from transit.chat.imports.records import (
@@ -38,9 +41,9 @@ from transit.chat.imports.records import (
     text,
     without,
 )
-from transit.chat.imports.repeats import Repeats
+from transit.chat.imports.repeats import InTime
 from transit.chat.imports.times import of_decimal
-from transit.chat.imports.trees import Tree, is_alone, records, tree
+from transit.chat.imports.trees import Tree, is_alone, records, tree, whole
 from transit.errors import InvalidInputError, NotFoundError
 
 _LISTS = ("channels.json", "groups.json", "dms.json", "mpims.json")
@@ -66,6 +69,10 @@ _SAID = frozenset(
         "document_mention",
     )
 )
+
+
+# What a message may have that makes it another thing, or several.
+_MORE = frozenset(("subtype", "edited", "reactions", "replies"))
 
 
 class _Channel(NamedTuple):
@@ -133,7 +140,11 @@ def _reading(
     for folder, channel in chosen.items():
         reader = _ChannelReader(channel, users)
         for day in days[folder]:
-            yield from reader.day(day, records(files, day))
+            found = _split(whole(files, day))
+            if found is None:
+                yield from reader.day(day, records(files, day))
+            else:
+                yield from reader.whole_day(day, *found)
 
 
 def _add(channels: dict[str, _Channel], entry: Record) -> None:
@@ -157,17 +168,39 @@ def _name(user: Record) -> str:
     )
 
 
+class _Stamped(msgspec.Struct, gc=False):
+    """When a record is of; msgspec passes over the rest."""
+
+    ts: str = ""
+
+
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_stamped_decoder = msgspec.json.Decoder(list[_Stamped])
+
+
+def _split(data: bytes | None) -> tuple[list[msgspec.Raw], list[_Stamped]] | None:
+    """A list of records with their times; None where not all are objects with such a text."""
+    if data is None:
+        return None
+    try:
+        return _list_decoder.decode(data), _stamped_decoder.decode(data)
+    except (ValueError, RecursionError):
+        return None
+
+
 class _ChannelReader:
     """Reads the days of one channel, one after the other."""
 
     def __init__(self, channel: _Channel, users: Mapping[str, str]) -> None:
         self._channel = channel
         self._users = users
-        self._repeats = Repeats()
+        self._ids = f"slack:{channel.id}/"
+        self._repeats = InTime()
         # Old exports name the replies in the root alone.
         self._roots: dict[str, str] = {}
 
     def day(self, name: str, entries: Iterator[Entry]) -> Iterator[Item]:
+        """The records of a file in the order of time, as far as memory allows."""
         first, size = [], 0
         for entry in entries:
             first.append(entry)
@@ -178,12 +211,51 @@ class _ChannelReader:
             first.sort(key=_when)
         for entry in chain(first, entries):
             place = Place(name, entry.number)
-            if isinstance(entry.value, Unreadable):
-                yield bad(place, entry.value.reason, entry.raw)
-            elif not is_record(entry.value):
-                yield bad(place, "it is no message: no object", entry.raw)
+            yield from self._any(place, entry.value, entry.raw)
+
+    def whole_day(
+        self, name: str, raws: list[msgspec.Raw], stamps: list[_Stamped]
+    ) -> Iterator[Item]:
+        """The same of a file that is in memory: a record is decoded when it is wanted."""
+        times = [of_decimal(each.ts) or 0 for each in stamps]
+        order: Sequence[int] = range(len(times))
+        if any(map(gt, times, times[1:])):
+            order = sorted(order, key=times.__getitem__)
+        for at in order:
+            raw = bytes(raws[at])
+            value, place = decode(raw), Place(name, at + 1)
+            if type(value) is dict and _is_plain(value, stamps[at].ts, times[at]):
+                again = self._repeats.note_time(stamps[at].ts, times[at], raw)
+                if again is not None:
+                    yield self._plain(place, value, times[at], again)
             else:
-                yield from self._items(place, record(entry.value), entry.raw)
+                yield from self._any(place, value, raw)
+
+    def _plain(self, place: Place, message: dict[str, Any], time: int, again: str) -> Said:
+        """A message as most are; `message` becomes its source."""
+        ts, author, said = message.pop("ts"), message.pop("user"), message.pop("text")
+        listed = self._roots.pop(ts, "")
+        root = message.get("thread_ts") or listed
+        return Said(
+            place=place,
+            channel=self._channel.name,
+            id=f"{self._ids}{ts}{again}",
+            author=author,
+            name=self._users.get(author) or self._name_of(author, message),
+            text=said,
+            time=time,
+            answers=f"{self._ids}{root}" if root and root != ts else None,
+            starts=root == ts,
+            source=message,
+        )
+
+    def _any(self, place: Place, value: object, raw: bytes) -> Iterator[Item]:
+        if isinstance(value, Unreadable):
+            yield bad(place, value.reason, raw)
+        elif not is_record(value):
+            yield bad(place, "it is no message: no object", raw)
+        else:
+            yield from self._items(place, record(value), raw)
 
     def _items(self, place: Place, message: Record, raw: bytes) -> Iterator[Item]:
         ts = _ts(message.get("ts"))
@@ -191,7 +263,10 @@ class _ChannelReader:
         if time is None:
             yield bad(place, f"ts is no time: {message.get('ts')!r:.40}", raw)
             return
-        again = self._repeats.note(ts, raw)
+        if _is_usual(ts):
+            again = self._repeats.note_time(ts, time, raw)
+        else:
+            again = self._repeats.note(ts, raw)
         if again is None:
             return
         about = _About(place, self._channel.name, self._id(ts) + again, time)
@@ -274,7 +349,7 @@ class _ChannelReader:
                     yield Reacted(**one._asdict(), message=about.id, author=user, reaction=name)
 
     def _id(self, ts: str) -> str:
-        return f"slack:{self._channel.id}/{ts}"
+        return self._ids + ts
 
     def _name_of(self, author: str, message: Record) -> str:
         return self._users.get(author) or first_text(
@@ -313,6 +388,25 @@ def _ts(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{Decimal(repr(value)):f}"
     return ""
+
+
+def _is_usual(ts: str) -> bool:
+    """Whether no other text says the time that this one says."""
+    return len(ts) == 17 and ts[10] == "."
+
+
+def _is_plain(message: dict[str, Any], ts: str, time: int) -> bool:
+    """Whether it is a message of somebody, with nothing that makes more than one item of it."""
+    author = message.get("user")
+    return (
+        time > 0
+        and _is_usual(ts)
+        and type(author) is str
+        and author != ""
+        and type(message.get("text")) is str
+        and type(message.get("thread_ts", "")) is str
+        and _MORE.isdisjoint(message)
+    )
 
 
 def _when(entry: Entry) -> int:

@@ -22,7 +22,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from transit.chat.imports.documents import Entry, Unreadable, are_lines, document, lines
+from transit.chat.imports.documents import (
+    Entry,
+    Unreadable,
+    are_lines,
+    document,
+    lines,
+    whole_list,
+)
 from transit.chat.imports.faults import is_folder, label, told
 from transit.errors import InvalidInputError
 
@@ -83,6 +90,15 @@ def records(files: Tree, name: str) -> Iterator[Entry]:
             yield from entries
     except InvalidInputError as error:
         yield Entry(1, b"", Unreadable(str(error)))
+
+
+def whole(files: Tree, name: str) -> bytes | None:
+    """The bytes of a list that can be split at once; None where `records` has to find out."""
+    try:
+        with files.open(name) as stream:
+            return whole_list(stream)
+    except InvalidInputError:
+        return None
 
 
 def start_of(stream: BinaryIO, size: int = 1 << 16) -> bytes:
@@ -153,7 +169,7 @@ class _Archive:
         members = {}
         for member in self._zip.infolist():
             name = label(member.filename).replace("\\", "/")
-            if not member.is_dir() and _is_document(name):
+            if _is_document(name) and not member.is_dir():
                 members[name] = member
         self._members = {name: members[name] for name in sorted(members, key=in_order)}
         self._check()
