@@ -205,3 +205,7 @@ def test_a_real_log_is_imported_line_by_line(log: transit.Log) -> None:
     compared = chat.compare(chat.channel(log, name), gold=gold)
     assert (compared.messages, compared.score.missing) == (250, 0)
     assert compared.score.link.f1 > 0.6
+    assert compared.answers >= len(compared.differing) > 0
+    assert 0 < compared.threads < 250
+    # All that was said before is context, too, when it is asked for.
+    assert chat.compare(chat.channel(log, name), gold=gold, context=1100).messages == 150

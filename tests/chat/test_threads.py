@@ -324,6 +324,8 @@ def test_a_run_goes_on_where_it_stood(tmp_path: Path) -> None:
         assert again.position == 2
         assert [each.message for each in again.run()] == [2]
         assert first.rerun().threads.writable().name.endswith("/2")
+        assert list(dev.runs()) == ["x", "2"]
+        assert shape(dev.runs()["x"]) == {0: [0, 1, 2]}
 
 
 def test_only_one_of_two_runs_is_adopted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from transit import InvalidInputError
 from transit.chat.deciding import Threading
-from transit.chat.scoring import Link, Score, read_annotation, score
+from transit.chat.scoring import CONTEXT_LINES, Link, Score, read_annotation, score
 from transit.chat.threads import Threaded, Threads
 
 Run = Threading | Threads
@@ -37,16 +37,19 @@ def compare(
     *,
     gold: str | Path | Run | None = None,
     numbered: Callable[[str], int | None] | None = None,
+    context: int = CONTEXT_LINES,
 ) -> Comparison:
     """How a run over a channel differs from `gold`; run None: the decisions in force.
 
     gold: another run; None: the decisions in force; a path: an annotation, lines `a b -` of numbers
     of lines, as those of the IRC corpus. numbered: the number of a message in the annotation, from
-    its id; None: the line of an imported log, from 0.
+    its id; None: the line of an imported log, from 0. context: so many lines at the beginning of
+    the log were shown to annotators, and are not compared.
     """
     found = channel.threads() if run is None else _threads(run)
     if isinstance(gold, str | Path):
-        return _with_annotation(channel, found, gold, numbered or line_of)
+        annotated = read_annotation(gold, context)
+        return _with_annotation(channel, found, annotated, numbered or line_of)
     other = channel.threads() if gold is None else _threads(gold)
     if other is found:
         raise InvalidInputError("a run compared with itself: give another run, or gold=")
@@ -74,9 +77,8 @@ def line_of(message_id: str) -> int | None:
 
 
 def _with_annotation(
-    channel: Threaded, found: Threads, path: str | Path, numbered: Callable[[str], int | None]
+    channel: Threaded, found: Threads, gold: set[Link], numbered: Callable[[str], int | None]
 ) -> Comparison:
-    gold = read_annotation(path)
     offsets: dict[int, int] = {}
     for message in channel.messages():
         number = numbered(message.id)
@@ -101,8 +103,29 @@ def _with_annotation(
         for link in links
         if link.child in parents and link.parent not in parents[link.child]
     ]
+    firsts = _firsts(gold)
+    elsewhere = sum(
+        lines.get(fold.root(offsets[child])) != firsts[child]
+        for child in parents
+        if child in offsets
+    )
     scored = score({"": gold}, {"": links}, {"": groups})
-    return Comparison(len(parents), len(wrong), 0, tuple(sorted(wrong)[:1000]), scored)
+    return Comparison(len(parents), len(wrong), elsewhere, tuple(sorted(wrong)[:1000]), scored)
+
+
+def _firsts(links: set[Link]) -> dict[int, int]:
+    """The first message of the thread that each message is in."""
+    first: dict[int, int] = {}
+
+    def find(number: int) -> int:
+        while first.setdefault(number, number) != number:
+            number = first[number]
+        return number
+
+    for child, parent in links:
+        one, other = sorted((find(child), find(child if parent is None else parent)))
+        first[other] = one
+    return {number: find(number) for number in first}
 
 
 def _threads(run: Run) -> Threads:

@@ -6,8 +6,8 @@ nor an edited one, nor what an import kept of it: the records stay in the log un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -33,6 +33,9 @@ from transit.chat.records import (
     decode_reaction,
     decode_removal,
 )
+
+_GAP: Final = 32
+"""So many records between two messages are read with them."""
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -94,6 +97,20 @@ def messages(stream: Stream, index: Index, start: int, stop: int) -> Iterator[Me
             yield shown(stream, index, record)
 
 
+def messages_at(stream: Stream, index: Index, offsets: Sequence[int]) -> Iterator[Message]:
+    """The messages at ascending offsets; those that lie close together are read at once."""
+    place = 0
+    while place < len(offsets):
+        first = place
+        while place + 1 < len(offsets) and offsets[place + 1] - offsets[place] <= _GAP:
+            place += 1
+        place += 1
+        wanted = set(offsets[first:place])
+        for record in stream.read(offsets[first], offsets[place - 1] + 1):
+            if record.offset in wanted:
+                yield shown(stream, index, record)
+
+
 def message_at(stream: Stream, index: Index, offset: int) -> Message:
     """The message at an offset that the index knows to be one."""
     return shown(stream, index, stream[offset])
@@ -151,8 +168,10 @@ def body_of(record: Record) -> MessageBody:
     except MALFORMED:
         # What another program wrote under this kind: shown as it is.
         return MessageBody(record.payload.decode("utf-8", "replace"))
-    text = f"is now called {told.name}" if told.change == "renamed" else told.change
-    return MessageBody(text, told.name, source=told.source)
+    if told.change == "renamed":
+        # Said of who is called otherwise from here on: by the id.
+        return MessageBody(f"is now called {told.name}", source=told.source)
+    return MessageBody(told.change, told.name, source=told.source)
 
 
 def _changed(

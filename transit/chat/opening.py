@@ -9,11 +9,11 @@ from transit import AlreadyExistsError, Log, NotFoundError, Receipt, Stream
 from transit.chat.adopting import adopt
 from transit.chat.deciding import Threading
 from transit.chat.marking import Reader
-from transit.chat.naming import CHANNEL_ID
+from transit.chat.naming import CHANNEL_ID, LAYER, last_part, reruns_prefix
 from transit.chat.policies import ChannelPolicy, policy_of, set_policy
 from transit.chat.posts import Said
 from transit.chat.records import CHANNEL_ROOT, KIND
-from transit.chat.threads import Thread, Threaded
+from transit.chat.threads import Thread, Threaded, Threads
 
 
 def channel(
@@ -57,6 +57,12 @@ class Channel(Threaded):
     def merge_threads(self, threads: Sequence[Thread], *, by: str, reason: str = "") -> Thread:
         """Make several threads one; as `Threads.merge`."""
         return self.threads().merge(threads, by=by, reason=reason)
+
+    def runs(self) -> dict[str, Threads]:
+        """The other runs over it, adopted or not, by their names, and what comes of each."""
+        prefix = reruns_prefix(self.stream.uid)
+        streams = self.log.layer(LAYER).streams(prefix)
+        return {last_part(each.name): Threads(self, each).refresh() for each in streams}
 
     def adopt(self, run: Threading, *, by: str, reason: str = "") -> Stream:
         """Put another run of a classifier in force; see `transit.chat.adopting`."""

@@ -21,7 +21,7 @@ from transit import (
 )
 from transit.chat.folding import Folding
 from transit.chat.index import Index
-from transit.chat.messages import Message, message_at, messages
+from transit.chat.messages import Message, message_at, messages, messages_at
 from transit.chat.naming import CHANNEL_ID, branch_name
 from transit.chat.once import Place, post_once
 from transit.chat.posts import Posts
@@ -143,8 +143,8 @@ class Talk:
         """Its messages, as they are shown now, by the time of each."""
         channel, index = self._channel, self._channel.index
         # What others wrote may decide of records that are no messages.
-        offsets = (offset for offset in self.members if index.kind(offset))
-        said = (message_at(channel.stream, index, offset) for offset in offsets)
+        offsets = [offset for offset in self.members if index.kind(offset)]
+        said = messages_at(channel.stream, index, offsets)
         replies = [
             messages(stream, known, known.start, known.stop) for stream, known in self.replies()
         ]
