@@ -75,6 +75,18 @@ bench-html *arguments:
 bench-spans *arguments:
     python -m benchmarks.spans {{ arguments }}
 
+# Measure what channels cost beside the engine: posts, folds of decisions, unread counts, frozen threads.
+bench-rooms *arguments:
+    python -m benchmarks.rooms {{ arguments }}
+
+# Score the classifiers of chat threads on annotated logs, and measure what they cost.
+bench-threads *arguments:
+    python -m benchmarks.threads {{ arguments }}
+
+# Measure how fast exports of other chat systems are imported.
+bench-chat-imports *arguments:
+    python -m benchmarks.chatimports {{ arguments }}
+
 # Measure what keeping a span costs the program that ends it, where the SDK of OpenTelemetry is installed.
 bench-spans-kept *arguments:
     python -m benchmarks.spans_kept {{ arguments }}

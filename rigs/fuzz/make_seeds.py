@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rigs.fuzz.chats import chat_seeds
 from rigs.fuzz.evidence import evidence_seeds
 from rigs.fuzz.keyrings import envelope_seeds, keyring_seeds
 from rigs.fuzz.proofs import proof_seeds
@@ -319,6 +320,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         **proof_seeds(),
         **evidence_seeds(),
         **keyring_seeds(),
+        **chat_seeds(),
         **envelope_seeds(),
     }
 

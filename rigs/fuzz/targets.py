@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import transit
-from rigs.fuzz import evidence, formats, keyrings, programs, proofs, reseal, views
+from rigs.fuzz import chats, evidence, formats, keyrings, programs, proofs, reseal, views
 from rigs.fuzz.reseal import Reseal
 from transit.cli.failures import CommandError
 
@@ -82,6 +82,14 @@ TARGETS: Final[dict[str, Target]] = {
     "chunk_envelope": Target(keyrings.envelope),
     "keyring": Target(keyrings.document, (keyrings.resealed,)),
     "moments": Target(programs.moments, (), (ValueError,)),
+    "chat_decisions": Target(chats.decisions),
+    "chat_messages": Target(chats.messages),
+    "chat_irc": Target(chats.irc),
+    "chat_slack": Target(chats.slack),
+    "chat_discord": Target(chats.discord),
+    "chat_matrix": Target(chats.matrix),
+    "chat_mbox": Target(chats.mbox),
+    "chat_annotation": Target(chats.annotation),
 }
 
 

@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 COUNT = int(os.environ.get("TRANSIT_FUZZ_INPUTS", "3000"))
 SEED = int(os.environ.get("TRANSIT_FUZZ_SEED", "1"))
 SLOW = {"store": 10, "inspected": 5, "wal": 2, "configured": 4}
+SLOW |= {f"chat_{name}": 10 for name in ("decisions", "discord", "irc", "matrix", "mbox", "slack")}
 
 
 def kept(kind: str, name: str) -> list[bytes]:

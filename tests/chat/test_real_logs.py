@@ -1,4 +1,4 @@
-"""Ten real logs, imported, threaded, scored by a judge that is not ours, overridden, frozen, restored."""
+"""Ten real logs: imported, threaded, judged by what is not ours, overridden, frozen, restored."""
 
 from __future__ import annotations
 

@@ -100,6 +100,7 @@ def test_only_public_names_of_transit_are_used() -> None:
                 # What a server sends as a zip is read as its client reads it, and variables are
                 # named as they are for adapters.
                 (
+                    "transit.chat",
                     "transit.cli",
                     "transit.environment.",
                     "transit.protocol.folders",

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 import transit as engine
-from transit.cli.output import Output, cell, columns_of, plain, printable
+from transit.cli.escapes import printable
+from transit.cli.output import Output, cell, columns_of, plain
 
 from .conftest import Command
 from .shell import at_terminal, transit

@@ -13,15 +13,16 @@ is decided beside them, by classifiers and by people, in records that say who, w
 Names are loaded when they are first asked for.
 
 records       kinds, headers and payloads; naming: streams beside a channel
-posting       channels: posting, editing, reacting, removing; identities: the same message twice
+posts         what is posted; identities, once: the same message twice
 index         what is known of a channel's records; messages: as they are shown
-classifying   what classifiers see and say; classifiers: those that are there
-deciding      running one; adopting: putting another run in force; scoring, comparing
-folding       which thread each message is in; threads, thread: looked at, and overridden
-policies      how a channel is threaded
+folding       which thread each message is in; talks, threads: looked at, and overridden
 verdicts      decisions and overrides as they are read
+classifying   what classifiers see and say; classifiers: those that are there
+deciding      running one; policies: which; adopting: putting another run in force
+scoring       how close two threadings are; comparing: of channels
 freezing      a thread as a stream that any auditor can check
 marking       what each reader has seen
+opening       channels, opened or made: all of it together
 imports       what other systems export; importing: into channels
 """
 
@@ -39,16 +40,16 @@ if TYPE_CHECKING:
     from transit.chat.importing import Imported, import_chat
     from transit.chat.marking import Reader, readers
     from transit.chat.messages import Edit, Message
+    from transit.chat.opening import Channel, channel, channels
     from transit.chat.policies import ChannelPolicy
-    from transit.chat.posting import Channel, channel, channels
     from transit.chat.scoring import Score
-    from transit.chat.thread import Head, Summary, Thread
-    from transit.chat.threads import Threads
+    from transit.chat.talks import Head, Summary
+    from transit.chat.threads import Thread, Threads
     from transit.chat.verdicts import Decision, Override
 
 _HOMES = {
     "policies": ("ChannelPolicy",),
-    "posting": ("Channel", "channel", "channels"),
+    "opening": ("Channel", "channel", "channels"),
     "classifiers": ("judged", "linear", "rule", "source"),
     "classifying": ("Candidate", "Classifier", "Decider", "Ranking", "Said"),
     "comparing": ("Comparison", "compare"),
@@ -58,8 +59,8 @@ _HOMES = {
     "messages": ("Edit", "Message"),
     "marking": ("Reader", "readers"),
     "scoring": ("Score",),
-    "thread": ("Head", "Summary", "Thread"),
-    "threads": ("Threads",),
+    "talks": ("Head", "Summary"),
+    "threads": ("Thread", "Threads"),
     "verdicts": ("Decision", "Override"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -7,18 +7,15 @@ what is written to it at that moment is written to the merge instead, by who mea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from transit import AlreadyExistsError, ConflictError, InvalidInputError, Stream
 from transit.chat.deciding import Threading, cursor_of
 from transit.chat.naming import LAYER, decisions_name, metadata_of
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel
+from transit.chat.threads import Threaded
 
 
-def adopt(channel: Channel, run: Threading, *, by: str, reason: str = "") -> Stream:
+def adopt(channel: Threaded, run: Threading, *, by: str, reason: str = "") -> Stream:
     """Put a run in force, and give the stream of decisions that is made.
 
     run: as `Threading.rerun` gave it. Classifiers go on where the run stands. `ConflictError` where
@@ -45,7 +42,7 @@ def adopt(channel: Channel, run: Threading, *, by: str, reason: str = "") -> Str
 
 
 def _merge(
-    channel: Channel, before: Stream, theirs: Stream, number: int, by: str, reason: str
+    channel: Threaded, before: Stream, theirs: Stream, number: int, by: str, reason: str
 ) -> Stream:
     stream, log = channel.stream, channel.log
     name, uid = decisions_name(stream.uid, number), uuid4().hex

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit import InvalidInputError
 from transit.chat.deciding import Threading
 from transit.chat.scoring import Link, Score, read_annotation, score
-from transit.chat.threads import Threads
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel
+from transit.chat.threads import Threaded, Threads
 
 Run = Threading | Threads
 
@@ -36,7 +32,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(
-    channel: Channel,
+    channel: Threaded,
     run: Run | None = None,
     *,
     gold: str | Path | Run | None = None,
@@ -78,7 +74,7 @@ def line_of(message_id: str) -> int | None:
 
 
 def _with_annotation(
-    channel: Channel, found: Threads, path: str | Path, numbered: Callable[[str], int | None]
+    channel: Threaded, found: Threads, path: str | Path, numbered: Callable[[str], int | None]
 ) -> Comparison:
     gold = read_annotation(path)
     offsets: dict[int, int] = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from transit import (
     ConflictError,
@@ -40,11 +40,8 @@ from transit.chat.records import (
     encode,
     headers_of,
 )
-from transit.chat.threads import Threads
+from transit.chat.threads import Threaded, Threads
 from transit.chat.verdicts import Decision, decision
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel
 
 EPOCH: Final = 1000
 """Records after which a decider begins anew."""
@@ -61,7 +58,7 @@ class Threading:
 
     def __init__(
         self,
-        channel: Channel,
+        channel: Threaded,
         classifier: Classifier,
         decide_at: float,
         run: Threads | None = None,
@@ -210,7 +207,7 @@ def cursor_of(channel: Stream, uid: str) -> Cursor:
 
 
 def threading(
-    channel: Channel, *, classifier: Classifier | None = None, decide_at: float | None = None
+    channel: Threaded, *, classifier: Classifier | None = None, decide_at: float | None = None
 ) -> Threading:
     """A run of a classifier over a channel, whose decisions are in force.
 

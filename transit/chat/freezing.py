@@ -15,7 +15,7 @@ A verifier folds the decisions again and compares. Several merges of the same he
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from transit import (
     AlreadyExistsError,
@@ -30,6 +30,7 @@ from transit import (
 from transit.chat.folding import Folding
 from transit.chat.messages import Message, fold
 from transit.chat.naming import CHANNEL_ID, frozen_prefix
+from transit.chat.posts import Posts
 from transit.chat.records import (
     BACKLINK,
     CHANGES,
@@ -43,20 +44,15 @@ from transit.chat.records import (
     decode_backlink,
     decode_target,
 )
-
-if TYPE_CHECKING:
-    from transit.chat.thread import Thread
-    from transit.chat.threads import Threads
+from transit.chat.talks import Talk
 
 POLICY: Final = "custom:chat-thread"
 VERSION: Final = 1
 _NAMES_TRIED: Final = 10_000
 
 
-def freeze(threads: Threads, thread: Thread, *, reason: str, by: str) -> Stream:
+def freeze(thread: Talk, channel: Posts, decisions: Stream, *, reason: str, by: str) -> Stream:
     """The thread as it is now, as a stream `<channel>/frozen/<offset>`, `-2`, … after the first."""
-    channel = threads.channel
-    decisions = threads.writable()
     name = f"{frozen_prefix(channel.name)}{thread.root}"
     about = {
         KIND: THREAD_FROZEN,

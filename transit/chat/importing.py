@@ -25,7 +25,7 @@ from transit.chat.imports import read
 from transit.chat.imports.items import Bad, Edited, Item, Member, Place, Reacted, Removed, Said
 from transit.chat.index import Index
 from transit.chat.messages import message_at
-from transit.chat.posting import Channel, channel
+from transit.chat.opening import Channel, channel
 from transit.chat.records import (
     CHANNEL_MESSAGE,
     EDIT,

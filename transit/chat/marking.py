@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from transit import NotFoundError, Stream
 from transit.chat.index import SAID, Index
@@ -24,6 +24,7 @@ from transit.chat.naming import (
     reader_name,
     readers_prefix,
 )
+from transit.chat.posts import Said
 from transit.chat.records import (
     MALFORMED,
     POSITION,
@@ -32,10 +33,7 @@ from transit.chat.records import (
     encode,
     headers_of,
 )
-from transit.chat.thread import Thread
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel, Said
+from transit.chat.threads import Thread, Threaded
 
 _MARKS_MAX: Final = 10_000
 """Messages in one record."""
@@ -44,7 +42,7 @@ _MARKS_MAX: Final = 10_000
 class Reader:
     """What one reader has seen of a channel; made by `Channel.reader`. Safe for threads."""
 
-    def __init__(self, channel: Channel, who: str) -> None:
+    def __init__(self, channel: Threaded, who: str) -> None:
         self.channel, self.who = channel, who
         self._name = reader_name(channel.stream.uid, who)
         self._lock = threading.RLock()
@@ -236,7 +234,7 @@ class Reader:
             self._seen[offset] = 1
 
 
-def readers(channel: Channel) -> Iterator[str]:
+def readers(channel: Threaded) -> Iterator[str]:
     """Who has seen anything of a channel."""
     for stream in channel.log.layer(LAYER).streams(readers_prefix(channel.stream.uid)):
         yield last_part(stream.name)

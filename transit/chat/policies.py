@@ -7,13 +7,13 @@ A stream of its own keeps what was set and by whom; the last record counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit import InvalidInputError, Position
 from transit.chat.classifying import Classifier
 from transit.chat.naming import ensure, find, metadata_of, policy_name
+from transit.chat.posts import Posts
 from transit.chat.records import (
     AUTHOR,
     KIND,
@@ -25,9 +25,6 @@ from transit.chat.records import (
     encode,
     headers_of,
 )
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel
 
 DECIDE_AT = 0.8
 BUILT_IN = ("linear", "rule", "source")
@@ -46,7 +43,7 @@ class ChannelPolicy(msgspec.Struct, frozen=True):
     position: Position | None = None
 
 
-def policy_of(channel: Channel) -> ChannelPolicy:
+def policy_of(channel: Posts) -> ChannelPolicy:
     """What counts for a channel now."""
     stream = find(channel.log, policy_name(channel.stream.uid))
     if stream is None:
@@ -68,7 +65,7 @@ def policy_of(channel: Channel) -> ChannelPolicy:
 
 
 def set_policy(
-    channel: Channel, *, classifier: str | None, decide_at: float | None, by: str
+    channel: Posts, *, classifier: str | None, decide_at: float | None, by: str
 ) -> ChannelPolicy:
     """Set what is given, and leave the rest."""
     before = policy_of(channel)

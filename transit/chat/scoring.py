@@ -9,7 +9,7 @@ Measures, all of them over all logs together, as published with the data (Kummer
 Large-Scale Corpus for Conversation Disentanglement", ACL 2019):
 
 - link: precision, recall and F1 of links; that a message starts a thread is a link to itself.
-- vi: 1 − (H(gold given found) + H(found given gold)) / log n, n being all messages (Meilă 2007).
+- vi: 1 - (H(gold given found) + H(found given gold)) / log n, n being all messages (Meilă 2007).
 - one_to_one: messages in common when threads are paired one to one in the best way, over n.
 - exact: precision, recall and F1 of whole threads, those of one message left out on both sides.
 """
@@ -88,7 +88,11 @@ def read_annotation(path: str | Path, context: int = CONTEXT_LINES) -> set[Link]
     InvalidInputError: a line that has other than two numbers.
     """
     links = set()
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path}: is no text: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         words = [word for word in line.split() if word != "-"]
         if not words:
             continue
@@ -116,31 +120,26 @@ def score(
     threads: threads by log, where they are not those that the links make.
     InvalidInputError: `gold` has no link.
     """
-    gold = {log: _pairs(links) for log, links in gold.items() if links}
-    if not gold:
+    right = {log: _pairs(links) for log, links in gold.items() if links}
+    if not right:
         raise InvalidInputError("no gold link to compare with")
-    scored = {log: {link.child for link in links} for log, links in gold.items()}
-    links = {
-        log: {link for link in _pairs(found.get(log, ())) if link.child in scored[log]}
-        for log in gold
+    scored = {log: {pair.child for pair in pairs} for log, pairs in right.items()}
+    pairs = {log: _pairs(found.get(log, ())) for log in right}
+    groups = {
+        log: _groups(pairs[log] if threads is None else threads.get(log, ())) for log in right
     }
-    groups: Mapping[str, Iterable[Iterable[int]]] = (
-        {log: _pairs(each) for log, each in found.items()} if threads is None else threads
-    )
-    joined = {log: [frozenset(group) for group in groups.get(log, ())] for log in gold}
-    named = {log: frozenset[int]().union(*joined[log]) for log in gold}
     sides = [
-        _Sides(_threads(map(frozenset, gold[log]), scored[log]), _threads(joined[log], scored[log]))
-        for log in gold
+        _Sides(_threads(_groups(right[log]), scored[log]), _threads(groups[log], scored[log]))
+        for log in right
     ]
     return Score(
-        link=_links_found(gold, links),
+        link=_links_found(right, pairs, scored),
         vi=_information(sides),
         one_to_one=_one_to_one(sides),
         exact=_whole_threads(sides),
-        logs=len(gold),
+        logs=len(right),
         messages=sum(map(len, scored.values())),
-        missing=sum(len(scored[log] - named[log]) for log in gold),
+        missing=sum(len(scored[log].difference(*groups[log])) for log in right),
         threads_gold=sum(len(side.gold) for side in sides),
         threads_found=sum(len(side.found) for side in sides),
     )
@@ -157,13 +156,16 @@ def _pairs(links: Iterable[Link]) -> set[_Pair]:
     return {_Pair(child, child if parent is None else parent) for child, parent in links}
 
 
+def _groups(groups: Iterable[Iterable[int]]) -> list[Thread]:
+    return [frozenset(group) for group in groups]
+
+
 def _threads(groups: Iterable[Thread], scored: set[int]) -> list[Thread]:
     """The scored messages as the groups part them; a message of no group is alone."""
     root: dict[int, int] = {}
     for group in groups:
-        first, *others = group or [-1]
-        for other in others:
-            root[_top(root, other)] = _top(root, first)
+        for other in group:
+            root[_top(root, other)] = _top(root, min(group))
     members: dict[int, list[int]] = {}
     for number in sorted(scored):
         members.setdefault(_top(root, number), []).append(number)
@@ -185,9 +187,14 @@ def _ratio(matched: int, found: int, gold: int) -> Ratio:
     return Ratio(precision, recall, 2 * precision * recall / total if total else 0.0)
 
 
-def _links_found(gold: Mapping[str, set[_Pair]], found: Mapping[str, set[_Pair]]) -> Ratio:
+def _links_found(
+    gold: Mapping[str, set[_Pair]],
+    found: Mapping[str, set[_Pair]],
+    scored: Mapping[str, set[int]],
+) -> Ratio:
     matched = sum(len(gold[log] & found[log]) for log in gold)
-    return _ratio(matched, sum(map(len, found.values())), sum(map(len, gold.values())))
+    claimed = sum(pair.child in scored[log] for log in gold for pair in found[log])
+    return _ratio(matched, claimed, sum(map(len, gold.values())))
 
 
 def _whole_threads(sides: list[_Sides]) -> Ratio:

@@ -1,6 +1,6 @@
 """The threads of a channel: a fold of decisions, overrides and branches.
 
-Leaves to `transit.chat.folding` what a thread is, and to `transit.chat.thread` what can be done
+Leaves to `transit.chat.folding` what a thread is, and to `transit.chat.talks` what can be done
 with one. Nothing of it is kept: it is made of records, and goes on with those that came since.
 """
 
@@ -9,25 +9,63 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from transit import (
     ConflictError,
     InvalidInputError,
+    Log,
     NotFoundError,
     Receipt,
     Stream,
     StreamFinishedError,
 )
 from transit.chat.folding import Folding
+from transit.chat.freezing import freeze
 from transit.chat.index import SAID
 from transit.chat.naming import decisions_name, ensure, find, metadata_of
+from transit.chat.posts import Posts, Said
 from transit.chat.records import OVERRIDE, OverrideBody, check_text, encode, headers_of
-from transit.chat.thread import Thread
+from transit.chat.talks import Talk
 from transit.chat.verdicts import Decision, Override, verdict
 
-if TYPE_CHECKING:
-    from transit.chat.posting import Channel, Said
+
+class Thread(Talk):
+    """One thread: its messages, replies to it, and what people say of it."""
+
+    def __init__(self, threads: Threads, root: int) -> None:
+        super().__init__(threads.channel, threads.fold, root)
+        self._threads = threads
+
+    def why(self, message: Said) -> Decision | Override | None:
+        """What says that a message answers another one of it."""
+        return self._threads.why(message)
+
+    # What people say of it
+
+    def resolve(self, *, by: str, reason: str = "") -> None:
+        """It is done; replies may come all the same."""
+        self._threads.set_state(self.root, "resolve", by, reason)
+
+    def reopen(self, *, by: str, reason: str = "") -> None:
+        """It is neither done nor suppressed any more."""
+        self._threads.set_state(self.root, "reopen", by, reason)
+
+    def suppress(self, *, by: str, reason: str = "") -> None:
+        """Leave it out of lists. Its messages stay where they were said."""
+        self._threads.set_state(self.root, "suppress", by, reason)
+
+    def split(
+        self, *, at: Said, by: str, messages: Sequence[Said] = (), reason: str = ""
+    ) -> Thread:
+        """Let a message of it start a thread of its own; as `Threads.split`."""
+        return self._threads.split(at, by=by, messages=messages, reason=reason)
+
+    def freeze(self, *, reason: str = "", by: str = "") -> Stream:
+        """Its messages as a stream of their own, which nobody can change and any auditor can check.
+
+        A merge that copies nothing; see `transit.chat.freezing`.
+        """
+        return freeze(self, self._channel, self._threads.writable(), reason=reason, by=by)
 
 
 class Threads:
@@ -36,7 +74,7 @@ class Threads:
     stream: of the decisions of a run; None: those that are in force, whichever these are.
     """
 
-    def __init__(self, channel: Channel, stream: Stream | None = None) -> None:
+    def __init__(self, channel: Posts, stream: Stream | None = None) -> None:
         self.channel = channel
         self._is_run = stream is not None
         self._lock = threading.RLock()
@@ -242,3 +280,15 @@ class Threads:
             place = self.fold.state(message)[1]
             return None if place < 0 else place
         return self.fold.why(message)
+
+
+class Threaded(Posts):
+    """A channel with its threads."""
+
+    def __init__(self, log: Log, stream: Stream) -> None:
+        super().__init__(log, stream)
+        self._threads = Threads(self)
+
+    def threads(self) -> Threads:
+        """Its threads, as they are now: a fold of decisions, overrides and branches."""
+        return self._threads.refresh()

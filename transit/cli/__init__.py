@@ -5,6 +5,7 @@ What a verb does is done by `transit`. The command's packages are an extra, so t
 
 main           which verbs there are; the error boundary
 verbs          one module a verb
+chats          what `transit chat` does
 options        options and argument types that verbs share
 flags          the options that every verb has
 values         values as people write them: positions, durations, sizes, moments
@@ -14,6 +15,7 @@ positions      from what was typed to streams and offsets
 lines          input cut into records
 json_lines     why a line is not JSON, and where
 standard       standard streams, which may be closed or full
+escapes        text that cannot steer a terminal
 output         tables for people, JSON Lines for programs
 records        records as they are printed
 facts          what is told of a stream

@@ -33,7 +33,7 @@ STREAM_TYPE: Final = "stream"
 # Metadata of a layer's stream that is about another stream, and goes where that goes.
 ABOUT_UID: Final = "about_uid"
 CUSTOM_PREFIX: Final = "custom:"
-SHIPPED_POLICIES: Final = frozenset(("custom:chat-thread",))
+_SHIPPED: Final = ("custom:chat-thread",)
 """Custom policies that come with transit, so that each process can run them."""
 
 Scalar = str | int | float | bool | None
@@ -113,3 +113,8 @@ def appendable(entry: RecordEntry, place: str) -> Appendable:
 
 def _payload(text: str, encoding: Encoding) -> bytes:
     return text.encode() if encoding == "utf-8" else b64decode(text, validate=True)
+
+
+def is_known_here(policy: str) -> bool:
+    """Whether a merge by this policy can be made again by any process."""
+    return not policy.startswith(CUSTOM_PREFIX) or policy in _SHIPPED

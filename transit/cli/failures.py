@@ -28,6 +28,8 @@ from typing import Final
 import click
 import msgspec
 
+from transit.cli.escapes import printable_lines
+
 INTERNAL: Final = 1
 USAGE: Final = 2
 NOT_FOUND: Final = 3
@@ -124,13 +126,16 @@ class Failure(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"error": shown}) + b"\n"
 
     def as_text(self, color: bool) -> str:
-        """`error: …` and, where there is one, `hint: …`, each with its line end."""
+        """`error: …` and, where there is one, `hint: …`, each with its line end.
+
+        A message may hold what a file holds, or what it is called: it cannot steer a terminal.
+        """
         lines = [("error", "red", self.message), ("hint", "cyan", self.hint)]
         shown = []
         for label, tone, text in lines:
             if text:
                 word = click.style(f"{label}:", fg=tone, bold=True) if color else f"{label}:"
-                shown.append(f"{word} {_unicode(text)}\n")
+                shown.append(f"{word} {printable_lines(_unicode(text))}\n")
         return "".join(shown)
 
 

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from transit.cli.output import printable
+from transit.cli.escapes import printable
 from transit.server.page.lanes import Laid, Parent, StreamFacts, laid_out
 
 _PARENTS_SHOWN_MAX: Final = 6

@@ -28,8 +28,6 @@ from transit import (
 from transit.cli.chain import ChainReader
 from transit.cli.copies import LAYER_MARK, Copies
 from transit.cli.exchange import (
-    CUSTOM_PREFIX,
-    SHIPPED_POLICIES,
     STREAM_TYPE,
     Appendable,
     RecordEntry,
@@ -37,6 +35,7 @@ from transit.cli.exchange import (
     StreamEntry,
     appendable,
     damaged,
+    is_known_here,
 )
 from transit.cli.failures import CommandError, hinted
 from transit.cli.json_lines import MARK, problem_of
@@ -331,7 +330,7 @@ class _NotWritten(Exception):
 def _check_kind(entry: StreamEntry, place: str) -> None:
     if entry.kind == "merge":
         policy = entry.policy or ""
-        if policy.startswith(CUSTOM_PREFIX) and policy not in SHIPPED_POLICIES:
+        if not is_known_here(policy):
             raise CommandError(
                 f"{place}: {entry.name!r} was merged by {policy}, which is not registered here",
                 hint="export that stream whole: name it without --lineage",

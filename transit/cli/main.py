@@ -52,6 +52,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "diff": Verb("diff", "Compare the histories of two streams."),
     "import": Verb("import_", "Append streams from an export, or runs from other tools' files."),
     "export": Verb("export", "Write streams as JSON lines or a chain, or a run for another tool."),
+    "chat": Verb("chat", "Talk in channels, see who answers whom, and correct it."),
     "tap": Verb("tap", "Run a command and record its output."),
     "reconcile": Verb("reconcile", "Look at reconcilers and schedules, switch them, run them."),
     "status": Verb("status", "Print what the store holds."),

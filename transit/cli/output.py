@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from transit.cli.escapes import printable
 from transit.cli.standard import unwritten
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ Styles = Mapping[str, Callable[[str], Mapping[str, object]]]
 Row = Mapping[str, object] | msgspec.Struct | Sequence[object]
 ROWS_AT_ONCE: Final = 500
 _CELL_COLUMNS_MAX: Final = 48
-# Zero-width non-joiner and joiner.
-_JOINERS: Final = "\u200c\u200d"
 
 
 class Output:
@@ -249,16 +248,3 @@ def _mapping_cell(mapping: Mapping[str, object]) -> str:
     if mapping.keys() == {"stream", "offset"}:
         return f"{cell(mapping['stream'])}@{mapping['offset']}"
     return ", ".join(f"{printable(key)}={cell(each)}" for key, each in mapping.items())
-
-
-def printable(text: str) -> str:
-    """`text` with every character that is not shown, or steers a terminal, as an escape.
-
-    Joiners are shown: words of many languages, and emoji, are not read without them.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in _JOINERS else each.encode("unicode_escape").decode()
-        for each in text
-    )

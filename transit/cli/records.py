@@ -15,7 +15,8 @@ from typing import Final, Literal
 import msgspec
 
 from transit import Batch, Record
-from transit.cli.output import Output, printable
+from transit.cli.escapes import printable
+from transit.cli.output import Output
 from transit.cli.values import SECOND_NS, moment_text, second_text
 
 Encoding = Literal["utf-8", "base64"]

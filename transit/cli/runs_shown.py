@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from transit import Log, Position
+from transit.cli.escapes import printable
 from transit.cli.failures import CommandError
-from transit.cli.output import Output, columns_of, printable
+from transit.cli.output import Output, columns_of
 from transit.cli.records import text_of
 from transit.cli.transcripts import Transcript, counted, one_line
 from transit.cli.values import moment_text

@@ -15,7 +15,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from transit.cli.output import Output, columns_of, printable
+from transit.cli.escapes import printable
+from transit.cli.output import Output, columns_of
 from transit.cli.values import moment_text
 from transit.trace import ErrorInfo, Step, Trace
 from transit.trace.events import (

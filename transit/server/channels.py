@@ -18,7 +18,7 @@ from transit.chat.folding import Folding
 from transit.chat.index import SAID, Index
 from transit.chat.messages import message_at
 from transit.chat.naming import frozen_prefix
-from transit.chat.posting import Channel
+from transit.chat.opening import Channel
 from transit.chat.records import (
     AUTHOR,
     CHANNEL_ROOT,
@@ -26,8 +26,7 @@ from transit.chat.records import (
     THREAD_FROZEN,
     decode_summary,
 )
-from transit.chat.thread import Thread
-from transit.chat.threads import Threads
+from transit.chat.threads import Thread, Threads
 from transit.server.talk import (
     TEXT_MAX,
     WORD_MAX,

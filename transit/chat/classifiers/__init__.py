@@ -7,7 +7,8 @@
 
 They are pure: what they say of a message depends on it and on what was said before, and on nothing
 else. `linear` and `rule` depend on the last messages alone: fed with the last `REMEMBERED` of a
-channel, a new decider decides like one that saw all.
+channel, a new decider decides like one that saw all. They go by texts, names and times, and not by
+what the platform says: that is for `source`, which may be asked first.
 
 Modules, from the ground up: `reading` (what a text says), `history` (what is kept), `rule`,
 `features`, `linear`; `source` and `judge` stand alone.

@@ -19,9 +19,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
-from transit.chat.classifiers.history import History
+from transit.chat.classifiers.history import CANDIDATES, History
 from transit.chat.classifiers.reading import Line
 from transit.chat.classifiers.rule import guess
 from transit.chat.classifying import Said
@@ -44,7 +45,8 @@ CANDIDATE: Final = (
 BETWEEN: Final = (
     "last of author", "last of relation", "names author", "named author", "own since",
     "addressed since", "partner since", "author told since by own", "just before", "by partner",
-    "partner of its author", "to a third", "shares words", "shares rare words", "shares many words", "same addressed",
+    "partner of its author", "to a third", "shares words", "shares rare words", "shares many words",
+    "same addressed",
     "command to bot", "both greet", "thread's last", "thread has own", "thread of last own",
     "thread has addressed", "thread has partner", "thread of one", "answered",
 )  # fmt: skip
@@ -52,7 +54,7 @@ RELATION: Final = (
     "by addressed", "to own", "own", "same addressed", "near partner", "message elsewhere",
     "candidate elsewhere", "open",
 )  # fmt: skip
-STEPS: Final = (1, 2, 3, 5, 8, 13, 20, 32)
+STEPS: Final = (1, 2, 3, 5, 8, 13, 20, 32, CANDIDATES)
 # Many logs have whole minutes alone.
 MINUTES: Final = (0.5, 1.5, 3.5, 7.5, 15.5, 30.5, 60.5)
 # How rare the words are that both have, as a sum of logarithms.
@@ -149,7 +151,8 @@ class Watch:
     def sights(self, line: Line) -> Iterator[Sight]:
         """The candidates, the latest first."""
         walk = _Walk(line, self.history)
-        for steps, each in enumerate(reversed(self.history.candidates)):
+        near = reversed(self.history.candidates)
+        for steps, each in enumerate(chain(near, self.history.distant(line))):
             relation, between = walk.look(each)
             if not steps:
                 between |= _B["just before"]
@@ -241,13 +244,11 @@ class _Walk:
             return _R["same addressed"]
         if line.target is not None or line.stranger:
             return _R["message elsewhere"]
-        if each.partner == line.author or (
+        near = each.partner == line.author or (
             partner is not None and partner in (each.author, each.partner)
-        ):
-            return _R["near partner"]
-        if each.target is not None or each.stranger:
-            return _R["candidate elsewhere"]
-        return _R["open"]
+        )
+        elsewhere = each.target is not None or each.stranger
+        return _R["near partner" if near else "candidate elsewhere" if elsewhere else "open"]
 
     def _since(self, each: Line) -> int:
         """What was said after the candidate."""
@@ -319,7 +320,9 @@ class _Threads:
 
     def look(self, each: Line) -> int:
         """The features of the candidate's thread."""
-        line, root = self._line, self._root[each.number]
+        line, root = self._line, self._root.get(each.number)
+        if root is None:
+            return 0
         people = self._people[root]
         bits = 0
         if root not in self._later:

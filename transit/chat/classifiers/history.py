@@ -19,6 +19,7 @@ KEPT: Final = 1_000
 REMEMBERED: Final = 2 * KEPT
 # Nobody has been seen to answer what lies further back, but for a few in a hundred.
 CANDIDATES: Final = 50
+DISTANT: Final = 3
 PARTNER_MINUTES: Final = 10.0
 CLOSE_MIN: Final = 0.75
 NAME_MAX: Final = 32
@@ -35,6 +36,7 @@ class History:
         self.documents: Counter[str] = Counter()
         self.spoken = 0
         self._names: dict[str, tuple[str, int]] = {}
+        self._said: dict[str, deque[Line]] = {}
         self._lines: deque[Line] = deque()
         self._number = 0
         self._read: tuple[Said, Line] | None = None
@@ -67,6 +69,25 @@ class History:
         if line is None or line.number < self.candidates[0].number:
             return None
         return line
+
+    def distant(self, line: Line) -> list[Line]:
+        """What may be answered although it lies before the candidates, the latest first.
+
+        It is what the author, or who is addressed, said last, unless they spoke lately; and what
+        was last said to the author.
+        """
+        if not self.candidates:
+            return []
+        first = self.candidates[0].number
+        found: dict[int, Line] = {}
+        for who in (line.author, line.target):
+            said = self._said.get(who) if who is not None else None
+            if said is not None and said[-1].number < first:
+                found |= {each.number: each for each in list(said)[-DISTANT:]}
+        told = self.addressed.get(line.author)
+        if told is not None and told.number < first:
+            found[told.number] = told
+        return [found[number] for number in sorted(found, reverse=True)]
 
     def _known(self, name: str) -> str | None:
         found = self._names.get(name)
@@ -102,6 +123,7 @@ class History:
         self.candidates.append(line)
         self.spoken += 1
         self.spoke[line.author] = line
+        self._said.setdefault(line.author, deque()).append(line)
         for name in line.names:
             if name:
                 self._names[name] = line.author, line.number
@@ -115,6 +137,9 @@ class History:
         self.spoken -= 1
         if self.candidates and self.candidates[0] is line:
             self.candidates.popleft()
+        self._said[line.author].popleft()
+        if not self._said[line.author]:
+            del self._said[line.author]
         for table, key in (
             (self.spoke, line.author),
             (self.directed, line.author),

@@ -76,9 +76,9 @@ def checked(ranking: Ranking, before: tuple[Said, ...], name: str) -> Ranking:
         found = [Candidate(parent, float(score)) for parent, score in ranking]
     except (TypeError, ValueError):
         raise InvalidInputError(f"{name} gave no pairs of parent and score: {ranking!r}") from None
-    offsets: set[object] = {each.offset for each in before} | {None}
+    offsets: set[int | None] = {each.offset for each in before} | {None}
     for parent, score in found:
-        if isinstance(parent, bool) or parent not in offsets:
+        if type(parent) not in (int, type(None)) or parent not in offsets:
             raise InvalidInputError(
                 f"{name} says that {parent!r} is answered: it was not given, or is named twice"
             )

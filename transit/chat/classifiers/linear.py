@@ -22,7 +22,6 @@ from transit.chat.classifiers.features import (
     CANDIDATE,
     COLUMNS,
     MESSAGE,
-    MINUTES,
     RELATED,
     RELATION,
     STARTS,

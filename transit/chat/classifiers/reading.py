@@ -22,39 +22,17 @@ NAME_MIN: Final = 3
 _WORD: Final = re.compile(r"[^\W_]{2,24}")
 _BOT: Final = re.compile(r"bot\d*_*$|^u?bott?u|bot[^a-z]")
 _MARKS: Final = "@:,;.!?<>()[]{}\"'*~|`-"
-_ASKING: Final = frozenset(
-    [
-        "how",
-        "what",
-        "why",
-        "where",
-        "when",
-        "who",
-        "which",
-        "whats",
-        "hows",
-        "can",
-        "could",
-        "does",
-        "do",
-        "did",
-        "is",
-        "are",
-        "has",
-        "have",
-        "should",
-        "would",
-        "will",
-        "any",
-        "anyone",
-        "anybody",
-        "someone",
-        "somebody",
-    ]
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_ASKING: Final = _set(
+    "how what why where when who which whats hows can could does do did is are has have should "
+    "would will any anyone anybody someone somebody"
 )
-_ALL: Final = frozenset(
-    ["anyone", "anybody", "someone", "somebody", "everyone", "everybody", "all", "guys", "folks"]
-)
+_ALL: Final = _set("anyone anybody someone somebody everyone everybody all guys folks")
 _OPENINGS: Final = {
     word: opening
     for opening, words in {
@@ -121,7 +99,7 @@ def read(said: Said, number: int, known: Callable[[str], str | None]) -> Line:
         question="?" in text or (bool(words) and words[0] in _ASKING),
         asks_all=not _ALL.isdisjoint(words[:12]),
         command=text.startswith("!"),
-        bot=_BOT.search(said.name.casefold()) is not None,
+        bot=_BOT.search(said.name[:64].casefold()) is not None,
     )
     _address(line, tokens, known)
     rest = words[1:] if line.target is not None and words else words

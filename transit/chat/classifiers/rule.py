@@ -43,7 +43,7 @@ SHARES: Final = {
 
 
 class Guess(NamedTuple):
-    """What the rule says: the message answered, None where a thread starts, and which case it is."""
+    """What the rule says, and in which case; parent: None where a thread starts."""
 
     parent: Line | None
     case: str
@@ -61,6 +61,11 @@ def guess(line: Line, history: History) -> Guess:
     if line.stranger:
         near = own is not None and line.minutes - own.minutes <= STRANGER_MINUTES
         return Guess(own if near else None, "stranger")
+    return _open(line, own, history)
+
+
+def _open(line: Line, own: Line | None, history: History) -> Guess:
+    """A message to nobody: it answers what its author was told, or goes on with their own talk."""
     told = history.candidate(history.addressed.get(line.author))
     if told is not None and _follows(told, own) and line.minutes - told.minutes <= TALK_MINUTES:
         return Guess(told, "answers")

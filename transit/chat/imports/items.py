@@ -26,9 +26,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """A message.
 
     id: what the platform calls it, unlike all others of the channel: `slack:C024BE91L/1712.0042`.
-    time: UTC nanoseconds. system: nobody said it. answers: the id of the message that it answers, by
-    the platform's word. starts: it starts a thread by the platform's word. source: the record as the
-    file has it, but for what the other fields say whole.
+    time: UTC nanoseconds. system: nobody said it. answers: the id of the message that it answers,
+    by the platform's word. starts: it starts a thread by the platform's word. source: the record as
+    the file has it, but for what the other fields say whole.
     """
 
     place: Place
@@ -84,7 +84,10 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody is there from now on, is called otherwise, or left: change is joined, renamed, left."""
+    """Somebody is there from now on, is called otherwise, or left:
+
+    change is joined, renamed, left.
+    """
 
     place: Place
     channel: str
@@ -97,7 +100,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bad(msgspec.Struct, frozen=True):
-    """A record that cannot be read, where it is, and why. raw: what is there, at most 2,000 characters."""
+    """A record that cannot be read, where it is, and why.
+
+    raw: what is there, at most 2,000 characters.
+    """
 
     place: Place
     reason: str

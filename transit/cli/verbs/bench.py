@@ -14,10 +14,11 @@ import click
 
 import transit
 from transit.cli.contests import RECORD_BYTES_MAX, THREADS, contests
+from transit.cli.escapes import printable
 from transit.cli.measuring import Contest, Measured, measure
 from transit.cli.opening import Session
 from transit.cli.options import DURATION, SIZE, store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output
 from transit.cli.workplaces import new_folder, new_prefix
 
 ROUNDS: Final = 5

@@ -10,11 +10,12 @@ import click
 import transit
 from transit import Log, NotFoundError, TransitError
 from transit.cli.configuration import is_url
+from transit.cli.escapes import printable
 from transit.cli.failures import INTERNAL
 from transit.cli.health import Found, folder_findings
 from transit.cli.opening import FORMAT_FILE, Session
 from transit.cli.options import place_argument, store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output
 from transit.cli.remote_health import remote_findings, unpublished
 
 COLUMNS = ("about", "state", "said", "mend")

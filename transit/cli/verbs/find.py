@@ -6,9 +6,10 @@ import re
 
 import click
 
+from transit.cli.escapes import printable
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, TIME, store_options
-from transit.cli.output import Output, printable
+from transit.cli.output import Output
 from transit.cli.values import moment_text
 from transit.trace.finding import KINDS, Found, find, kind_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from transit import NotFoundError, SigningKey
+from transit.cli.escapes import printable
 from transit.cli.failures import CommandError, hinted
 from transit.cli.opening import Session
 from transit.cli.options import store_options
-from transit.cli.output import printable
 from transit.cli.trust import Kind, Role, show, vkey_of, write_new
 
 

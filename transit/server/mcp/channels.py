@@ -11,7 +11,7 @@ from typing import Final
 
 from transit import InvalidInputError, NotFoundError, Receipt
 from transit.chat.naming import branch_name
-from transit.chat.posting import Channel
+from transit.chat.opening import Channel
 from transit.server.access import APPEND, BRANCH
 from transit.server.channels import Kept
 from transit.server.mcp.arguments import (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from heapq import merge
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,10 +19,12 @@ from transit import (
     StorePermissionError,
     Stream,
 )
+from transit.chat.folding import Folding
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
 from transit.chat.naming import CHANNEL_ID, branch_name
 from transit.chat.once import Place, post_once
+from transit.chat.posts import Posts
 from transit.chat.records import (
     AUTHOR,
     BACKLINK,
@@ -38,11 +40,6 @@ from transit.chat.records import (
     encode,
     headers_of,
 )
-
-if TYPE_CHECKING:
-    from transit.chat.posting import Said
-    from transit.chat.threads import Threads
-    from transit.chat.verdicts import Decision, Override
 
 _STATES = {"": "open", "reopen": "open", "resolve": "resolved", "suppress": "suppressed"}
 
@@ -71,19 +68,18 @@ class Summary(msgspec.Struct, frozen=True):
     position: Position
 
 
-class Thread:
-    """A thread, by its first message, `root`: an offset in the channel."""
+class Talk:
+    """The messages of a thread, by its first, `root`: an offset in the channel."""
 
-    def __init__(self, threads: Threads, root: int) -> None:
-        self._threads = threads
-        self._channel = threads.channel
+    def __init__(self, channel: Posts, fold: Folding, root: int) -> None:
+        self._channel, self._fold = channel, fold
         self.root = root
 
     def __repr__(self) -> str:
         return f"<transit.chat.Thread at {self.anchor_ref}, {len(self)} messages>"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Thread):
+        if not isinstance(other, Talk):
             return NotImplemented
         return self.root == other.root and self._channel.stream == other._channel.stream
 
@@ -106,12 +102,12 @@ class Thread:
 
         replies in branches not among them.
         """
-        return self._threads.fold.members(self.root)
+        return self._fold.members(self.root)
 
     @property
     def state(self) -> str:
         """ "open", "resolved" or "suppressed"."""
-        return _STATES[self._threads.fold.state(self.root)[0]]
+        return _STATES[self._fold.state(self.root)[0]]
 
     @property
     def branches(self) -> tuple[Stream, ...]:
@@ -156,10 +152,6 @@ class Thread:
 
     def __iter__(self) -> Iterator[Message]:
         return self.read()
-
-    def why(self, message: Said) -> Decision | Override | None:
-        """What says that a message answers another one of it."""
-        return self._threads.why(message)
 
     # Writing
 
@@ -251,35 +243,6 @@ class Thread:
             author = record.headers.get(AUTHOR, "")
             found.append(Summary(body.text, author, record.timestamp, covers, stale, record.origin))
         return tuple(found)
-
-    # What people say of it
-
-    def resolve(self, *, by: str, reason: str = "") -> None:
-        """It is done; replies may come all the same."""
-        self._threads.set_state(self.root, "resolve", by, reason)
-
-    def reopen(self, *, by: str, reason: str = "") -> None:
-        """It is neither done nor suppressed any more."""
-        self._threads.set_state(self.root, "reopen", by, reason)
-
-    def suppress(self, *, by: str, reason: str = "") -> None:
-        """Leave it out of lists. Its messages stay where they were said."""
-        self._threads.set_state(self.root, "suppress", by, reason)
-
-    def split(
-        self, *, at: Said, by: str, messages: Sequence[Said] = (), reason: str = ""
-    ) -> Thread:
-        """Let a message of it start a thread of its own; as `Threads.split`."""
-        return self._threads.split(at, by=by, messages=messages, reason=reason)
-
-    def freeze(self, *, reason: str = "", by: str = "") -> Stream:
-        """Its messages as a stream of their own, which nobody can change and any auditor can check.
-
-        A merge that copies nothing; see `transit.chat.freezing`.
-        """
-        from transit.chat.freezing import freeze  # It needs this module.
-
-        return freeze(self._threads, self, reason=reason, by=by)
 
     def replies(self) -> list[tuple[Stream, Index]]:
         """The branches, and what is known of each."""

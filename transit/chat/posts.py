@@ -1,4 +1,4 @@
-"""Channels: what is posted, and what is said of it later.
+"""What is posted to a channel, and what is said of it later.
 
 A channel is a root stream. Each post, edit, reaction and removal is one record of it, in one order
 for all who write; nothing moves or rewrites a message. Decisions about threads are kept beside it
@@ -8,11 +8,10 @@ for all who write; nothing moves or rewrites a message. Decisions about threads 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from transit import (
-    AlreadyExistsError,
     InvalidInputError,
     Log,
     NotFoundError,
@@ -22,7 +21,6 @@ from transit import (
 )
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
-from transit.chat.naming import CHANNEL_ID
 from transit.chat.once import Place, post_once
 from transit.chat.records import (
     CHANNEL_MESSAGE,
@@ -42,51 +40,13 @@ from transit.chat.records import (
     headers_of,
 )
 
-if TYPE_CHECKING:
-    from transit.chat.deciding import Threading
-    from transit.chat.marking import Reader
-    from transit.chat.policies import ChannelPolicy
-    from transit.chat.thread import Thread
-    from transit.chat.threads import Threads
-
 _AUTHORS_KEPT: Final = 1000
 Said = Receipt | Position | Message | int
 """A message: what posting it gave, its position, as it was read, or its offset in the channel."""
 
 
-def channel(
-    log: Log, name: str, *, purpose: str = "", metadata: Mapping[str, Any] | None = None
-) -> Channel:
-    """The channel of this name; made where there is none.
-
-    purpose, metadata: kept with a channel that is made. `InvalidInputError` where another stream
-    has the name.
-    """
-    try:
-        return Channel(log, log.stream(name))
-    except NotFoundError:
-        pass
-    told = {KIND: CHANNEL_ROOT, CHANNEL_ID: name, **(metadata or {})}
-    if purpose:
-        told["purpose"] = purpose
-    try:
-        return Channel(log, log.create(name, told, codec="json"))
-    except AlreadyExistsError:
-        # Another thread or process made it meanwhile.
-        return Channel(log, log.stream(name))
-
-
-def channels(log: Log, prefix: str = "") -> Iterator[Channel]:
-    """The channels of a store whose names begin with `prefix`, the oldest first."""
-    for stream in log.streams(prefix, where={KIND: CHANNEL_ROOT}):
-        yield Channel(log, stream)
-
-
-class Channel:
-    """A channel of an open store, embedded or connected. Safe for threads.
-
-    A branch of a channel is one too, with decisions of its own: `Channel(log, branch)`.
-    """
+class Posts:
+    """What is posted to a channel; see `transit.chat.Channel`. Safe for threads."""
 
     def __init__(self, log: Log, stream: Stream) -> None:
         if not _is_channel(log, stream):
@@ -96,10 +56,9 @@ class Channel:
         self._index: Index | None = None
         self._branches: dict[str, Index] = {}
         self._told: dict[str, dict[str, str]] = {}
-        self._threads: Threads | None = None
 
     def __repr__(self) -> str:
-        return f"<transit.chat.Channel {self.stream.name!r}>"
+        return f"<transit.chat.{type(self).__name__} {self.stream.name!r}>"
 
     @property
     def name(self) -> str:
@@ -248,53 +207,6 @@ class Channel:
         if found is None or not index.kind(found):
             raise NotFoundError(f"{self.name}: no message has the id {message_id!r}")
         return message_at(self.stream, index, found)
-
-    def threads(self) -> Threads:
-        """Its threads, as they are now: a fold of decisions, overrides and branches."""
-        from transit.chat.threads import Threads  # It needs this module.
-
-        with self._lock:
-            if self._threads is None:
-                self._threads = Threads(self)
-        return self._threads.refresh()
-
-    def override(self, message: Said, *, parent: Said | None, by: str, reason: str = "") -> Receipt:
-        """Say what a message answers; as `Threads.override`."""
-        return self.threads().override(message, parent=parent, by=by, reason=reason)
-
-    def merge_threads(self, threads: Sequence[Thread], *, by: str, reason: str = "") -> Thread:
-        """Make several threads one; as `Threads.merge`."""
-        return self.threads().merge(threads, by=by, reason=reason)
-
-    def adopt(self, run: Threading, *, by: str, reason: str = "") -> Stream:
-        """Put another run of a classifier in force; see `transit.chat.adopting`."""
-        from transit.chat.adopting import adopt  # It needs this module.
-
-        return adopt(self, run, by=by, reason=reason)
-
-    @property
-    def policy(self) -> ChannelPolicy:
-        """Which classifier threads it, and how sure that has to be."""
-        from transit.chat.policies import policy_of  # It needs this module.
-
-        return policy_of(self)
-
-    def set_policy(
-        self, *, by: str, classifier: str | None = None, decide_at: float | None = None
-    ) -> ChannelPolicy:
-        """Say how the channel is threaded from now on.
-
-        classifier: "linear", "rule" or "source". decide_at: below it, 0 to 1, it only proposes.
-        """
-        from transit.chat.policies import set_policy  # It needs this module.
-
-        return set_policy(self, classifier=classifier, decide_at=decide_at, by=by)
-
-    def reader(self, who: str) -> Reader:
-        """How far somebody has seen each thread, durably."""
-        from transit.chat.marking import Reader  # It needs this module.
-
-        return Reader(self, who)
 
     # For the rest of the room
 
