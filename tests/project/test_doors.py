@@ -47,6 +47,9 @@ FILES_IN = {"descriptors", "disk", "locks", "watches", "cli"}
 # What a user names is opened where it is read: files to import, tokens, certificates.
 NAMED_BY_USERS = (
     "transit.trace.files.",
+    "transit.chat.imports.",
+    "transit.chat.classifiers.linear",
+    "transit.chat.scoring",
     "transit.adapters.evaluations",
     "transit.views.modules.program",
     "transit.server.tokens",
@@ -66,6 +69,7 @@ ABOVE = {
     "protocol": set[str](),
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
+    "chat": set[str](),
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
     "server": {"protocol", "trace", "views", "chat", "proof"},
     # `transit.environment` has the names of variables, which adapters read too.

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from transit.errors import InvalidInputError
+from transit import InvalidInputError
 
 # Of each log of the corpus: shown to the annotators, and not annotated.
 CONTEXT_LINES = 1000

@@ -36,6 +36,7 @@ what goes over the wire to `transit.protocol`, runs to `transit.trace`.
     telemetry      the numbers for OpenTelemetry
     health         whether a server is there and ready
     subscriptions  durable places in many streams that wake workers
+    channels       channels that are looked at, folded once for all; talk: what is told of them
     page           the page at `/`
     api            what the embedded engine can do, beside the protocol
     views          views, SQL, subscriptions and reconcilers

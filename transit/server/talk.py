@@ -21,6 +21,8 @@ WORD_MAX: Final = 200
 TITLE_MAX: Final = 100
 """Characters of a message, of a name or a reason, of a thread's first message where it is named."""
 REACTIONS_MAX: Final = 20
+SCORE_MIN: Final = 0.005
+"""What is less is no alternative that is told."""
 BACK_MAX: Final = 256
 """Records that the last message of a channel is sought in, where it is only listed."""
 
@@ -224,7 +226,9 @@ def why_of(found: Decision | Override) -> Why:
         parent=found.parent,
         score=found.score,
         threshold=found.threshold,
-        others=tuple((each.parent, each.score) for each in found.alternatives[:3]),
+        others=tuple(
+            (each.parent, each.score) for each in found.alternatives[:3] if each.score >= SCORE_MIN
+        ),
         record=found.position.offset,
     )
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from transit import InvalidInputError
 from transit.chat.classifying import Candidate, Decider, Judge, Ranking, Said
-from transit.errors import InvalidInputError
 
 LOOK_BACK_MAX: Final = 10_000
 # Sums of floats are seldom exact.

@@ -17,6 +17,7 @@ from typing import Final
 import blake3
 import msgspec
 
+from transit import InvalidInputError
 from transit.chat.classifiers.features import (
     BETWEEN,
     CANDIDATE,
@@ -31,7 +32,6 @@ from transit.chat.classifiers.features import (
     bits_of,
 )
 from transit.chat.classifying import Candidate, Decider, Ranking, Said
-from transit.errors import InvalidInputError
 
 BEST_MAX: Final = 10
 SUMS_MAX: Final = 4_096

@@ -26,11 +26,11 @@ import datetime
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from transit import InvalidInputError
 from transit.chat.imports import discord, irc, matrix, mbox, slack
 from transit.chat.imports.detecting import FORMATS, detect
 from transit.chat.imports.faults import is_folder
 from transit.chat.imports.items import Item
-from transit.errors import InvalidInputError
 
 __all__ = ["FORMATS", "detect", "read"]
 

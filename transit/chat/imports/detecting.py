@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from transit import InvalidInputError
 from transit.chat.imports import slack
 from transit.chat.imports.faults import told
 from transit.chat.imports.lines import line_of
 from transit.chat.imports.trees import is_alone, start_of, tree
-from transit.errors import InvalidInputError
 
 FORMATS = ("irc", "slack", "discord", "mbox", "matrix")
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from transit import InvalidInputError, NotFoundError
 from transit.chat.imports.documents import Document, Unreadable, document
 from transit.chat.imports.faults import bad
 from transit.chat.imports.items import Edited, Item, Member, Place, Reacted, Said
@@ -34,7 +35,6 @@ from transit.chat.imports.records import (
 from transit.chat.imports.repeats import Repeats
 from transit.chat.imports.times import of_iso, of_milliseconds
 from transit.chat.imports.trees import files_of, is_alone, tree
-from transit.errors import InvalidInputError, NotFoundError
 
 # Milliseconds from 1970 to the beginning of 2015, where Discord's ids begin.
 _EPOCH_MS = 1_420_070_400_000

@@ -22,8 +22,8 @@ from typing import BinaryIO, NamedTuple, NoReturn
 
 import msgspec
 
+from transit import InvalidInputError
 from transit.chat.imports.scanner import CutShortError, Scanner
-from transit.errors import InvalidInputError
 
 WHOLE_BYTES_MAX = 64 << 20
 RECORD_BYTES_MAX = 64 << 20

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transit import InvalidInputError, NotFoundError
 from transit.chat.imports.items import Bad, Place
-from transit.errors import InvalidInputError, NotFoundError
 
 RAW_CHARACTERS_MAX = 2_000
 

@@ -22,11 +22,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from transit import InvalidInputError
 from transit.chat.imports.documents import skip_line
 from transit.chat.imports.faults import bad, label, told
 from transit.chat.imports.items import Item, Member, Place, Said
 from transit.chat.imports.lines import Clock, Line, day_of, line_of
-from transit.errors import InvalidInputError
 
 LINE_BYTES_MAX = 1 << 20
 DAY_BY_DEFAULT = datetime.date(1970, 1, 1)

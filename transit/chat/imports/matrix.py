@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from transit import InvalidInputError, NotFoundError
 from transit.chat.imports.documents import Document, Unreadable, are_lines, document, lines
 from transit.chat.imports.faults import bad
 from transit.chat.imports.items import Edited, Item, Member, Place, Reacted, Removed, Said
@@ -32,7 +33,6 @@ from transit.chat.imports.records import Record, first_text, is_record, record, 
 from transit.chat.imports.repeats import Repeats
 from transit.chat.imports.times import of_milliseconds
 from transit.chat.imports.trees import Tree, files_of, is_alone, start_of, tree
-from transit.errors import InvalidInputError, NotFoundError
 
 _SAID = frozenset(("m.room.message", "m.sticker"))
 _GONE = frozenset(("leave", "ban"))

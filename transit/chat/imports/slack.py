@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from transit import InvalidInputError, NotFoundError
 from transit.chat.imports.documents import WHOLE_BYTES_MAX, Entry, Unreadable, decode
 from transit.chat.imports.faults import bad
 from transit.chat.imports.items import Edited, Item, Member, Place, Reacted, Removed, Said
@@ -44,7 +45,6 @@ from transit.chat.imports.records import (
 from transit.chat.imports.repeats import InTime
 from transit.chat.imports.times import of_decimal
 from transit.chat.imports.trees import Tree, is_alone, records, tree, whole
-from transit.errors import InvalidInputError, NotFoundError
 
 _LISTS = ("channels.json", "groups.json", "dms.json", "mpims.json")
 _NOT_OF_CHANNELS = ("canvas_in_the_conversation.json",)

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from transit import InvalidInputError
 from transit.chat.imports.documents import (
     Entry,
     Unreadable,
@@ -31,7 +32,6 @@ from transit.chat.imports.documents import (
     whole_list,
 )
 from transit.chat.imports.faults import is_folder, label, told
-from transit.errors import InvalidInputError
 
 MEMBER_BYTES_MAX = 1 << 30
 MEMBERS_MAX = 1_000_000
