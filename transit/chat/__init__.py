@@ -22,7 +22,7 @@ policies      how a channel is threaded
 verdicts      decisions and overrides as they are read
 freezing      a thread as a stream that any auditor can check
 marking       what each reader has seen
-imports       what other systems export; importing: into channels
+imports       what other systems export; importing: into channels; known: what is there of them
 """
 
 from __future__ import annotations
