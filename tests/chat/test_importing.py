@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import transit
 from transit import chat
-from transit.chat import importing
+from transit.chat import importing, known
 from transit.chat.importing import import_items, unresolved
 from transit.chat.imports.items import (
     Bad,
@@ -153,6 +154,38 @@ def test_many_items_come_in_frames_and_many_channels_at_once(
     assert len(done.channels) == 20
     got = texts(chat.channel(log, "slack/c3").messages())
     assert got == [str(n) for n in range(3, 1000, 20)]
+
+
+def test_many_items_are_known_again_in_any_order(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "FRAME", 10)
+    monkeypatch.setattr(known, "RUN", 7)
+    export = [said(f"m{n}", str(n), answers=f"m{n // 3}" if n else None) for n in range(300)]
+    import_items(log, export)
+    shuffled = random.Random(1).sample(export, len(export))
+    chat.channel(log, "dev").edit(150, "EDITED", by="u1")
+    # Its text differs from the export's, so it is told once.
+    for again, told in ((export, 1), (export[::-1], 0), (shuffled, 0), (export[40:], 0)):
+        done = import_items(log, again)
+        assert (done.known, done.new, done.edited) == (len(again), told, told)
+    longer = [said("n1", "new"), *shuffled[:20], said("m7", "SEVEN"), said("n2", "new")]
+    done = import_items(log, longer)
+    assert (done.known, done.new, done.edited) == (21, 3, 1)
+    assert chat.channel(log, "dev").by_id("m7").text == "SEVEN"
+    assert chat.channel(log, "dev").by_id("m8").answers == 2
+
+
+def test_an_id_of_another_record_with_the_same_hash_is_another(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transit.chat.index.hash_of", lambda _: 1)
+    monkeypatch.setattr("transit.chat.known.hash_of", lambda _: 1)
+    monkeypatch.setattr(importing, "FRAME", 3)
+    export = [said(f"m{n}", str(n), answers="m1") for n in range(10)]
+    assert import_items(log, export).new == 10
+    assert import_items(log, export).new == 0
+    assert [each.answers for each in chat.channel(log, "dev").messages()][2:] == [1] * 8
 
 
 def test_two_imports_at_once_double_nothing(tmp_path: Path) -> None:

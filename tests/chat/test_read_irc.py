@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from transit.chat.imports import irc, read
 from transit.chat.imports.items import Item, Member, Said
+from transit.chat.imports.lines import Clock
 
 from .exports import bads, said, written
 
@@ -226,3 +227,58 @@ def test_any_bytes_are_read_line_by_line(
         if isinstance(item, Said | Member):
             encoding = str(item.source.get("encoding", "utf-8"))
             assert line_of(item).encode(encoding) == line.removesuffix(b"\r")
+
+
+_PIECES = st.sampled_from(
+    [
+        "[",
+        "(",
+        "]",
+        ")",
+        "-",
+        "\t",
+        "12:34",
+        "1:02",
+        "23:59:59",
+        "24:00",
+        "0:00",
+        "12:34:56.789",
+        "2020-01-02",
+        "2021-13-01",
+        "9999-12-31",
+        "Z",
+        "+0100",
+        "<ada>",
+        "<@bob>",
+        "<@>",
+        "<+@x>",
+        "*",
+        "===",
+        "-->",
+        "hello",
+        "١٢:٣٤",
+        "<é>",
+    ]
+)
+_LINE = st.lists(_PIECES, max_size=6).map(" ".join) | st.builds(
+    "{}{}{}:{}{}{}{} hi".format,
+    st.sampled_from(["", "[", "("]),
+    st.sampled_from(["", "2020-01-02 ", "2020-02-30T", "9999-12-31 "]),
+    st.sampled_from(["0", "09", "23", "24"]),
+    st.sampled_from(["00", "59", "60"]),
+    st.sampled_from(["", ":05", ":61", ":05.5"]),
+    st.sampled_from(["", "]", ")", "Z"]),
+    st.sampled_from([" <ada>", "<@bob>", "\t<ada>", "  <@>", " <+a> ", " * ada"]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lines=st.lists(_LINE, max_size=12))
+def test_plain_lines_are_read_as_all_others_are(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "plain.log"
+    items = items_of(path, "\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clock, "plain", lambda *_: None)
+        assert items_of(path, "\n".join(lines)) == items

@@ -305,3 +305,44 @@ def test_any_json_in_the_places_of_an_export_is_read_or_told(
         told = {each.place.number for each in items if each.place.file.startswith("general/")}
         distinct = {repr(each) for each in day}
         assert len(told) >= len(distinct)
+
+
+_TS = st.sampled_from(
+    [f"15000000{second:02d}.00000{part}" for second in range(4) for part in range(2)]
+    + ["1.0", "1500000001", "123456789012.1234", "9999999999.999999"]
+) | st.sampled_from(["", 1500000001.000001, None])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    days=st.lists(
+        st.lists(
+            st.fixed_dictionaries(
+                {"ts": _TS, "text": st.sampled_from("ab")},
+                optional={
+                    "user": st.sampled_from(["U1", "U9", "", 5]),
+                    "thread_ts": _TS,
+                    "replies": st.lists(st.fixed_dictionaries({"ts": _TS}), max_size=2),
+                    "edited": st.fixed_dictionaries({"ts": _TS, "user": st.just("U2")}),
+                    "subtype": st.sampled_from(["channel_join", "bot_message", "tombstone"]),
+                    "user_profile": st.just({"display_name": "zed"}),
+                },
+            )
+            | st.just(5),
+            max_size=8,
+        ),
+        max_size=3,
+    )
+)
+def test_plain_messages_are_read_as_all_others_are(
+    tmp_path_factory: pytest.TempPathFactory, days: list[list[object]]
+) -> None:
+    folder = tmp_path_factory.mktemp("plain")
+    files = {f"general/2020-01-0{at + 2}.json": day for at, day in enumerate(days)}
+    put(folder, export(message("1.0"), **files))
+    items = list(slack.read(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slack, "_is_plain", lambda *_: False)
+        assert list(slack.read(folder)) == items
+        patch.setattr(slack, "_split", lambda _: None)
+        assert list(slack.read(folder)) == items

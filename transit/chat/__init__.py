@@ -23,7 +23,7 @@ scoring       how close two threadings are; comparing: of channels
 freezing      a thread as a stream that any auditor can check
 marking       what each reader has seen
 opening       channels, opened or made: all of it together
-imports       what other systems export; importing: into channels
+imports       what other systems export; importing: into channels; known: what is there of them
 """
 
 from __future__ import annotations

@@ -48,10 +48,14 @@ class Known:
         if found is None:
             found = self._index.find(message_id)
             if found is not None:
-                if len(self._answered) >= _ANSWERED_KEPT:
-                    self._answered.clear()
-                self._answered[message_id] = found
+                self.keep({message_id: found})
         return found
+
+    def keep(self, offsets: Mapping[str, int]) -> None:
+        """Ids that are likely to be asked for: `answered` need not read these."""
+        if len(self._answered) >= _ANSWERED_KEPT:
+            self._answered.clear()
+        self._answered.update(offsets)
 
     def payload(self, offset: int) -> bytes:
         """The payload of a record."""

@@ -15,9 +15,9 @@
     times      times as UTC nanoseconds
     faults     what is wrong at one place, or with a whole file
 
-`read` gives the items of an export. It looks at a path only when it is asked to; reading needs
-memory for one record, or for one document of up to `documents.WHOLE_BYTES_MAX`, and about 200 bytes
-an id.
+`read` gives the items of an export. It looks at a path only when it is asked to. Reading needs
+memory for one record, or for one document of up to `documents.WHOLE_BYTES_MAX` at a time, and about
+130 bytes an id of a channel: 16 for Slack's that come in the order of time, none for IRC's.
 """
 
 from __future__ import annotations
