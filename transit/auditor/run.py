@@ -198,7 +198,13 @@ class Audit:
         threads = _THREADS if body.data is not None else 1
         on_erased = self._streams.erased if self._level.whole else self._lone_erased
         check = SegmentCheck(
-            segment, self._ledger, on_chunk, bodies.limits.block_bytes, threads, on_erased
+            segment,
+            self._ledger,
+            on_chunk,
+            bodies.limits.block_bytes,
+            threads,
+            on_erased,
+            self._streams.sealed,
         )
         try:
             check.digest(body.digest if body.data is not None else whole_file(segment))
@@ -225,7 +231,12 @@ class Audit:
                 bodies.keep_left(left)
         on_erased = self._streams.erased if self._level.whole else self._lone_erased
         return left is not None and check_redacted(
-            left, self._ledger, on_chunk, on_erased, bodies.limits.block_bytes
+            left,
+            self._ledger,
+            on_chunk,
+            on_erased,
+            bodies.limits.block_bytes,
+            self._streams.sealed,
         )
 
     def _lone_erased(self, stream: int, first: int, stop: int, place: str) -> None:

@@ -139,18 +139,20 @@ class _Verifier:
             left = segment.redacted()
         if left is not None:
             on_chunk, on_erased = self._streams.chunk, self._streams.erased
-            if not check_redacted(left, self._ledger, on_chunk, on_erased):
+            on_sealed = self._streams.sealed
+            if not check_redacted(left, self._ledger, on_chunk, on_erased, on_sealed=on_sealed):
                 self._streams.holes = True
             return
         check = SegmentCheck(
-            segment, self._ledger, self._streams.chunk, on_erased=self._streams.erased
+            segment,
+            self._ledger,
+            self._streams.chunk,
+            on_erased=self._streams.erased,
+            on_sealed=self._streams.sealed,
         )
         with self._ledger.catching():
             check.digest(whole_file(segment))
         check.contents()
-        if check.sealed:
-            # Nobody can tell what lineage there is.
-            self._streams.partial = self._streams.holes = True
 
     def _out_of_reach(self, segment: Segment) -> None:
         """`StoreUnavailableError`, its offsets noted, for a segment whose bytes cannot be had."""

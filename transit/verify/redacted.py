@@ -17,7 +17,7 @@ from transit.format.segment import BLOCK_BYTES_MAX
 from transit.log.redactions import Redacted
 from transit.proof.chunks import BY_RECORD
 from transit.verify.findings import Erasure, Ledger
-from transit.verify.segments import Keys, OnChunk, OnErased
+from transit.verify.segments import Keys, OnChunk, OnErased, OnSealed
 
 
 class Said(NamedTuple):
@@ -35,6 +35,7 @@ def check_redacted(
     on_chunk: OnChunk,
     on_erased: OnErased,
     block_bytes_max: int = BLOCK_BYTES_MAX,
+    on_sealed: OnSealed | None = None,
 ) -> bool:
     """Check what is left of a segment; whether all of it could be read.
 
@@ -44,7 +45,7 @@ def check_redacted(
     ledger.counts["bytes"] += left.bytes
     whole = False
     with ledger.catching():
-        whole = _check(left, ledger, on_chunk, on_erased, block_bytes_max)
+        whole = _check(left, ledger, on_chunk, on_erased, block_bytes_max, on_sealed)
     return whole
 
 
@@ -54,6 +55,7 @@ def _check(
     on_chunk: OnChunk,
     on_erased: OnErased,
     block_bytes_max: int,
+    on_sealed: OnSealed | None,
 ) -> bool:
     _check_sizes(left, block_bytes_max)
     index = left.index
@@ -69,6 +71,8 @@ def _check(
             keys += on_chunk(_opened(left, row, place), place)
         except SealedError:
             sealed += 1
+            if on_sealed is not None:
+                on_sealed()
             closed_own = closed_own or stream in BY_RECORD
         except ErasedError:
             # It is here, and its key was destroyed.

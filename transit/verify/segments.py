@@ -49,6 +49,8 @@ OnChunk = Callable[[Chunk, str], Keys]
 """Told of each chunk, in order, and its place; returns the index keys it introduces."""
 OnErased = Callable[[int, int, int, str], None]
 """Told of each chunk that is gone: stream, first offset, offset after the last, place."""
+OnSealed = Callable[[], None]
+"""Called for each chunk whose key is not here."""
 
 
 def whole_file(segment: Segment) -> str:
@@ -74,7 +76,8 @@ class SegmentCheck:
     """Checks the parts of one segment; what is wrong goes to the ledger.
 
     on_erased: told of chunks whose key was destroyed. Chunks whose key is not here are counted
-    (`sealed_chunks`), and checked as far as they can be without it; `sealed` says that there are.
+    (`sealed_chunks`), and checked as far as they can be without it; `sealed` says that there are,
+    and on_sealed is told of each, before what comes behind it.
     block_bytes_max: larger blocks are refused before memory is taken, bytes.
     threads: blocks decoded at once; more than 1 only where `Segment.read` is safe for threads.
     """
@@ -87,8 +90,10 @@ class SegmentCheck:
         block_bytes_max: int = BLOCK_BYTES_MAX,
         threads: int = 1,
         on_erased: OnErased | None = None,
+        on_sealed: OnSealed | None = None,
     ) -> None:
         self._on_erased = on_erased
+        self._on_sealed = on_sealed
         self.sealed = False
         # Whether some chunks did not open, and whether one of the store's own streams did not.
         self._closed = self._closed_own = False
@@ -254,6 +259,8 @@ class SegmentCheck:
         else:
             self.sealed = True
             self._ledger.counts["sealed_chunks"] += 1
+            if self._on_sealed is not None:
+                self._on_sealed()
         if closed.stream in BY_RECORD:
             self._closed_own = True
         else:

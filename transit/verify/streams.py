@@ -162,6 +162,10 @@ class StreamCheck:
         self._go_on(chunk.stream, chunk.first, chunk.stop, place)
         return keys
 
+    def sealed(self) -> None:
+        """A chunk does not open here: nobody can tell what lineage there is."""
+        self.partial = self.holes = True
+
     def erased(self, stream: int, first: int, stop: int, place: str) -> None:
         """As `chunk`, of one that is gone."""
         self.erasures.gone(stream, first, stop, place)
