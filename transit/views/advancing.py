@@ -49,6 +49,9 @@ class AnyView(Protocol):
     def skipped(self, stream: Stream, at: int | None = None) -> Iterator[Skipped]:
         """The records that were no events: their offsets in the stream, and why."""
 
+    def unlisted(self, settled: Settled, stream: Stream) -> tuple[Skipped, ...]:
+        """What was skipped before a state, and is listed with no savepoint that `stream` has."""
+
     def points(self, stream: Stream) -> tuple[Savepoint, ...]:
         """The savepoints of a stream that are about the records it has, in order."""
 
@@ -59,14 +62,18 @@ class AnyView(Protocol):
 class Settled:
     """A state as its view holds it, of any stream that begins with the same records.
 
-    position: how many. nodes: those that are in no pack are in memory. is_saved: it is a savepoint.
-    applied, skipped: records that were events; since the last savepoint those that were not.
+    stream: the one that it was come to on. position: how many. nodes: those that are in no pack are
+    in memory. is_saved: it is a savepoint of that stream. applied, skipped: records that were
+    events; since the last savepoint of that stream those that were not.
     """
 
-    __slots__ = ("applied", "is_saved", "map", "nodes", "position", "root", "skipped")
+    __slots__ = ("applied", "is_saved", "map", "nodes", "position", "root", "skipped", "stream")
 
-    def __init__(self, position: int, root: bytes, nodes: StateNodes, applied: int) -> None:
-        self.position, self.root, self.nodes, self.applied = position, root, nodes, applied
+    def __init__(
+        self, stream: Stream, position: int, root: bytes, nodes: StateNodes, applied: int
+    ) -> None:
+        self.stream, self.position, self.root = stream, position, root
+        self.nodes, self.applied = nodes, applied
         self.skipped: tuple[Skipped, ...] = ()
         self.is_saved = False
         self.map = Map(nodes, root)
@@ -139,7 +146,11 @@ class Advance:
         settled = self._view.settle(
             self._stream, position, map_.root, fresh, before.applied + fold.applied
         )
-        earlier = () if before.is_saved else before.skipped
+        if before.stream.uid != self._stream.uid:
+            # What is listed with that stream's savepoints may be in none of this one's.
+            earlier = self._view.unlisted(before, self._stream)
+        else:
+            earlier = () if before.is_saved else before.skipped
         settled.skipped = (*earlier, *fold.skipped)[:ERRORS_MAX]
         fold.begin_anew()
         self._nodes.fresh = dict(fresh)

@@ -139,10 +139,8 @@ class View:
         found = self._stream(stream)
         with self._look():
             state = self.of(found, at)
-            kept = dict(state.skipped)
-            for source, count in ((found, state.position), *self.sources(found, state.position)):
-                for point in self.points(source):
-                    kept.update({offset: why for offset, why in point.skipped if offset < count})
+            kept = self._listed(found, state.position)
+            kept.update(state.skipped)
         return iter(sorted(kept.items()))
 
     def changes(
@@ -210,7 +208,7 @@ class View:
     ) -> Settled:
         """A state with this root. stream: one whose first records it is of, to fold them again."""
         nodes = StateNodes(fresh, self._recorded, lambda: self._again(stream, position, root))
-        return Settled(position, root, nodes, applied)
+        return Settled(stream, position, root, nodes, applied)
 
     def take_over(self, old: View, stream: Stream) -> tuple[int, ...]:
         """Write the savepoints of another view as this one's; the positions of those written."""
@@ -239,6 +237,25 @@ class View:
         for source, count in shared:
             if min(stop, count):
                 yield source, min(stop, count)
+
+    def unlisted(self, settled: Settled, stream: Stream) -> tuple[Skipped, ...]:
+        """What was skipped before a state, and is listed with no savepoint that `stream` has."""
+        if self.program.spec.on_error != "skip":
+            return ()
+        known = self._listed(settled.stream, settled.position)
+        known.update(settled.skipped)
+        for offset in self._listed(stream, settled.position):
+            known.pop(offset, None)
+        return tuple(sorted(known.items()))
+
+    def _listed(self, stream: Stream, stop: int) -> dict[int, str]:
+        """What was skipped of the first records of a stream, as savepoints list it, those too of
+        the streams that it descends from."""
+        found: dict[int, str] = {}
+        for source, count in ((stream, stop), *self.sources(stream, stop)):
+            for point in self.points(source):
+                found.update({offset: why for offset, why in point.skipped if offset < count})
+        return found
 
     def is_recorded(self, digest: bytes) -> bool:
         """Whether a node is in a pack."""
