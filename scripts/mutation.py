@@ -107,6 +107,13 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "tier/apart": ("tests/tier/test_same_place.py",),
     "tier/probe": ("tests/tier/test_conditional.py",),
     "tier/pools": ("tests/tier/test_pools.py",),
+    "chat/folding": ("tests/chat/test_folding.py", "tests/chat/test_threads.py"),
+    "chat/once": ("tests/chat/test_channels.py", "tests/chat/test_threads.py"),
+    "chat/identities": ("tests/chat/test_channels.py", "tests/chat/test_importing.py"),
+    "chat/deciding": ("tests/chat/test_deciding.py", "tests/chat/test_threads.py"),
+    "chat/adopting": ("tests/chat/test_threads.py", "tests/chat/test_others.py"),
+    "chat/freezing": ("tests/chat/test_freezing.py", "tests/chat/test_elsewhere.py"),
+    "chat/marking": ("tests/chat/test_readers.py", "tests/chat/test_reported.py"),
 }
 
 

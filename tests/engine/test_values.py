@@ -36,6 +36,8 @@ OPEN = {
     "transit.Cache", "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log",
     "transit.SealedSegment", "transit.StagedStream", "transit.Stream", "transit.Watch",
     "transit.WriteBatch",
+    # What a policy is given while it works.
+    "transit.PolicyInput", "transit.PolicyPart",
     # Files of somebody's, which may be a folder; a secret; what reaches somebody.
     "transit.Checked", "transit.CheckedEnvelope", "transit.CheckedProof",
     "transit.trace.CheckedExhibit", "transit.SigningKey", "transit.Witness", "transit.Key",

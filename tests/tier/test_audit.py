@@ -451,9 +451,8 @@ def test_a_policy_that_orders_otherwise_now_is_found(
 ) -> None:
     from transit.engine import plans
 
-    monkeypatch.setattr(
-        plans, "_custom", {"by-payload": (lambda parts, _: [r for p in parts for r in p], 1)}
-    )
+    as_they_come = plans._Registered(1, lambda parts, _: [r for p in parts for r in p], None)
+    monkeypatch.setattr(plans, "_custom", {"by-payload": as_they_come})
     report = audit(objects)
     assert {finding.found for finding in report.findings} == {"another plan"}
 

@@ -56,7 +56,6 @@ class Folding:
         # What the last person said that it answers, and in which record.
         self._human: dict[int, tuple[int, int]] = {}
         self._merges: dict[tuple[int, int], int] = {}
-        self._merged: set[int] = set()
         self._states: dict[int, tuple[str, int]] = {}
         # Derived: the first message of each message's thread, and the threads. None: to be made.
         self._roots = array("q")
@@ -110,7 +109,7 @@ class Folding:
         members = self._members
         if link == before or message in self._human or members is None:
             return
-        if before != _NONE or self._roots[message] != _NONE or message in self._merged:
+        if before != _NONE or self._roots[message] != _NONE:
             self._members = None
             return
         root = self._root_of(message)
@@ -128,7 +127,6 @@ class Folding:
         elif action == "merge" and other is not None and other != message:
             pair = min(message, other), max(message, other)
             self._merges[pair] = offset
-            self._merged.update(pair)
             self._grow(pair[1])
             self._members = None
         elif action in _LINKS:

@@ -25,6 +25,7 @@ from transit.lineage.graph import Graph
 from transit.lineage.spans import Span, from_plan, to_plan
 from transit.log.catalog import Catalog, StreamState
 from transit.log.gone import check_there
+from transit.opened import Opened
 from transit.replay import Batch, Position, Record, Source, batches
 
 CustomPolicy = Callable[[tuple[tuple[Record, ...], ...], Mapping[str, Scalar]], Iterable[Record]]
@@ -98,7 +99,7 @@ def _registered(policy: str) -> _Registered | None:
     return _custom.get(name)
 
 
-class PolicyPart:
+class PolicyPart(Opened):
     """The records of one parent after the base, for a policy that says positions.
 
     spans: where they were appended, with the uid of each stream: (uid, position, count).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import unescape
 from pathlib import Path
 
@@ -186,19 +186,19 @@ def test_a_large_channel_is_folded_once_and_shown_in_bounded_pages(
     decisions.append_many(bodies, headers={"kind": EVIDENCE, "author_id": "x"})
     folded: list[int] = []
     indexed: list[int] = []
-    take, index_take = Folding.take, Index._take
+    take, index_take = Folding.take, Index._take_all
 
     def taken(self: Folding, channel: int, headers: Iterable[object], payloads: object) -> None:
         given = list(headers)
         folded.append(len(given))
         take(self, channel, given, payloads)  # type: ignore[arg-type]
 
-    def looked(self: Index, offset: int, headers: object, payload: bytes) -> None:
-        indexed.append(1)
-        index_take(self, offset, headers, payload)  # type: ignore[arg-type]
+    def looked(self: Index, offset: int, headers: Sequence[object], payloads: object) -> None:
+        indexed.append(len(headers))
+        index_take(self, offset, headers, payloads)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Folding, "take", taken)
-    monkeypatch.setattr(Index, "_take", looked)
+    monkeypatch.setattr(Index, "_take_all", looked)
     for _ in range(2):
         for address in (
             "channel?name=dev", "channel?name=dev&from=9000", "threads?name=dev",
