@@ -14,6 +14,7 @@ from typing import Final
 _SLOTS_MIN: Final = 64
 _PIECE: Final = 1 << 14
 """Slots that are copied at once."""
+_RECENT_MAX: Final = 2000
 _WORD: Final = (1 << 64) - 1
 
 
@@ -25,32 +26,32 @@ def hash_of(message_id: str) -> int:
 class Identities:
     """Offsets by hash. Several may have one hash. One thread adds; others may look meanwhile."""
 
-    __slots__ = ("_count", "_most", "_table")
+    __slots__ = ("_count", "_most", "_recent", "_table")
 
     def __init__(self) -> None:
+        # Of those in the table.
         self._count = 0
         self._most = _SLOTS_MIN * 2 // 3
         # Hashes, offsets, and what masks a hash to its slot: replaced together when it grows.
         self._table = (_zeros(_SLOTS_MIN), _zeros(_SLOTS_MIN), _SLOTS_MIN - 1)
+        # The last few that were added one by one, each hash once: a dict takes one up quicker.
+        self._recent: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + len(self._recent)
 
     def add(self, value: int, offset: int) -> None:
         """One more."""
-        if self._count >= self._most:
-            self._grow()
-        self._count += 1
-        hashes, offsets, mask = self._table
-        slot = value & mask
-        while hashes[slot]:
-            slot = (slot + 1) & mask
-        # The offset first: who looks meanwhile sees both or none.
-        offsets[slot] = offset
-        hashes[slot] = value
+        recent = self._recent
+        if value in recent or len(recent) >= _RECENT_MAX:
+            self._settle()
+            recent = self._recent
+        recent[value] = offset
 
     def add_all(self, values: Sequence[int], offsets: Iterable[int]) -> None:
         """Several more; `offsets`: one for each of `values`."""
+        if self._recent:
+            self._settle()
         self._count += len(values)
         while self._count > self._most:
             self._grow()
@@ -58,16 +59,29 @@ class Identities:
 
     def has(self, value: int) -> bool:
         """Whether any was added with this hash."""
-        hashes, _, mask = self._table
-        slot = value & mask
-        while found := hashes[slot]:
-            if found == value:
-                return True
-            slot = (slot + 1) & mask
-        return False
+        return value in self._recent or self._in_table(value) >= 0
 
     def first(self, value: int) -> int:
         """The offset that was added first with this hash; -1 where there is none."""
+        # Before the table: what is in it by now may have been recent a moment ago.
+        recent = self._recent.get(value, -1)
+        found = self._in_table(value)
+        return recent if found < 0 else found
+
+    def find(self, value: int) -> Iterator[int]:
+        """The offsets that were added with this hash, the first first."""
+        recent = self._recent.get(value, -1)
+        hashes, offsets, mask = self._table
+        slot, last = value & mask, -1
+        while hashes[slot]:
+            if hashes[slot] == value:
+                last = offsets[slot]
+                yield last
+            slot = (slot + 1) & mask
+        if recent > last:
+            yield recent
+
+    def _in_table(self, value: int) -> int:
         hashes, offsets, mask = self._table
         slot = value & mask
         while found := hashes[slot]:
@@ -76,14 +90,15 @@ class Identities:
             slot = (slot + 1) & mask
         return -1
 
-    def find(self, value: int) -> Iterator[int]:
-        """The offsets that were added with this hash, the first first."""
-        hashes, offsets, mask = self._table
-        slot = value & mask
-        while hashes[slot]:
-            if hashes[slot] == value:
-                yield offsets[slot]
-            slot = (slot + 1) & mask
+    def _settle(self) -> None:
+        """Put what is recent into the table."""
+        recent = self._recent
+        self._count += len(recent)
+        while self._count > self._most:
+            self._grow()
+        _put(self._table, recent, recent.values())
+        # After that: who looks meanwhile finds them in one or the other.
+        self._recent = {}
 
     def _grow(self) -> None:
         hashes, offsets, mask = self._table

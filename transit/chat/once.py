@@ -7,7 +7,6 @@ crash, gets the first receipt.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from transit import (
     AlreadyExistsError,
@@ -23,16 +22,10 @@ from transit.chat.index import Index
 from transit.chat.records import AUTHOR, KIND, MESSAGE_ID, check_text
 
 
-class Place(NamedTuple):
-    """Where messages are posted: a channel or a branch, and what is known of it, up to now."""
-
-    log: Log
-    stream: Stream
-    known: Index
-
-
 def post_once(
-    place: Place,
+    log: Log,
+    stream: Stream,
+    known: Index,
     payload: bytes,
     headers: Mapping[str, str],
     timestamp: int | None,
@@ -41,21 +34,21 @@ def post_once(
 ) -> Receipt:
     """Append a message unless one of its id is there: then the receipt of that.
 
+    stream, known: where it is posted, and what is known of that, up to now or a little before.
     What is looked at and what is written are one step: the record is appended only where the stream
     still ends where it was looked at.
     """
-    _, stream, index = place
     message_id = headers[MESSAGE_ID]
     if type(message_id) is not str or not message_id:
         check_text(message_id, "a message's id")
     value = hash_of(message_id)
     while True:
         # Before the look: another thread may take in its own record, of this id, meanwhile.
-        stop = index.stop
-        if index.has(value):
-            found = index.find(message_id)
+        stop = known.stop
+        if known.has(value):
+            found = known.find(message_id)
             if found is not None:
-                return _receipt(place, found, payload, headers, durability)
+                return _receipt(log, stream, found, payload, headers, durability)
         try:
             receipt = stream.append(
                 payload,
@@ -66,20 +59,20 @@ def post_once(
                 writer=writer,
             )
         except ConflictError:
-            index.refresh()
+            known.refresh()
             continue
-        index.note_message(receipt.offset, headers[AUTHOR], value)
+        known.note_message(receipt.offset, headers[AUTHOR], value)
         return receipt
 
 
 def _receipt(
-    place: Place,
+    log: Log,
+    stream: Stream,
     offset: int,
     payload: bytes,
     headers: Mapping[str, str],
     durability: str | None,
 ) -> Receipt:
-    log, stream, _ = place
     record = stream[offset]
     said = record.headers.get(AUTHOR), record.headers.get(KIND), record.payload
     if said != (headers[AUTHOR], headers[KIND], payload):

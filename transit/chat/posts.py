@@ -21,7 +21,7 @@ from transit import (
 )
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages
-from transit.chat.once import Place, post_once
+from transit.chat.once import post_once
 from transit.chat.records import (
     CHANNEL_MESSAGE,
     CHANNEL_ROOT,
@@ -111,8 +111,16 @@ class Posts:
                 payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
             )
         told = headers_of(CHANNEL_MESSAGE, author, id, headers)
-        place = Place(self.log, self.stream, self._index or self.index)
-        return post_once(place, payload, told, timestamp, durability, writer)
+        return post_once(
+            self.log,
+            self.stream,
+            self._index or self.index,
+            payload,
+            told,
+            timestamp,
+            durability,
+            writer,
+        )
 
     def _headers(self, author: str, more: Mapping[str, str] | None) -> dict[str, str]:
         """Headers of a message without an id: those of an author are the same each time."""

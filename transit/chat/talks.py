@@ -23,7 +23,7 @@ from transit.chat.folding import Folding
 from transit.chat.index import Index
 from transit.chat.messages import Message, message_at, messages, messages_at
 from transit.chat.naming import CHANNEL_ID, branch_name
-from transit.chat.once import Place, post_once
+from transit.chat.once import post_once
 from transit.chat.posts import Posts
 from transit.chat.records import (
     AUTHOR,
@@ -185,8 +185,8 @@ class Talk:
                 continue
             stream, index = found[0]
             if id is not None:
-                place = Place(self._channel.log, stream, index)
-                return post_once(place, payload, told, timestamp, durability, writer)
+                log = self._channel.log
+                return post_once(log, stream, index, payload, told, timestamp, durability, writer)
             return stream.append(
                 payload, headers=told, timestamp=timestamp, durability=durability, writer=writer
             )
