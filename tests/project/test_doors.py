@@ -70,10 +70,21 @@ ABOVE = {
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
     "chat": set[str](),
+    "fleet": set[str](),
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
     "server": {"protocol", "trace", "views", "chat", "proof"},
     # `transit.environment` has the names of variables, which adapters read too.
-    "cli": {"protocol", "trace", "views", "chat", "client", "server", "proof", "environment"},
+    "cli": {
+        "protocol",
+        "trace",
+        "views",
+        "chat",
+        "fleet",
+        "client",
+        "server",
+        "proof",
+        "environment",
+    },
 }
 
 

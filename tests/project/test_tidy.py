@@ -51,7 +51,7 @@ LEVELS: list[set[str]] = [
     {"trace"},
     {"views"},
     {"chat"},
-    {"adapters"},
+    {"adapters", "fleet"},
     {"client"},
     {"server"},
     {"testing"},

@@ -56,6 +56,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "tap": Verb("tap", "Run a command and record its output."),
     "reconcile": Verb("reconcile", "Look at reconcilers and schedules, switch them, run them."),
     "status": Verb("status", "Print what the store holds."),
+    "fleet": Verb("fleet", "Look at many stores below one prefix."),
     "mcp": Verb("mcp", "Serve the store to an agent, by the Model Context Protocol."),
     "finish": Verb("finish", "Take no more records into a stream, ever."),
     "hide": Verb("hide", "Leave a stream out of listings; its name is free."),

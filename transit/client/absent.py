@@ -60,7 +60,16 @@ ABSENT_OF_VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
         "skipped": "which records were no events is told where the store is",
         "verify": "folding again is for where the store is: view.verify() there",
         **dict.fromkeys(
-            ("fold_from", "is_recorded", "points", "reach", "settle", "sources", "take_over"),
+            (
+                "fold_from",
+                "is_recorded",
+                "points",
+                "reach",
+                "settle",
+                "sources",
+                "take_over",
+                "unlisted",
+            ),
             _FOLDS,
         ),
     },

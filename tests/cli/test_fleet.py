@@ -1,0 +1,66 @@
+"""`transit fleet`: many stores below one prefix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import transit as command
+from transit import fleet
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> str:
+    return str(tmp_path / "fleet")
+
+
+def rows(*words: object) -> list[dict[str, object]]:
+    done = command(None, "fleet", *words)
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def join(prefix: str, folder: Path, name: str) -> str:
+    with fleet.open(prefix) as agents, agents.record(folder, name=name, labels={"z": "eu"}) as log:
+        log.create("s").append(b"x")
+        log.publish()
+        return log.store_id
+
+
+def test_a_fleet_is_made_looked_at_and_audited(prefix: str, tmp_path: Path) -> None:
+    assert rows("create", prefix) == [{"fleet": prefix}]
+    one, two = join(prefix, tmp_path / "a", "host-1"), join(prefix, tmp_path / "b", "host-2")
+    listed = rows("members", prefix)
+    assert {row["store"]: row["name"] for row in listed} == {one: "host-1", two: "host-2"}
+    assert rows("members", prefix, "--label", "z=us") == []
+    assert len(rows("members", prefix, "--label", "z=eu")) == 2
+    assert {row["streams"] for row in rows("status", prefix)} == {1}
+    assert [row["records"] for row in rows("find", prefix, "s")] == [1, 1]
+    assert {row["store"] for row in rows("cut", prefix)} == {one, two}
+    assert [row["ok"] for row in rows("audit", prefix)] == [True, True]
+    retired = rows("retire", prefix, "host-1", "--by", "ada", "--reason", "gone")
+    assert retired[0]["retired"]
+    assert [row["store"] for row in rows("members", prefix)] == [two]
+    assert len(rows("members", prefix, "--retired")) == 2
+
+
+def test_an_audit_that_finds_something_ends_with_7(prefix: str, tmp_path: Path) -> None:
+    rows("create", prefix)
+    bad, good = join(prefix, tmp_path / "a", "bad"), join(prefix, tmp_path / "b", "good")
+    (segment,) = Path(prefix, "stores", bad, "segments").iterdir()
+    segment.chmod(0o600)
+    segment.write_bytes(segment.read_bytes()[:-30] + b"\0" * 30)
+    done = command(None, "fleet", "audit", prefix)
+    assert done.code == 7
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert {row["store"]: row["ok"] for row in told if "ok" in row} == {bad: False, good: True}
+    assert any(row.get("place") for row in told if row["store"] == bad)
+
+
+def test_what_is_no_fleet_is_told(prefix: str) -> None:
+    done = command(None, "fleet", "status", prefix)
+    assert done.code == 3
+    assert b"is no fleet" in done.err
+    assert command(None, "fleet", "members", prefix, "--label", "x").code == 2

@@ -1,0 +1,46 @@
+"""transit.fleet: many stores below one prefix, each written by one machine, looked at together.
+
+    from transit import fleet
+
+    agents = fleet.create("s3://bucket/agents")
+    with agents.record("runs", name="host-7") as log:   # a store that is published there
+        log.create("task-1").append(b"...")
+
+    for status in fleet.open("s3://bucket/agents").status():
+        print(status.member.name, status.commits, status.error)
+
+Nobody waits for anybody: each store keeps its own chain of commits, its own fence and its own root.
+What is said of a fleet is said of each store, at the root that it had: there is no common order.
+
+places     which objects a fleet has besides its stores; keeping: making and reading them
+members    which stores there are, what they are called, which are retired
+opening    a fleet: its stores, found, looked at, audited; cuts: which root each had
+"""
+
+from __future__ import annotations
+
+from transit.fleet.cuts import Cut, Head
+from transit.fleet.members import Member, Retired
+from transit.fleet.opening import (
+    Audited,
+    Fleet,
+    FleetReport,
+    Found,
+    StoreStatus,
+    create,
+    open,
+)
+
+__all__ = [
+    "Audited",
+    "Cut",
+    "Fleet",
+    "FleetReport",
+    "Found",
+    "Head",
+    "Member",
+    "Retired",
+    "StoreStatus",
+    "create",
+    "open",
+]

@@ -1,0 +1,320 @@
+"""Fleets: opened, joined, and what is asked of all their stores at once.
+
+A store that cannot be read hides no other: what went wrong is told with its member.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+import transit
+from transit import (
+    InvalidInputError,
+    Keyring,
+    Log,
+    NotFoundError,
+    Report,
+    Settings,
+    TransitError,
+    open_store,
+)
+from transit.fleet.cuts import Cut, Head
+from transit.fleet.keeping import make_once, read
+from transit.fleet.members import Member, Retired, Unreadable, members_of
+from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url
+
+AT_ONCE: Final = 16
+"""Stores that are looked at at once."""
+_LABELS_MAX: Final = 64
+_TEXT_MAX: Final = 1024
+T = TypeVar("T")
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What `fleet.json` says."""
+
+    kind: str = "transit-fleet"
+    format: int = 1
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """How one store stands, by what it has published. error: why that is not known, else None.
+
+    commits, root: published; records: of all streams, streams: the user's. segment_bytes: stored.
+    """
+
+    member: Member
+    commits: int = 0
+    root: str = ""
+    streams: int | None = None
+    records: int = 0
+    segment_bytes: int = 0
+    error: TransitError | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A stream of one store: how many records of it are published, or why that is not known."""
+
+    member: Member
+    uid: str = ""
+    records: int = 0
+    error: TransitError | None = None
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """The audit of one store: its report, or why there is none."""
+
+    member: Member
+    report: Report | None
+    error: TransitError | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was audited, and nothing was found."""
+        return self.report is not None and self.report.ok
+
+
+class FleetReport(msgspec.Struct, frozen=True):
+    """The audits of all stores. unreadable: members whose object says nothing of a store."""
+
+    stores: tuple[Audited, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every store was audited, and nothing was found."""
+        return not self.unreadable and all(each.ok for each in self.stores)
+
+
+class Fleet:
+    """The stores below one prefix; made by `fleet.open` or `fleet.create`. Safe for threads."""
+
+    def __init__(
+        self,
+        url: str,
+        storage_options: Mapping[str, object] | None,
+        settings: Settings | None,
+        keyring: Keyring | None,
+    ) -> None:
+        self._options, self._settings, self._keyring = storage_options, settings, keyring
+        self._objects = open_store(url, storage_options)
+        self.url = os.fspath(url)
+
+    def __repr__(self) -> str:
+        return f"<transit.fleet.Fleet {self._objects.url}>"
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give connections back; stores that were opened stay open."""
+        self._objects.close()
+
+    # Members
+
+    def record(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> Log:
+        """Open a store in a folder, made where there is none, that is a member and publishes here.
+
+        name: what people call it; "": the host's name. labels: text to text, kept with it. Both are
+        of the first time. how: what `transit.open` takes besides `remote`, `storage_options` and
+        `settings`. `InvalidInputError` for a store that is retired.
+        """
+        checked = _labels(labels or {})
+        given = {"settings": self._settings, "keyring": self._keyring, **how}
+        with transit.open(folder, **{**given, "durability": "os"}) as log:
+            store = log.store_id
+        if read(self._objects, retired_key(store), Retired) is not None:
+            raise InvalidInputError(f"store {store} in {os.fspath(folder)} is retired")
+        host = platform.node()
+        member = Member(store, _text(name or host, "a name"), host, time.time_ns(), checked)
+        make_once(self._objects, member_key(store), member, Member)
+        remote = store_url(self.url, store)
+        return transit.open(folder, remote=remote, storage_options=self._options, **given)
+
+    def members(
+        self, *, labels: Mapping[str, str] | None = None, retired: bool = False
+    ) -> Iterator[Member]:
+        """The members, by their ids. labels: those that have all of these. retired: those too.
+
+        One whose object is damaged is left out: `audit` tells it.
+        """
+        for each in members_of(self._objects):
+            if not isinstance(each, Member) or not each.has(labels or {}):
+                continue
+            if retired or each.retired is None:
+                yield each
+
+    def member(self, store: str) -> Member:
+        """The member of this id or, where one alone has it, of this name; or `NotFoundError`."""
+        found = [each for each in self.members(retired=True) if store in (each.store, each.name)]
+        exact = [each for each in found if each.store == store]
+        if len(exact or found) != 1:
+            what = "no member" if not found else f"{len(found)} members"
+            raise NotFoundError(f"{self!r} has {what} {store!r}")
+        return (exact or found)[0]
+
+    def retire(self, store: str, *, by: str = "", reason: str = "") -> Member:
+        """Say that nobody writes a store any more. Its records stay, and are read on request."""
+        member = self.member(store)
+        said = Retired(member.store, time.time_ns(), _text(by, "by"), _text(reason, "a reason"))
+        made = make_once(self._objects, retired_key(member.store), said, Retired)
+        return msgspec.structs.replace(member, retired=made)
+
+    # Stores
+
+    def open(self, member: Member | str) -> Log:
+        """What a member has published, opened for reading, without a folder."""
+        store = member.store if isinstance(member, Member) else self.member(member).store
+        return transit.open(
+            store_url(self.url, store),
+            mode="read",
+            storage_options=self._options,
+            settings=self._settings,
+            keyring=self._keyring,
+        )
+
+    def status(self, *, retired: bool = False) -> tuple[StoreStatus, ...]:
+        """How each store stands, those that cannot be read too."""
+
+        def look(member: Member) -> StoreStatus:
+            with self.open(member) as log:
+                found = log.status()
+            return StoreStatus(
+                member,
+                found.commits,
+                found.head,
+                found.streams,
+                found.records,
+                found.segment_bytes,
+            )
+
+        return self._each(look, lambda member, e: StoreStatus(member, error=e), retired=retired)
+
+    def find(self, stream: str, *, retired: bool = True) -> tuple[Found, ...]:
+        """The stores that have a stream of this name, and those of which that is not known."""
+
+        def look(member: Member) -> Found | None:
+            with self.open(member) as log:
+                if stream not in log:
+                    return None
+                found = log.stream(stream)
+                return Found(member, found.uid, len(found))
+
+        looked = self._each(look, lambda member, e: Found(member, error=e), retired=retired)
+        return tuple(each for each in looked if each is not None)
+
+    def audit(self, level: str = "bodies", *, retired: bool = True) -> FleetReport:
+        """Audit each store, as `transit.audit` does; one that fails hides no other."""
+
+        def look(member: Member) -> Audited:
+            report = transit.audit(
+                store_url(self.url, member.store),
+                level,
+                storage_options=self._options,
+                settings=self._settings,
+                keyring=self._keyring,
+            )
+            return Audited(member, report, None)
+
+        unreadable = tuple(
+            each for each in members_of(self._objects) if isinstance(each, Unreadable)
+        )
+        audited = self._each(look, lambda member, e: Audited(member, None, e), retired=retired)
+        return FleetReport(audited, unreadable)
+
+    def cut(self, *, retired: bool = True) -> Cut:
+        """Which root each store has now."""
+        stores, missing = {}, {}
+        for each in self.status(retired=retired):
+            if each.error is None:
+                stores[each.member.store] = Head(each.commits, each.root)
+            else:
+                missing[each.member.store] = str(each.error)
+        return Cut(stores, missing)
+
+    def _each(
+        self,
+        look: Callable[[Member], T],
+        failed: Callable[[Member, TransitError], T],
+        *,
+        retired: bool,
+    ) -> tuple[T, ...]:
+        """What is found of each member, in the order of their ids, several at once."""
+
+        def one(member: Member) -> T:
+            try:
+                return look(member)
+            except TransitError as error:
+                return failed(member, error)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return tuple(pool.map(one, self.members(retired=retired)))
+
+
+def create(
+    url: str,
+    *,
+    storage_options: Mapping[str, object] | None = None,
+    settings: Settings | None = None,
+    keyring: Keyring | None = None,
+) -> Fleet:
+    """The fleet at a prefix; made where there is none.
+
+    url, storage_options: as `transit.open_store` takes them. settings, keyring: of its stores.
+    """
+    fleet = Fleet(url, storage_options, settings, keyring)
+    _check(make_once(fleet._objects, FLEET_KEY, _Kind(), _Kind), fleet)
+    return fleet
+
+
+def open(
+    url: str,
+    *,
+    storage_options: Mapping[str, object] | None = None,
+    settings: Settings | None = None,
+    keyring: Keyring | None = None,
+) -> Fleet:
+    """The fleet at a prefix; `NotFoundError` where there is none. Otherwise as `create`."""
+    fleet = Fleet(url, storage_options, settings, keyring)
+    found = read(fleet._objects, FLEET_KEY, _Kind)
+    if found is None:
+        raise NotFoundError(f"{fleet._objects.url} is no fleet: `fleet.create` makes one")
+    _check(found, fleet)
+    return fleet
+
+
+def _check(found: _Kind, fleet: Fleet) -> None:
+    place = f"{fleet._objects.url}/{FLEET_KEY}"
+    if found.kind != _Kind().kind:
+        raise InvalidInputError(f"{place} is of {found.kind!r}, and no fleet's")
+    if found.format != _Kind().format:
+        raise transit.UnsupportedVersionError(place, found=found.format, supported=1)
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if len(labels) > _LABELS_MAX:
+        raise InvalidInputError(f"{len(labels)} labels; {_LABELS_MAX} at most")
+    return {_text(key, "a label"): _text(value, "a label") for key, value in labels.items()}
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT_MAX:
+        raise InvalidInputError(f"{what} must be text of at most {_TEXT_MAX} characters")
+    return value

@@ -1,0 +1,42 @@
+"""The objects of a fleet besides those of its stores, and their names.
+
+    fleet.json                canonical JSON: kind "transit-fleet", format 1
+    members/<store id>.json   canonical JSON of a `Member`; made once, never replaced
+    retired/<store id>.json   canonical JSON of a `Retired`; made once, never replaced
+    stores/<store id>/        a store's remote, as any other
+
+A store's id has 32 hex digits. Names come only from ids: what people call a store is in its member
+object. A listing may be late, so nothing is decided by one: what it lacks is found by the next.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+FLEET_KEY: Final = "fleet.json"
+MEMBERS: Final = "members/"
+RETIRED: Final = "retired/"
+STORES: Final = "stores/"
+_NAME: Final = re.compile(r"(?:members|retired)/([0-9a-f]{32})\.json")
+
+
+def member_key(store: str) -> str:
+    """The object that makes a store a member."""
+    return f"{MEMBERS}{store}.json"
+
+
+def retired_key(store: str) -> str:
+    """The object that retires a store."""
+    return f"{RETIRED}{store}.json"
+
+
+def store_of(key: str) -> str | None:
+    """The id of the store that a key below `members/` or `retired/` is about; None for others."""
+    found = _NAME.fullmatch(key)
+    return None if found is None else found[1]
+
+
+def store_url(url: str, store: str) -> str:
+    """The address of a member's remote."""
+    return f"{url.rstrip('/')}/{STORES}{store}"
