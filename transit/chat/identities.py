@@ -1,7 +1,8 @@
 """Ids of messages: from what a sender calls a message to its offset, in little memory.
 
-A table of open addressing over hashes of 64 bits: 24 to 48 bytes an id, whatever the ids are. Two
-ids with one hash are told apart by the record that the offset leads to, which the caller looks at.
+A table of open addressing over hashes of 64 bits: 24 to 48 bytes an id, whatever the ids are; and a
+dict of the last few that were added one by one. Two ids with one hash are told apart by the record
+that the offset leads to, which the caller looks at.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Final
 _SLOTS_MIN: Final = 64
 _PIECE: Final = 1 << 14
 """Slots that are copied at once."""
-_RECENT_MAX: Final = 2000
+_RECENT_MAX: Final = 1 << 15
+"""Ids that are kept in a dict, some 110 bytes each, until they go to the table."""
 _WORD: Final = (1 << 64) - 1
 
 
