@@ -181,6 +181,33 @@ def test_what_is_frozen_while_the_talk_goes_on_is_checked_with_what_is_new(
         assert sum(taken) <= 60
 
 
+@pytest.mark.parametrize("earlier", ["channel", "decisions", "both"])
+def test_a_thread_is_frozen_as_it_was_after_it_was_frozen_as_it_is(
+    tmp_path: Path, earlier: str
+) -> None:
+    """What was read of later heads says nothing of earlier ones."""
+    with a_channel(tmp_path) as dev:
+        say(dev, "a: -", "b: 0", "c: 0")
+        list(chat.threading(dev, classifier=Told()).run())
+        decisions = dev.threads().writable()
+        dev.edit(0, "A", by="ada")
+        dev.override(2, parent=None, by="ada")
+        thread = dev.threads().of(0)
+        assert texts(chat.read_frozen(thread.freeze())) == ["A", "b: 0"]
+        heads = [
+            transit.Position("dev", 3 if earlier == "decisions" else 2),
+            transit.Position(decisions.name, 3 if earlier == "channel" else 2),
+        ]
+        then = dev.log.merge(
+            "then", heads, policy=freezing.POLICY, params={"thread": 0},
+            metadata={KIND: "thread-frozen"},
+        )  # fmt: skip
+        first = "A" if earlier == "decisions" else "a: -"
+        wanted = [first, "b: 0"] if earlier == "channel" else [first, "b: 0", "c: 0"]
+        assert texts(chat.read_frozen(then)) == wanted
+        assert dev.log.verify().ok
+
+
 def test_a_run_that_was_adopted_can_be_frozen(tmp_path: Path) -> None:
     with a_channel(tmp_path) as dev:
         a_talk(dev)

@@ -168,6 +168,25 @@ def test_overrides_at_once_are_all_there_each_after_another(tmp_path: Path) -> N
         assert len(list(dev.threads().decisions())) == 30
 
 
+def test_each_override_of_a_message_names_the_one_before_it(tmp_path: Path) -> None:
+    """Said at once, by several: what is looked at and what is written are one step."""
+    with a_channel(tmp_path, "shared") as dev, ThreadPoolExecutor(6) as pool:
+        say(dev, "a", "b")
+        barrier = threading.Barrier(6)
+
+        def override(number: int) -> None:
+            channel = chat.channel(dev.log, "dev")
+            barrier.wait()
+            for n in range(10):
+                channel.override(1, parent=None if n % 2 else 0, by=f"p{number}")
+
+        list(pool.map(override, range(6)))
+        said = [each for each in dev.threads().decisions() if isinstance(each, chat.Override)]
+        name = f"$chat/decisions/{dev.stream.uid}"
+        wanted = [None, *(f"{name}@{offset}" for offset in range(59))]
+        assert [each.supersedes_ref for each in said] == wanted
+
+
 # Replies
 
 
