@@ -101,6 +101,7 @@ def test_only_public_names_of_transit_are_used() -> None:
                 # named as they are for adapters.
                 (
                     "transit.chat",
+                    "transit.fleet",
                     "transit.cli",
                     "transit.environment.",
                     "transit.protocol.folders",
