@@ -19,7 +19,6 @@ from transit import (
     ConflictError,
     Cursor,
     InvalidInputError,
-    Log,
     Position,
     Record,
     Stream,
@@ -27,7 +26,7 @@ from transit import (
 )
 from transit.chat.classifying import Candidate, Classifier, Decider, Ranking, Said
 from transit.chat.messages import body_of
-from transit.chat.naming import metadata_of, rerun_name, reruns_prefix
+from transit.chat.naming import LAYER, metadata_of, rerun_name, reruns_prefix
 from transit.chat.policies import built_in, check_threshold, policy_of
 from transit.chat.records import (
     AUTHOR,
@@ -110,7 +109,7 @@ class Threading:
         """
         channel, threads = self.channel, self.threads
         decisions = threads.writable()
-        layer = channel.log.layer("chat")
+        layer = channel.log.layer(LAYER)
         if name is None:
             count = sum(1 for _ in layer.streams(reruns_prefix(channel.stream.uid)))
             name = str(count + 1)
@@ -119,7 +118,7 @@ class Threading:
             stream = layer.stream(whole)
         else:
             metadata = {**metadata_of(channel.stream, "channel-rerun"), "run": name}
-            stream = _branched(channel.log, decisions, whole, metadata)
+            stream = layer.branch(decisions, whole, None, metadata)
         return Threading(
             channel,
             self.classifier if classifier is None else classifier,
@@ -151,17 +150,17 @@ class Threading:
 
     def _decide(self, stream: Stream, cursor: Cursor) -> Iterator[Decision]:
         position, stop = cursor.position, self.channel.stream.next_offset
-        decider, since = self.classifier.decider(), -1
         while position < stop:
             epoch = position // EPOCH
-            if since != epoch:
-                decider, since = self.classifier.decider(), epoch
-                for said in self._said(max(0, (epoch - 1) * EPOCH), position):
-                    decider.see(said)
-            end = min(stop, (epoch + 1) * EPOCH, position + _FRAME)
-            bodies = [self._body(decider, said) for said in self._said(position, end)]
-            yield from self._write(stream, cursor, position, end, bodies)
-            position = end
+            decider = self.classifier.decider()
+            for said in self._said(max(0, (epoch - 1) * EPOCH), position):
+                decider.see(said)
+            last = min(stop, (epoch + 1) * EPOCH)
+            while position < last:
+                end = min(last, position + _FRAME)
+                bodies = [self._body(decider, said) for said in self._said(position, end)]
+                yield from self._write(stream, cursor, position, end, bodies)
+                position = end
 
     def _said(self, start: int, stop: int) -> Iterator[Said]:
         channel = self.channel.stream
@@ -253,7 +252,3 @@ def checked(ranking: Ranking, said: Said) -> list[Candidate]:
             raise InvalidInputError(f"a score is 0 to 1, not {score!r}")
         found.append(Candidate(parent, round(float(score), 4)))
     return sorted(found, key=lambda each: -each.score)
-
-
-def _branched(log: Log, parent: Stream, name: str, metadata: dict[str, str]) -> Stream:
-    return log.layer("chat").branch(parent, name, None, metadata)

@@ -7,6 +7,7 @@ A stream of its own keeps what was set and by whom; the last record counts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -26,8 +27,8 @@ from transit.chat.records import (
     headers_of,
 )
 
-DECIDE_AT = 0.8
-BUILT_IN = ("linear", "rule", "source")
+DECIDE_AT: Final = 0.8
+BUILT_IN: Final = ("linear", "rule", "source")
 
 
 class ChannelPolicy(msgspec.Struct, frozen=True):
