@@ -17,7 +17,8 @@ from rigs.fuzz.folder import written
 from rigs.fuzz.reseal import STORE
 from transit.cli.configuration import Effective, from_file
 from transit.cli.exchange import RecordEntry, appendable
-from transit.cli.importing import Plan, Source
+from transit.cli.export_lines import Source
+from transit.cli.importing import Plan
 from transit.cli.values import parse_moment
 from transit.format.commit import encode_format
 from transit.inspection import inspect_file

@@ -12,9 +12,8 @@ import pytest
 
 import transit
 from rigs.hostile.hostile import TIME, Bucket, Parts, Shelf, bare_chunk, branch, merge
-from transit.cli.exchange import RecordEntry
+from transit.cli.exchange import RecordEntry, appendable
 from transit.cli.failures import CommandError
-from transit.cli.importing import appendable
 from transit.errors import CorruptError, InvalidInputError
 from transit.format import headers
 from transit.format.checksum import wal_seed

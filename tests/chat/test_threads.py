@@ -404,3 +404,17 @@ def test_threads_are_there_again_in_another_process_and_after_a_restore(tmp_path
         assert shape(dev.threads()) == before
         assert texts(dev.threads().of(0)) == ["a: -", "b: 0", "c: -", "r"]
         assert log.verify().ok
+
+
+def test_a_branch_is_of_the_channel_it_was_made_of_whatever_their_names(tmp_path: Path) -> None:
+    with a_channel(tmp_path) as dev:
+        say(dev, "a")
+        reply = dev.threads().of(0).reply("bob", "here")
+        dev.log.hide(dev.stream)
+        assert dev.message(reply).text == "here"
+        another = chat.channel(dev.log, "dev")
+        say(another, "b")
+        with pytest.raises(transit.InvalidInputError, match="dev/t/0 is no branch of dev"):
+            another.message(reply)
+        copy = next(iter(dev.log.hidden())).branch("copy")
+        assert texts(chat.channel(dev.log, copy.name).messages()) == ["a"]

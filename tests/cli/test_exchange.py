@@ -516,3 +516,43 @@ def test_a_planted_bug_is_found(
     monkeypatch.setattr(f"{owner}.{name}", wrong)
     with pytest.raises(AssertionError):
         check_uids(command, store, tmp_path, form)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "chain"])
+def test_hidden_streams_with_the_name_of_another_come_back_hidden(
+    form: str, command: Command, tmp_path: Path
+) -> None:
+    long = "long" * 128
+    with engine.open(tmp_path / "store") as log:
+        olds = [log.create(name) for name in ("a", long)]
+        for old in olds:
+            old.append_many([b"one", b"two"])
+        branch = olds[0].branch("branch", at=0)
+        branch.append(b"own")
+        for old in olds:
+            log.hide(old)
+        news = [log.create(old.name) for old in olds]
+        for new in news:
+            new.append(b"new")
+        log.merge("merge", [*olds, *news, branch], policy="append")
+        # One base is of the hidden stream, one of the other of its name.
+        log.merge("based", [olds[0], branch], policy="append", base=engine.Position("branch", 0))
+        fork = news[0].branch("fork")
+        fork.append(b"forked")
+        log.merge("anew", [news[0], fork], policy="append", base=engine.Position("fork", 0))
+        bases = {name: log.stream(name).merge_plan for name in ("based", "anew")}
+        records = {stream.name: [r.payload for r in stream] for stream in log.streams()}
+    exported = command("export", "--all", "--as", form)
+    assert exported.code == 0, exported.err
+    done = command("import", "--store", tmp_path / "copy", stdin=exported.out)
+    assert done.code == 0, done.err
+    with engine.open(tmp_path / "copy", mode="read") as log:
+        assert {s.name: [r.payload for r in s] for s in log.streams()} == records
+        assert {stream.uid for stream in log.hidden()} == {old.uid for old in olds}
+        assert log.stream("merge").parent_uids[:2] == tuple(old.uid for old in olds)
+        for name, uid in (("based", olds[0].uid), ("anew", news[0].uid)):
+            for plan in (bases[name], log.stream(name).merge_plan):
+                assert plan is not None
+                assert plan.base_uid == uid
+    again = command("export", "--all", "--as", form, "--store", tmp_path / "copy")
+    assert again.out == exported.out

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import transit
+from transit.cli.export_lines import opened
 from transit.cli.failures import CommandError
-from transit.cli.importing import Importer, Plan, opened
+from transit.cli.importing import Importer, Plan
 
 RECORD = b'{"stream":"a","payload":"x"}\n'
 ROOT = b'{"type":"stream","name":"a","kind":"root"}\n'

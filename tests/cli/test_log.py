@@ -144,3 +144,23 @@ def test_thousands_of_streams_are_listed(command: Command, tmp_path: Path) -> No
             task.branch(f"{task.name}/retry")
     done = command("log", "--graph")
     assert len(done.out.splitlines()) == 6_000
+
+
+def test_a_stream_with_the_name_of_a_hidden_one_is_not_the_parent(
+    command: Command, tmp_path: Path
+) -> None:
+    with engine.open(tmp_path / "store") as log:
+        old = log.create("task")
+        old.append(b"a")
+        old.branch("retry").append(b"b")
+        log.hide(old)
+        log.create("task")
+        old.branch("later")
+    drawn = command("log", "--graph").out.decode()
+    assert drawn == (
+        "● later  branch of task@0 · 1 record\n"
+        "○ task  root · 0 records\n"
+        "● retry  branch of task@0 · 2 records\n"
+    )
+    assert [row["stream"] for row in command("log", "task").rows] == ["task"]
+    assert [row["stream"] for row in command("log", "retry").rows] == ["retry"]

@@ -91,13 +91,13 @@ def test_a_table_without_rows_has_its_head(capsys: pytest.CaptureFixture[str]) -
 def test_rows_may_be_structs_mappings_and_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     position = engine.Position("s", 1)
     rows = (
-        engine.Edge("p", 0, "c"),
+        engine.Edge("p", 0, "c", 1, 2),
         {"parent": position, "offset": None, "child": [True, b"\x00\xff"]},
         ("p", 1, 2.5),
     )
     Output("json").rows("", ("parent", "offset", "child"), rows)
     assert capsys.readouterr().out.splitlines() == [
-        '{"parent":"p","offset":0,"child":"c"}',
+        '{"parent":"p","offset":0,"child":"c","parent_id":1,"child_id":2}',
         '{"parent":{"stream":"s","offset":1},"offset":null,"child":[true,"00ff"]}',
         '{"parent":"p","offset":1,"child":2.5}',
     ]

@@ -127,7 +127,7 @@ def test_an_empty_stream_has_no_spans_and_nothing_in_common(log: transit.Log) ->
     other.append(b"x")
     assert log.lineage.spans(empty) == ()
     assert log.lineage.diff(empty, empty) == transit.Difference((), (), (), 0)
-    right = (transit.HistorySpan(0, 1, Position("other", 0)),)
+    right = (transit.HistorySpan(0, 1, Position("other", 0), other.uid),)
     assert log.lineage.diff(empty, other) == transit.Difference((), (), right, 0)
     assert log.lineage.diff(other, empty) == transit.Difference((), right, (), 0)
 
@@ -164,7 +164,7 @@ def test_diff_of_positions_goes_up_to_them(log: transit.Log) -> None:
     fork = stream.branch("b", at=2)
     fork.append(b"y")
     found = log.lineage.diff(Position("a", 4), Position("b", 1))
-    assert found.left == (transit.HistorySpan(2, 3, Position("a", 2)),)
+    assert found.left == (transit.HistorySpan(2, 3, Position("a", 2), stream.uid),)
     assert (found.right, found.common, found.bases) == ((), 2, (Position("a", 1),))
 
 
@@ -180,7 +180,8 @@ def test_diff_of_long_histories_costs_spans_and_not_records(log: transit.Log) ->
         found = diff()
         at = Position(stream.name, 10 * scale + 1)
         assert found.common == 10 * scale + 1
-        assert found.left == (transit.HistorySpan(10 * scale + 1, 10 * scale - 1, at),)
+        left = transit.HistorySpan(10 * scale + 1, 10 * scale - 1, at, stream.uid)
+        assert found.left == (left,)
         costs.append(calls_made(diff))
     assert costs[0] == costs[1]
 

@@ -288,7 +288,7 @@ EVENTS = st.one_of(
 def test_each_record_is_in_one_step_and_steps_come_in_order(
     events: list[tuple[Any, bool]],
 ) -> None:
-    reader = StepReader("t")
+    reader = StepReader("t", 0)
     records = [made(n, event, in_call=flag) for n, (event, flag) in enumerate(events)]
     for record in records:
         reader.add(record)

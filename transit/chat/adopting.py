@@ -27,7 +27,7 @@ def adopt(channel: Threaded, run: Threading, *, by: str, reason: str = "") -> St
     while True:
         threads = channel.threads()
         before = threads.writable()
-        if before.name not in {parent.stream for parent in theirs.parents}:
+        if before.uid not in theirs.parent_uids:
             raise ConflictError(
                 f"{theirs.name} is a branch of decisions that are not in force any more: another "
                 "run was adopted"

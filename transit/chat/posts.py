@@ -241,7 +241,7 @@ class Posts:
     def branch(self, name: str) -> tuple[Stream, Index]:
         """The branch of a thread's replies, and what is known of it."""
         stream = self.log.stream(name)
-        if not any(parent.stream == self.name for parent in stream.parents):
+        if self.stream.uid not in stream.parent_uids:
             raise InvalidInputError(f"{name} is no branch of {self.name}")
         index = self._branches.get(stream.uid)
         if index is None:
@@ -263,7 +263,7 @@ class Posts:
 def _is_channel(log: Log, stream: Stream) -> bool:
     """Whether it was made as a channel, or is a branch of one that is no thread's."""
     while KIND not in stream.metadata and stream.kind == "branch":
-        stream = log.stream(stream.parents[0].stream)
+        stream = log.stream(uid=stream.parent_uids[0])
     return stream.metadata.get(KIND) == CHANNEL_ROOT
 
 

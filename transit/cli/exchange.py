@@ -49,7 +49,11 @@ class At(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamEntry(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """What a stream is; `type` is always "stream"."""
+    """What a stream is; `type` is always "stream".
+
+    name: no other stream of the export has it: a hidden one whose name another has gets one of its
+    own. hidden: an import hides it, once all that descends from it is made.
+    """
 
     type: Literal["stream"]
     name: str
@@ -64,6 +68,7 @@ class StreamEntry(
     version: int | None = None
     params: Mapping[str, Scalar] = {}
     base: At | None = None
+    hidden: bool = False
 
 
 class RecordEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from transit import Batch, Log, Stream
+from transit import Batch, Log, MergePlan, Stream
 from transit.cli.chain import ChainWriter
 from transit.cli.exchange import ABOUT_UID, STREAM_TYPE, At, StreamEntry
 from transit.cli.records import RECORDS_AT_ONCE, RecordLine, batch_lines
+from transit.format.names import NAME_BYTES_MAX
 
 _encoder: Final = msgspec.json.Encoder()
 
 
 def export_streams(streams: Iterable[Stream], form: str, lineage: bool) -> Iterator[bytes]:
     """Lines, many at a time. `form`: "jsonl" or "chain". `lineage`: own records only."""
-    for stream in streams:
+    chosen = tuple(streams)
+    names = _Names(chosen)
+    for stream in chosen:
         count = stream.next_offset
-        entry = described(stream, count) if lineage else _whole(stream, count)
+        entry = _described(stream, count, names) if lineage else _whole(stream, count)
         first = entry.inherited
         batches = stream.batches(first, count)
         yield from _chained(entry, batches) if form == "chain" else _plain(entry, batches)
@@ -31,24 +35,56 @@ def all_streams(log: Log) -> list[Stream]:
     return with_ancestors(log, [*log.streams(), *layers])
 
 
-def described(stream: Stream, count: int) -> StreamEntry:
+class _Names:
+    """What the streams of an export are called there: as in the store, but no two alike.
+
+    A hidden stream may have the name of one that was made after it was hidden.
+    """
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._count = Counter(stream.name for stream in streams)
+        self._by_uid = {stream.uid: self._name_of(stream) for stream in streams}
+
+    def _name_of(self, stream: Stream) -> str:
+        if self._count[stream.name] == 1 or not stream.hidden:
+            return stream.name
+        name = f"{stream.name}~{stream.uid}"
+        fits = len(name.encode()) <= NAME_BYTES_MAX and name not in self._count
+        return name if fits else f"hidden~{stream.uid}"
+
+    def of(self, uid: str) -> str:
+        """The name of the stream with this uid."""
+        return self._by_uid[uid]
+
+    def base(self, plan: MergePlan | None) -> At | None:
+        """The base of a merge."""
+        if plan is None or plan.base is None:
+            return None
+        return At(self.of(plan.base_uid), plan.base.offset)
+
+
+def _described(stream: Stream, count: int, names: _Names) -> StreamEntry:
     """What a stream with `count` records is, with its place in the lineage."""
     plan = stream.merge_plan
     inherited = stream.own_start
     return StreamEntry(
         type=STREAM_TYPE,
-        name=stream.name,
+        name=names.of(stream.uid),
         kind=stream.kind,
         uid=stream.uid,
         codec=stream.codec,
         metadata=stream.metadata,
-        parents=tuple(At(*parent) for parent in stream.parents),
+        parents=tuple(
+            At(names.of(uid), place.offset)
+            for uid, place in zip(stream.parent_uids, stream.parents, strict=True)
+        ),
         inherited=inherited,
         own=count - inherited,
         policy=plan.policy if plan else None,
         version=plan.version if plan else None,
         params=plan.params if plan else {},
-        base=At(*plan.base) if plan and plan.base else None,
+        base=names.base(plan),
+        hidden=stream.hidden,
     )
 
 

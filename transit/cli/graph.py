@@ -101,7 +101,7 @@ def _count(stream: StreamFacts) -> str:
 
 
 def _parents(parents: Sequence[Parent], glyphs: Glyphs) -> Iterator[str]:
-    for name, offset in parents[:_PARENTS_SHOWN_MAX]:
+    for name, offset, _ in parents[:_PARENTS_SHOWN_MAX]:
         place = f"@{offset}" if offset >= 0 else " (empty)"
         yield shown(name, glyphs.plain) + place
     if len(parents) > _PARENTS_SHOWN_MAX:
@@ -174,30 +174,30 @@ _DOT_SHAPES: Final = {"root": "ellipse", "branch": "box", "merge": "hexagon"}
 def mermaid(streams: Sequence[StreamFacts]) -> Iterator[str]:
     """Lines of a Mermaid flowchart, parents above children."""
     yield "flowchart TD"
-    numbers = {stream.name: number for number, stream in enumerate(streams)}
+    numbers = {stream.key: number for number, stream in enumerate(streams)}
     for number, stream in enumerate(streams):
         label = "<br/>".join(_mermaid(line) for line in _label(stream))
         shape = _MERMAID_SHAPES[stream.kind].format(f'"{label}"')
         yield f"    s{number}{shape}"
     for number, stream in enumerate(streams):
         for parent in stream.parents:
-            if parent.name in numbers:
+            if parent.key in numbers:
                 place = _mermaid(_place_text(parent))
-                yield f'    s{numbers[parent.name]} -->|"{place}"| s{number}'
+                yield f'    s{numbers[parent.key]} -->|"{place}"| s{number}'
 
 
 def dot(streams: Sequence[StreamFacts]) -> Iterator[str]:
     """Lines of a Graphviz digraph, parents above children."""
     yield "digraph lineage {"
-    numbers = {stream.name: number for number, stream in enumerate(streams)}
+    numbers = {stream.key: number for number, stream in enumerate(streams)}
     for number, stream in enumerate(streams):
         label = r"\n".join(_dot(line) for line in _label(stream))
         yield f'    s{number} [shape={_DOT_SHAPES[stream.kind]}, label="{label}"];'
     for number, stream in enumerate(streams):
         for parent in stream.parents:
-            if parent.name in numbers:
+            if parent.key in numbers:
                 place = _place_text(parent)
-                yield f'    s{numbers[parent.name]} -> s{number} [label="{place}"];'
+                yield f'    s{numbers[parent.key]} -> s{number} [label="{place}"];'
     yield "}"
 
 

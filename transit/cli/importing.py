@@ -7,14 +7,10 @@ it fits. So a bad line at the end of a large file appends nothing.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, Final, TypedDict
-
-import msgspec
+from contextlib import suppress
+from typing import Final, TypedDict
 
 from transit import (
     AlreadyExistsError,
@@ -25,10 +21,8 @@ from transit import (
     Stream,
     WriteBatch,
 )
-from transit.cli.chain import ChainReader
 from transit.cli.copies import LAYER_MARK, Copies
 from transit.cli.exchange import (
-    STREAM_TYPE,
     Appendable,
     RecordEntry,
     Scalar,
@@ -37,106 +31,13 @@ from transit.cli.exchange import (
     damaged,
     is_known_here,
 )
+from transit.cli.export_lines import LINE_FACTOR, Entry, Source
 from transit.cli.failures import CommandError, hinted
-from transit.cli.json_lines import MARK, problem_of
-from transit.cli.standard import STDIN, standard_input
 
-# A byte of a payload takes at most six of JSON; the rest is for everything else in a line.
-_LINE_FACTOR: Final = 6
-_LINE_REST: Final = 1024 * 1024
 # What a frame has room for besides payloads is left free.
 _FRAME_PART: Final = 2
 _RECORD_REST: Final = 64
 _RECORDS_MAX: Final = 1_000_000
-
-Entry = StreamEntry | RecordEntry
-_record_decoder: Final = msgspec.json.Decoder(RecordEntry)
-_stream_decoder: Final = msgspec.json.Decoder(StreamEntry)
-_any_decoder: Final = msgspec.json.Decoder()
-
-
-class Source:
-    """An input that is read more than once; see `opened`."""
-
-    def __init__(self, name: str, file: IO[bytes]) -> None:
-        self.name = name
-        self._file = file
-
-    def entries(self, record_bytes_max: int) -> Iterator[tuple[str, Entry]]:
-        """Each line's place and entry; `CommandError` for one that is none."""
-        size_max = record_bytes_max * _LINE_FACTOR + _LINE_REST
-        self._file.seek(0)
-        chain: ChainReader | None = None
-        number = 0
-        while line := self._file.readline(size_max + 1):
-            number += 1
-            place = f"{self.name}, line {number}"
-            if number == 1:
-                line = line.removeprefix(MARK)
-            if len(line) > size_max:
-                raise CommandError(f"{place}: longer than {size_max} bytes")
-            if number == 1 and _is_chain(line):
-                chain = ChainReader()
-            yield (
-                place,
-                _plain_entry(line, place) if chain is None else _chained(chain, line, place),
-            )
-
-
-@contextmanager
-def opened(path: str) -> Iterator[Source]:
-    """The file at `path`, or the standard input; what cannot be read twice is copied first."""
-    if path == STDIN:
-        with _copied(standard_input()) as file:
-            yield Source("standard input", file)
-        return
-    with open(path, "rb") as file:
-        if file.seekable():
-            yield Source(path, file)
-            return
-        with _copied(file) as copy:
-            yield Source(path, copy)
-
-
-@contextmanager
-def _copied(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy)
-        yield copy
-
-
-def _is_chain(line: bytes) -> bool:
-    """Whether the first line is one of a chain, even a damaged one."""
-    try:
-        _stream_decoder.decode(line)
-    except (ValueError, RecursionError):
-        return any(mark in line for mark in (b'"hash"', b'"parent_hash"', b'"event_type"'))
-    return False
-
-
-def _chained(chain: ChainReader, line: bytes, place: str) -> Entry:
-    try:
-        return chain.entry(line, place)
-    except (ValueError, RecursionError) as error:
-        found = problem_of(line) or str(error)
-        raise damaged(place, expected="a line of a chain", found=found) from None
-
-
-def _plain_entry(line: bytes, place: str) -> Entry:
-    try:
-        return _record_decoder.decode(line)
-    except (ValueError, RecursionError) as error:
-        problem = str(error)
-    try:
-        known = _any_decoder.decode(line)
-        if isinstance(known, dict) and known.get("type") == STREAM_TYPE:
-            return _stream_decoder.decode(line)
-    except (ValueError, RecursionError) as error:
-        problem = str(error)
-    raise CommandError(
-        f"{place}: neither a stream nor a record: {problem_of(line) or problem}",
-        hint="`transit export` writes what can be imported; `transit append` takes other lines",
-    )
 
 
 class MergeOptions(TypedDict):
@@ -375,6 +276,14 @@ class Importer:
                 else:
                     yield self._make(entry, rest)
                 ahead = rest.after
+        self._hide()
+
+    def _hide(self) -> None:
+        """Hide what was hidden, now that all that descends from it is made."""
+        with self._log.batch(durability="os") as batch:
+            for name, entry in self._plan.entries.items():
+                if entry.hidden and name not in self._plan.there:
+                    batch.hide(self._log.stream(self._plan.name(name)))
 
     def _make(self, entry: StreamEntry, records: Iterable[Appendable]) -> dict[str, object]:
         name, frames = self._plan.name(entry.name), 0
@@ -404,7 +313,7 @@ class Importer:
             cost = (
                 len(record.payload)
                 + _RECORD_REST
-                + sum(len(key) + len(value) for key, value in record.headers.items()) * _LINE_FACTOR
+                + sum(len(key) + len(value) for key, value in record.headers.items()) * LINE_FACTOR
             )
             if part and (size + cost > self._frame_bytes or len(part) == _RECORDS_MAX):
                 yield part

@@ -178,8 +178,10 @@ def plain_headers(headers: Sequence[Mapping[str, str]]) -> Iterator[dict[str, st
 
 
 def _origins(stream: str, batch: Batch) -> Iterable[Origin | None]:
-    source = batch.source.stream
-    return repeat(None) if source == stream else map(Origin, repeat(source), batch.origins)
+    source = batch.source
+    if source.stream == stream and not source.shift:
+        return repeat(None)
+    return map(Origin, repeat(source.stream), batch.origins)
 
 
 def _written(batch: Batch) -> Iterable[str | None]:
@@ -219,7 +221,7 @@ def line_of(stream: str, record: Record) -> RecordLine:
     """One record of `stream` as JSON."""
     text, encoding = text_of(record.payload)
     origin = record.origin
-    inherited = Origin(*origin) if origin.stream != stream else None
+    inherited = Origin(*origin) if origin != (stream, record.offset) else None
     when = moment_text(record.timestamp)
     headers = dict(record.headers)
     written = None if record.written == record.timestamp else moment_text(record.written)

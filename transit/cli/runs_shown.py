@@ -59,7 +59,8 @@ def show_run(
 
 def follow_run(output: Output, log: Log, run: Trace, *, full: bool) -> None:
     """Print a run, and what is recorded of it, until it ends."""
-    reader, steps = EventReader(log, run.stream), StepReader(run.name)
+    reader = EventReader(log, run.stream)
+    steps = StepReader(run.name, run.stream.own_start)
     transcript = Transcript(output, full=full)
     for record in run.stream.tail(0):
         event = reader.take(record)
@@ -69,7 +70,8 @@ def follow_run(output: Output, log: Log, run: Trace, *, full: bool) -> None:
             output.raw(_line(run.name, event))
         output.flush()
         is_newest = record.offset == run.stream.next_offset - 1
-        if isinstance(event.event, RunEnd) and is_newest and record.origin.stream == run.name:
+        is_own = record.offset >= run.stream.own_start
+        if isinstance(event.event, RunEnd) and is_newest and is_own:
             return
 
 
@@ -106,7 +108,7 @@ def _line(run: str, record: EventRecord) -> bytes:
         timestamp=moment_text(record.timestamp),
         event=msgspec.Raw(data),
         headers=dict(record.headers),
-        origin=None if record.origin.stream == run else record.origin,
+        origin=None if record.origin == (run, record.offset) else record.origin,
         payload=payload,
         encoding=encoding,
     )

@@ -130,6 +130,11 @@ class ConnectedStream(ConnectedKept, Stream):
         return self._about.parents
 
     @property
+    def parent_uids(self) -> tuple[str, ...]:
+        """See `Stream.parent_uids`."""
+        return self._about.parent_uids
+
+    @property
     def fork_offset(self) -> int | None:
         """See `Stream.fork_offset`."""
         return self._about.fork_offset

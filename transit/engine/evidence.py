@@ -29,9 +29,9 @@ from transit.evidence.envelope import (
     check_block,
     check_kind,
     derive,
-    parents_of,
 )
 from transit.evidence.folder import ProofFolder
+from transit.format.lineage import heads_of
 from transit.handle.handle import Handle
 from transit.opened import Opened
 from transit.proof.checkpoint import Checkpoint, SignedCheckpoint
@@ -219,7 +219,7 @@ class LogEvidence(Opened):
         heads = [
             proving.prove(self._handle.catalog.state(parent), None, records=None,
                           end=is_choice, checkpoint=note)
-            for parent, _ in parents_of(state.record)
+            for parent, _ in heads_of(state.record)
         ]  # fmt: skip
         found = _derived(
             proof_kind, proof.checked, [head.checked for head in heads], checkpoint_kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -21,13 +21,7 @@ from transit.engine.provenance import (
 from transit.engine.scanning import lineage_records
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError
-from transit.format.lineage import (
-    Branch,
-    Kind,
-    LineageRecord,
-    Merge,
-    kind_of,
-)
+from transit.format.lineage import Kind, LineageRecord, heads_of, kind_of
 from transit.guards import LOOK
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -49,11 +43,16 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """`child` descends from `parent` at `offset`, the last inherited; -1 for an empty parent."""
+    """`child` descends from `parent` at `offset`, the last inherited; -1 for an empty parent.
+
+    parent_id, child_id: the nodes' numbers, as a hidden stream's name may be another's, too.
+    """
 
     parent: str
     offset: int
     child: str
+    parent_id: int
+    child_id: int
 
 
 class LineageGraph(msgspec.Struct, frozen=True):
@@ -61,6 +60,27 @@ class LineageGraph(msgspec.Struct, frozen=True):
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+
+    def family(self, ids: Iterable[int]) -> set[int]:
+        """Numbers of nodes: these, what they descend from, and what descends from them."""
+        up: dict[int, list[int]] = defaultdict(list)
+        down: dict[int, list[int]] = defaultdict(list)
+        for edge in self.edges:
+            up[edge.child_id].append(edge.parent_id)
+            down[edge.parent_id].append(edge.child_id)
+        start = list(ids)
+        return _reached(start, up) | _reached(start, down)
+
+
+def _reached(start: Iterable[int], along: Mapping[int, Sequence[int]]) -> set[int]:
+    found: set[int] = set()
+    waiting = list(start)
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += along.get(number, ())
+    return found
 
 
 class Lineage(Opened):
@@ -168,7 +188,9 @@ class Lineage(Opened):
                     record.name, stream_id, kind_of(record), record.start, stream_id in hidden
                 )
                 nodes.append(node)
-                edges += [Edge(records[p].name, h, record.name) for p, h in _heads_of(record)]
+                edges += [
+                    Edge(records[p].name, h, record.name, p, stream_id) for p, h in heads_of(record)
+                ]
         return LineageGraph(tuple(nodes), tuple(edges))
 
     def _resolve(self, x: Which) -> tuple[StreamState, Head]:
@@ -179,7 +201,7 @@ class Lineage(Opened):
         return tuple(Stream(self._handle, self._handle.catalog.state(i)) for i in ids)
 
     def _heads(self, stream_id: int) -> tuple[Head, ...]:
-        return _heads_of(self._handle.catalog.record(stream_id))
+        return heads_of(self._handle.catalog.record(stream_id))
 
     def _look(self) -> None:
         order = self._handle.catalog.order
@@ -197,14 +219,8 @@ class Lineage(Opened):
         return lineage_records(self._handle, start)
 
 
-def _heads_of(record: LineageRecord) -> tuple[Head, ...]:
-    if isinstance(record, Branch):
-        return ((record.parent, record.fork),)
-    return record.parents if isinstance(record, Merge) else ()
-
-
 def _parent_ids(record: LineageRecord) -> list[int]:
-    return [parent for parent, _ in _heads_of(record)]
+    return [parent for parent, _ in heads_of(record)]
 
 
 def _unique(items: Iterable[_Item]) -> list[_Item]:

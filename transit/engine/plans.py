@@ -151,13 +151,17 @@ class PolicyInput(NamedTuple):
 
 
 class MergePlan(msgspec.Struct, frozen=True):
-    """What a merge yields: `spans` are (origin of the first record, count), in order."""
+    """What a merge yields: `spans` are (origin of the first record, count), in order.
+
+    base_uid: of the stream in `base`, whose name may be another stream's by now; "" without one.
+    """
 
     base: Position | None
     policy: str
     version: int
     params: Mapping[str, Scalar]
     spans: tuple[tuple[Position, int], ...]
+    base_uid: str = ""
 
     @property
     def count(self) -> int:
@@ -342,6 +346,7 @@ def describe(catalog: Catalog, worked: Worked) -> MergePlan:
         version=worked.version,
         params=_named_params(catalog, worked),
         spans=tuple((named((span.stream, span.origin)), span.count) for span in worked.spans),
+        base_uid="" if worked.base is None else catalog.record(worked.base[0]).uid,
     )
 
 

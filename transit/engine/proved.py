@@ -11,13 +11,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, overload
 
+from transit.engine.finding import Which
+from transit.engine.lineage import Lineage
 from transit.engine.log import Log
 from transit.engine.plans import MergePlan
+from transit.engine.provenance import HistorySpan, history_span
 from transit.engine.stream import Stream
 from transit.errors import InvalidInputError, NotFoundError, OffsetError, ProofError
 from transit.evidence.checking import Checked, ShownRecord
 from transit.format.headers import NO_HEADERS
-from transit.format.lineage import Branch, Kind, LineageRecord, Merge, Scalar, kind_of, triples
+from transit.format.lineage import (
+    Branch,
+    Kind,
+    LineageRecord,
+    Merge,
+    Scalar,
+    heads_of,
+    kind_of,
+    triples,
+)
+from transit.lineage.graph import Graph
 from transit.lineage.spans import Position as Place
 from transit.picking import Where
 from transit.replay import Position, Record, Source
@@ -49,6 +62,11 @@ class ProvedLog(Log):
         """The id of the store that the proofs are of."""
         return self._proofs[0].statement.store
 
+    @property
+    def lineage(self) -> Lineage:
+        """Where the records were appended; other questions a proof does not answer."""
+        return ProvedLineage(self)
+
     def stream(self, name: str | None = None, *, uid: str | None = None) -> Stream:
         """The stream with this name, or this uid; `NotFoundError` where no proof shows it."""
         for stream_id, record in self._lineages.items():
@@ -60,10 +78,26 @@ class ProvedLog(Log):
         """Whether a proof shows a stream with this name."""
         return any(record.name == name for record in self._lineages.values())
 
+    def spans(self, stream: int) -> Iterator[HistorySpan]:
+        """Where a stream's records were appended; `NotFoundError` where no proof shows that."""
+        for span in Graph(self._record).history(stream, self.count(stream)):
+            yield history_span(self._record(span.stream), span)
+
+    def _record(self, stream: int) -> LineageRecord:
+        try:
+            return self._lineages[stream]
+        except KeyError:
+            raise NotFoundError(f"no proof shows stream {stream}") from None
+
     def name_of(self, stream: int) -> str:
         """The name of a stream; of one that no proof shows, a text that says so."""
         record = self._lineages.get(stream)
         return _UNKNOWN.format(stream) if record is None else record.name
+
+    def uid_of(self, stream: int) -> str:
+        """The uid of a stream; "" of one that no proof shows."""
+        record = self._lineages.get(stream)
+        return "" if record is None else record.uid
 
     def count(self, stream: int) -> int:
         """How many records of a stream are known to be there."""
@@ -79,6 +113,20 @@ class ProvedLog(Log):
             except (ProofError, NotFoundError) as error:
                 failure = error
         raise failure
+
+
+class ProvedLineage(Lineage):
+    """What proofs show of how streams descend from one another."""
+
+    def __init__(self, log: ProvedLog) -> None:
+        self._log = log
+
+    def spans(self, x: Which) -> tuple[HistorySpan, ...]:
+        """As `Lineage.spans`, of a stream."""
+        stream = self._log.stream(x) if isinstance(x, str) else x
+        if not isinstance(stream, ProvedStream):
+            raise InvalidInputError(f"not a stream that a proof shows: {x!r}")
+        return tuple(self._log.spans(stream.id))
 
 
 class ProvedStream(Stream):
@@ -134,12 +182,12 @@ class ProvedStream(Stream):
     @property
     def parents(self) -> tuple[Position, ...]:
         """Where it descends from; a parent that no proof shows has a name that says so."""
-        record = self._record
-        if isinstance(record, Branch):
-            return (Position(self._log.name_of(record.parent), record.fork),)
-        if isinstance(record, Merge):
-            return tuple(Position(self._log.name_of(i), head) for i, head in record.parents)
-        return ()
+        return tuple(self._position(head) for head in heads_of(self._record))
+
+    @property
+    def parent_uids(self) -> tuple[str, ...]:
+        """The uids of the streams in `parents`; "" for one that no proof shows."""
+        return tuple(self._log.uid_of(parent) for parent, _ in heads_of(self._record))
 
     @property
     def fork_offset(self) -> int | None:
@@ -167,6 +215,7 @@ class ProvedStream(Stream):
                 (self._position((stream, first)), count)
                 for stream, first, count in triples(record.plan)
             ),
+            base_uid="" if record.base is None else self._log.uid_of(record.base[0]),
         )
 
     def _position(self, place: Place) -> Position:

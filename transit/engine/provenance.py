@@ -39,11 +39,15 @@ _Times = tuple[int | None, int | None]
 
 
 class HistorySpan(msgspec.Struct, frozen=True):
-    """`count` records of a history from offset `first` on: those appended at `origin` and on."""
+    """`count` records of a history from offset `first` on: those appended at `origin` and on.
+
+    uid: of the stream in `origin`, whose name may be another stream's by now.
+    """
 
     first: int
     count: int
     origin: Position
+    uid: str
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -164,11 +168,13 @@ def _without(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
 
 
 def _named(catalog: Catalog, spans: Sequence[Span]) -> tuple[HistorySpan, ...]:
-    names = {stream: catalog.record(stream).name for stream in {span.stream for span in spans}}
-    return tuple(
-        HistorySpan(span.first, span.count, Position(names[span.stream], span.origin))
-        for span in spans
-    )
+    records = {stream: catalog.record(stream) for stream in {span.stream for span in spans}}
+    return tuple(history_span(records[span.stream], span) for span in spans)
+
+
+def history_span(record: LineageRecord, span: Span) -> HistorySpan:
+    """A span of a stream's records. record: of the stream that they were appended to."""
+    return HistorySpan(span.first, span.count, Position(record.name, span.origin), record.uid)
 
 
 # One record

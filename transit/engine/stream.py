@@ -27,7 +27,7 @@ from transit.engine.keeping import Kept
 from transit.engine.plans import MergePlan, recorded_plan
 from transit.engine.reading import check_range
 from transit.format.headers import HeaderMap, encode_headers
-from transit.format.lineage import Branch, Kind, Merge, Scalar, kind_of
+from transit.format.lineage import Branch, Kind, Merge, Scalar, heads_of, kind_of
 from transit.guards import VIEW, inside
 from transit.handle.handle import Handle
 from transit.log.catalog import StreamState
@@ -147,11 +147,14 @@ class Stream(Kept):
         """Where it descends from: the fork position, or each merged head; -1 for an empty one."""
         record, catalog = self._state.record, self._handle.catalog
         catalog.order.check(VIEW)
-        if isinstance(record, Branch):
-            return (Position(catalog.record(record.parent).name, record.fork),)
-        if isinstance(record, Merge):
-            return tuple(Position(catalog.record(i).name, head) for i, head in record.parents)
-        return ()
+        return tuple(Position(catalog.record(i).name, head) for i, head in heads_of(record))
+
+    @property
+    def parent_uids(self) -> tuple[str, ...]:
+        """The uids of the streams in `parents`, whose names may be other streams' by now."""
+        record, catalog = self._state.record, self._handle.catalog
+        catalog.order.check(VIEW)
+        return tuple(catalog.record(parent).uid for parent, _ in heads_of(record))
 
     @property
     def fork_offset(self) -> int | None:

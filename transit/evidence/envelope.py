@@ -40,7 +40,7 @@ from transit.errors import InvalidInputError, ProofError
 from transit.evidence.checking import Checked
 from transit.evidence.documents import Document
 from transit.format.commit import Hex32, Hex64
-from transit.format.lineage import LINEAGE_NAME, Branch, LineageRecord, Merge
+from transit.format.lineage import LINEAGE_NAME, LineageRecord, Merge, heads_of
 from transit.format.names import CHECKPOINT_DIR, checkpoint_name
 from transit.proof.checkpoint import Checkpoint
 
@@ -162,7 +162,7 @@ def derive(
     for head in heads:
         _check_alike(shown.checkpoint, head)
     uids = {each.shown.stream_id: each.shown.uid for each in heads}
-    places = parents_of(record)
+    places = heads_of(record)
     if list(uids) != [stream for stream, _ in places]:
         raise ProofError("envelope: not the heads of the streams that it descends from")
     if proof_kind == FORK_CHOICE:
@@ -194,15 +194,8 @@ def derive(
     )
 
 
-def parents_of(record: LineageRecord) -> tuple[tuple[int, int], ...]:
-    """What a stream descends from: ids, each with the last offset that was taken, -1 for none."""
-    if isinstance(record, Branch):
-        return ((record.parent, record.fork),)
-    return record.parents if isinstance(record, Merge) else ()
-
-
 def _roles(record: LineageRecord) -> list[Role]:
-    count = len(parents_of(record))
+    count = len(heads_of(record))
     if not isinstance(record, Merge) or record.policy != "select":
         return ["parent-block"] * count
     selected = record.params.get("selected")

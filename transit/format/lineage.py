@@ -141,6 +141,13 @@ def kind_of(record: LineageRecord) -> Kind:
     return "merge" if isinstance(record, Merge) else "root"
 
 
+def heads_of(record: LineageRecord) -> tuple[tuple[int, int], ...]:
+    """The streams that a stream was made of, each with its last inherited offset, -1 for none."""
+    if isinstance(record, Branch):
+        return ((record.parent, record.fork),)
+    return record.parents if isinstance(record, Merge) else ()
+
+
 def check_protect(protect: object) -> str | None:
     """Whose key encrypts a stream, when it is that; or `InvalidInputError`."""
     if protect is None:

@@ -219,6 +219,7 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
     merge_plan: MergePlan | None = None
     first_offset: int = 0
     deleted: bool = False
+    parent_uids: tuple[str, ...] = ()
 
 
 class FrameAnswer(msgspec.Struct, frozen=True):

@@ -89,8 +89,9 @@ class Recording:
         self._taken: dict[type, int] = defaultdict(int)
         self._by_id: dict[str, RecordedCall] = {}
         self._by_label: dict[str, RecordedLane] = {}
+        first = max(start, stream.own_start) if own_only else start
         for record in events:
-            if record.offset < start or (own_only and record.origin.stream != stream.name):
+            if record.offset < first:
                 continue
             if record.headers == IN_CALL:
                 continue

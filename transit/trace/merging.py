@@ -43,7 +43,7 @@ def merge(
     which = None if selected is None else _stream(log, selected)
     replay = _replay_of(tasks)
     if replay is not None:
-        return replay.recorded_merge([stream.name for stream in streams])
+        return replay.recorded_merge(streams)
     chosen = dict(params or {})
     if policy == "select" and "selected" not in chosen:
         chosen["selected"] = (which or _selected(streams)).name

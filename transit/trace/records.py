@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from transit import Log, Position, Record, Stream
+from transit import (
+    HistorySpan,
+    InvalidInputError,
+    Log,
+    NotFoundError,
+    Position,
+    Record,
+    StorePermissionError,
+    Stream,
+)
 from transit.trace.artifacts import read_stored
 from transit.trace.events import (
     Event,
@@ -61,7 +71,10 @@ class EventReader:
         self._stream = stream
         self._parts = HistoryParts(stream)
         self._others: dict[str, HistoryParts] = {}
-        self._own = set(_begins_with(log, stream))
+        # A branch's own records, and those that it inherits, have the same offset there and here;
+        # those that a merge put together have not.
+        self._first = _merged_count(log, stream)
+        self._spans: Sequence[HistorySpan] = ()
         self._view = view_of(stream)
 
     def take(self, record: Record) -> EventRecord:
@@ -91,26 +104,36 @@ class EventReader:
     ) -> Event | Unknown:
         origin = record.origin
         forms = {field: form for field in fields if (form := getattr(event, field)) is not None}
-        if origin.stream in self._own:
+        if record.offset >= self._first:
             parts = self._parts
         else:
-            parts = self._parts_of(origin.stream)
+            parts = self._parts_of(record.offset)
             parts.until(origin.offset + 1)
-        # A branch's own records, and those it inherits, have the same offset there and here.
         values = parts.unpack(origin.offset, forms, f"{origin.stream}@{origin.offset}")
         if values is None:
             return decode_unknown(record.payload)
         return msgspec.structs.replace(event, **values)
 
-    def _parts_of(self, name: str) -> HistoryParts:
-        if name not in self._others:
-            self._others[name] = HistoryParts(self._log.stream(name))
-        return self._others[name]
+    def _parts_of(self, offset: int) -> HistoryParts:
+        """Those of the stream that a merged record was appended to; by its uid, as it may be
+        hidden."""
+        self._spans = self._spans or self._log.lineage.spans(self._stream)
+        span = self._spans[bisect_right(self._spans, offset, key=_first_of) - 1]
+        if span.uid not in self._others:
+            self._others[span.uid] = HistoryParts(self._log.stream(uid=span.uid))
+        return self._others[span.uid]
 
 
-def _begins_with(log: Log, stream: Stream) -> Iterator[str]:
-    """The streams whose history up to a fork `stream` begins with, itself first."""
+def _merged_count(log: Log, stream: Stream) -> int:
+    """How many records of `stream` a merge put together: itself, or what it is a branch of."""
     while stream.kind == "branch":
-        yield stream.name
-        stream = log.stream(stream.parents[0].stream)
-    yield stream.name
+        try:
+            stream = log.stream(uid=stream.parent_uids[0])
+        except (NotFoundError, InvalidInputError, StorePermissionError):
+            # Not shown to this reader.
+            return 0
+    return stream.own_start
+
+
+def _first_of(span: HistorySpan) -> int:
+    return span.first

@@ -370,28 +370,29 @@ class Replay(Task):
         if self.live:
             return super()._fork(kind, at, reason, actor, name)
         self._check()
-        for child in self.log.lineage.children(self.stream):
+        # One that was given up and hidden since was recorded all the same.
+        for child in self.log.lineage.children(self.stream, hidden=True):
             fits = child.kind == "branch" and child.metadata.get(BRANCH_KIND) == kind
             if fits and name in (None, child.name) and self._is_new(child):
                 return self._replay_of(child)
         raise self._diverged(self.stream.next_offset, f"no further {kind}", name or kind)
 
-    def recorded_merge(self, names: Sequence[str]) -> Task:
-        """The merge of the runs with these names that was recorded."""
+    def recorded_merge(self, streams: Sequence[Stream]) -> Task:
+        """The merge of these runs that was recorded."""
         self._check()
-        for child in self.log.lineage.children(self.log.stream(names[0])):
-            parents = [parent.stream for parent in child.parents]
-            if child.kind == "merge" and parents == list(names) and self._is_new(child):
+        uids = tuple(stream.uid for stream in streams)
+        for child in self.log.lineage.children(streams[0], hidden=True):
+            if child.kind == "merge" and child.parent_uids == uids and self._is_new(child):
                 return self._replay_of(child)
-        wanted = f"a merge of {', '.join(names)}"
+        wanted = f"a merge of {', '.join(stream.name for stream in streams)}"
         raise self._diverged(self.stream.next_offset, "no further merge", wanted)
 
     def _is_new(self, child: Stream) -> bool:
         """Whether the recorded run made this child, and the program has not come to it yet."""
-        return child.name not in self._forked and LIVE_FROM not in child.metadata
+        return child.uid not in self._forked and LIVE_FROM not in child.metadata
 
     def _replay_of(self, child: Stream) -> Replay:
-        self._forked.add(child.name)
+        self._forked.add(child.uid)
         recording = recording_of(self.log, child, own_only=True)
         return Replay(
             self.log, child, self.options, recording, self._way.inside, shared=self._shared

@@ -195,10 +195,13 @@ class Step(msgspec.Struct, kw_only=True, gc=True):
 
 
 class StepReader:
-    """Makes steps of the records of one run as they come. steps: those that are inside no other."""
+    """Makes steps of the records of one run as they come. steps: those that are inside no other.
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    own_start: the offset of the run's first own record; those before are inherited.
+    """
+
+    def __init__(self, run: str, own_start: int) -> None:
+        self._run, self._own_start = run, own_start
         self.steps: list[Step] = []
         # By kind and id, the newest last: models use an id again.
         self._open: dict[str, list[Step]] = {}
@@ -218,7 +221,7 @@ class StepReader:
         kind, name = _named(event)
         step = Step(
             kind=kind, name=name, run=self._run, first=record, last=record,
-            inherited=record.origin.stream != self._run,
+            inherited=record.offset < self._own_start,
         )  # fmt: skip
         if _is_pause(event):
             self._pause(ends=kind == "end")
@@ -272,7 +275,7 @@ class StepReader:
         if step is None:
             # Its request was not recorded.
             kind, name = _named(event)
-            inherited = record.origin.stream != self._run
+            inherited = record.offset < self._own_start
             step = Step(
                 kind=kind, name=name, run=self._run, first=record, last=record, inherited=inherited
             )
@@ -329,7 +332,7 @@ class StepReader:
 
 def steps_of(log: Log, stream: Stream, *, children: bool = True) -> list[Step]:
     """The steps of a run; with `children` child runs hold their own."""
-    reader = StepReader(stream.name)
+    reader = StepReader(stream.name, stream.own_start)
     for record in events_of(log, stream):
         reader.add(record)
     if children:
@@ -365,12 +368,12 @@ def child_steps(log: Log, step: Step) -> list[Step]:
         child = log.stream(uid=event.uid)
     except (NotFoundError, InvalidInputError):
         return []
-    reader = StepReader(child.name)
+    reader = StepReader(child.name, child.own_start)
     for record in events_of(log, child):
         if record.offset < event.start:
             continue
         reader.add(record)
-        if isinstance(record.event, RunEnd) and record.origin.stream == child.name:
+        if isinstance(record.event, RunEnd) and record.offset >= child.own_start:
             step.last = record
             break
     return reader.steps

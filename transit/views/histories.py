@@ -13,8 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 from blake3 import blake3
 
-from transit import HistorySpan, InvalidInputError, Log, OffsetError, Position, Record, Stream
+from transit import HistorySpan, InvalidInputError, Log, OffsetError, Record, Stream
 from transit.views.errors import HistoryDiffersError
+
+Origin = tuple[str, int]
+"""Where a record was appended: the stream's uid, as names are bound again, and its offset there."""
 
 
 def record_digest(record: Record) -> str:
@@ -64,29 +67,29 @@ def _common(mine: Sequence[HistorySpan], others: Sequence[HistorySpan]) -> int:
     return found
 
 
-def _place(span: HistorySpan, at: int) -> Position:
-    return Position(span.origin.stream, span.origin.offset + at)
+def _place(span: HistorySpan, at: int) -> Origin:
+    return span.uid, span.origin.offset + at
 
 
-def origin_of(spans: Sequence[HistorySpan], offset: int) -> Position:
+def origin_of(spans: Sequence[HistorySpan], offset: int) -> Origin:
     """Where the record at an offset of a history with these spans was appended."""
     span = spans[bisect_right(spans, offset, key=lambda each: each.first) - 1]
     return _place(span, offset - span.first)
 
 
 def offsets_of(
-    spans: Sequence[HistorySpan], origins: Iterable[Position]
-) -> Iterator[tuple[int, Position]]:
+    spans: Sequence[HistorySpan], origins: Iterable[Origin]
+) -> Iterator[tuple[int, Origin]]:
     """The offsets that records appended at `origins` have in a history, as far as it has them."""
     known: dict[str, list[int]] = {}
-    for stream, offset in sorted(origins):
-        known.setdefault(stream, []).append(offset)
+    for uid, offset in sorted(origins):
+        known.setdefault(uid, []).append(offset)
     for span in spans:
-        stream, first = span.origin
-        offsets = known.get(stream, [])
+        first = span.origin.offset
+        offsets = known.get(span.uid, [])
         stop = bisect_left(offsets, first + span.count)
         for offset in offsets[bisect_left(offsets, first) : stop]:
-            yield span.first + offset - first, Position(stream, offset)
+            yield span.first + offset - first, (span.uid, offset)
 
 
 class _Kept(msgspec.Struct):

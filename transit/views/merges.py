@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from transit import InvalidInputError, Position, Stream
+from transit import InvalidInputError, Stream
 from transit.views.advancing import AnyView, Children, Settled
 from transit.views.errors import ReducerError
 from transit.views.folding import ERRORS_MAX, Skipped
-from transit.views.histories import common_count, offsets_of, origin_of
+from transit.views.histories import Origin, common_count, offsets_of, origin_of
 from transit.views.maps.map import Map
 from transit.views.nodes import StateNodes
 from transit.views.overlay import flushed, writable
@@ -86,7 +86,7 @@ def _skipped(view: AnyView, stream: Stream, parents: Sequence[Stream]) -> tuple[
     """What the sides skipped, at the offsets where the merged stream has it."""
     if view.program.spec.on_error != "skip":
         return ()
-    reasons: dict[Position, str] = {}
+    reasons: dict[Origin, str] = {}
     for parent, head in zip(parents, stream.parents, strict=True):
         skipped = list(view.skipped(parent, head.offset + 1))
         if skipped:

@@ -97,8 +97,11 @@ def message_of(log: Log, place: Place) -> tuple[chat.Channel, Position]:
     """
     with hinted(NotFoundError, _CHANNELS_HINT):
         stream = log.stream(place.stream)
-    is_branch = stream.metadata.get(KIND) == THREAD_BRANCH and stream.parents
-    channel = channel_of(log, stream.parents[0].stream if is_branch else place.stream)
+    if stream.metadata.get(KIND) == THREAD_BRANCH and stream.parents:
+        # By its uid: the channel may be hidden.
+        channel = chat.Channel(log, log.stream(uid=stream.parent_uids[0]))
+    else:
+        channel = channel_of(log, place.stream)
     return channel, position_in(channel, place.stream, place.offset or 0)
 
 

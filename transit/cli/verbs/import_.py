@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import click
 
 from transit import InvalidInputError
-from transit.cli.importing import Importer, Plan, opened
+from transit.cli.export_lines import opened
+from transit.cli.importing import Importer, Plan
 from transit.cli.opening import Session
 from transit.cli.options import store_options
 from transit.cli.standard import STDIN

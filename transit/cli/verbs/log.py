@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import click
 import msgspec
 
-from transit import LineageGraph, Log, NotFoundError
+from transit import Log, NotFoundError
 from transit.cli.drawing import draw
 from transit.cli.graph import document, dot, mermaid
 from transit.cli.opening import Session
@@ -60,47 +59,25 @@ def _row(facts: StreamFacts) -> dict[str, object]:
         "stream": facts.name,
         "kind": facts.kind,
         "records": facts.records,
-        "parents": [{"stream": name, "offset": offset} for name, offset in facts.parents],
+        "parents": [{"stream": name, "offset": offset} for name, offset, _ in facts.parents],
         "policy": facts.policy or None,
         "detail": facts.detail or None,
     }
 
 
 def _cells(facts: StreamFacts) -> dict[str, object]:
-    parents = ", ".join(f"{name}@{offset}" for name, offset in facts.parents)
+    parents = ", ".join(f"{name}@{offset}" for name, offset, _ in facts.parents)
     return {**_row(facts), "parents": parents}
 
 
 def _facts(log: Log, names: Sequence[str], limit: int | None) -> list[StreamFacts]:
     """What is printed, in order of creation."""
-    graph = log.lineage.graph()
-    wanted = [node.name for node in graph.nodes]
+    streams = list(log.streams())
     if names:
-        family = _family(graph, names)
-        wanted = [name for name in wanted if name in family]
-    chosen = set(wanted if limit is None else wanted[-limit:])
-    return [facts_of(stream) for stream in log.streams() if stream.name in chosen]
-
-
-def _family(graph: LineageGraph, names: Iterable[str]) -> set[str]:
-    known = {node.name for node in graph.nodes}
-    for name in names:
-        if name not in known:
-            raise NotFoundError(f"there is no stream {name!r}")
-    up: dict[str, list[str]] = defaultdict(list)
-    down: dict[str, list[str]] = defaultdict(list)
-    for edge in graph.edges:
-        up[edge.child].append(edge.parent)
-        down[edge.parent].append(edge.child)
-    return _reached(names, up) | _reached(names, down)
-
-
-def _reached(names: Iterable[str], along: Mapping[str, Sequence[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += along.get(name, ())
-    return found
+        ids = {stream.name: stream.id for stream in streams}
+        for name in names:
+            if name not in ids:
+                raise NotFoundError(f"there is no stream {name!r}")
+        family = log.lineage.graph().family(ids[name] for name in names)
+        streams = [stream for stream in streams if stream.id in family]
+    return [facts_of(stream) for stream in (streams if limit is None else streams[-limit:])]

@@ -60,6 +60,7 @@ def describe(stream: Stream, *, whole: bool = False) -> Description:
         metadata=stream.metadata,
         codec=stream.codec,
         parents=stream.parents,
+        parent_uids=stream.parent_uids,
         fork_offset=stream.fork_offset,
         next_offset=count,
         finished=finished,

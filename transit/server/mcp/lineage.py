@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from transit import (
     HistorySpan,
-    LineageGraph,
     NotFoundError,
     Position,
     ProvenanceStep,
@@ -102,14 +101,14 @@ async def graph(caller: Caller, given: Graph) -> Item:
 
 def _graphed(caller: Caller, given: Graph, chosen: Stream | None) -> Item:
     found = caller.log.lineage.graph()
-    parents: defaultdict[str, list[Item]] = defaultdict(list)
+    parents: defaultdict[int, list[Item]] = defaultdict(list)
     for edge in found.edges:
-        parents[edge.child].append(_place(caller, Position(edge.parent, edge.offset)))
-    names = None if chosen is None else _family(found, chosen.name)
+        parents[edge.child_id].append(_place(caller, Position(edge.parent, edge.offset)))
+    family = None if chosen is None else found.family([chosen.id])
     nodes = [
         node
         for node in found.nodes
-        if caller.sees(node.name) and (names is None or node.name in names)
+        if caller.sees(node.name) and (family is None or node.id in family)
     ]
     page, last = Page({"count": len(nodes)}, "streams"), given.after
     for node in nodes:
@@ -120,7 +119,7 @@ def _graphed(caller: Caller, given: Graph, chosen: Stream | None) -> Item:
             item["hidden"] = True
         else:
             item |= _sizes(caller, node.name)
-        item |= {"first_own": node.start, "parents": parents[node.name]}
+        item |= {"first_own": node.start, "parents": parents[node.id]}
         if len(page) >= given.limit or not page.take(item):
             return page.answer({"after": last})
         last = node.id
@@ -134,25 +133,6 @@ def _sizes(caller: Caller, name: str) -> Item:
         # Hidden meanwhile.
         return {"hidden": True}
     return {"finished": stream.finished, "records": len(stream)}
-
-
-def _family(found: LineageGraph, name: str) -> set[str]:
-    """A stream, what it descends from, and what descends from it."""
-    up: defaultdict[str, list[str]] = defaultdict(list)
-    down: defaultdict[str, list[str]] = defaultdict(list)
-    for edge in found.edges:
-        up[edge.child].append(edge.parent)
-        down[edge.parent].append(edge.child)
-    family: set[str] = set()
-    for ways in (up, down):
-        reached, waiting = {name}, [name]
-        while waiting:
-            for other in ways[waiting.pop()]:
-                if other not in reached:
-                    reached.add(other)
-                    waiting.append(other)
-        family |= reached
-    return family
 
 
 async def verify(caller: Caller, given: Verify) -> Item:

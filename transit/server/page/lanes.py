@@ -25,14 +25,27 @@ _SAYING: Final = ("branch_kind", "trace_kind", "kind", "reason")
 
 
 class Parent(NamedTuple):
-    """A stream inherited from, and the last inherited offset; -1 for an empty one."""
+    """A stream inherited from, and the last inherited offset; -1 for an empty one.
+
+    uid: as that of `StreamFacts`.
+    """
 
     name: str
     offset: int
+    uid: str = ""
+
+    @property
+    def key(self) -> str:
+        """What no other stream has."""
+        return self.uid or self.name
 
 
 class StreamFacts(msgspec.Struct, frozen=True):
-    """What is drawn of one stream. detail: why it was made, "" when that was not said."""
+    """What is drawn of one stream. detail: why it was made, "" when that was not said.
+
+    uid: "" where names tell the streams apart; not of a store, where a hidden one may have the same
+    name as another.
+    """
 
     name: str
     kind: str
@@ -40,6 +53,12 @@ class StreamFacts(msgspec.Struct, frozen=True):
     parents: tuple[Parent, ...] = ()
     policy: str = ""
     detail: str = ""
+    uid: str = ""
+
+    @property
+    def key(self) -> str:
+        """What no other stream has."""
+        return self.uid or self.name
 
 
 class Laid(NamedTuple):
@@ -64,7 +83,11 @@ def facts_of(stream: Stream) -> StreamFacts:
         name=stream.name,
         kind=stream.kind,
         records=stream.next_offset,
-        parents=tuple(Parent(place.stream, place.offset) for place in stream.parents),
+        parents=tuple(
+            Parent(place.stream, place.offset, uid)
+            for place, uid in zip(stream.parents, stream.parent_uids, strict=True)
+        ),
+        uid=stream.uid,
         policy="" if plan is None else plan.policy,
         detail=_detail(stream.kind, stream.metadata),
     )
@@ -80,13 +103,13 @@ def laid_out(streams: Sequence[StreamFacts]) -> Iterator[Laid]:
 
     Takes time in proportion to the streams and edges, whatever their shape.
     """
-    known = {stream.name: stream for stream in streams}
+    known = {stream.key: stream for stream in streams}
     lanes: list[str | None] = []
     for stream in _arranged(streams, known):
-        waited = stream.name in lanes
-        place = _place(lanes, stream.name)
+        waited = stream.key in lanes
+        place = _place(lanes, stream.key)
         before = [lane is not None for lane in lanes]
-        parents = [parent.name for parent in stream.parents if parent.name in known]
+        parents = [parent.key for parent in stream.parents if parent.key in known]
         targets = _hand_on(lanes, place, parents)
         after = [lane is not None for lane in lanes]
         yield Laid(stream, place, waited, before, after, frozenset(targets))
@@ -94,12 +117,12 @@ def laid_out(streams: Sequence[StreamFacts]) -> Iterator[Laid]:
             lanes.pop()
 
 
-def _place(lanes: list[str | None], name: str) -> int:
-    """The lane that waits for stream `name`, or a free one for it."""
-    if name in lanes:
-        return lanes.index(name)
+def _place(lanes: list[str | None], key: str) -> int:
+    """The lane that waits for the stream with this key, or a free one for it."""
+    if key in lanes:
+        return lanes.index(key)
     place = _free(lanes)
-    lanes[place : place + 1] = [name]
+    lanes[place : place + 1] = [key]
     return place
 
 
@@ -128,36 +151,36 @@ def _arranged(
     waiting: dict[str, int] = defaultdict(int)
     for stream in streams:
         for parent in stream.parents:
-            waiting[parent.name] += 1
+            waiting[parent.key] += 1
     for family in reversed(_families(streams, known)):
-        ready = [stream for stream in family if not waiting[stream.name]]
+        ready = [stream for stream in family if not waiting[stream.key]]
         while ready:
             stream = ready.pop()
             yield stream
             for parent in reversed(stream.parents):
-                waiting[parent.name] -= 1
-                if not waiting[parent.name] and parent.name in known:
-                    ready.append(known[parent.name])
+                waiting[parent.key] -= 1
+                if not waiting[parent.key] and parent.key in known:
+                    ready.append(known[parent.key])
 
 
 def _families(
     streams: Sequence[StreamFacts], known: Mapping[str, StreamFacts]
 ) -> list[list[StreamFacts]]:
     """Connected streams, each family in order of creation; the one with the newest stream last."""
-    leader = {name: name for name in known}
+    leader = {key: key for key in known}
 
-    def find(name: str) -> str:
-        while leader[name] != name:
+    def find(key: str) -> str:
+        while leader[key] != key:
             # Every look halves the way for the next one, so that long chains stay cheap.
-            leader[name] = leader[leader[name]]
-            name = leader[name]
-        return name
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
 
     for stream in streams:
         for parent in stream.parents:
-            if parent.name in known:
-                leader[find(parent.name)] = find(stream.name)
+            if parent.key in known:
+                leader[find(parent.key)] = find(stream.key)
     families: dict[str, list[StreamFacts]] = defaultdict(list)
     for stream in reversed(streams):
-        families[find(stream.name)].append(stream)
+        families[find(stream.key)].append(stream)
     return [family[::-1] for family in reversed(families.values())]

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from transit import LineageGraph, Log, NotFoundError, Stream
+from transit import Log, NotFoundError, Stream
 from transit.server.page.lanes import Laid, StreamFacts, facts_of, laid_out
 from transit.trace import Prices, RunSummary
 from transit.trace.ends import Standing
@@ -178,15 +178,16 @@ def graph_of(log: Log, allows: Allows, name: str, number: int) -> Drawing:
     """The graph of all streams, or of the family of one; a page of it, the newest first."""
     streams = [each for each in log.streams() if allows(each.name)]
     if name:
-        family = _family(log.lineage.graph(), name)
-        streams = [each for each in streams if each.name in family]
+        chosen = [each.id for each in streams if each.name == name]
+        family = log.lineage.graph().family(chosen)
+        streams = [each for each in streams if each.id in family]
         if not streams:
             raise NotFoundError(f"there is no stream {name!r}")
     streams.reverse()
     part = paged(streams, number, GRAPH_ROWS)
-    runs = {each.name for each in part.rows if is_run(each)}
+    runs = {each.uid for each in part.rows if is_run(each)}
     laid = list(laid_out([facts_of(each) for each in reversed(part.rows)]))
-    rows = [GraphRow(each.stream, each.stream.name in runs, each.place) for each in laid]
+    rows = [GraphRow(each.stream, each.stream.uid in runs, each.place) for each in laid]
     lanes = max((len(each.after) for each in laid), default=0)
     lanes = max(lanes, max((len(each.before) for each in laid), default=0))
     whole = Paged(rows, part.number, part.pages, part.count)
@@ -216,24 +217,3 @@ def _lines(laid: Iterable[Laid]) -> list[tuple[int, str]]:
 def centre(lane: int) -> int:
     """The middle of a lane, pixels from the left."""
     return lane * LANE + LANE
-
-
-def _family(graph: LineageGraph, name: str) -> set[str]:
-    """A stream, what it descends from, and what descends from it."""
-    up: dict[str, list[str]] = {}
-    down: dict[str, list[str]] = {}
-    for edge in graph.edges:
-        up.setdefault(edge.child, []).append(edge.parent)
-        down.setdefault(edge.parent, []).append(edge.child)
-    return _reached(name, up) | _reached(name, down)
-
-
-def _reached(name: str, along: dict[str, list[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        each = waiting.pop()
-        if each not in found:
-            found.add(each)
-            waiting += along.get(each, ())
-    return found

@@ -85,7 +85,7 @@ class Turn(msgspec.Struct, kw_only=True):
 
 def turns_of(trace: Trace) -> list[Turn]:
     """The turns of a run, in order."""
-    reading = _Reading(trace.name)
+    reading = _Reading(trace.stream.own_start)
     for record in joined(trace):
         reading.add(record)
     return reading.turns
@@ -94,8 +94,8 @@ def turns_of(trace: Trace) -> list[Turn]:
 class _Reading:
     """The turns so far."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, own_start: int) -> None:
+        self._own_start = own_start
         self._said: dict[bytes, int] = {}
         self._open: dict[str, Call] = {}
         self.turns: list[Turn] = []
@@ -133,7 +133,7 @@ class _Reading:
             content=content,
             timestamp=record.timestamp,
             offset=record.offset,
-            inherited=record.origin.stream != self._run,
+            inherited=record.offset < self._own_start,
             name=text_of(message.get("name")),
             call_id=text_of(message.get("tool_call_id")),
             reasoning=thought or reasoning,
@@ -178,7 +178,7 @@ class _Reading:
         if last is None or last.role != "assistant":
             last = Turn(
                 role="assistant", content=None, timestamp=record.timestamp, offset=record.offset,
-                inherited=record.origin.stream != self._run,
+                inherited=record.offset < self._own_start,
             )  # fmt: skip
             self.turns.append(last)
         call = next((each for each in last.calls if each.call_id == event.tool_call_id
@@ -195,7 +195,7 @@ class _Reading:
         if call is None:
             said = Turn(
                 role="tool", content=event.result, timestamp=record.timestamp,
-                offset=record.offset, inherited=record.origin.stream != self._run,
+                offset=record.offset, inherited=record.offset < self._own_start,
                 name=event.tool_name, call_id=event.tool_call_id,
             )  # fmt: skip
             self._say(said)

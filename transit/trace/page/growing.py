@@ -34,7 +34,7 @@ from transit.trace.page.heads import notes_of
 from transit.trace.page.values import encoded
 from transit.trace.prices import Prices
 from transit.trace.reading import Trace
-from transit.trace.records import EventReader
+from transit.trace.records import EventReader, EventRecord
 from transit.trace.steps import DEPTH_MAX, Step, StepReader
 
 _WHOLE: Final = -1
@@ -61,7 +61,7 @@ class _Reading:
         event = None if within is None else within.first.event
         self._start = event.start if isinstance(event, ChildRun) else 0
         self._events = EventReader(log, stream)
-        self.reader = StepReader(stream.name)
+        self.reader = StepReader(stream.name, stream.own_start)
         self._next = 0
         self.is_over = False
 
@@ -74,14 +74,14 @@ class _Reading:
                 continue
             step, phase = self.reader.add(event)
             yield step, phase == "went on"
-            if self.within is not None and self._is_end(event.event, event.origin.stream):
+            if self.within is not None and self._is_end(event):
                 self.within.last = event
                 self.is_over = True
                 yield self.within, False
                 return
 
-    def _is_end(self, event: object, place: str) -> bool:
-        return isinstance(event, RunEnd) and place == self.stream.name
+    def _is_end(self, record: EventRecord) -> bool:
+        return isinstance(record.event, RunEnd) and record.offset >= self.stream.own_start
 
 
 class GrowingPage:

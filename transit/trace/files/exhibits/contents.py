@@ -191,10 +191,10 @@ def _place(position: Position | None) -> object:
 
 
 def _children(parts: Parts) -> Iterator[dict[str, object]]:
-    name = parts.run.shown.stream
+    number = parts.run.shown.stream_id
     for record in parts.run.records():
         event = decode_event(record.payload)
-        if isinstance(event, ChildRun) and record.origin_stream == name:
+        if isinstance(event, ChildRun) and record.origin_id == number:
             yield {"run": event.run, "uid": event.uid, "offset": record.offset}
 
 

@@ -168,13 +168,13 @@ def _descent(log: Log, stream: Stream) -> Iterator[Stream]:
                     waiting.append(parent)
 
 
-def _ancestors(log: Log, stream: Stream) -> dict[str, Stream]:
-    """All streams that a run descends from, by name."""
-    found: dict[str, Stream] = {}
+def _ancestors(log: Log, stream: Stream) -> dict[int, Stream]:
+    """All streams that a run descends from, by number."""
+    found: dict[int, Stream] = {}
     waiting = [stream]
     while waiting:
         for parent in log.lineage.parents(waiting.pop()):
-            if found.setdefault(parent.name, parent) is parent:
+            if found.setdefault(parent.id, parent) is parent:
                 waiting.append(parent)
     return found
 
@@ -183,14 +183,14 @@ def _origins(
     log: Log, stream: Stream, proofs: Mapping[str, Proof], admit: Callable[[Stream], None]
 ) -> dict[str, Proof]:
     """Proofs of the streams that a merge's records are from, up to the last of these."""
-    last: dict[str, int] = {}
+    last: dict[int, int] = {}
     for record in proofs["run"].checked.records():
-        last[record.origin_stream] = max(record.origin_offset, last.get(record.origin_stream, 0))
-    last.pop(stream.name, None)
+        last[record.origin_id] = max(record.origin_offset, last.get(record.origin_id, 0))
+    last.pop(stream.id, None)
     note, found = proofs["run"][_CHECKPOINT], {}
     known = _ancestors(log, stream)
-    for name, offset in last.items():
-        origin = known[name]
+    for number, offset in last.items():
+        origin = known[number]
         admit(origin)
         proof = log.prove(origin, records=(0, offset + 1), checkpoint=note)
         found[f"parents/{origin.uid}"] = proof
