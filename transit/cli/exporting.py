@@ -12,9 +12,9 @@ from transit import Batch, Log, MergePlan, Stream
 from transit.cli.chain import ChainWriter
 from transit.cli.exchange import ABOUT_UID, STREAM_TYPE, At, StreamEntry
 from transit.cli.records import RECORDS_AT_ONCE, RecordLine, batch_lines
-from transit.format.names import NAME_BYTES_MAX
 
 _encoder: Final = msgspec.json.Encoder()
+_NAME_PART: Final = 100
 
 
 def export_streams(streams: Iterable[Stream], form: str, lineage: bool) -> Iterator[bytes]:
@@ -48,9 +48,8 @@ class _Names:
     def _name_of(self, stream: Stream) -> str:
         if self._count[stream.name] == 1 or not stream.hidden:
             return stream.name
-        name = f"{stream.name}~{stream.uid}"
-        fits = len(name.encode()) <= NAME_BYTES_MAX and name not in self._count
-        return name if fits else f"hidden~{stream.uid}"
+        # A name has 512 bytes of UTF-8 at most.
+        return f"{stream.name[:_NAME_PART]}~{stream.uid}"
 
     def of(self, uid: str) -> str:
         """The name of the stream with this uid."""

@@ -106,7 +106,8 @@ def test_old_versions_are_refused(tmp_path: Path) -> None:
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with _served(tmp_path) as running:
         assert _hello(running.address, _context(tmp_path))[0] in ("TLSv1.2", "TLSv1.3")
-        with pytest.raises(ssl.SSLError, match=r"(?i)protocol|version"):
+        # Whether the server says why before it closes is a matter of OpenSSL's version.
+        with pytest.raises(ssl.SSLError, match=r"(?i)protocol|version|closed \(EOF\)"):
             _hello(running.address, old)
 
 

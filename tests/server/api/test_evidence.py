@@ -108,7 +108,8 @@ def test_a_proof_that_is_downloaded_is_checked_without_the_server(
     assert '"records":[0,3],"end":true' in checked(folder, key)
     folder = tmp_path / "tar"
     with tarfile.open(fileobj=io.BytesIO(fetch(f"{asked}&format=tar"))) as packed:
-        packed.extractall(folder, filter="data")
+        # Python 3.11.4 and later ask for one, earlier ones take none.
+        packed.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     assert '"records":[0,3],"end":true' in checked(folder, key)
     # As it came, without unpacking it.
     one = tmp_path / "one.zip"
