@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from transit.engine.rebasing import Rebased
     from transit.engine.restoring import Restored, restore
     from transit.engine.retaining import Due
-    from transit.engine.sealed import SealedSegment
+    from transit.engine.sealed import Head, Sealed, SealedBlock, SealedSegment
     from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
     from transit.engine.watching import Watch
@@ -166,7 +166,7 @@ _HOMES = {
     "transit.engine.rebasing": ("Rebased",),
     "transit.engine.restoring": ("Restored", "restore"),
     "transit.engine.retaining": ("Due",),
-    "transit.engine.sealed": ("SealedSegment",),
+    "transit.engine.sealed": ("Head", "Sealed", "SealedBlock", "SealedSegment"),
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
     "transit.engine.watching": ("Watch",),
@@ -284,6 +284,7 @@ __all__ = [
     "ForkedError",
     "FormatError",
     "Garbage",
+    "Head",
     "Histogram",
     "HistorySpan",
     "InvalidInputError",
@@ -336,6 +337,8 @@ __all__ = [
     "Retention",
     "RetentionGapError",
     "Scalar",
+    "Sealed",
+    "SealedBlock",
     "SealedError",
     "SealedSegment",
     "Settings",

@@ -137,6 +137,8 @@ LAZY: dict[str, Callable[[transit.Log], object]] = {
     "Stream.pieces": lambda log: log.stream("m").pieces(5),
     "Log.pieces": lambda log: log.pieces(),
     "Log.segments": lambda log: iter(log.segments()),
+    "Sealed.segments": lambda log: log.sealed().segments(),
+    "Sealed.streams": lambda log: log.sealed().streams(),
     "Stream.spans": lambda log: tuple(log.stream("m").spans(0, 5)),
     "Stream.cursors": lambda log: log.stream("s").cursors(),
     "Log.cursors": lambda log: log.cursors(),

@@ -1,91 +1,141 @@
-"""`Log.segments` and `Stream.spans`: what lies in a segment, and where a history was appended."""
+"""What is sealed as of a head: the same in every process, whatever was added since."""
 
 from __future__ import annotations
 
+import pickle
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import transit
 
-SMALL = transit.Settings(seal_bytes=8192, block_bytes=4096)
+SMALL = transit.Settings(block_bytes=65536, seal_bytes=65536)
+Rows = list[tuple[str, int, bytes]]
 
 
-@pytest.fixture
-def log(path: Path) -> Iterator[transit.Log]:
-    with transit.open(path, durability="os", settings=SMALL) as opened:
-        yield opened
-
-
-def filled(log: transit.Log) -> list[transit.Stream]:
-    root = log.create("root")
-    room = log.layer("room").create("kept")
-    for turn in range(4):
-        root.append_many([b"r%d-%d" % (turn, n) for n in range(30)], writer=f"w{turn % 2}")
-        room.append(b"k%d" % turn)
-        log.seal()
-    child = root.branch("child", at=40)
-    child.append_many([b"c%d" % n for n in range(20)])
-    merged = log.merge("merged", [root, child], policy="interleave")
-    merged.append(b"after")
-    log.hide("child")
+def filled(log: transit.Log, first: int, streams: int = 5) -> None:
+    """More records of some streams, sealed."""
+    for number in range(streams):
+        name = f"s{number}"
+        stream = log.stream(name) if name in log else log.create(name)
+        stream.append_many([b"%d %d " % (first + n, number) * 400 for n in range(60)])
     log.seal()
-    root.append(b"not sealed")
-    return [root, room, child, merged]
 
 
-def test_segments_hold_each_sealed_record_of_every_stream_once(log: transit.Log) -> None:
-    streams = {stream.id: stream for stream in filled(log)}
-    found: dict[int, dict[int, bytes]] = {}
-    for segment in log.segments():
-        ids = []
-        for stream_id, batch in segment.batches():
-            ids.append(stream_id)
-            assert batch.source.stream == streams[stream_id].name
-            assert segment.offsets(stream_id).start <= batch.offsets[0]
-            found.setdefault(stream_id, {}).update(zip(batch.offsets, batch.payloads, strict=True))
-        assert ids == sorted(ids)
-        for stream_id in streams:
-            offsets = segment.offsets(stream_id)
-            assert set(offsets) <= set(found.get(stream_id, {}))
-        assert len(segment) >= sum(len(segment.offsets(each)) for each in streams)
-    for stream in streams.values():
-        own = range(stream.own_start, len(stream) - (stream.name == "root"))
-        assert found[stream.id] == {offset: stream[offset].payload for offset in own}
+def rows(sealed: transit.Sealed) -> Rows:
+    """Every record of the user's streams, as its segment has it."""
+    return [
+        (batch.source.stream, offset, payload)
+        for segment in sealed.segments()
+        for _, batch in segment.batches()
+        if not batch.source.stream.startswith("$")
+        for offset, payload in zip(batch.offsets, batch.payloads, strict=True)
+    ]
 
 
-def test_since_leaves_out_what_was_seen(log: transit.Log) -> None:
-    filled(log)
-    whole = [(each.commit, each.digest) for each in log.segments()]
-    assert len(whole) > 3
-    for commit, _ in whole:
-        later = [(each.commit, each.digest) for each in log.segments(since=commit)]
-        assert later == [each for each in whole if each[0] > commit]
-    assert list(log.segments(since=10**6)) == []
-    with pytest.raises(transit.InvalidInputError):
-        log.segments(since=1.5)  # type: ignore[arg-type]
+def histories(sealed: transit.Sealed) -> dict[str, list[bytes]]:
+    return {
+        stream.name: [record.payload for record in stream.read(0, sealed.count(stream))]
+        for stream in sealed.streams()
+    }
 
 
-def test_spans_say_where_each_record_was_appended(log: transit.Log) -> None:
-    streams = filled(log)
-    names = {stream.id: stream.name for stream in streams}
-    for stream in streams:
-        for start, stop in ((0, None), (3, 50), (len(stream), None)):
-            told = [
-                (span.first + n, names[span.stream], span.origin + n)
-                for span in stream.spans(start, stop)
-                for n in range(span.count)
-            ]
-            assert told == [(record.offset, *record.origin) for record in stream.read(start, stop)]
-    with pytest.raises(transit.OffsetError):
-        streams[0].spans(10**6)
+@pytest.fixture(params=["folder", "remote"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[transit.Log, str]]:
+    """A store that is written to, and where it is read."""
+    how: dict[str, Any] = {"remote": tmp_path / "r", "durability": "os", "settings": SMALL}
+    with transit.open(tmp_path / "s", **how) as log:
+        yield log, str(tmp_path / ("s" if request.param == "folder" else "r"))
 
 
-def test_what_is_open_stays_in_its_process(log: transit.Log) -> None:
-    import pickle
+def test_a_head_is_of_what_was_sealed_then(place: tuple[transit.Log, str]) -> None:
+    log, url = place
+    filled(log, 0)
+    log.stream("s1").branch("b", at=10).append(b"own")
+    log.merge("m", ["s0", "b"], policy="append")
+    log.hide("s3")
+    log.seal()
+    log.publish()
+    head = log.sealed().head
+    wanted, read = rows(log.sealed()), histories(log.sealed())
+    assert set(read) == {"s0", "s1", "s2", "s4", "b", "m"}
+    log.stream("s0").append(b"not sealed yet")
+    assert log.sealed().head == head
+    log.show(next(log.hidden()))
+    filled(log, 100, streams=7)
+    log.hide("s0")
+    log.create("s0").append(b"another")
+    log.stream("m").append(b"more")
+    log.seal()
+    log.publish()
+    with transit.open(url, mode="read") as reader:
+        sealed = reader.sealed(pickle.loads(pickle.dumps(head)))
+        assert sealed.head == head
+        assert rows(sealed) == wanted
+        assert histories(sealed) == read
+        assert reader.sealed().head == log.sealed().head != head
+        assert {stream.name for stream in sealed.streams(hidden=True)} == {*read, "s3"}
+        (only,) = sealed.streams(range(2, 3))
+        assert only.name == "s1"
+        with pytest.raises(transit.NotFoundError):
+            sealed.count(reader.stream("s6"))
 
-    filled(log)
-    for each in (log.cache("room"), next(iter(log.segments()))):
-        with pytest.raises(transit.UnpicklableError):
-            pickle.dumps(each)
+
+def test_blocks_share_out_a_segment(place: tuple[transit.Log, str]) -> None:
+    log, url = place
+    filled(log, 0, streams=9)
+    log.publish()
+    with transit.open(url, mode="read") as reader:
+        for segment in reader.sealed().segments():
+            blocks = segment.blocks()
+            whole = [(each, list(batch.offsets)) for each, batch in segment.batches()]
+            assert len(blocks) > 1
+            assert sum(block.stored_bytes for block in blocks) < segment.stored_bytes
+            parts = []
+            for number, block in enumerate(blocks):
+                found = list(segment.batches(range(number, number + 1)))
+                parts += [(each, list(batch.offsets)) for each, batch in found]
+                own = sum(len(batch) for _, batch in found)
+                assert own <= block.records
+            assert parts == whole
+            assert sum(block.records for block in blocks) == len(segment)
+            assert list(segment.batches(range(len(blocks), len(blocks)))) == []
+            for wrong in (range(-1, 2), range(0, 9, 2), range(99, 100), 3):
+                with pytest.raises(transit.InvalidInputError):
+                    next(segment.batches(wrong))  # type: ignore[arg-type]
+            first, last = segment.written
+            assert first <= last
+
+
+def test_a_head_of_another_store_or_of_one_to_come_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        with transit.open(tmp_path / name, settings=SMALL) as log:
+            assert log.sealed().head == transit.Head(0, "", 0, 0)
+            assert not list(log.sealed().segments())
+            for n in range(3):
+                filled(log, n)
+    with transit.open(tmp_path / "one") as one, transit.open(tmp_path / "other") as other:
+        head = one.sealed().head
+        with pytest.raises(transit.CorruptError, match="root"):
+            other.sealed(head)
+        earlier = transit.Head(1, head.root, head.streams, head.names)
+        with pytest.raises(transit.CorruptError, match="commit 0"):
+            one.sealed(earlier)
+        with pytest.raises(transit.NotFoundError, match="commits, and not"):
+            one.sealed(transit.Head(head.commits + 1, "0" * 64, 0, 0))
+        with pytest.raises(transit.InvalidInputError):
+            one.sealed("head")  # type: ignore[arg-type]
+        assert one.sealed(transit.Head(0, "", 0, 0)).hidden() == frozenset()
+
+
+def test_deleted_records_are_gone_of_every_head(tmp_path: Path) -> None:
+    with transit.open(tmp_path / "s", settings=SMALL) as log:
+        filled(log, 0)
+        head = log.sealed().head
+        log.delete("s2", reason="asked for")
+        assert {name for name, _, _ in rows(log.sealed(head))} == {"s0", "s1", "s3", "s4"}
+        counted = Counter(name for name, _, _ in rows(log.sealed(head)))
+        assert set(counted.values()) == {60}

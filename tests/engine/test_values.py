@@ -34,8 +34,8 @@ ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseE
 # What holds something open, or is only told apart by type checkers.
 OPEN = {
     "transit.Cache", "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log",
-    "transit.SealedSegment", "transit.StagedStream", "transit.Stream", "transit.Watch",
-    "transit.WriteBatch",
+    "transit.Sealed", "transit.SealedSegment", "transit.StagedStream", "transit.Stream",
+    "transit.Watch", "transit.WriteBatch",
     # What a policy is given while it works.
     "transit.PolicyInput", "transit.PolicyPart",
     # Files of somebody's, which may be a folder; a secret; what reaches somebody.
@@ -132,6 +132,8 @@ def history(path: Path) -> Iterator[object]:
         yield log.settings
         yield log.verify()
         yield log.evict(bytes_max=0)
+        yield log.sealed().head
+        yield from (block for segment in log.segments() for block in segment.blocks())
         graph, why = log.lineage.graph(), log.lineage.why(transit.Position("m", 4))
         yield from (graph, graph.nodes[0], graph.edges[0])
         yield from (why, why.place, why.commit, *why.path)

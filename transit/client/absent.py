@@ -18,6 +18,8 @@ ABSENT: Final[Mapping[str, Mapping[str, str]]] = {
         ' remote with mode="read"',
         "segments": "segments are files, which are on the server: read records, or open the store's"
         ' remote with mode="read"',
+        "sealed": "it lies in segments, which are on the server: open the store's remote with"
+        ' mode="read"',
         "cache": "what is cached there is made of segments, which are on the server",
         "checkpoint": "keys that sign stay where the store is: run it on the server's machine, or"
         " have the server sign with its own key: `sign_checkpoint()`",

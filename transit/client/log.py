@@ -181,6 +181,10 @@ class ConnectedLog(ConnectedEvidence, ConnectedRemoval, Log):
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "segments")
 
+    def sealed(self, head: object = None) -> NoReturn:
+        """Not over a connection: see `transit.client.absent`."""
+        refuse("Log", "sealed")
+
     def cache(self, room: str = "") -> NoReturn:
         """Not over a connection: see `transit.client.absent`."""
         refuse("Log", "cache")

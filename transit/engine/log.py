@@ -26,7 +26,7 @@ from transit.engine.pieces import Piece, sealed_pieces
 from transit.engine.plans import MergePlan
 from transit.engine.rebasing import Rebased, rebase
 from transit.engine.removal import Removal
-from transit.engine.sealed import SealedSegment, sealed_segments
+from transit.engine.sealed import Head, Sealed, SealedSegment, sealed_at, sealed_segments
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
 from transit.engine.trusted import Kept, remembered_of
@@ -35,14 +35,12 @@ from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
-from transit.guards import CLOSE
 from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
 from transit.handle.encrypting import check_encryption
 from transit.handle.handle import Handle
 from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
 from transit.keyring import Keyring
-from transit.locks import in_place
 from transit.log.recover import Cut
 from transit.replay import Position
 from transit.store.addresses import is_url
@@ -268,6 +266,14 @@ class Log(LogEvidence, Removal, EncryptedLog):
         """
         return sealed_segments(self._handle, since)
 
+    def sealed(self, head: Head | None = None) -> Sealed:
+        """What is sealed: its segments, streams and counts of records, as of its head.
+
+        head: as of this one, which the store had at some time, whatever was added since.
+        `NotFoundError` where the store has fewer commits, `CorruptError` where it has others.
+        """
+        return sealed_at(self._handle, head)
+
     def cache(self, room: str) -> Cache:
         """A bounded folder of files that a room above the engine can make again from the log.
 
@@ -451,20 +457,7 @@ class Log(LogEvidence, Removal, EncryptedLog):
         The history as it was stays in the folder `diverged/`. Closes this handle: open the store
         again, and publish. Only in mode "exclusive".
         """
-        handle = self._handle
-        if handle.mode != "exclusive":
-            raise InvalidInputError('rebase_onto_remote() needs mode "exclusive"')
-        handle.catalog.order.check(CLOSE)
-        publisher = handle.tiering.publisher
-        if publisher.fenced is None:
-            publisher.locate()
-        if publisher.fenced is None:
-            raise InvalidInputError(f"{handle.root}: not fenced off: publish() goes on")
-        try:
-            work = partial(rebase, handle, publisher.fenced.number)
-            return in_place(handle.catalog.check_place, work)
-        finally:
-            handle.close()
+        return rebase(self._handle)
 
     def refresh(self) -> int:
         """In mode "read" with a remote: see what was published since; the count of new commits.

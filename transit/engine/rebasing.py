@@ -37,16 +37,23 @@ from transit.engine.deleting import Wish, delete, trim
 from transit.engine.layer import is_derived
 from transit.engine.plans import default_id
 from transit.engine.staging import Staging, last_place, stage
-from transit.errors import DependentsError, RemoteUnavailableError, RetainedError
+from transit.errors import (
+    DependentsError,
+    InvalidInputError,
+    RemoteUnavailableError,
+    RetainedError,
+)
 from transit.format.cursor import CURSORS_PREFIX, owner_of
 from transit.format.life import ALL, HOLDS_MAX, NAMES_ID, Life
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
 from transit.format.names import DIVERGED_DIR, READY_FILE, Places
 from transit.format.record import COUNT_MAX, Columns, measure
+from transit.guards import CLOSE
 from transit.handle.attaching import Attached
 from transit.handle.handle import Handle
 from transit.handle.switching import finish_rebase
 from transit.lineage.spans import lay, to_plan
+from transit.locks import in_place
 from transit.log.catalog import Catalog, StreamState
 from transit.log.frames import Group
 from transit.log.seal import columns_of
@@ -65,7 +72,25 @@ class Rebased(msgspec.Struct, frozen=True):
     kept: str
 
 
-def rebase(handle: Handle, common: int) -> Rebased:
+def rebase(handle: Handle) -> Rebased:
+    """See `Log.rebase_onto_remote`. Closes the handle, whatever comes of it."""
+    if handle.mode != "exclusive":
+        raise InvalidInputError('rebase_onto_remote() needs mode "exclusive"')
+    handle.catalog.order.check(CLOSE)
+    publisher = handle.tiering.publisher
+    if publisher.fenced is None:
+        publisher.locate()
+    if publisher.fenced is None:
+        raise InvalidInputError(f"{handle.root}: not fenced off: publish() goes on")
+    try:
+        return in_place(
+            handle.catalog.check_place, partial(_rebase, handle, publisher.fenced.number)
+        )
+    finally:
+        handle.close()
+
+
+def _rebase(handle: Handle, common: int) -> Rebased:
     """Make the store of `handle` continue the remote, which shares its first `common` commits.
 
     The handle writes nothing more from the start, and must be closed right after.

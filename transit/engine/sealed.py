@@ -1,24 +1,61 @@
-"""SealedSegment: a sealed segment for those who read all of it, each block once.
+"""What is sealed, for those who read all of it, each block once.
 
-Owns what a room above may see of a segment: which records it holds, and these, stream by stream.
-What one stream has, wherever it lies, is read by `Stream.batches` and `Stream.pieces`.
+Owns what a room above may see of a segment: its blocks, which records it holds, and these, stream
+by stream. What one stream has, wherever it lies, is read by `Stream.batches` and `Stream.pieces`.
+
+A `Head` says where what is sealed ends. `Sealed` shows what is sealed as of one, whatever was added
+since: the same segments, streams and counts of records, in every process that opens the store, and
+the same streams hidden. Records that were deleted since are gone all the same.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
+from typing import Final
 
-from transit.errors import InvalidInputError
-from transit.format.commit import SegmentRef
+import msgspec
+
+from transit.engine.stream import Stream
+from transit.errors import CorruptError, InvalidInputError, NotFoundError
+from transit.format.commit import SegmentRef, root_of
+from transit.format.life import NAMES_ID
+from transit.format.lineage import LINEAGE_ID
 from transit.format.names import layer_of
 from transit.guards import VIEW
 from transit.handle.handle import Handle
+from transit.log.catalog import Catalog
+from transit.log.lives import LivesRead
 from transit.log.segments import Segment
 from transit.opened import Opened
 from transit.replay import Batch, Source
 
 _NONE = range(0)
+_EVERY: Final = 2**63 - 1
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where what is sealed of a store ended at some moment. It can be kept, and sent.
+
+    commits: how many there were. root: of the last, 64 hex digits, "" before the first; it stands
+    for all that was sealed. streams: how many had been made, the store's own and those of layers
+    too. names: how many records there were of what became of them.
+    """
+
+    commits: int
+    root: str
+    streams: int
+    names: int
+
+
+class SealedBlock(msgspec.Struct, frozen=True, gc=False):
+    """A block of a segment: its bytes as they are stored, and how many records are in it."""
+
+    stored_bytes: int
+    records: int
 
 
 class SealedSegment(Opened):
@@ -60,6 +97,26 @@ class SealedSegment(Opened):
         first, last = self._ref.lsn
         return last + 1 - first
 
+    @property
+    def written(self) -> tuple[int, int]:
+        """When its first and its last record were written, UTC nanoseconds."""
+        return self._ref.written
+
+    def blocks(self) -> tuple[SealedBlock, ...]:
+        """Its blocks, in order; they are read together, or by many readers side by side.
+
+        May have to fetch the segment's index: `RetentionGapError`, `RemoteUnavailableError`.
+        """
+        index, counts = self._segment.index, Counter[int]()
+        for number, count in zip(index.blocks, index.counts, strict=True):
+            counts[number] += count
+        # The last one is the index itself.
+        stored = (block.stored_bytes for block in self._segment.footer.blocks)
+        return tuple(
+            SealedBlock(size, counts[number])
+            for number, size in enumerate(islice(stored, len(self._segment.footer.blocks) - 1))
+        )
+
     def offsets(self, stream_id: int) -> range:
         """The offsets of a stream's own records that are in it; an empty range when none is.
 
@@ -69,16 +126,18 @@ class SealedSegment(Opened):
         rows = index.rows(stream_id)
         return range(index.firsts[rows[0]], index.stop(rows[-1])) if rows else _NONE
 
-    def batches(self) -> Iterator[tuple[int, Batch]]:
+    def batches(self, blocks: range | None = None) -> Iterator[tuple[int, Batch]]:
         """All records with the ids of their streams, in order of id and offset, one batch a chunk.
 
         `Batch.offsets` are those of the stream that they were appended to. The store's own streams
         (lineage, names, cursors), and records that were deleted or trimmed, are left out.
+        blocks: those of these blocks alone, numbers that follow one another.
         """
         catalog = self._handle.catalog
         catalog.order.check(VIEW)
         stream_id, source, lives = -1, Source("", 0), catalog.known_lives().notable
-        for row, found in enumerate(self._segment.index.streams):
+        for row in self._rows(blocks):
+            found = self._segment.index.streams[row]
             if found != stream_id:
                 stream_id, source = found, Source(catalog.record(found).name, 0)
             if source.stream.startswith("$") and layer_of(source.stream) is None:
@@ -92,6 +151,112 @@ class SealedSegment(Opened):
             yield stream_id, Batch(chunk, low, chunk.count, chunk.first + low, by)
             # The next chunk may be asked for in the middle of another call.
             catalog.order.check(VIEW)
+
+    def _rows(self, blocks: range | None) -> range:
+        """The rows of the index whose chunks are in these blocks; rows are in order of blocks."""
+        numbers = self._segment.index.blocks
+        if blocks is None:
+            return range(len(numbers))
+        count = len(self._segment.footer.blocks) - 1
+        if type(blocks) is not range or blocks.step != 1 or not 0 <= blocks.start <= count:
+            raise InvalidInputError(f"{self!r} has {count} blocks, not {blocks!r}")
+        low = bisect_left(numbers, blocks.start)
+        return range(low, bisect_left(numbers, blocks.stop, low))
+
+
+class Sealed(Opened):
+    """What was sealed of an open store as of a head; made by `Log.sealed`."""
+
+    def __init__(self, handle: Handle, head: Head) -> None:
+        self._handle = handle
+        self.head = head
+
+    def __repr__(self) -> str:
+        return f"<transit.Sealed of {self._handle.root}: {self.head.commits} commits>"
+
+    def segments(self) -> Iterator[SealedSegment]:
+        """The segments, in the order of the log."""
+        for segment in self._handle.catalog.view.segments:
+            if segment.commit >= self.head.commits:
+                return
+            yield SealedSegment(self._handle, segment)
+
+    def hidden(self) -> frozenset[int]:
+        """The ids of the streams that were hidden."""
+        catalog = self._handle.catalog
+        return LivesRead().up_to(self.head.names, partial(catalog.chunks, NAMES_ID)).hidden
+
+    def streams(self, ids: range | None = None, *, hidden: bool = False) -> Iterator[Stream]:
+        """The user's streams, in order of creation. ids: those with these ids. hidden: those too
+        that were hidden.
+        """
+        handle, left_out = self._handle, frozenset() if hidden else self.hidden()
+        chosen = range(LINEAGE_ID + 1, self.head.streams) if ids is None else ids
+        for stream_id in chosen:
+            if stream_id in left_out or not LINEAGE_ID < stream_id < self.head.streams:
+                continue
+            record = handle.catalog.record(stream_id)
+            if not record.name.startswith("$"):
+                yield Stream(handle, handle.catalog.state(stream_id, record))
+
+    def count(self, stream: Stream) -> int:
+        """How many records a stream had, those that it inherits too."""
+        if not stream.is_of(self._handle) or stream.id >= self.head.streams:
+            raise NotFoundError(f"{self!r} has no stream {stream.name!r}")
+        stop = _sealed_count(self._handle.catalog, stream.id, self.head.commits)
+        return max(stop, stream.own_start)
+
+
+def sealed_at(handle: Handle, head: Head | None) -> Sealed:
+    """What is sealed; as of a head, which the store must have had.
+
+    `NotFoundError` where it has fewer commits, `CorruptError` where it has others.
+    """
+    handle.refresh()
+    catalog = handle.catalog
+    if head is None:
+        _, commits, _ = catalog.committed()
+        return Sealed(handle, _head_of(handle, commits))
+    if not isinstance(head, Head):
+        raise InvalidInputError(f"not a head of a store: {head!r}")
+    if head.commits > catalog.commits.count:
+        raise NotFoundError(
+            f"{handle.root} has {catalog.commits.count} commits, and not {head.commits}"
+        )
+    found = _root_of(handle, head.commits)
+    if found != head.root:
+        place = f"commit {head.commits - 1} of {handle.root}"
+        raise CorruptError(place, expected=f"root {head.root}", found=found)
+    return Sealed(handle, head)
+
+
+def _head_of(handle: Handle, commits: int) -> Head:
+    catalog = handle.catalog
+    counts = (_sealed_count(catalog, each, commits) for each in (LINEAGE_ID, NAMES_ID))
+    return Head(commits, _root_of(handle, commits), *counts)
+
+
+def _root_of(handle: Handle, commits: int) -> str:
+    """The root of the last of so many commits."""
+    chain = handle.catalog.commits
+    if commits == chain.count:
+        return chain.root
+    if not commits:
+        return ""
+    data = handle.commit_data(commits - 1)
+    if data is None:
+        raise CorruptError(f"commit {commits - 1} of {handle.root}", expected="it", found="nothing")
+    return root_of(data)
+
+
+def _sealed_count(catalog: Catalog, stream_id: int, commits: int) -> int:
+    """One past the last own offset of a stream that so many commits have; 0 without one."""
+    stop = 0
+    for segment, rows in catalog.sealed_rows(stream_id, 0, _EVERY):
+        if segment.commit >= commits:
+            break
+        stop = segment.index.stop(rows[-1])
+    return stop
 
 
 def sealed_segments(handle: Handle, since: int) -> Iterator[SealedSegment]:
