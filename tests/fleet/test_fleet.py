@@ -106,7 +106,7 @@ def test_status_find_and_cut_are_of_what_is_published(agents: fleet.Fleet, tmp_p
     assert [(each.member.store, each.records) for each in agents.find("s1")] == [(two, 3)]
     assert agents.find("none") == ()
     cut = agents.cut()
-    assert cut.stores[one] == fleet.Head(status[one].commits, status[one].root)
+    assert cut.stores[one] == transit.Head(status[one].commits, status[one].root)
     assert fleet.Cut.decode(cut.encode()) == cut
     assert agents.cut().encode() == cut.encode()
     with agents.record(tmp_path / "a") as log:

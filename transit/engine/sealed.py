@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -27,7 +27,6 @@ from transit.format.lineage import LINEAGE_ID
 from transit.format.names import layer_of
 from transit.guards import VIEW
 from transit.handle.handle import Handle
-from transit.log.catalog import Catalog
 from transit.log.lives import LivesRead
 from transit.log.segments import Segment
 from transit.opened import Opened
@@ -35,20 +34,18 @@ from transit.replay import Batch, Source
 
 _NONE = range(0)
 _EVERY: Final = 2**63 - 1
+Wanted = Callable[[int, str], bool]
 
 
 class Head(msgspec.Struct, frozen=True):
     """Where what is sealed of a store ended at some moment. It can be kept, and sent.
 
-    commits: how many there were. root: of the last, 64 hex digits, "" before the first; it stands
-    for all that was sealed. streams: how many had been made, the store's own and those of layers
-    too. names: how many records there were of what became of them.
+    commits: how many there were. root: of the last, 64 hex digits, "" before the first: it stands
+    for all that was sealed.
     """
 
     commits: int
     root: str
-    streams: int
-    names: int
 
 
 class SealedBlock(msgspec.Struct, frozen=True, gc=False):
@@ -126,21 +123,28 @@ class SealedSegment(Opened):
         rows = index.rows(stream_id)
         return range(index.firsts[rows[0]], index.stop(rows[-1])) if rows else _NONE
 
-    def batches(self, blocks: range | None = None) -> Iterator[tuple[int, Batch]]:
+    def batches(
+        self, blocks: range | None = None, wanted: Wanted | None = None
+    ) -> Iterator[tuple[int, Batch]]:
         """All records with the ids of their streams, in order of id and offset, one batch a chunk.
 
         `Batch.offsets` are those of the stream that they were appended to. The store's own streams
         (lineage, names, cursors), and records that were deleted or trimmed, are left out.
-        blocks: those of these blocks alone, numbers that follow one another.
+        blocks: those of these blocks alone, numbers that follow one another. wanted: whether to
+        read a stream's, by its id and name; what is not wanted is not fetched.
         """
         catalog = self._handle.catalog
         catalog.order.check(VIEW)
-        stream_id, source, lives = -1, Source("", 0), catalog.known_lives().notable
+        stream_id, source, is_wanted = -1, Source("", 0), False
+        lives = catalog.known_lives().notable
         for row in self._rows(blocks):
             found = self._segment.index.streams[row]
             if found != stream_id:
                 stream_id, source = found, Source(catalog.record(found).name, 0)
-            if source.stream.startswith("$") and layer_of(source.stream) is None:
+                name = source.stream
+                is_wanted = not name.startswith("$") or layer_of(name) is not None
+                is_wanted = is_wanted and (wanted is None or wanted(found, name))
+            if not is_wanted:
                 continue
             gone = lives[found].gone if found in lives else 0
             if self._segment.index.stop(row) <= gone:
@@ -170,6 +174,7 @@ class Sealed(Opened):
     def __init__(self, handle: Handle, head: Head) -> None:
         self._handle = handle
         self.head = head
+        self._counts: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"<transit.Sealed of {self._handle.root}: {self.head.commits} commits>"
@@ -184,16 +189,17 @@ class Sealed(Opened):
     def hidden(self) -> frozenset[int]:
         """The ids of the streams that were hidden."""
         catalog = self._handle.catalog
-        return LivesRead().up_to(self.head.names, partial(catalog.chunks, NAMES_ID)).hidden
+        names = self._count(NAMES_ID)
+        return LivesRead().up_to(names, partial(catalog.chunks, NAMES_ID)).hidden
 
     def streams(self, ids: range | None = None, *, hidden: bool = False) -> Iterator[Stream]:
         """The user's streams, in order of creation. ids: those with these ids. hidden: those too
         that were hidden.
         """
         handle, left_out = self._handle, frozenset() if hidden else self.hidden()
-        chosen = range(LINEAGE_ID + 1, self.head.streams) if ids is None else ids
-        for stream_id in chosen:
-            if stream_id in left_out or not LINEAGE_ID < stream_id < self.head.streams:
+        count = self._count(LINEAGE_ID)
+        for stream_id in range(LINEAGE_ID + 1, count) if ids is None else ids:
+            if stream_id in left_out or not LINEAGE_ID < stream_id < count:
                 continue
             record = handle.catalog.record(stream_id)
             if not record.name.startswith("$"):
@@ -201,10 +207,24 @@ class Sealed(Opened):
 
     def count(self, stream: Stream) -> int:
         """How many records a stream had, those that it inherits too."""
-        if not stream.is_of(self._handle) or stream.id >= self.head.streams:
+        if not stream.is_of(self._handle) or stream.id >= self._count(LINEAGE_ID):
             raise NotFoundError(f"{self!r} has no stream {stream.name!r}")
-        stop = _sealed_count(self._handle.catalog, stream.id, self.head.commits)
-        return max(stop, stream.own_start)
+        return max(self._own_stop(stream.id), stream.own_start)
+
+    def _count(self, own: int) -> int:
+        """How many records one of the store's own streams had."""
+        if own not in self._counts:
+            self._counts[own] = self._own_stop(own)
+        return self._counts[own]
+
+    def _own_stop(self, stream_id: int) -> int:
+        """One past the last own offset of a stream; 0 without one."""
+        stop = 0
+        for segment, rows in self._handle.catalog.sealed_rows(stream_id, 0, _EVERY):
+            if segment.commit >= self.head.commits:
+                break
+            stop = segment.index.stop(rows[-1])
+        return stop
 
 
 def sealed_at(handle: Handle, head: Head | None) -> Sealed:
@@ -216,7 +236,7 @@ def sealed_at(handle: Handle, head: Head | None) -> Sealed:
     catalog = handle.catalog
     if head is None:
         _, commits, _ = catalog.committed()
-        return Sealed(handle, _head_of(handle, commits))
+        return Sealed(handle, Head(commits, _root_of(handle, commits)))
     if not isinstance(head, Head):
         raise InvalidInputError(f"not a head of a store: {head!r}")
     if head.commits > catalog.commits.count:
@@ -230,12 +250,6 @@ def sealed_at(handle: Handle, head: Head | None) -> Sealed:
     return Sealed(handle, head)
 
 
-def _head_of(handle: Handle, commits: int) -> Head:
-    catalog = handle.catalog
-    counts = (_sealed_count(catalog, each, commits) for each in (LINEAGE_ID, NAMES_ID))
-    return Head(commits, _root_of(handle, commits), *counts)
-
-
 def _root_of(handle: Handle, commits: int) -> str:
     """The root of the last of so many commits."""
     chain = handle.catalog.commits
@@ -247,16 +261,6 @@ def _root_of(handle: Handle, commits: int) -> str:
     if data is None:
         raise CorruptError(f"commit {commits - 1} of {handle.root}", expected="it", found="nothing")
     return root_of(data)
-
-
-def _sealed_count(catalog: Catalog, stream_id: int, commits: int) -> int:
-    """One past the last own offset of a stream that so many commits have; 0 without one."""
-    stop = 0
-    for segment, rows in catalog.sealed_rows(stream_id, 0, _EVERY):
-        if segment.commit >= commits:
-            break
-        stop = segment.index.stop(rows[-1])
-    return stop
 
 
 def sealed_segments(handle: Handle, since: int) -> Iterator[SealedSegment]:

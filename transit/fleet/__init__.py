@@ -15,11 +15,14 @@ What is said of a fleet is said of each store, at the root that it had: there is
 places     which objects a fleet has besides its stores; keeping: making and reading them
 members    which stores there are, what they are called, which are retired
 opening    a fleet: its stores, found, looked at, audited; cuts: which root each had
+planning   the records of all stores as small parts; making: which stores are asked for them;
+           tables: the blocks that parts are cut from
+reading    a part as Arrow, in any process; snapshots: the tables of all stores in one object
 """
 
 from __future__ import annotations
 
-from transit.fleet.cuts import Cut, Head
+from transit.fleet.cuts import Cut
 from transit.fleet.members import Member, Retired
 from transit.fleet.opening import (
     Audited,
@@ -30,17 +33,29 @@ from transit.fleet.opening import (
     create,
     open,
 )
+from transit.fleet.planning import Asked, Part, Plan
+from transit.fleet.reading import COLUMNS, read, scan
+from transit.fleet.snapshots import Snapshot
+from transit.fleet.tables import SegmentTable, StoreTable
 
 __all__ = [
+    "COLUMNS",
+    "Asked",
     "Audited",
     "Cut",
     "Fleet",
     "FleetReport",
     "Found",
-    "Head",
     "Member",
+    "Part",
+    "Plan",
     "Retired",
+    "SegmentTable",
+    "Snapshot",
     "StoreStatus",
+    "StoreTable",
     "create",
     "open",
+    "read",
+    "scan",
 ]

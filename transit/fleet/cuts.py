@@ -10,14 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from transit import InvalidInputError
-
-
-class Head(msgspec.Struct, frozen=True):
-    """Where a store stood. commits: how many it had published; root: of the last, 64 hex digits."""
-
-    commits: int
-    root: str
+from transit import Head, InvalidInputError
 
 
 class Cut(msgspec.Struct, frozen=True):

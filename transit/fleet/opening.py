@@ -10,12 +10,14 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 import transit
 from transit import (
+    Head,
     InvalidInputError,
     Keyring,
     Log,
@@ -25,16 +27,21 @@ from transit import (
     TransitError,
     open_store,
 )
-from transit.fleet.cuts import Cut, Head
+from transit.fleet.cuts import Cut
 from transit.fleet.keeping import make_once, read
+from transit.fleet.making import Making, check_prefix, moment
 from transit.fleet.members import Member, Retired, Unreadable, members_of
 from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url
+from transit.fleet.planning import Asked, By, Plan
+from transit.fleet.snapshots import Snapshot, newest, numbers, write
+from transit.fleet.tables import StoreTable, table_of
 
 AT_ONCE: Final = 16
 """Stores that are looked at at once."""
 _LABELS_MAX: Final = 64
 _TEXT_MAX: Final = 1024
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -190,6 +197,27 @@ class Fleet:
             keyring=self._keyring,
         )
 
+    def each(
+        self,
+        look: Callable[[Member], T],
+        failed: Callable[[Member, TransitError], U],
+        *,
+        retired: bool,
+    ) -> tuple[T | U, ...]:
+        """What is found of each member, in the order of their ids, several at once.
+
+        failed: what to say of one where `look` raised `TransitError`.
+        """
+
+        def one(member: Member) -> T | U:
+            try:
+                return look(member)
+            except TransitError as error:
+                return failed(member, error)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return tuple(pool.map(one, self.members(retired=retired)))
+
     def status(self, *, retired: bool = False) -> tuple[StoreStatus, ...]:
         """How each store stands, those that cannot be read too."""
 
@@ -205,7 +233,7 @@ class Fleet:
                 found.segment_bytes,
             )
 
-        return self._each(look, lambda member, e: StoreStatus(member, error=e), retired=retired)
+        return self.each(look, lambda member, e: StoreStatus(member, error=e), retired=retired)
 
     def find(self, stream: str, *, retired: bool = True) -> tuple[Found, ...]:
         """The stores that have a stream of this name, and those of which that is not known."""
@@ -217,7 +245,7 @@ class Fleet:
                 found = log.stream(stream)
                 return Found(member, found.uid, len(found))
 
-        looked = self._each(look, lambda member, e: Found(member, error=e), retired=retired)
+        looked = self.each(look, lambda member, e: Found(member, error=e), retired=retired)
         return tuple(each for each in looked if each is not None)
 
     def audit(self, level: str = "bodies", *, retired: bool = True) -> FleetReport:
@@ -236,7 +264,7 @@ class Fleet:
         unreadable = tuple(
             each for each in members_of(self._objects) if isinstance(each, Unreadable)
         )
-        audited = self._each(look, lambda member, e: Audited(member, None, e), retired=retired)
+        audited = self.each(look, lambda member, e: Audited(member, None, e), retired=retired)
         return FleetReport(audited, unreadable)
 
     def cut(self, *, retired: bool = True) -> Cut:
@@ -249,23 +277,72 @@ class Fleet:
                 missing[each.member.store] = str(each.error)
         return Cut(stores, missing)
 
-    def _each(
+    # Reading all of them
+
+    def plan(  # noqa: PLR0913 - as many things say which records, and how they are cut
         self,
-        look: Callable[[Member], T],
-        failed: Callable[[Member, TransitError], T],
         *,
-        retired: bool,
-    ) -> tuple[T, ...]:
-        """What is found of each member, in the order of their ids, several at once."""
+        bytes_per_part: int | None = None,
+        n: int | None = None,
+        streams: str = "",
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        by: By = "blocks",
+        at: Cut | Snapshot | None = None,
+        after: Cut | None = None,
+        labels: Mapping[str, str] | None = None,
+        missing_ok: bool = False,
+    ) -> Plan:
+        """The published records of the stores, in parts that any engine maps over: see `read`.
 
-        def one(member: Member) -> T:
-            try:
-                return look(member)
-            except TransitError as error:
-                return failed(member, error)
+        bytes_per_part: how large a part is about, as stored; None: 64 MiB. n: instead, into how
+        many about; each store that has records has one at least.
+        streams: those whose names begin so. since, until: records written at `since` or later, and
+        before `until`: a datetime with a zone or UTC nanoseconds by the engine's clock.
+        by: "blocks": each record once, where it was appended. "stream": whole streams, each with
+        what it inherits, in one part.
+        at: as of this cut; or of a snapshot, which asks no store, and is believed what it says;
+        None: of now. after: what was published after this cut alone, of a plan by blocks.
+        labels: of the members that have all of these. Retired stores are read, too.
+        missing_ok: leave stores out that cannot be read, and name them in the plan's cut; else the
+        first error is raised.
+        """
+        asked = Asked(check_prefix(streams), moment(since, "since"), moment(until, "until"))
+        making = Making(self, asked, by, at, after, labels or {}, missing_ok=missing_ok)
+        return making.plan(bytes_per_part, n)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return tuple(pool.map(one, self.members(retired=retired)))
+    def snapshot(self) -> Snapshot:
+        """Write down what all stores have published, and in which blocks; what was written.
+
+        Only what is new since the last one is asked for. Where another process wrote one
+        meanwhile, that one.
+        """
+        before = newest(self._objects)
+        known = {} if before is None else {table.store: table for table in before.tables}
+
+        def look(member: Member) -> tuple[Member, StoreTable]:
+            with self.open(member) as log:
+                return member, table_of(log, known=known.get(member.store))
+
+        def failed(member: Member, error: TransitError) -> tuple[Member, str]:
+            return member, str(error)
+
+        found = self.each(look, failed, retired=True)
+        taken = before.number + 1 if before is not None else 0
+        made = Snapshot(
+            max([taken, *(each + 1 for each in numbers(self._objects))]),
+            time.time_ns(),
+            tuple(member for member, _ in found),
+            tuple(table for _, table in found if isinstance(table, StoreTable)),
+            {member.store: why for member, why in found if isinstance(why, str)},
+        )
+        if write(self._objects, made):
+            return made
+        return newest(self._objects) or made
+
+    def newest_snapshot(self) -> Snapshot | None:
+        """The newest snapshot; None where there is none."""
+        return newest(self._objects)
 
 
 def create(
