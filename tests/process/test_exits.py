@@ -5,6 +5,7 @@ However a process ends, what it acknowledged is there, and the next one gets the
 
 from __future__ import annotations
 
+import _thread
 import gc
 import threading
 import warnings
@@ -15,7 +16,9 @@ import pytest
 
 import transit
 from rigs.resources import open_files
+from transit.handle import background
 from transit.handle.background import Worker
+from transit.handle.launching import Launches
 
 Run = Callable[..., str]
 QUICK = transit.Settings(lock_timeout_s=5.0, flush_interval_ms=5)
@@ -256,3 +259,63 @@ def test_closing_does_not_wait_for_a_pause_after_failed_work() -> None:
     assert failed.wait(60)
     worker.stop(30)
     assert worker._ended
+
+
+def test_the_end_waits_for_threads_on_their_way_and_lets_none_start_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CPython 3.11 crashes when it ends while a thread is on its way."""
+    launches = Launches()
+    monkeypatch.setattr(background, "launches", launches)
+    may_run, ran = threading.Event(), threading.Event()
+
+    def start_late(work: Callable[[], None], arguments: tuple[()]) -> int:
+        def late() -> None:
+            may_run.wait(30)
+            work(*arguments)
+
+        return _thread.start_new_thread(late, ())
+
+    monkeypatch.setattr(background, "start_new_thread", start_late)
+    worker = Worker("late", ran.set, lambda _: None)
+    assert worker.wake()
+    launches.end(0.05)
+    assert not ran.is_set()
+    ending = threading.Thread(target=launches.end, args=(30,))
+    ending.start()
+    ending.join(0.1)
+    assert ending.is_alive()
+    may_run.set()
+    ending.join(30)
+    assert not ending.is_alive()
+    assert ran.wait(30)
+    worker.stop()
+    # From then on the caller is told that there is no thread, as where there can be none.
+    another = Worker("another", ran.clear, lambda _: None)
+    assert not another.wake()
+    assert not another.has_begun
+    another.stop()
+    launches.forget()
+    launches.end(30)
+
+
+def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = Launches()
+    monkeypatch.setattr(background, "launches", launches)
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(background, "start_new_thread", refuse)
+    worker = Worker("none", lambda: None, lambda _: None)
+    assert not worker.wake()
+    assert not launches._starting
+    # The first of two threads starts, and the second cannot: the first does the work.
+    monkeypatch.setattr(background, "start_new_thread", _thread.start_new_thread)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ran = threading.Event()
+    worker = Worker("first", ran.set, lambda _: None)
+    assert worker.wake()
+    assert ran.wait(30)
+    assert not launches._starting
+    worker.stop()

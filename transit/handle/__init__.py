@@ -5,7 +5,7 @@ handle      an open store and its state of use; everything in `engine` takes it
 write_side  what a handle that writes has: locks, writer, sealer, threads
 read_side   what a handle that reads has: a folder, a remote, or both
 side        what the two have in common
-background  the threads that sync, seal and publish
+background  the threads that sync, seal and publish; launching: those that are on their way
 promises    futures of submitted appends: each of them ends, and its callbacks are called
 callbacks   the future itself; what becomes of a callback's error
 encrypting  what users say about encryption, checked; the keys of one open store

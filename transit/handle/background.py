@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from transit.errors import TransitError
+from transit.handle.launching import launches
 
 # How long a closing store waits for work in progress; the threads are daemons.
 _JOIN_S: Final = 60.0
@@ -90,6 +91,8 @@ class Worker:
                 if self._begun:
                     # By a handler, right now.
                     return True
+                if not launches.begin():
+                    return False
                 try:
                     # No call between the two, so that an interrupt comes before both or after.
                     self._begun = True
@@ -97,6 +100,7 @@ class Worker:
                 except RuntimeError:
                     # The process has as many threads as it may, or is about to end.
                     self._begun = False
+                    launches.done()
             return self._begun
 
     def _launch(self) -> None:
@@ -109,6 +113,8 @@ class Worker:
         except RuntimeError:
             # There can be no further thread: this one has no name, and does as well.
             self._thread = None
+        launches.done()
+        if self._thread is None:
             self._run()
 
     def _run(self) -> None:
