@@ -2,6 +2,7 @@
 
     TRANSIT_STORE                        a folder, or a server's http(s):// address
     TRANSIT_REMOTE                       where a folder is published
+    TRANSIT_FLEET                        instead, the fleet that a folder's store is a member of
     TRANSIT_MODE, TRANSIT_DURABILITY     as `transit.open` takes them
     TRANSIT_TOKEN                        what a server knows its client by
     TRANSIT_KEYRING                      path of an encrypted store's keyring, which is unlocked by
@@ -18,6 +19,7 @@ from typing import Final, TypedDict
 
 STORE_VARIABLE: Final = "TRANSIT_STORE"
 REMOTE_VARIABLE: Final = "TRANSIT_REMOTE"
+FLEET_VARIABLE: Final = "TRANSIT_FLEET"
 MODE_VARIABLE: Final = "TRANSIT_MODE"
 DURABILITY_VARIABLE: Final = "TRANSIT_DURABILITY"
 TOKEN_VARIABLE: Final = "TRANSIT_TOKEN"

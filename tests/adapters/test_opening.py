@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import transit
-from transit import InvalidInputError, KeyringError, NotFoundError, SealedError
+from transit import InvalidInputError, KeyringError, NotFoundError, SealedError, fleet
 from transit.adapters.opening import PROCESS, Adapter, Place, open_store
 
 from .conftest import EncryptedPlace
@@ -191,6 +191,31 @@ def test_the_process_has_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     finally:
         PROCESS.close()
     assert payloads(tmp_path / "store") == [b"0"]
+
+
+def test_the_process_has_a_store_that_is_a_member_of_a_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSIT_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TRANSIT_FLEET", str(tmp_path / "fleet"))
+    try:
+        for payload in (b"0", b"1"):
+            appended(Adapter(PROCESS).log, payload)
+            PROCESS.close()
+    finally:
+        PROCESS.close()
+    with fleet.open(str(tmp_path / "fleet")) as found:
+        (member,) = found.members()
+        with found.open(member) as log:
+            assert [r.payload for s in log.streams() for r in s] == [b"0", b"1"]
+    for variable, value, said in (
+        ("TRANSIT_REMOTE", str(tmp_path / "r"), "TRANSIT_REMOTE do not go together"),
+        ("TRANSIT_STORE", "http://127.0.0.1:1", "a server"),
+    ):
+        with monkeypatch.context() as other:
+            other.setenv(variable, value)
+            with pytest.raises(InvalidInputError, match=said):
+                _ = PROCESS.log
 
 
 def test_a_place_opens_once(tmp_path: Path) -> None:

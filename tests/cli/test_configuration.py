@@ -199,7 +199,7 @@ def test_config_prints_every_key_with_its_source(command: Command, tmp_path: Pat
     (tmp_path / "transit.toml").write_text('durability = "os"\n')
     rows = {row["key"]: row for row in command("config", "--remote", "r").rows}
     assert set(rows) == {
-        "store", "remote", "durability", "mode", "keyring", "key_file", "encrypt",
+        "store", "remote", "fleet", "durability", "mode", "keyring", "key_file", "encrypt",
         "token_file", "ca_file", "views",
         *(f"limits.{name}" for name in engine.Settings.__struct_fields__),
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.cli.shell import transit as command
@@ -64,3 +65,56 @@ def test_what_is_no_fleet_is_told(prefix: str) -> None:
     assert done.code == 3
     assert b"is no fleet" in done.err
     assert command(None, "fleet", "members", prefix, "--label", "x").code == 2
+
+
+def test_a_plan_is_printed_and_its_parts_are_read(prefix: str, tmp_path: Path) -> None:
+    rows("create", prefix)
+    one, two = join(prefix, tmp_path / "a", "host-1"), join(prefix, tmp_path / "b", "host-2")
+    planned = rows("plan", prefix)
+    assert {row["store"] for row in planned} == {one, two}
+    parts = [msgspec.convert(row["part"], fleet.Part) for row in planned]
+    assert [len(fleet.read(part)) for part in parts] == [1, 1]
+    assert parts == list(fleet.open(prefix).plan())
+    refused = command(None, "fleet", "plan", prefix, "--from-snapshot")
+    assert (refused.code, b"has no snapshot" in refused.err) == (2, True)
+    (made,) = rows("snapshot", prefix)
+    assert (made["snapshot"], made["stores"], made["missing"]) == (0, 2, {})
+    assert rows("plan", prefix, "--from-snapshot") == planned
+    assert rows("plan", prefix, "--streams", "none", "--by", "stream") == []
+    assert len(rows("plan", prefix, "--by", "stream", "--n", 1)) == 2
+    assert rows("plan", prefix, "--until", "2020-01-01") == []
+    Path(prefix, "stores", two, "FORMAT").write_bytes(b"damaged")
+    assert command(None, "fleet", "plan", prefix).code == 7
+    some = rows("plan", prefix, "--missing-ok")
+    assert [(row["store"], bool(row.get("missing"))) for row in some] == [(one, False), (two, True)]
+
+
+def test_one_setting_makes_a_store_a_member(prefix: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    environment = {"TRANSIT_FLEET": prefix, "TRANSIT_STORE": str(store)}
+
+    def run(*words: object, stdin: bytes = b"") -> list[dict[str, object]]:
+        done = command(None, *words, stdin=stdin, env=environment)
+        assert done.code == 0, done.err
+        return [json.loads(line) for line in done.out.splitlines()]
+
+    run("create", "s")
+    run("append", "s", "--input", "lines", stdin=b"one\n")
+    run("publish")
+    with fleet.open(prefix) as agents:
+        (member,) = agents.members()
+        with agents.open(member) as log:
+            assert [record.payload for record in log.stream("s")] == [b"one"]
+    # What was evicted is read from there.
+    run("evict", "--bytes-max", "0")
+    assert run("read", "s")[0]["payload"] == "one"
+    both = {**environment, "TRANSIT_REMOTE": str(tmp_path / "r")}
+    refused = command(None, "publish", env=both)
+    assert refused.code == 2
+    assert b"do not go together" in refused.err
+    (tmp_path / "transit.toml").write_text('fleet = "fleet"\nstore = "other"\n')
+    for words in (("create", "s"), ("publish",)):
+        done = command(None, *words, "--config", tmp_path / "transit.toml")
+        assert done.code == 0, done.err
+    with fleet.open(prefix) as agents:
+        assert len(list(agents.members())) == 2

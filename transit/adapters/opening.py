@@ -20,6 +20,7 @@ from transit import InvalidInputError, Keyring, address_folder
 from transit.environment import (
     DURABILITY_VARIABLE,
     ENCRYPT_VARIABLE,
+    FLEET_VARIABLE,
     KEY_FILE_VARIABLE,
     KEYRING_VARIABLE,
     MODE_VARIABLE,
@@ -144,15 +145,33 @@ def _from_environment() -> transit.Log:
         raise InvalidInputError(
             f"{ENCRYPT_VARIABLE}: to encrypt, a keyring is needed: set {KEYRING_VARIABLE}"
         )
+    mode = os.environ.get(MODE_VARIABLE) or "shared"
     return open_store(
         where,
-        remote=os.environ.get(REMOTE_VARIABLE) or None,
-        mode=os.environ.get(MODE_VARIABLE) or "shared",
+        remote=_remote_of_environment(where, mode, encrypt, keyring),
+        mode=mode,
         durability=os.environ.get(DURABILITY_VARIABLE) or "local",
         token=os.environ.get(TOKEN_VARIABLE) or None,
         encrypt=encrypt,
         keyring=keyring,
     )
+
+
+def _remote_of_environment(
+    where: str, mode: str, encrypt: str | None, keyring: Keyring | None
+) -> str | None:
+    """Where a folder's store is published; in a fleet, it is a member from then on."""
+    remote, url = os.environ.get(REMOTE_VARIABLE), os.environ.get(FLEET_VARIABLE)
+    if not url:
+        return remote or None
+    if remote or is_server(where):
+        other = REMOTE_VARIABLE if remote else f"a server ({STORE_VARIABLE})"
+        raise InvalidInputError(f"{FLEET_VARIABLE} and {other} do not go together")
+    # Loaded here: few stores are in a fleet.
+    from transit.fleet import create
+
+    with create(url, keyring=keyring) as fleet:
+        return fleet.join(where, mode=mode, encrypt=encrypt)
 
 
 def _keyring_of_environment() -> Keyring | None:

@@ -5,6 +5,7 @@ nearest `transit.toml` from the working directory upwards, or the one that is na
 
     store = "runs"                  # a folder, relative to the file; or a server's http(s):// URL
     remote = "s3://bucket/runs"
+    fleet = "s3://bucket/agents"    # instead of remote: the store is a member, and publishes there
     durability = "local"            # memory, os, local, tiered
     mode = "exclusive"              # exclusive, shared
     keyring = "../keys/runs.json"   # of an encrypted store; unlocked by TRANSIT_PASSPHRASE, or
@@ -44,6 +45,7 @@ from transit.cli.values import parse_size
 from transit.environment import (
     DURABILITY_VARIABLE,
     ENCRYPT_VARIABLE,
+    FLEET_VARIABLE,
     KEY_FILE_VARIABLE,
     KEYRING_VARIABLE,
     MODE_VARIABLE,
@@ -60,9 +62,9 @@ MODES: Final = ("exclusive", "shared")
 DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
-_PLACES: Final = ("store", "remote", "keyring", "key_file", "token_file", "ca_file")
+_PLACES: Final = ("store", "remote", "fleet", "keyring", "key_file", "token_file", "ca_file")
 _TOP: Final = (
-    "store", "remote", "durability", "mode", "keyring", "key_file", "encrypt",
+    "store", "remote", "fleet", "durability", "mode", "keyring", "key_file", "encrypt",
     "token_file", "ca_file", "views",
 )  # fmt: skip
 _FLAGS: Final = ("store", "remote", "keyring", "key_file", "encrypt")
@@ -71,6 +73,7 @@ _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings
 _ENVIRONMENT: Final = {
     STORE_VARIABLE: "store",
     REMOTE_VARIABLE: "remote",
+    FLEET_VARIABLE: "fleet",
     DURABILITY_VARIABLE: "durability",
     MODE_VARIABLE: "mode",
     KEYRING_VARIABLE: "keyring",
@@ -98,8 +101,8 @@ class Setting(NamedTuple):
 class Effective:
     """The values in effect.
 
-    store, remote: addresses, None when not given. keyring, key_file: paths, None when not given.
-    encrypt: what is encrypted, None when not given. token_file, ca_file: paths, for a server.
+    store, remote, fleet: addresses, keyring, key_file: paths, encrypt: what is encrypted; None when
+    not given. token_file, ca_file: paths, for a server.
     settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when
     none are given. views: files, and modules, that declare what a server serves. file: the
     configuration file that was read, or None.
@@ -110,6 +113,7 @@ class Effective:
         self.file = file
         self.store = self._address("store")
         self.remote = self._address("remote")
+        self.fleet = self._address("fleet")
         self.keyring = self._address("keyring")
         self.key_file = self._address("key_file")
         self.encrypt = self._one_of("encrypt", ENCRYPTED) if "encrypt" in given else None

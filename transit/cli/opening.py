@@ -76,10 +76,38 @@ class Session:
                 hint="run it on the server's machine, with the folder as --store",
             )
 
-    def remote(self) -> str | None:
-        """The address of the remote; None when none is configured."""
-        remote = self.configuration.remote
+    def remote(self, *, join: bool = True) -> str | None:
+        """The address of the remote; None when none is configured.
+
+        That of a store which is a member of a fleet is there. join: make it a member first.
+        """
+        configuration = self.configuration
+        if configuration.fleet is not None and not self._remote_was_given():
+            return self._remote_in_fleet(configuration.fleet, join=join)
+        remote = configuration.remote
         return None if remote is None else reachable(remote)
+
+    def _remote_in_fleet(self, url: str, *, join: bool) -> str | None:
+        configuration = self.configuration
+        if configuration.remote is not None:
+            said = configuration.source("remote")
+            raise CommandError(
+                f"{configuration.source('fleet')}: a fleet and a remote ({said}) do not go together"
+            )
+        # Imported here: few stores are in a fleet.
+        from transit import fleet as fleets
+
+        place = reachable(url)
+        with fleets.create(
+            place,
+            storage_options=self.storage_options(place),
+            settings=configuration.settings,
+            keyring=self.keyring,
+        ) as fleet:
+            folder = self.store()
+            if not join:
+                return fleet.remote_of(folder)
+            return fleet.join(folder, mode=configuration.mode, encrypt=configuration.encrypt)
 
     def required_remote(self) -> str:
         """The address of the remote; a usage error when none is configured."""
@@ -136,7 +164,7 @@ class Session:
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
-        return self.open_place(store, self.remote() if wanted else None, checkpoint)
+        return self.open_place(store, self.remote(join=False) if wanted else None, checkpoint)
 
     def open_place(
         self, place: str, remote: str | None = None, checkpoint: bytes | None = None

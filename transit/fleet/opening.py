@@ -143,17 +143,40 @@ class Fleet:
         of the first time. how: what `transit.open` takes besides `remote`, `storage_options` and
         `settings`. `InvalidInputError` for a store that is retired.
         """
+        given = {"settings": self._settings, "keyring": self._keyring, **how}
+        remote = self.join(folder, name=name, labels=labels, **how)
+        return transit.open(folder, remote=remote, storage_options=self._options, **given)
+
+    def join(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> str:
+        """Make the store in a folder a member; the address of its remote. As `record` otherwise.
+
+        The store need not be at hand for writing: another process may hold it.
+        """
         checked = _labels(labels or {})
         given = {"settings": self._settings, "keyring": self._keyring, **how}
-        with transit.open(folder, **{**given, "durability": "os"}) as log:
-            store = log.store_id
+        store = store_in(folder)
+        if store is None:
+            with transit.open(folder, **{**given, "durability": "os"}) as log:
+                store = log.store_id
         if read(self._objects, retired_key(store), Retired) is not None:
             raise InvalidInputError(f"store {store} in {os.fspath(folder)} is retired")
-        host = platform.node()
-        member = Member(store, _text(name or host, "a name"), host, time.time_ns(), checked)
-        make_once(self._objects, member_key(store), member, Member)
-        remote = store_url(self.url, store)
-        return transit.open(folder, remote=remote, storage_options=self._options, **given)
+        if read(self._objects, member_key(store), Member) is None:
+            host = platform.node()
+            member = Member(store, _text(name or host, "a name"), host, time.time_ns(), checked)
+            make_once(self._objects, member_key(store), member, Member)
+        return store_url(self.url, store)
+
+    def remote_of(self, folder: str | os.PathLike[str]) -> str | None:
+        """The address that the store in a folder has as a member; None where there is no store."""
+        store = store_in(folder)
+        return None if store is None else store_url(self.url, store)
 
     def members(
         self, *, labels: Mapping[str, str] | None = None, retired: bool = False
@@ -343,6 +366,15 @@ class Fleet:
     def newest_snapshot(self) -> Snapshot | None:
         """The newest snapshot; None where there is none."""
         return newest(self._objects)
+
+
+def store_in(folder: str | os.PathLike[str]) -> str | None:
+    """The id of the store in a folder; None where there is none."""
+    try:
+        with transit.open(folder, mode="read") as log:
+            return log.store_id
+    except NotFoundError:
+        return None
 
 
 def create(

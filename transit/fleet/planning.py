@@ -129,7 +129,7 @@ def cut(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for number, item in enumerate(items):
         taken += item.size
         # Up to here, so many of the parts should be full.
-        if taken * count >= total * (done + 1) and number + 1 < len(items):
+        if done + 1 < count and taken * count >= total * (done + 1) and number + 1 < len(items):
             yield items[start : number + 1]
             start, done = number + 1, taken * count // max(total, 1)
     if start < len(items):

@@ -33,6 +33,7 @@ from transit.adapters.waiting import Workers
 from transit.environment import (
     DURABILITY_VARIABLE,
     ENCRYPT_VARIABLE,
+    FLEET_VARIABLE,
     KEY_FILE_VARIABLE,
     KEYRING_VARIABLE,
     MODE_VARIABLE,
@@ -46,8 +47,8 @@ from transit.trace.redaction import default_redaction
 DURABILITY: Final = "os"
 PUBLISH_S: Final = 5.0
 _VARIABLES: Final = (
-    STORE_VARIABLE, REMOTE_VARIABLE, MODE_VARIABLE, DURABILITY_VARIABLE, KEYRING_VARIABLE,
-    KEY_FILE_VARIABLE, ENCRYPT_VARIABLE,
+    STORE_VARIABLE, REMOTE_VARIABLE, FLEET_VARIABLE, MODE_VARIABLE, DURABILITY_VARIABLE,
+    KEYRING_VARIABLE, KEY_FILE_VARIABLE, ENCRYPT_VARIABLE,
 )  # fmt: skip
 _STREAMS_MAX: Final = 4096
 _GRACE_S: Final = 0.005
@@ -329,7 +330,7 @@ class TransitHooks(Hooks):
 
     def _publish_now_and_then(self) -> None:
         now = time.monotonic()
-        if os.environ.get("TRANSIT_REMOTE") and now - self._published >= PUBLISH_S:
+        if _published_to() and now - self._published >= PUBLISH_S:
             self._published = now
             self._workers.submit("publish", self._publish)
 
@@ -337,15 +338,20 @@ class TransitHooks(Hooks):
         try:
             PROCESS.log.publish()
         except Exception as error:
-            dropped.add(os.environ.get("TRANSIT_REMOTE", ""), error)
+            dropped.add(_published_to(), error)
 
     def _settle(self) -> None:
         try:
             PROCESS.log.sync()
         except Exception as error:
             dropped.add(RUN_PREFIX, error)
-        if os.environ.get("TRANSIT_REMOTE"):
+        if _published_to():
             self._publish()
+
+
+def _published_to() -> str:
+    """Where the process's store is published; "" where it is not."""
+    return os.environ.get(REMOTE_VARIABLE) or os.environ.get(FLEET_VARIABLE) or ""
 
 
 def _made(

@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from transit import TransitError
 from transit.cli.configuration import reachable
-from transit.cli.failures import CORRUPT
+from transit.cli.failures import CORRUPT, CommandError
 from transit.cli.opening import Session
-from transit.cli.options import store_options
+from transit.cli.options import SIZE, TIME, store_options
 from transit.cli.values import moment_text
 
 if TYPE_CHECKING:
     from transit.fleet import Fleet, Member
+    from transit.fleet.planning import By
 
 MEMBER_COLUMNS = ("store", "name", "host", "labels", "made", "retired")
 STATUS_COLUMNS = ("store", "name", "commits", "streams", "records", "segment_bytes", "error")
@@ -24,6 +26,7 @@ FOUND_COLUMNS = ("store", "name", "uid", "records", "error")
 AUDIT_COLUMNS = ("store", "name", "ok", "findings", "head", "error")
 FINDING_COLUMNS = ("store", "place", "expected", "found")
 CUT_COLUMNS = ("store", "commits", "root", "missing")
+PART_COLUMNS = ("store", "start", "stop", "records", "bytes", "root", "missing")
 PREFIX = click.argument("prefix", metavar="PREFIX")
 retired_option = click.option("--retired", is_flag=True, help="Retired stores, too.")
 
@@ -32,8 +35,9 @@ retired_option = click.option("--retired", is_flag=True, help="Retired stores, t
 def command() -> None:
     """Look at many stores below one PREFIX, each written by one machine.
 
-    PREFIX is a folder, or the address of a bucket. Stores join it from the programs that record:
-    `fleet.create(PREFIX).record(FOLDER)`.
+    PREFIX is a folder, or the address of a bucket. Stores join it from the programs that record,
+    by `fleet.create(PREFIX).record(FOLDER)`; or by one setting, of the command and of adapters:
+    TRANSIT_FLEET, or fleet = "PREFIX" in transit.toml.
     """
 
 
@@ -175,6 +179,76 @@ def retire(context: Session, prefix: str, store: str, by: str, reason: str) -> N
     """Say that nobody writes STORE, an id or a name, any more."""
     with _opened(context, prefix) as found:
         context.output.row(_member_row(found.retire(store, by=by, reason=reason)))
+
+
+@command.command()
+@PREFIX
+@store_options
+def snapshot(context: Session, prefix: str) -> None:
+    """Write down what all stores have published, so that plans need not ask each of them."""
+    with _opened(context, prefix) as found:
+        made = found.snapshot()
+    context.output.row(
+        {
+            "snapshot": made.number,
+            "stores": len(made.tables),
+            "records": sum(sum(map(sum, (s.records for s in t.segments))) for t in made.tables),
+            "missing": dict(made.missing),
+        }
+    )
+
+
+@command.command()
+@PREFIX
+@click.option("--n", type=click.IntRange(min=1), help="Into about so many parts.")
+@click.option("--size", type=SIZE, metavar="BYTES", help="Of about so many bytes; else 64MiB.")
+@click.option("--streams", default="", metavar="PREFIX", help="Of streams whose names begin so.")
+@click.option("--since", type=TIME, help="Records written at this time or later.")
+@click.option("--until", type=TIME, help="Records written before this time.")
+@click.option(
+    "--by", type=click.Choice(["blocks", "stream"]), default="blocks",
+    help="Each record where it was appended, or whole streams with what they inherit.",
+)  # fmt: skip
+@click.option("--from-snapshot", is_flag=True, help="As of the newest snapshot, asking no store.")
+@click.option("--missing-ok", is_flag=True, help="Leave out stores that cannot be read.")
+@store_options
+def plan(  # noqa: PLR0913 - an option each
+    context: Session,
+    prefix: str,
+    n: int | None,
+    size: int | None,
+    streams: str,
+    since: int | None,
+    until: int | None,
+    by: By,
+    from_snapshot: bool,
+    missing_ok: bool,
+) -> None:
+    """Print the parts that all records are cut into, for programs that read them side by side."""
+    with _opened(context, prefix) as found:
+        at = found.newest_snapshot() if from_snapshot else None
+        if from_snapshot and at is None:
+            raise CommandError(
+                f"{prefix} has no snapshot", hint=f"`transit fleet snapshot {prefix}` makes one"
+            )
+        made = found.plan(
+            n=n, bytes_per_part=size, streams=streams, since=since, until=until, by=by, at=at,
+            missing_ok=missing_ok,
+        )  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {
+            "store": part.store,
+            "start": list(part.start),
+            "stop": list(part.stop),
+            "records": part.records,
+            "bytes": part.bytes,
+            "root": part.head.root,
+            "part": None if context.output.tables else msgspec.to_builtins(part),
+        }
+        for part in made
+    ]
+    rows += [{"store": store, "missing": why} for store, why in sorted(made.cut.missing.items())]
+    context.output.rows("parts", PART_COLUMNS, rows)
 
 
 @contextmanager
