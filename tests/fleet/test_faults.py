@@ -22,7 +22,7 @@ class Failing:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        return self._one(found) if name in ("get", "create", "list") else found
+        return self._one(found) if name in ("get", "create", "list", "delete", "size") else found
 
     def _one(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def asked(*given: Any) -> Any:

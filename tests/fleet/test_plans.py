@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import subprocess
@@ -49,9 +50,10 @@ def more(log: transit.Log, rng: random.Random) -> None:
         if rng.random() < 0.5:
             parent = rng.choice(streams)
             at = rng.randrange(len(parent)) if len(parent) else None
-            branch = parent.branch(f"runs/branch-{len(streams)}", at=at)
+            name = os.urandom(6).hex()
+            branch = parent.branch(f"runs/branch-{name}", at=at)
             branch.append(rng.randbytes(30))
-            log.merge(f"chat/merge-{len(streams)}", [parent, branch], policy="append")
+            log.merge(f"chat/merge-{name}", [parent, branch], policy="append")
         if rng.random() < 0.3:
             log.hide(rng.choice(streams))
         log.layer("notes").create(f"n{len(streams)}-{rng.random()}").append(b"a layer's")

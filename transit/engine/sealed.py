@@ -186,11 +186,15 @@ class Sealed(Opened):
                 return
             yield SealedSegment(self._handle, segment)
 
+    @property
+    def names(self) -> int:
+        """How many records said what became of streams: more where any is hidden or deleted."""
+        return self._count(NAMES_ID)
+
     def hidden(self) -> frozenset[int]:
         """The ids of the streams that were hidden."""
         catalog = self._handle.catalog
-        names = self._count(NAMES_ID)
-        return LivesRead().up_to(names, partial(catalog.chunks, NAMES_ID)).hidden
+        return LivesRead().up_to(self.names, partial(catalog.chunks, NAMES_ID)).hidden
 
     def streams(self, ids: range | None = None, *, hidden: bool = False) -> Iterator[Stream]:
         """The user's streams, in order of creation. ids: those with these ids. hidden: those too

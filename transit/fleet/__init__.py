@@ -15,6 +15,7 @@ What is said of a fleet is said of each store, at the root that it had: there is
 places     which objects a fleet has besides its stores; keeping: making and reading them
 members    which stores there are, what they are called, which are retired
 opening    a fleet: its stores, found, looked at, audited; cuts: which root each had
+planned    what is planned and exported of a fleet, and of a store alone; exporting: Parquet files
 planning   the records of all stores as small parts; making: which stores are asked for them;
            tables: the blocks that parts are cut from
 reading    a part as Arrow, in any process; snapshots: the tables of all stores in one object
@@ -23,6 +24,7 @@ reading    a part as Arrow, in any process; snapshots: the tables of all stores 
 from __future__ import annotations
 
 from transit.fleet.cuts import Cut
+from transit.fleet.exporting import Export, Exported, ExportedFile
 from transit.fleet.members import Member, Retired
 from transit.fleet.opening import (
     Audited,
@@ -33,6 +35,7 @@ from transit.fleet.opening import (
     create,
     open,
 )
+from transit.fleet.planned import OneStore, of_store
 from transit.fleet.planning import Asked, Part, Plan
 from transit.fleet.reading import COLUMNS, read, scan
 from transit.fleet.snapshots import Snapshot
@@ -43,10 +46,14 @@ __all__ = [
     "Asked",
     "Audited",
     "Cut",
+    "Export",
+    "Exported",
+    "ExportedFile",
     "Fleet",
     "FleetReport",
     "Found",
     "Member",
+    "OneStore",
     "Part",
     "Plan",
     "Retired",
@@ -55,6 +62,7 @@ __all__ = [
     "StoreStatus",
     "StoreTable",
     "create",
+    "of_store",
     "open",
     "read",
     "scan",

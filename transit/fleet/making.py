@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol, TypeVar
 from transit import InvalidInputError, Log, NotFoundError, TransitError
 from transit.fleet.cuts import Cut
 from transit.fleet.members import Member
-from transit.fleet.places import store_url
 from transit.fleet.planning import (
     Asked,
     By,
@@ -28,9 +27,13 @@ U = TypeVar("U")
 
 
 class Stores(Protocol):
-    """What a plan asks of a fleet."""
+    """What a plan asks of a fleet, or of a store alone."""
 
-    url: str
+    how: Mapping[str, object]
+    """How its stores are opened: storage_options, settings, keyring."""
+
+    def address(self, store: str) -> str:
+        """Where the store of this id is read."""
 
     def open(self, member: Member | str) -> Log:
         """See `Fleet.open`."""
@@ -89,7 +92,7 @@ class Making:
         part_bytes(bytes_per_part, n, 0)
         looked, missing = self._of_a_snapshot() or self._of_the_stores()
         total = sum(item.size for each in looked for item in each.items)
-        found = [(store_url(self._stores.url, e.table.store), e.table, e.items) for e in looked]
+        found = [(self._stores.address(e.table.store), e.table, e.items) for e in looked]
         parts = parts_of(found, part_bytes(bytes_per_part, n, total), self._by, self._asked)
         cut = Cut({each.table.store: each.table.head for each in looked}, missing)
         return Plan(tuple(parts), cut)

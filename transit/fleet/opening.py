@@ -10,7 +10,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,10 +28,9 @@ from transit import (
 )
 from transit.fleet.cuts import Cut
 from transit.fleet.keeping import make_once, read
-from transit.fleet.making import Making, check_prefix, moment
 from transit.fleet.members import Member, Retired, Unreadable, members_of
 from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url
-from transit.fleet.planning import Asked, By, Plan
+from transit.fleet.planned import Planned
 from transit.fleet.snapshots import Snapshot, newest, numbers, write
 from transit.fleet.tables import StoreTable, table_of
 
@@ -100,7 +98,7 @@ class FleetReport(msgspec.Struct, frozen=True):
         return not self.unreadable and all(each.ok for each in self.stores)
 
 
-class Fleet:
+class Fleet(Planned):
     """The stores below one prefix; made by `fleet.open` or `fleet.create`. Safe for threads."""
 
     def __init__(
@@ -110,7 +108,9 @@ class Fleet:
         settings: Settings | None,
         keyring: Keyring | None,
     ) -> None:
-        self._options, self._settings, self._keyring = storage_options, settings, keyring
+        self.how: dict[str, Any] = {
+            "storage_options": storage_options, "settings": settings, "keyring": keyring,
+        }  # fmt: skip
         self._objects = open_store(url, storage_options)
         self.url = os.fspath(url)
 
@@ -143,9 +143,8 @@ class Fleet:
         of the first time. how: what `transit.open` takes besides `remote`, `storage_options` and
         `settings`. `InvalidInputError` for a store that is retired.
         """
-        given = {"settings": self._settings, "keyring": self._keyring, **how}
         remote = self.join(folder, name=name, labels=labels, **how)
-        return transit.open(folder, remote=remote, storage_options=self._options, **given)
+        return transit.open(folder, remote=remote, **{**self.how, **how})
 
     def join(
         self,
@@ -160,10 +159,11 @@ class Fleet:
         The store need not be at hand for writing: another process may hold it.
         """
         checked = _labels(labels or {})
-        given = {"settings": self._settings, "keyring": self._keyring, **how}
         store = store_in(folder)
         if store is None:
-            with transit.open(folder, **{**given, "durability": "os"}) as log:
+            # It asks no remote yet.
+            given = {**self.how, **how, "storage_options": None, "durability": "os"}
+            with transit.open(folder, **given) as log:
                 store = log.store_id
         if read(self._objects, retired_key(store), Retired) is not None:
             raise InvalidInputError(f"store {store} in {os.fspath(folder)} is retired")
@@ -209,16 +209,14 @@ class Fleet:
 
     # Stores
 
+    def address(self, store: str) -> str:
+        """The address of the remote that a member of this id has."""
+        return store_url(self.url, store)
+
     def open(self, member: Member | str) -> Log:
         """What a member has published, opened for reading, without a folder."""
         store = member.store if isinstance(member, Member) else self.member(member).store
-        return transit.open(
-            store_url(self.url, store),
-            mode="read",
-            storage_options=self._options,
-            settings=self._settings,
-            keyring=self._keyring,
-        )
+        return transit.open(self.address(store), mode="read", **self.how)
 
     def each(
         self,
@@ -275,13 +273,7 @@ class Fleet:
         """Audit each store, as `transit.audit` does; one that fails hides no other."""
 
         def look(member: Member) -> Audited:
-            report = transit.audit(
-                store_url(self.url, member.store),
-                level,
-                storage_options=self._options,
-                settings=self._settings,
-                keyring=self._keyring,
-            )
+            report = transit.audit(self.address(member.store), level, **self.how)
             return Audited(member, report, None)
 
         unreadable = tuple(
@@ -300,39 +292,7 @@ class Fleet:
                 missing[each.member.store] = str(each.error)
         return Cut(stores, missing)
 
-    # Reading all of them
-
-    def plan(  # noqa: PLR0913 - as many things say which records, and how they are cut
-        self,
-        *,
-        bytes_per_part: int | None = None,
-        n: int | None = None,
-        streams: str = "",
-        since: datetime | int | None = None,
-        until: datetime | int | None = None,
-        by: By = "blocks",
-        at: Cut | Snapshot | None = None,
-        after: Cut | None = None,
-        labels: Mapping[str, str] | None = None,
-        missing_ok: bool = False,
-    ) -> Plan:
-        """The published records of the stores, in parts that any engine maps over: see `read`.
-
-        bytes_per_part: how large a part is about, as stored; None: 64 MiB. n: instead, into how
-        many about; each store that has records has one at least.
-        streams: those whose names begin so. since, until: records written at `since` or later, and
-        before `until`: a datetime with a zone or UTC nanoseconds by the engine's clock.
-        by: "blocks": each record once, where it was appended. "stream": whole streams, each with
-        what it inherits, in one part.
-        at: as of this cut; or of a snapshot, which asks no store, and is believed what it says;
-        None: of now. after: what was published after this cut alone, of a plan by blocks.
-        labels: of the members that have all of these. Retired stores are read, too.
-        missing_ok: leave stores out that cannot be read, and name them in the plan's cut; else the
-        first error is raised.
-        """
-        asked = Asked(check_prefix(streams), moment(since, "since"), moment(until, "until"))
-        making = Making(self, asked, by, at, after, labels or {}, missing_ok=missing_ok)
-        return making.plan(bytes_per_part, n)
+    # Snapshots
 
     def snapshot(self) -> Snapshot:
         """Write down what all stores have published, and in which blocks; what was written.

@@ -1,0 +1,339 @@
+"""Export: the records of stores as Parquet files, again and again, for whoever reads these.
+
+    data/<64 hex>.parquet        records of one store; the name is the BLAKE3 of what it is of
+    exports/<number, 20 digits>.json   an `Export`: which files there are; made by put-if-absent
+
+Each export writes files for what was published since the one before, and no file twice. A copy
+forgets nothing by itself: where records were deleted since, or streams hidden or shown, the files
+that are about them are written anew, and the old ones removed. The newest export says which files
+count. After a crash there may be files that no export names yet: the next one finds them, or
+removes them.
+
+    store, stream      text
+    offset             int64, where the record was appended
+    timestamp          microseconds, UTC, and timestamp_ns: nanoseconds, int64
+    written_ns         when it was written, UTC nanoseconds by the engine's clock, int64
+    writer             text, "" for a process that had the store open
+    headers            map of text to text
+    payload            bytes
+
+What a file is of, and as of which root, is in its metadata under `transit`, as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from blake3 import blake3
+
+from transit import (
+    AlreadyExistsError,
+    ConflictError,
+    CorruptError,
+    Head,
+    InvalidInputError,
+    ObjectStore,
+    RemoteUnavailableError,
+    TransitError,
+    open_store,
+)
+from transit.fleet.cuts import Cut
+from transit.fleet.keeping import encode
+from transit.fleet.making import Making, Stores
+from transit.fleet.members import Member
+from transit.fleet.planning import Asked, Part
+from transit.fleet.reading import read
+
+if TYPE_CHECKING:
+    import pyarrow
+
+EXPORTS: Final = "exports/"
+DATA: Final = "data/"
+EXPORT_BYTES_MAX: Final = 256 << 20
+_NAME: Final = re.compile(r"exports/([0-9]{20})\.json")
+_KIND: Final = "transit-export"
+_READ: Final = ("store", "stream", "offset", "timestamp", "written", "writer", "headers", "payload")
+
+
+class ExportedFile(msgspec.Struct, frozen=True):
+    """A file of an export. key: of its object; "" where no record is to be shown, and no object is.
+
+    start, stop: as those of `Part`. rows: BLAKE3 of which records it has, 64 hex digits. bytes: the
+    file's size.
+    """
+
+    key: str
+    store: str
+    start: tuple[int, int]
+    stop: tuple[int, int]
+    rows: str
+    records: int
+    bytes: int
+
+
+class Export(msgspec.Struct, frozen=True):
+    """What is exported. number: of this export, from 0 on. at: when it was made, UTC nanoseconds.
+
+    prefix: of the names of streams. stores: as of which head of each; names: how many records of
+    each said what became of its streams. files: those that count. removed: those that the last
+    export took away, whose objects may still be there.
+    """
+
+    number: int
+    at: int
+    prefix: str
+    stores: dict[str, Head]
+    names: dict[str, int]
+    files: tuple[ExportedFile, ...]
+    removed: tuple[str, ...] = ()
+    kind: str = _KIND
+    format: int = 1
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What an export did.
+
+    export: the newest, made now unless there was nothing new. added: files written. removed: keys
+    of those taken away. missing: stores that could not be read, and why.
+    """
+
+    export: Export
+    added: tuple[ExportedFile, ...]
+    removed: tuple[str, ...]
+    missing: Mapping[str, str]
+
+
+def export(
+    stores: Stores,
+    url: str,
+    storage_options: Mapping[str, object] | None,
+    prefix: str,
+    file_bytes: int,
+    labels: Mapping[str, str] | None,
+    missing_ok: bool,
+) -> Exported:
+    """See `Planned.export`."""
+    if type(file_bytes) is not int or file_bytes < 1:
+        raise InvalidInputError(f"bytes_per_file must be a positive int, not {file_bytes!r}")
+    target = open_store(url, storage_options)
+    try:
+        last = newest_export(target)
+        if last is not None and last.prefix != prefix:
+            raise InvalidInputError(
+                f"{target.url} has streams whose names begin with {last.prefix!r}, not {prefix!r}"
+            )
+        return _Exporting(stores, target, last, prefix, file_bytes).run(labels or {}, missing_ok)
+    finally:
+        target.close()
+
+
+def newest_export(target: ObjectStore) -> Export | None:
+    """The newest export at a place; None where there is none, `CorruptError` for one that is none.
+
+    Its number is the highest that is listed, or follows it: a listing may be late.
+    """
+    found = (_NAME.fullmatch(key) for key, _ in target.list(EXPORTS))
+    number = max((int(each[1]) for each in found if each is not None), default=-1)
+    last = _export(target, number) if number >= 0 else None
+    while (following := _export(target, number + 1)) is not None:
+        last, number = following, number + 1
+    return last
+
+
+def _export(target: ObjectStore, number: int) -> Export | None:
+    key = _export_key(number)
+    data = target.get(key, EXPORT_BYTES_MAX)
+    if data is None:
+        return None
+    place = f"{target.url}/{key}"
+    try:
+        found = msgspec.json.decode(data, type=Export)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_export(place, str(error)) from None
+    if (found.kind, found.format, found.number) != (_KIND, 1, number):
+        raise _no_export(place, f"{found.kind} {found.format}, number {found.number}")
+    return found
+
+
+def _no_export(place: str, found: str) -> CorruptError:
+    return CorruptError(place, expected="an export", found=found)
+
+
+def _export_key(number: int) -> str:
+    return f"{EXPORTS}{number:020}.json"
+
+
+class _Exporting:
+    """One export."""
+
+    def __init__(
+        self, stores: Stores, target: ObjectStore, last: Export | None, prefix: str, size: int
+    ) -> None:
+        self._stores, self._target, self._last = stores, target, last
+        self._prefix, self._size = prefix, size
+        self._files: tuple[ExportedFile, ...] = ()
+
+    def run(self, labels: Mapping[str, str], missing_ok: bool) -> Exported:
+        """Write what is new, and what has to be written anew."""
+        last = self._last
+        after = Cut({} if last is None else last.stores)
+        making = Making(
+            self._stores, Asked(self._prefix), "blocks", None, after, labels, missing_ok=missing_ok
+        )
+        plan = making.plan(self._size, None)
+        names = self._names(plan.cut)
+        added = [self._write(part) for part in plan]
+        kept, gone = [], []
+        known = {} if last is None else last.names
+        for old in () if last is None else last.files:
+            head = plan.cut.stores.get(old.store)
+            is_as_it_was = head is None or names[old.store] == known.get(old.store)
+            new = old if is_as_it_was or head is None else self._again(old, head)
+            kept.append(new)
+            if new != old:
+                gone.append(old.key)
+                added.append(new)
+        whole = {(each.store, each.start): each for each in (*kept, *added)}
+        return self._finish(
+            plan.cut, names, tuple(whole.values()), tuple(each for each in added if each.key),
+            tuple(key for key in gone if key),
+        )  # fmt: skip
+
+    def _names(self, cut: Cut) -> dict[str, int]:
+        def look(member: Member) -> tuple[str, int] | None:
+            if member.store not in cut.stores:
+                return None
+            with self._stores.open(member) as log:
+                return member.store, log.sealed(cut.stores[member.store]).names
+
+        def failed(member: Member, error: TransitError) -> None:
+            raise error
+
+        found = self._stores.each(look, failed, retired=True)
+        return dict(each for each in found if each is not None)
+
+    def _finish(
+        self,
+        cut: Cut,
+        names: dict[str, int],
+        files: tuple[ExportedFile, ...],
+        added: tuple[ExportedFile, ...],
+        gone: tuple[str, ...],
+    ) -> Exported:
+        last, self._files = self._last, files
+        # What could not be read stays as it was.
+        stores = {**(last.stores if last else {}), **cut.stores}
+        known = {**(last.names if last else {}), **names}
+        if last is not None and (stores, known, files) == (last.stores, last.names, last.files):
+            self._remove(last)
+            return Exported(last, (), (), cut.missing)
+        number = 0 if last is None else last.number + 1
+        made = Export(number, time.time_ns(), self._prefix, stores, known, files, gone)
+        data = encode(made)
+        try:
+            self._target.create(_export_key(number), data)
+        except (AlreadyExistsError, RemoteUnavailableError) as error:
+            # It may be this very write, whose answer was lost.
+            if self._target.get(_export_key(number), EXPORT_BYTES_MAX) != data:
+                if isinstance(error, AlreadyExistsError):
+                    place = self._target.url
+                    raise ConflictError(f"{place}: another process exported meanwhile") from None
+                raise
+        self._remove(last)
+        self._remove(made)
+        return Exported(made, added, gone, cut.missing)
+
+    def _remove(self, export: Export | None) -> None:
+        """Remove what an export took away, unless it has come back since."""
+        if export is not None:
+            there = {each.key for each in self._files}
+            for key in export.removed:
+                if key not in there:
+                    self._target.delete(key)
+
+    # Files
+
+    def _write(self, part: Part) -> ExportedFile:
+        """Write the records of a part, where it has any."""
+        table = read(part, _READ, **self._stores.how)  # type: ignore[arg-type]
+        if not len(table):
+            return ExportedFile("", part.store, part.start, part.stop, _NO_ROWS, 0, 0)
+        rows = _rows(table)
+        about = {
+            "store": part.store, "start": part.start, "stop": part.stop, "streams": self._prefix,
+            "rows": rows, "format": 1,
+        }  # fmt: skip
+        name = blake3(msgspec.json.encode(about, order="sorted")).hexdigest()
+        key = f"{DATA}{name}.parquet"
+        told = {
+            **about,
+            "records": len(table),
+            "root": part.head.root,
+            "commits": part.head.commits,
+        }
+        data = _parquet(table, told)
+        try:
+            self._target.create(key, data)
+        except (AlreadyExistsError, RemoteUnavailableError):
+            # An earlier export got so far, or the answer was lost. What is there is of the same
+            # records, perhaps packed by another version of Arrow.
+            size = self._target.size(key)
+            if size is None:
+                raise
+        else:
+            size = len(data)
+        return ExportedFile(key, part.store, part.start, part.stop, rows, len(table), size)
+
+    def _again(self, old: ExportedFile, head: Head) -> ExportedFile:
+        """A file as it is to be now: itself, or another of the records that are there, if any."""
+        part = Part(
+            self._stores.address(old.store), old.store, head, "blocks", old.start, old.stop,
+            Asked(self._prefix), old.records, old.bytes,
+        )  # fmt: skip
+        table = read(part, ("stream", "offset"), **self._stores.how)  # type: ignore[arg-type]
+        return old if _rows(table) == old.rows else self._write(part)
+
+
+def _rows(table: pyarrow.Table) -> str:
+    """The BLAKE3 of which records a table has: of their streams and offsets, in its order."""
+    runs: list[list[object]] = []
+    expected: tuple[object, int] | None = None
+    columns = (table[name].to_pylist() for name in ("stream", "offset"))
+    for stream, offset in zip(*columns, strict=True):
+        if (stream, offset) == expected:
+            runs[-1][2] = offset
+        else:
+            runs.append([stream, offset, offset])
+        expected = stream, offset + 1
+    return blake3(msgspec.json.encode(runs)).hexdigest()
+
+
+_NO_ROWS: Final = blake3(b"[]").hexdigest()
+
+
+def _parquet(table: pyarrow.Table, about: Mapping[str, object]) -> bytes:
+    """A table of records as a Parquet file."""
+    # They are an extra.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    moments = table["timestamp"].cast(pa.int64())
+    columns: dict[str, Any] = {
+        "store": table["store"].cast(pa.string()),
+        "stream": table["stream"].cast(pa.string()),
+        "offset": table["offset"],
+        "timestamp": table["timestamp"].cast(pa.timestamp("us", tz="UTC"), safe=False),
+        "timestamp_ns": moments,
+        "written_ns": table["written"].cast(pa.int64()),
+        "writer": table["writer"].cast(pa.string()),
+        "headers": table["headers"],
+        "payload": table["payload"].cast(pa.binary()),
+    }
+    made = pa.table(columns, metadata={"transit": msgspec.json.encode(about, order="sorted")})
+    sink = pa.BufferOutputStream()
+    pq.write_table(made, sink, compression="zstd")
+    return bytes(sink.getvalue())
