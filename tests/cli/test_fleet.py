@@ -118,3 +118,20 @@ def test_one_setting_makes_a_store_a_member(prefix: str, tmp_path: Path) -> None
         assert done.code == 0, done.err
     with fleet.open(prefix) as agents:
         assert len(list(agents.members())) == 2
+
+
+def test_an_export_of_a_fleet_and_of_a_store_alone(prefix: str, tmp_path: Path) -> None:
+    rows("create", prefix)
+    join(prefix, tmp_path / "a", "host-1")
+    join(prefix, tmp_path / "b", "host-2")
+    (made,) = rows("export", prefix, tmp_path / "out")
+    assert (made["export"], made["stores"], made["records"], made["added"]) == (0, 2, 2, 2)
+    (again,) = rows("export", prefix, tmp_path / "out")
+    assert (again["export"], again["files"], again["added"]) == (0, 2, 0)
+    done = command(tmp_path / "a", "export", "--parquet", tmp_path / "alone")
+    assert done.code == 0, done.err
+    assert (done.rows[0]["records"], done.rows[0]["files"]) == (1, 1)
+    assert len(list((tmp_path / "alone" / "data").iterdir())) == 1
+    refused = command(tmp_path / "a", "export", "s", "--parquet", tmp_path / "alone")
+    assert refused.code == 2
+    assert command(tmp_path / "none", "export", "--parquet", tmp_path / "x").code == 3

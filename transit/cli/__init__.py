@@ -33,7 +33,7 @@ drawing        the graph on standard output
 tapping        a command's output, recorded while it runs
 exchange       what an export holds
 chain          exports whose lines hold the digest of the line before
-exporting      streams as the lines of an export
+exporting      streams as the lines of an export; exports: records as Parquet files
 export_lines   what the lines of an export may be, read as often as is wanted
 importing      streams from the lines of an export
 copies         what they are called where they become streams of their own

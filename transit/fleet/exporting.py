@@ -317,8 +317,10 @@ _NO_ROWS: Final = blake3(b"[]").hexdigest()
 
 def _parquet(table: pyarrow.Table, about: Mapping[str, object]) -> bytes:
     """A table of records as a Parquet file."""
-    # They are an extra.
+    # It is an extra.
     import pyarrow as pa
+
+    # Loaded here, too: it is not loaded with the rest.
     import pyarrow.parquet as pq
 
     moments = table["timestamp"].cast(pa.int64())

@@ -32,9 +32,15 @@ _READ_BYTES: Final = 1024 * 1024
     "--as", "form", type=click.Choice([*OWN_FORMS, *RUN_FORMS]), default="jsonl",
     help="JSON lines, lines linked by their BLAKE3 hashes, or a run in another tool's format.",
 )  # fmt: skip
+@click.option("--parquet", "url", metavar="URL", help="All records, as Parquet files at URL.")
 @store_options
 def command(
-    context: Session, streams: tuple[str, ...], everything: bool, lineage: bool, form: str
+    context: Session,
+    streams: tuple[str, ...],
+    everything: bool,
+    lineage: bool,
+    form: str,
+    url: str | None,
 ) -> None:
     """Write streams to the standard output, for `transit import`, or a run for another tool.
 
@@ -46,7 +52,15 @@ def command(
     For another tool one run is written, with its child runs where the format has a place for them:
     OTLP's JSON by OpenTelemetry's conventions or OpenInference's, ATIF, a list of messages, an
     Inspect log (.eval), or a Parquet table.
+
+    --parquet writes what was sealed since the last export to URL, a folder or a bucket, as files
+    there, for engines that read tables. What was deleted or hidden since goes from the files.
     """
+    if url is not None:
+        if streams or everything or lineage or form != "jsonl":
+            raise click.UsageError("--parquet writes all streams, and takes no other option")
+        _export_store(context, url)
+        return
     if form in RUN_FORMS:
         if len(streams) != 1 or everything or lineage:
             raise click.UsageError(f"--as {form} writes one run: name one stream")
@@ -61,6 +75,24 @@ def command(
             chosen = with_what_is_about(log, with_ancestors(log, chosen))
         for part in export_streams(chosen, form, lineage or everything):
             context.output.raw(part)
+
+
+def _export_store(context: Session, url: str) -> None:
+    # Loaded here: it is for few exports.
+    from transit.cli.exports import print_export
+
+    # Loaded here, too.
+    from transit.fleet import of_store
+
+    context.check_folder("export --parquet")
+    place = context.store()
+    store = of_store(
+        place,
+        storage_options=context.storage_options(place),
+        settings=context.configuration.settings,
+        keyring=context.keyring,
+    )
+    print_export(context, store, url)
 
 
 def _export_run(context: Session, stream: str, form: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from transit import TransitError
 from transit.cli.configuration import reachable
+from transit.cli.exports import print_export
 from transit.cli.failures import CORRUPT, CommandError
 from transit.cli.opening import Session
 from transit.cli.options import SIZE, TIME, store_options
@@ -212,7 +213,7 @@ def snapshot(context: Session, prefix: str) -> None:
 @click.option("--from-snapshot", is_flag=True, help="As of the newest snapshot, asking no store.")
 @click.option("--missing-ok", is_flag=True, help="Leave out stores that cannot be read.")
 @store_options
-def plan(  # noqa: PLR0913 - an option each
+def plan(  # noqa: PLR0913, PLR0917 - an option each
     context: Session,
     prefix: str,
     n: int | None,
@@ -249,6 +250,26 @@ def plan(  # noqa: PLR0913 - an option each
     ]
     rows += [{"store": store, "missing": why} for store, why in sorted(made.cut.missing.items())]
     context.output.rows("parts", PART_COLUMNS, rows)
+
+
+@command.command()
+@PREFIX
+@click.argument("url")
+@click.option("--streams", default="", metavar="PREFIX", help="Of streams whose names begin so.")
+@click.option(
+    "--size", type=SIZE, metavar="BYTES", help="Of a file's records, as stored; else 128MiB."
+)
+@click.option("--missing-ok", is_flag=True, help="Leave out stores that cannot be read.")
+@store_options
+def export(
+    context: Session, prefix: str, url: str, streams: str, size: int | None, missing_ok: bool
+) -> None:
+    """Write what was published since the last export to URL as Parquet files there.
+
+    What was deleted or hidden since goes from the files. One process at a time exports to a place.
+    """
+    with _opened(context, prefix) as found:
+        print_export(context, found, url, streams=streams, size=size, missing_ok=missing_ok)
 
 
 @contextmanager
