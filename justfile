@@ -75,6 +75,10 @@ bench-html *arguments:
 bench-spans *arguments:
     python -m benchmarks.spans {{ arguments }}
 
+# Measure plans of many stores, parts read beside streams, and two processes beside one.
+bench-fleets *arguments:
+    python -m benchmarks.fleets {{ arguments }}
+
 # Measure what channels cost beside the engine: posts, folds of decisions, unread counts, frozen threads.
 bench-rooms *arguments:
     python -m benchmarks.rooms {{ arguments }}

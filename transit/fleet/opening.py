@@ -23,6 +23,7 @@ from transit import (
     NotFoundError,
     Report,
     Settings,
+    Traffic,
     TransitError,
     open_store,
 )
@@ -122,6 +123,11 @@ class Fleet(Planned):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def traffic(self) -> Traffic:
+        """The requests made for the fleet's own objects; stores that were opened count theirs."""
+        return self._objects.traffic
 
     def close(self) -> None:
         """Give connections back; stores that were opened stay open."""

@@ -1,0 +1,203 @@
+"""What a fleet costs: plans of many stores, parts read beside streams, two processes beside one.
+
+Contenders take turns, and each is divided by the one beside it in the same turn. Reading is wall
+time, as processes are compared; plans are CPU time, with the requests that they made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Final
+
+import msgspec
+
+import transit
+from benchmarks.commandline import working_folder
+from benchmarks.report import Machine, aligned, number, to_json
+from transit import fleet
+from transit.fleet.places import store_url
+from transit.fleet.snapshots import Snapshot, write
+from transit.fleet.tables import StoreTable
+
+TURNS: Final = 5
+STORES: Final = 1_000
+STREAMS: Final = 20
+RECORDS: Final = 100_000
+"""Of the one store that is read; those of the plan have a few each."""
+HEAD: Final = ("what", "median", "lowest", "× beside it", "beside it")
+_COLUMNS: Final = ("offset", "timestamp", "headers", "payload")
+_PAYLOAD: Final = b'{"event":"model-call","tokens":1234,"text":"' + b"words of an answer " * 12
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Seconds, or how many, and the median ratio to what is beside it."""
+
+    name: str
+    median: float
+    lowest: float
+    ratio: float | None = None
+    beside: str = ""
+
+
+class Fleets(msgspec.Struct, frozen=True):
+    """Everything that is written as JSON."""
+
+    machine: Machine
+    turns: int
+    rows: list[Row]
+
+
+def filled(folder: Path, records: int) -> fleet.Fleet:
+    """A fleet with one store of so many records, in some streams."""
+    agents = fleet.create(str(folder / "fleet"))
+    with agents.record(folder / "store", durability="os") as log:
+        for number_ in range(STREAMS):
+            stream = log.create(f"run-{number_}")
+            for start in range(0, records // STREAMS, 1000):
+                count = min(1000, records // STREAMS - start)
+                stream.append_many(
+                    [_PAYLOAD + b'%d"}' % n for n in range(start, start + count)],
+                    headers={"kind": "model-call"},
+                )
+        log.publish()
+    return agents
+
+
+def few(folder: Path) -> fleet.Fleet:
+    """A fleet of one small store."""
+    agents = fleet.create(str(folder / "many"))
+    with agents.record(folder / "first", durability="os") as log:
+        for number_ in range(STREAMS):
+            log.create(f"run-{number_}").append_many([_PAYLOAD] * 200)
+        log.publish()
+    return agents
+
+
+def snapshot_of(agents: fleet.Fleet, stores: int) -> Snapshot:
+    """A snapshot of so many stores, each with twenty segments as the one that there is has.
+
+    A plan as of a snapshot asks no store, so that none of them need be there.
+    """
+    found = agents.snapshot()
+    (member,), (table,) = found.members, found.tables
+    ids = [f"{number_:032x}" for number_ in range(stores)]
+    made = Snapshot(
+        found.number + 1,
+        found.at,
+        tuple(msgspec.structs.replace(member, store=each) for each in ids),
+        tuple(StoreTable(each, table.head, table.segments * 20) for each in ids),
+        {},
+    )
+    assert write(transit.open_store(agents.url), made)
+    return made
+
+
+def timed(call: Callable[[], object], clock: Callable[[], float] = perf_counter) -> float:
+    """Seconds that a call takes."""
+    begun = clock()
+    call()
+    return clock() - begun
+
+
+def batches(folder: str) -> int:
+    """The records of all streams of a store, as Arrow, one after another."""
+    with transit.open(folder, mode="read") as log:
+        return sum(
+            len(batch.to_arrow(_COLUMNS)) for stream in log.streams() for batch in stream.batches()
+        )
+
+
+def part_rows(part: fleet.Part) -> int:
+    """The records of a part."""
+    return len(fleet.read(part, _COLUMNS))
+
+
+def reading(agents: fleet.Fleet, remote: str, turns: int) -> list[Row]:
+    """A part beside the same records stream by stream, and two processes beside one."""
+    (whole,) = agents.plan(n=1)
+    parts = list(agents.plan(n=8))
+    times: dict[str, list[float]] = {}
+    with ProcessPoolExecutor(2) as pool:
+        # Both workers have loaded what they need.
+        list(pool.map(part_rows, parts))
+        contenders: dict[str, Callable[[], object]] = {
+            "streams, batch by batch": lambda: batches(remote),
+            "one part": lambda: part_rows(whole),
+            "eight parts, one process": lambda: [part_rows(part) for part in parts],
+            "eight parts, two processes": lambda: list(pool.map(part_rows, parts)),
+        }
+        for _ in range(turns + 1):
+            for name, call in contenders.items():
+                times.setdefault(name, []).append(timed(call))
+    beside = {
+        "one part": "streams, batch by batch",
+        "eight parts, two processes": "eight parts, one process",
+    }
+    rows = []
+    for name, all_times in times.items():
+        kept, ratio = all_times[1:], None
+        if name in beside:
+            pairs = zip(times[beside[name]][1:], kept, strict=True)
+            ratio = statistics.median(other / own for other, own in pairs)
+        rows.append(
+            Row(f"{name}, s", statistics.median(kept), min(kept), ratio, beside.get(name, ""))
+        )
+    return rows
+
+
+def planning(agents: fleet.Fleet, stores: int, turns: int) -> list[Row]:
+    """A plan of many stores as of a snapshot, and how many requests it makes."""
+    snapshot_of(agents, stores)
+    times, requests, parts = [], [], []
+
+    def planned() -> None:
+        at = agents.newest_snapshot()
+        parts.append(len(agents.plan(at=at)))
+
+    for _ in range(turns + 1):
+        before = agents.traffic.requests
+        times.append(timed(planned, process_time))
+        requests.append(agents.traffic.requests - before)
+    return [
+        Row(
+            f"plan of {stores} stores as of a snapshot, s", statistics.median(times[1:]), min(times)
+        ),
+        Row("its requests", statistics.median(requests), min(requests)),
+        Row("its parts", statistics.median(parts), min(parts)),
+    ]
+
+
+def main() -> int:
+    made = argparse.ArgumentParser(prog="python -m benchmarks.fleets")
+    made.add_argument("--runs", type=int, default=TURNS, help=f"turns of each ({TURNS})")
+    made.add_argument("--records", type=int, default=RECORDS, help=f"that are read ({RECORDS})")
+    made.add_argument("--stores", type=int, default=STORES, help=f"of the plan ({STORES})")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    made.add_argument("--path", default=".", metavar="FOLDER", help="work below it (.)")
+    arguments = made.parse_args()
+    with working_folder(arguments.path) as (folder, here):
+        place = Path(folder).absolute()
+        with filled(place, arguments.records) as agents:
+            (member,) = agents.members()
+            remote = store_url(agents.url, member.store)
+            rows = reading(agents, remote, arguments.runs)
+        with few(place) as agents:
+            rows += planning(agents, arguments.stores, arguments.runs)
+    if arguments.json is not None:
+        arguments.json.write_bytes(to_json(Fleets(here, arguments.runs, rows)))
+    lines = [
+        (r.name, number(r.median), number(r.lowest), number(r.ratio) if r.ratio else "", r.beside)
+        for r in rows
+    ]
+    print(aligned([HEAD, *lines]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
