@@ -105,12 +105,11 @@ def timed(call: Callable[[], object], clock: Callable[[], float] = perf_counter)
     return clock() - begun
 
 
-def batches(folder: str) -> int:
+def batches(log: transit.Log) -> int:
     """The records of all streams of a store, as Arrow, one after another."""
-    with transit.open(folder, mode="read") as log:
-        return sum(
-            len(batch.to_arrow(_COLUMNS)) for stream in log.streams() for batch in stream.batches()
-        )
+    return sum(
+        len(batch.to_arrow(_COLUMNS)) for stream in log.streams() for batch in stream.batches()
+    )
 
 
 def part_rows(part: fleet.Part) -> int:
@@ -123,11 +122,11 @@ def reading(agents: fleet.Fleet, remote: str, turns: int) -> list[Row]:
     (whole,) = agents.plan(n=1)
     parts = list(agents.plan(n=8))
     times: dict[str, list[float]] = {}
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2) as pool, transit.open(remote, mode="read") as log:
         # Both workers have loaded what they need.
         list(pool.map(part_rows, parts))
         contenders: dict[str, Callable[[], object]] = {
-            "streams, batch by batch": lambda: batches(remote),
+            "streams, batch by batch": lambda: batches(log),
             "one part": lambda: part_rows(whole),
             "eight parts, one process": lambda: [part_rows(part) for part in parts],
             "eight parts, two processes": lambda: list(pool.map(part_rows, parts)),
