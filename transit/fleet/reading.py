@@ -34,6 +34,8 @@ OPEN_MAX: Final = 16
 # How much is given at once, about.
 _ROWS: Final = 65_536
 _BYTES: Final = 32 << 20
+# Batches of fewer rows, on the average, are put together: engines take some time for each.
+_ROWS_MIN: Final = 512
 _Key = tuple[str, int, bytes, int]
 
 
@@ -194,14 +196,16 @@ def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.Re
             if not asked:
                 continue
             made = batch.to_arrow(own)
-            arrays = {
-                "store": partial(_one, part.store, len(batch)),
-                "stream": partial(_one, stream, len(batch)),
-            }
-            columns = [arrays[n]() if n in arrays else made.column(n) for n in names]
-            whole = pa.RecordBatch.from_arrays(columns, schema=schema)
-            held.append(whole.slice(asked.start, len(asked)))
-            rows, size = rows + len(asked), size + made.nbytes
+            if len(own) < len(names):
+                arrays = {
+                    "store": partial(_one, part.store, len(batch)),
+                    "stream": partial(_one, stream, len(batch)),
+                }
+                columns = [arrays[n]() if n in arrays else made.column(n) for n in names]
+                made = pa.RecordBatch.from_arrays(columns, schema=schema)
+            is_whole = len(asked) == len(batch)
+            held.append(made if is_whole else made.slice(asked.start, len(asked)))
+            rows, size = rows + len(asked), size + batch.data.nbytes
             if rows >= _ROWS or size >= _BYTES:
                 yield from _together(held)
                 held, rows, size = [], 0, 0
@@ -209,10 +213,13 @@ def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.Re
 
 
 def _together(held: list[Any]) -> Iterator[Any]:
-    """Batches as one; two, where they have too many bytes for one."""
+    """Batches as one, where most are small; more, where they have too many bytes for one."""
     import pyarrow as pa  # It is an extra.
 
-    if held:
+    if sum(map(len, held)) >= _ROWS_MIN * len(held):
+        # Worth no copy.
+        yield from held
+    else:
         yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
