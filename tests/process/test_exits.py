@@ -271,7 +271,7 @@ def test_the_end_waits_for_threads_on_their_way_and_lets_none_start_after(
 
     def start_late(work: Callable[[], None], arguments: tuple[()]) -> int:
         def late() -> None:
-            may_run.wait(30)
+            may_run.wait(60)
             work(*arguments)
 
         return _thread.start_new_thread(late, ())
@@ -281,14 +281,14 @@ def test_the_end_waits_for_threads_on_their_way_and_lets_none_start_after(
     assert worker.wake()
     launches.end(0.05)
     assert not ran.is_set()
-    ending = threading.Thread(target=launches.end, args=(30,))
+    ending = threading.Thread(target=launches.end, args=(60,))
     ending.start()
     ending.join(0.1)
     assert ending.is_alive()
     may_run.set()
-    ending.join(30)
+    ending.join(60)
     assert not ending.is_alive()
-    assert ran.wait(30)
+    assert ran.wait(60)
     worker.stop()
     # From then on the caller is told that there is no thread, as where there can be none.
     another = Worker("another", ran.clear, lambda _: None)
@@ -296,7 +296,7 @@ def test_the_end_waits_for_threads_on_their_way_and_lets_none_start_after(
     assert not another.has_begun
     another.stop()
     launches.forget()
-    launches.end(30)
+    launches.end(60)
 
 
 def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,6 +316,6 @@ def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.M
     ran = threading.Event()
     worker = Worker("first", ran.set, lambda _: None)
     assert worker.wake()
-    assert ran.wait(30)
+    assert ran.wait(60)
     assert not launches._starting
     worker.stop()
