@@ -61,6 +61,7 @@ def test_a_head_is_of_what_was_sealed_then(place: tuple[transit.Log, str]) -> No
     log.publish()
     head = log.sealed().head
     wanted, read = rows(log.sealed()), histories(log.sealed())
+    assert read == {s.name: [record.payload for record in s] for s in log.streams()}
     assert set(read) == {"s0", "s1", "s2", "s4", "b", "m"}
     log.stream("s0").append(b"not sealed yet")
     assert log.sealed().head == head

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import transit
 from transit import fleet
+from transit.fleet import reading
 from transit.fleet.planning import Item, cut
 
 pytest.importorskip("pyarrow")
@@ -228,6 +229,27 @@ def test_a_part_is_read_in_another_process_and_after_a_fork(
         # One opened store serves them all.
         found = [row for rows in pool.map(lambda part: rows_of([part]), plan) for row in rows]
     assert sorted(found) == expected
+
+
+def test_stores_are_closed_when_nobody_reads_them(
+    agents: fleet.Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of many stores at once, and room for none of them: each stays open while it is read."""
+    monkeypatch.setattr(reading, "OPEN_MAX", 0)
+    stores = reading._Stores()
+    monkeypatch.setattr(reading, "_stores", stores)
+    fill(agents, tmp_path, 4, 12)
+    parts = list(agents.plan(n=12))
+    expected = [rows_of([part]) for part in parts]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda part: rows_of([part]), parts)) == expected
+    assert not stores._known
+    # One that is read slowly is not closed by others that end meanwhile.
+    slow = fleet.scan([parts[0], *parts], ["payload"], settings=SMALL)
+    first = next(iter(slow))
+    assert rows_of(parts) == sorted(row for rows in expected for row in rows)
+    assert len(first) + sum(map(len, slow)) == len(expected[0]) + sum(map(len, expected))
 
 
 def test_labels_missing_stores_and_columns(agents: fleet.Fleet, tmp_path: Path) -> None:

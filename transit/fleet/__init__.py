@@ -18,6 +18,8 @@ opening    a fleet: its stores, found, looked at, audited; cuts: which root each
 planned    what is planned and exported of a fleet, and of a store alone; exporting: Parquet files
 planning   the records of all stores as small parts; making: which stores are asked for them;
            tables: the blocks that parts are cut from
+references what names a record in another store; importing: streams of other stores, continued;
+           lineage: how records got from store to store, and all edges
 reading    a part as Arrow, in any process; snapshots: the tables of all stores in one object
 """
 
@@ -25,6 +27,8 @@ from __future__ import annotations
 
 from transit.fleet.cuts import Cut
 from transit.fleet.exporting import Export, Exported, ExportedFile
+from transit.fleet.importing import Origin, import_stream, imported_from, origins
+from transit.fleet.lineage import Edges, Leg, StoreStep, Walk, edges, why
 from transit.fleet.members import Member, Retired
 from transit.fleet.opening import (
     Audited,
@@ -38,32 +42,56 @@ from transit.fleet.opening import (
 from transit.fleet.planned import OneStore, of_store
 from transit.fleet.planning import Asked, Part, Plan
 from transit.fleet.reading import COLUMNS, read, scan
+from transit.fleet.references import (
+    PARENT_REF,
+    REF_HEADER,
+    Reference,
+    record_digest,
+    reference,
+    resolve,
+)
 from transit.fleet.snapshots import Snapshot
 from transit.fleet.tables import SegmentTable, StoreTable
 
 __all__ = [
     "COLUMNS",
+    "PARENT_REF",
+    "REF_HEADER",
     "Asked",
     "Audited",
     "Cut",
+    "Edges",
     "Export",
     "Exported",
     "ExportedFile",
     "Fleet",
     "FleetReport",
     "Found",
+    "Leg",
     "Member",
     "OneStore",
+    "Origin",
     "Part",
     "Plan",
+    "Reference",
     "Retired",
     "SegmentTable",
     "Snapshot",
     "StoreStatus",
+    "StoreStep",
     "StoreTable",
+    "Walk",
     "create",
+    "edges",
+    "import_stream",
+    "imported_from",
     "of_store",
     "open",
+    "origins",
     "read",
+    "record_digest",
+    "reference",
+    "resolve",
     "scan",
+    "why",
 ]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 import transit
-from transit import Batch, Head, InvalidInputError, Keyring, Log, NotFoundError, Sealed, Settings
+from transit import Batch, Head, InvalidInputError, Keyring, Log, Sealed, Settings
 from transit.fleet.planning import Asked, Part
 
 if TYPE_CHECKING:
@@ -239,12 +239,7 @@ def _sealed(opened: _Opened, part: Part) -> Sealed:
             raise transit.CorruptError(
                 part.remote, expected=f"store {part.store}", found=opened.log.store_id
             )
-        try:
-            found = opened.log.sealed(part.head)
-        except NotFoundError:
-            # It was opened before the plan was made.
-            opened.log.refresh()
-            found = opened.log.sealed(part.head)
+        found = opened.log.sealed(part.head)
         opened.sealed = part.head, found
         return found
 
