@@ -209,8 +209,9 @@ def test_two_exporters_at_once_make_one_export(agents: fleet.Fleet, tmp_path: Pa
 
 
 @pytest.mark.parametrize("carried_out", [False, True])
+@pytest.mark.parametrize("exported_later", [False, True])
 def test_each_request_fails_and_the_next_export_has_everything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carried_out: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carried_out: bool, exported_later: bool
 ) -> None:
     """Before or after it was carried out; in a first export, and in one after a deletion."""
     rng = random.Random(3)
@@ -249,8 +250,17 @@ def test_each_request_fails_and_the_next_export_has_everything(
         log.seal()
         for number, target in enumerate(targets, 1):
             steps[1] += tried(target, number)
+            if not exported_later:
+                store.export(str(target), bytes_per_file=1)
+                found = Counter(stream for _, stream, *_ in rows(target))
+                assert found == {"stays": 5, "more": 1}
+        # Where it was not exported again at once, there is something new when it is.
+        log.create("late").append(b"late")
+        log.seal()
+        for target in targets:
             store.export(str(target), bytes_per_file=1)
-            assert Counter(stream for _, stream, *_ in rows(target)) == {"stays": 5, "more": 1}
+            found = Counter(stream for _, stream, *_ in rows(target))
+            assert found == {"stays": 5, "more": 1, "late": 1}
     # Each request of both was failed once.
     assert 4 <= min(steps) <= max(steps) < len(targets)
 
