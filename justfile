@@ -75,6 +75,10 @@ bench-html *arguments:
 bench-spans *arguments:
     python -m benchmarks.spans {{ arguments }}
 
+# Run the contract of fleets with the engines that read them, newest and lowest versions: `just fleet-engines dask`.
+fleet-engines *names:
+    scripts/engines.sh {{ names }}
+
 # Measure plans of many stores, parts read beside streams, and two processes beside one.
 bench-fleets *arguments:
     python -m benchmarks.fleets {{ arguments }}
