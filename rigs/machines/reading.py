@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -257,6 +258,25 @@ class Reading(World):
         assert (status.mode, status.seal_error) == (self.mode, "")
         assert Path(status.path) == self.folder
         assert status.commits >= status.segments
+
+    @step()
+    def look_at_what_is_sealed(self) -> None:
+        """Beginnings of the model's streams; and the same again as of the head it had."""
+        sealed = self.log.sealed()
+        own: Counter[int] = Counter()
+        for segment in sealed.segments():
+            for stream_id, batch in segment.batches():
+                own[stream_id] += len(batch)
+        counts = {}
+        for stream in sealed.streams():
+            count = counts[stream.name] = sealed.count(stream)
+            expected = self.model.stream(stream.name).records[:count]
+            assert len(expected) == count
+            found = [record.payload for record in stream.read(0, count)]
+            assert found == [record.payload for record in expected]
+            assert own[stream.id] == count - stream.own_start
+        again = self.log.sealed(sealed.head)
+        assert {each.name: again.count(each) for each in again.streams()} == counts
 
     # Lineage
 

@@ -120,6 +120,9 @@ FLEETS = {
     "transit.fleet.keeping:make_once",
     "transit.fleet.keeping:read",
     "transit.fleet.members:members_of",
+    "transit.fleet.snapshots:_read",
+    "transit.fleet.snapshots:numbers",
+    "transit.fleet.snapshots:write",
 }
 SEEN_OTHERWISE = {
     "transit.engine.pieces:_sealed_chunks",

@@ -47,12 +47,14 @@ def do_all(url: str, folder: Path) -> None:
             (member,) = agents.members(retired=True)
             store = member.store
         agents.retire(store, by="ada")
+        agents.snapshot()
     with fleet.open(url) as agents:
         list(agents.members())
+        assert agents.newest_snapshot() is not None
 
 
 def cases() -> Iterator[tuple[int, bool]]:
-    for number in range(1, 17):
+    for number in range(1, 25):
         yield number, False
         yield number, True
 
@@ -81,3 +83,6 @@ def test_a_request_that_fails_is_told_and_done_again(
         (member,) = agents.members(retired=True)
         assert (member.name, member.retired is not None) == ("host-7", True)
         assert agents.audit().ok
+        snapshot = agents.newest_snapshot()
+        assert snapshot is not None
+        assert [table.store for table in snapshot.tables] == [member.store]
