@@ -103,9 +103,15 @@ def share_until_a_sync_fails(store: Path, broken: BreakingDisk) -> list[bytes]:
         first.stream("s").append(b"first")
         first.seal()
         with broken.broken_down(), pytest.raises(transit.OutcomeUnknownError):
-            first.stream("s").append_many([os.urandom(4000) for _ in range(500)])
+            append_much(first.stream("s"))
         second.stream("s").append(b"after", durability="local")
         return [record.payload for record in second.stream("s")]
+
+
+def append_much(stream: transit.Stream) -> None:
+    """More than there is room for in what was allocated ahead of the file."""
+    for _ in range(30):
+        stream.append_many([os.urandom(4000) for _ in range(500)])
 
 
 def close_whatever_failed(log: transit.Log) -> None:
