@@ -91,7 +91,7 @@ def snapshot_of(agents: fleet.Fleet, stores: int) -> Snapshot:
         found.number + 1,
         found.at,
         tuple(msgspec.structs.replace(member, store=each) for each in ids),
-        tuple(StoreTable(each, table.head, table.segments * 20) for each in ids),
+        tuple(StoreTable(each, table.head, table.names, table.segments * 20) for each in ids),
         {},
     )
     assert write(transit.open_store(agents.url), made)

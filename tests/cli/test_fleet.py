@@ -120,6 +120,19 @@ def test_one_setting_makes_a_store_a_member(prefix: str, tmp_path: Path) -> None
         assert len(list(agents.members())) == 2
 
 
+def test_what_only_reads_makes_no_fleet_and_no_member(prefix: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for words in (("create", "s"), ("publish", "--remote", tmp_path / "r")):
+        assert command(store, *words).code == 0
+    env = {"TRANSIT_FLEET": prefix}
+    for words in (("status",), ("doctor",), ("streams",), ("read", "s"), ("audit",), ("config",)):
+        command(store, *words, env=env)
+        assert not Path(prefix).exists(), words
+    # A store that was there before the setting becomes a member when it is written to.
+    assert command(store, "publish", env=env).code == 0
+    assert len(rows("members", prefix)) == 1
+
+
 def test_an_export_of_a_fleet_and_of_a_store_alone(prefix: str, tmp_path: Path) -> None:
     rows("create", prefix)
     join(prefix, tmp_path / "a", "host-1")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import random
 import subprocess
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -250,6 +252,51 @@ def test_stores_are_closed_when_nobody_reads_them(
     first = next(iter(slow))
     assert rows_of(parts) == sorted(row for rows in expected for row in rows)
     assert len(first) + sum(map(len, slow)) == len(expected[0]) + sum(map(len, expected))
+
+
+def test_a_store_that_opens_slowly_keeps_no_other_from_being_read(
+    agents: fleet.Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(agents, tmp_path, 2, 13)
+    slow, quick = (agents.plan(n=1)[number] for number in range(2))
+    monkeypatch.setattr(reading, "_stores", reading._Stores())
+    opens, began, may_open = transit.open, threading.Event(), threading.Event()
+
+    def opened(place: str, **how: Any) -> transit.Log:
+        if place == slow.remote:
+            began.set()
+            may_open.wait(60)
+        return opens(place, **how)
+
+    monkeypatch.setattr(transit, "open", opened)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(rows_of, [slow])
+        try:
+            assert began.wait(60)
+            assert rows_of([quick])
+            assert not waiting.done()
+        finally:
+            may_open.set()
+        assert waiting.result()
+
+
+def test_what_a_store_was_opened_with_is_kept_as_long_as_the_store(
+    agents: fleet.Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is in the key: another keyring that got the number would read the first one's."""
+    stores = reading._Stores()
+    monkeypatch.setattr(reading, "_stores", stores)
+    fill(agents, tmp_path, 1, 14)
+    ring = transit.Keyring.create(tmp_path / "ring", wrap=bytes, unwrap=bytes)
+    known = weakref.ref(ring)
+    part = agents.plan(n=1)[0]
+    assert rows_of([part], keyring=ring)
+    del ring
+    gc.collect()
+    assert known() is not None
+    stores.close()
+    gc.collect()
+    assert known() is None
 
 
 def test_labels_missing_stores_and_columns(agents: fleet.Fleet, tmp_path: Path) -> None:

@@ -112,3 +112,25 @@ def test_a_replay_answers_a_retry_that_was_hidden_since(log: transit.Log) -> Non
         hidden(log, name)
     with trace.replay(log, "t") as replay:
         assert program(replay) == wanted
+
+
+def test_a_branch_of_a_merge_that_is_not_shown_is_refused_and_not_read_wrongly(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token may be for the branch alone."""
+    begun(log)
+    trace.merge(log, ["t", "again"], policy="append", name="both")
+    wanted = requests(log, "both")
+    log.stream("both").branch("of both", metadata=dict(log.stream("both").metadata))
+    assert requests(log, "of both") == wanted
+    find = transit.Log.stream
+
+    def allowed(self: transit.Log, name: str | None = None, *, uid: str | None = None) -> Any:
+        found = find(self, name, uid=uid)
+        if found.name != "of both":
+            raise transit.StorePermissionError(found.name)
+        return found
+
+    monkeypatch.setattr(transit.Log, "stream", allowed)
+    with pytest.raises(transit.StorePermissionError):
+        requests(log, "of both")

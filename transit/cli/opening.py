@@ -76,10 +76,11 @@ class Session:
                 hint="run it on the server's machine, with the folder as --store",
             )
 
-    def remote(self, *, join: bool = True) -> str | None:
+    def remote(self, *, join: bool = False) -> str | None:
         """The address of the remote; None when none is configured.
 
-        That of a store which is a member of a fleet is there. join: make it a member first.
+        That of a store which is a member of a fleet is there. join: make it one first, and the
+        fleet; otherwise nothing is written.
         """
         configuration = self.configuration
         if configuration.fleet is not None and not self._remote_was_given():
@@ -98,7 +99,8 @@ class Session:
         from transit import fleet as fleets
 
         place = reachable(url)
-        with fleets.create(
+        opened = fleets.create if join else fleets.open
+        with opened(
             place,
             storage_options=self.storage_options(place),
             settings=configuration.settings,
@@ -109,9 +111,9 @@ class Session:
                 return fleet.remote_of(folder)
             return fleet.join(folder, mode=configuration.mode, encrypt=configuration.encrypt)
 
-    def required_remote(self) -> str:
-        """The address of the remote; a usage error when none is configured."""
-        remote = self.remote()
+    def required_remote(self, *, join: bool = False) -> str:
+        """As `remote`; a usage error when none is configured."""
+        remote = self.remote(join=join)
         if remote is None:
             raise CommandError(
                 "no remote is configured",
@@ -164,7 +166,7 @@ class Session:
             )
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = away or self._remote_was_given()
-        return self.open_place(store, self.remote(join=False) if wanted else None, checkpoint)
+        return self.open_place(store, self.remote() if wanted else None, checkpoint)
 
     def open_place(
         self, place: str, remote: str | None = None, checkpoint: bytes | None = None
@@ -200,7 +202,7 @@ class Session:
                 self.open_place(store).close()
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
         wanted = remote or not there or away or configuration.durability == "tiered"
-        address = self.remote() if wanted or self._remote_was_given() else None
+        address = self.remote(join=True) if wanted or self._remote_was_given() else None
         return transit.open(
             store,
             mode=mode or configuration.mode,

@@ -1,13 +1,14 @@
 """Export: the records of stores as Parquet files, again and again, for whoever reads these.
 
-    data/<64 hex>.parquet        records of one store; the name is the BLAKE3 of what it is of
+    data/<64 hex>.parquet              records of one store; the name is the BLAKE3 of what it is of
     exports/<number, 20 digits>.json   an `Export`: which files there are; made by put-if-absent
 
 Each export writes files for what was published since the one before, and no file twice. A copy
 forgets nothing by itself: where records were deleted since, or streams hidden or shown, the files
 that are about them are written anew, and the old ones removed. The newest export says which files
-count. After a crash there may be files that no export names yet: the next one finds them, or
-removes them.
+count. One that was cut short may leave files that no export names: the next that has something new
+removes them. A file's name has the number of its export in it, so none is removed that a later one
+counts on.
 
     store, stream      text
     offset             int64, where the record was appended
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,13 +39,11 @@ from transit import (
     InvalidInputError,
     ObjectStore,
     RemoteUnavailableError,
-    TransitError,
     open_store,
 )
 from transit.fleet.cuts import Cut
 from transit.fleet.keeping import encode
 from transit.fleet.making import Making, Stores
-from transit.fleet.members import Member
 from transit.fleet.planning import Asked, Part
 from transit.fleet.reading import read
 
@@ -175,7 +174,9 @@ class _Exporting:
     ) -> None:
         self._stores, self._target, self._last = stores, target, last
         self._prefix, self._size = prefix, size
-        self._files: tuple[ExportedFile, ...] = ()
+        self._number = 0 if last is None else last.number + 1
+        # Files that were there when it began: those that nobody names are nobody's.
+        self._listed: set[str] = set()
 
     def run(self, labels: Mapping[str, str], missing_ok: bool) -> Exported:
         """Write what is new, and what has to be written anew."""
@@ -185,7 +186,8 @@ class _Exporting:
             self._stores, Asked(self._prefix), "blocks", None, after, labels, missing_ok=missing_ok
         )
         plan = making.plan(self._size, None)
-        names = self._names(plan.cut)
+        names = {table.store: table.names for table in making.tables}
+        self._listed = {key for key, _ in self._target.list(DATA)}
         added = [self._write(part) for part in plan]
         kept, gone = [], []
         known = {} if last is None else last.names
@@ -203,19 +205,6 @@ class _Exporting:
             tuple(key for key in gone if key),
         )  # fmt: skip
 
-    def _names(self, cut: Cut) -> dict[str, int]:
-        def look(member: Member) -> tuple[str, int] | None:
-            if member.store not in cut.stores:
-                return None
-            with self._stores.open(member) as log:
-                return member.store, log.sealed(cut.stores[member.store]).names
-
-        def failed(member: Member, error: TransitError) -> None:
-            raise error
-
-        found = self._stores.each(look, failed, retired=True)
-        return dict(each for each in found if each is not None)
-
     def _finish(
         self,
         cut: Cut,
@@ -224,36 +213,31 @@ class _Exporting:
         added: tuple[ExportedFile, ...],
         gone: tuple[str, ...],
     ) -> Exported:
-        last, self._files = self._last, files
+        last = self._last
         # What could not be read stays as it was.
         stores = {**(last.stores if last else {}), **cut.stores}
         known = {**(last.names if last else {}), **names}
         if last is not None and (stores, known, files) == (last.stores, last.names, last.files):
-            self._remove(last)
+            self._remove(last.removed)
             return Exported(last, (), (), cut.missing)
-        number = 0 if last is None else last.number + 1
-        made = Export(number, time.time_ns(), self._prefix, stores, known, files, gone)
+        made = Export(self._number, time.time_ns(), self._prefix, stores, known, files, gone)
         data = encode(made)
         try:
-            self._target.create(_export_key(number), data)
+            self._target.create(_export_key(self._number), data)
         except (AlreadyExistsError, RemoteUnavailableError) as error:
             # It may be this very write, whose answer was lost.
-            if self._target.get(_export_key(number), EXPORT_BYTES_MAX) != data:
+            if self._target.get(_export_key(self._number), EXPORT_BYTES_MAX) != data:
                 if isinstance(error, AlreadyExistsError):
                     place = self._target.url
                     raise ConflictError(f"{place}: another process exported meanwhile") from None
                 raise
-        self._remove(last)
-        self._remove(made)
+        nobodys = {*gone, *self._listed, *(last.removed if last is not None else ())}
+        self._remove(nobodys - {each.key for each in files})
         return Exported(made, added, gone, cut.missing)
 
-    def _remove(self, export: Export | None) -> None:
-        """Remove what an export took away, unless it has come back since."""
-        if export is not None:
-            there = {each.key for each in self._files}
-            for key in export.removed:
-                if key not in there:
-                    self._target.delete(key)
+    def _remove(self, keys: Iterable[str]) -> None:
+        for key in sorted(keys):
+            self._target.delete(key)
 
     # Files
 
@@ -265,7 +249,7 @@ class _Exporting:
         rows = _rows(table)
         about = {
             "store": part.store, "start": part.start, "stop": part.stop, "streams": self._prefix,
-            "rows": rows, "format": 1,
+            "rows": rows, "export": self._number, "format": 1,
         }  # fmt: skip
         name = blake3(msgspec.json.encode(about, order="sorted")).hexdigest()
         key = f"{DATA}{name}.parquet"
@@ -279,7 +263,7 @@ class _Exporting:
         try:
             self._target.create(key, data)
         except (AlreadyExistsError, RemoteUnavailableError):
-            # An earlier export got so far, or the answer was lost. What is there is of the same
+            # This export was begun before, or the answer was lost. What is there is of the same
             # records, perhaps packed by another version of Arrow.
             size = self._target.size(key)
             if size is None:

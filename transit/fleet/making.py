@@ -86,11 +86,14 @@ class Making:
         self._stores, self._asked, self._by, self._at = stores, asked, by, at
         self._after = {} if after is None else after.stores
         self._labels, self._missing_ok = labels, missing_ok
+        self.tables: list[StoreTable] = []
+        """Of the stores that the plan is of, once it is made."""
 
     def plan(self, bytes_per_part: int | None, n: int | None) -> Plan:
         """The plan."""
         part_bytes(bytes_per_part, n, 0)
         looked, missing = self._of_a_snapshot() or self._of_the_stores()
+        self.tables = [each.table for each in looked]
         total = sum(item.size for each in looked for item in each.items)
         found = [(self._stores.address(e.table.store), e.table, e.items) for e in looked]
         parts = parts_of(found, part_bytes(bytes_per_part, n, total), self._by, self._asked)

@@ -11,7 +11,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,13 +40,37 @@ _Key = tuple[str, int, bytes, int]
 
 
 class _Opened:
-    """A store that is open in this process, and how many read it now."""
+    """A store that is open in this process once it was asked for, and how many read it now.
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    how: kept as long as the store is, as its key has the numbers of objects in it, which others
+    get when these are gone.
+    """
+
+    def __init__(self, remote: str, how: _How) -> None:
+        self._remote, self._how = remote, how
+        self._log: Log | None = None
+        self._sealed: tuple[Head, Sealed] | None = None
+        self._lock = threading.Lock()
         self.readers = 0
-        self.lock = threading.Lock()
-        self.sealed: tuple[Head, Sealed] | None = None
+
+    def sealed(self, part: Part) -> Sealed:
+        """What the store had sealed as of the part's head."""
+        # Others wait for this store alone.
+        with self._lock:
+            if self._log is None:
+                self._log = self._how.open(self._remote)
+            if self._log.store_id != part.store:
+                raise transit.CorruptError(
+                    part.remote, expected=f"store {part.store}", found=self._log.store_id
+                )
+            if self._sealed is None or self._sealed[0] != part.head:
+                self._sealed = part.head, self._log.sealed(part.head)
+            return self._sealed[1]
+
+    def close(self) -> None:
+        """Let the store go; nobody reads it."""
+        if self._log is not None:
+            self._log.close()
 
 
 class _Stores:
@@ -57,12 +81,13 @@ class _Stores:
         self._lock = threading.Lock()
 
     @contextmanager
-    def of(self, key: _Key, make: Callable[[], Log]) -> Iterator[_Opened]:
-        """One of them, opened where it is not."""
+    def of(self, remote: str, how: _How) -> Iterator[_Opened]:
+        """One of them."""
+        key = how.key(remote)
         with self._lock:
             found = self._known.get(key)
             if found is None:
-                found = self._known[key] = _Opened(make())
+                found = self._known[key] = _Opened(remote, how)
             self._known.move_to_end(key)
             found.readers += 1
         try:
@@ -77,7 +102,7 @@ class _Stores:
             idle = [key for key, each in self._known.items() if not each.readers]
             gone = [self._known.pop(key) for key in idle[: max(0, len(self._known) - most)]]
         for each in gone:
-            each.log.close()
+            each.close()
 
     def close(self) -> None:
         """Close those that nobody reads."""
@@ -133,15 +158,17 @@ def scan(
     return pa.RecordBatchReader.from_batches(schema_of(names), found)
 
 
-def check_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
+def check_columns(
+    columns: Sequence[str] | None, known: tuple[str, ...] = COLUMNS
+) -> tuple[str, ...]:
     """The columns asked for, all when None; `InvalidInputError` for one there is not."""
     if columns is None:
-        return COLUMNS
+        return known
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise InvalidInputError(f"columns must be a sequence of names, not {columns!r}")
     for name in columns:
-        if name not in COLUMNS:
-            raise InvalidInputError(f"no column {name!r}; there are: {', '.join(COLUMNS)}")
+        if name not in known:
+            raise InvalidInputError(f"no column {name!r}; there are: {', '.join(known)}")
     return tuple(columns)
 
 
@@ -184,8 +211,8 @@ def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.Re
         raise InvalidInputError(f"not a part of a plan: {type(part).__name__}")
     import pyarrow as pa  # It is an extra.
 
-    with _stores.of(how.key(part.remote), partial(how.open, part.remote)) as opened:
-        sealed = _sealed(opened, part)
+    with _stores.of(part.remote, how) as opened:
+        sealed = opened.sealed(part)
         own = [name for name in names if name not in ("store", "stream")]
         found = _of_streams if part.by == "stream" else _of_blocks
         schema = schema_of(names)
@@ -228,20 +255,6 @@ def _one(text: str, count: int) -> Any:
 
     indices = pa.repeat(pa.scalar(0, pa.int32()), count)
     return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
-
-
-def _sealed(opened: _Opened, part: Part) -> Sealed:
-    """What the store had sealed as of the part's head."""
-    with opened.lock:
-        if opened.sealed is not None and opened.sealed[0] == part.head:
-            return opened.sealed[1]
-        if opened.log.store_id != part.store:
-            raise transit.CorruptError(
-                part.remote, expected=f"store {part.store}", found=opened.log.store_id
-            )
-        found = opened.log.sealed(part.head)
-        opened.sealed = part.head, found
-        return found
 
 
 def _asked_of(batch: Batch, asked: Asked) -> range:

@@ -52,10 +52,6 @@ class Snapshot(msgspec.Struct, frozen=True):
         """Which root each store had."""
         return Cut({table.store: table.head for table in self.tables}, self.missing)
 
-    def table(self, store: str) -> StoreTable | None:
-        """That of a store; None where there is none."""
-        return next((each for each in self.tables if each.store == store), None)
-
 
 def newest(store: ObjectStore) -> Snapshot | None:
     """The newest snapshot that can be read; None where there is none."""

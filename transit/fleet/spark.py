@@ -64,7 +64,10 @@ def frame(
     source `transit` is from now on one that has them; frames made before keep theirs.
     `InvalidInputError` for a column there is not.
     """
-    names, given = check_columns(columns), opening(storage_options, settings, keyring)
+    names, given = (
+        reading.check_columns(columns, COLUMNS),
+        opening(storage_options, settings, keyring),
+    )
 
     class Source(TransitDataSource):
         """No process can import it, so Spark sends it, with what it has."""
@@ -101,7 +104,8 @@ class TransitDataSource(DataSource):
 
     def _columns(self) -> tuple[str, ...]:
         text = self.options.get("columns")
-        return check_columns(_decoded(text, "columns", list[str]) if text is not None else None)
+        wanted = None if text is None else _decoded(text, "columns", list[str])
+        return reading.check_columns(wanted, COLUMNS)
 
 
 class _Reader(DataSourceReader):
@@ -134,18 +138,6 @@ def _array(found: pa.Array, name: str) -> pa.Array:
         # A cast alone would round times before 1970 up.
         found = pc.floor_temporal(found, unit="microsecond")
     return found.cast(kind)
-
-
-def check_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
-    """The columns asked for, all when None; `InvalidInputError` for one there is not."""
-    if columns is None:
-        return COLUMNS
-    if isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise InvalidInputError(f"columns must be a sequence of names, not {columns!r}")
-    for name in columns:
-        if name not in COLUMNS:
-            raise InvalidInputError(f"no column {name!r}; there are: {', '.join(COLUMNS)}")
-    return tuple(columns)
 
 
 def _text(value: object) -> str:

@@ -27,10 +27,14 @@ class SegmentTable(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoreTable(msgspec.Struct, frozen=True, array_like=True):
-    """The segments of a store as of a head, in the order of its log. store: its id."""
+    """The segments of a store as of a head, in the order of its log.
+
+    store: its id. names: how many records said what became of streams, as `Sealed.names`.
+    """
 
     store: str
     head: Head
+    names: int
     segments: tuple[SegmentTable, ...]
 
 
@@ -42,7 +46,7 @@ def table_of(log: Log, head: Head | None = None, known: StoreTable | None = None
     sealed = log.sealed(head)
     found = {each.digest: each for each in known.segments} if known else {}
     tables = tuple(found.get(each.digest) or _table(each) for each in sealed.segments())
-    return StoreTable(log.store_id, sealed.head, tables)
+    return StoreTable(log.store_id, sealed.head, sealed.names, tables)
 
 
 def _table(segment: SealedSegment) -> SegmentTable:

@@ -128,10 +128,11 @@ def _merged_count(log: Log, stream: Stream) -> int:
     """How many records of `stream` a merge put together: itself, or what it is a branch of."""
     while stream.kind == "branch":
         try:
-            stream = log.stream(uid=stream.parent_uids[0])
+            parent = log.stream(uid=stream.parent_uids[0])
         except (NotFoundError, InvalidInputError, StorePermissionError):
-            # Not shown to this reader.
-            return 0
+            # Not shown to this reader: what is inherited is read where it was appended, or not.
+            break
+        stream = parent
     return stream.own_start
 
 

@@ -18,7 +18,7 @@ def command(context: Session, bytes_max: int | None, older_than: float | None) -
     if bytes_max is None and older_than is None:
         raise click.UsageError("give --bytes-max, --older-than, or both")
     context.check_folder("evict")
-    context.required_remote()
+    context.required_remote(join=True)
     with context.open_write(create=False, remote=True) as log:
         evicted = log.evict(bytes_max=bytes_max, older_than=older_than)
     context.output.row(evicted)

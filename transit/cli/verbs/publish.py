@@ -30,7 +30,7 @@ def command(context: Session, checkpoint: bool, keys: tuple[str, ...]) -> None:
             context.output.row(log.publish())
         return
     signing = signing_keys(keys) if checkpoint else None
-    context.required_remote()
+    context.required_remote(join=True)
     facts: dict[str, object] = {}
     with (
         context.open_write(create=False, remote=True) as log,
