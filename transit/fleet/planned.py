@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import transit
 from transit import Keyring, Log, Settings, TransitError
@@ -19,7 +19,7 @@ from transit.fleet.snapshots import Snapshot
 
 T = TypeVar("T")
 U = TypeVar("U")
-FILE_BYTES = 128 << 20
+FILE_BYTES: Final = 128 << 20
 
 
 class Planned(Stores):
@@ -48,7 +48,8 @@ class Planned(Stores):
         by: "blocks": each record once, where it was appended. "stream": whole streams, each with
         what it inherits, in one part.
         at: as of this cut; or of a snapshot, which asks no store, and is believed what it says;
-        None: of now. after: what was published after this cut alone, of a plan by blocks.
+        None: of now. after: what was published after this cut alone, of a plan by blocks; where
+        stores are asked, `CorruptError` for one of another history.
         labels: of the members that have all of these. Retired stores are read, too.
         missing_ok: leave stores out that cannot be read, and name them in the plan's cut; else the
         first error is raised.

@@ -1,0 +1,35 @@
+"""A fleet, and stores of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import transit
+from transit import fleet
+
+from .stores import Opens
+
+
+@pytest.fixture
+def agents(tmp_path: Path) -> Iterator[fleet.Fleet]:
+    with fleet.create(str(tmp_path / "fleet")) as made:
+        yield made
+
+
+@pytest.fixture
+def member(agents: fleet.Fleet, tmp_path: Path) -> Iterator[Opens]:
+    """Opens a store of the fleet by a name; all are closed in the end."""
+    opened: list[transit.Log] = []
+
+    def record(name: str, **how: Any) -> transit.Log:
+        log = agents.record(tmp_path / name, **{"name": name, "durability": "os", **how})
+        opened.append(log)
+        return log
+
+    yield record
+    for log in opened:
+        log.close()
