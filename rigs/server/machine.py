@@ -50,6 +50,7 @@ class Connected(Served, Writing, Descent, Reading):
     inspect_a_file: ClassVar[None] = None  # type: ignore[assignment]
     read_pieces: ClassVar[None] = None  # type: ignore[assignment]
     list_pieces: ClassVar[None] = None  # type: ignore[assignment]
+    look_at_what_is_sealed: ClassVar[None] = None  # type: ignore[assignment]
 
 
 class ConnectedNames(Served, Writing, Fates):
