@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from transit.engine.checkpoints import Witness
     from transit.engine.collecting import Garbage
     from transit.engine.connecting import connect
+    from transit.engine.copying import Copied, copy
     from transit.engine.cursor import Cursor, CursorStatus
     from transit.engine.deleting import Deletion
     from transit.engine.enveloping import CheckedEnvelope, EnvelopeProof
@@ -134,6 +135,7 @@ _HOMES = {
     "transit.engine.caching": ("Cache",),
     "transit.engine.collecting": ("Garbage",),
     "transit.engine.connecting": ("connect",),
+    "transit.engine.copying": ("Copied", "copy"),
     "transit.engine.checkpoints": ("Witness",),
     "transit.engine.cursor": ("Cursor", "CursorStatus"),
     "transit.engine.deleting": ("Deletion",),
@@ -258,6 +260,7 @@ __all__ = [
     "ClosedError",
     "CommitRef",
     "ConflictError",
+    "Copied",
     "CorruptError",
     "Cursor",
     "CursorLag",
@@ -376,6 +379,7 @@ __all__ = [
     "check_pair",
     "check_proof",
     "connect",
+    "copy",
     "how_to_check",
     "inspect_file",
     "make_policy",

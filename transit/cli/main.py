@@ -74,6 +74,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "proof": Verb("proof", "Make proofs that need no store, and check them."),
     "exhibit": Verb("exhibit", "Put a run into one file, with the proof that it is all of it."),
     "restore": Verb("restore", "Make a store from its remote."),
+    "copy": Verb("copy", "Bring a published store to another remote, or what is new of it."),
     "verify": Verb("verify", "Check every byte of the store."),
     "audit": Verb("audit", "Derive a remote or a folder again from its bytes."),
     "doctor": Verb("doctor", "Look at folder, disk, lock and remote, and say what mends them."),

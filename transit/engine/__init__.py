@@ -2,6 +2,7 @@
 
 restoring   restore()
 auditing    audit()
+copying     copy()
 rebasing    going on after a fence
 staging     what a frame is to hold, worked out in the writer's turn
 pending     its records for one stream: their offsets and timestamps

@@ -15,5 +15,7 @@ bucket       the view of a store that is only in a remote
 adopt        commits that others published, taken up by the one writer
 restore      a store's folder from the remote alone
 erase        what is left of segments put there, the originals freed
+carrying     one object from a remote to another, checked on its way
+copying      a published store brought to another remote
 retain       local segments that the remote has are let go
 """
