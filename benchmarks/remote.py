@@ -117,7 +117,7 @@ class Counter:
 def read_only(store: ObjectStore) -> transit.Log:
     """What `transit.open(URL, mode="read")` gives, of a store whose requests can be counted."""
     attached = Attached(store, store.close)
-    return transit.Log(Handle(store.url, "read", "local", transit.Settings(), attached))
+    return transit.Log(Handle(store.url, "read", "local", transit.Settings(), [attached]))
 
 
 class Bucket:

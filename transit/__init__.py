@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from transit.engine.evidence import CheckedProof, check_envelope, check_proof
     from transit.engine.layer import Layer
     from transit.engine.lineage import Edge, Lineage, LineageGraph, Node
-    from transit.engine.log import Log, open
+    from transit.engine.log import Log
     from transit.engine.metrics import CacheUse, CursorLag, Metrics, PublishLag, RemoteTraffic
+    from transit.engine.opening import open
     from transit.engine.pieces import Piece, read_piece
     from transit.engine.plans import MergePlan, PolicyInput, PolicyPart, register_policy
     from transit.engine.proved import open_proved
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from transit.evidence.checking import Checked, Shown, ShownRecord
     from transit.evidence.envelope import Envelope
     from transit.format.lineage import Metadata, Scalar
+    from transit.handle.replicas import ReplicaStatus
     from transit.handle.tiering import Published
     from transit.inspection import FieldValue, FilePart, FileReport, inspect_file
     from transit.keyring import Key, KeyInfo, Keyring
@@ -144,7 +146,8 @@ _HOMES = {
     "transit.engine.evidence": ("CheckedProof", "check_envelope", "check_proof"),
     "transit.engine.layer": ("Layer",),
     "transit.engine.lineage": ("Edge", "Lineage", "LineageGraph", "Node"),
-    "transit.engine.log": ("Log", "open"),
+    "transit.engine.log": ("Log",),
+    "transit.engine.opening": ("open",),
     "transit.engine.metrics": (
         "CacheUse",
         "CursorLag",
@@ -172,6 +175,7 @@ _HOMES = {
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
     "transit.engine.watching": ("Watch",),
+    "transit.handle.replicas": ("ReplicaStatus",),
     "transit.handle.tiering": ("Published",),
     "transit.errors": (
         "AlreadyExistsError",
@@ -334,6 +338,7 @@ __all__ = [
     "RemoteSetupError",
     "RemoteTraffic",
     "RemoteUnavailableError",
+    "ReplicaStatus",
     "Report",
     "Restored",
     "RetainedError",

@@ -14,13 +14,13 @@ import msgspec
 
 from transit.errors import InvalidInputError
 
-Durability = Literal["memory", "os", "local", "tiered"]
+Durability = Literal["memory", "os", "local", "tiered", "replicated"]
 Mode = Literal["exclusive", "shared", "read"]
 Encrypted = Literal["none", "remote", "all"]
 Compression = Literal["zstd", "none"]
 
 # Weakest first, as in `Level`.
-DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local", "tiered")
+DURABILITIES: Final[tuple[Durability, ...]] = ("memory", "os", "local", "tiered", "replicated")
 MODES: Final[tuple[Mode, ...]] = ("exclusive", "shared", "read")
 
 
@@ -31,6 +31,7 @@ class Level(IntEnum):
     OS = 1
     LOCAL = 2
     TIERED = 3
+    REPLICATED = 4
 
     @property
     def durability(self) -> Durability:
@@ -65,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         None: never by age.
     publish_bytes: bytes of unpublished WAL and segments at which they are published in the
         background; None: never by size.
+    replicated_remotes: how many of a store's remotes, the first always among them, must have a
+        commit before it is "replicated"; None: all of them.
     remote_timeout_s: longest time one call to the remote may take, retries included, seconds.
     transfers_max: objects uploaded or downloaded at once.
     transfer_bytes_max: bytes of objects being uploaded or downloaded kept in memory; one object of
@@ -88,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lock_timeout_s: float = 10.0
     publish_interval_s: float | None = None
     publish_bytes: int | None = None
+    replicated_remotes: int | None = None
     remote_timeout_s: float = 60.0
     transfers_max: int = 8
     transfer_bytes_max: int = 256 * MIB
@@ -128,6 +132,7 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
     ("lock_timeout_s", 0.001, 3_600),
     ("publish_interval_s", 0.001, 366 * 86_400),
     ("publish_bytes", 1, 1 << 40),
+    ("replicated_remotes", 2, 16),
     ("remote_timeout_s", 0.01, 3_600),
     ("transfers_max", 1, 256),
     ("transfer_bytes_max", 1 * MIB, 1 << 40),
@@ -135,7 +140,9 @@ _BOUNDS: Final[tuple[tuple[str, float, float], ...]] = (
     ("cache_files_bytes_max", 0, 1 << 40),
     ("refresh_interval_s", 0.001, 86_400),
 )
-_OPTIONAL: Final = ("seal_interval_s", "publish_interval_s", "publish_bytes")
+_OPTIONAL: Final = (
+    "seal_interval_s", "publish_interval_s", "publish_bytes", "replicated_remotes",
+)  # fmt: skip
 
 
 def durability_level(value: str) -> Level:

@@ -2,6 +2,7 @@
 
     TRANSIT_STORE                        a folder, or a server's http(s):// address
     TRANSIT_REMOTE                       where a folder is published
+    TRANSIT_REPLICAS                     remotes that follow that one, separated by white space
     TRANSIT_FLEET                        instead, the fleet that a folder's store is a member of
     TRANSIT_MODE, TRANSIT_DURABILITY     as `transit.open` takes them
     TRANSIT_TOKEN                        what a server knows its client by
@@ -19,6 +20,7 @@ from typing import Final, TypedDict
 
 STORE_VARIABLE: Final = "TRANSIT_STORE"
 REMOTE_VARIABLE: Final = "TRANSIT_REMOTE"
+REPLICAS_VARIABLE: Final = "TRANSIT_REPLICAS"
 FLEET_VARIABLE: Final = "TRANSIT_FLEET"
 MODE_VARIABLE: Final = "TRANSIT_MODE"
 DURABILITY_VARIABLE: Final = "TRANSIT_DURABILITY"

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from rigs.machines.descent import Descent
 from rigs.machines.evidence import Evidence
 from rigs.machines.fates import Fates
+from rigs.machines.following import Following
 from rigs.machines.gone import Gone
 from rigs.machines.lives import Lives
 from rigs.machines.machine import World
@@ -34,6 +35,10 @@ class Alone(Writing, Descent, Reading, Evidence):
 
 class Tiered(Writing, Descent, Reading, Tiers):
     """A store with a remote, and at times another writer on the same remote."""
+
+
+class Followed(Following, Writing, Descent):
+    """A store with a remote, and a replica of that, which is away at times."""
 
 
 class Named(Writing, Fates, Lives):
@@ -53,7 +58,7 @@ class Going(Gone, Lives):
 
 
 MACHINES: Final[dict[str, type[World]]] = {
-    machine.__name__: machine for machine in (Alone, Tiered, Named, Viewed, Shared, Going)
+    machine.__name__: machine for machine in (Alone, Tiered, Followed, Named, Viewed, Shared, Going)
 }
 
 

@@ -18,7 +18,7 @@ from hypothesis import Phase
 import transit
 from rigs.machines.evidence import Evidence
 from rigs.machines.machine import World
-from rigs.machines.machines import Alone, Going, Named, Tiered, explore, rules_of, soak
+from rigs.machines.machines import Alone, Followed, Going, Named, Tiered, explore, rules_of, soak
 from rigs.machines.plants import planted
 
 EXAMPLES = int(os.environ.get("TRANSIT_MODEL_EXAMPLES", "500"))
@@ -88,7 +88,7 @@ def counted(called: Counter[str], kind: type, name: str) -> Callable[..., object
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("machine", [Alone, Tiered, Named, Going])
+@pytest.mark.parametrize("machine", [Alone, Tiered, Followed, Named, Going])
 def test_engine_and_model_never_differ(machine: type[World], part: int) -> None:
     examples = EXAMPLES // 2 // PARTS + (part < EXAMPLES // 2 % PARTS)
     called: Counter[str] = Counter()

@@ -21,6 +21,7 @@ from transit.store import ObjectStore
 from transit.store.folder import FolderStore
 from transit.tier import conditional, publish, retain
 from transit.tier.checkpoints import RemoteCheckpoints, note_key
+from transit.tier.locating import own_commit
 from transit.tier.publish import Publisher
 from transit.tier.restore import Restorer
 
@@ -87,7 +88,7 @@ def remote_commit_before_segments() -> None:
         publisher.published_lsn = pending.commit.next_lsn
 
     def start(publisher: Publisher, pool: object, number: int, meter: object) -> publish._Pending:
-        publisher.remote.create_commit(number, publisher._ours(number)[0])
+        publisher.remote.create_commit(number, own_commit(publisher._catalog, number)[0])
         return begin(publisher, pool, number, meter)  # type: ignore[arg-type]
 
     begin = Publisher._start

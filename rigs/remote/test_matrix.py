@@ -16,6 +16,7 @@ from transit.errors import AlreadyExistsError, RemoteUnavailableError
 from transit.handle.tiering import Tiering
 from transit.store import ObjectStore, s3
 from transit.tier import remote as remote_module
+from transit.tier.locating import own_commit
 from transit.tier.publish import Publisher
 from transit.tier.remote import Remote
 
@@ -197,7 +198,7 @@ def no_answer_is_success(patch: pytest.MonkeyPatch) -> None:
 
 def commit_before_segments(patch: pytest.MonkeyPatch) -> None:
     def start(publisher: Publisher, pool: object, number: int, meter: object) -> object:
-        publisher.remote.create_commit(number, publisher._ours(number)[0])
+        publisher.remote.create_commit(number, own_commit(publisher._catalog, number)[0])
         return real(publisher, pool, number, meter)  # type: ignore[arg-type]
 
     real = Publisher._start

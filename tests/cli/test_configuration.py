@@ -155,7 +155,8 @@ def test_other_remote_options_are_taken(tmp_path: Path) -> None:
 def test_every_limit_can_be_set_by_a_variable(
     field: msgspec.structs.FieldInfo, tmp_path: Path
 ) -> None:
-    text = {"compression": "none", "compression_level": "7"}.get(field.name, "128")
+    few = {"compression": "none", "compression_level": "7", "replicated_remotes": "3"}
+    text = few.get(field.name, "128")
     if "bytes" in field.name:
         text = "48MiB" if field.name != "block_bytes" else "1MiB"
     name = f"TRANSIT_LIMITS_{field.name.upper()}"
@@ -200,7 +201,7 @@ def test_config_prints_every_key_with_its_source(command: Command, tmp_path: Pat
     rows = {row["key"]: row for row in command("config", "--remote", "r").rows}
     assert set(rows) == {
         "store", "remote", "fleet", "durability", "mode", "keyring", "key_file", "encrypt",
-        "token_file", "ca_file", "views",
+        "token_file", "ca_file", "views", "replicas",
         *(f"limits.{name}" for name in engine.Settings.__struct_fields__),
     }  # fmt: skip
     path = str(tmp_path / "transit.toml")

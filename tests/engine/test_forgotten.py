@@ -357,7 +357,9 @@ def test_a_promise_that_does_not_hold_its_store_is_found(
     monkeypatch.setattr(
         transit.handle.tiering.Tiering,
         "submit",
-        lambda self, lsn, result, future, owner: submit(self, lsn, result, future, None),
+        lambda self, lsn, result, future, owner, **how: submit(
+            self, lsn, result, future, None, **how
+        ),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

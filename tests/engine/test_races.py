@@ -91,9 +91,9 @@ def test_a_record_submitted_as_tiered_while_the_store_closes_is_told_that_it_is_
 ) -> None:
     submit = Tiering.submit
 
-    def after_closing(tiering: Tiering, *arguments: Any) -> None:
+    def after_closing(tiering: Tiering, *arguments: Any, **how: Any) -> None:
         log.close()
-        submit(tiering, *arguments)
+        submit(tiering, *arguments, **how)
 
     log = transit.open(path, remote=tmp_path / "remote")
     stream = log.create("s")

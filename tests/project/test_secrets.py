@@ -220,7 +220,8 @@ def test_variables_of_frames_hold_no_secret_once_a_store_is_open(
 
 # Given to these as an argument, so it is among their variables while they run.
 TAKES_OPTIONS = {
-    "open", "attach", "open_store", "_open_s3", "_filesystem", "s3_options", "_refuse_credentials",
+    "open", "attach", "attach_all", "open_store", "_open_s3", "_filesystem", "s3_options",
+    "_refuse_credentials",
 }  # fmt: skip
 
 

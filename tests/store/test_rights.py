@@ -87,7 +87,7 @@ def _reading(store: ObjectStore) -> Any:
     from transit.handle.attaching import Attached
     from transit.handle.handle import Handle
 
-    return Handle(store.url, "read", "local", SETTINGS, Attached(store, store.close))
+    return Handle(store.url, "read", "local", SETTINGS, [Attached(store, store.close)])
 
 
 def restore(folder: Path, store: ObjectStore) -> None:

@@ -153,7 +153,8 @@ class ModelCalls(Adapter):
         try:
             if self._aside is not None and not self._aside.settle(timeout_s):
                 return False
-            self.log.sync("tiered" if self.log.durability == "tiered" else "local")
+            level = self.log.durability
+            self.log.sync(level if level in ("tiered", "replicated") else "local")
         except Exception as error:
             dropped.errors.append(f"{self._prefix}: sync: {error!r}")
             return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -26,6 +26,7 @@ from transit.environment import (
     MODE_VARIABLE,
     PASSPHRASE_VARIABLE,
     REMOTE_VARIABLE,
+    REPLICAS_VARIABLE,
     STORE_VARIABLE,
     TOKEN_VARIABLE,
     is_server,
@@ -40,7 +41,7 @@ _SEALED_BYTES_MIN: Final = 64 * 1024
 def open_store(
     where: str | os.PathLike[str],
     *,
-    remote: str | None = None,
+    remote: str | Sequence[str] | None = None,
     mode: str = "shared",
     durability: str = "local",
     token: str | None = None,
@@ -148,7 +149,7 @@ def _from_environment() -> transit.Log:
     mode = os.environ.get(MODE_VARIABLE) or "shared"
     return open_store(
         where,
-        remote=_remote_of_environment(where, mode, encrypt, keyring),
+        remote=_with_replicas(_remote_of_environment(where, mode, encrypt, keyring)),
         mode=mode,
         durability=os.environ.get(DURABILITY_VARIABLE) or "local",
         token=os.environ.get(TOKEN_VARIABLE) or None,
@@ -172,6 +173,12 @@ def _remote_of_environment(
 
     with create(url, keyring=keyring) as fleet:
         return fleet.join(where, mode=mode, encrypt=encrypt)
+
+
+def _with_replicas(remote: str | None) -> str | list[str] | None:
+    """The remote with those that follow it."""
+    replicas = os.environ.get(REPLICAS_VARIABLE, "").split()
+    return [remote, *replicas] if remote is not None and replicas else remote
 
 
 def _keyring_of_environment() -> Keyring | None:
@@ -220,7 +227,7 @@ class Adapter:
         cls,
         where: str | os.PathLike[str],
         *,
-        remote: str | None = None,
+        remote: str | Sequence[str] | None = None,
         mode: str = "shared",
         durability: str = "local",
         token: str | None = None,

@@ -85,8 +85,9 @@ def _receipt(
 
 def _made_durable(log: Log, wanted: str) -> Durability:
     """What is there may have been written with a weaker durability than is wanted now."""
-    level: Durability = "tiered" if wanted == "tiered" else "local"
-    if wanted not in ("local", "tiered"):
+    levels: dict[str, Durability] = {each: each for each in ("local", "tiered", "replicated")}
+    level = levels.get(wanted)
+    if level is None:
         return "os"
     try:
         log.sync(level)

@@ -5,8 +5,10 @@ nearest `transit.toml` from the working directory upwards, or the one that is na
 
     store = "runs"                  # a folder, relative to the file; or a server's http(s):// URL
     remote = "s3://bucket/runs"
+    replicas = ["/mnt/nas/runs"]    # remotes that follow it; with options of its own a replica is
+                                    # { url = "s3://…", options = { endpoint_url = "https://…" } }
     fleet = "s3://bucket/agents"    # instead of remote: the store is a member, and publishes there
-    durability = "local"            # memory, os, local, tiered
+    durability = "local"            # memory, os, local, tiered, replicated
     mode = "exclusive"              # exclusive, shared
     keyring = "../keys/runs.json"   # of an encrypted store; unlocked by TRANSIT_PASSPHRASE, or
     key_file = "../keys/runs.key"   # by this
@@ -34,7 +36,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -50,6 +52,7 @@ from transit.environment import (
     KEYRING_VARIABLE,
     MODE_VARIABLE,
     REMOTE_VARIABLE,
+    REPLICAS_VARIABLE,
     STORE_VARIABLE,
 )
 
@@ -64,7 +67,7 @@ LIMITS_PREFIX: Final = "TRANSIT_LIMITS_"
 
 _PLACES: Final = ("store", "remote", "fleet", "keyring", "key_file", "token_file", "ca_file")
 _TOP: Final = (
-    "store", "remote", "fleet", "durability", "mode", "keyring", "key_file", "encrypt",
+    "store", "remote", "replicas", "fleet", "durability", "mode", "keyring", "key_file", "encrypt",
     "token_file", "ca_file", "views",
 )  # fmt: skip
 _FLAGS: Final = ("store", "remote", "keyring", "key_file", "encrypt")
@@ -73,6 +76,7 @@ _LIMITS: Final = {field.name: field for field in msgspec.structs.fields(Settings
 _ENVIRONMENT: Final = {
     STORE_VARIABLE: "store",
     REMOTE_VARIABLE: "remote",
+    REPLICAS_VARIABLE: "replicas",
     FLEET_VARIABLE: "fleet",
     DURABILITY_VARIABLE: "durability",
     MODE_VARIABLE: "mode",
@@ -98,11 +102,19 @@ class Setting(NamedTuple):
     source: str
 
 
+class Replica(NamedTuple):
+    """A remote that follows the first: its address; what fsspec takes for it alone, if given."""
+
+    url: str
+    options: Mapping[str, object] | None = None
+
+
 class Effective:
     """The values in effect.
 
     store, remote, fleet: addresses, keyring, key_file: paths, encrypt: what is encrypted; None when
     not given. token_file, ca_file: paths, for a server.
+    replicas: remotes that follow `remote`.
     settings: limits of the handle. remote_options: what fsspec takes. prices: of tokens, None when
     none are given. views: files, and modules, that declare what a server serves. file: the
     configuration file that was read, or None.
@@ -113,6 +125,7 @@ class Effective:
         self.file = file
         self.store = self._address("store")
         self.remote = self._address("remote")
+        self.replicas = self._replicas()
         self.fleet = self._address("fleet")
         self.keyring = self._address("keyring")
         self.key_file = self._address("key_file")
@@ -133,6 +146,7 @@ class Effective:
     def rows(self) -> list[dict[str, object]]:
         """Every key with its value and source; addresses without user information."""
         values: dict[str, object] = {key: getattr(self, key) for key in _TOP}
+        values["replicas"] = [shown_address(each.url) for each in self.replicas]
         values |= {f"limits.{name}": getattr(self.settings, name) for name in _LIMITS}
         for table in _TABLES[1:]:
             values |= {f"{table}.{key}": each for key, each in self._below(table).items()}
@@ -161,6 +175,25 @@ class Effective:
         """An address, `~` filled in."""
         text = self._text(key)
         return None if text is None else _address(text, self._given[key].source)
+
+    def _replicas(self) -> tuple[Replica, ...]:
+        """Those given: in the environment a text, in a file a list."""
+        if "replicas" not in self._given:
+            return ()
+        value, source = self._given["replicas"]
+        found: list[Replica] = []
+        for each in value.split() if isinstance(value, str) else _listed(source, value):
+            entry = {"url": each} if isinstance(each, str) else each
+            url, options = entry.get("url"), entry.get("options")
+            if not isinstance(url, str) or not url or set(entry) - {"url", "options"}:
+                raise CommandError(
+                    f"{source}: replicas: {each!r} is no address, nor a table of one"
+                )
+            if options is not None and not isinstance(options, Mapping):
+                raise CommandError(f"{source}: replicas: options must be a table, not {options!r}")
+            _refuse_secrets(source, "replicas.options", "", options)
+            found.append(Replica(_address(url, source), options))
+        return tuple(found)
 
     def _views(self) -> tuple[str, ...]:
         """Files and modules; a file is meant from where the configuration is."""
@@ -294,13 +327,28 @@ def from_file(path: str) -> dict[str, Setting]:
     for key, value in document.items():
         if key not in (*_TOP, *_TABLES):
             raise _unknown(path, key, (*_TOP, *_TABLES))
-        if key in _TOP:
+        if key == "replicas":
+            given[key] = Setting([_replica_from(path, each) for each in _listed(path, value)], path)
+        elif key in _TOP:
             given[key] = Setting(_from_folder(path, value) if key in _PLACES else value, path)
         elif isinstance(value, dict):
             given |= _table(path, key, value)
         else:
             raise CommandError(f"{path}: {key} must be a table")
     return given
+
+
+def _listed(source: str, value: object) -> list[Any]:
+    if not isinstance(value, list) or not all(isinstance(each, str | dict) for each in value):
+        raise CommandError(f"{source}: replicas must be a list of addresses, not {value!r}")
+    return value
+
+
+def _replica_from(path: str, value: str | dict[str, object]) -> object:
+    """A replica of a file: a folder is meant from where the file is."""
+    if isinstance(value, str):
+        return _from_folder(path, value)
+    return {**value, "url": _from_folder(path, value.get("url"))}
 
 
 def _table(path: str, table: str, entries: Mapping[str, object]) -> dict[str, Setting]:
@@ -346,7 +394,8 @@ def _limit(name: str, limit: str, text: str) -> object:
         if "bytes" in limit:
             return parse_size(text)
         wanted = _LIMITS[limit].type
-        return text if wanted not in (int, float, float | None) else _number(text)
+        is_number = wanted in (int, float, float | None, int | None)
+        return _number(text) if is_number else text
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
 

@@ -26,6 +26,7 @@ from transit.environment import TOKEN_VARIABLE, is_server
 if TYPE_CHECKING:
     from transit.cli.output import Output
 
+Options = Mapping[str, object]
 FORMAT_FILE = "FORMAT"
 REMOTE_FILE = "REMOTE"
 ADDRESS_BYTES_MAX = 4096
@@ -201,18 +202,31 @@ class Session:
             with hinted(NotFoundError, "`transit config` says where the path comes from"):
                 self.open_place(store).close()
         away = os.path.exists(os.path.join(store, REMOTE_FILE))
-        wanted = remote or not there or away or configuration.durability == "tiered"
+        wanted = remote or not there or away or configuration.durability in ("tiered", "replicated")
         address = self.remote(join=True) if wanted or self._remote_was_given() else None
+        remotes, options = self._with_replicas(address)
         return transit.open(
             store,
             mode=mode or configuration.mode,
-            remote=address,
+            remote=remotes,
             durability=configuration.durability,
-            storage_options=self.storage_options(address),
+            storage_options=options,
             settings=configuration.settings,
             encrypt=configuration.encrypt,
             keyring=self.keyring,
         )
+
+    def _with_replicas(
+        self, address: str | None
+    ) -> tuple[str | list[str] | None, Options | list[Options | None] | None]:
+        """The remote and those that follow it, with what fsspec is given for each."""
+        replicas = self.configuration.replicas if address is not None else ()
+        if address is None or not replicas:
+            return address, self.storage_options(address)
+        options: list[Options | None] = [self.storage_options(address)]
+        for each in replicas:
+            options.append(self.storage_options(each.url) if each.options is None else each.options)
+        return [address, *(reachable(each.url) for each in replicas)], options
 
     def _connect(self, url: str) -> transit.Log:
         """The store that the server at `url` serves."""

@@ -316,7 +316,9 @@ class ConnectedLog(ConnectedEvidence, ConnectedRemoval, Log):
     def sync(self, level: str = "local") -> None:
         """See `Log.sync`. The token needs the right admin."""
         if durability_level(level) < Level.LOCAL:
-            raise InvalidInputError(f'level must be "local" or "tiered", not {level!r}')
+            raise InvalidInputError(
+                f'level must be "local", "tiered" or "replicated", not {level!r}'
+            )
         self._connection.post("/v1/sync", SyncRequest(level), SyncAnswer)
 
     def seal(self) -> None:

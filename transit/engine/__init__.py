@@ -44,6 +44,7 @@ evidence    the part of Log that makes all these; check_proof(), check_envelope(
 trusted     keys, policies and checkpoints that a caller gives
 proved      what proofs show, read as a store is
 metrics     what an open store did, in numbers
-log         Log, and open()
+log         Log
+opening     open()
 connecting  connect()
 """

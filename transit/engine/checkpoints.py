@@ -29,6 +29,7 @@ from transit.errors import (
     InvalidInputError,
     NotFoundError,
     ProofError,
+    RemoteUnavailableError,
     SplitViewError,
     TransitError,
 )
@@ -145,6 +146,8 @@ class Checkpoints:
         self._notes = SignedNotes(handle.root, handle.catalog.check_place)
         # The newest note that the remote is known to have.
         self._published: bytes | None = None
+        # By address of a replica: the newest note that it is known to have.
+        self._in_replicas: dict[str, bytes] = {}
         # Whether the remote's newest note was looked at.
         self._compared = False
         # Trees of a store without a folder that nobody works with at the moment.
@@ -169,7 +172,23 @@ class Checkpoints:
             raise
         if remote is not None and self._published != found.note:
             self._publish(remote, found, [key.verifying for key in keys])
+        for replica in map(RemoteCheckpoints, handle.remotes[1:]):
+            if self._in_replicas.get(replica.url) != found.note:
+                self._bring(replica, found)
         return found
+
+    def _bring(self, replica: RemoteCheckpoints, found: SignedCheckpoint) -> None:
+        """Bring a checkpoint, which the first remote has, to one that follows it."""
+        tree = self.tree_at(found.checkpoint)
+        try:
+            old = _known_size(replica, tree, found.checkpoint.size)
+            replica.put(old, found.note, tree.hash_at, lambda n: tree.commit(n)[0])
+        except RemoteUnavailableError:
+            # It has the next one with all that it needs.
+            return
+        finally:
+            self.give_back(found.checkpoint, tree)
+        self._in_replicas[replica.url] = found.note
 
     def _publish(
         self, remote: RemoteCheckpoints, found: SignedCheckpoint, keys: Sequence[VerifyingKey]
@@ -373,6 +392,24 @@ def _opened(
         return open_checkpoint(note.encode(), keys, witness_keys=cosigners)
     except ProofError:
         return None
+
+
+def _known_size(replica: RemoteCheckpoints, tree: CommitTree, size: int) -> int:
+    """How many commits of a tree of `size` the newest checkpoint there covers, 0 without one."""
+    newest = replica.newest()
+    if newest is None:
+        return 0
+    try:
+        there = Checkpoint.parse(parse_note(newest).text)
+    except ProofError:
+        # Damaged: it is made again.
+        return 0
+    if 0 < there.size <= size and tree.root(there.size) != there.root:
+        raise SplitViewError(
+            f"{replica.url}: has a checkpoint of another history, of {there.size} commits with "
+            f"root {there.root.hex()}"
+        )
+    return min(there.size, size)
 
 
 def _has(found: SignedCheckpoint | None, key: VerifyingKey) -> bool:

@@ -81,11 +81,11 @@ def collect(handle: Handle, *, dry_run: bool, bypass_governance: bool) -> tuple[
             for each in found:
                 catalog.check_place()
                 _remove(each)
-        if handle.remote is not None:
-            for each, key in _there(handle.remote, named):
+        for remote in handle.remotes:
+            for each, key in _there(remote, named):
                 found.append(each)
                 if not dry_run:
-                    free(handle.remote.store, key, bypass_governance=bypass_governance)
+                    free(remote.store, key, bypass_governance=bypass_governance)
         return tuple(found)
 
     return handle.while_sealing_pauses(work)

@@ -18,7 +18,7 @@ import msgspec
 
 from transit.auditor import Audit, check_seed, parse_level
 from transit.config import Settings
-from transit.disk import is_within, list_folder
+from transit.disk import list_folder
 from transit.engine.plans import rerunning
 from transit.errors import (
     CorruptError,
@@ -36,6 +36,7 @@ from transit.proof.checkpoint import Checkpoint
 from transit.proof.notes import Note, parse_note
 from transit.proof.tree import CompactRange
 from transit.store import ObjectStore, folder_of_store
+from transit.tier.apart import check_distinct
 from transit.tier.checkpoints import RemoteCheckpoints, note_key
 from transit.tier.conditional import read_twice
 from transit.tier.copying import Copier
@@ -177,23 +178,13 @@ def _copied(
 
 def _check_places(source: ObjectStore, target: ObjectStore) -> None:
     """`InvalidInputError` unless these are two remotes, in two places."""
-    folders = folder_of_store(source), folder_of_store(target)
-    for store, folder in zip((source, target), folders, strict=True):
+    for store in (source, target):
+        folder = folder_of_store(store)
         if folder is not None and LOCK_FILE in list_folder(folder):
             raise InvalidInputError(
                 f"{store.url}: is a store's own folder, not a remote; publish it with remote="
             )
-    first, second = folders
-    is_inside = (
-        first is not None
-        and second is not None
-        and (is_within(first, second) or is_within(second, first))
-    )
-    if is_inside or source.url == target.url:
-        raise InvalidInputError(
-            f"{target.url}: is where {source.url} is, or one is inside the other; "
-            "a copy needs a place of its own"
-        )
+    check_distinct((source, target))
 
 
 class _Notes:

@@ -8,6 +8,8 @@ The order, and what a crash right after leaves:
     the same, put in the remote             the same there
     original removed here                   what is left
     versions removed in the remote          what is left, there too
+    the same two steps in each replica      replicas that have the original: they free it when they
+                                            follow
     (the next segment)
     copies removed: caches, rooms, ...      segments without them
     `erased` or `freed` in `$names`         the same, said: an auditor that finds the bytes from
@@ -43,7 +45,7 @@ from transit.disk import (
 )
 from transit.engine.deleting import shred
 from transit.engine.staging import Staging, stage
-from transit.errors import InvalidInputError
+from transit.errors import InvalidInputError, TransitError
 from transit.format.life import ALL, Life
 from transit.format.names import DIVERGED_DIR, REBASE_DIR, parse_segment_name, segment_name
 from transit.handle.handle import Handle
@@ -68,6 +70,7 @@ class Erased(msgspec.Struct, frozen=True):
     segments, and folders of diverged histories, that were removed. versions: of objects in the
     remote that are gone. kept: versions there that are hidden by their names, and not freed;
     until: when the last lock on them ends, UTC nanoseconds, -1 where nobody says, 0 for none.
+    waiting: addresses of replicas that still have bytes of them, until they follow.
     """
 
     streams: tuple[str, ...] = ()
@@ -78,6 +81,7 @@ class Erased(msgspec.Struct, frozen=True):
     versions: int = 0
     kept: int = 0
     until: int = 0
+    waiting: tuple[str, ...] = ()
 
 
 def erase(handle: Handle, report: Report | None, *, bypass_governance: bool) -> Erased:
@@ -94,11 +98,12 @@ def erase(handle: Handle, report: Report | None, *, bypass_governance: bool) -> 
     work = _Work(handle, lives, bypass_governance)
     done = handle.while_sealing_pauses(partial(work.run, Meter("erase", report)))
     _say(handle, work)
-    if handle.remote is not None:
-        handle.tiering.publish(report)
-    else:
+    if handle.remote is None:
         handle.writer.sync()
-    return done
+        return done
+    replicas = handle.tiering.publish(report).replicas
+    waiting = tuple(each.url for each in replicas if each.behind)
+    return msgspec.structs.replace(done, waiting=waiting)
 
 
 def _due(handle: Handle) -> dict[int, Life]:
@@ -153,6 +158,8 @@ class _Work:
         self._handle = handle
         self._catalog = handle.catalog
         self._remote: Remote | None = handle.remote
+        # Those that have all that the first has. From others it goes when they follow.
+        self._replicas = handle.remotes[1:]
         self._bypass = bypass_governance
         self.lives = lives
         # By stream: before which of its own offsets bytes are gone, how many, and locks on them.
@@ -219,6 +226,7 @@ class _Work:
                 make_folder(catalog.places.redacted)
                 catalog.check_place()
                 put(catalog.places.redacted, segment_name(bytes.fromhex(name)), made.data)
+        data = b""
         if self._remote is not None:
             data = made.data if made is not None else _bytes_of(left)
             put_left(self._remote, name, data)
@@ -229,8 +237,19 @@ class _Work:
         freed = Freed()
         if self._remote is not None:
             freed = free_original(self._remote, name, bypass_governance=self._bypass)
+        for replica in list(self._replicas):
+            freed = freed.plus(self._in_replica(replica, name, data))
         segment.forget_redacted()
         self._count(segment, rows, made, freed)
+
+    def _in_replica(self, replica: Remote, name: str, data: bytes) -> Freed:
+        """The same in a replica; one that fails is left to itself: it frees when it follows."""
+        try:
+            put_left(replica, name, data)
+            return free_original(replica, name, bypass_governance=self._bypass)
+        except TransitError:
+            self._replicas.remove(replica)
+            return Freed()
 
     def _gone_before(self, segment: Segment, rows: set[int]) -> set[int]:
         """Rows of other streams whose bytes are gone by earlier records, where the original is
@@ -280,7 +299,8 @@ class _Work:
             folders.add(os.path.dirname(path))
             count += 1
         if self._remote is not None:
-            drop_unfinished(self._remote)
+            for remote in (self._remote, *self._replicas):
+                drop_unfinished(remote)
         # A loss of power must not bring them back after it was said that they are gone.
         for folder in (*folders, *filter(leads_to_folder, [catalog.places.cache])):
             sync_folder(folder)

@@ -1,8 +1,7 @@
-"""Log: an open store, and `open`, which makes one."""
+"""Log: an open store. Made by `transit.engine.opening`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -29,83 +28,20 @@ from transit.engine.removal import Removal
 from transit.engine.sealed import Head, Sealed, SealedSegment, sealed_at, sealed_segments
 from transit.engine.status import Status, status_of
 from transit.engine.stream import Stream
-from transit.engine.trusted import Kept, remembered_of
 from transit.engine.watching import Callback, Watch, watch
 from transit.errors import InvalidInputError, TransitError
 from transit.format.life import check_reason
 from transit.format.lineage import Metadata, Scalar
 from transit.format.names import check_name, findable
-from transit.handle.attaching import RemoteAddress, attach, check_eviction, check_settings
-from transit.handle.encrypting import check_encryption
+from transit.handle.attaching import (
+    check_eviction,
+)
 from transit.handle.handle import Handle
-from transit.handle.opening import check_mode, folder_of
 from transit.handle.tiering import Published
-from transit.keyring import Keyring
 from transit.log.recover import Cut
 from transit.replay import Position
-from transit.store.addresses import is_url
-from transit.tier.apart import check_apart
 from transit.tier.progress import Progress
 from transit.tier.retain import Evicted, evict
-
-
-def open(  # noqa: PLR0913 - as many things are said of a store that is opened
-    path: str | os.PathLike[str],
-    *,
-    remote: RemoteAddress | None = None,
-    durability: str = "local",
-    mode: str = "exclusive",
-    storage_options: Mapping[str, object] | None = None,
-    settings: Settings | None = None,
-    checkpoint: Kept | None = None,
-    encrypt: str | None = None,
-    keyring: Keyring | None = None,
-) -> Log:
-    """Open the store in folder `path`, and make it when there is none (not in mode "read").
-
-    path: a folder; in mode "read" also the address of a remote, which needs no folder then.
-    remote: where the store is published: any fsspec URL, a folder, or an `ObjectStore`. An empty
-    `path` continues the store that is there.
-    durability: what appends wait for unless they say otherwise: "memory", "os", "local", "tiered".
-    mode: "exclusive" (one writing process), "shared" (several), "read" (no lock, never writes).
-    storage_options: passed to the remote's fsspec file system: endpoint, profile, keys, ...
-    checkpoint: one that was kept, or the bytes of its note: a store whose history does not extend
-    it is refused with `SplitViewError`, before anything of it is used, and in mode "read" also what
-    is published later.
-    keyring: holds the keys of an encrypted store (`Keyring`). encrypt: what is encrypted from now
-    on: "remote", all that is sealed, and so all that leaves this folder; "all", the WAL too; None:
-    as before, or "remote". A store that is encrypted stays so: only its keyring writes to it.
-    Raises `LockedError`, `NotFoundError` (mode "read"), `InvalidInputError` when something else is
-    at `path`, `UnsupportedVersionError`, `CorruptError`, `StorePermissionError`,
-    `UnsupportedPlatformError`; `KeyringError`, and `SealedError` for an encrypted store without its
-    keyring; with a remote `RemoteUnavailableError`, `UnsuitableRemoteError`.
-    """
-    checked_mode = check_mode(mode)
-    level = durability_level(durability)
-    chosen = check_settings(settings)
-    kept, asked = remembered_of(checkpoint), check_encryption(encrypt, keyring)
-    if level is Level.TIERED and remote is None and checked_mode != "read":
-        raise InvalidInputError('durability "tiered" needs remote=')
-    if is_url(path):
-        if checked_mode != "read" or remote is not None:
-            raise InvalidInputError(
-                f'{path}: is a remote: open it with mode="read" alone, or a folder with remote='
-            )
-        remote = str(path)
-    if remote is None:
-        if storage_options is not None:
-            raise InvalidInputError("storage_options without a remote")
-        root = folder_of(path)
-        return Log(Handle(root, checked_mode, level.durability, chosen, None, kept, asked))
-    attached = attach(remote, storage_options, chosen)
-    try:
-        root = attached.store.url if is_url(path) else folder_of(path)
-        if not is_url(path):
-            check_apart(root, attached.store)
-        return Log(Handle(root, checked_mode, level.durability, chosen, attached, kept, asked))
-    except BaseException:
-        attached.release()
-        raise
 
 
 class Log(LogEvidence, Removal, EncryptedLog):
@@ -418,12 +354,21 @@ class Log(LogEvidence, Removal, EncryptedLog):
     # The store
 
     def sync(self, level: str = "local") -> None:
-        """Make everything written so far durable; returns at `level`, "local" or "tiered"."""
-        if durability_level(level) < Level.LOCAL:
-            raise InvalidInputError(f'level must be "local" or "tiered", not {level!r}')
+        """Make everything written so far durable; returns at `level`.
+
+        level: "local", "tiered" or "replicated".
+        """
+        wanted = durability_level(level)
+        if wanted < Level.LOCAL:
+            raise InvalidInputError(
+                f'level must be "local", "tiered" or "replicated", not {level!r}'
+            )
         writer = self._handle.writer
         writer.sync()
-        if level == "tiered":
+        if wanted is Level.REPLICATED:
+            self._handle.check_replicas()
+            self._handle.tiering.replicate(writer.wal.next_lsn)
+        elif wanted is Level.TIERED:
             self._handle.tiering.reach(writer.wal.next_lsn)
 
     def seal(self) -> None:
@@ -437,6 +382,8 @@ class Log(LogEvidence, Removal, EncryptedLog):
     def publish(self, progress: Callable[[Progress], None] | None = None) -> Published:
         """Seal, and bring what the remote lacks there; returns once all of it is "tiered".
 
+        Then the replicas follow, all at once. One that cannot is told in `Published.replicas`, and
+        tried again in the background.
         Interrupted and called again, it goes on where it stopped. `progress` is called now and then
         from several threads, one at a time.
         Raises `FencedError` when another writer went on in the remote, `OutcomeUnknownError` when a

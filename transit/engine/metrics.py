@@ -16,6 +16,7 @@ import msgspec
 from transit.engine.cursor import Cursor, is_on_hidden, known_cursors
 from transit.errors import TransitError
 from transit.handle.handle import Handle
+from transit.handle.replicas import ReplicaStatus
 from transit.handle.tiering import Tiering
 from transit.log.timings import Histogram
 from transit.tier.fetch import Fetcher
@@ -83,13 +84,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     records, appends, bytes: written by this process: records, the frames they came in, a batch is
     one, and the bytes of these; the store's own records count too. All 0 in mode "read".
     syncs, seals, publishes: how often, and how long each took. waits: how long callers waited until
-    what they wrote was as durable as they asked, by durability: "local" and "tiered".
+    what they wrote was as durable as they asked, by durability: "local", "tiered", "replicated".
     seal_failures, publish_failures: rounds that failed. refusal: why nothing more is written, ""
     while it is.
     unsynced_bytes, wal_files, wal_bytes: of the WAL now. commits, segments, segment_bytes: now.
     waiting: followers that wait for records now: threads, tasks and callbacks.
     publish_lag, remote: None without a remote; the lag also in mode "read".
-    cursors: None where their places cannot be read now.
+    replicas: the remotes that follow the first. cursors: None where their places cannot be read
+    now.
     """
 
     records: int
@@ -113,6 +115,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     publish_lag: PublishLag | None
     remote: RemoteTraffic | None
     cursors: CursorLag | None
+    replicas: tuple[ReplicaStatus, ...] = ()
 
 
 class KnownCursors:
@@ -166,6 +169,7 @@ def metrics_of(handle: Handle, cursors: KnownCursors) -> Metrics:
         waits={
             "local": handle.local_waits.histogram(),
             "tiered": handle.tiered_waits.histogram(),
+            "replicated": handle.replicated_waits.histogram(),
         },
         seal_failures=0 if writing is None else writing.sealer.failed,
         publish_failures=0 if tiering is None else tiering.failed,
@@ -181,6 +185,7 @@ def metrics_of(handle: Handle, cursors: KnownCursors) -> Metrics:
         publish_lag=None if tiering is None else _publish_lag(handle, tiering),
         remote=_traffic(handle),
         cursors=cursors.lag(handle),
+        replicas=handle.replicas,
     )
 
 

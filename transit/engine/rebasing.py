@@ -110,7 +110,9 @@ def _rebase(handle: Handle, common: int) -> Rebased:
         seal_interval_s=None,
         frame_bytes_max=max(handle.settings.frame_bytes_max, FRAME_BYTES_MAX),
     )
-    new = Handle(place, "exclusive", "local", settings, borrowed, encryption=handle.encryption_now)
+    new = Handle(
+        place, "exclusive", "local", settings, [borrowed], encryption=handle.encryption_now
+    )
     try:
         if new.catalog.commits.count <= common:
             # A new history would begin here, and take the place of the one that is continued.

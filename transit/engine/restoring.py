@@ -91,7 +91,7 @@ def restore(  # noqa: PLR0913 - as many things are said of what is wanted
         with _Target(root) as target:
             source = Remote(store, chosen)
             store_id = source.existing_store_id()
-            keys = keys_of(asked, store_id, root, store, chosen, write=False)
+            keys = keys_of(asked, store_id, root, (store,), chosen, write=False)
             restorer = Restorer(source, root, store_id, progress, kept, keys)
             restored = _fill(restorer, root, store_id, lazy, names, at)
             target.finish(store_id)

@@ -7,6 +7,7 @@ import msgspec
 from transit.config import Durability, Encrypted, Mode
 from transit.engine.finding import StreamCount
 from transit.handle.handle import Handle
+from transit.handle.replicas import ReplicaStatus
 from transit.log.clock import ahead_s, steps
 
 
@@ -28,6 +29,7 @@ class Status(msgspec.Struct, frozen=True):
     remote_keeps: what the remote keeps of what is deleted there, so that `Log.erase` may free less:
     "versions", "versions, object lock (compliance, 30 days)", "unknown" where the rights to ask are
     missing; "" for nothing, in mode "read", and for remotes that cannot say.
+    replicas: the remotes that follow it, and how far each is; in mode "read" none.
     encryption: of what is written from now on: "none", "remote" (all that is sealed), "all" (the
     WAL too); in mode "read", whether sealed records are encrypted: "none" or "remote".
     """
@@ -54,6 +56,7 @@ class Status(msgspec.Struct, frozen=True):
     remote_error: str
     remote_noted: str
     remote_keeps: str = ""
+    replicas: tuple[ReplicaStatus, ...] = ()
     encryption: Encrypted = "none"
 
 
@@ -90,4 +93,5 @@ def status_of(handle: Handle, counted: StreamCount) -> Status:
         if handle.mode != "read"
         else ("remote" if catalog.commits.encrypted else "none"),
         remote_keeps="" if handle.remote is None else handle.remote.keeps,
+        replicas=handle.replicas,
     )

@@ -52,7 +52,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     stream: name. offset: of the first record; -1 for a "memory" record that was taken up in the
     middle of another call of its thread: it gets its offset, and its timestamp unless one is given,
     when that call ends. timestamp: of the last record, UTC nanoseconds.
-    durability: what was reached when the receipt was made: "memory", "os", "local" or "tiered".
+    durability: what was reached when the receipt was made: "memory", "os", "local", "tiered" or
+        "replicated".
     count: number of records. encryption: what the store encrypts: "none"; "remote", all that is
     sealed; "all", the WAL too.
     """
@@ -222,7 +223,7 @@ class Stream(Kept):
 
         headers: text to text. timestamp: UTC nanoseconds; None: now, or the last record's if later.
         expect: the next offset the caller believes in; `ConflictError` when it is another.
-        durability: "memory", "os", "local" or "tiered"; None: the store's. writer: on whose behalf,
+        durability: as `transit.open` takes it; None: the store's. writer: on whose behalf,
         as `Log.batch` takes it; such a record is written at once, whatever the durability.
         Raises `InvalidInputError`, `ConflictError`, `StorageFullError`, `OutcomeUnknownError`. When
         "tiered" is not reached (`FencedError`, `RemoteUnavailableError`, ...), the record is in the

@@ -11,6 +11,7 @@ callbacks   the future itself; what becomes of a callback's error
 encrypting  what users say about encryption, checked; the keys of one open store
 attaching   which remote the user means
 tiering     publishing: on request, in the background, and for appends that wait
+replicas    remotes that follow the first, each in a thread; who waits for them
 switching   putting a rebased store in the old one's place
 hub         the waiters for more of each stream, and the thread that tells them
 listeners   threads and tasks of event loops that wait, as the hub knows them

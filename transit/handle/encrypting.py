@@ -5,6 +5,7 @@ Owns which stores are encrypted: those that were opened with a keyring once stay
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -46,18 +47,21 @@ def keys_of(
     encryption: Encryption | None,
     store_id: bytes,
     root: str,
-    store: ObjectStore | None,
+    stores: Iterable[ObjectStore],
     settings: Settings,
     *,
     write: bool,
 ) -> StoreKeys | None:
-    """The keys of a store that is being opened. Raises `KeyringError`, `InvalidInputError`."""
+    """The keys of a store that is being opened. Raises `KeyringError`, `InvalidInputError`.
+
+    stores: its remotes, in which no keyring may be.
+    """
     if encryption is None:
         if write and _newest_needs(root):
             raise SealedError(f"{root}: the store is encrypted; open it with keyring=")
         return None
-    remote = None if store is None else folder_of_store(store)
-    places = [place for place in (root, remote) if place is not None and not is_url(place)]
+    found = [root, *map(folder_of_store, stores)]
+    places = [place for place in found if place is not None and not is_url(place)]
     encryption.keyring.attach(store_id, *places)
     level = settings.compression_level if settings.compression == "zstd" else None
     what = (encryption.what or _as_before(root)) if write else None

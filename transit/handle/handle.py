@@ -13,7 +13,8 @@ import threading
 import warnings
 import weakref
 from _thread import start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,11 +27,12 @@ from transit.errors import (
     TransitError,
 )
 from transit.guards import CLOSE, PUBLISH, SEAL, TURN, VIEW, inside
-from transit.handle.attaching import Attached
+from transit.handle.attaching import Attached, release_all
 from transit.handle.encrypting import Encryption
 from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
 from transit.handle.read_side import Reading
+from transit.handle.replicas import ReplicaStatus
 from transit.handle.side import Side
 from transit.handle.tiering import Tiering
 from transit.handle.write_side import Writing
@@ -53,6 +55,7 @@ T = TypeVar("T")
 # A member of an enumeration takes long to find.
 _LOCAL: Final = Level.LOCAL
 _TIERED: Final = Level.TIERED
+_REPLICATED: Final = Level.REPLICATED
 _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
@@ -65,7 +68,7 @@ class Handle:
         mode: Mode,
         durability: Durability,
         settings: Settings,
-        attached: Attached | None = None,
+        attached: Sequence[Attached] = (),
         kept: Remembered | None = None,
         encryption: Encryption | None = None,
     ) -> None:
@@ -79,18 +82,20 @@ class Handle:
         self.refusal: TransitError | None = None
         # How long callers waited until what they wrote was as durable as they asked.
         self.local_waits, self.tiered_waits = Timings(), Timings()
+        self.replicated_waits = Timings()
         self._closing = threading.Lock()
         # Whether nothing is left to close.
         self._let_go = False
-        store = attached.store if attached is not None else None
-        self._release = attached.release if attached is not None else None
+        stores = [each.store for each in attached]
+        self._release = partial(release_all, attached) if attached else None
         self._writing: Writing | None = None
         try:
             side: Side
             if mode == "read":
-                side = Reading(root, settings, store, kept, encryption)
+                first = stores[0] if stores else None
+                side = Reading(root, settings, first, kept, encryption)
             else:
-                side = self._writing = Writing(root, mode, settings, store, kept, encryption)
+                side = self._writing = Writing(root, mode, settings, stores, kept, encryption)
             self._side = side
             self.catalog = side.catalog
             self.callbacks = side.callbacks
@@ -177,6 +182,20 @@ class Handle:
         return self._side.remote
 
     @property
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """The remotes that follow it: what is known of each, without asking."""
+        replicas = self._side.replicas
+        return () if replicas is None else replicas.status()
+
+    @property
+    def remotes(self) -> list[Remote]:
+        """The remote, and those of its replicas that have all that it is known to have."""
+        if self.remote is None:
+            return []
+        replicas = self._side.replicas
+        return [self.remote, *(() if replicas is None else replicas.at_head)]
+
+    @property
     def published(self) -> int | None:
         """Count of commits known to be in the remote; None without one."""
         return self._side.published
@@ -232,14 +251,23 @@ class Handle:
     # Writing
 
     def level_of(self, durability: str | None) -> Level:
-        """The strength asked for, or the store's own; "tiered" needs a remote."""
+        """The strength asked for, or the store's own; "tiered" needs a remote, "replicated" two."""
         level = self.level if durability is None else durability_level(durability)
-        if level is _TIERED and self._writing is not None:
+        if level >= _TIERED and self._writing is not None:
             # Asked for before anything is written.
             self.catalog.order.check(PUBLISH)
             self.tiering.check_outside()
             self.tiering.publisher.check()
+            if level is _REPLICATED:
+                self.check_replicas()
         return level
+
+    def check_replicas(self) -> None:
+        """`InvalidInputError` for a store that was opened with one remote at most."""
+        if not self.tiering.replicas:
+            raise InvalidInputError(
+                f'{self.root}: durability "replicated" needs remote=[first, another]'
+            )
 
     def acknowledge(self, written: Written | None, level: Level) -> Durability:
         """Make what was written, None: everything so far, as durable as asked; what was reached."""
@@ -248,6 +276,10 @@ class Handle:
         if written is None:
             written = self.writer.reached()
         begun = perf_counter()
+        if level is _REPLICATED:
+            self.tiering.replicate(written.wal.next_lsn)
+            self.replicated_waits.add(perf_counter() - begun)
+            return "replicated"
         if level is _TIERED:
             self.tiering.reach(written.wal.next_lsn)
             self.tiered_waits.add(perf_counter() - begun)
@@ -265,11 +297,12 @@ class Handle:
     ) -> None:
         """Resolve `future` with what `result` returns once what was written is as durable as asked.
 
-        What was taken up late is never "tiered". Until it is in the remote, the store stays open,
+        What was taken up late is "local" at most. Until it is in the remote, the store stays open,
         even when the program holds it no more: closing does not wait for that.
         """
-        if level is _TIERED and isinstance(written, Written):
-            self.tiering.submit(written.wal.next_lsn, result, future, self)
+        if level >= _TIERED and isinstance(written, Written):
+            lsn, replicated = written.wal.next_lsn, level is _REPLICATED
+            self.tiering.submit(lsn, result, future, self, replicated=replicated)
         else:
             self.writing.submit(written, result, future)
 

@@ -87,9 +87,8 @@ class Reading:
         return self._catalog(store_id, missing)
 
     def _catalog(self, store_id: bytes, elsewhere: Elsewhere) -> Catalog:
-        keys = keys_of(
-            self._encryption, store_id, self._root, self._store, self._settings, write=False
-        )
+        stores = () if self._store is None else (self._store,)
+        keys = keys_of(self._encryption, store_id, self._root, stores, self._settings, write=False)
         return Catalog(self._root, store_id, self._settings, elsewhere, self._check_place, keys)
 
     def _begin(self) -> None:
@@ -210,6 +209,11 @@ class Reading:
     def remote(self) -> Remote | None:
         """See `Side.remote`."""
         return self._remote
+
+    @property
+    def replicas(self) -> None:
+        """See `Side.replicas`."""
+        return None
 
     @property
     def published(self) -> int | None:

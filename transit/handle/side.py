@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from transit.errors import TransitError
 from transit.handle.hub import Hub
 from transit.handle.promises import Callbacks
+from transit.handle.replicas import Replicas
 from transit.log.catalog import Catalog
 from transit.log.recover import Cut
 from transit.tier.remote import Remote
@@ -47,6 +48,10 @@ class Side(Protocol):
     @property
     def remote(self) -> Remote | None:
         """The remote; None without one."""
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """The remotes that follow it; None without a remote, and in mode "read"."""
 
     @property
     def published(self) -> int | None:

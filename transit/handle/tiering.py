@@ -8,7 +8,7 @@ publishes. Without anything to publish no request is made.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,6 +20,7 @@ from transit.errors import ClosedError, ReentrantCallError, TransitError, say
 from transit.guards import PUBLISH
 from transit.handle.background import Worker
 from transit.handle.promises import Callbacks, Promises
+from transit.handle.replicas import Replicas, ReplicaStatus
 from transit.log.catalog import Catalog
 from transit.log.seal import Sealer
 from transit.log.timings import Timings
@@ -35,12 +36,16 @@ _JOIN_S: Final = 5.0
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What one `publish` did: commits created, bytes sent and requests made; the remote's root."""
+    """What one `publish` did: commits created, bytes sent and requests made; the remote's root.
+
+    replicas: the other remotes, as they were once each had followed or failed to.
+    """
 
     commits: int
     bytes: int
     requests: int
     head: str
+    replicas: tuple[ReplicaStatus, ...] = ()
 
 
 class _Mark(NamedTuple):
@@ -59,6 +64,7 @@ class Tiering:
         sealer: Sealer,
         settings: Settings,
         callbacks: Callbacks,
+        replicas: Sequence[Remote] = (),
     ) -> None:
         self.remote = remote
         self.publisher = Publisher(remote, catalog)
@@ -75,11 +81,22 @@ class Tiering:
         # A thread that waited for this lock often finds that the round before covered it too.
         self._rounds = threading.Lock()
         self._worker: Worker | None = None
+        self.replicas = Replicas(
+            replicas, self.publisher, catalog, callbacks,
+            settings.replicated_remotes or 1 + len(replicas), eager=self._is_eager,
+        )  # fmt: skip
+
+    @property
+    def _is_eager(self) -> bool:
+        """Whether something is published in the background that nobody asks for."""
+        settings = self._settings
+        return settings.publish_interval_s is not None or settings.publish_bytes is not None
 
     def start(self) -> None:
         """Publish in the background from now on, as the settings say."""
         interval = self._settings.publish_interval_s
         self._worker = Worker("transit-publisher", self._work, self._fail, 0.0, interval)
+        self.replicas.start()
 
     @property
     def is_behind(self) -> bool:
@@ -89,11 +106,16 @@ class Tiering:
     @property
     def is_here(self) -> bool:
         """Whether this thread is publishing, or does a part of that."""
-        return self.publisher.is_here or (self._worker is not None and self._worker.is_here)
+        return self._is_inside or (self._worker is not None and self._worker.is_here)
+
+    @property
+    def _is_inside(self) -> bool:
+        asking = self.remote.store.is_here or self.replicas.is_here
+        return asking or self.publisher.is_here
 
     def check_outside(self) -> None:
         """`ReentrantCallError` in the middle of publishing, which would wait for itself."""
-        if self.publisher.is_here:
+        if self._is_inside:
             raise ReentrantCallError(
                 "called in the middle of publishing, by its progress callback or the object store: "
                 "call again once publish() has returned"
@@ -112,7 +134,13 @@ class Tiering:
             bytes=traffic.bytes_out - before[1],
             requests=traffic.requests - before[2],
             head=self._catalog.commits.root,
+            replicas=self.replicas.follow() if self.replicas else (),
         )
+
+    def replicate(self, lsn: int) -> None:
+        """Return when every record before `lsn` is in the remote and in replicas enough."""
+        self.reach(lsn)
+        self.replicas.reach(lsn)
 
     def reach(self, lsn: int) -> None:
         """Return when every record before `lsn` is in the remote."""
@@ -141,20 +169,36 @@ class Tiering:
         except TransitError as error:
             self.error = error
             self.failed += 1
+            self._tell_replicas(error)
             raise
         self.rounds.add(perf_counter() - begun)
         self.error = None
+        self._tell_replicas(None)
+
+    def _tell_replicas(self, error: TransitError | None) -> None:
+        if self.replicas:
+            self.replicas.first_went_on(error)
 
     # In the background
 
     def submit(
-        self, lsn: int, result: Callable[[], object], future: Promise[Any], owner: object
+        self,
+        lsn: int,
+        result: Callable[[], object],
+        future: Promise[Any],
+        owner: object,
+        *,
+        replicated: bool = False,
     ) -> None:
         """Resolve `future` by `result` once every record before `lsn` is in the remote.
 
-        owner: the object whose last reference closes the store; held until then.
+        replicated: and in replicas enough. owner: the object whose last reference closes the store;
+        held until then.
         """
-        self._promises.add(_Mark(lsn, owner), result, future)
+        if replicated:
+            self.replicas.submit(lsn, result, future, owner)
+        else:
+            self._promises.add(_Mark(lsn, owner), result, future)
         self._wake()
 
     def publish_if_large(self) -> None:
@@ -192,6 +236,9 @@ class Tiering:
             self._fail(failure)
             error = self.error
         self._promises.settle(count, error)
+        if self.replicas.awaited:
+            # Perhaps nothing was left to publish, or the error was no remote's.
+            self._tell_replicas(error)
         self._callbacks.wake()
 
     def _is_published(self, mark: _Mark) -> bool:
@@ -206,6 +253,7 @@ class Tiering:
         if self._worker is not None:
             # Its round may hang on a remote that is away. It writes nothing here any more.
             self._worker.stop(_JOIN_S)
+        self.replicas.close()
         self._promises.end(self.error)
 
 

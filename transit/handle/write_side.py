@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from transit.handle.encrypting import Encryption, check_keys, keys_of
 from transit.handle.hub import Hub
 from transit.handle.opening import Locks, make_store, read_store_id, sync_names, tidy_up
 from transit.handle.promises import Callbacks, Promises
+from transit.handle.replicas import Replicas
 from transit.handle.side import T
 from transit.handle.switching import check_not_rebasing, finish_rebase
 from transit.handle.tiering import Tiering
@@ -62,7 +63,7 @@ class Writing:
         root: str,
         mode: Mode,
         settings: Settings,
-        store: ObjectStore | None,
+        stores: Sequence[ObjectStore],
         kept: Remembered | None = None,
         encryption: Encryption | None = None,
     ) -> None:
@@ -80,7 +81,8 @@ class Writing:
             make_folder(root)
         self._locks = Locks(root, mode, settings)
         try:
-            remote = None if store is None else Remote(store, settings)
+            remotes = [Remote(store, settings) for store in stores]
+            remote = remotes[0] if remotes else None
             if mode == "exclusive":
                 finish_rebase(root)
             else:
@@ -89,7 +91,7 @@ class Writing:
             if mode == "exclusive":
                 tidy_up(root)
             sync_names(root)
-            keys = keys_of(encryption, store_id, root, store, settings, write=True)
+            keys = keys_of(encryption, store_id, root, stores, settings, write=True)
             self.catalog = Catalog(
                 root, store_id, settings, self._attach(store_id, mode, remote, keys),
                 self._locks.check_place, keys,
@@ -106,7 +108,7 @@ class Writing:
                 self.catalog, settings, epoch, self._locks.seal, self.writer.sync_to
             )
             self._make_lineage_stream()
-            self.tiering = None if remote is None else self._tiering(remote)
+            self.tiering = self._tiering(*remotes) if remotes else None
             # Last: whatever fails before must leave no thread behind that goes on writing.
             self._start(mode)
         except BaseException:
@@ -171,10 +173,11 @@ class Writing:
         cache = Places(self._root).cache
         return Fetcher(remote, shelf, cache, self._locks.check_place)
 
-    def _tiering(self, remote: Remote) -> Tiering:
+    def _tiering(self, remote: Remote, *replicas: Remote) -> Tiering:
         tiering = Tiering(
-            remote, self.catalog, self.writer, self.sealer, self._settings, self.callbacks
-        )
+            remote, self.catalog, self.writer, self.sealer, self._settings, self.callbacks,
+            replicas,
+        )  # fmt: skip
         tiering.publisher.locate()
         remote.keeps = kept_by(remote.store)
         return tiering
@@ -257,6 +260,11 @@ class Writing:
     def remote(self) -> Remote | None:
         """See `Side.remote`."""
         return None if self.tiering is None else self.tiering.remote
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """See `Side.replicas`."""
+        return None if self.tiering is None else self.tiering.replicas
 
     @property
     def published(self) -> int | None:

@@ -245,7 +245,10 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
 
 class SyncRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """POST /v1/sync: make all that was written so far as durable; "local" or "tiered"."""
+    """POST /v1/sync: make all that was written so far as durable.
+
+    level: "local", "tiered" or "replicated".
+    """
 
     level: str = "local"
 

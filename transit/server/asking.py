@@ -38,6 +38,7 @@ _REACHED: Final[dict[Durability, Header]] = {
     "os": (b"transit-durability", b"os"),
     "local": (b"transit-durability", b"local"),
     "tiered": (b"transit-durability", b"tiered"),
+    "replicated": (b"transit-durability", b"replicated"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from transit import Histogram, Metrics, RemoteTraffic
+from transit import Histogram, Metrics, RemoteTraffic, ReplicaStatus
 from transit.server.counts import Counted, Counts
 from transit.server.gate import Gate
 from transit.server.service import Service
@@ -115,6 +115,23 @@ def of_store(found: Metrics) -> Iterator[Number]:
         yield _gauge("publish_lag", "seconds", "Age of the oldest of them", behind.age_s)
     if found.remote is not None:
         yield from _of_remote(found.remote)
+    yield from _of_replicas(found.replicas)
+
+
+def _of_replicas(replicas: Sequence[ReplicaStatus]) -> Iterator[Number]:
+    if replicas:
+        # By their place in the list: an address is nobody's business here.
+        numbered = list(enumerate(replicas, 1))
+        late = {(str(number),): each.behind for number, each in numbered}
+        failing = {(str(number),): int(bool(each.error)) for number, each in numbered}
+        yield _several(
+            "replica_behind_commits", "gauge", "",
+            "Commits of the remote that are not known to be in this replica", late, ("replica",),
+        )  # fmt: skip
+        yield _several(
+            "replica_failing", "gauge", "", "1 where the last try to follow failed", failing,
+            ("replica",),
+        )  # fmt: skip
 
 
 def _of_remote(found: RemoteTraffic) -> Iterator[Number]:

@@ -106,7 +106,7 @@ class Receiver:
 
 def _durable(durability: str) -> str:
     """What is answered for by default: the disk at least."""
-    return "tiered" if durability == "tiered" else "local"
+    return durability if durability in ("tiered", "replicated") else "local"
 
 
 def _failed(status: int, type_: str, message: str) -> Answer:

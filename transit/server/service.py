@@ -29,7 +29,7 @@ from transit.server.soon import Reached
 LOGGER = logging.getLogger("transit.server")
 TRIES = 16
 T = TypeVar("T")
-_RANK = {"memory": 0, "os": 1, "local": 2, "tiered": 3}
+_RANK = {"memory": 0, "os": 1, "local": 2, "tiered": 3, "replicated": 4}
 
 
 class Round:
@@ -87,18 +87,24 @@ class Service:
         self.settings = settings
         self.is_writable = log.mode != "read"
         # Whether what is read may have to be fetched from afar.
-        self.has_remote = bool(log.status().remote)
+        status = log.status()
+        self.has_remote = bool(status.remote)
+        self.has_replicas = bool(status.replicas)
         self._is_alone = log.mode == "exclusive"
         self._writer = ThreadPoolExecutor(1, "transit-server-write")
         self._reader = ThreadPoolExecutor(settings.reading_threads, "transit-server-read")
         self._syncer = ThreadPoolExecutor(1, "transit-server-sync")
         self._publisher = ThreadPoolExecutor(1, "transit-server-publish")
         self.syncs = Round(self._syncer, log.sync)
+        self._replicator = ThreadPoolExecutor(1, "transit-server-replicate")
         self.publishes = Round(self._publisher, partial(log.sync, "tiered"))
+        self.replicates = Round(self._replicator, partial(log.sync, "replicated"))
 
     def close(self) -> None:
         """End the threads; what they do is finished first."""
-        for pool in (self._writer, self._reader, self._syncer, self._publisher):
+        for pool in (
+            self._writer, self._reader, self._syncer, self._publisher, self._replicator,
+        ):  # fmt: skip
             pool.shutdown()
 
     async def look_for_more(self) -> None:
@@ -145,3 +151,5 @@ class Service:
             await self.syncs.reach()
         elif durability == "tiered":
             await self.publishes.reach()
+        elif durability == "replicated":
+            await self.replicates.reach()

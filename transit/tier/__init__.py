@@ -9,6 +9,8 @@ probe        whether a remote really excludes the second of two writers
 checkpoints  signed checkpoints in the remote, and the tiles behind them
 bundled      many commits in one request
 publish      segments, then commits, to the remote
+locating     where a store's commits stand in a remote, and the hint there
+replica      a remote that follows the first one
 fetch        segments read from the remote, block by block, through a cache
 apart        whether a store and its remote are two places
 bucket       the view of a store that is only in a remote

@@ -8,8 +8,10 @@ only the store's own folder has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transit.disk import is_within
-from transit.errors import UnsuitableRemoteError
+from transit.errors import InvalidInputError, UnsuitableRemoteError
 from transit.format.names import COMMIT_DIR, SEGMENT_DIR, WAL_DIR, Places, wal_name
 from transit.store import ObjectStore, folder_of_store
 
@@ -37,6 +39,23 @@ def check_not_served(root: str, store: ObjectStore, first_lsn: int) -> None:
     check_apart(root, store)
     if store.size(f"{WAL_DIR}/{wal_name(first_lsn)}") is not None:
         raise _same(root, store)
+
+
+def check_distinct(stores: Sequence[ObjectStore]) -> None:
+    """`InvalidInputError` when two of these remotes are one place, or one is inside another."""
+    for number, second in enumerate(stores):
+        for first in stores[:number]:
+            folders = folder_of_store(first), folder_of_store(second)
+            is_inside = (
+                folders[0] is not None
+                and folders[1] is not None
+                and (is_within(folders[0], folders[1]) or is_within(folders[1], folders[0]))
+            )
+            if is_inside or first.url == second.url:
+                raise InvalidInputError(
+                    f"{second.url}: is where {first.url} is, or one is inside the other; "
+                    "each needs a place of its own"
+                )
 
 
 def _same(root: str, store: ObjectStore) -> UnsuitableRemoteError:

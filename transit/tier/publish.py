@@ -16,19 +16,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from transit.disk import file_size, read_file
-from transit.errors import CorruptError, FencedError, TransitError
+from transit.errors import CorruptError, FencedError
 from transit.format.commit import Commit, decode_commit
 from transit.format.digest import Digester, digest
 from transit.locks import in_place
 from transit.log.catalog import Catalog
 from transit.tier.apart import check_apart
 from transit.tier.erase import put_left
+from transit.tier.locating import HINT_COMMITS, Hint, Inside, locate, own_commit
 from transit.tier.pools import Pool
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
@@ -36,8 +35,6 @@ from transit.tier.remote import TRIES, Remote, index_key, segment_key
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-# Commits published before the hint is brought up to date, which costs a request of its own.
-HINT_COMMITS: Final = 16
 _READ_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -76,51 +73,25 @@ class Publisher:
         self._chain = catalog.commits
         # Commits made before this process attached may be in the remote in part.
         self._attached = self._chain.count
-        self._hinted = -1
+        self._hint = Hint(remote, catalog)
         self._lock = threading.Lock()
-        # The threads that publish now, or do a part of it.
-        self._inside: set[int] = set()
+        self._inside = Inside()
 
     # Where the two chains stand
 
     def locate(self) -> None:
-        """Find how many of our commits the remote has, and whether it went another way.
-
-        Commits form a chain, so the first that is missing or differs is found by halving.
-        """
-        count = self._chain.count
-        low, high = 0, count
-        head = self.remote.head(self._catalog.store_id)
-        hint = min(head.number, count - 1) if head is not None else 0
-        for number in (count - 1, hint, hint + 1):
-            if low <= number < high:
-                low, high = self._narrow(number, low, high)
-        while low < high:
-            low, high = self._narrow((low + high) // 2, low, high)
-        while (other := self.remote.checked_commit(low)) is not None:
-            if other[0] != self._chain.read(low):
-                self._fence(low, other[1])
-                break
-            # Ours, which was not there a moment ago: a request of an earlier process came late.
-            low += 1
-        self._reached(low)
-        if head is not None and head.number == low - 1:
-            self._hinted = head.number
-
-    def _narrow(self, number: int, low: int, high: int) -> tuple[int, int]:
-        same = self.remote.has_commit(number, self._chain.read(number))
-        return (number + 1, high) if same else (low, number)
+        """Find how many of our commits the remote has, and whether it went another way."""
+        found = locate(self.remote, self._chain, self._catalog.store_id)
+        if found.other is not None:
+            self._fence(found.commits, found.other)
+        self._reached(found.commits)
+        self._hint.found(found)
 
     def _reached(self, published: int) -> None:
         self.published = published
-        self.published_lsn = self._ours(published - 1)[1].next_lsn if published else 0
-
-    def _ours(self, number: int) -> tuple[bytes, Commit]:
-        data = self._chain.read(number)
-        place = f"commit {number} of {self._catalog.root}"
-        if data is None:
-            raise CorruptError(place, expected="a commit", found="no file")
-        return data, decode_commit(data, place)
+        self.published_lsn = (
+            own_commit(self._catalog, published - 1)[1].next_lsn if published else 0
+        )
 
     def _fence(self, number: int, winner: Commit) -> None:
         self.fenced = FencedError(
@@ -150,52 +121,24 @@ class Publisher:
         Raises `FencedError`, `OutcomeUnknownError`, `RemoteUnavailableError`,
         `StorePermissionError`; published again, it goes on where it stopped.
         """
-        with self._lock, self._working():
+        with self._lock, self._inside.working():
             self.check()
             # Once more: a link or a mount may have brought the two together.
             check_apart(self._catalog.root, self.remote.store)
             if self.published < self._chain.count:
                 publish = partial(self._publish, Meter("publish", report))
                 in_place(self._catalog.check_place, publish)
-            self._hint(HINT_COMMITS)
+            self._hint.bring(self.published, HINT_COMMITS)
 
     def hint(self) -> None:
         """Bring HEAD up to date, if it is not."""
-        with self._lock, self._working():
-            self._hint(1)
+        with self._lock, self._inside.working():
+            self._hint.bring(self.published)
 
     @property
     def is_here(self) -> bool:
         """Whether this thread is publishing, or does a part of that."""
-        return threading.get_ident() in self._inside
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        me = threading.get_ident()
-        if me in self._inside:
-            yield
-            return
-        try:
-            self._inside.add(me)
-            yield
-        finally:
-            self._inside.discard(me)
-
-    def _hint(self, commits: int) -> None:
-        if self.published - 1 < self._hinted + commits or not self.published:
-            return
-        indexed = self._chain.indexed
-        known = indexed is not None and indexed.number < self.published
-        try:
-            self.remote.put_head(
-                self._catalog.store_id,
-                self.published - 1,
-                indexed.number if indexed is not None and known else None,
-            )
-        except TransitError:
-            # Only a hint: a reader of it would have looked further in any case.
-            return
-        self._hinted = self.published - 1
+        return self._inside.is_here
 
     def _publish(self, meter: Meter) -> None:
         numbers = deque(range(self.published, self._chain.count))
@@ -208,7 +151,7 @@ class Publisher:
                 self._finish(pending.popleft())
 
     def _start(self, pool: Pool, number: int, meter: Meter) -> _Pending:
-        data, commit = self._ours(number)
+        data, commit = own_commit(self._catalog, number)
         # Asked after it was read: what a folder that came in its place holds is not ours.
         self._catalog.check_place()
         items = self._items(commit)
@@ -244,7 +187,7 @@ class Publisher:
         self.published_lsn = pending.commit.next_lsn
 
     def _upload(self, item: _Item, fresh: bool, meter: Meter) -> None:
-        with self._working():
+        with self._inside.working():
             self._bring(item, fresh, meter)
 
     def _bring(self, item: _Item, fresh: bool, meter: Meter) -> None:

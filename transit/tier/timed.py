@@ -1,11 +1,13 @@
 """An object store whose requests are timed, by kind, with those that failed counted.
 
+Owns which threads are in the middle of one: a user's object store may call transit from there.
 Owns nothing of the requests: each is passed on as it is. A request that is tried again is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from time import perf_counter
 from typing import Final, TypeVar
 
@@ -26,8 +28,25 @@ class TimedStore:
         self.timings = {kind: Timings() for kind in KINDS}
         # Requests that were given up, and those among them that no answer came to in time.
         self.failed = self.unanswered = 0
+        self._asking: set[int] = set()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread is in the middle of a request."""
+        return get_ident() in self._asking
 
     def _timed(self, kind: str, call: Callable[[], T]) -> T:
+        me = get_ident()
+        if me in self._asking:
+            # By the store itself, in the middle of another.
+            return self._request(kind, call)
+        try:
+            self._asking.add(me)
+            return self._request(kind, call)
+        finally:
+            self._asking.discard(me)
+
+    def _request(self, kind: str, call: Callable[[], T]) -> T:
         begun = perf_counter()
         try:
             found = call()

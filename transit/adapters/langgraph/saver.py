@@ -39,7 +39,7 @@ from transit.trace import Redaction
 
 # Read at a time by asynchronous listing.
 _AT_ONCE: Final = 32
-_DURABLE: Final = ("local", "tiered")
+_DURABLE: Final = ("local", "tiered", "replicated")
 # The saver has a method of that name.
 _List = list
 

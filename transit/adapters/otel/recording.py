@@ -256,7 +256,7 @@ def append_pieces(log: transit.Log, stream: Stream, item: Item) -> None:
 
 def synced(log: transit.Log, timeout_s: float) -> bool:
     """Whether all is as durable as the store's appends are, at least synced; within a time."""
-    level = "tiered" if log.durability == "tiered" else "local"
+    level = log.durability if log.durability in ("tiered", "replicated") else "local"
     done: list[bool] = []
 
     def sync() -> None:

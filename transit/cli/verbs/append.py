@@ -12,6 +12,7 @@ from typing import Final, TypedDict, Unpack
 import click
 
 from transit import AlreadyExistsError, Log, Settings, Stream
+from transit.cli.configuration import DURABILITIES
 from transit.cli.failures import INTERNAL, USAGE, CommandError
 from transit.cli.lines import Line, read_lines, read_whole
 from transit.cli.opening import Session
@@ -47,7 +48,7 @@ class _Given(TypedDict):
 )  # fmt: skip
 @click.option("--expect", type=click.IntRange(min=0), help="The next offset that must hold.")
 @click.option(
-    "--durability", type=click.Choice(["memory", "os", "local", "tiered"]),
+    "--durability", type=click.Choice(DURABILITIES),
     help="What to wait for; else as configured.",
 )  # fmt: skip
 @click.option("--create", is_flag=True, help="Make the stream, and the store, if there is none.")
@@ -60,7 +61,7 @@ def command(context: Session, stream: str, data: tuple[str, ...], **given: Unpac
     """
     arguments, files = _sources(data, given["files"])
     headers = pairs(given["headers"])
-    waits = given["durability"] == "tiered"
+    waits = given["durability"] in ("tiered", "replicated")
     with context.open_write(create=given["create"], remote=waits) as log:
         target = _stream(log, stream, given["create"])
         appender = _Appender(target, headers, given["expect"], given["durability"], log.settings)

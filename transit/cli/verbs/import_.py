@@ -94,7 +94,7 @@ def _import_exports(context: Session, files: Sequence[str], prefix: str, new_uid
         finally:
             if rows:
                 # One sync for all of them; without it none is acknowledged.
-                log.sync("tiered" if log.durability == "tiered" else "local")
+                log.sync(log.durability if log.durability in ("tiered", "replicated") else "local")
                 context.output.rows("", COLUMNS, rows)
 
 
@@ -117,5 +117,5 @@ def _import_files(context: Session, files: dict[str, str], prefix: str, skip_bad
             rows.extend(imported())
         finally:
             if rows:
-                log.sync("tiered" if log.durability == "tiered" else "local")
+                log.sync(log.durability if log.durability in ("tiered", "replicated") else "local")
                 context.output.rows("", FILE_COLUMNS, rows)

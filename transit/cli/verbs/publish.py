@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from transit import Published
+from transit.cli.configuration import shown_address
+from transit.cli.failures import INTERNAL, CommandError
 from transit.cli.opening import Session
 from transit.cli.options import place_argument, store_options
 from transit.cli.output import plain
@@ -17,9 +20,10 @@ from transit.cli.trust import key_option, show, signing_keys
 @place_argument
 @store_options
 def command(context: Session, checkpoint: bool, keys: tuple[str, ...]) -> None:
-    """Seal what was written, and bring to the remote what it lacks.
+    """Seal what was written, and bring to the remote what it lacks; then to its replicas.
 
-    Interrupted and called again, it goes on where it stopped.
+    Interrupted and called again, it goes on where it stopped. Ends with 1 when a replica could not
+    follow.
     """
     if keys and not checkpoint:
         raise click.UsageError("--key is for --checkpoint")
@@ -27,7 +31,9 @@ def command(context: Session, checkpoint: bool, keys: tuple[str, ...]) -> None:
         if checkpoint:
             context.check_folder("publish --checkpoint")
         with context.open_write() as log:
-            context.output.row(log.publish())
+            published = log.publish()
+        context.output.row(published)
+        _check_replicas(published)
         return
     signing = signing_keys(keys) if checkpoint else None
     context.required_remote(join=True)
@@ -43,3 +49,15 @@ def command(context: Session, checkpoint: bool, keys: tuple[str, ...]) -> None:
         context.output.row(published)
     else:
         show(context.output, {**plain(published), "checkpoint": facts})
+    _check_replicas(published)
+
+
+def _check_replicas(published: Published) -> None:
+    for each in published.replicas:
+        if each.error:
+            raise CommandError(
+                f"replica {shown_address(each.url)}: {each.error}",
+                kind="partly_failed",
+                exit_code=INTERNAL,
+                hint="the remote has all of it; publish again when the replica can be reached",
+            )

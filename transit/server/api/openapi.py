@@ -205,7 +205,7 @@ _PRODUCER: Final[list[Schema]] = [
     {"name": "Producer-Epoch", "in": "header", "schema": {"type": "integer", "minimum": 0}},
     {"name": "Producer-Seq", "in": "header", "schema": {"type": "integer", "minimum": 0}},
     {"name": "Prefer", "in": "header", "schema": {"type": "string"},
-     "description": "durability=os, local or tiered"},
+     "description": "durability=os, local, tiered or replicated"},
 ]  # fmt: skip
 
 

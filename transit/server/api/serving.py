@@ -164,4 +164,6 @@ def check_durability(service: Service, asked: str | None) -> Durability:
     wanted = service.wanted(asked)
     if wanted == "tiered" and not service.has_remote:
         raise InvalidInputError('durability "tiered": the store that is served has no remote')
+    if wanted == "replicated" and not service.has_replicas:
+        raise InvalidInputError('durability "replicated": the store that is served has one remote')
     return wanted

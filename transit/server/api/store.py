@@ -110,8 +110,10 @@ class StoreCalls:
         query_of(request, NoQuery)
         request.grant.check(ADMIN, "")
         asked = await body_of(request, self._service, SyncRequest, SyncRequest())
-        if asked.level not in ("local", "tiered"):
-            raise InvalidInputError(f'level must be "local" or "tiered", not {asked.level[:32]!r}')
+        if asked.level not in ("local", "tiered", "replicated"):
+            raise InvalidInputError(
+                f'level must be "local", "tiered" or "replicated", not {asked.level[:32]!r}'
+            )
         level = check_durability(self._service, asked.level)
         await self._service.reach(level)
         return value_answer(request, SyncAnswer(level), [durability_header(level)])
