@@ -68,7 +68,7 @@ Life = tuple[str, int]
 class Line(NamedTuple):
     """What a writer said of one step.
 
-    level: 0 "memory" to 3 "tiered" when it was acknowledged, -1 when it was refused.
+    level: 0 "memory" to 4 "replicated" when it was acknowledged, -1 when it was refused.
     places: (stream, offset of the first record, count of records).
     """
 

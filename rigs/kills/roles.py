@@ -43,8 +43,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One process to be.
 
     role: a name in `ROLES`. name, life: who it is, and for which time. folder: where it says what
-    it did. remote: "" for none. start: the first offset a reader asks for. evicts: whether a
-    publisher lets go of what it published. stubborn: steps a writer tries after one that failed.
+    it did. remote, replica: "" for none. start: the first offset a reader asks for. evicts: whether
+    a publisher lets go of what it published. stubborn: steps a writer tries after one that failed.
     """
 
     role: str
@@ -54,15 +54,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     life: int
     seed: int
     remote: str = ""
+    replica: str = ""
     start: int = 0
     evicts: bool = False
     stubborn: int = 0
     plant: str = ""
 
+    @property
+    def remotes(self) -> list[str]:
+        """Those there are, the first first."""
+        return [each for each in (self.remote, self.replica) if each]
+
     def open(self, mode: str) -> transit.Log:
         """The store, as this process opens it; a file says that it did."""
         log = transit.open(
-            self.root, mode=mode, remote=self.remote or None, settings=SETTINGS, durability="os"
+            self.root, mode=mode, remote=self.remotes or None, settings=SETTINGS, durability="os"
         )
         (Path(self.folder) / f"{self.name}.{self.life}.open").touch()
         return log
@@ -111,6 +117,7 @@ class Program:
         self._mouth = Mouth(Path(job.folder), name, job.life)
         self._fates = FateMouth(Path(job.folder), name, job.life)
         self._lot = random.Random(f"{job.seed} {name} {job.life}")
+        self._has_replica = bool(job.replica)
         self._number = 0
         # Steps that were acknowledged although they began after some writer's step had failed.
         self.late = 0
@@ -163,7 +170,8 @@ class Program:
         return [stream.append(self._payload(), durability=self._level())]
 
     def _tiered(self) -> list[transit.Receipt]:
-        return [self._own.append(self._payload(), durability="tiered")]
+        level = "replicated" if self._has_replica and self._lot.random() < 0.5 else "tiered"
+        return [self._own.append(self._payload(), durability=level)]
 
     def _many(self) -> list[transit.Receipt]:
         stream = self._lot.choice((self._own, self._shared))

@@ -8,7 +8,8 @@ end because of that, and for no other reason, and nothing is written where it wa
 opened, and held to what was said
 (`rigs.kills.receipts`): what was acknowledged as "os" or more is there, "memory" is a
 prefix of what was accepted; what the follower saw is there as it saw it; now and then the
-remote alone gives back what was published, and `verify` and an audit find nothing.
+remote alone gives back what was published, its replica what was acknowledged as "replicated", and
+`verify` and an audit find nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from transit.format.digest import digest
 ROUNDS_EACH: Final = 20
 _OS: Final = 1
 _TIERED: Final = 3
+_REPLICATED: Final = 4
 # How often the folder goes in the middle of a round.
 _MOVES: Final = 0.12
 _MOVED: Final = "StoreMovedError"
@@ -54,6 +56,7 @@ class Arena:
     def __init__(self, folder: Path, yard: Yard, seed: int, alone: bool, plant: str = "") -> None:
         self._folder = folder
         self._store, self._remote = folder / "store", folder / "remote"
+        self._replica = folder / "replica"
         self._yard = yard
         self._alone = alone
         self._plant = plant
@@ -77,8 +80,9 @@ class Arena:
         return self._judge.records
 
     def _open(self, mode: str = "exclusive") -> transit.Log:
+        remotes = [str(self._remote), str(self._replica)]
         return transit.open(
-            self._store, remote=str(self._remote), mode=mode, settings=SETTINGS, durability="os"
+            self._store, remote=remotes, mode=mode, settings=SETTINGS, durability="os"
         )
 
     def round(self) -> None:
@@ -124,7 +128,8 @@ class Arena:
             return Job(
                 role=role, root=str(self._store), folder=str(said_in), name=name,
                 life=self.rounds, seed=self._seed, start=self._lot.randint(0, self._seen),
-                remote=str(self._remote) if remote else "", evicts=self._alone, plant=self._plant,
+                remote=str(self._remote) if remote else "",
+                replica=str(self._replica) if remote else "", evicts=self._alone, plant=self._plant,
             )  # fmt: skip
 
         reader = job("follow", "reader", self._alone)
@@ -166,7 +171,7 @@ class Arena:
         """
         lines = said(said_in)
         self.lines += len(lines)
-        self._tiered += [line for line in lines if line.level == _TIERED]
+        self._tiered += [line for line in lines if line.level >= _TIERED]
         # A process that was killed met no error before that, and the others met none at all.
         refused = [line for line in lines if line.level < 0]
         allowed = [line for line in refused if refusal and line.text.startswith(refusal)]
@@ -183,6 +188,7 @@ class Arena:
                 log.publish()
         if self._lot.random() < 0.25:
             self.judge_remote(said_in)
+            self.judge_replica()
 
     def _hold_reader(self, said_in: Path) -> None:
         kept = self._judge.history.get(SHARED_STREAM, [])
@@ -217,6 +223,29 @@ class Arena:
         report = transit.audit(str(self._remote), settings=SETTINGS)
         judge.problems += [str(finding) for finding in report.findings]
         self.problems.extend([f"restored: {problem}" for problem in judge.problems])
+        shutil.rmtree(there)
+
+    def judge_replica(self) -> None:
+        """It is a beginning of the remote, and has what was called "replicated"."""
+        lines = [line for line in self._tiered if line.level >= _REPLICATED]
+        for path in sorted((self._replica / "commits").glob("*.json")):
+            there = self._remote / "commits" / path.name
+            if not there.exists() or there.read_bytes() != path.read_bytes():
+                self.problems.append(f"replica: {path.name} is not that of the remote")
+        there = self._folder / "restored"
+        try:
+            transit.restore(str(self._replica), there)
+        except transit.NotFoundError as error:
+            if lines:
+                self.problems.append(f"the replica is empty: {error}")
+            return
+        judge = Judge()
+        with transit.open(there, settings=SETTINGS) as log:
+            judge.look(log)
+        judge.hold_places(lines, _REPLICATED)
+        report = transit.audit(str(self._replica), settings=SETTINGS)
+        judge.problems += [str(finding) for finding in report.findings]
+        self.problems.extend([f"replica: {problem}" for problem in judge.problems])
         shutil.rmtree(there)
 
 

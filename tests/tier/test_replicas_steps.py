@@ -113,6 +113,22 @@ def test_an_erasure_that_a_replica_missed_fails_at_any_request_and_goes_on(
     stopped_at_each(place, tmp_path, faults, begin, "bodies", wanted, 20)
 
 
+def test_objects_that_a_stopped_round_brought_are_not_brought_again(
+    place: Place, target: ObjectStore
+) -> None:
+    published(place, 2)
+    door = FaultDoor(
+        target,
+        lambda _, kind, key: "lost_before" if (kind, key[:8]) == ("create", "commits/") else None,
+    )
+    assert follow(place, door).published == 0
+    assert list(target.list("segments/"))
+    door = FaultDoor(target)
+    assert follow(place, door).behind == 0
+    assert [key for kind, key in door.requests if kind == "put" and "segments" in key] == []
+    same(place, target)
+
+
 def test_what_is_erased_goes_from_a_replica_that_is_there_at_once(
     place: Place, target: ObjectStore
 ) -> None:

@@ -233,14 +233,23 @@ class Replicas:
 
         Raises what keeps the replicas from it.
         """
-        mark = _Mark(lsn, None, self._failures())
         with self._news() as news:
-            for each in self._all:
-                if each.replica.published_lsn < lsn:
-                    each.want()
-            self._wait(news, lambda: self._is_kept(mark) or not self._is_possible(mark))
-        if not self._is_kept(mark):
-            raise copy(self._error_of(mark))
+            wanted = [(each, each.want()) for each in self._all if each.replica.published_lsn < lsn]
+
+            def is_over() -> bool:
+                return self._have(lsn) >= self._enough or not may_be()
+
+            def may_be() -> bool:
+                lacking = [
+                    each
+                    for each, number in wanted
+                    if each.served >= number and each.replica.published_lsn < lsn
+                ]
+                return 1 + len(self._all) - len(lacking) >= self._enough
+
+            self._wait(news, is_over)
+        if self._have(lsn) < self._enough:
+            raise copy(self._error_of(lsn))
 
     @contextmanager
     def _news(self) -> Iterator[SimpleQueue[None]]:
@@ -297,9 +306,12 @@ class Replicas:
     def _failures(self) -> list[int]:
         return [self._first_failures, *(each.failures for each in self._all)]
 
+    def _have(self, lsn: int) -> int:
+        """How many remotes have every record before `lsn`, the first counted in any case."""
+        return 1 + sum(each.replica.published_lsn >= lsn for each in self._all)
+
     def _is_kept(self, mark: _Mark) -> bool:
-        have = [each.replica.published_lsn >= mark.lsn for each in self._all]
-        return self._first.published_lsn >= mark.lsn and 1 + sum(have) >= self._enough
+        return self._first.published_lsn >= mark.lsn and self._have(mark.lsn) >= self._enough
 
     def _is_possible(self, mark: _Mark) -> bool:
         """Whether enough of those that lack it have not failed since somebody began to wait."""
@@ -315,9 +327,11 @@ class Replicas:
     def _is_pending(self, mark: _Mark) -> bool:
         return not self._closed and not self._is_kept(mark) and self._is_possible(mark)
 
-    def _error_of(self, mark: _Mark) -> TransitError:
-        lacking = (each for each in self._all if each.replica.published_lsn < mark.lsn)
-        return next((each.error for each in lacking if each.error is not None), _was_closed())
+    def _error_of(self, lsn: int) -> TransitError:
+        """Why one of those that lack it does."""
+        lacking = [each for each in self._all if each.replica.published_lsn < lsn]
+        errors = (each.error for each in lacking if each.error is not None)
+        return next(errors, TransitError(f"{lacking[0].replica.remote.url}: did not follow"))
 
     def close(self) -> None:
         """Follow no more; what was submitted and is not replicated is told so."""
