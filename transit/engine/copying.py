@@ -114,9 +114,10 @@ def copy(  # noqa: PLR0913 - two places, and what to look at again in each
 
     Not copied are objects that no commit names, and, where the source may not be listed, older
     checkpoints. Raises `NotFoundError` when there is no store in `source`, `InvalidInputError` when
-    `target` holds another store, or is the same place, `ConflictError` when it has a commit that
-    the source has not: nothing was written then. `CorruptError` for what is damaged or missing in
-    the source, `SplitViewError` when a checkpoint there is of another history;
+    `target` holds another store, is the same place, or one of them lies inside the other,
+    `ConflictError` when it has a commit that the source has not: nothing was written then.
+    `CorruptError` for what is damaged or missing in the source, `SplitViewError` when a checkpoint
+    there is of another history;
     `RemoteUnavailableError`, `StorePermissionError`, `OutcomeUnknownError`,
     `UnsuitableRemoteError`.
     """

@@ -21,6 +21,7 @@ planning   the records of all stores as small parts; making: which stores are as
 references what names a record in another store; importing: streams of other stores, continued;
            lineage: how records got from store to store, and all edges
 reading    a part as Arrow, in any process; snapshots: the tables of all stores in one object
+times      in microseconds, for those who have no finer ones
 dask, ray, spark   the parts as a frame or dataset of an engine that the user brings: imported by
            name; workers: what its workers need to open stores
 """

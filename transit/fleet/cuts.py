@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from transit import Head, InvalidInputError
+from transit import Head, InvalidInputError, TransitError
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -30,3 +30,8 @@ class Cut(msgspec.Struct, frozen=True):
             return msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInputError(f"no cut of a fleet: {error}") from None
+
+
+def told(error: TransitError) -> str:
+    """What an error says, as text that can be kept: the paths in it may have names of any bytes."""
+    return str(error).encode(errors="backslashreplace").decode()

@@ -39,13 +39,15 @@ from transit import (
     InvalidInputError,
     ObjectStore,
     RemoteUnavailableError,
+    UnsupportedVersionError,
     open_store,
 )
 from transit.fleet.cuts import Cut
-from transit.fleet.keeping import encode
+from transit.fleet.keeping import encode, timeout_of
 from transit.fleet.making import Making, Stores
 from transit.fleet.planning import Asked, Part
 from transit.fleet.reading import read
+from transit.fleet.times import whole_microseconds
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,7 +56,10 @@ EXPORTS: Final = "exports/"
 DATA: Final = "data/"
 EXPORT_BYTES_MAX: Final = 256 << 20
 _NAME: Final = re.compile(r"exports/([0-9]{20})\.json")
+# The place may have other files, which are somebody's.
+_OWN: Final = re.compile(r"data/[0-9a-f]{64}\.parquet")
 _KIND: Final = "transit-export"
+_FORMAT: Final = 1
 _READ: Final = ("store", "stream", "offset", "timestamp", "written", "writer", "headers", "payload")
 
 
@@ -90,7 +95,14 @@ class Export(msgspec.Struct, frozen=True):
     files: tuple[ExportedFile, ...]
     removed: tuple[str, ...] = ()
     kind: str = _KIND
-    format: int = 1
+    format: int = _FORMAT
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What every version says."""
+
+    kind: str
+    format: int
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -118,7 +130,7 @@ def export(
     """See `Planned.export`."""
     if type(file_bytes) is not int or file_bytes < 1:
         raise InvalidInputError(f"bytes_per_file must be a positive int, not {file_bytes!r}")
-    target = open_store(url, storage_options)
+    target = open_store(url, storage_options, timeout_of(stores.how.get("settings")))
     try:
         last = newest_export(target)
         if last is not None and last.prefix != prefix:
@@ -150,10 +162,13 @@ def _export(target: ObjectStore, number: int) -> Export | None:
         return None
     place = f"{target.url}/{key}"
     try:
+        about = msgspec.json.decode(data, type=_About)
+        if about.kind == _KIND and about.format > _FORMAT:
+            raise UnsupportedVersionError(place, found=about.format, supported=_FORMAT)
         found = msgspec.json.decode(data, type=Export)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_export(place, str(error)) from None
-    if (found.kind, found.format, found.number) != (_KIND, 1, number):
+    if (found.kind, found.format, found.number) != (_KIND, _FORMAT, number):
         raise _no_export(place, f"{found.kind} {found.format}, number {found.number}")
     return found
 
@@ -187,14 +202,17 @@ class _Exporting:
         )
         plan = making.plan(self._size, None)
         names = {table.store: table.names for table in making.tables}
-        self._listed = {key for key, _ in self._target.list(DATA)}
+        self._listed = {key for key, _ in self._target.list(DATA) if _OWN.fullmatch(key)}
         added = [self._write(part) for part in plan]
         kept, gone = [], []
         known = {} if last is None else last.names
         for old in () if last is None else last.files:
             head = plan.cut.stores.get(old.store)
-            is_as_it_was = head is None or names[old.store] == known.get(old.store)
-            new = old if is_as_it_was or head is None else self._again(old, head)
+            new = old
+            if head is not None and (
+                names[old.store] != known.get(old.store) or not self._has(old)
+            ):
+                new = self._again(old, head)
             kept.append(new)
             if new != old:
                 gone.append(old.key)
@@ -222,6 +240,8 @@ class _Exporting:
             return Exported(last, (), (), cut.missing)
         made = Export(self._number, time.time_ns(), self._prefix, stores, known, files, gone)
         data = encode(made)
+        if len(data) > EXPORT_BYTES_MAX:
+            raise InvalidInputError(f"{len(files)} files are too many: export with larger ones")
         try:
             self._target.create(_export_key(self._number), data)
         except (AlreadyExistsError, RemoteUnavailableError) as error:
@@ -279,7 +299,12 @@ class _Exporting:
             Asked(self._prefix), old.records, old.bytes,
         )  # fmt: skip
         table = read(part, ("stream", "offset"), **self._stores.how)  # type: ignore[arg-type]
-        return old if _rows(table) == old.rows else self._write(part)
+        return old if _rows(table) == old.rows and self._has(old) else self._write(part)
+
+    def _has(self, file: ExportedFile) -> bool:
+        """Whether a file is there, if there is to be one; a listing may lack it."""
+        is_listed = not file.key or file.key in self._listed
+        return is_listed or self._target.size(file.key) is not None
 
 
 def _rows(table: pyarrow.Table) -> str:
@@ -312,7 +337,7 @@ def _parquet(table: pyarrow.Table, about: Mapping[str, object]) -> bytes:
         "store": table["store"].cast(pa.string()),
         "stream": table["stream"].cast(pa.string()),
         "offset": table["offset"],
-        "timestamp": table["timestamp"].cast(pa.timestamp("us", tz="UTC"), safe=False),
+        "timestamp": whole_microseconds(table["timestamp"]),
         "timestamp_ns": moments,
         "written_ns": table["written"].cast(pa.int64()),
         "writer": table["writer"].cast(pa.string()),

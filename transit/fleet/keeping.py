@@ -9,15 +9,38 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from transit import AlreadyExistsError, CorruptError, ObjectStore, RemoteUnavailableError
+from transit import (
+    AlreadyExistsError,
+    CorruptError,
+    InvalidInputError,
+    ObjectStore,
+    RemoteUnavailableError,
+    Settings,
+)
 
-BYTES_MAX: Final = 64 * 1024
+# A member with 64 labels, each a key and a value of 1,024 characters that JSON escapes, has less.
+BYTES_MAX: Final = 1 << 20
 T = TypeVar("T")
 
 
 def encode(value: msgspec.Struct) -> bytes:
     """Canonical JSON: names sorted, no spaces."""
     return msgspec.json.encode(value, order="sorted")
+
+
+def check_text(text: str, what: str) -> str:
+    """`text`, if it can be written as UTF-8; `InvalidInputError` otherwise."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{what} must be text, not {text!r:.100}") from None
+    return text
+
+
+def timeout_of(settings: object) -> float:
+    """How long a request for an object of a fleet may take, in seconds: as for its stores."""
+    given = settings if isinstance(settings, Settings) else Settings()
+    return given.remote_timeout_s
 
 
 def make_once(store: ObjectStore, key: str, value: T, kind: type[T]) -> T:

@@ -27,6 +27,7 @@ from transit import (
     Stream,
     TransitError,
 )
+from transit.fleet.cuts import told
 from transit.fleet.importing import Origin, imported_from, origins
 from transit.fleet.members import Member
 from transit.fleet.opening import Fleet
@@ -283,7 +284,7 @@ def edges(fleet: Fleet) -> Edges:
 
     found = fleet.each(look, lambda member, e: _Missing(member.store, e), retired=True)
     rows = [row for each in found if not isinstance(each, _Missing) for row in each]
-    missing = {each.store: str(each.error) for each in found if isinstance(each, _Missing)}
+    missing = {each.store: told(each.error) for each in found if isinstance(each, _Missing)}
     return Edges(_table(pa, rows), missing)
 
 

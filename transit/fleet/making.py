@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from transit import InvalidInputError, Log, NotFoundError, TransitError
-from transit.fleet.cuts import Cut
+from transit.fleet.cuts import Cut, told
+from transit.fleet.keeping import check_text
 from transit.fleet.members import Member
 from transit.fleet.planning import (
     Asked,
@@ -44,6 +45,7 @@ class Stores(Protocol):
         failed: Callable[[Member, TransitError], U],
         *,
         retired: bool,
+        named: Iterable[str] = (),
     ) -> tuple[T | U, ...]:
         """See `Fleet.each`."""
 
@@ -114,12 +116,18 @@ class Making:
         return [_Looked(table, self._blocks(table)) for table in tables], missing
 
     def _of_the_stores(self) -> tuple[list[_Looked], dict[str, str]]:
-        found = self._stores.each(self._look, self._failed, retired=True)
+        # What a cut names is looked for, whatever a listing says.
+        at = self._cut()
+        named = () if at is None else at.stores
+        found = self._stores.each(self._look, self._failed, retired=True, named=named)
         looked = [each for each in found if isinstance(each, _Looked)]
-        return looked, {e.store: str(e.error) for e in found if isinstance(e, _Missing)}
+        return looked, {e.store: told(e.error) for e in found if isinstance(e, _Missing)}
+
+    def _cut(self) -> Cut | None:
+        return self._at.cut if isinstance(self._at, Snapshot) else self._at
 
     def _look(self, member: Member) -> _Looked | None:
-        at = self._at.cut if isinstance(self._at, Snapshot) else self._at
+        at = self._cut()
         head = None if at is None else at.stores.get(member.store)
         if not member.has(self._labels) or (at is not None and head is None):
             return None
@@ -148,7 +156,7 @@ def check_prefix(streams: object) -> str:
     """The beginning of names; `InvalidInputError` for what is none."""
     if not isinstance(streams, str):
         raise InvalidInputError(f"streams must be the beginning of names, not {streams!r}")
-    return streams
+    return check_text(streams, "streams")
 
 
 def moment(value: datetime | int | None, what: str) -> int | None:
@@ -157,5 +165,7 @@ def moment(value: datetime | int | None, what: str) -> int | None:
         return value
     if isinstance(value, datetime) and value.tzinfo is not None:
         since = value - datetime(1970, 1, 1, tzinfo=UTC)
-        return (since.days * 86400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+        # Those of some libraries are finer than a datetime.
+        rest = since.microseconds * 1000 + int(getattr(since, "nanoseconds", 0))
+        return (since.days * 86400 + since.seconds) * 1_000_000_000 + rest
     raise InvalidInputError(f"{what} must be a datetime with a zone or UTC nanoseconds")

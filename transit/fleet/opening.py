@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -27,10 +27,19 @@ from transit import (
     TransitError,
     open_store,
 )
-from transit.fleet.cuts import Cut
-from transit.fleet.keeping import make_once, read
-from transit.fleet.members import Member, Retired, Unreadable, members_of
-from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url
+from transit.fleet.cuts import Cut, told
+from transit.fleet.keeping import check_text, make_once, read, timeout_of
+from transit.fleet.members import (
+    Listed,
+    Member,
+    Retired,
+    Unknown,
+    Unreadable,
+    listed,
+    member_of,
+    members_of,
+)
+from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url, whole_address
 from transit.fleet.planned import Planned
 from transit.fleet.snapshots import Snapshot, newest, numbers, write
 from transit.fleet.tables import StoreTable, table_of
@@ -112,8 +121,8 @@ class Fleet(Planned):
         self.how: dict[str, Any] = {
             "storage_options": storage_options, "settings": settings, "keyring": keyring,
         }  # fmt: skip
-        self._objects = open_store(url, storage_options)
-        self.url = os.fspath(url)
+        self._objects = open_store(url, storage_options, timeout_of(settings))
+        self.url = whole_address(url)
 
     def __repr__(self) -> str:
         return f"<transit.fleet.Fleet {self._objects.url}>"
@@ -189,7 +198,7 @@ class Fleet(Planned):
     ) -> Iterator[Member]:
         """The members, by their ids. labels: those that have all of these. retired: those too.
 
-        One whose object is damaged is left out: `audit` tells it.
+        One whose object is damaged is left out: `status`, `audit`, `cut` and plans tell it.
         """
         for each in members_of(self._objects):
             if not isinstance(each, Member) or not each.has(labels or {}):
@@ -230,20 +239,26 @@ class Fleet(Planned):
         failed: Callable[[Member, TransitError], U],
         *,
         retired: bool,
+        named: Iterable[str] = (),
     ) -> tuple[T | U, ...]:
         """What is found of each member, in the order of their ids, several at once.
 
-        failed: what to say of one where `look` raised `TransitError`.
+        failed: what to say of one where `look` raised `TransitError`, or whose object cannot be
+        read: then all but its id is unknown. named: ids of members that a listing may lack.
         """
 
-        def one(member: Member) -> T | U:
+        def one(each: Listed) -> T | U:
+            member = member_of(self._objects, each)
+            if isinstance(member, Unreadable):
+                return failed(Unknown(each.store, each.store, "", 0), member.error)
             try:
                 return look(member)
             except TransitError as error:
                 return failed(member, error)
 
+        asked = [e for e in listed(self._objects, named) if retired or not e.is_retired]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return tuple(pool.map(one, self.members(retired=retired)))
+            return tuple(pool.map(one, asked))
 
     def status(self, *, retired: bool = False) -> tuple[StoreStatus, ...]:
         """How each store stands, those that cannot be read too."""
@@ -282,11 +297,16 @@ class Fleet(Planned):
             report = transit.audit(self.address(member.store), level, **self.how)
             return Audited(member, report, None)
 
-        unreadable = tuple(
-            each for each in members_of(self._objects) if isinstance(each, Unreadable)
+        def failed(member: Member, error: TransitError) -> Audited | Unreadable:
+            if isinstance(member, Unknown):
+                return Unreadable(member.store, error)
+            return Audited(member, None, error)
+
+        found = self.each(look, failed, retired=retired)
+        return FleetReport(
+            tuple(each for each in found if isinstance(each, Audited)),
+            tuple(each for each in found if isinstance(each, Unreadable)),
         )
-        audited = self.each(look, lambda member, e: Audited(member, None, e), retired=retired)
-        return FleetReport(audited, unreadable)
 
     def cut(self, *, retired: bool = True) -> Cut:
         """Which root each store has now."""
@@ -295,7 +315,7 @@ class Fleet(Planned):
             if each.error is None:
                 stores[each.member.store] = Head(each.commits, each.root)
             else:
-                missing[each.member.store] = str(each.error)
+                missing[each.member.store] = told(each.error)
         return Cut(stores, missing)
 
     # Snapshots
@@ -314,7 +334,7 @@ class Fleet(Planned):
                 return member, table_of(log, known=known.get(member.store))
 
         def failed(member: Member, error: TransitError) -> tuple[Member, str]:
-            return member, str(error)
+            return member, told(error)
 
         found = self.each(look, failed, retired=True)
         taken = before.number + 1 if before is not None else 0
@@ -352,7 +372,8 @@ def create(
 ) -> Fleet:
     """The fleet at a prefix; made where there is none.
 
-    url, storage_options: as `transit.open_store` takes them. settings, keyring: of its stores.
+    url, storage_options: as `transit.open_store` takes them. settings, keyring: of its stores; how
+    long a request may take is for the fleet's own objects, too.
     """
     fleet = Fleet(url, storage_options, settings, keyring)
     _check(make_once(fleet._objects, FLEET_KEY, _Kind(), _Kind), fleet)
@@ -392,4 +413,4 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
         raise InvalidInputError(f"{what} must be text of at most {_TEXT_MAX} characters")
-    return value
+    return check_text(value, what)

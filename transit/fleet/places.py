@@ -11,8 +11,11 @@ object. A listing may be late, so nothing is decided by one: what it lacks is fo
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
+
+from transit import InvalidInputError, address_folder
 
 FLEET_KEY: Final = "fleet.json"
 MEMBERS: Final = "members/"
@@ -39,4 +42,20 @@ def store_of(key: str) -> str | None:
 
 def store_url(url: str, store: str) -> str:
     """The address of a member's remote."""
-    return f"{url.rstrip('/')}/{STORES}{store}"
+    base = f"{url.rstrip('/')}/"
+    # Of a scheme alone, as memory://, the slashes stay.
+    return f"{url if base.endswith(':/') else base}{STORES}{store}"
+
+
+def whole_address(place: str | os.PathLike[str]) -> str:
+    """The address of a place, a folder's from the root on: workers have another working directory.
+
+    `InvalidInputError` for what is no address.
+    """
+    folder = address_folder(place)
+    try:
+        return os.fspath(place) if folder is None else os.path.abspath(folder)
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"{folder}: the working directory was removed: give a path from the root on"
+        ) from None

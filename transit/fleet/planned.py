@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -14,6 +14,7 @@ from transit.fleet.cuts import Cut
 from transit.fleet.exporting import Exported, export
 from transit.fleet.making import Making, Stores, check_prefix, moment
 from transit.fleet.members import Member
+from transit.fleet.places import whole_address
 from transit.fleet.planning import Asked, By, Plan
 from transit.fleet.snapshots import Snapshot
 
@@ -47,9 +48,10 @@ class Planned(Stores):
         before `until`: a datetime with a zone or UTC nanoseconds by the engine's clock.
         by: "blocks": each record once, where it was appended. "stream": whole streams, each with
         what it inherits, in one part.
-        at: as of this cut; or of a snapshot, which asks no store, and is believed what it says;
-        None: of now. after: what was published after this cut alone, of a plan by blocks; where
-        stores are asked, `CorruptError` for one of another history.
+        at: as of this cut, whose stores are looked for, whatever a listing says; or of a snapshot,
+        which asks no store, and is believed what it says; None: of now. after: what was published
+        after this cut alone, of a plan by blocks; where stores are asked, `CorruptError` for one of
+        another history.
         labels: of the members that have all of these. Retired stores are read, too.
         missing_ok: leave stores out that cannot be read, and name them in the plan's cut; else the
         first error is raised.
@@ -91,7 +93,7 @@ class OneStore(Planned):
         settings: Settings | None,
         keyring: Keyring | None,
     ) -> None:
-        self.url = os.fspath(place)
+        self.url = whole_address(place)
         self.how: dict[str, object] = {
             "storage_options": storage_options, "settings": settings, "keyring": keyring,
         }  # fmt: skip
@@ -113,8 +115,9 @@ class OneStore(Planned):
         failed: Callable[[Member, TransitError], U],
         *,
         retired: bool,
+        named: Iterable[str] = (),
     ) -> tuple[T | U, ...]:
-        """What is found of it."""
+        """What is found of it; of a cut of more stores, it is looked at alone."""
         with self.open("") as log:
             member = Member(log.store_id, "", "", time.time_ns())
         try:

@@ -36,7 +36,7 @@ _ROWS: Final = 65_536
 _BYTES: Final = 32 << 20
 # Batches of fewer rows, on the average, are put together: engines take some time for each.
 _ROWS_MIN: Final = 512
-_Key = tuple[str, int, bytes, int]
+_Key = tuple[str, str, int, bytes, int]
 
 
 class _Opened:
@@ -59,6 +59,10 @@ class _Opened:
         with self._lock:
             if self._log is None:
                 self._log = self._how.open(self._remote)
+            else:
+                # What was deleted since, there or in a folder, is gone for older heads, too.
+                self._log.refresh()
+                self._log.sealed()
             if self._log.store_id != part.store:
                 raise transit.CorruptError(
                     part.remote, expected=f"store {part.store}", found=self._log.store_id
@@ -81,13 +85,13 @@ class _Stores:
         self._lock = threading.Lock()
 
     @contextmanager
-    def of(self, remote: str, how: _How) -> Iterator[_Opened]:
-        """One of them."""
-        key = how.key(remote)
+    def of(self, part: Part, how: _How) -> Iterator[_Opened]:
+        """That of a part."""
+        key = how.key(part)
         with self._lock:
             found = self._known.get(key)
             if found is None:
-                found = self._known[key] = _Opened(remote, how)
+                found = self._known[key] = _Opened(part.remote, how)
             self._known.move_to_end(key)
             found.readers += 1
         try:
@@ -128,9 +132,10 @@ def read(
 ) -> pyarrow.Table:
     """The records of a part as an Arrow table.
 
-    columns: of `COLUMNS`, in this order; None: all. store, stream dictionary; the others as of
-    `Batch.to_arrow`. Of a plan by blocks, stream and offset are where a record was appended; of one
-    by streams, where it is read, with what the stream inherits.
+    columns: of `COLUMNS`, in this order; None: all; without any, rows are counted all the same.
+    store, stream dictionary; the others as of `Batch.to_arrow`. Of a plan by blocks, stream and
+    offset are where a record was appended; of one by streams, where it is read, with what the
+    stream inherits.
     storage_options, settings, keyring: as `transit.open` takes them; a part has none.
     Records that were deleted since the plan was made are left out. Raises `CorruptError` where the
     store has another history, `NotFoundError` where it has no such commit yet, and what reading
@@ -193,12 +198,13 @@ class _How(NamedTuple):
     settings: Settings | None
     keyring: Keyring | None
 
-    def key(self, remote: str) -> _Key:
-        """What tells stores apart that are opened."""
+    def key(self, part: Part) -> _Key:
+        """What tells stores apart that are opened; one may have been made where another was."""
         options = msgspec.json.encode(
             [self.storage_options, self.settings], order="sorted", enc_hook=id
         )
-        return remote, 0 if self.keyring is None else id(self.keyring), options, os.getpid()
+        keyring = 0 if self.keyring is None else id(self.keyring)
+        return part.remote, part.store, keyring, options, os.getpid()
 
     def open(self, remote: str) -> Log:
         """A store."""
@@ -211,9 +217,10 @@ def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.Re
         raise InvalidInputError(f"not a part of a plan: {type(part).__name__}")
     import pyarrow as pa  # It is an extra.
 
-    with _stores.of(part.remote, how) as opened:
+    with _stores.of(part, how) as opened:
         sealed = opened.sealed(part)
-        own = [name for name in names if name not in ("store", "stream")]
+        # Without columns there are as many rows.
+        own = [name for name in names or ("offset",) if name not in ("store", "stream")]
         found = _of_streams if part.by == "stream" else _of_blocks
         schema = schema_of(names)
         held: list[Any] = []
@@ -223,7 +230,9 @@ def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.Re
             if not asked:
                 continue
             made = batch.to_arrow(own)
-            if len(own) < len(names):
+            if not names:
+                made = made.select([])
+            elif len(own) < len(names):
                 arrays = {
                     "store": partial(_one, part.store, len(batch)),
                     "stream": partial(_one, stream, len(batch)),

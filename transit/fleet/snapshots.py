@@ -17,6 +17,7 @@ import msgspec
 from transit import (
     AlreadyExistsError,
     CorruptError,
+    InvalidInputError,
     ObjectStore,
     RemoteUnavailableError,
     UnsupportedVersionError,
@@ -74,8 +75,14 @@ def numbers(store: ObjectStore) -> list[int]:
 
 
 def write(store: ObjectStore, snapshot: Snapshot) -> bool:
-    """Write a snapshot, and remove old ones; False where another has its number."""
-    data = zlib.compress(msgspec.msgpack.encode(snapshot), 1)
+    """Write a snapshot, and remove old ones; False where another has its number.
+
+    `InvalidInputError` for one that is larger than readers take.
+    """
+    plain = msgspec.msgpack.encode(snapshot)
+    if len(plain) > SNAPSHOT_BYTES_MAX:
+        raise InvalidInputError(f"a snapshot of {len(plain)} bytes, which nobody would read")
+    data = zlib.compress(plain, 1)
     key = _key(snapshot.number)
     try:
         store.create(key, data)

@@ -18,13 +18,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 
 from transit import InvalidInputError, Settings
 from transit.fleet import reading
 from transit.fleet.planning import Part
+from transit.fleet.times import whole_microseconds
 from transit.fleet.workers import Opening, OpenKeyring, opening
 
 # Nanoseconds, beside the times of Spark, which have microseconds.
@@ -134,14 +134,14 @@ class _Reader(DataSourceReader):
 def _array(found: pa.Array, name: str) -> pa.Array:
     """A column as Spark asks for it."""
     kind = _KINDS[name][1]
-    if pa.types.is_timestamp(kind):
-        # A cast alone would round times before 1970 up.
-        found = pc.floor_temporal(found, unit="microsecond")
-    return found.cast(kind)
+    return whole_microseconds(found) if pa.types.is_timestamp(kind) else found.cast(kind)
 
 
 def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        raise InvalidInputError("Spark takes no address whose bytes are not UTF-8") from None
 
 
 def _decoded(text: str, option: str, kind: Any) -> Any:

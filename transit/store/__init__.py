@@ -16,7 +16,13 @@ loops       clients' coroutines, with a deadline
 """
 
 from transit.store.addresses import address_folder
-from transit.store.objects import ObjectStore, Traffic, check_key, folder_of_store
+from transit.store.objects import (
+    ObjectStore,
+    Traffic,
+    check_key,
+    folder_of_store,
+    server_of_store,
+)
 from transit.store.opening import open_store
 
 __all__ = [
@@ -26,4 +32,5 @@ __all__ = [
     "check_key",
     "folder_of_store",
     "open_store",
+    "server_of_store",
 ]

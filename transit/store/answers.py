@@ -107,6 +107,7 @@ _HINTS: Final = {
     "PartialCredentialsError": _CREDENTIALS,
     "ProfileNotFound": "look at AWS_PROFILE, the option profile, and ~/.aws/config",
     "ExpiredToken": "get a new session token",
+    "InvalidObjectState": "the bucket moved the object to an archive: restore it from there first",
     "InvalidAccessKeyId": "the server does not know this access key: is it another server's?",
     "SignatureDoesNotMatch": "the secret does not belong to the access key",
     "RequestTimeTooSkewed": "set this machine's clock",

@@ -149,6 +149,15 @@ def folder_of_store(store: ObjectStore) -> str | None:
     return folder if isinstance(folder, str) else None
 
 
+def server_of_store(store: ObjectStore) -> str:
+    """The server that a store's objects are on; "" where that is not known.
+
+    A store tells it by an attribute `server`.
+    """
+    server = getattr(store, "server", None)
+    return server if isinstance(server, str) else ""
+
+
 def check_key(key: str) -> str:
     """`key`, if it can name an object; `InvalidInputError` otherwise."""
     parts = key.split("/")

@@ -116,6 +116,19 @@ class S3Store(Opened):
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     @property
+    def server(self) -> str:
+        """The server that is asked: its host and port; one for all of Amazon's.
+
+        Bucket names are each server's own. Amazon's hosts share them.
+        """
+        # Loaded here: only a store in a bucket needs it.
+        from urllib.parse import urlsplit
+
+        found = urlsplit(str(self._filesystem._s3.meta.endpoint_url))
+        is_amazons = (found.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return "amazonaws.com" if is_amazons else found.netloc.lower()
+
+    @property
     def refuses_damage(self) -> bool:
         """See `ObjectStore.refuses_damage`; found out once, by a PUT with a wrong MD5."""
         with self._probe:

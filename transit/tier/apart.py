@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from transit.disk import is_within
 from transit.errors import InvalidInputError, UnsuitableRemoteError
 from transit.format.names import COMMIT_DIR, SEGMENT_DIR, WAL_DIR, Places, wal_name
-from transit.store import ObjectStore, folder_of_store
+from transit.store import ObjectStore, folder_of_store, server_of_store
 
 
 def check_apart(root: str, store: ObjectStore) -> None:
@@ -45,17 +45,25 @@ def check_distinct(stores: Sequence[ObjectStore]) -> None:
     """`InvalidInputError` when two of these remotes are one place, or one is inside another."""
     for number, second in enumerate(stores):
         for first in stores[:number]:
-            folders = folder_of_store(first), folder_of_store(second)
-            is_inside = (
-                folders[0] is not None
-                and folders[1] is not None
-                and (is_within(folders[0], folders[1]) or is_within(folders[1], folders[0]))
-            )
-            if is_inside or first.url == second.url:
+            if _overlap(first, second):
                 raise InvalidInputError(
                     f"{second.url}: is where {first.url} is, or one is inside the other; "
                     "each needs a place of its own"
                 )
+
+
+def _overlap(first: ObjectStore, second: ObjectStore) -> bool:
+    """Whether two remotes are one place, or one is below the other, as far as is known.
+
+    Two servers may each have a bucket of that name.
+    """
+    folders = folder_of_store(first), folder_of_store(second)
+    if folders[0] is not None and folders[1] is not None:
+        return is_within(folders[0], folders[1]) or is_within(folders[1], folders[0])
+    one, other = (f"{store.url.rstrip('/')}/" for store in (first, second))
+    servers = server_of_store(first), server_of_store(second)
+    is_apart = all(servers) and servers[0] != servers[1]
+    return not is_apart and (one.startswith(other) or other.startswith(one))
 
 
 def _same(root: str, store: ObjectStore) -> UnsuitableRemoteError:
