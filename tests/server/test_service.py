@@ -15,18 +15,19 @@ from tests.server.calling import TEXT, call, served
 from transit.server.service import Round
 
 
-@pytest.mark.parametrize("durability", ["local", "tiered"])
+@pytest.mark.parametrize("durability", ["local", "tiered", "replicated"])
 def test_an_answer_names_the_durability_that_was_reached(tmp_path: Path, durability: str) -> None:
-    remote = str(tmp_path / "bucket")
-    with served(tmp_path / "store", durability="os", remote=remote) as caller:
+    remotes = [str(tmp_path / "bucket"), str(tmp_path / "replica")]
+    with served(tmp_path / "store", durability="os", remote=remotes) as caller:
         prefer = {"prefer": f'return=minimal, durability="{durability}"'}
         put = caller("PUT", "s", b"x", TEXT | prefer)
         assert put.headers["transit-durability"] == durability
         assert caller("POST", "s", b"y", TEXT).headers["transit-durability"] == "os"
         post = caller("POST", "s", b"z", TEXT | prefer)
         assert post.headers["transit-durability"] == durability
-        if durability == "tiered":
-            transit.restore(remote, tmp_path / "copy")
+        if durability != "local":
+            last = remotes[-1] if durability == "replicated" else remotes[0]
+            transit.restore(last, tmp_path / "copy")
             with transit.open(tmp_path / "copy", mode="read") as copy:
                 assert [record.payload for record in copy.stream("s")] == [b"x", b"y", b"z"]
         assert caller("POST", "s", b"z", TEXT | {"prefer": "durability=more"}).status == 400

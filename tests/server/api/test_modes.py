@@ -92,15 +92,19 @@ def test_a_shared_store_is_written_beside_others(folder: Path) -> None:
 def test_a_store_with_a_remote_is_published_and_read_from_there(
     folder: Path, tmp_path: Path
 ) -> None:
-    remote = tmp_path / "remote"
-    with transit.open(folder, remote=str(remote)) as log:
+    remote, replica = tmp_path / "remote", tmp_path / "replica"
+    with transit.open(folder, remote=[remote, replica]) as log:
         server = Server(log)
         try:
             step = {"op": "append", "stream": "a", "text": "far"}
             reply = server.frame(step, headers=SENDER, durability="tiered")
             assert reply.headers["transit-durability"] == "tiered"
             assert server.post("/v1/publish").status == 200
-            assert server.post("/v1/sync", {"level": "tiered"}).value == {"durability": "tiered"}
+            for level in ("tiered", "replicated"):
+                assert server.post("/v1/sync", {"level": level}).value == {"durability": level}
+            assert transit.audit(replica).counts["commits"] > 0
+            (told,) = server.get("/v1/status").value["replicas"]
+            assert (told["url"], told["behind"]) == (replica.as_uri(), 0)
         finally:
             server.close()
     with transit.open(f"file://{remote}", mode="read") as log:

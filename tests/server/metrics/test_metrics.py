@@ -147,6 +147,21 @@ def test_a_remote_is_told_by_kind_with_its_lag(path: Path, tmp_path: Path) -> No
         assert at(found, "failures_total", kind="remote") == 0
 
 
+def test_replicas_are_told_by_their_place_in_the_list(path: Path, tmp_path: Path) -> None:
+    with transit.open(tmp_path / "other", remote=tmp_path / "third") as log:
+        log.create("s")
+        log.publish()
+    remotes = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
+    with transit.open(path, remote=remotes, durability="os", settings=QUIET) as log:
+        log.create("s").append(b"x")
+        log.publish()
+        found = samples(App(log))
+        assert at(found, "replica_behind_commits", replica="1") == 0
+        assert at(found, "replica_behind_commits", replica="2") == 1
+        assert at(found, "replica_failing", replica="1") == 0
+        assert at(found, "replica_failing", replica="2") == 1
+
+
 def _is_bounded(log: Log) -> bool:
     """Whether what clients make up is in no label, and adds none."""
     app = App(log, ServerSettings(cors=("*",)))
