@@ -79,7 +79,7 @@ bench-spans *arguments:
 fleet-engines *names:
     scripts/engines.sh {{ names }}
 
-# Measure plans of many stores, parts read beside streams, and two processes beside one.
+# Measure plans of many stores, parts beside streams, two processes beside one, columns decoded and from files.
 bench-fleets *arguments:
     python -m benchmarks.fleets {{ arguments }}
 

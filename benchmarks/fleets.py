@@ -1,7 +1,9 @@
-"""What a fleet costs: plans of many stores, parts read beside streams, two processes beside one.
+"""What a fleet costs: plans of many stores, parts read beside streams, two processes beside one,
+columns decoded and from columns files.
 
 Contenders take turns, and each is divided by the one beside it in the same turn. Reading is wall
-time, as processes are compared; plans are CPU time, with the requests that they made.
+time, as processes are compared, and what two processes do is CPU time too, which a busy machine
+changes less; plans and columns are CPU time, plans with the requests that they made.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from transit import fleet
 from transit.fleet.places import store_url
 from transit.fleet.snapshots import Snapshot, write
 from transit.fleet.tables import StoreTable
+from transit.views.scans.runs import runs_columns
 
 TURNS: Final = 5
 STORES: Final = 1_000
@@ -32,7 +35,9 @@ RECORDS: Final = 100_000
 """Of the one store that is read; those of the plan have a few each."""
 HEAD: Final = ("what", "median", "lowest", "× beside it", "beside it")
 _COLUMNS: Final = ("offset", "timestamp", "headers", "payload")
-_PAYLOAD: Final = b'{"event":"model-call","tokens":1234,"text":"' + b"words of an answer " * 12
+_PAYLOAD: Final = (
+    b'{"event":"model_call","gen_ai.usage.input_tokens":1234,"text":"' + b"words of an answer " * 12
+)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -63,7 +68,7 @@ def filled(folder: Path, records: int) -> fleet.Fleet:
                 count = min(1000, records // STREAMS - start)
                 stream.append_many(
                     [_PAYLOAD + b'%d"}' % n for n in range(start, start + count)],
-                    headers={"kind": "model-call"},
+                    headers={"kind": "model_call"},
                 )
         log.publish()
     return agents
@@ -117,6 +122,11 @@ def part_rows(part: fleet.Part) -> int:
     return len(fleet.read(part, _COLUMNS))
 
 
+def part_cpu(part: fleet.Part) -> float:
+    """Seconds of CPU that the records of a part take."""
+    return timed(lambda: part_rows(part), process_time)
+
+
 def reading(agents: fleet.Fleet, remote: str, turns: int) -> list[Row]:
     """A part beside the same records stream by stream, and two processes beside one."""
     (whole,) = agents.plan(n=1)
@@ -148,6 +158,61 @@ def reading(agents: fleet.Fleet, remote: str, turns: int) -> list[Row]:
             Row(f"{name}, s", statistics.median(kept), min(kept), ratio, beside.get(name, ""))
         )
     return rows
+
+
+def shared(agents: fleet.Fleet, turns: int) -> list[Row]:
+    """The CPU time of one process beside that of the busier half of two: what two free cores give
+    at best, where each process has half of the parts.
+    """
+    parts = list(agents.plan(n=8))
+    times: dict[str, list[float]] = {}
+    with ProcessPoolExecutor(2) as pool:
+        # Both workers have loaded what they need, and this process too.
+        list(pool.map(part_rows, parts))
+        sum(map(part_cpu, parts))
+        for _ in range(turns):
+            times.setdefault("one", []).append(sum(map(part_cpu, parts)))
+            begun = process_time()
+            spent = sum(pool.map(part_cpu, parts))
+            times.setdefault("two", []).append(spent / 2 + process_time() - begun)
+    one, two = times["one"], times["two"]
+    ratio = statistics.median(a / b for a, b in zip(one, two, strict=True))
+    return [
+        Row("eight parts, one process, CPU s", statistics.median(one), min(one)),
+        Row(
+            "eight parts, each of two processes, CPU s", statistics.median(two), min(two), ratio,
+            "eight parts, one process, CPU s",
+        ),
+    ]  # fmt: skip
+
+
+def typed(folder: Path, turns: int) -> list[Row]:
+    """Declared columns of a store in a folder: decoded, and from columns files."""
+    declared, some = runs_columns(), ["_stream", "_offset", "event", "tokens_in"]
+    (part,) = fleet.of_store(folder).plan(n=1)
+    reads: dict[str, Callable[[], object]] = {
+        "all columns of runs": lambda: fleet.read(part, declared),
+        "two of them": lambda: fleet.read(part, declared, select=some),
+        "the records": lambda: fleet.read(part, _COLUMNS),
+    }
+    times = {f"{name}, decoded, CPU s": laps(call, turns) for name, call in reads.items()}
+    with transit.open(folder, mode="read") as log:
+        declared.scan(log).to_parquet_paths()
+    for name in ("all columns of runs", "two of them"):
+        times[f"{name}, from columns files, CPU s"] = laps(reads[name], turns)
+    rows = []
+    for name, kept in times.items():
+        what, way, _ = name.split(", ")
+        beside = f"{what}, decoded, CPU s" if way.startswith("from") else ""
+        ratio = statistics.median(times[beside]) / statistics.median(kept) if beside else None
+        rows.append(Row(name, statistics.median(kept), min(kept), ratio, beside))
+    return rows
+
+
+def laps(call: Callable[[], object], turns: int) -> list[float]:
+    """CPU seconds of some calls, after one that loads what they need."""
+    call()
+    return [timed(call, process_time) for _ in range(turns)]
 
 
 def planning(agents: fleet.Fleet, stores: int, turns: int) -> list[Row]:
@@ -186,6 +251,8 @@ def main() -> int:
             (member,) = agents.members()
             remote = store_url(agents.url, member.store)
             rows = reading(agents, remote, arguments.runs)
+            rows += shared(agents, arguments.runs)
+        rows += typed(place / "store", arguments.runs)
         with few(place) as agents:
             rows += planning(agents, arguments.stores, arguments.runs)
     if arguments.json is not None:

@@ -262,6 +262,8 @@ def test_sql_is_run_by_the_server(
     )
     query = "SELECT _stream, count(*) AS n, LAST(payload) FROM events GROUP BY 1 ORDER BY 1"
     there = list(views.sql(served, query, streams="runs/*"))
+    none = views.payload_columns()
+    assert list(views.sql(served, query, streams="runs/*", columns=none)) == there
     monkeypatch.undo()
     assert there == list(views.sql(opened, query, streams="runs/*"))
     columns = views.columns("results", {"run": str, "tokens": int})

@@ -102,6 +102,10 @@ def test_blocks_share_out_a_segment(place: tuple[transit.Log, str]) -> None:
                 own = sum(len(batch) for _, batch in found)
                 assert own <= block.records
             assert parts == whole
+            runs = [(each, list(offsets)) for each, offsets in segment.runs()]
+            assert runs == whole
+            some = [list(segment.runs(range(each, each + 1))) for each in range(len(blocks))]
+            assert [run for each in some for run in each] == list(segment.runs())
             assert sum(block.records for block in blocks) == len(segment)
             assert list(segment.batches(range(len(blocks), len(blocks)))) == []
             for wrong in (range(-1, 2), range(0, 9, 2), range(99, 100), 3):
@@ -140,3 +144,14 @@ def test_deleted_records_are_gone_of_every_head(tmp_path: Path) -> None:
         assert {name for name, _, _ in rows(log.sealed(head))} == {"s0", "s1", "s3", "s4"}
         counted = Counter(name for name, _, _ in rows(log.sealed(head)))
         assert set(counted.values()) == {60}
+        log.stream("s3").trim(before=7)
+
+        def wanted(stream_id: int, name: str) -> bool:
+            return name in ("s1", "s3", "s2")
+
+        for segment in log.segments():
+            found = [(each, list(batch.offsets)) for each, batch in segment.batches(None, wanted)]
+            assert [(n, list(offsets)) for n, offsets in segment.runs(None, wanted)] == found
+        own = log.stream("s3").id
+        offsets = [o for s in log.segments() for each, o in s.runs() if each == own]
+        assert min(each.start for each in offsets) == 7

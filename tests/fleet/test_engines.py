@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, chdir, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ import pytest
 import transit
 from transit import fleet
 from transit.fleet import workers
+from transit.views.scans.declaring import columns
 
 from .test_plans import SMALL, fill
 
@@ -284,9 +286,9 @@ def test_a_part_that_is_given_twice_is_there_twice(engine: Engine, agents: fleet
 
 def test_no_parts_have_the_columns_and_types_of_many(engine: Engine, agents: fleet.Fleet) -> None:
     plan = agents.plan(n=4)
-    for columns in (None, ["payload", "store"]):
-        empty = engine.frame([], columns, settings=SMALL)
-        some = engine.frame(plan, columns, settings=SMALL)
+    for names in (None, ["payload", "store"]):
+        empty = engine.frame([], names, settings=SMALL)
+        some = engine.frame(plan, names, settings=SMALL)
         assert engine.kinds(empty) == engine.kinds(some)
         found, many = engine.table(empty), engine.table(some)
         assert len(found) == 0
@@ -295,7 +297,7 @@ def test_no_parts_have_the_columns_and_types_of_many(engine: Engine, agents: fle
         assert found.schema.types == many.schema.types
         # A plan may have parts without a record that is asked for.
         asked = agents.plan(n=4, streams="runs/branch-none")
-        none = engine.table(engine.frame(asked, columns, settings=SMALL))
+        none = engine.table(engine.frame(asked, names, settings=SMALL))
         assert len(none) == 0
         assert none.schema.types == many.schema.types
 
@@ -357,6 +359,97 @@ def test_credentials_are_with_the_workers_and_in_no_part(
     assert facts(engine.table(made)) == facts(expected)
     for secret in map(str, options.values()):
         assert secret.encode() not in pickle.dumps(plan.parts)
+
+
+class Event(msgspec.Struct):
+    """A column of each type."""
+
+    tool: str
+    tokens: int | None = None
+    ratio: float | None = None
+    ok: bool | None = None
+    raw: bytes | None = None
+    at: datetime | None = None
+    extra: Any = None
+    tags: list[str] = []
+    counts: list[int] = []
+    shares: list[float] = []
+    flags: list[bool] = []
+
+
+EVENTS = columns("events", Event)
+PAYLOADS = [
+    b'{"tool":"bash","tokens":9007199254740993,"ratio":0.5,"ok":true,"raw":"aGk=","flags":[true],'
+    b'"at":"2026-01-02T03:04:05.678901Z","extra":{"a":[1]},"tags":["x","y"],"counts":[1,-2],'
+    b'"shares":[0.5]}',
+    b'{"tool":"edit","tags":[]}', b'{"tool":"edit","tokens":"many","ok":false}', b"no JSON", b"",
+    b'{"tokens":-1}', b"\xff\xfe",
+]  # fmt: skip
+
+
+@pytest.fixture
+def typed_agents(tmp_path: Path) -> Iterator[fleet.Fleet]:
+    """Two stores with payloads that have all columns, some, or none that can be read."""
+    with fleet.create(str(tmp_path / "typed"), settings=SMALL) as made:
+        for number in range(2):
+            with made.record(tmp_path / f"typed-{number}", durability="os") as log:
+                for turn in range(3):
+                    stream = log.create(f"runs/{turn}")
+                    for offset, data in enumerate(PAYLOADS * 30):
+                        stream.append(data, timestamp=1000 * offset)
+                    log.seal()
+                log.publish()
+        yield made
+
+
+def typed_facts(table: Any) -> list[Fact]:
+    """The rows of a table of declared columns, whatever types an engine has for them."""
+    found = []
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        # Dask has lists as JSON.
+        found.append(
+            [
+                json.dumps(v).replace(", ", ",") if isinstance(v, list) else v
+                for v in column.to_pylist()
+            ]
+        )
+    return sorted(zip(*found, strict=True), key=lambda row: tuple(map(repr, row)))
+
+
+@pytest.mark.parametrize("by", ["blocks", "stream"])
+def test_declared_columns_are_those_of_one_process(
+    engine: Engine, typed_agents: fleet.Fleet, by: str
+) -> None:
+    parts = list(typed_agents.plan(n=5, by=by))  # type: ignore[arg-type]
+    expected = fleet.scan(parts, EVENTS, settings=SMALL).read_all()
+    assert len(expected) == 2 * 3 * 30 * len(PAYLOADS)
+    assert expected["_error"].null_count == len(expected) * 2 // len(PAYLOADS)
+    random.Random(5).shuffle(parts)
+    made = engine.frame(parts, EVENTS, settings=SMALL)
+    assert [name for name, _ in engine.kinds(made)] == ["_store", *EVENTS.names]
+    found = engine.table(made)
+    assert typed_facts(found) == typed_facts(expected)
+    # Types are known before anything is read.
+    empty = engine.frame([], EVENTS, settings=SMALL)
+    assert engine.kinds(empty) == engine.kinds(made)
+    assert engine.table(empty).schema.types == found.schema.types
+
+
+def test_declared_columns_are_selected_in_that_order(
+    engine: Engine, typed_agents: fleet.Fleet
+) -> None:
+    plan = typed_agents.plan(n=3)
+    for names in (["tokens", "_store"], ["_error", "tool"], ["_offset"]):
+        made = engine.frame(plan, EVENTS, select=names, settings=SMALL)
+        assert [name for name, _ in engine.kinds(made)] == names
+        expected = fleet.scan(plan, EVENTS, select=names, settings=SMALL).read_all()
+        assert typed_facts(engine.table(made)) == typed_facts(expected)
+    for given, wrong in ((EVENTS, ["offset"]), (EVENTS, "tool"), (None, ["offset"])):
+        with pytest.raises(transit.InvalidInputError, match=r"column|select"):
+            engine.frame(plan, given, select=wrong, settings=SMALL)
 
 
 # What one engine alone has
@@ -422,8 +515,9 @@ def test_a_time_of_spark_is_the_microsecond_at_or_before() -> None:
     # It needs Spark.
     from transit.fleet.spark import _array
 
+    floored = [-1, 0, 1, -1, -1099511628]
     exact = pa.array([-1, 0, 1999, -1000, -(2**40)], pa.timestamp("ns", "UTC"))
-    assert _array(exact, "timestamp").cast(pa.int64()).to_pylist() == [-1, 0, 1, -1, -1099511628]
+    assert _array(exact, pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist() == floored
 
 
 # What travels to workers

@@ -240,6 +240,9 @@ class ConnectedViews:
         limits: Limits = NO_LIMITS,
     ) -> Result | None:
         """As `views.sql`, by the server; None where it cannot, or what is needed is not there."""
+        if columns is not None and not columns.fields:
+            # None are declared, which a server is told so.
+            columns = None
         plain = None if columns is None else plain_of(columns)
         if not isinstance(query, str) or (columns is not None and plain is None):
             return None

@@ -133,28 +133,46 @@ class SealedSegment(Opened):
         blocks: those of these blocks alone, numbers that follow one another. wanted: whether to
         read a stream's, by its id and name; what is not wanted is not fetched.
         """
-        catalog = self._handle.catalog
-        catalog.order.check(VIEW)
+        order = self._handle.catalog.order
+        order.check(VIEW)
+        for row, stream_id, source, first in self._chosen(blocks, wanted):
+            chunk = self._segment.chunk(row)
+            low = first - chunk.first
+            by = source if chunk.writer == source.writer else Source(source.stream, 0, chunk.writer)
+            yield stream_id, Batch(chunk, low, chunk.count, first, by)
+            # The next chunk may be asked for in the middle of another call.
+            order.check(VIEW)
+
+    def runs(
+        self, blocks: range | None = None, wanted: Wanted | None = None
+    ) -> Iterator[tuple[int, range]]:
+        """Which records `batches` gives: ids of streams and offsets there, one range a chunk.
+
+        Of the segment's index, no block is fetched.
+        """
+        self._handle.catalog.order.check(VIEW)
+        for row, stream_id, _, first in self._chosen(blocks, wanted):
+            yield stream_id, range(first, self._segment.index.stop(row))
+
+    def _chosen(
+        self, blocks: range | None, wanted: Wanted | None
+    ) -> Iterator[tuple[int, int, Source, int]]:
+        """The rows of the index that have records to give: the stream's id, and its name as a
+        source without a writer, and the first offset.
+        """
+        catalog, index = self._handle.catalog, self._segment.index
         stream_id, source, is_wanted = -1, Source("", 0), False
         lives = catalog.known_lives().notable
         for row in self._rows(blocks):
-            found = self._segment.index.streams[row]
+            found = index.streams[row]
             if found != stream_id:
                 stream_id, source = found, Source(catalog.record(found).name, 0)
                 name = source.stream
                 is_wanted = not name.startswith("$") or layer_of(name) is not None
                 is_wanted = is_wanted and (wanted is None or wanted(found, name))
-            if not is_wanted:
-                continue
             gone = lives[found].gone if found in lives else 0
-            if self._segment.index.stop(row) <= gone:
-                continue
-            chunk = self._segment.chunk(row)
-            low = max(gone - chunk.first, 0)
-            by = source if chunk.writer == source.writer else Source(source.stream, 0, chunk.writer)
-            yield stream_id, Batch(chunk, low, chunk.count, chunk.first + low, by)
-            # The next chunk may be asked for in the middle of another call.
-            catalog.order.check(VIEW)
+            if is_wanted and index.stop(row) > gone:
+                yield row, found, source, max(gone, index.firsts[row])
 
     def _rows(self, blocks: range | None) -> range:
         """The rows of the index whose chunks are in these blocks; rows are in order of blocks."""

@@ -20,7 +20,9 @@ planning   the records of all stores as small parts; making: which stores are as
            tables: the blocks that parts are cut from
 references what names a record in another store; importing: streams of other stores, continued;
            lineage: how records got from store to store, and all edges
-reading    a part as Arrow, in any process; snapshots: the tables of all stores in one object
+reading    a part as Arrow, in any process; columns: which, raw or declared; walking: which records
+           a part has; typed: declared columns of them
+snapshots  the tables of all stores in one object
 times      in microseconds, for those who have no finer ones
 dask, ray, spark   the parts as a frame or dataset of an engine that the user brings: imported by
            name; workers: what its workers need to open stores
@@ -28,6 +30,7 @@ dask, ray, spark   the parts as a frame or dataset of an engine that the user br
 
 from __future__ import annotations
 
+from transit.fleet.columns import COLUMNS
 from transit.fleet.cuts import Cut
 from transit.fleet.exporting import Export, Exported, ExportedFile
 from transit.fleet.importing import Origin, import_stream, imported_from, origins
@@ -44,7 +47,7 @@ from transit.fleet.opening import (
 )
 from transit.fleet.planned import OneStore, of_store
 from transit.fleet.planning import Asked, Part, Plan
-from transit.fleet.reading import COLUMNS, read, scan
+from transit.fleet.reading import read, scan
 from transit.fleet.references import (
     PARENT_REF,
     REF_HEADER,

@@ -37,6 +37,12 @@ class Asked(msgspec.Struct, frozen=True):
             self.until is None or first < self.until
         )
 
+    def holds(self, first: int, last: int) -> bool:
+        """Whether all that was written from `first` to `last` is of the time asked for."""
+        return (self.since is None or first >= self.since) and (
+            self.until is None or last < self.until
+        )
+
 
 class Part(msgspec.Struct, frozen=True):
     """Some records of one store, to be read by `transit.fleet.read`.

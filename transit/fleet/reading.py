@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 import transit
-from transit import Batch, Head, InvalidInputError, Keyring, Log, Sealed, Settings
-from transit.fleet.planning import Asked, Part
+from transit import Head, InvalidInputError, Keyring, Log, Sealed, Settings
+from transit.fleet.columns import Wanted, wanted_of
+from transit.fleet.planning import Part
+from transit.fleet.walking import asked_of, batches_of
+from transit.views.scans.declaring import Columns
 
 if TYPE_CHECKING:
     import pyarrow
 
-COLUMNS: Final = (
-    "store", "stream", "offset", "timestamp", "headers", "payload", "origin_stream",
-    "origin_offset", "written", "writer",
-)  # fmt: skip
-"""All columns. The first two are added here; the others are those of `Batch.to_arrow`."""
 OPEN_MAX: Final = 16
 # How much is given at once, about.
 _ROWS: Final = 65_536
@@ -53,8 +50,8 @@ class _Opened:
         self._lock = threading.Lock()
         self.readers = 0
 
-    def sealed(self, part: Part) -> Sealed:
-        """What the store had sealed as of the part's head."""
+    def sealed(self, part: Part) -> tuple[Log, Sealed]:
+        """The store, and what it had sealed as of the part's head."""
         # Others wait for this store alone.
         with self._lock:
             if self._log is None:
@@ -69,7 +66,7 @@ class _Opened:
                 )
             if self._sealed is None or self._sealed[0] != part.head:
                 self._sealed = part.head, self._log.sealed(part.head)
-            return self._sealed[1]
+            return self._log, self._sealed[1]
 
     def close(self) -> None:
         """Let the store go; nobody reads it."""
@@ -124,8 +121,9 @@ os.register_at_fork(after_in_child=_stores.forget)
 
 def read(
     part: Part,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Columns | None = None,
     *,
+    select: Sequence[str] | None = None,
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
     keyring: Keyring | None = None,
@@ -133,24 +131,28 @@ def read(
     """The records of a part as an Arrow table.
 
     columns: of `COLUMNS`, in this order; None: all; without any, rows are counted all the same.
-    store, stream dictionary; the others as of `Batch.to_arrow`. Of a plan by blocks, stream and
-    offset are where a record was appended; of one by streams, where it is read, with what the
-    stream inherits.
+    store, stream dictionary; the others as of `Batch.to_arrow`. Or columns with types, made by
+    `views.columns` or `views.runs_columns`: then `_store`, and what `views.sql` has of them:
+    `_stream`, `_offset`, `_time`, those declared, `_error`; no record is lost, whatever its payload
+    is. select: which of these, in this order; None: all; others are not decoded.
+    Of a plan by blocks, stream and offset are where a record was appended; of one by streams, where
+    it is read, with what the stream inherits.
     storage_options, settings, keyring: as `transit.open` takes them; a part has none.
-    Records that were deleted since the plan was made are left out. Raises `CorruptError` where the
-    store has another history, `NotFoundError` where it has no such commit yet, and what reading
-    raises; `ImportError` without pyarrow.
+    Records that were deleted since the plan was made are left out. Raises `InvalidInputError` for a
+    column there is not, `CorruptError` where the store has another history, `NotFoundError` where
+    it has no such commit yet, and what reading raises; `ImportError` without pyarrow.
     """
     import pyarrow as pa  # It is an extra.
 
-    names, how = check_columns(columns), _How(storage_options, settings, keyring)
-    return pa.Table.from_batches(_batches(part, names, how), schema_of(names))
+    wanted, how = wanted_of(columns, select), _How(storage_options, settings, keyring)
+    return pa.Table.from_batches(_batches(part, wanted, how), wanted.schema())
 
 
 def scan(
     parts: Iterable[Part],
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Columns | None = None,
     *,
+    select: Sequence[str] | None = None,
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
     keyring: Keyring | None = None,
@@ -158,37 +160,9 @@ def scan(
     """The records of parts one after another, for engines that read an Arrow stream; as `read`."""
     import pyarrow as pa  # It is an extra.
 
-    names, how = check_columns(columns), _How(storage_options, settings, keyring)
-    found = (batch for part in tuple(parts) for batch in _batches(part, names, how))
-    return pa.RecordBatchReader.from_batches(schema_of(names), found)
-
-
-def check_columns(
-    columns: Sequence[str] | None, known: tuple[str, ...] = COLUMNS
-) -> tuple[str, ...]:
-    """The columns asked for, all when None; `InvalidInputError` for one there is not."""
-    if columns is None:
-        return known
-    if isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise InvalidInputError(f"columns must be a sequence of names, not {columns!r}")
-    for name in columns:
-        if name not in known:
-            raise InvalidInputError(f"no column {name!r}; there are: {', '.join(known)}")
-    return tuple(columns)
-
-
-def schema_of(names: Sequence[str]) -> pyarrow.Schema:
-    """The Arrow schema of these columns."""
-    import pyarrow as pa  # It is an extra.
-
-    text = pa.dictionary(pa.int32(), pa.string())
-    moment = pa.timestamp("ns", tz="UTC")
-    types = {
-        "store": text, "stream": text, "offset": pa.int64(), "timestamp": moment,
-        "headers": pa.map_(pa.string(), pa.string()), "payload": pa.large_binary(),
-        "origin_stream": text, "origin_offset": pa.int64(), "written": moment, "writer": text,
-    }  # fmt: skip
-    return pa.schema([(name, types[name]) for name in names])
+    wanted, how = wanted_of(columns, select), _How(storage_options, settings, keyring)
+    found = (batch for part in tuple(parts) for batch in _batches(part, wanted, how))
+    return pa.RecordBatchReader.from_batches(wanted.schema(), found)
 
 
 class _How(NamedTuple):
@@ -211,41 +185,51 @@ class _How(NamedTuple):
         return transit.open(remote, mode="read", **self._asdict())
 
 
-def _batches(part: Part, names: Sequence[str], how: _How) -> Iterator[pyarrow.RecordBatch]:
+def _batches(part: Part, wanted: Wanted, how: _How) -> Iterator[pyarrow.RecordBatch]:
     """The records of a part as record batches, some ten thousand rows each."""
     if not isinstance(part, Part):
         raise InvalidInputError(f"not a part of a plan: {type(part).__name__}")
+    with _stores.of(part, how) as opened:
+        log, sealed = opened.sealed(part)
+        if wanted.declared is None:
+            yield from _raw(sealed, part, wanted)
+        else:
+            # Loaded here because it loads pyarrow, which is an extra and slow to load.
+            from transit.fleet.typed import typed_batches
+
+            yield from typed_batches(log, sealed, part, wanted)
+
+
+def _raw(sealed: Sealed, part: Part, wanted: Wanted) -> Iterator[pyarrow.RecordBatch]:
+    """The columns of records."""
     import pyarrow as pa  # It is an extra.
 
-    with _stores.of(part, how) as opened:
-        sealed = opened.sealed(part)
-        # Without columns there are as many rows.
-        own = [name for name in names or ("offset",) if name not in ("store", "stream")]
-        found = _of_streams if part.by == "stream" else _of_blocks
-        schema = schema_of(names)
-        held: list[Any] = []
-        rows = size = 0
-        for stream, batch in found(sealed, part):
-            asked = _asked_of(batch, part.asked)
-            if not asked:
-                continue
-            made = batch.to_arrow(own)
-            if not names:
-                made = made.select([])
-            elif len(own) < len(names):
-                arrays = {
-                    "store": partial(_one, part.store, len(batch)),
-                    "stream": partial(_one, stream, len(batch)),
-                }
-                columns = [arrays[n]() if n in arrays else made.column(n) for n in names]
-                made = pa.RecordBatch.from_arrays(columns, schema=schema)
-            is_whole = len(asked) == len(batch)
-            held.append(made if is_whole else made.slice(asked.start, len(asked)))
-            rows, size = rows + len(asked), size + batch.data.nbytes
-            if rows >= _ROWS or size >= _BYTES:
-                yield from _together(held)
-                held, rows, size = [], 0, 0
-        yield from _together(held)
+    names, schema = wanted.names, wanted.schema()
+    # Without columns there are as many rows.
+    own = [name for name in names or ("offset",) if name not in ("store", "stream")]
+    held: list[Any] = []
+    rows = size = 0
+    for stream, batch in batches_of(sealed, part):
+        asked = asked_of(batch, part.asked)
+        if not asked:
+            continue
+        made = batch.to_arrow(own)
+        if not names:
+            made = made.select([])
+        elif len(own) < len(names):
+            arrays = {
+                "store": partial(_one, part.store, len(batch)),
+                "stream": partial(_one, stream, len(batch)),
+            }
+            columns = [arrays[n]() if n in arrays else made.column(n) for n in names]
+            made = pa.RecordBatch.from_arrays(columns, schema=schema)
+        is_whole = len(asked) == len(batch)
+        held.append(made if is_whole else made.slice(asked.start, len(asked)))
+        rows, size = rows + len(asked), size + batch.data.nbytes
+        if rows >= _ROWS or size >= _BYTES:
+            yield from _together(held)
+            held, rows, size = [], 0, 0
+    yield from _together(held)
 
 
 def _together(held: list[Any]) -> Iterator[Any]:
@@ -264,37 +248,3 @@ def _one(text: str, count: int) -> Any:
 
     indices = pa.repeat(pa.scalar(0, pa.int32()), count)
     return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
-
-
-def _asked_of(batch: Batch, asked: Asked) -> range:
-    """Which rows of a batch are of the time asked for; within one they are in order of that."""
-    low = 0 if asked.since is None else bisect_left(batch.written, asked.since)
-    high = len(batch) if asked.until is None else bisect_left(batch.written, asked.until)
-    return range(low, high)
-
-
-def _of_blocks(sealed: Sealed, part: Part) -> Iterator[tuple[str, Batch]]:
-    hidden, prefix = sealed.hidden(), part.asked.prefix
-
-    def wanted(stream_id: int, name: str) -> bool:
-        is_users = not name.startswith("$")
-        return is_users and name.startswith(prefix) and stream_id not in hidden
-
-    (first, start), (last, stop) = part.start, part.stop
-    for number, segment in enumerate(sealed.segments()):
-        if number > last:
-            return
-        if number < first or not part.asked.may_hold(*segment.written):
-            continue
-        count = len(segment.blocks())
-        blocks = range(start if number == first else 0, stop if number == last else count)
-        for _, batch in segment.batches(blocks, wanted):
-            yield batch.source.stream, batch
-
-
-def _of_streams(sealed: Sealed, part: Part) -> Iterator[tuple[str, Batch]]:
-    for stream in sealed.streams(range(part.start[0], part.stop[0])):
-        if stream.name.startswith(part.asked.prefix):
-            first, count = stream.first_offset, sealed.count(stream)
-            for batch in stream.batches(min(first, count), count):
-                yield stream.name, batch

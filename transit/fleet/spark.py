@@ -22,33 +22,30 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 
 from transit import InvalidInputError, Settings
-from transit.fleet import reading
+from transit.fleet import columns as records
+from transit.fleet.columns import Wanted, wanted_of
 from transit.fleet.planning import Part
 from transit.fleet.times import whole_microseconds
 from transit.fleet.workers import Opening, OpenKeyring, opening
+from transit.views.scans.declaring import Columns
 
 # Nanoseconds, beside the times of Spark, which have microseconds.
 _EXACT: Final = {"timestamp_ns": "timestamp", "written_ns": "written"}
-COLUMNS: Final = (*reading.COLUMNS, *_EXACT)
-"""All columns: those of `fleet.COLUMNS`, and timestamp_ns, written_ns, int64."""
-# In Spark, and in the Arrow that Spark takes for it.
-_TEXT: Final = ("string", pa.string())
-_NUMBER: Final = ("bigint", pa.int64())
-_TIME: Final = ("timestamp", pa.timestamp("us", tz="UTC"))
-_KINDS: Final = {
-    "store": _TEXT, "stream": _TEXT, "offset": _NUMBER, "timestamp": _TIME,
-    "headers": ("map<string,string>", pa.map_(pa.string(), pa.string())),
-    "payload": ("binary", pa.binary()),
-    "origin_stream": _TEXT, "origin_offset": _NUMBER, "written": _TIME, "writer": _TEXT,
-    "timestamp_ns": _NUMBER, "written_ns": _NUMBER,
+COLUMNS: Final = (*records.COLUMNS, *_EXACT)
+"""All columns of records: those of `fleet.COLUMNS`, and timestamp_ns, written_ns, int64."""
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_NAMES: Final = {
+    pa.string(): "string", pa.int64(): "bigint", pa.float64(): "double", pa.bool_(): "boolean",
+    pa.binary(): "binary", _TIME: "timestamp",
 }  # fmt: skip
 
 
 def frame(
     spark: SparkSession,
     parts: Iterable[Part],
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Columns | None = None,
     *,
+    select: Sequence[str] | None = None,
     storage_options: Mapping[str, object] | None = None,
     settings: Settings | None = None,
     keyring: OpenKeyring | None = None,
@@ -58,24 +55,25 @@ def frame(
     columns: of `COLUMNS`, in this order; None: all. The others are not read, whatever is selected
     later. Types: text `string`; offsets `bigint`; timestamp, written `timestamp`, which are whole
     microseconds at or before the exact time; timestamp_ns, written_ns `bigint`, the exact time in
-    UTC nanoseconds; headers `map<string,string>`; payload `binary`.
+    UTC nanoseconds; headers `map<string,string>`; payload `binary`. Or columns that are declared,
+    and select: see `fleet.read`; ints `bigint`, floats `double`, lists `array<…>`, times in
+    microseconds.
     storage_options, settings: as `transit.open` takes them. keyring: what opens it in a worker.
     These travel to the executors with each task, in no option that Spark shows. The session's data
     source `transit` is from now on one that has them; frames made before keep theirs.
     `InvalidInputError` for a column there is not.
     """
-    names, given = (
-        reading.check_columns(columns, COLUMNS),
-        opening(storage_options, settings, keyring),
-    )
+    wanted = wanted_of(columns, select, COLUMNS)
+    given = opening(storage_options, settings, keyring)
 
     class Source(TransitDataSource):
         """No process can import it, so Spark sends it, with what it has."""
 
         how = given
+        declared = wanted.declared
 
     spark.dataSource.register(Source)
-    options = {"parts": _text(tuple(parts)), "columns": _text(names)}
+    options = {"parts": _text(tuple(parts)), "columns": _text(wanted.names)}
     return spark.read.format(Source.name()).options(**options).load()
 
 
@@ -87,6 +85,7 @@ class TransitDataSource(DataSource):
     """
 
     how: ClassVar[Opening] = opening(None, None, None)
+    declared: ClassVar[Columns | None] = None
 
     @classmethod
     def name(cls) -> str:
@@ -95,28 +94,30 @@ class TransitDataSource(DataSource):
 
     def schema(self) -> str:
         """The columns and their types, as Spark's DDL."""
-        return ", ".join(f"`{name}` {_KINDS[name][0]}" for name in self._columns())
+        return ", ".join(f"`{each.name}` {_ddl(each.type)}" for each in _schema(self._wanted()))
 
     def reader(self, schema: object) -> DataSourceReader:
         """What reads the parts."""
         parts = _decoded(self.options.get("parts", ""), "parts", tuple[Part, ...])
-        return _Reader(parts, self._columns(), self.how)
+        return _Reader(parts, self._wanted(), self.how)
 
-    def _columns(self) -> tuple[str, ...]:
+    def _wanted(self) -> Wanted:
         text = self.options.get("columns")
-        wanted = None if text is None else _decoded(text, "columns", list[str])
-        return reading.check_columns(wanted, COLUMNS)
+        names = None if text is None else _decoded(text, "columns", list[str])
+        if self.declared is None:
+            return wanted_of(names, known=COLUMNS)
+        return wanted_of(self.declared, names)
 
 
 class _Reader(DataSourceReader):
     """Reads one part a partition."""
 
-    def __init__(self, parts: tuple[Part, ...], names: tuple[str, ...], how: Opening) -> None:
-        self._parts, self._names, self._how = parts, names, how
+    def __init__(self, parts: tuple[Part, ...], wanted: Wanted, how: Opening) -> None:
+        self._parts, self._wanted, self._how = parts, wanted, how
 
     def __getstate__(self) -> dict[str, object]:
         # Spark sends the reader with every task, and the part of the task beside it.
-        return {"_parts": (), "_names": self._names, "_how": self._how}
+        return {"_parts": (), "_wanted": self._wanted, "_how": self._how}
 
     def partitions(self) -> list[InputPartition]:
         """One a part; without parts, one of None, which Spark 4.0 does not make itself."""
@@ -124,16 +125,49 @@ class _Reader(DataSourceReader):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """The records of a part, in the Arrow types that Spark asks for."""
-        wanted = dict.fromkeys(_EXACT.get(name, name) for name in self._names)
-        schema = pa.schema([(name, _KINDS[name][1]) for name in self._names])
-        for batch in self._how.scan(partition.value, tuple(wanted)):
-            arrays = [_array(batch.column(_EXACT.get(n, n)), n) for n in self._names]
+        schema, sources = _schema(self._wanted), _sources(self._wanted)
+        for batch in self._how.scan(partition.value, self._wanted.some(dict.fromkeys(sources))):
+            arrays = [
+                _array(batch.column(source), field.type)
+                for source, field in zip(sources, schema, strict=True)
+            ]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(found: pa.Array, name: str) -> pa.Array:
+def _sources(wanted: Wanted) -> list[str]:
+    """The columns that those of Spark are made of, one each."""
+    if wanted.declared is not None:
+        return [*wanted.names]
+    return [_EXACT.get(name, name) for name in wanted.names]
+
+
+def _schema(wanted: Wanted) -> pa.Schema:
+    """The columns in the Arrow that Spark takes."""
+    sources = _sources(wanted)
+    stored = wanted.some(dict.fromkeys(sources)).plain_schema()
+    return pa.schema(
+        (name, _kind(stored.field(source).type) if name == source else pa.int64())
+        for name, source in zip(wanted.names, sources, strict=True)
+    )
+
+
+def _kind(stored: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(stored):
+        return _TIME
+    return pa.binary() if pa.types.is_large_binary(stored) else stored
+
+
+def _ddl(kind: pa.DataType) -> str:
+    """A type as Spark calls it."""
+    if pa.types.is_list(kind):
+        return f"array<{_ddl(kind.value_type)}>"
+    if pa.types.is_map(kind):
+        return f"map<{_ddl(kind.key_type)},{_ddl(kind.item_type)}>"
+    return _NAMES[kind]
+
+
+def _array(found: pa.Array, kind: pa.DataType) -> pa.Array:
     """A column as Spark asks for it."""
-    kind = _KINDS[name][1]
     return whole_microseconds(found) if pa.types.is_timestamp(kind) else found.cast(kind)
 
 

@@ -1,4 +1,4 @@
-"""What workers of an engine need beside parts: how to open the stores, and types that engines take.
+"""What workers of an engine need beside parts: how to open the stores.
 
 A part has no credentials, so this is the other value that travels to workers. It is never shown:
 engines write the arguments of tasks that failed into their logs.
@@ -7,15 +7,16 @@ engines write the arguments of tasks that failed into their logs.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from transit import InvalidInputError, Keyring, Settings
+from transit.fleet.columns import Wanted
 from transit.fleet.planning import Part
-from transit.fleet.reading import OPEN_MAX, scan, schema_of
+from transit.fleet.reading import OPEN_MAX, scan
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,26 +35,18 @@ class Opening(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return "<transit.fleet.Opening>"
 
-    def scan(self, part: Part | None, columns: Sequence[str]) -> pyarrow.RecordBatchReader:
-        """The records of a part, none of None; as `transit.fleet.scan`, of `plain_schema`."""
+    def scan(self, part: Part | None, wanted: Wanted) -> pyarrow.RecordBatchReader:
+        """The records of a part, none of None; as `transit.fleet.scan`, of the plain schema."""
+        declared, names = wanted.declared, wanted.names
         reader = scan(
             () if part is None else (part,),
-            columns,
+            names if declared is None else declared,
+            select=None if declared is None else names,
             storage_options=self.storage_options,
             settings=self.settings,
             keyring=_keyring(self.keyring) if self.keyring else None,
         )
-        return reader.cast(plain_schema(columns))
-
-
-def plain_schema(columns: Sequence[str]) -> pyarrow.Schema:
-    """The Arrow schema of these columns; text is text, as engines do not sort dictionaries."""
-    import pyarrow as pa  # It is an extra.
-
-    return pa.schema(
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in schema_of(columns)
-    )
+        return reader.cast(wanted.plain_schema())
 
 
 def opening(

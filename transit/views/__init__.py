@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from transit.views.opening import open
     from transit.views.overlay import RowChange, WritableTable
     from transit.views.reducing import Program, Reducer, reducer
-    from transit.views.scans.declaring import Columns, columns
+    from transit.views.scans.declaring import Columns, columns, payload_columns
     from transit.views.scans.querying import Limits, sql
     from transit.views.scans.results import Result
     from transit.views.scans.runs import runs_columns
@@ -104,6 +104,7 @@ _HOMES = {
     "scans.declaring": (
         "Columns",
         "columns",
+        "payload_columns",
     ),
     "loops.due": (
         "Clock",
@@ -272,6 +273,7 @@ __all__ = [
     "enable_schedule",
     "evict",
     "open",
+    "payload_columns",
     "publish",
     "reconciler",
     "reconcilers",

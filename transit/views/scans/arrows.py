@@ -6,7 +6,7 @@ when something is scanned: pyarrow is an extra, and slow to load.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -43,16 +43,16 @@ class Declaration(Protocol):
 
 
 class _Declared:
-    """Columns that are read of JSON payloads."""
+    """Columns that are read of JSON payloads. only: these of them; `_error` tells of no others."""
 
-    def __init__(self, columns: Declared) -> None:
+    def __init__(self, columns: Declared, only: Collection[str] | None = None) -> None:
         self.name = columns.name
-        self.digest = columns.digest
+        self.digest = columns.digest if only is None else ""
+        self._fields = [each for each in columns.fields if only is None or each.name in only]
         self.types: Mapping[str, pa.DataType] = {
-            **{field.name: TYPES[field.kind] for field in columns.fields}, ERROR: TEXT,
+            **{field.name: TYPES[field.kind] for field in self._fields}, ERROR: TEXT,
         }  # fmt: skip
-        self._fields = columns.fields
-        self._decoder = RowDecoder(columns.fields)
+        self._decoder = RowDecoder(columns.fields, only)
 
     def arrays(self, batches: Sequence[Batch]) -> Mapping[str, pa.Array]:
         payloads = list(chain.from_iterable(batch.payloads for batch in batches))
@@ -119,12 +119,17 @@ _EVERYTHING: Final = _Everything()
 
 def declaration_of(columns: Declared | None) -> Declaration:
     """What a scan of these columns needs; None: of none that were declared."""
-    if columns is None:
+    if columns is None or not columns.fields:
         return _EVERYTHING
     found = _declared.get(columns)
     if found is None:
         found = _declared[columns] = _Declared(columns)
     return found
+
+
+def some_of(columns: Declared, names: Collection[str]) -> Declaration:
+    """Some of the columns that are declared: no others are decoded, and no files made of them."""
+    return _Declared(columns, names)
 
 
 # A decoder takes longer to make than to decode a few records.

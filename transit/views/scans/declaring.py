@@ -14,7 +14,17 @@ from blake3 import blake3
 
 from transit import InvalidInputError, Log
 from transit.views.scans.choosing import At, Streams, Time
-from transit.views.scans.fields import Field, Kind, Path, check_name, fields_of
+from transit.views.scans.fields import (
+    ERROR,
+    OFFSET,
+    STREAM,
+    TIME,
+    Field,
+    Kind,
+    Path,
+    check_name,
+    fields_of,
+)
 
 if TYPE_CHECKING:
     from transit.views.scans.scanning import Scan
@@ -23,10 +33,15 @@ if TYPE_CHECKING:
 ENCODER: Final = 1
 
 
+# Where nothing is declared.
+_OF_NOTHING: Final = ("_kind", "payload")
+
+
 class Columns:
     """Columns that are read of JSON payloads; made by `columns`.
 
-    name: of the table in SQL. digest: 32 hex digits, equal where the columns are.
+    name: of the table in SQL. digest: 32 hex digits, equal where the columns are. Those of equal
+    names and digests are equal. It can be pickled, where the types of its columns can.
     """
 
     def __init__(self, name: str, fields: Sequence[Field]) -> None:
@@ -37,7 +52,21 @@ class Columns:
 
     def __repr__(self) -> str:
         said = ", ".join(f"{field.name} {field.kind}" for field in self.fields)
-        return f"<transit.views.Columns {self.name}: {said}>"
+        return f"<transit.views.Columns {self.name}: {said or ', '.join(_OF_NOTHING)}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Columns):
+            return NotImplemented
+        return (self.name, self.digest) == (other.name, other.digest)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns that its table has."""
+        declared = tuple(field.name for field in self.fields) or _OF_NOTHING
+        return STREAM, OFFSET, TIME, *declared, ERROR
 
     def scan(
         self,
@@ -112,3 +141,10 @@ def columns(name: str, reads: object, *, codec: str = "json") -> Columns:
     if codec != "json":
         raise InvalidInputError(f'codec must be "json", not {codec!r}')
     return Columns(name, fields_of(reads))
+
+
+def payload_columns() -> Columns:
+    """The columns of `sql` where none are declared: `_kind`, the header `kind`, and `payload`, as
+    text.
+    """
+    return Columns("events", ())

@@ -12,7 +12,7 @@ for columns that are read from inside of members.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NoReturn
@@ -32,10 +32,15 @@ _Members = dict[str, Values]
 
 
 class RowDecoder:
-    """Decodes payloads to columns. Safe for threads."""
+    """Decodes payloads to columns. Safe for threads.
 
-    def __init__(self, fields: Sequence[Field]) -> None:
-        self._fields = fields
+    fields: that are declared. only: the names of those that are decoded, as they are beside the
+    others; None: all.
+    """
+
+    def __init__(self, fields: Sequence[Field], only: Collection[str] | None = None) -> None:
+        self._declared = fields
+        self._fields = [each for each in fields if only is None or each.name in only]
         # A member's attribute, by its name, and the type of those that one field reads as it is.
         self._attributes: dict[str, str] = {}
         types: dict[str, Any] = {}
@@ -46,7 +51,10 @@ class RowDecoder:
                 plain = len(path) == 1 and types.get(attribute, field.type) == field.type
                 types[attribute] = field.type if plain else Any
         self._types = types
-        self._readers = [self._reader(field) for field in fields]
+        self._readers = [self._reader(field) for field in self._fields]
+        # How a member is read does not depend on which columns are decoded.
+        read = {str(path[0]) for field in self._fields for path in field.paths}
+        self._attributes = {key: each for key, each in self._attributes.items() if key in read}
         members = [self._member(key, attribute) for key, attribute in self._attributes.items()]
         row: Any = msgspec.defstruct("Row", members, kw_only=True, gc=False)
         self._decode = msgspec.json.Decoder(row).decode
@@ -70,10 +78,10 @@ class RowDecoder:
 
     def _plain_field(self, attribute: str) -> Field | None:
         """The field that takes the member's value as it is, and no other."""
-        for field in self._fields:
+        for field in self._declared:
             if len(field.paths) == 1 and len(field.paths[0]) == 1:
                 key = str(field.paths[0][0])
-                if self._attributes[key] == attribute and self._types[attribute] is not Any:
+                if self._attributes.get(key) == attribute and self._types[attribute] is not Any:
                     return field
         return None
 

@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transit import Batch, Cache, CorruptError, Log, SealedSegment, TransitError
@@ -47,10 +48,11 @@ _KEPT: Final = 256
 
 
 class Place(NamedTuple):
-    """A stream's records in a file: the first offset, and the row that has it."""
+    """A stream's records in a file: the first offset, the row that has it, and where they end."""
 
     first: int
     row: int
+    stop: int
 
 
 class ColumnsFile:
@@ -82,6 +84,28 @@ class ColumnsFile:
         file = pq.ParquetFile(self._source, metadata=self._metadata, read_dictionary=list(few))
         for first, groups in self._groups(ranges):
             yield first, file.read_row_groups(groups, columns=list(names), use_threads=False)
+
+    def rows_of(self, runs: Iterable[tuple[int, range]]) -> list[range] | None:
+        """The rows of these offsets of streams, given by their ids, in order of the file; None
+        where it lacks some.
+        """
+        found: list[range] = []
+        for stream_id, offsets in runs:
+            place = self.places.get(stream_id)
+            if place is None or not place.first <= offsets.start < offsets.stop <= place.stop:
+                return None
+            row = place.row - place.first
+            found.append(range(row + offsets.start, row + offsets.stop))
+        return merged(found)
+
+    def tables(
+        self, ranges: Sequence[range], names: Sequence[str], few: Sequence[str]
+    ) -> Iterator[pa.Table]:
+        """These rows alone, some at a time; arguments as of `chunks`."""
+        for first, table in self.chunks(ranges, names, few):
+            stop = first + table.num_rows
+            within = (range(max(r.start, first), min(r.stop, stop)) for r in ranges)
+            yield taken(table, [range(r.start - first, r.stop - first) for r in within if r])
 
     def _groups(self, ranges: Iterable[range]) -> Iterator[tuple[int, list[int]]]:
         """Row groups that follow one another, and the number of the first one's first row."""
@@ -123,7 +147,7 @@ def _known(metadata: Any) -> _Known:
         ) from None
     places, row = {}, 0
     for stream_id, first, count in zip(ids, firsts, counts, strict=True):
-        places[stream_id] = Place(first, row)
+        places[stream_id] = Place(first, row, first + count)
         row += count
     return _Known(metadata, places, few)
 
@@ -142,6 +166,11 @@ def opened(log: Log, segment: SealedSegment, declaration: Declaration) -> Column
     """The columns file of a segment, made where it is not there."""
     name, cache = file_name(segment.digest, declaration), log.cache(ROOM)
     return _open(cache, name) or _make(cache, name, segment, declaration)
+
+
+def there(log: Log, segment: SealedSegment, declaration: Declaration) -> ColumnsFile | None:
+    """The columns file of a segment where there is one; none is made."""
+    return _open(log.cache(ROOM), file_name(segment.digest, declaration))
 
 
 def path_of(log: Log, segment: SealedSegment, declaration: Declaration) -> str:
@@ -259,6 +288,28 @@ def columns_table(found: Sequence[tuple[int, Batch]], declaration: Declaration) 
     columns = declaration.arrays(batches)
     arrays = [ids, names, offsets, times, *(columns[name] for name in declaration.types)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def taken(table: pa.Table, ranges: Sequence[range]) -> pa.Table:
+    """These rows of a table, all at once: a thousand streams have a thousand ranges."""
+    if len(ranges) == 1:
+        (rows,) = ranges
+        return table.slice(rows.start, len(rows))
+    counted = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
+    parts = [counted.slice(rows.start, len(rows)) for rows in ranges]
+    # Counted from 1 on.
+    return table.take(pc.subtract(pa.concat_arrays(parts), pa.scalar(1, pa.int64())))
+
+
+def merged(ranges: Iterable[range]) -> list[range]:
+    """The same rows, each once: branches of one stream ask for the same."""
+    found: list[range] = []
+    for rows in ranges:
+        if found and rows.start <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(found[-1].stop, rows.stop))
+        else:
+            found.append(rows)
+    return found
 
 
 def _few(table: pa.Table, declaration: Declaration) -> list[str]:

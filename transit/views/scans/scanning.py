@@ -22,7 +22,15 @@ from transit import InvalidInputError, Log, SealedSegment
 from transit.views.scans.arrows import TEXT, Declaration, declaration_of
 from transit.views.scans.choosing import At, Bounds, Streams, Time, bounds_of, choose
 from transit.views.scans.fields import OFFSET, STREAM, TIME, Declared
-from transit.views.scans.files import ColumnsFile, file_name, opened, path_of, present
+from transit.views.scans.files import (
+    ColumnsFile,
+    file_name,
+    merged,
+    opened,
+    path_of,
+    present,
+    taken,
+)
 from transit.views.scans.layout import Layout, Run, layout_of
 from transit.views.scans.tails import decoded, tail_of
 
@@ -202,7 +210,7 @@ class Scan:
         file = opened(self._log, self._segment(number), self._declaration)
         slices = _joined(sorted((_slice(file, run) for run in runs), key=_row_of))
         ranges = [each.rows for each in slices]
-        for first, table in file.chunks(_merged(ranges), shape.stored, shape.few):
+        for first, table in file.chunks(merged(ranges), shape.stored, shape.few):
             yield from shape.shown(first, table, slices)
 
     def to_reader(self) -> pa.RecordBatchReader:
@@ -268,7 +276,7 @@ class _Shape:
             elif low < high:
                 yield from self._rows(table.slice(low - first, high - low), run)
         if own:
-            yield from self._rows(_taken(table, [each.rows for each in own]), own[0].run)
+            yield from self._rows(taken(table, [each.rows for each in own]), own[0].run)
 
     def _rows(self, part: pa.Table, run: Run) -> Iterator[pa.RecordBatch]:
         arrays = [self._column(part, field, run) for field in self._schema]
@@ -284,17 +292,6 @@ class _Shape:
         if column.type == field.type:
             return column
         return column.dictionary_encode()
-
-
-def _taken(table: pa.Table, ranges: Sequence[range]) -> pa.Table:
-    """These rows of a table, all at once: a thousand streams have a thousand ranges."""
-    if len(ranges) == 1:
-        (rows,) = ranges
-        return table.slice(rows.start, len(rows))
-    counted = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
-    parts = [counted.slice(rows.start, len(rows)) for rows in ranges]
-    # Counted from 1 on.
-    return table.take(pc.subtract(pa.concat_arrays(parts), pa.scalar(1, pa.int64())))
 
 
 def _row_of(found: _Slice) -> int:
@@ -332,17 +329,6 @@ def _joined(slices: Iterable[_Slice]) -> list[_Slice]:
         else:
             joined.append(each)
     return joined
-
-
-def _merged(ranges: Iterable[range]) -> list[range]:
-    """The same rows, each once: branches of one stream ask for the same."""
-    merged: list[range] = []
-    for rows in ranges:
-        if merged and rows.start <= merged[-1].stop:
-            merged[-1] = range(merged[-1].start, max(merged[-1].stop, rows.stop))
-        else:
-            merged.append(rows)
-    return merged
 
 
 def scan(
