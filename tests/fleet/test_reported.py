@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 import transit
-from transit import fleet
+from transit import fleet, views
 from transit.fleet import exporting, reading, snapshots
 from transit.fleet.members import Member
 from transit.fleet.places import member_key, store_url
@@ -259,6 +259,8 @@ def test_records_are_counted_without_their_columns(tmp_path: Path) -> None:
         plan = store.plan(by=by)
         assert sum(fleet.read(part, []).num_rows for part in plan) == 6
         assert fleet.scan(plan, []).read_all().num_rows == 6
+        declared = views.payload_columns()
+        assert sum(fleet.read(part, declared, select=[]).num_rows for part in plan) == 6
     (first, *_) = fleet.read(store.plan()[0], ["written"])["written"].cast(pa.int64()).to_pylist()
     later = store.plan(since=first, until=first + 1)
     assert sum(fleet.read(part, []).num_rows for part in later) == len(fleet.read(later[0]))

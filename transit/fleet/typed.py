@@ -36,8 +36,10 @@ class _Held(NamedTuple):
 
 def typed_batches(log: Log, sealed: Sealed, part: Part, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     """The declared columns of a part's records, some ten thousand rows at a time."""
-    reader = _Reader(log, sealed, part, wanted)
-    return reader.of_streams() if part.by == "stream" else reader.of_blocks()
+    # Without columns there are as many rows.
+    reader = _Reader(log, sealed, part, wanted if wanted.names else wanted.some([OFFSET]))
+    found = reader.of_streams() if part.by == "stream" else reader.of_blocks()
+    return found if wanted.names else (batch.select([]) for batch in found)
 
 
 class _Reader:
