@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# engines.sh [NAME...] - run the contract of fleets, tests/fleet/test_engines.py, with the engines that read them, each
-# in an environment of its own: dask, ray, spark, and streams, which is DuckDB, Polars and DataFusion. With the newest
-# versions, and with the lowest that are known to work; with Dask's newest, the page docs/guide/engines.md too.
-# Without a name: all of them.
+# engines.sh [NAME[:highest]...] - run the contract of fleets, tests/fleet/test_engines.py, and the job on real files,
+# rigs/fleet/test_real.py, with the engines that read them, each in an environment of its own: dask, ray, spark, and
+# streams, which is DuckDB, Polars and DataFusion. With the newest versions, and, unless the name says "highest", with
+# the lowest that are known to work; with Dask's newest, the page docs/guide/engines.md too. Without a name: all of them.
+# The job needs an S3 server, as `just s3-up` starts one, else it has moto's; and ../shared/data, else it is skipped.
 # Environments are made in the folder TRANSIT_ENGINES, and stay there; without it in one that is removed.
 set -euo pipefail
 
@@ -41,6 +42,8 @@ run() {
         -e '.[arrow,encryption,s3,testing]' 'moto[server]>=5.2.5' "$@"
     echo "== engine $name, $resolution versions, with $("$python" --version)"
     "$python" -m pytest -p no:cacheprovider -m '' tests/fleet/test_engines.py
+    # Of each engine once: what is not installed is skipped, and what is asked without an engine is asked by `just rigs`.
+    "$python" -m pytest -p no:cacheprovider -m '' rigs/fleet/test_real.py -k "(each_engine or a_worker) and not python"
     if [[ $name == dask && $resolution == highest && -f $page ]]; then
         "$python" -m pytest -p no:cacheprovider -m '' tests/project/test_docs_run.py -k "$page"
     fi
@@ -49,7 +52,7 @@ run() {
 found=0
 while IFS='|' read -r name packages; do
     name=${name// /}
-    if [[ $# != 0 && " $* " != *" $name "* ]]; then continue; fi
+    if [[ $# != 0 && " $* " != *" $name "* && " $* " != *" $name:highest "* ]]; then continue; fi
     found=$((found + 1))
     if [[ $name == spark && -z ${JAVA_HOME:-$(command -v java || true)} ]]; then
         echo "engines.sh: Spark needs Java" >&2
@@ -57,7 +60,7 @@ while IFS='|' read -r name packages; do
     fi
     read -ra packages <<<"$packages"
     run "$name" highest "${packages[@]}" </dev/null
-    if [[ $name != streams ]]; then
+    if [[ $name != streams && " $* " != *" $name:highest "* ]]; then
         run "$name" lowest-direct "${packages[@]}" </dev/null
     fi
 done < <(table)

@@ -125,6 +125,19 @@ def test_ready_made_ones_are_run(command: Command, store: Path, tmp_path: Path) 
     assert (remote / "commits").is_dir()
 
 
+def test_those_of_a_fleet_are_run(
+    command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    words = ["reconcile", "run", "--once", "--snapshot", "1h", "--export", tmp_path / "tables"]
+    assert command(*words).code == 2
+    monkeypatch.setenv("TRANSIT_FLEET", str(tmp_path / "fleet"))
+    assert command("publish").code == 0
+    assert [row["result"] for row in command(*words).rows] == ["ok", "ok"]
+    assert (tmp_path / "fleet" / "snapshots" / f"{0:020}.bin").is_file()
+    assert (tmp_path / "tables" / "exports" / f"{0:020}.json").is_file()
+
+
 def test_what_cannot_be_loaded_is_told(command: Command, store: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.py"
     empty.write_text("x = 1\n")

@@ -135,7 +135,7 @@ def start_ray(ray: Any, folder: str) -> None:
 
 @contextmanager
 def on_spark() -> Iterator[Engine]:
-    """A Spark of this process."""
+    """A Spark of this process, which tries a task up to four times, as a cluster does."""
     sql = missing("pyspark.sql")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         pytest.skip("Spark needs Java")
@@ -144,7 +144,7 @@ def on_spark() -> Iterator[Engine]:
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        builder = sql.SparkSession.builder.master("local[2]")
+        builder = sql.SparkSession.builder.master("local[2,4]")
         for key, value in {
             "spark.ui.enabled": "false",
             "spark.driver.memory": "1g",

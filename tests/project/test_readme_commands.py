@@ -58,6 +58,7 @@ def test_ci_runs_both_commands_another_environment_and_the_rigs_then_judges_the_
         ' | tee -a "$work/said"',
         '"$work/other" "scripts/readers.sh" 2>&1 | tee -a "$work/said"',
         '"$work/other" "scripts/adapters.sh langgraph otel" 2>&1 | tee -a "$work/said"',
+        '"$work/other" "scripts/engines.sh dask:highest" 2>&1 | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just rigs" 2>&1 | tee -a "$work/said"',
         '"$work/test" ".venv/bin/just check"',
         '"$work/test" ".venv/bin/just bench-guard"',

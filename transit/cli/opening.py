@@ -25,6 +25,7 @@ from transit.environment import TOKEN_VARIABLE, is_server
 
 if TYPE_CHECKING:
     from transit.cli.output import Output
+    from transit.fleet.opening import Fleet
 
 Options = Mapping[str, object]
 FORMAT_FILE = "FORMAT"
@@ -88,6 +89,25 @@ class Session:
             return self._remote_in_fleet(configuration.fleet, join=join)
         remote = configuration.remote
         return None if remote is None else reachable(remote)
+
+    def open_fleet(self) -> Fleet:
+        """The configured fleet; a usage error when none is."""
+        # Imported here: few stores are in a fleet.
+        from transit import fleet as fleets
+
+        configuration = self.configuration
+        if configuration.fleet is None:
+            raise CommandError(
+                "no fleet is configured",
+                hint='set TRANSIT_FLEET, or write fleet = "URL" into transit.toml',
+            )
+        place = reachable(configuration.fleet)
+        return fleets.open(
+            place,
+            storage_options=self.storage_options(place),
+            settings=configuration.settings,
+            keyring=self.keyring,
+        )
 
     def _remote_in_fleet(self, url: str, *, join: bool) -> str | None:
         configuration = self.configuration

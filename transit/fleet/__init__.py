@@ -24,6 +24,7 @@ reading    a part as Arrow, in any process; columns: which, raw or declared; wal
            a part has; typed: declared columns of them
 snapshots  the tables of all stores in one object
 times      in microseconds, for those who have no finer ones
+loops      ready-made reconcilers that keep a snapshot and an export as new as the stores
 dask, ray, spark   the parts as a frame or dataset of an engine that the user brings: imported by
            name; workers: what its workers need to open stores
 """
@@ -35,6 +36,7 @@ from transit.fleet.cuts import Cut
 from transit.fleet.exporting import Export, Exported, ExportedFile
 from transit.fleet.importing import Origin, import_stream, imported_from, origins
 from transit.fleet.lineage import Edges, Leg, StoreStep, Walk, edges, why
+from transit.fleet.loops import keep_export, keep_snapshot
 from transit.fleet.members import Member, Retired
 from transit.fleet.opening import (
     Audited,
@@ -91,6 +93,8 @@ __all__ = [
     "edges",
     "import_stream",
     "imported_from",
+    "keep_export",
+    "keep_snapshot",
     "of_store",
     "open",
     "origins",

@@ -142,6 +142,15 @@ def export(
         target.close()
 
 
+def newest_export_at(url: str, storage_options: Mapping[str, object] | None) -> Export | None:
+    """As `newest_export`, of a place that is opened for it."""
+    target = open_store(url, storage_options)
+    try:
+        return newest_export(target)
+    finally:
+        target.close()
+
+
 def newest_export(target: ObjectStore) -> Export | None:
     """The newest export at a place; None where there is none, `CorruptError` for one that is none.
 

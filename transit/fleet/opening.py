@@ -39,7 +39,14 @@ from transit.fleet.members import (
     member_of,
     members_of,
 )
-from transit.fleet.places import FLEET_KEY, member_key, retired_key, store_url, whole_address
+from transit.fleet.places import (
+    FLEET_KEY,
+    commit_key,
+    member_key,
+    retired_key,
+    store_url,
+    whole_address,
+)
 from transit.fleet.planned import Planned
 from transit.fleet.snapshots import Snapshot, newest, numbers, write
 from transit.fleet.tables import StoreTable, table_of
@@ -352,6 +359,42 @@ class Fleet(Planned):
     def newest_snapshot(self) -> Snapshot | None:
         """The newest snapshot; None where there is none."""
         return newest(self._objects)
+
+    def news(self, since: Cut | Snapshot) -> frozenset[str]:
+        """The ids of members of which there is more to say than a cut or a snapshot says.
+
+        They published something since; or they are not in it, and can be read; or, of a snapshot,
+        they were retired since. Takes two listings, and one request for each store that is in it:
+        whether its next commit is there. No damage to these is found.
+        """
+        heads = (since.cut if isinstance(since, Snapshot) else since).stores
+        known = listed(self._objects)
+        members = {each.store for each in known}
+        found: set[str] = set()
+        if isinstance(since, Snapshot):
+            written = {each.store for each in since.members if each.retired is None}
+            found = written & {each.store for each in known if each.is_retired}
+
+        def look(store: str) -> bool:
+            head = heads.get(store)
+            if head is None:
+                return self._can_be_read(store)
+            return self._objects.size(commit_key(store, head.commits)) is not None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            looked = sorted(members - found)
+            answers = pool.map(look, looked)
+            found |= {store for store, is_new in zip(looked, answers, strict=True) if is_new}
+        return frozenset(found)
+
+    def _can_be_read(self, store: str) -> bool:
+        try:
+            if read(self._objects, member_key(store), Member) is None:
+                return False
+            with transit.open(self.address(store), mode="read", **self.how):
+                return True
+        except TransitError:
+            return False
 
 
 def store_in(folder: str | os.PathLike[str]) -> str | None:

@@ -40,6 +40,11 @@ def store_of(key: str) -> str | None:
     return None if found is None else found[1]
 
 
+def commit_key(store: str, number: int) -> str:
+    """A commit of a store, by its number from 0 on."""
+    return f"{STORES}{store}/commits/{number:020}.json"
+
+
 def store_url(url: str, store: str) -> str:
     """The address of a member's remote."""
     base = f"{url.rstrip('/')}/"

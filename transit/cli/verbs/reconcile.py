@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from transit.cli.configuration import reachable
 from transit.cli.failures import CommandError
 from transit.cli.opening import Session
 from transit.cli.options import (
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from transit.views.loops.due import Rule
-    from transit.views.loops.reconcile import ReconcilerStatus
+    from transit.views.loops.reconcile import Reconciler, ReconcilerStatus
     from transit.views.loops.scheduling import Schedule
     from transit.views.loops.ticks import TickRecord
 
@@ -144,16 +146,20 @@ def tick(context: Session, name: str) -> None:
 @click.option("--publish", type=DURATION, metavar="D", help="Publish so often.")
 @click.option("--verify", type=DURATION, metavar="D", help="Check every byte so often.")
 @click.option("--evict", type=SIZE, metavar="SIZE", help="Keep so much of what is published.")
+@click.option("--snapshot", type=DURATION, metavar="D", help="Make the fleet's snapshot so often.")
+@click.option("--export", metavar="URL", help="Export the fleet as Parquet files, every hour.")
 @click.option("--select", type=HEADER, multiple=True, help="Only those with this label.")
 @click.option("--once", is_flag=True, help="Do what is due, print the ticks, and end.")
 @store_options
-def run(
+def run(  # noqa: PLR0913 - an option each
     context: Session,
     code: tuple[str, ...],
     *,
     publish: float | None,
     verify: float | None,
     evict: int | None,
+    snapshot: float | None,
+    export: str | None,
     select: tuple[tuple[str, str], ...],
     once: bool,
 ) -> None:
@@ -164,7 +170,6 @@ def run(
     # Imported here: `--help` needs no views.
     from transit.views.loading import load
     from transit.views.loops import keeping  # nor this
-    from transit.views.loops.reconcile import Reconciler  # nor this
     from transit.views.loops.running import runner  # nor this
 
     given: list[Reconciler] = []
@@ -185,7 +190,8 @@ def run(
     remote = publish is not None or evict is not None
     with (
         context.open_write(create=False, remote=remote) as log,
-        runner(log, given, select=pairs(select)) as running,
+        _fleet_loops(context, snapshot, export) as of_fleet,
+        runner(log, [*given, *of_fleet], select=pairs(select)) as running,
     ):
         if once:
             context.output.rows("ticks", TICK_COLUMNS, map(_tick_row, running.run_due()))
@@ -256,6 +262,26 @@ def unschedule(context: Session, name: str) -> None:
     with context.open_write(create=False) as log:
         take_out(log, name)
     context.output.row({"name": name, "op": "deleted"})
+
+
+@contextmanager
+def _fleet_loops(
+    context: Session, snapshot: float | None, export: str | None
+) -> Iterator[list[Reconciler]]:
+    """The ready-made reconcilers of the configured fleet that were asked for."""
+    if snapshot is None and export is None:
+        yield []
+        return
+    # Imported here: few runners look after a fleet.
+    from transit import fleet
+
+    with context.open_fleet() as agents:
+        made = [] if snapshot is None else [fleet.keep_snapshot(agents, snapshot)]
+        if export is not None:
+            target = reachable(export)
+            options = context.storage_options(target)
+            made.append(fleet.keep_export(agents, target, storage_options=options))
+        yield made
 
 
 def _switch(context: Session, name: str, op: str, schedule: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 import transit
 from transit import CorruptError, InvalidInputError, Log, NotFoundError, Piece, Stream
 from transit.views.loops.due import SECOND
-from transit.views.loops.naming import TRIES, Labels, Notes, find, notes_of
+from transit.views.loops.naming import TRIES, Labels, Notes, find, names_in, notes_of
 from transit.views.loops.reconcile import TIMEOUT_S_MAX, Reconciler, reconciler
 from transit.views.loops.ticks import Tick
 
@@ -220,6 +220,12 @@ def _records(log: Log) -> int:
             break
     # Where others write all the time, it counts as something new.
     return records - count
+
+
+def records_without_ticks(log: Log) -> int:
+    """How many records a store has that is open for reading, without ticks and claims."""
+    own = [each for kind in ("ticks", "claims") for _, each in names_in(log, kind)]
+    return log.status().records - _count(own)
 
 
 def _count(streams: list[Stream]) -> int:
