@@ -148,3 +148,39 @@ def test_an_export_of_a_fleet_and_of_a_store_alone(prefix: str, tmp_path: Path) 
     refused = command(tmp_path / "a", "export", "s", "--parquet", tmp_path / "alone")
     assert refused.code == 2
     assert command(tmp_path / "none", "export", "--parquet", tmp_path / "x").code == 3
+
+
+@pytest.mark.slow
+def test_an_export_is_registered_in_an_iceberg_table(prefix: str, tmp_path: Path) -> None:
+    reason = "pip install 'transit[iceberg]'"
+    catalogs = pytest.importorskip("pyiceberg.catalog", reason=reason)
+    rows("create", prefix)
+    join(prefix, tmp_path / "a", "host-1")
+    uri = f"sqlite:///{tmp_path}/catalog.db"
+    (made,) = rows("export", prefix, tmp_path / "out", "--iceberg", uri)
+    assert (made["table"], made["added"]) == ("transit.records", 1)
+    alone = ("export", "--parquet", tmp_path / "alone", "--iceberg", uri)
+    refused = command(tmp_path / "a", *alone)
+    assert (refused.code, b"is of another export" in refused.err) == (2, True)
+    done = command(tmp_path / "a", *alone, "--iceberg-table", "mine.runs")
+    assert done.code == 0, done.err
+    assert done.rows[0]["table"] == "mine.runs"
+    with catalogs.load_catalog("transit", uri=uri) as catalog:
+        for name, row in (("transit.records", made), ("mine.runs", done.rows[0])):
+            found = catalog.load_table(name)
+            assert found.current_snapshot().snapshot_id == row["snapshot"]
+            assert found.scan().to_arrow()["payload"].to_pylist() == [b"x"]
+
+
+def test_iceberg_options_that_mean_nothing_are_refused(prefix: str, tmp_path: Path) -> None:
+    rows("create", prefix)
+    join(prefix, tmp_path / "a", "host-1")
+    for words in (
+        ("export", "s", "--iceberg", "here"),
+        ("export", "--all", "--iceberg-table", "a.b"),
+        ("export", "--parquet", tmp_path / "x", "--iceberg-table", "a.b"),
+        ("fleet", "export", prefix, tmp_path / "x", "--iceberg-table", "a.b"),
+    ):
+        done = command(tmp_path / "a", *words)
+        assert (done.code, b"--iceberg" in done.err) == (2, True)
+    assert not (tmp_path / "x").exists()

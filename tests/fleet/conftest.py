@@ -11,6 +11,7 @@ import pytest
 import transit
 from transit import fleet
 
+from . import icebergs
 from .stores import Opens
 
 
@@ -33,3 +34,18 @@ def member(agents: fleet.Fleet, tmp_path: Path) -> Iterator[Opens]:
     yield record
     for log in opened:
         log.close()
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/catalog.db"
+
+
+@pytest.fixture
+def table(uri: str) -> Iterator[icebergs.Opens]:
+    """Loads the table as another program does."""
+    # It is not everywhere.
+    from pyiceberg.catalog import load_catalog
+
+    with load_catalog("transit", uri=uri) as catalog:
+        yield lambda: catalog.load_table(icebergs.NAME)

@@ -12,6 +12,7 @@ import transit
 from transit import fleet, views
 from transit.views.loops.due import ManualClock
 
+from . import icebergs
 from .stores import Opens, filled
 
 Step = Callable[..., list[tuple[str, dict[str, object]]]]
@@ -155,6 +156,25 @@ def test_an_export_is_made_when_a_store_published_something(
     rows = parquet.read_table(tmp_path / "tables" / "data")
     assert len(rows) == 4
     assert set(rows["store"].to_pylist()) == {logs[0].store_id}
+
+
+def test_an_export_is_in_a_table_too_and_one_that_was_not_told_is_told_with_the_next_tick(
+    agents: fleet.Fleet, member: Opens, step: Step, tmp_path: Path, uri: str, table: icebergs.Opens
+) -> None:
+    pytest.importorskip("pyiceberg.catalog.sql", reason="pip install 'transit[iceberg]'")
+    target = str(tmp_path / "tables")
+    loop = fleet.keep_export(agents, target, iceberg=fleet.Iceberg(uri))
+    log = published(member("a"))
+    assert step(loop)[0][0] == "ok"
+    assert len(icebergs.rows(table())) == 3
+    assert step(loop) == NOOP
+    published(log)
+    # A run that is killed after its files: the table does not know of them.
+    agents.export(target)
+    assert len(icebergs.rows(table())) == 3
+    assert step(loop) == [("ok", {"number": 1, "added": 1, "removed": 0})]
+    assert len(icebergs.rows(table())) == 4
+    assert step(loop) == NOOP
 
 
 def test_a_store_that_cannot_be_read_stays_in_the_files_and_is_warned_of(

@@ -15,7 +15,8 @@ What is said of a fleet is said of each store, at the root that it had: there is
 places     which objects a fleet has besides its stores; keeping: making and reading them
 members    which stores there are, what they are called, which are retired
 opening    a fleet: its stores, found, looked at, audited; cuts: which root each had
-planned    what is planned and exported of a fleet, and of a store alone; exporting: Parquet files
+planned    what is planned and exported of a fleet, and of a store alone; exporting: Parquet files;
+           exports: which there are; iceberg: their files in a table; catalogs: where tables are
 planning   the records of all stores as small parts; making: which stores are asked for them;
            tables: the blocks that parts are cut from
 references what names a record in another store; importing: streams of other stores, continued;
@@ -31,9 +32,12 @@ dask, ray, spark   the parts as a frame or dataset of an engine that the user br
 
 from __future__ import annotations
 
+from transit.fleet.catalogs import Iceberg
 from transit.fleet.columns import COLUMNS
 from transit.fleet.cuts import Cut
-from transit.fleet.exporting import Export, Exported, ExportedFile
+from transit.fleet.exporting import Exported
+from transit.fleet.exports import Export, ExportedFile
+from transit.fleet.iceberg import Registered
 from transit.fleet.importing import Origin, import_stream, imported_from, origins
 from transit.fleet.lineage import Edges, Leg, StoreStep, Walk, edges, why
 from transit.fleet.loops import keep_export, keep_snapshot
@@ -75,6 +79,7 @@ __all__ = [
     "Fleet",
     "FleetReport",
     "Found",
+    "Iceberg",
     "Leg",
     "Member",
     "OneStore",
@@ -82,6 +87,7 @@ __all__ = [
     "Part",
     "Plan",
     "Reference",
+    "Registered",
     "Retired",
     "SegmentTable",
     "Snapshot",

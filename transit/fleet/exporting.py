@@ -23,6 +23,7 @@ What a file is of, and as of which root, is in its metadata under `transit`, as 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -34,15 +35,24 @@ from blake3 import blake3
 from transit import (
     AlreadyExistsError,
     ConflictError,
-    CorruptError,
     Head,
     InvalidInputError,
     ObjectStore,
     RemoteUnavailableError,
-    UnsupportedVersionError,
     open_store,
 )
+from transit.fleet.catalogs import Iceberg
 from transit.fleet.cuts import Cut
+from transit.fleet.exports import (
+    DATA,
+    EXPORT_BYTES_MAX,
+    Export,
+    ExportedFile,
+    columns,
+    export_key,
+    newest_export,
+)
+from transit.fleet.iceberg import Registered, Registration
 from transit.fleet.keeping import encode, timeout_of
 from transit.fleet.making import Making, Stores
 from transit.fleet.planning import Asked, Part
@@ -52,70 +62,24 @@ from transit.fleet.times import whole_microseconds
 if TYPE_CHECKING:
     import pyarrow
 
-EXPORTS: Final = "exports/"
-DATA: Final = "data/"
-EXPORT_BYTES_MAX: Final = 256 << 20
-_NAME: Final = re.compile(r"exports/([0-9]{20})\.json")
 # The place may have other files, which are somebody's.
 _OWN: Final = re.compile(r"data/[0-9a-f]{64}\.parquet")
-_KIND: Final = "transit-export"
-_FORMAT: Final = 1
 _READ: Final = ("store", "stream", "offset", "timestamp", "written", "writer", "headers", "payload")
-
-
-class ExportedFile(msgspec.Struct, frozen=True):
-    """A file of an export. key: of its object; "" where no record is to be shown, and no object is.
-
-    start, stop: as those of `Part`. rows: BLAKE3 of which records it has, 64 hex digits. bytes: the
-    file's size.
-    """
-
-    key: str
-    store: str
-    start: tuple[int, int]
-    stop: tuple[int, int]
-    rows: str
-    records: int
-    bytes: int
-
-
-class Export(msgspec.Struct, frozen=True):
-    """What is exported. number: of this export, from 0 on. at: when it was made, UTC nanoseconds.
-
-    prefix: of the names of streams. stores: as of which head of each; names: how many records of
-    each said what became of its streams. files: those that count. removed: those that the last
-    export took away, whose objects may still be there.
-    """
-
-    number: int
-    at: int
-    prefix: str
-    stores: dict[str, Head]
-    names: dict[str, int]
-    files: tuple[ExportedFile, ...]
-    removed: tuple[str, ...] = ()
-    kind: str = _KIND
-    format: int = _FORMAT
-
-
-class _About(msgspec.Struct, frozen=True):
-    """What every version says."""
-
-    kind: str
-    format: int
 
 
 class Exported(msgspec.Struct, frozen=True):
     """What an export did.
 
     export: the newest, made now unless there was nothing new. added: files written. removed: keys
-    of those taken away. missing: stores that could not be read, and why.
+    of those taken away. missing: stores that could not be read, and why. registered: the Iceberg
+    table that has the files now; None where none was asked for.
     """
 
     export: Export
     added: tuple[ExportedFile, ...]
     removed: tuple[str, ...]
     missing: Mapping[str, str]
+    registered: Registered | None = None
 
 
 def export(
@@ -126,77 +90,41 @@ def export(
     file_bytes: int,
     labels: Mapping[str, str] | None,
     missing_ok: bool,
+    iceberg: Iceberg | None,
 ) -> Exported:
     """See `Planned.export`."""
     if type(file_bytes) is not int or file_bytes < 1:
         raise InvalidInputError(f"bytes_per_file must be a positive int, not {file_bytes!r}")
-    target = open_store(url, storage_options, timeout_of(stores.how.get("settings")))
-    try:
+    with contextlib.ExitStack() as stack:
+        target = open_store(url, storage_options, timeout_of(stores.how.get("settings")))
+        stack.callback(target.close)
         last = newest_export(target)
         if last is not None and last.prefix != prefix:
             raise InvalidInputError(
                 f"{target.url} has streams whose names begin with {last.prefix!r}, not {prefix!r}"
             )
-        return _Exporting(stores, target, last, prefix, file_bytes).run(labels or {}, missing_ok)
-    finally:
-        target.close()
-
-
-def newest_export_at(url: str, storage_options: Mapping[str, object] | None) -> Export | None:
-    """As `newest_export`, of a place that is opened for it."""
-    target = open_store(url, storage_options)
-    try:
-        return newest_export(target)
-    finally:
-        target.close()
-
-
-def newest_export(target: ObjectStore) -> Export | None:
-    """The newest export at a place; None where there is none, `CorruptError` for one that is none.
-
-    Its number is the highest that is listed, or follows it: a listing may be late.
-    """
-    found = (_NAME.fullmatch(key) for key, _ in target.list(EXPORTS))
-    number = max((int(each[1]) for each in found if each is not None), default=-1)
-    last = _export(target, number) if number >= 0 else None
-    while (following := _export(target, number + 1)) is not None:
-        last, number = following, number + 1
-    return last
-
-
-def _export(target: ObjectStore, number: int) -> Export | None:
-    key = _export_key(number)
-    data = target.get(key, EXPORT_BYTES_MAX)
-    if data is None:
-        return None
-    place = f"{target.url}/{key}"
-    try:
-        about = msgspec.json.decode(data, type=_About)
-        if about.kind == _KIND and about.format > _FORMAT:
-            raise UnsupportedVersionError(place, found=about.format, supported=_FORMAT)
-        found = msgspec.json.decode(data, type=Export)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _no_export(place, str(error)) from None
-    if (found.kind, found.format, found.number) != (_KIND, _FORMAT, number):
-        raise _no_export(place, f"{found.kind} {found.format}, number {found.number}")
-    return found
-
-
-def _no_export(place: str, found: str) -> CorruptError:
-    return CorruptError(place, expected="an export", found=found)
-
-
-def _export_key(number: int) -> str:
-    return f"{EXPORTS}{number:020}.json"
+        table = None
+        if iceberg is not None:
+            table = stack.enter_context(Registration(target, iceberg, storage_options or {}))
+            # A wrong table is told before anything is written.
+            table.check()
+        exporting = _Exporting(stores, target, last, table, prefix, file_bytes)
+        return exporting.run(labels or {}, missing_ok)
 
 
 class _Exporting:
     """One export."""
 
     def __init__(
-        self, stores: Stores, target: ObjectStore, last: Export | None, prefix: str, size: int
+        self,
+        stores: Stores,
+        target: ObjectStore,
+        last: Export | None,
+        table: Registration | None,
+        prefix: str,
+        size: int,
     ) -> None:
-        self._stores, self._target, self._last = stores, target, last
+        self._stores, self._target, self._last, self._table = stores, target, last, table
         self._prefix, self._size = prefix, size
         self._number = 0 if last is None else last.number + 1
         # Files that were there when it began: those that nobody names are nobody's.
@@ -245,24 +173,30 @@ class _Exporting:
         stores = {**(last.stores if last else {}), **cut.stores}
         known = {**(last.names if last else {}), **names}
         if last is not None and (stores, known, files) == (last.stores, last.names, last.files):
+            registered = self._register()
             self._remove(last.removed)
-            return Exported(last, (), (), cut.missing)
+            return Exported(last, (), (), cut.missing, registered)
         made = Export(self._number, time.time_ns(), self._prefix, stores, known, files, gone)
         data = encode(made)
         if len(data) > EXPORT_BYTES_MAX:
             raise InvalidInputError(f"{len(files)} files are too many: export with larger ones")
         try:
-            self._target.create(_export_key(self._number), data)
+            self._target.create(export_key(self._number), data)
         except (AlreadyExistsError, RemoteUnavailableError) as error:
             # It may be this very write, whose answer was lost.
-            if self._target.get(_export_key(self._number), EXPORT_BYTES_MAX) != data:
+            if self._target.get(export_key(self._number), EXPORT_BYTES_MAX) != data:
                 if isinstance(error, AlreadyExistsError):
                     place = self._target.url
                     raise ConflictError(f"{place}: another process exported meanwhile") from None
                 raise
+        registered = self._register()
         nobodys = {*gone, *self._listed, *(last.removed if last is not None else ())}
         self._remove(nobodys - {each.key for each in files})
-        return Exported(made, added, gone, cut.missing)
+        return Exported(made, added, gone, cut.missing, registered)
+
+    def _register(self) -> Registered | None:
+        """Tell the Iceberg table. Before files are removed: until then it names them."""
+        return None if self._table is None else self._table.run()
 
     def _remove(self, keys: Iterable[str]) -> None:
         for key in sorted(keys):
@@ -341,8 +275,9 @@ def _parquet(table: pyarrow.Table, about: Mapping[str, object]) -> bytes:
     # Loaded here, too: it is not loaded with the rest.
     import pyarrow.parquet as pq
 
+    schema = columns()
     moments = table["timestamp"].cast(pa.int64())
-    columns: dict[str, Any] = {
+    found: dict[str, Any] = {
         "store": table["store"].cast(pa.string()),
         "stream": table["stream"].cast(pa.string()),
         "offset": table["offset"],
@@ -353,7 +288,8 @@ def _parquet(table: pyarrow.Table, about: Mapping[str, object]) -> bytes:
         "headers": table["headers"],
         "payload": table["payload"].cast(pa.binary()),
     }
-    made = pa.table(columns, metadata={"transit": msgspec.json.encode(about, order="sorted")})
+    said = {"transit": msgspec.json.encode(about, order="sorted")}
+    made = pa.table(found, schema=schema.with_metadata(said))
     sink = pa.BufferOutputStream()
     pq.write_table(made, sink, compression="zstd")
     return bytes(sink.getvalue())

@@ -15,8 +15,11 @@ from typing import Final, Unpack
 
 import transit
 from transit import InvalidInputError, TransitError
+from transit.fleet.catalogs import Iceberg
 from transit.fleet.cuts import Cut
-from transit.fleet.exporting import Exported, newest_export_at
+from transit.fleet.exporting import Exported
+from transit.fleet.exports import newest_export_at
+from transit.fleet.iceberg import register
 from transit.fleet.opening import Fleet
 from transit.fleet.planned import FILE_BYTES
 from transit.fleet.snapshots import Snapshot
@@ -69,13 +72,15 @@ def keep_export(
     storage_options: Mapping[str, object] | None = None,
     streams: str = "",
     bytes_per_file: int = FILE_BYTES,
+    iceberg: Iceberg | None = None,
     **options: Unpack[Options],
 ) -> Reconciler:
     """Export the fleet to `url` as Parquet files when a store has published something since.
 
     As `Fleet.export`, with `missing_ok`: stores that could not be read are warned of in the tick,
-    and stay in the files as they were. agents, every, options: as of `keep_snapshot`; the name is
-    "fleet-export" where none is given.
+    and stay in the files as they were. iceberg: the table that has the files, too; one that a run
+    which was cut short did not tell is told with the next tick. agents, every, options: as of
+    `keep_snapshot`; the name is "fleet-export" where none is given.
     """
     agents = _fleet(agents)
 
@@ -83,13 +88,14 @@ def keep_export(
         before = newest_export_at(url, storage_options)
         own = _Own(agents, tick)
         if before is not None and not own.left(agents.news(Cut(before.stores))):
-            tick.noop()
+            if not _catch_up(tick, url, storage_options, iceberg):
+                tick.noop()
             return
         own.look()
         tick.check()
         done = agents.export(
             url, storage_options=storage_options, streams=streams, bytes_per_file=bytes_per_file,
-            missing_ok=True,
+            missing_ok=True, iceberg=iceberg,
         )  # fmt: skip
         own.keep()
         _warn(tick, done.missing)
@@ -97,6 +103,19 @@ def keep_export(
             tick.emit("export", **_told(done))
 
     return _made(body, every, {"name": "fleet-export", **options})
+
+
+def _catch_up(
+    tick: Tick, url: str, storage_options: Mapping[str, object] | None, iceberg: Iceberg | None
+) -> bool:
+    """Tell the table of the newest export, where it does not know of it; whether it did not."""
+    if iceberg is None:
+        return False
+    done = register(url, iceberg, storage_options)
+    if not done.added and not done.removed:
+        return False
+    tick.emit("registered", number=done.export, added=done.added, removed=done.removed)
+    return True
 
 
 class _Own:

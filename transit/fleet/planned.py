@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import transit
 from transit import Keyring, Log, Settings, TransitError
+from transit.fleet.catalogs import Iceberg
 from transit.fleet.cuts import Cut
 from transit.fleet.exporting import Exported, export
 from transit.fleet.making import Making, Stores, check_prefix, moment
@@ -69,18 +70,22 @@ class Planned(Stores):
         bytes_per_file: int = FILE_BYTES,
         labels: Mapping[str, str] | None = None,
         missing_ok: bool = False,
+        iceberg: Iceberg | None = None,
     ) -> Exported:
         """Write what was published since the last export to `url` as Parquet files there.
 
         url, storage_options: as `transit.open_store` takes them. streams, labels, missing_ok: as of
         `plan`; streams is of the first export. bytes_per_file: of the records of a file as they are
-        stored here. See `transit.fleet.exporting`.
-        Raises what reading raises, `InvalidInputError` where the place is of another export,
-        `ConflictError` where another process exported meanwhile; `ImportError` without pyarrow.
+        stored here. iceberg: a table that has the same files afterwards, by one commit. See
+        `transit.fleet.exporting` and `transit.fleet.iceberg`.
+        Raises what reading raises, `InvalidInputError` where the place or the table is of another
+        export, `ConflictError` where another process exported meanwhile, or wrote to the table,
+        `StoreUnavailableError` where the catalog fails; `ImportError` without pyarrow.
         """
         return export(
-            self, url, storage_options, check_prefix(streams), bytes_per_file, labels, missing_ok
-        )
+            self, url, storage_options, check_prefix(streams), bytes_per_file, labels, missing_ok,
+            iceberg,
+        )  # fmt: skip
 
 
 class OneStore(Planned):

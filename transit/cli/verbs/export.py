@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,8 +13,12 @@ from transit.cli.exporting import (
     with_ancestors,
     with_what_is_about,
 )
+from transit.cli.exports import iceberg_options, iceberg_table, print_export
 from transit.cli.opening import Session
 from transit.cli.options import STREAM, store_options
+
+if TYPE_CHECKING:
+    from transit.fleet import Iceberg
 
 OWN_FORMS: Final = ("jsonl", "chain")
 # Those of `transit.trace.files.EXPORTS`, which is loaded where one is asked for; a test compares.
@@ -33,6 +37,7 @@ _READ_BYTES: Final = 1024 * 1024
     help="JSON lines, lines linked by their BLAKE3 hashes, or a run in another tool's format.",
 )  # fmt: skip
 @click.option("--parquet", "url", metavar="URL", help="All records, as Parquet files at URL.")
+@iceberg_options
 @store_options
 def command(
     context: Session,
@@ -41,6 +46,8 @@ def command(
     lineage: bool,
     form: str,
     url: str | None,
+    catalog: str | None,
+    table: str | None,
 ) -> None:
     """Write streams to the standard output, for `transit import`, or a run for another tool.
 
@@ -54,13 +61,17 @@ def command(
     Inspect log (.eval), or a Parquet table.
 
     --parquet writes what was sealed since the last export to URL, a folder or a bucket, as files
-    there, for engines that read tables. What was deleted or hidden since goes from the files.
+    there, for engines that read tables. What was deleted or hidden since goes from the files. With
+    --iceberg a table of a catalog has the same files afterwards, by one commit.
     """
+    iceberg = iceberg_table(catalog, table)
     if url is not None:
         if streams or everything or lineage or form != "jsonl":
-            raise click.UsageError("--parquet writes all streams, and takes no other option")
-        _export_store(context, url)
+            raise click.UsageError("--parquet writes all streams, and takes only --iceberg along")
+        _export_store(context, url, iceberg)
         return
+    if iceberg is not None:
+        raise click.UsageError("--iceberg goes with --parquet URL, where the files are")
     if form in RUN_FORMS:
         if len(streams) != 1 or everything or lineage:
             raise click.UsageError(f"--as {form} writes one run: name one stream")
@@ -77,11 +88,8 @@ def command(
             context.output.raw(part)
 
 
-def _export_store(context: Session, url: str) -> None:
+def _export_store(context: Session, url: str, iceberg: Iceberg | None) -> None:
     # Loaded here: it is for few exports.
-    from transit.cli.exports import print_export
-
-    # Loaded here, too.
     from transit.fleet import of_store
 
     context.check_folder("export --parquet")
@@ -92,7 +100,7 @@ def _export_store(context: Session, url: str) -> None:
         settings=context.configuration.settings,
         keyring=context.keyring,
     )
-    print_export(context, store, url)
+    print_export(context, store, url, iceberg=iceberg)
 
 
 def _export_run(context: Session, stream: str, form: str) -> None:

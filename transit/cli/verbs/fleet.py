@@ -11,7 +11,7 @@ import msgspec
 
 from transit import TransitError
 from transit.cli.configuration import reachable
-from transit.cli.exports import print_export
+from transit.cli.exports import iceberg_options, iceberg_table, print_export
 from transit.cli.failures import CORRUPT, CommandError
 from transit.cli.opening import Session
 from transit.cli.options import SIZE, TIME, store_options
@@ -260,16 +260,28 @@ def plan(  # noqa: PLR0913, PLR0917 - an option each
     "--size", type=SIZE, metavar="BYTES", help="Of a file's records, as stored; else 128MiB."
 )
 @click.option("--missing-ok", is_flag=True, help="Leave out stores that cannot be read.")
+@iceberg_options
 @store_options
 def export(
-    context: Session, prefix: str, url: str, streams: str, size: int | None, missing_ok: bool
+    context: Session,
+    prefix: str,
+    url: str,
+    streams: str,
+    size: int | None,
+    missing_ok: bool,
+    catalog: str | None,
+    table: str | None,
 ) -> None:
     """Write what was published since the last export to URL as Parquet files there.
 
     What was deleted or hidden since goes from the files. One process at a time exports to a place.
+    With --iceberg a table of a catalog has the same files afterwards, by one commit.
     """
+    iceberg = iceberg_table(catalog, table)
     with _opened(context, prefix) as found:
-        print_export(context, found, url, streams=streams, size=size, missing_ok=missing_ok)
+        print_export(
+            context, found, url, streams=streams, size=size, missing_ok=missing_ok, iceberg=iceberg
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from transit.cli.configuration import reachable
+from transit.cli.exports import iceberg_options, iceberg_table
 from transit.cli.failures import CommandError
 from transit.cli.opening import Session
 from transit.cli.options import (
@@ -27,6 +28,7 @@ from transit.cli.values import moment_text
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from transit.fleet import Iceberg
     from transit.views.loops.due import Rule
     from transit.views.loops.reconcile import Reconciler, ReconcilerStatus
     from transit.views.loops.scheduling import Schedule
@@ -148,6 +150,7 @@ def tick(context: Session, name: str) -> None:
 @click.option("--evict", type=SIZE, metavar="SIZE", help="Keep so much of what is published.")
 @click.option("--snapshot", type=DURATION, metavar="D", help="Make the fleet's snapshot so often.")
 @click.option("--export", metavar="URL", help="Export the fleet as Parquet files, every hour.")
+@iceberg_options
 @click.option("--select", type=HEADER, multiple=True, help="Only those with this label.")
 @click.option("--once", is_flag=True, help="Do what is due, print the ticks, and end.")
 @store_options
@@ -160,6 +163,8 @@ def run(  # noqa: PLR0913 - an option each
     evict: int | None,
     snapshot: float | None,
     export: str | None,
+    catalog: str | None,
+    table: str | None,
     select: tuple[tuple[str, str], ...],
     once: bool,
 ) -> None:
@@ -172,6 +177,9 @@ def run(  # noqa: PLR0913 - an option each
     from transit.views.loops import keeping  # nor this
     from transit.views.loops.running import runner  # nor this
 
+    iceberg = iceberg_table(catalog, table)
+    if iceberg is not None and export is None:
+        raise click.UsageError("--iceberg goes with --export URL")
     given: list[Reconciler] = []
     for place in code:
         found = load(place)
@@ -190,7 +198,7 @@ def run(  # noqa: PLR0913 - an option each
     remote = publish is not None or evict is not None
     with (
         context.open_write(create=False, remote=remote) as log,
-        _fleet_loops(context, snapshot, export) as of_fleet,
+        _fleet_loops(context, snapshot, export, iceberg) as of_fleet,
         runner(log, [*given, *of_fleet], select=pairs(select)) as running,
     ):
         if once:
@@ -266,7 +274,7 @@ def unschedule(context: Session, name: str) -> None:
 
 @contextmanager
 def _fleet_loops(
-    context: Session, snapshot: float | None, export: str | None
+    context: Session, snapshot: float | None, export: str | None, iceberg: Iceberg | None
 ) -> Iterator[list[Reconciler]]:
     """The ready-made reconcilers of the configured fleet that were asked for."""
     if snapshot is None and export is None:
@@ -280,7 +288,7 @@ def _fleet_loops(
         if export is not None:
             target = reachable(export)
             options = context.storage_options(target)
-            made.append(fleet.keep_export(agents, target, storage_options=options))
+            made.append(fleet.keep_export(agents, target, storage_options=options, iceberg=iceberg))
         yield made
 
 
