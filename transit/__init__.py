@@ -57,8 +57,10 @@ if TYPE_CHECKING:
     from transit.engine.restoring import Restored, restore
     from transit.engine.retaining import Due
     from transit.engine.sealed import Head, Sealed, SealedBlock, SealedSegment
+    from transit.engine.standby import Standby, StandbyStatus, standby
     from transit.engine.status import Status
     from transit.engine.stream import Receipt, Stream
+    from transit.engine.takeovers import Missed, Takeover, takeovers
     from transit.engine.watching import Watch
     from transit.errors import (
         AlreadyExistsError,
@@ -172,8 +174,10 @@ _HOMES = {
     "transit.engine.restoring": ("Restored", "restore"),
     "transit.engine.retaining": ("Due",),
     "transit.engine.sealed": ("Head", "Sealed", "SealedBlock", "SealedSegment"),
+    "transit.engine.standby": ("Standby", "StandbyStatus", "standby"),
     "transit.engine.status": ("Status",),
     "transit.engine.stream": ("Receipt", "Stream"),
+    "transit.engine.takeovers": ("Missed", "Takeover", "takeovers"),
     "transit.engine.watching": ("Watch",),
     "transit.handle.replicas": ("ReplicaStatus",),
     "transit.handle.tiering": ("Published",),
@@ -309,6 +313,7 @@ __all__ = [
     "MergePlan",
     "Metadata",
     "Metrics",
+    "Missed",
     "Mode",
     "Node",
     "NotFastForwardError",
@@ -357,6 +362,8 @@ __all__ = [
     "Span",
     "SplitViewError",
     "StagedStream",
+    "Standby",
+    "StandbyStatus",
     "Status",
     "StorageFullError",
     "StoreMovedError",
@@ -365,6 +372,7 @@ __all__ = [
     "Stream",
     "StreamFinishedError",
     "SyncFailedError",
+    "Takeover",
     "Traffic",
     "TransitError",
     "UnpicklableError",
@@ -394,4 +402,6 @@ __all__ = [
     "read_piece",
     "register_policy",
     "restore",
+    "standby",
+    "takeovers",
 ]

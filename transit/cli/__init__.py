@@ -30,6 +30,7 @@ health         what is wrong with a store's folder, and what mends it
 remote_health  the same of a remote
 graph          the lineage graph as text, Mermaid, DOT, JSON
 drawing        the graph on standard output
+standbys       standbys and takeovers: opened by the configuration, shown as rows
 tapping        a command's output, recorded while it runs
 exchange       what an export holds
 chain          exports whose lines hold the digest of the line before

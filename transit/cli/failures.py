@@ -55,7 +55,7 @@ _HINTS: Final = {
     "SealedError": "give --keyring: what is encrypted is read with its key alone",
     "KeyringError": "`transit keyring show` says which store a keyring is for",
     "FencedError": "another writer went on in the remote: keep this folder, and bring its records"
-    " along from Python: log.rebase_onto_remote()",
+    " along from Python: log.rebase_onto_remote(); `transit takeovers` says whether one took over",
     "LockedError": 'wait for the other process, or let all writers use mode = "shared"',
     "ReadOnlyError": "give a folder of your own as --store",
     "OutcomeUnknownError": "run it again: what has happened already is not done twice",

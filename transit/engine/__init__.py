@@ -4,6 +4,11 @@ restoring   restore()
 auditing    audit()
 copying     copy()
 rebasing    going on after a fence
+standby     Standby: a folder that follows its remote, and takes over
+standing    that folder: its lock, its catalog, what is brought into it
+fencing     the commit of a takeover, tried until it has a number
+missed      what a takeover missed, said by the writer that brought it along
+takeovers   what the history says of takeovers
 staging     what a frame is to hold, worked out in the writer's turn
 pending     its records for one stream: their offsets and timestamps
 staged_parents  streams that merges are made from, as a frame in the making has them

@@ -17,6 +17,9 @@ stream and its branch; what was shown is, unless its name is another's there. Wh
 trimmed here is so there, in what has our last records, and in the stream itself unless records of
 it are needed or kept there: then it is hidden. Of records that are gone only their number is
 brought along, as records without a payload, so that offsets stay. Limits and holds are added.
+
+Where a standby took over, what it missed is counted in the takeover's stream
+(`transit.engine.missed`).
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from transit.disk import put_if_absent, remove_tree
 from transit.engine.cursor import Cursor
 from transit.engine.deleting import Wish, delete, trim
 from transit.engine.layer import is_derived
+from transit.engine.missed import note_missed
 from transit.engine.plans import default_id
 from transit.engine.staging import Staging, last_place, stage
 from transit.errors import (
@@ -46,8 +50,9 @@ from transit.errors import (
 from transit.format.cursor import CURSORS_PREFIX, owner_of
 from transit.format.life import ALL, HOLDS_MAX, NAMES_ID, Life
 from transit.format.lineage import LINEAGE_ID, Branch, LineageRecord, Merge, sources, triples
-from transit.format.names import DIVERGED_DIR, READY_FILE, Places
+from transit.format.names import DIVERGED_DIR, READY_FILE, Places, layer_of
 from transit.format.record import COUNT_MAX, Columns, measure
+from transit.format.takeover import TAKEOVERS
 from transit.guards import CLOSE
 from transit.handle.attaching import Attached
 from transit.handle.handle import Handle
@@ -121,6 +126,7 @@ def _rebase(handle: Handle, common: int) -> Rebased:
             )
         copier = _Copier(handle.catalog, new, common, tag)
         copier.run()
+        note_missed(new, common, tag, len(copier.missed), sum(copier.missed.values()))
     finally:
         new.close()
     handle.catalog.check_place()
@@ -138,6 +144,8 @@ class _Copier:
         self._tag = tag
         self.names: dict[str, str] = {}
         self.records = 0
+        # Of each stream, how many records a takeover of this store missed.
+        self.missed: dict[int, int] = {}
         shared = [segment for segment in old.view.segments if segment.commit < common]
         own = [segment for segment in old.view.segments if segment.commit >= common]
         # Streams up to here are in both histories, under the same ids.
@@ -344,7 +352,13 @@ class _Copier:
             # They are written anew.
             group = Group(state, columns._replace(written=None))
             writer.frame(partial(writer.commit, [group]))
-            self.records += len(columns.payloads)
+            self._count(stream, len(columns.payloads))
+
+    def _count(self, stream: int, records: int) -> None:
+        self.records += records
+        if layer_of(self._old.record(stream).name) != TAKEOVERS:
+            # What is said about takeovers is nothing that one could miss.
+            self.missed[stream] = self.missed.get(stream, 0) + records
 
     def _move_cursor(self, stream: int) -> None:
         """Bring a cursor that moved here to where its stream is now, unless it is further there."""

@@ -17,6 +17,7 @@ lineage      the records of stream 0; metadata
 uid          what a stream is called in every store
 life         the records of `$names`: streams finished and hidden
 cursor       where a cursor stands
+takeover     what is said of a takeover, and of what it missed
 segment      blocks, index, footer, tail
 redacted     what is left of a segment that chunks were erased from
 commit       commits, roots, links, the FORMAT file

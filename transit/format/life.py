@@ -184,16 +184,16 @@ def check_basis(basis: object) -> Basis:
     return "" if basis == "owner" else msgspec.convert(basis, Basis)
 
 
-def check_reason(reason: object) -> str:
+def check_reason(reason: object, what: str = "reason") -> str:
     """`reason` as plain text; or `InvalidInputError`."""
     if not isinstance(reason, str):
-        raise InvalidInputError(f"reason must be text, not {type(reason).__name__}")
+        raise InvalidInputError(f"{what} must be text, not {type(reason).__name__}")
     try:
         size = len(reason.encode())
     except UnicodeEncodeError as error:
-        raise InvalidInputError(f"reason is not Unicode text: {error}") from None
+        raise InvalidInputError(f"{what} is not Unicode text: {error}") from None
     if size > REASON_BYTES_MAX:
-        raise InvalidInputError(f"reason takes {size} of {REASON_BYTES_MAX} bytes")
+        raise InvalidInputError(f"{what} takes {size} of {REASON_BYTES_MAX} bytes")
     return str.__str__(reason)
 
 

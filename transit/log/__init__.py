@@ -35,4 +35,5 @@ taking_up  what is on disk: at opening, and what other processes wrote
 framing    the one door for every write: a turn, a frame, what an exception left
 writer     single records, records that wait, closing, rotation, durability
 seal       WAL files become segments and commits
+takeover   the commit by which a standby takes over
 """

@@ -159,6 +159,23 @@ class CommitChain:
 
         encrypted: they have envelopes. None when another process made this commit number first.
         """
+        commit, data = self.next(segments, epoch, index, encrypted=encrypted)
+        self._check_place()
+        name = commit_name(commit.number)
+        if not put_if_absent(self._places.commits, name, data, self._check_place):
+            return None
+        self._take(commit, data)
+        return commit
+
+    def next(
+        self,
+        segments: tuple[SegmentRef, ...],
+        epoch: int,
+        index: IndexRef | None,
+        *,
+        encrypted: bool = False,
+    ) -> tuple[Commit, bytes]:
+        """The commit that `add` would make, and its bytes; nothing is written."""
         commit = Commit(
             format=FORMAT_VERSION,
             store=self._store,
@@ -171,13 +188,7 @@ class CommitChain:
             index=index,
             needs=ENVELOPES if encrypted else None,
         )
-        data = encode_commit(commit)
-        self._check_place()
-        name = commit_name(commit.number)
-        if not put_if_absent(self._places.commits, name, data, self._check_place):
-            return None
-        self._take(commit, data)
-        return commit
+        return commit, encode_commit(commit)
 
     def _state(self) -> TreeState:
         return TreeState(

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from operator import add
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from transit.config import Settings
 from transit.disk import NewFile, list_folder, remove, sync_folder
@@ -36,7 +36,7 @@ from transit.errors import (
 )
 from transit.format.commit import SegmentRef
 from transit.format.digest import Digester, digest
-from transit.format.life import life_key
+from transit.format.life import Life, life_key
 from transit.format.lineage import STORE_OWNER
 from transit.format.names import (
     merge_key,
@@ -70,6 +70,26 @@ _NOBODY: Final[Mapping[int, tuple[str, bool]]] = MappingProxyType({})
 
 Piece = tuple[Chunk, int, int]
 """Some records of a chunk, from a place in it to before another."""
+
+
+class Sealable(Protocol):
+    """Records that a segment is made of: those of a WAL file, or others that have its shape."""
+
+    first_lsn: int
+    next_lsn: int
+    begun: int
+    written: int
+    names: dict[str, tuple[int, ...]]
+    uids: dict[str, int]
+    merges: dict[str, int]
+    lives: dict[int, list[tuple[int, Life]]]
+
+    @property
+    def streams(self) -> Collection[int]:
+        """The ids of the streams that have some of them."""
+
+    def chunks(self, stream: int, row: int) -> Iterator[Chunk]:
+        """The stream's chunks, from row `row` on."""
 
 
 class Sealer:
@@ -256,12 +276,12 @@ class SegmentWriter:
         self._times = (2**63 - 1, -(2**63))
         self._tree = ChunkTree()
 
-    def write(self, wal: Wal) -> SegmentRef:
+    def write(self, wal: Sealable) -> SegmentRef:
         """The segment of all records in `wal`, synced and linked, as a commit names it."""
         self._file = NewFile(self._folder, self._check_place)
         try:
             self._put(encode_header(self._store_id, encrypted=self._keys is not None))
-            for stream_id in sorted(wal.index):
+            for stream_id in sorted(wal.streams):
                 self._add_all(stream_id, wal)
             self._end_block()
             self._parts = [encode_index(self._extents, _keys(wal, self._keys))]
@@ -281,13 +301,13 @@ class SegmentWriter:
             chunks=self._tree.root(),
             bytes=self._file.size,
             records=wal.next_lsn - wal.first_lsn,
-            streams=len(wal.index),
+            streams=len(wal.streams),
             lsn=(wal.first_lsn, wal.next_lsn - 1),
             time=self._times,
             written=(wal.begun, wal.written),
         )
 
-    def _add_all(self, stream_id: int, wal: Wal) -> None:
+    def _add_all(self, stream_id: int, wal: Sealable) -> None:
         """All chunks of a stream."""
         chunks = wal.chunks(stream_id, 0)
         owner, gone = self._owners.get(stream_id, (STORE_OWNER, False))
@@ -296,7 +316,7 @@ class SegmentWriter:
         for pieces in _fill(chunks, self._block_bytes):
             self._add(pieces, owner)
 
-    def _add_lost(self, stream_id: int, owner: str, wal: Wal) -> bool:
+    def _add_lost(self, stream_id: int, owner: str, wal: Sealable) -> bool:
         """What was deleted and whose key was destroyed: not its bytes; whether that is so."""
         assert self._keys is not None
         for chunk in wal.chunks(stream_id, 0):
@@ -354,7 +374,7 @@ class SegmentWriter:
         self._parts = []
         self._raw_bytes = 0
 
-    def _footer(self, wal: Wal) -> bytes:
+    def _footer(self, wal: Sealable) -> bytes:
         return encode_footer(
             Footer(
                 store_id=self._store_id,
@@ -365,13 +385,13 @@ class SegmentWriter:
                 time_last=self._times[1],
                 written_first=wal.begun,
                 written_last=wal.written,
-                streams=len(wal.index),
+                streams=len(wal.streams),
                 blocks=tuple(self._blocks),
             )
         )
 
 
-def _keys(wal: Wal, hidden: StoreKeys | None) -> list[tuple[int, int]]:
+def _keys(wal: Sealable, hidden: StoreKeys | None) -> list[tuple[int, int]]:
     names = [(name_key(name), stream) for name, streams in wal.names.items() for stream in streams]
     uids = [(uid_key(uid), stream_id) for uid, stream_id in wal.uids.items()]
     merges = [(merge_key(merge_id), stream_id) for merge_id, stream_id in wal.merges.items()]

@@ -16,7 +16,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -219,6 +219,11 @@ class Wal:
     def path(self) -> str:
         """Where the file is."""
         return self.file.path
+
+    @property
+    def streams(self) -> Collection[int]:
+        """The ids of the streams that have records in it."""
+        return self.index.keys()
 
     def encode(self, parts: list[bytes], records: int, written: int, kind: int = DATA) -> bytearray:
         """The frame around the joined `parts`, written at that time, that may go to the tail."""

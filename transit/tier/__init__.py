@@ -16,6 +16,8 @@ apart        whether a store and its remote are two places
 bucket       the view of a store that is only in a remote
 adopt        commits that others published, taken up by the one writer
 restore      a store's folder from the remote alone
+catching_up  what a remote has and a folder has not, brought there: a standby's way
+fence        the commit of a takeover, put in the remote
 erase        what is left of segments put there, the originals freed
 carrying     one object from a remote to another, checked on its way
 copying      a published store brought to another remote

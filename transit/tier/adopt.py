@@ -2,7 +2,8 @@
 
 A controlled handover: the writer before published everything and let go; the next one goes on where
 it stopped. A folder that has records of its own which are not in the remote is left as it is: the
-publisher is fenced then, and says so.
+publisher is fenced then, and says so. A folder that was taken over from is refused: its writer may
+have been started again by something that knows of no takeover.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import contextlib
 
 from transit.config import Settings
 from transit.disk import make_folder, put_if_absent
-from transit.errors import FormatError
+from transit.errors import FencedError, FormatError
+from transit.format.commit import decode_commit
 from transit.format.names import Places, index_name
 from transit.keyring.envelopes import StoreKeys
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
 from transit.log.guides import GuideShelf, put_marker
 from transit.log.remembered import Remembered
+from transit.log.takeover import may_be_takeover, takeovers_in
 from transit.tier.bundled import FEW, BundledCommits, check_ahead
 from transit.tier.fetch import Fetcher
 from transit.tier.remote import TRIES, Remote, commit_key
@@ -35,6 +38,7 @@ def adopt_commits(
 
     Only for the one process that may write to the folder, before it opens the log.
     kept: a checkpoint that the history must extend: `SplitViewError`, before anything is taken up.
+    Raises `FencedError` where a standby took over from this folder.
     """
     # A segment that is not here may be in the remote, as for the next opening of the log.
     elsewhere = Fetcher(remote, GuideShelf(root, store_id), None)
@@ -52,6 +56,8 @@ def adopt_commits(
     bundles = BundledCommits(remote)
     for _ in range(TRIES):
         while found := _next_commits(remote, bundles, commits, start):
+            if start:
+                _check_takeovers(catalog, found, remote)
             if commits.count == start:
                 put_marker(root, remote.url)
             for data in found:
@@ -59,13 +65,35 @@ def adopt_commits(
         # Going on too early would make another history, and this writer would be fenced off.
         if not remote.check_no_gap(commits.count, head):
             break
-    if commits.count > start and commits.indexed is not None:
-        index = commits.indexed.index
-        if index is not None:
-            # Without it the next snapshot starts from the beginning.
-            with contextlib.suppress(FormatError):
-                fetch_snapshot(root, index.digest, index.bytes, remote)
+    if commits.count > start:
+        _keep_snapshot(root, commits, remote)
     return commits.count - start
+
+
+def _keep_snapshot(root: str, commits: CommitChain, remote: Remote) -> None:
+    """Keep the newest index snapshot: without it the next one starts from the beginning."""
+    index = None if commits.indexed is None else commits.indexed.index
+    if index is not None:
+        with contextlib.suppress(FormatError):
+            fetch_snapshot(root, index.digest, index.bytes, remote)
+
+
+def _check_takeovers(catalog: Catalog, found: list[bytes], remote: Remote) -> None:
+    """`FencedError` where one of the next commits is a takeover from the writer of this folder."""
+    before = catalog.commits.head
+    for number, data in enumerate(found, catalog.commits.count):
+        commit = decode_commit(data, remote.place(commit_key(number)))
+        segments = catalog.segments_of(commit) if may_be_takeover(commit, before) else []
+        if any(True for segment in segments for _ in takeovers_in(segment)):
+            raise FencedError(
+                f"{remote.url}: a standby took over from this folder at commit {number}; nothing "
+                "is lost here. Let it be a standby from now on (transit.standby), or take over "
+                "again from there",
+                store=remote.url,
+                number=number,
+                epoch=commit.epoch,
+            )
+        before = commit
 
 
 def _next_commits(

@@ -53,7 +53,7 @@ _ABSENT: Final = "no object"
 
 
 class Restorer:
-    """Fills one folder from a remote."""
+    """Fills one folder from a remote. step: what its progress is called."""
 
     def __init__(
         self,
@@ -63,8 +63,10 @@ class Restorer:
         report: Report | None,
         kept: Remembered | None = None,
         keys: StoreKeys | None = None,
+        step: str = "restore",
     ) -> None:
         self._keys = keys
+        self._step = step
         self._remote = remote
         self._root = root
         self._places = Places(root)
@@ -156,18 +158,7 @@ class Restorer:
 
     def fetch_snapshots(self) -> None:
         """Keep the index snapshots that the last commit to name one stands on."""
-        indexed = self.chain.indexed
-        if indexed is None or indexed.index is None:
-            return
-        name = indexed.index.digest
-        # Snapshots hold nothing that is not elsewhere: a damaged one is done without.
-        with contextlib.suppress(FormatError):
-            data = fetch_snapshot(self._root, name, indexed.index.bytes, self._remote)
-            layers = decode_snapshot(data, self._store_id, name).layers
-            at_once(self._fetch_layer, layers, self._remote.settings.transfers_max)
-
-    def _fetch_layer(self, layer: Layer) -> None:
-        fetch_snapshot(self._root, layer.digest.hex(), layer.bytes, self._remote)
+        keep_snapshots(self._remote, self._root, self._store_id, self.chain)
 
     def catalog(self) -> Catalog:
         """A view of the store whose blocks come from the remote; the guides of all are here then.
@@ -193,7 +184,7 @@ class Restorer:
     def fetch_segments(self, refs: Iterable[SegmentRef]) -> int:
         """Keep these segments; their bytes in all."""
         wanted = list(refs)
-        meter = Meter("restore", self._report)
+        meter = Meter(self._step, self._report)
         meter.expect(len(wanted), sum(ref.bytes for ref in wanted))
 
         def fetch(ref: SegmentRef) -> None:
@@ -226,7 +217,7 @@ class Restorer:
                     return
             finally:
                 file.discard()
-            if found == _ABSENT and (left := self._fetch_left(ref)) is not None:
+            if found == _ABSENT and (left := self.fetch_left(ref)) is not None:
                 make_folder(self._places.redacted)
                 put(self._places.redacted, name, left)
                 return
@@ -234,7 +225,7 @@ class Restorer:
             self._remote.place(segment_key(ref.digest)), expected=ref.digest, found=found
         )
 
-    def _fetch_left(self, ref: SegmentRef) -> bytes | None:
+    def fetch_left(self, ref: SegmentRef) -> bytes | None:
         """What is left of a segment, checked to its last chunk; None when there is none."""
         key = redacted_key(ref.digest)
         size = self._remote.store.size(key)
@@ -279,6 +270,25 @@ class Restorer:
             # What failed once might pass the next time, with the bytes gone.
             synced.result()
         return digester.digest().hex()
+
+
+def keep_snapshots(remote: Remote, root: str, store_id: bytes, chain: CommitChain) -> None:
+    """Keep in folder `root` the index snapshots that the last commit to name one stands on."""
+    indexed = chain.indexed
+    if indexed is None or indexed.index is None:
+        return
+    name = indexed.index.digest
+
+    def fetch(layer: Layer) -> None:
+        fetch_snapshot(root, layer.digest.hex(), layer.bytes, remote)
+
+    # Snapshots hold nothing that is not elsewhere: a damaged one is done without.
+    with contextlib.suppress(FormatError):
+        data = fetch_snapshot(root, name, indexed.index.bytes, remote)
+        layers = decode_snapshot(data, store_id, name).layers
+        here = Places(root)
+        new = [layer for layer in layers if file_size(here.snapshot(layer.digest.hex())) is None]
+        at_once(fetch, new, remote.settings.transfers_max)
 
 
 def _digest_of(path: str, size: int) -> str:

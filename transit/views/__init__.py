@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         schedules,
         unschedule,
     )
+    from transit.views.loops.standing import answers, succeeds, take_over
     from transit.views.loops.ticks import Action, Line, Tick, TickLostError, TickRecord
     from transit.views.modules.program import WasmReducer, wasm
     from transit.views.opening import open
@@ -186,6 +187,11 @@ _HOMES = {
         "TableState",
         "table",
     ),
+    "loops.standing": (
+        "answers",
+        "succeeds",
+        "take_over",
+    ),
     "loops.ticks": (
         "Action",
         "Line",
@@ -267,6 +273,7 @@ __all__ = [
     "WasmReducer",
     "WritableTable",
     "adopt",
+    "answers",
     "bookmark",
     "columns",
     "disable_schedule",
@@ -286,7 +293,9 @@ __all__ = [
     "schedules",
     "sign",
     "sql",
+    "succeeds",
     "table",
+    "take_over",
     "unschedule",
     "verify",
     "wasm",

@@ -13,4 +13,5 @@ claims      which runner runs a reconciler, so that bodies do not run twice
 seats       which runner of this process does
 workers     the threads that bodies run in
 keeping     ready-made reconcilers: publish, sign, verify, evict, retain
+standing    one more: a standby that takes over when its writer is not well
 """
