@@ -34,7 +34,8 @@ ERRORS = {name: kind for name, kind in CLASSES.items() if issubclass(kind, BaseE
 # What holds something open, or is only told apart by type checkers.
 OPEN = {
     "transit.Cache", "transit.Cursor", "transit.Layer", "transit.Lineage", "transit.Log",
-    "transit.Sealed", "transit.SealedSegment", "transit.StagedStream", "transit.Stream",
+    "transit.Sealed", "transit.SealedSegment", "transit.StagedStream", "transit.Standby",
+    "transit.Stream",
     "transit.Watch", "transit.WriteBatch",
     # What a policy is given while it works.
     "transit.PolicyInput", "transit.PolicyPart",

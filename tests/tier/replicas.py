@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import transit
@@ -35,3 +36,10 @@ class Away:
 
 def open_with(place: Place, *replicas: Away, name: str = "a", **options: Any) -> transit.Log:
     return place.open(name, remote=[place.door(), *(each.door for each in replicas)], **options)
+
+
+def empty(folder: Path) -> None:
+    """Remove the objects of a remote, as somebody does who empties a bucket."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.unlink()

@@ -97,6 +97,59 @@ def test_a_replica_in_which_two_can_win_is_refused(place: Place, second: Away) -
     assert not list(second.store.list("commits/"))
 
 
+def test_a_replica_that_was_emptied_gets_everything_again(place: Place, second: Away) -> None:
+    """While the store is open: what follows would be there, and could not be restored."""
+    with open_with(place, second) as log:
+        log.create("s").append(b"1", durability="replicated")
+        log.evict(bytes_max=0)
+        empty(place.path / "second")
+        log.stream("s").append(b"2", durability="replicated")
+    same(place, second.store)
+
+
+def test_a_first_remote_that_was_emptied_is_copied_back_from_a_replica(
+    place: Place, second: Away
+) -> None:
+    with open_with(place, second) as log:
+        log.create("s").append(b"1", durability="replicated")
+        log.evict(bytes_max=0)
+    empty(place.remote_path)
+    with open_with(place, second) as log, pytest.raises(transit.CorruptError, match="no file"):
+        # What only the remote had is not here.
+        log.publish()
+    assert transit.copy(second.store, place.store).commits == 1
+    with open_with(place, second) as log:
+        assert [record.payload for record in log.stream("s").read()] == [b"1"]
+        log.stream("s").append(b"2", durability="replicated")
+    same(place, second.store)
+
+
+def test_a_replica_whose_rights_were_taken_goes_on_when_they_are_back(
+    place: Place, second: Away
+) -> None:
+    class Refusing(FaultDoor):
+        refuses = False
+
+        def _pass(self, kind: str, key: str, call: Any) -> Any:
+            if self.refuses:
+                raise transit.StorePermissionError(f"{key}: not allowed")
+            return super()._pass(kind, key, call)
+
+    door = Refusing(second.store)
+    with place.open(remote=[place.door(), door]) as log:
+        log.create("s").append(b"1", durability="replicated")
+        door.refuses = True
+        with pytest.raises(transit.StorePermissionError):
+            log.stream("s").append(b"2", durability="replicated")
+        for number in range(60):
+            log.stream("s").append(b"%d" % number, durability="tiered")
+        told = log.status().replicas[0]
+        assert ("not allowed" in told.error, told.published, told.behind) == (True, 1, 61)
+        door.refuses = False
+        assert log.publish().replicas[0].behind == 0
+    same(place, second.store)
+
+
 def test_a_writer_that_was_fenced_off_leaves_the_replicas_alone(place: Place, second: Away) -> None:
     with open_with(place, second) as old:
         old.create("s").append(b"x")

@@ -8,6 +8,7 @@ import pytest
 
 import transit
 from transit.testing.doors import ProcessDiedError, fail_at
+from transit.tier.remote import commit_key
 
 from .conftest import Place, contents, objects
 
@@ -33,7 +34,8 @@ def test_tiered_receipts_say_what_was_reached_and_the_remote_has_it(place: Place
     ]
 
 
-def test_a_tiered_append_takes_two_requests(place: Place) -> None:
+def test_a_tiered_append_takes_three_requests(place: Place) -> None:
+    """A segment, a commit, and a look whether the commit before is there, beside the first."""
     door = place.door()
     with place.open(remote=door) as log:
         stream = log.create("s")
@@ -43,7 +45,27 @@ def test_a_tiered_append_takes_two_requests(place: Place) -> None:
             before = len(door.requests)
             stream.append(b"x", durability="tiered")
             counts.append(len(door.requests) - before)
-    assert counts[:4] == [2, 2, 2, 2]
+    assert counts[:4] == [3, 3, 3, 3]
+
+
+def test_nothing_is_published_where_what_was_published_is_gone(place: Place) -> None:
+    """Somebody empties the remote while the store is open: what follows could not be restored."""
+    with place.open() as log:
+        stream = log.create("s")
+        stream.append(b"1", durability="tiered")
+        stream.append(b"2", durability="tiered")
+        for path in place.remote_path.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        for _ in range(2):
+            with pytest.raises(transit.CorruptError, match="a commit that was published"):
+                stream.append(b"3", durability="tiered")
+        assert list(place.store.list("commits/")) == []
+        assert "a commit that was published" in log.status().remote_error
+    # Opened again, it finds that nothing is there, and brings what the folder has.
+    with place.open() as log:
+        log.publish()
+    assert [row[1] for row in place.restored()["s"]] == [b"1", b"2", b"3", b"3"]
 
 
 def test_concurrent_tiered_appends_share_commits(place: Place) -> None:
@@ -74,7 +96,8 @@ def test_unanswered_commit_is_an_unknown_outcome_and_found_out_later(place: Plac
     with place.open(remote=door) as log:
         stream = log.create("s")
         log.publish()
-        door.rule = lambda n, kind, key: "lost_after" if key.startswith("commits/") else None
+        last = commit_key(log.status().commits)
+        door.rule = lambda n, kind, key: "lost_after" if key == last else None
         with pytest.raises(transit.OutcomeUnknownError, match="commits/"):
             stream.append(b"x", durability="tiered")
         door.rule = None

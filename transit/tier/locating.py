@@ -15,7 +15,7 @@ from transit.format.commit import Commit, decode_commit
 from transit.format.head import Head
 from transit.log.catalog import Catalog
 from transit.log.commits import CommitChain
-from transit.tier.remote import Remote
+from transit.tier.remote import Remote, commit_key
 
 # Commits published before the hint is brought up to date, which costs a request of its own.
 HINT_COMMITS: Final = 16
@@ -57,6 +57,15 @@ def locate(remote: Remote, chain: CommitChain, store_id: bytes) -> Located:
         # Ours, which was not there a moment ago: a request of an earlier process came late.
         low += 1
     return Located(low, None, head)
+
+
+def check_last(remote: Remote, published: int) -> None:
+    """`CorruptError` unless the last of the commits that were published is there."""
+    key = commit_key(published - 1)
+    if remote.store.size(key) is None:
+        raise CorruptError(
+            remote.place(key), expected="a commit that was published", found="no object"
+        )
 
 
 def own_commit(catalog: Catalog, number: int) -> tuple[bytes, Commit]:

@@ -27,7 +27,7 @@ from transit.locks import in_place
 from transit.log.catalog import Catalog
 from transit.tier.apart import check_apart
 from transit.tier.erase import put_left
-from transit.tier.locating import HINT_COMMITS, Hint, Inside, locate, own_commit
+from transit.tier.locating import HINT_COMMITS, Hint, Inside, check_last, locate, own_commit
 from transit.tier.pools import Pool
 from transit.tier.progress import Meter, Report
 from transit.tier.remote import TRIES, Remote, index_key, segment_key
@@ -145,10 +145,23 @@ class Publisher:
         pending: deque[_Pending] = deque()
         room = self.remote.settings.transfer_bytes_max
         with Pool(self.remote.settings.transfers_max, "transit-upload") as pool:
+            # While the first objects are on their way.
+            before = pool.submit(self._check_before)
             while numbers or pending:
                 while numbers and (not pending or sum(p.bytes for p in pending) < room):
                     pending.append(self._start(pool, numbers.popleft(), meter))
+                before.result()
                 self._finish(pending.popleft())
+
+    def _check_before(self) -> None:
+        """`CorruptError` where the last commit that was published is not there any more.
+
+        What follows it would be acknowledged, and could not be restored.
+        """
+        if not self.published:
+            return
+        with self._inside.working():
+            check_last(self.remote, self.published)
 
     def _start(self, pool: Pool, number: int, meter: Meter) -> _Pending:
         data, commit = own_commit(self._catalog, number)

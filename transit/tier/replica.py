@@ -30,7 +30,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from transit.disk import read_file
-from transit.errors import ConflictError, StorePermissionError
+from transit.errors import ConflictError, CorruptError, StorePermissionError
 from transit.format.commit import Commit
 from transit.format.digest import digest
 from transit.locks import in_place
@@ -40,7 +40,7 @@ from transit.store.versions import kept_by
 from transit.tier.apart import check_apart
 from transit.tier.carrying import Carrier, Done, Item, items_of
 from transit.tier.erase import drop_unfinished
-from transit.tier.locating import HINT_COMMITS, Hint, locate, own_commit
+from transit.tier.locating import HINT_COMMITS, Hint, check_last, locate, own_commit
 from transit.tier.pools import at_once, in_turn
 from transit.tier.publish import Publisher
 from transit.tier.remote import Remote, segment_key
@@ -104,6 +104,7 @@ class Replica:
                 raise copy(self._differs)
             stop = self._first.published
             if self.published < stop:
+                self._check_last()
                 in_place(self._catalog.check_place, partial(self._bring, stop))
             self._hint.bring(self.published, hint_commits)
 
@@ -137,6 +138,20 @@ class Replica:
             f"on by itself, or is no copy of {self._first.remote.url}. Give another place, or look "
             "into it with audit()"
         )
+
+    def _check_last(self) -> None:
+        """Look again where it stands, if its last commit is not there any more.
+
+        It was emptied: what follows that commit would be there, and could not be restored.
+        """
+        try:
+            if self.published:
+                check_last(self.remote, self.published)
+        except CorruptError:
+            self._erased.clear()
+            self._find()
+            if self._differs is not None:
+                raise copy(self._differs) from None
 
     # A round
 
