@@ -14,7 +14,7 @@ from transit.testing.doors import FaultDoor
 
 from .conftest import Place, contents
 from .copies import grow, key_of, other_history, read, same, state
-from .replicas import Away, Fill, open_with
+from .replicas import Away, Fill, empty, open_with
 
 
 @pytest.fixture
