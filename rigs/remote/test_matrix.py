@@ -120,7 +120,7 @@ ERASURES = {
 FLEETS = {
     "transit.fleet.keeping:make_once",
     "transit.fleet.keeping:read",
-    "transit.fleet.members:members_of",
+    "transit.fleet.members:listed",
     "transit.fleet.snapshots:_read",
     "transit.fleet.snapshots:numbers",
     "transit.fleet.snapshots:write",
