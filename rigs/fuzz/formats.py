@@ -49,6 +49,7 @@ from transit.format.segment import (
     encode_footer,
 )
 from transit.format.snapshot import covered_by, decode_snapshot, encode_snapshot
+from transit.format.takeover import decode_takeover, encode_takeover
 from transit.lineage.graph import Graph
 from transit.lineage.policy import Request, plan, resolve_base
 from transit.lineage.spans import Span
@@ -168,6 +169,12 @@ def lineage(data: bytes) -> None:
     record = decode_lineage(data, 2**62)
     assert encode_lineage(record) == data
     assert record.start >= 0
+
+
+def takeover(data: bytes) -> None:
+    """A record of a takeover: what it says is kept, other fields are not."""
+    found = decode_takeover(data, "here")
+    assert decode_takeover(encode_takeover(found), "here") == found
 
 
 def life(data: bytes) -> None:

@@ -32,12 +32,23 @@ from transit.format.lineage import LINEAGE_RECORD, Root, encode_lineage
 from transit.format.names import commit_name, index_name, segment_name, wal_name
 from transit.format.record import Columns, encode_chunk, measure
 from transit.format.segment import TAIL, Extent, encode_block, encode_index
+from transit.format.takeover import RebasedRecord, TakeoverRecord, encode_takeover
 from transit.trace.events import decode_json, encode_json
 from transit.trace.packing import Packing
 from transit.trace.parts import KnownParts
 
 SEEDS = Path(__file__).parent / "seeds"
 UID = "12" * 16
+TAKEOVERS = (
+    TakeoverRecord(
+        at=1_700_000_000_000_000_001, by="host-7", reason="gone: ä", commit=3, root="ab" * 32,
+        records=9, written=1_700_000_000_000_000_000, epoch=2, lost=0,
+    ),
+    TakeoverRecord(
+        at=0, by="", reason="", commit=0, root="", records=0, written=0, epoch=-1, lost=31
+    ),
+    RebasedRecord(at=2**62, by="host-8", tag="rebased-12345678", streams=2, records=2**40),
+)  # fmt: skip
 LIVES = (
     Life(stream=1, streams=2, finished=0),
     Life(stream=3, streams=9, hidden=True, reason="not needed: ä"),
@@ -309,6 +320,7 @@ def all_seeds() -> dict[str, list[bytes]]:
         "chunks": list(chunk_seeds()),
         "lineage": [encode_lineage(record) for record in LINEAGE],
         "life": [encode_life(life) for life in LIVES],
+        "takeover": [encode_takeover(said) for said in TAKEOVERS],
         "index": list(index_seeds()),
         "block": list(block_seeds()),
         "plans": list(plan_seeds()),

@@ -45,6 +45,7 @@ TARGETS: Final[dict[str, Target]] = {
     "chunks": Target(formats.chunks, (reseal.chunk,)),
     "lineage": Target(formats.lineage, (reseal.canonical,)),
     "life": Target(formats.life, (reseal.canonical,)),
+    "takeover": Target(formats.takeover),
     "cursor": Target(formats.cursor),
     "plans": Target(formats.plans),
     "commit": Target(formats.commit, (reseal.commit,)),
