@@ -276,10 +276,20 @@ def test_a_catalog_is_given_by_name_properties_or_open(
             assert len(rows(catalog.load_table("a.b.records"))) == 3
 
 
+@pytest.mark.parametrize("way", ["options", "environment"])
 def test_files_in_a_bucket_are_registered_with_its_options(
-    tmp_path: Path, uri: str, moto_remote: tuple[str, dict[str, object]]
+    tmp_path: Path,
+    uri: str,
+    moto_remote: tuple[str, dict[str, object]],
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, options = moto_remote
+    if way == "environment":
+        # What the export's own client found there is told to pyiceberg's.
+        endpoint = str(options["endpoint_url"])
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        options = {key: each for key, each in options.items() if key != "endpoint_url"}
     target, to = f"{url}/{tmp_path.name}/out", fleet.Iceberg(uri)
     with made(tmp_path / "s", {"a": 3, "b": 3}) as log:
         store = fleet.of_store(tmp_path / "s", settings=SMALL)

@@ -70,7 +70,8 @@ ABOVE = {
     "trace": {"protocol"},
     "views": {"protocol", "trace"},
     "chat": set[str](),
-    "fleet": set[str](),
+    # Typed columns and reconcilers of a fleet are those of views.
+    "fleet": {"views"},
     # `transit.proof` is public whole: checkpoints and proofs of any log, pure.
     "server": {"protocol", "trace", "views", "chat", "proof"},
     # `transit.environment` has the names of variables, which adapters read too.

@@ -122,6 +122,18 @@ def test_evidence_differs_only_where_the_log_signed_something_else() -> None:
     assert {each.evidence for each in found} == {whole}
 
 
+def test_two_roots_of_one_size_are_evidence_wherever_the_path_begins() -> None:
+    latest = {ORIGIN: Latest(300, LEAVES.root(300), note(300))}
+    for old in (0, 200):
+        found = answer(consistency(old, 300, tree=FORK), latest)
+        assert (found.status, found.body, found.new_state) == (409, b"300\n", None)
+        assert found.evidence == note(300, tree=FORK)
+        # What is old, or ahead, contradicts nothing by itself.
+        assert answer(consistency(old, 300), latest).evidence == b""
+        assert answer(consistency(old, 301, tree=FORK), latest).evidence == b""
+        assert answer(consistency(0, 299, tree=FORK), latest).evidence == b""
+
+
 @pytest.mark.parametrize(
     ("file", "latest", "status", "says"),
     [

@@ -118,6 +118,24 @@ def test_a_history_that_parts_from_the_one_cosigned_is_refused_and_kept_as_evide
         assert len(running.app.service.log.layer("witness").stream("evidence")) == 1
 
 
+def test_a_second_root_for_the_size_cosigned_is_evidence_though_the_path_begins_elsewhere(
+    signing: Signing, running: Running, tmp_path: Path
+) -> None:
+    signing.log.close()
+    shutil.copytree(signing.path, tmp_path / "copy")
+    first, second = Signing(signing.path, signing.key), Signing(tmp_path / "copy", signing.key)
+    with first.log, second.log:
+        first.grow(2)
+        second.grow(2)
+        cosigned(first, witness_at(running))
+        note = second.log.checkpoint(second.key).note
+    body = ConsistencyFile(0, (), note).encode()
+    said = urllib3.request("POST", f"{running.url}/witness/add-checkpoint", body=body)
+    assert (said.status, said.data) == (409, b"3\n")
+    kept = running.app.service.log.layer("witness").stream("evidence")
+    assert [each.payload for each in kept] == [note]
+
+
 def test_a_copy_older_than_what_was_cosigned_must_not_sign(
     signing: Signing, running: Running, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ the engine's by type, and requests by what they do. What a network cannot give i
     stream, cursor, layer, batch, lineage, watching, log
                   what a user holds
     kept          a stream's side that says how long its records are there, and lets them go
+    health        whether a server is well
     evidence      checkpoints and proofs, checked here
     removal       the log's side that lets records go
     listing, asking, following

@@ -6,13 +6,18 @@ Owns what the catalog's and its files' errors mean. What is registered in a tabl
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from transit import InvalidInputError, StorePermissionError, StoreUnavailableError, TransitError
+from transit import (
+    InvalidInputError,
+    ObjectStore,
+    StorePermissionError,
+    StoreUnavailableError,
+    TransitError,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -28,12 +33,6 @@ _S3: Final = {
     "endpoint_url": "s3.endpoint", "profile": "s3.profile-name", "anon": "s3.anonymous",
     "region_name": "s3.region",
 }  # fmt: skip
-
-# What botocore takes from the environment and pyiceberg does not.
-_ENVIRONMENT: Final = {
-    "endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-    "region_name": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-}
 
 
 @dataclass(frozen=True)
@@ -127,13 +126,21 @@ def _of_files(place: str, options: Mapping[str, object]) -> dict[str, str]:
         return {}
     of_client = options.get("client_kwargs")
     said = {**(of_client if isinstance(of_client, Mapping) else {}), **options}
-    for key, names in _ENVIRONMENT.items():
-        found = [os.environ[name] for name in names if os.environ.get(name)]
-        said = {**({key: found[0]} if found else {}), **said}
     if said.get("endpoint_url") is not None:
         # Without one, Amazon is asked where the bucket is.
         said = {"region_name": "us-east-1", **said}
     return {name: str(said[key]) for key, name in _S3.items() if said.get(key) is not None}
+
+
+def told_by(store: ObjectStore) -> dict[str, object]:
+    """The options of a file system that a store knows by now, whoever said them to its client.
+
+    Amazon's own addresses are left to pyiceberg, which knows them too.
+    """
+    server, endpoint = getattr(store, "server", ""), getattr(store, "endpoint_url", "")
+    region = getattr(store, "region", "")
+    found = {"endpoint_url": "" if server == "amazonaws.com" else endpoint, "region_name": region}
+    return {name: value for name, value in found.items() if value}
 
 
 @contextmanager

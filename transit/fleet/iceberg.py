@@ -30,7 +30,7 @@ from urllib.parse import unquote
 import msgspec
 
 from transit import ConflictError, CorruptError, InvalidInputError, ObjectStore, open_store
-from transit.fleet.catalogs import Iceberg, answered, identifier, open_catalog
+from transit.fleet.catalogs import Iceberg, answered, identifier, open_catalog, told_by
 from transit.fleet.exports import DATA, Export, columns, export_at, newest_export
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ class Registration:
         if {"#", "?"} & set(self._place):
             raise InvalidInputError(f"{target.url}: Iceberg's addresses have no '#' and no '?'")
         self._stack = ExitStack()
-        self._catalog = self._stack.enter_context(open_catalog(given, self._place, options))
+        known = {**told_by(target), **options}
+        self._catalog = self._stack.enter_context(open_catalog(given, self._place, known))
 
     def __enter__(self) -> Self:
         return self

@@ -65,9 +65,9 @@ class Answer:
         given as `latest` is still stored, before the answer is sent; None changes nothing
     origin: the log, empty where it is not known
     evidence: the checkpoint, with the lines of the log's known keys alone, where it does not extend
-        the latest one by the path that came along: worth keeping beside that one, because the log
-        may have signed two histories. Anybody can send a wrong path, but no two of these differ
-        unless the log's key signed twice. Else empty
+        the latest one by the path that came along, or has the size of that one and another root:
+        worth keeping beside it, because the log may have signed two histories. Anybody can send a
+        wrong path, but no two of these differ unless the log's key signed twice. Else empty
     """
 
     status: int
@@ -112,9 +112,12 @@ def decide(
     if asked.old > head.size:
         return _refusal(400, f"old {asked.old} is larger than {head.size}", head.origin)
     known = latest.get(head.origin, Latest())
-    if asked.old != known.size:
-        return Answer(409, SIZE_TYPE, b"%d\n" % known.size, head.origin)
     signed = _signed_by(logs[head.origin], asked.checkpoint)
+    if asked.old != known.size:
+        # Two roots of one size contradict each other wherever the path begins.
+        is_split = head.size == known.size and head.root != known.root
+        evidence = signed if is_split else b""
+        return Answer(409, SIZE_TYPE, b"%d\n" % known.size, head.origin, None, evidence)
     try:
         check_consistency(known.size, head.size, known.root, head.root, asked.hashes)
     except ProofError as error:

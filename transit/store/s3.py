@@ -116,15 +116,21 @@ class S3Store(Opened):
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
     @property
+    def endpoint_url(self) -> str:
+        """The address that requests go to, as the options or the environment say."""
+        return str(self._filesystem._s3.meta.endpoint_url)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return str(self._filesystem._s3.meta.region_name or "")
+
+    @property
     def server(self) -> str:
-        """The server that is asked: its host and port; one for all of Amazon's.
+        """The server that is asked: host and port; one for all of Amazon's, which share buckets."""
+        from urllib.parse import urlsplit  # Only a store in a bucket needs it.
 
-        Bucket names are each server's own. Amazon's hosts share them.
-        """
-        # Loaded here: only a store in a bucket needs it.
-        from urllib.parse import urlsplit
-
-        found = urlsplit(str(self._filesystem._s3.meta.endpoint_url))
+        found = urlsplit(self.endpoint_url)
         is_amazons = (found.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
         return "amazonaws.com" if is_amazons else found.netloc.lower()
 

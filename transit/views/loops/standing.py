@@ -11,11 +11,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPException
+from importlib import import_module
 from typing import Final, Unpack
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import transit
 from transit import InvalidInputError, Keyring, Log, Settings, Standby
@@ -32,18 +29,19 @@ Healthy = Callable[[], bool]
 def answers(url: str, *, timeout: float = CHECK_S) -> Healthy:
     """A health check: whether `url` answers with a status of 200 to 299 within `timeout` seconds.
 
-    A server of transit answers at `/healthz`. `InvalidInputError` for what is no http(s) URL.
+    A server of transit answers at `/healthz`. Needs urllib3 (transit[client]). `InvalidInputError`
+    for what is no http(s) URL.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InvalidInputError(f"{url}: a health check asks an http:// or https:// address")
-
-    def healthy() -> bool:
-        try:
-            with urlopen(Request(url), timeout=timeout) as answer:
-                return 200 <= int(answer.status) < 300
-        except (URLError, HTTPException, OSError, ValueError):
-            return False
-
+    try:
+        # The room that may open sockets, loaded when it is used.
+        room = import_module("transit.client.health")
+    except ModuleNotFoundError as error:
+        if error.name != "urllib3":
+            raise
+        raise InvalidInputError(
+            "a health check of a URL needs urllib3: pip install 'transit[client]'"
+        ) from None
+    healthy: Healthy = room.answers(url, timeout)
     return healthy
 
 
