@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,24 @@ def test_a_replica_that_cannot_follow_ends_publish_with_one(
     # A verb that waits for all of them has the replica's own error.
     done = command("append", "task", "y", "--durability", "replicated")
     assert done.code == 2
+
+
+def test_status_asks_the_replicas_when_it_is_told_to(command: Command, tmp_path: Path) -> None:
+    write(tmp_path, 'replicas = ["second", "third"]')
+    command("append", "task", "x", "--create")
+    command("publish")
+    command("append", "task", "y")
+    command("seal")
+    assert command("status").rows[0]["replicas"] == []
+    (row,) = command("status", "--replicas").rows
+    assert [(each["published"], each["behind"]) for each in row["replicas"]] == [(1, 1), (1, 1)]
+    shutil.rmtree(tmp_path / "second")
+    (tmp_path / "third" / "FORMAT").write_bytes(b"damaged")
+    (row,) = command("status", "--replicas").rows
+    gone, damaged = row["replicas"]
+    assert (gone["published"], gone["behind"], gone["error"]) == (0, 2, "")
+    assert damaged["published"] is None
+    assert "FORMAT" in damaged["error"]
 
 
 def test_replicas_without_a_remote_are_not_there(command: Command, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import transit
-from transit import NotFoundError, StorePermissionError
+from transit import NotFoundError, StorePermissionError, TransitError, open_store
 from transit.cli.configuration import (
     Effective,
     effective,
@@ -235,6 +235,32 @@ class Session:
             encrypt=configuration.encrypt,
             keyring=self.keyring,
         )
+
+    def replicas_now(self, commits: int) -> list[transit.ReplicaStatus]:
+        """How far the configured replicas are, each asked; commits: that the store has."""
+        found = []
+        for each in self.configuration.replicas:
+            options = self.storage_options(each.url) if each.options is None else each.options
+            url, there, error = reachable(each.url), 0, ""
+            try:
+                with contextlib.closing(open_store(url, options)) as store:
+                    address = store.url
+                with transit.open(
+                    address,
+                    mode="read",
+                    storage_options=options,
+                    settings=self.configuration.settings,
+                    keyring=self.keyring,
+                ) as log:
+                    there = log.status().commits
+            except NotFoundError:
+                # Nothing was published there yet.
+                pass
+            except TransitError as failure:
+                error = str(failure)
+            known = None if error else there
+            found.append(transit.ReplicaStatus(url, known, max(0, commits - there), error))
+        return found
 
     def _with_replicas(
         self, address: str | None
