@@ -122,7 +122,7 @@ REMOTE: tuple[RemoteMaker, ...] = (
     partial(AuditBodies, what="traces"),
     partial(TieredLatency, percentile=50, aim=1.5),
     partial(TieredLatency, percentile=99, aim=1.5),
-    partial(TieredRequests, threads=1, aim=2.25),
+    partial(TieredRequests, threads=1, aim=3.25),
     partial(TieredRequests, threads=16, aim=0.5),
     partial(TransferMemory, way="publish"),
     partial(TransferMemory, way="restore"),

@@ -78,10 +78,12 @@ def test_quick_run_against_a_server_says_requests_and_leaves_no_bucket(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     remark = done.stdout.splitlines()[-1]
-    # Twenty records are twenty segments and as many commits, and a hint now and then.
+    # Twenty records are twenty segments and as many commits, each with a look at the one before,
+    # and a hint now and then.
     requests = int(remark.split()[1])
-    assert 40 <= requests <= 50
-    assert f"${1e6 * requests / 20:.2f} a million" in remark, "a PUT costs a dollar here"
+    assert 60 <= requests <= 70
+    dollars = (requests - 20) + 20 * 0.0004 / 1000
+    assert f"${1e6 * dollars / 20:.2f} a million" in remark, "a PUT costs a dollar here"
     assert list(tmp_path.iterdir()) == []
 
 
