@@ -44,8 +44,6 @@ def uri(tmp_path: Path) -> str:
 @pytest.fixture
 def table(uri: str) -> Iterator[icebergs.Opens]:
     """Loads the table as another program does."""
-    # It is not everywhere.
-    from pyiceberg.catalog import load_catalog
-
-    with load_catalog("transit", uri=uri) as catalog:
+    catalogs = pytest.importorskip("pyiceberg.catalog", reason="pip install 'transit[iceberg]'")
+    with catalogs.load_catalog("transit", uri=uri) as catalog:
         yield lambda: catalog.load_table(icebergs.NAME)

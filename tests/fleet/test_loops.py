@@ -161,7 +161,6 @@ def test_an_export_is_made_when_a_store_published_something(
 def test_an_export_is_in_a_table_too_and_one_that_was_not_told_is_told_with_the_next_tick(
     agents: fleet.Fleet, member: Opens, step: Step, tmp_path: Path, uri: str, table: icebergs.Opens
 ) -> None:
-    pytest.importorskip("pyiceberg.catalog.sql", reason="pip install 'transit[iceberg]'")
     target = str(tmp_path / "tables")
     loop = fleet.keep_export(agents, target, iceberg=fleet.Iceberg(uri))
     log = published(member("a"))
