@@ -42,8 +42,8 @@ run() {
         -e '.[arrow,encryption,s3,testing]' 'moto[server]>=5.2.5' "$@"
     echo "== engine $name, $resolution versions, with $("$python" --version)"
     "$python" -m pytest -p no:cacheprovider -m '' tests/fleet/test_engines.py
-    # Of each engine once: what is not installed is skipped, and what is asked without an engine is asked by `just rigs`.
-    "$python" -m pytest -p no:cacheprovider -m '' rigs/fleet/test_real.py -k "(each_engine or a_worker) and not python"
+    # What is not installed is skipped.
+    "$python" -m pytest -p no:cacheprovider -m '' rigs/fleet/test_real.py -k "files_say or each_engine or a_worker"
     if [[ $name == dask && $resolution == highest && -f $page ]]; then
         "$python" -m pytest -p no:cacheprovider -m '' tests/project/test_docs_run.py -k "$page"
     fi
