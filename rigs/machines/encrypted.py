@@ -55,6 +55,8 @@ class Rings:
         return self._read_piece(piece, *given, keyring=ring, **how)
 
     def _ring(self, path: Any, remote: Any) -> transit.Keyring:
+        # Of several remotes the first has the id.
+        remote = remote[0] if isinstance(remote, list) else remote
         known = self._known.get(_store_id(path) or _store_id(remote) or b"")
         if known is not None:
             return known

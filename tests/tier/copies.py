@@ -134,3 +134,15 @@ def other_history(place: Place, at: int) -> ObjectStore:
 def damage(store: ObjectStore, key: str) -> None:
     data = store.get(key, 10**6) or b""
     store.put(key, data[:40] + bytes([data[40] ^ 1]) + data[41:])
+
+
+def is_beginning(target: ObjectStore, wanted: Contents, level: str) -> int:
+    """What a copy or a replica that was cut short has is a store; how many commits it has."""
+    if target.size("FORMAT") is None:
+        assert state(target) == {}
+        return 0
+    report = transit.audit(target, level)
+    assert report.findings == ()
+    for name, rows in read(target).items() if level == "bodies" else ():
+        assert rows == wanted[name][: len(rows)]
+    return report.counts.get("commits", 0)

@@ -25,11 +25,11 @@ from .copies import (
     Both,
     erase,
     grow,
+    is_beginning,
     published,
     read,
     same,
     sign,
-    state,
     with_canary,
     write_secrets,
 )
@@ -73,18 +73,6 @@ def test_a_commit_comes_after_what_it_names_and_a_checkpoint_after_its_tiles(
     transit.copy(place.store, Both(place, target, check).target, level=None, settings=settings)
     assert len(commits) == 10
     same(place, target)
-
-
-def is_beginning(target: ObjectStore, wanted: Contents, level: str) -> int:
-    """What a copy that was cut short left is a store; how many commits it has."""
-    if target.size("FORMAT") is None:
-        assert state(target) == {}
-        return 0
-    report = transit.audit(target, level)
-    assert report.findings == ()
-    for name, rows in read(target).items() if level == "bodies" else ():
-        assert rows == wanted[name][: len(rows)]
-    return report.counts.get("commits", 0)
 
 
 def cut_at_each(

@@ -15,7 +15,16 @@ from transit.tier.remote import commit_key
 
 from ..engine.canary import CANARY, has
 from .conftest import Contents, Place
-from .copies import erase, grow, published, read, same, state, with_canary, write_secrets
+from .copies import (
+    erase,
+    grow,
+    is_beginning,
+    published,
+    read,
+    same,
+    with_canary,
+    write_secrets,
+)
 
 ALL: list[Fault] = ["lost_before", "lost_after", "exists_after", "die_before", "die_after"]
 IN_TURN = transit.Settings(remote_timeout_s=0.01, transfers_max=1)
@@ -32,18 +41,6 @@ def follow(place: Place, replica: object, name: str = "a") -> transit.ReplicaSta
     with place.open(name, remote=remotes, settings=IN_TURN) as log:
         (told,) = log.publish().replicas
         return told
-
-
-def is_beginning(target: ObjectStore, wanted: Contents, level: str) -> int:
-    """What is there when following was stopped is a store; how many commits it has."""
-    if target.size("FORMAT") is None:
-        assert state(target) == {}
-        return 0
-    report = transit.audit(target, level)
-    assert report.findings == ()
-    for name, rows in read(target).items() if level == "bodies" else ():
-        assert rows == wanted[name][: len(rows)]
-    return report.counts.get("commits", 0)
 
 
 def stopped_at_each(

@@ -153,10 +153,10 @@ class _Follower:
             keeps=replica.remote.keeps,
         )
 
-    def stop(self) -> None:
-        """End the thread, after its round if that does not take long."""
+    def stop(self, join_s: float) -> None:
+        """End the thread, after its round if that takes no longer than this."""
         if self._worker is not None:
-            self._worker.stop(_JOIN_S)
+            self._worker.stop(join_s)
 
 
 class Replicas:
@@ -337,8 +337,11 @@ class Replicas:
         """Follow no more; what was submitted and is not replicated is told so."""
         self._closed = True
         for each in self._all:
+            each.stop(0.0)
+        deadline = time.monotonic() + _JOIN_S
+        for each in self._all:
             # Its round may hang on a remote that is away. It writes nothing here any more.
-            each.stop()
+            each.stop(max(0.0, deadline - time.monotonic()))
         self._tell()
         self._promises.end(self._first_error)
 
