@@ -244,9 +244,9 @@ class Session:
             url, there, error = reachable(each.url), 0, ""
             try:
                 with contextlib.closing(open_store(url, options)) as store:
-                    address = store.url
+                    url = store.url
                 with transit.open(
-                    address,
+                    url,
                     mode="read",
                     storage_options=options,
                     settings=self.configuration.settings,

@@ -19,7 +19,7 @@ The order, and what a crash right after leaves:
 Nothing is undone, and erasing again goes on: it looks at what is there, and not at notes. It says
 that bytes are gone only of what it saw gone.
 
-What is not in reach is not freed: copies of the folder, other remotes, caches of other machines,
+What is not in reach is not freed: copies of the folder and of remotes, caches of other machines,
 memory of other processes, blocks of the disk that the file system has given up and not written to
 again.
 """
