@@ -17,8 +17,9 @@ from transit.cli.values import moment_text
 def command(context: Session, bypass_governance: bool) -> None:
     """Free the bytes of all that was deleted or trimmed, in the folder and, with --remote, there.
 
-    What locks of a bucket keep is hidden, and counted. Copies of the store elsewhere are not
-    reached. Interrupted, it goes on when it is called again.
+    What locks of a bucket keep is hidden, and counted. Replicas are freed too; those that are away
+    are named, and are freed when they follow. Copies of the store elsewhere are not reached.
+    Interrupted, it goes on when it is called again.
     """
     context.check_folder("erase")
     remote = context.remote is not None
