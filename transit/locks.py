@@ -220,9 +220,12 @@ class Lock(Mark):
 
     def release(self) -> None:
         """Let others in."""
-        if self.is_open:
-            with translated(self.path):
-                fcntl.flock(self._held.number, fcntl.LOCK_UN)
+        if self._held is NONE:
+            return
+        try:
+            fcntl.flock(self._held.number, fcntl.LOCK_UN)
+        except OSError as error:
+            raise translate(error, self.path) from error
 
     def close(self) -> None:
         """Let others in and close the file.

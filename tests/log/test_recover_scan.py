@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from transit.format.frame import (
 from transit.format.names import wal_name
 from transit.format.record import Columns, encode_chunk
 from transit.log import recover
-from transit.log.recover import SCAN_BYTES, scan
+from transit.log.recover import SCAN_BYTES, look_ahead, scan
 from transit.log.wal import READ_BYTES, Wal
 
 from .frames import SEED, START, Made
@@ -80,6 +81,27 @@ def test_a_scan_goes_on_where_the_last_one_stopped(made: Made) -> None:
     (made.path / wal_name(0)).write_bytes(made.data)
     assert [frame.chunks[0].payloads() for frame in scan(wal)] == [[b"two"], [b"three"]]
     assert list(scan(wal)) == []
+
+
+@pytest.mark.parametrize("payload", [b"one", b"one" * READ_BYTES])
+def test_a_scan_goes_on_from_bytes_that_were_read_ahead(made: Made, payload: bytes) -> None:
+    made.frame(payload).frame(b"two").frame(kind=END)
+    wal = made.open()
+    ahead = look_ahead(wal)
+    assert ahead == made.data[START : START + READ_BYTES]
+    found = [each.payloads() for frame in scan(wal, ahead) for each in frame.chunks]
+    assert found == [[payload], [b"two"]]
+    assert look_ahead(wal) == b""
+
+
+def test_a_file_that_ends_at_its_tail_did_not_stop_a_scan(made: Made) -> None:
+    wal = made.frame(b"one").raw(b"torn").scanned()
+    assert wal.stopped
+    assert look_ahead(wal) == b"torn"
+    # Another process cuts it.
+    os.truncate(wal.path, wal.tail)
+    assert look_ahead(wal) == b""
+    assert not wal.stopped
 
 
 def test_nothing_is_read_after_an_end_frame(made: Made) -> None:

@@ -42,7 +42,7 @@ _table_decoder = msgspec.json.Decoder(list[dict[str, str]])
 
 def encode_headers(headers: HeaderMap) -> bytes:
     """One record's headers as a JSON object; `InvalidInputError` unless text keys and values."""
-    if not isinstance(headers, Mapping):
+    if type(headers) is not dict and not isinstance(headers, Mapping):
         raise InvalidInputError(f"headers must be a mapping, not {type(headers).__name__}")
     for key, value in headers.items():
         if not isinstance(key, str) or not isinstance(value, str):

@@ -34,7 +34,7 @@ from transit.log.dependents import Descent
 from transit.log.files import WalFiles
 from transit.log.keys import SealedKeys
 from transit.log.lives import KnownLives, LivesRead
-from transit.log.recover import ScannedFrame, scan
+from transit.log.recover import ScannedFrame, look_ahead, scan
 from transit.log.rows import SealedRows, one_uid
 from transit.log.segments import Elsewhere, Segment
 from transit.log.wal import Wal
@@ -100,7 +100,7 @@ class Catalog(StoredChunks):
         while True:
             wal = self.view.wals[-1] if self.view.wals else None
             if wal is not None:
-                self.read_frames(wal)
+                self._read_frames(wal)
                 if not wal.ended:
                     return wal
             self.load_commits()
@@ -244,8 +244,7 @@ class Catalog(StoredChunks):
         # A file of that name was never finished, or it would have been taken up.
         remove(self.places.wal_file(first_lsn))
         unsynced_from = next((wal.first_lsn for wal in self.view.unsynced), first_lsn)
-        create = partial(self.files.create, first_lsn, unsynced_from)
-        wal = in_place(self.check_place, create)
+        wal = in_place(self.check_place, partial(self.files.create, first_lsn, unsynced_from))
         self.add_wal(wal)
         return wal
 
@@ -262,10 +261,15 @@ class Catalog(StoredChunks):
     @changing_the_view
     def read_frames(self, wal: Wal) -> int:
         """Take up the frames after a WAL's tail; their count."""
-        count = 0
+        return self._read_frames(wal)
+
+    def _read_frames(self, wal: Wal) -> int:
         if wal.loose:
             wal.drop_loose()
-        for frame in scan(wal):
+        if not (ahead := look_ahead(wal)):
+            return 0
+        count = 0
+        for frame in scan(wal, ahead):
             try:
                 self._apply(wal, frame)
             except BaseException:
@@ -348,10 +352,7 @@ class Catalog(StoredChunks):
     def _sealed_lives(self, view: View, stream_id: int) -> list[int]:
         if not self.names_state().next_offset:
             return []
-        return sorted(
-            self._sealed(view, life_key(stream_id)),
-            reverse=True,
-        )
+        return sorted(self._sealed(view, life_key(stream_id)), reverse=True)
 
     def _sealed(self, view: View, key: int) -> list[int]:
         """What segments have under a key."""
@@ -412,9 +413,7 @@ class Catalog(StoredChunks):
         for wal in view.wals:
             if (found := wal.merges.get(merge_id)) is not None:
                 return found
-        for stream_id in self._keys.find(
-            view.segments, merge_key(merge_id), self.commits.encrypted
-        ):
+        for stream_id in self._sealed(view, merge_key(merge_id)):
             record = self.record(stream_id)
             if isinstance(record, Merge) and record.merge_id == merge_id:
                 return stream_id

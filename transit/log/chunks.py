@@ -10,7 +10,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -123,7 +123,7 @@ def changing_the_view(
 
     @wraps(method)
     def held(stored: S, /, *args: P.args, **options: P.kwargs) -> T:
-        return stored.order.run(VIEW, stored.changing, lambda: method(stored, *args, **options))
+        return stored.order.run(VIEW, stored.changing, partial(method, stored, *args, **options))
 
     return held
 

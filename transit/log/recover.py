@@ -75,12 +75,26 @@ class ScannedFrame(msgspec.Struct, frozen=True, gc=False):
     chunks: list[Chunk]
 
 
-def scan(wal: Wal) -> Iterator[ScannedFrame]:
+def look_ahead(wal: Wal) -> bytes:
+    """The first bytes after the tail of a WAL file, for `scan`; empty where there is nothing.
+
+    That is the usual case where several processes write: none of the others did.
+    """
+    if wal.ended:
+        return b""
+    ahead = wal.file.read_at(wal.tail, READ_BYTES)
+    if not ahead:
+        wal.stopped = False
+    return ahead
+
+
+def scan(wal: Wal, ahead: bytes = b"") -> Iterator[ScannedFrame]:
     """The frames from the tail on; advances the tail past each; ends at the first invalid bytes.
 
-    Raises `CorruptError` when a frame's checksums pass and its contents do not.
+    ahead: bytes at the tail that were read a moment ago; empty for none. Raises `CorruptError` when
+    a frame's checksums pass and its contents do not.
     """
-    window = _Window(wal)
+    window = _Window(wal, ahead)
     while not wal.ended:
         position = wal.tail
         header, slab, at = window.frame(position)
@@ -119,11 +133,11 @@ def scan(wal: Wal) -> Iterator[ScannedFrame]:
 class _Window:
     """A stretch of a WAL file, read ahead: a little first, in case there is nothing new."""
 
-    def __init__(self, wal: Wal) -> None:
+    def __init__(self, wal: Wal, ahead: bytes) -> None:
         self._wal = wal
-        self._slab = b""
-        self._start = 0
-        self._next_bytes = READ_BYTES
+        self._slab = ahead
+        self._start = wal.tail
+        self._next_bytes = SCAN_BYTES if ahead else READ_BYTES
 
     def frame(self, position: int) -> tuple[FrameHeader | None, bytes, int]:
         """The header at `position`, or None, the bytes around it, and where in them it starts."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, InvalidToolCall
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -81,6 +81,9 @@ def test_values_that_change_in_place_are_recorded_as_they_are(saver: TransitSave
         lambda: message.response_metadata["parts"][0].update(n=2.0),
         lambda: message.response_metadata["parts"][0].update(n=True),
         lambda: message.additional_kwargs.update(new="x"),
+        lambda: message.invalid_tool_calls.append(
+            InvalidToolCall(type="invalid_tool_call", id=None, name="n", args=None, error=None)
+        ),
         lambda: setattr(message, "more", "extra"),
         lambda: state[2].update(n=True),
         lambda: state[2].pop("role"),
@@ -101,6 +104,43 @@ def test_what_was_loaded_and_changed_in_place_is_recorded_as_it_is(saver: Transi
     after = put(saver, where, {"messages": found})
     assert [values_of(saver, after)["messages"][0].content, found[1]["n"]] == ["two", 2]
     assert values_of(saver, where)["messages"][1] == {"n": 1}
+
+
+def test_messages_alone_that_change_in_place_are_recorded_as_they_are(saver: TransitSaver) -> None:
+    message = AIMessage("one", id="a")
+    state = [HumanMessage("go", id="h"), message]
+    where = put(saver, config("t"), {"messages": state})
+    changes: list[Any] = [
+        lambda: setattr(message, "content", "two"),
+        lambda: message.response_metadata.update(new="x"),
+        lambda: setattr(message, "more", "extra"),
+    ]
+    for change in changes:
+        change()
+        where = put(saver, where, {"messages": list(state)})
+        assert values_of(saver, where)["messages"] == state
+
+
+def test_each_value_of_a_record_is_found_again(saver: TransitSaver) -> None:
+    where = put(saver, config("t"), {"a": words(1, 500), "b": words(2, 500), "c": 3})
+    where = put(saver, where, {"d": 3, "e": words(2, 500), "f": words(1, 500)})
+    assert values_of(saver, where) == {"d": 3, "e": words(2, 500), "f": words(1, 500)}
+    assert len(saver.log.stream("langgraph/t")[-1].payload) < 500
+
+
+def test_what_changes_between_a_write_and_its_checkpoint_is_recorded_as_it_is(
+    saver: TransitSaver,
+) -> None:
+    where = put(saver, config("t"), {"messages": []})
+    messages = [AIMessage("one", id="a"), AIMessage("one", id="b"), AIMessage("one", id="c")]
+    saver.put_writes(where, [("messages", messages)], "task")
+    messages[0].content = "two"
+    messages[1].response_metadata["new"] = "x"
+    after = put(saver, where, {"messages": messages})
+    assert values_of(saver, after)["messages"] == messages
+    written = saver.get_tuple(where).pending_writes[0][2]
+    assert [each.content for each in written] == ["one"] * 3
+    assert not any(each.response_metadata for each in written)
 
 
 def test_a_message_said_again_is_not_serialized_again(saver: TransitSaver) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -28,7 +28,7 @@ from transit.adapters.langgraph.records import (
     Version,
     decode,
 )
-from transit.adapters.langgraph.remembering import Seen, is_heavy
+from transit.adapters.langgraph.remembering import Seen, as_it_is, is_as_it_was, is_heavy
 
 # Larger ones are read from the store when they are needed.
 _KEPT_BYTES_MAX: Final = 64 * 1024
@@ -102,6 +102,15 @@ class Pending:
         self.value = value
 
 
+class Fresh(NamedTuple):
+    """An object that `serde` serialized, a copy that tells whether it changed since, its part."""
+
+    item: object
+    copy: object
+    serde: Serde
+    ref: Ref
+
+
 class History:
     """The records of a stream, those too that it inherits; `before` has those up to `start`."""
 
@@ -124,7 +133,7 @@ class History:
         self._by_ns: dict[str, list[Entry]] = {}
         self._known: dict[bytes, Ref] = {}
         # What was written a moment ago, and is about to be a part of a list.
-        self._fresh: dict[int, tuple[Seen, Ref]] = {}
+        self._fresh: dict[int, Fresh] = {}
 
     @property
     def place(self) -> str:
@@ -142,8 +151,8 @@ class History:
                 self.add_parts(record.offset, found)
                 yield record.offset, found
 
-    def add_parts(self, offset: int, record: ThreadRecord) -> None:
-        """The parts of the record at `offset`."""
+    def add_parts(self, offset: int, record: ThreadRecord, digests: Sequence[bytes] = ()) -> None:
+        """The parts of the record at `offset`. digests: theirs, where they are known."""
         kept: list[Part | None] = []
         # No other record has the head of a checkpoint.
         head = record.head if isinstance(record, CheckpointRecord) else -1
@@ -151,7 +160,8 @@ class History:
             size = len(part[1])
             self.size += min(size, _KEPT_BYTES_MAX)
             if number != head:
-                self._known.setdefault(_digest(part), (offset, number))
+                digest = digests[number] if digests else _digest(part)
+                self._known.setdefault(digest, (offset, number))
             kept.append(part if size <= self._kept_max else None)
         self._parts[offset] = kept
 
@@ -271,18 +281,18 @@ class History:
 
     # Writing
 
-    def remember(self, item: object, seen: Seen, ref: Ref) -> None:
+    def remember(self, fresh: Fresh) -> None:
         """An object was written; the next list may have it."""
         if len(self._fresh) >= _FRESH_MAX:
             del self._fresh[next(iter(self._fresh))]
-        self._fresh[id(item)] = (seen, ref)
+        self._fresh[id(fresh.item)] = fresh
 
-    def fresh(self, item: object, serde: Serde) -> tuple[Seen, Ref] | None:
+    def fresh(self, item: object, serde: Serde) -> Fresh | None:
         """Where an object was written a moment ago, None where it was not or has changed."""
         found = self._fresh.get(id(item))
-        if found is None or found[0].serde is not serde or not found[0].begins([item]):
+        if found is None or found.item is not item or found.serde is not serde:
             return None
-        return found
+        return found if is_as_it_was(item, found.copy) else None
 
 
 class Writing:
@@ -292,9 +302,11 @@ class Writing:
         self.history = history
         self.offset = history.stop
         self.parts: list[Part] = []
+        # Of each part; nothing where none is asked for.
+        self.digests: list[bytes] = []
         self._serde = serde
-        self._digests: dict[bytes, Ref] = {}
-        self._fresh: list[tuple[object, Seen, Ref]] = []
+        self._new: dict[bytes, Ref] = {}
+        self._fresh: list[Fresh] = []
         # Of the items that were looked at, by identity.
         self._copies: dict[int, object] = {}
         # Of each list that is written: whose memory of it is taken, and what is new.
@@ -303,16 +315,18 @@ class Writing:
     def part(self, part: Part) -> Ref:
         """Where a part stands: where it stood before, or in this record."""
         digest = _digest(part)
-        ref = self._digests.get(digest) or self.history.find(digest)
+        ref = self._new.get(digest) or self.history.find(digest)
         if ref is None:
             ref = (self.offset, len(self.parts))
             self.parts.append(part)
-            self._digests[digest] = ref
+            self.digests.append(digest)
+            self._new[digest] = ref
         return ref
 
     def alone(self, part: Part) -> int:
         """The number of a part that stands in this record whatever was before."""
         self.parts.append(part)
+        self.digests.append(b"")
         return len(self.parts) - 1
 
     def piece(self, ref: Ref) -> Piece:
@@ -328,17 +342,17 @@ class Writing:
 
     def fresh_or_new(self, item: object) -> Ref:
         """A value or a heavy item, serialized unless it was a moment ago."""
+        if not is_heavy(item):
+            return self.part((*self._serde.dumps_typed(item), 0))
         found = self.history.fresh(item, self._serde)
         if found is None:
-            if not is_heavy(item):
-                return self.part((*self._serde.dumps_typed(item), 0))
             # Before it is serialized: a change that comes in between is noticed later.
-            seen = Seen(self._serde)
-            seen.add([item])
-            found = seen, self.part((*self._serde.dumps_typed(item), 0))
-            self._fresh.append((item, *found))
-        self._copies[id(item)] = found[0].copies[0]
-        return found[1]
+            copy = as_it_is(item)
+            ref = self.part((*self._serde.dumps_typed(item), 0))
+            found = Fresh(item, copy, self._serde, ref)
+            self._fresh.append(found)
+        self._copies[id(item)] = found.copy
+        return found.ref
 
     def _items(self, items: list[object], known: Mapping[int, Ref] = _NONE) -> list[Ref]:
         """Parts for the items of a list: a heavy one each, and light ones in a row together.
@@ -409,8 +423,8 @@ class Writing:
 
     def done(self, values: Mapping[str, Value]) -> None:
         """The record was appended: what was serialized for it is remembered. values: as stored."""
-        for item, seen, ref in self._fresh:
-            self.history.remember(item, seen, ref)
+        for fresh in self._fresh:
+            self.history.remember(fresh)
         for name, (base, more, of_base) in self._lists.items():
             stored = values.get(name)
             if not isinstance(stored, Pieces):

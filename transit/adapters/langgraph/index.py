@@ -249,7 +249,7 @@ class Thread:
         payload = encode(record)
         offset = history.stop
         history.stream.append(payload, headers=headers, expect=offset, durability=durability)
-        history.add_parts(offset, record)
+        history.add_parts(offset, record, plan.writing.digests)
         history.stop = offset + 1
         plan.writing.done(self._apply(history, offset, record))
 

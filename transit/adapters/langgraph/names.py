@@ -8,6 +8,7 @@ BLAKE3. The metadata have the id; they stay when a thread is deleted.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Final
 
@@ -28,6 +29,7 @@ COPIED: Final = "copied"
 _NAME_BYTES_MAX: Final = 480
 
 
+@lru_cache(maxsize=1024)
 def thread_name(thread_id: str) -> str:
     """The name of a thread's first stream."""
     name = PREFIX + thread_id

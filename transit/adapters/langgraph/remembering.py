@@ -16,6 +16,8 @@ _PLAIN: Final = frozenset((str, bytes, type(None)))
 _NUMBERS: Final = frozenset((int, float, bool))
 # Alone in a list, such an item is not worth a part of its own.
 SCALARS: Final = _PLAIN | _NUMBERS
+# Copies of containers without items; nobody changes copies.
+_EMPTY: Final[Mapping[type, object]] = {dict: {}, list: [], tuple: ()}
 _TEXT_MIN: Final = 200
 _DEPTH_MAX: Final = 50
 _NO_COPIES: Final[Mapping[int, object]] = {}
@@ -59,7 +61,7 @@ def inside(value: object) -> object:
     if not _is_model(kind):
         return value
     # A field that a program adds makes another object of it.
-    return None if _extra_of(value) else tuple(_fields_of(value).values())
+    return None if _extra_of(value) else _fields_of(value)
 
 
 def _is_model(kind: type) -> bool:
@@ -84,11 +86,17 @@ def _copy(value: object, depth: int) -> object:
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if kind in _EMPTY and not value:
+        # Most of what a message may have, it has not: one for all takes less memory to look at.
+        return _EMPTY[kind]
     if kind in _NUMBERS:
         return _Number(value)  # type: ignore[arg-type]
     if depth < _DEPTH_MAX:
-        if isinstance(value, dict) and kind is dict:
-            return {key: _copy(each, depth + 1) for key, each in value.items() if _is_plain(key)}
+        if isinstance(value, dict) and kind is dict and _PLAIN.issuperset(map(type, value)):
+            return {
+                key: each if type(each) in _PLAIN else _copy(each, depth + 1)
+                for key, each in value.items()
+            }
         if isinstance(value, list) and kind is list:
             return [_copy(each, depth + 1) for each in value]
         if isinstance(value, tuple) and kind is tuple:
@@ -96,10 +104,9 @@ def _copy(value: object, depth: int) -> object:
     raise _UnknownError
 
 
-def _is_plain(key: object) -> bool:
-    if type(key) in _PLAIN:
-        return True
-    raise _UnknownError
+def is_as_it_was(item: object, copy: object) -> bool:
+    """Whether an object is what it was when `as_it_is` made this copy of it."""
+    return copy is not NEVER and _same(inside(item), copy)
 
 
 def is_heavy(item: object) -> bool:
@@ -124,13 +131,12 @@ class Seen:
 
     def add(self, items: Sequence[object], copied: Mapping[int, object] = _NO_COPIES) -> None:
         """More of them. copied: copies that were made, by the identity of the item."""
-        copies = [
-            copied[id(item)] if id(item) in copied else as_it_is(item) for item in items
-        ]  # fmt: skip
-        self.items += items
-        self.copies += copies
-        self._unsure = self._unsure or any(copy is NEVER for copy in copies)
-        self._models = self._models and all(_is_model(type(item)) for item in items)
+        for item in items:
+            copy = copied[id(item)] if id(item) in copied else as_it_is(item)
+            self.items.append(item)
+            self.copies.append(copy)
+            self._unsure = self._unsure or copy is NEVER
+            self._models = self._models and _is_model(type(item))
 
     def begins(self, items: Sequence[object]) -> bool:
         """Whether a list begins with all these, unchanged."""
@@ -142,7 +148,7 @@ class Seen:
         # The usual case, hundreds of messages: without a step of Python for each.
         if any(map(_extra_of, mine)):
             return False
-        return _same(list(map(tuple, map(dict.values, map(_fields_of, mine)))), self.copies)
+        return _same(list(map(_fields_of, mine)), self.copies)
 
     def places(self) -> Callable[[object], int | None]:
         """A function that tells the place of an unchanged item here, None for any other."""
@@ -150,9 +156,9 @@ class Seen:
 
         def place_of(item: object) -> int | None:
             place = by_id.get(id(item))
-            if place is None or self.copies[place] is NEVER:
+            if place is None:
                 return None
-            return place if _same(inside(item), self.copies[place]) else None
+            return place if is_as_it_was(item, self.copies[place]) else None
 
         return place_of
 

@@ -215,8 +215,9 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
                 thread, self.serde, place.ns, place.checkpoint_id, checkpoint, whole, new_versions
             )
             headers = headers_of("checkpoint", place.ns, checkpoint["id"], whole, count)
-            thread.append(self.log, put, headers, self._level)
-        self._settle()
+            log = self.log
+            thread.append(log, put, headers, _level_of(log))
+        _settle(log)
         return config_of(thread, place.ns, checkpoint["id"])
 
     def put_writes(
@@ -249,9 +250,10 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
         with thread.lock:
             put = PutWrites(thread, self.serde, place.ns, place.checkpoint_id, numbered, task)
             headers = headers_of("writes", place.ns, place.checkpoint_id, {}, count)
-            written = thread.append(self.log, put, headers, self._level)
+            log = self.log
+            written = thread.append(log, put, headers, _level_of(log))
         if written and any(number < 0 for number, _, _ in numbered):
-            self._settle()
+            _settle(log)
 
     # Removal
 
@@ -344,29 +346,15 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
             source.refresh(self.log)
             removal.copy(self.log, source, self._thread(str(target_thread_id)))
 
-    @property
-    def _level(self) -> str | None:
-        """What each record waits for before the next: nothing, where a sync follows.
-
-        A server syncs for administrators alone: there each record waits for itself.
-        """
-        is_synced = is_embedded(self.log) and self.log.durability in _DURABLE
-        return "os" if is_synced else None
-
-    def _settle(self) -> None:
-        level = self.log.durability
-        if is_embedded(self.log) and level in _DURABLE:
-            self.log.sync(level)
-
     def _where(self, config: Mapping[str, Any]) -> Where:
         return Where(config, self._redact)
 
     def _thread(self, thread_id: str) -> Thread:
         """The thread of this id; its name says nothing of an id that has something to hide."""
         policy = self._redact
-        if safe_name(policy, thread_id) == thread_id:
+        if policy is None or safe_name(policy, thread_id) == thread_id:
             return self._threads.thread(self.log, thread_name(thread_id), thread_id)
-        told = "" if policy is None else policy.text(thread_id)[0]
+        told = policy.text(thread_id)[0]
         return self._threads.thread(self.log, hashed_name(thread_id), thread_id, told)
 
     def get_next_version(self, current: Any, channel: None) -> Any:
@@ -452,3 +440,18 @@ class TransitSaver(Adapter, BaseCheckpointSaver):
         trace: TracebackType | None,
     ) -> None:
         await asyncio.to_thread(self.close)
+
+
+def _level_of(log: Log) -> str | None:
+    """What each record waits for before the next: nothing, where a sync follows.
+
+    A server syncs for administrators alone: there each record waits for itself.
+    """
+    return "os" if is_embedded(log) and log.durability in _DURABLE else None
+
+
+def _settle(log: Log) -> None:
+    """Make what was recorded as durable as the store is opened for."""
+    level = log.durability
+    if is_embedded(log) and level in _DURABLE:
+        log.sync(level)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -178,8 +178,8 @@ def _times(span: Any) -> JsonObject:
 
 def _begun(span: Any, rewriter: Rewriter | None) -> JsonObject:
     found = _ids(span)
-    if span.context.trace_state:
-        found["traceState"] = _text(span.context.trace_state.to_header(), rewriter)
+    if state := span.context.trace_state:
+        found["traceState"] = _text(state.to_header(), rewriter)
     found["name"] = _text(span.name, rewriter)
     found["kind"] = span.kind.value + 1
     found["startTimeUnixNano"] = str(span.start_time or 0)
@@ -195,19 +195,18 @@ def _whole(span: Any, rewriter: Rewriter | None) -> JsonObject:
     found["endTimeUnixNano"] = str(span.end_time or 0)
     if events := span.events:
         found["events"] = [_event(each, rewriter) for each in events]
-    status = span.status
-    code = 0 if status is None else status.status_code.value
-    if code or (status is not None and status.description):
-        found["status"] = {"code": code}
-        if status.description:
-            found["status"]["message"] = _text(status.description, rewriter)
-    for key, count in (
-        ("droppedAttributesCount", span.dropped_attributes),
-        ("droppedEventsCount", span.dropped_events),
-        ("droppedLinksCount", span.dropped_links),
-    ):
-        if count:
-            found[key] = count
+    if (status := span.status) is not None:
+        code, description = status.status_code.value, status.description
+        if code or description:
+            found["status"] = {"code": code}
+        if description:
+            found["status"]["message"] = _text(description, rewriter)
+    if count := span.dropped_attributes:
+        found["droppedAttributesCount"] = count
+    if count := span.dropped_events:
+        found["droppedEventsCount"] = count
+    if count := span.dropped_links:
+        found["droppedLinksCount"] = count
     return found
 
 
@@ -282,7 +281,7 @@ def items_of(attributes: Any) -> Mapping[str, object]:
         return {}
     copy = getattr(attributes, "copy", None)
     found = dict(attributes) if copy is None else copy()
-    return found if isinstance(found, Mapping) else dict(found)
+    return found if type(found) is dict or isinstance(found, Mapping) else dict(found)
 
 
 def pairs(attributes: Mapping[str, object], rewriter: Rewriter | None) -> list[JsonObject]:
@@ -298,8 +297,13 @@ def pairs(attributes: Mapping[str, object], rewriter: Rewriter | None) -> list[J
 
 def any_value(value: object, depth: int = 0) -> JsonObject:
     """A value as OTLP's `AnyValue`, lossless; what has no place there as text."""
+    # First what attributes usually are: it takes long to ask whether a value is a mapping.
+    if type(value) is str:
+        return {"stringValue": value}
+    if type(value) is tuple and depth < _DEPTH_MAX:
+        return _array(value, depth)
     if isinstance(value, str):
-        return {"stringValue": value if type(value) is str else str.__str__(value)}
+        return {"stringValue": str.__str__(value)}
     if isinstance(value, int):
         return _whole_number(value)
     if isinstance(value, float):
@@ -326,8 +330,12 @@ def _container(value: object, depth: int) -> JsonObject:
         ]
         return {"kvlistValue": {"values": inner}}
     if isinstance(value, Sequence | set | frozenset):
-        return {"arrayValue": {"values": [any_value(each, depth + 1) for each in value]}}
+        return _array(value, depth)
     return {"stringValue": _shown(value)}
+
+
+def _array(value: Iterable[object], depth: int) -> JsonObject:
+    return {"arrayValue": {"values": [any_value(each, depth + 1) for each in value]}}
 
 
 def _no_number(value: float) -> str:
