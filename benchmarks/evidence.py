@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import process_time
 from typing import Any, Final
@@ -77,7 +77,7 @@ def rounds(log: transit.Log, key: transit.SigningKey, streams: int, turns: int) 
 
 def proofs(path: Path, key: transit.SigningKey, streams: int, turns: int) -> list[Row]:
     """Proofs of one record, made by a reader of the folder, and checked."""
-    cold, warm, checked, sizes, beside = [], [], [], [], []
+    cold, warm, checked, sizes, beside, names = [], [], [], [], [], []
     with transit.open(path, mode="read") as log:
         for turn in range(turns):
             name = f"run-{turn * (streams // turns):06}"
@@ -90,13 +90,25 @@ def proofs(path: Path, key: transit.SigningKey, streams: int, turns: int) -> lis
             sizes.append(sum(map(len, files.values())))
             shown = sum(len(data) for name, data in files.items() if name.startswith("leaves/"))
             beside.append(sizes[-1] - shown - len(files["payload"]))
+            names.append(_of_the_name(files))
     return [
         Row("a proof of a record, first of its segment", statistics.median(cold), "ms"),
         Row("a proof of a record, leaves at hand", statistics.median(warm), "ms"),
         Row("a check of it", statistics.median(checked), "ms"),
         Row("its files without HOW.txt", statistics.median(sizes), "bytes"),
         Row("of these, beside chunks and payload", statistics.median(beside), "bytes"),
+        Row("of these, what shows the stream's name", statistics.median(names), "bytes"),
     ]
+
+
+def _of_the_name(files: Mapping[str, bytes]) -> int:
+    """Bytes of a proof that say which stream its record is in: a leaf, and its commit if apart."""
+    leaves = msgspec.json.decode(files["proof.json"])["leaves"]
+    lineage = [leaf for leaf in leaves if leaf["stream"] == 0]
+    others = {leaf["commit"] for leaf in leaves if leaf["stream"]}
+    apart = {f"commits/{leaf['commit']:020}" for leaf in lineage if leaf["commit"] not in others}
+    of_commits = sum(len(data) for name, data in files.items() if name.split(".")[0] in apart)
+    return of_commits + sum(len(msgspec.json.encode(leaf)) + 1 for leaf in lineage)
 
 
 def requests(folder: Path, key_name: str) -> list[Row]:
