@@ -2,9 +2,10 @@
 
 An agent of so many steps; a step is a call of a model (about 1.1 KB) and the result of its tool
 (about 1.5 KB), and the state is the whole conversation. Contenders take turns. Prints for each and
-each length the time that a step waits for the saver, the time to read the last state, and the bytes
-on the disk as a multiple of the messages written once, in the serializer's form. Needs the extra
-`langgraph`; langgraph-checkpoint-sqlite is a contender where it is installed.
+each length the time that a step waits for the saver, how much CPU time the waiting threads take
+in it, the time to read the last state, and the bytes on the disk as a multiple of the messages
+written once, in the serializer's form. Needs the extra `langgraph`; langgraph-checkpoint-sqlite is
+a contender where it is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +33,7 @@ from benchmarks.report import aligned
 from transit.adapters.langgraph import TransitSaver
 
 STEPS: Final = (25, 50, 100, 200, 400)
-_HEAD: Final = ("saver", "steps", "ms a step", "read ms", "bytes × unique")
+_HEAD: Final = ("saver", "steps", "ms a step", "CPU ms a step", "read ms", "bytes × unique")
 _SYLLABLES: Final = [
     first + second
     for first in ("ba", "ce", "di", "fo", "gu", "ha")
@@ -43,9 +44,10 @@ Opens = Callable[[Path], AbstractContextManager[Any]]
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run: milliseconds a step waited for the saver, to read the end; bytes × unique."""
+    """One run: milliseconds a step waited for the saver, CPU of it, to read the end; bytes."""
 
     step_ms: float
+    step_cpu_ms: float
     read_ms: float
     times_unique: float
 
@@ -75,15 +77,17 @@ class Timed:
 
     def __init__(self, saver: Any) -> None:
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         for name in ("put", "put_writes"):
             setattr(saver, name, partial(self._call, getattr(saver, name)))
 
     def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        start = perf_counter()
+        start, cpu_start = perf_counter(), thread_time()
         try:
             return method(*args, **kwargs)
         finally:
             self.seconds += perf_counter() - start
+            self.cpu_seconds += thread_time() - cpu_start
 
 
 def run(opens: Opens, steps: int, folder: Path) -> Run:
@@ -108,7 +112,8 @@ def run(opens: Opens, steps: int, folder: Path) -> Run:
     serde = JsonPlusSerializer()
     unique = sum(len(serde.dumps_typed(message)[1]) for message in messages)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Run(1000 * timed.seconds / steps, 1000 * read, size / unique)
+    waited, cpu = 1000 * timed.seconds / steps, 1000 * timed.cpu_seconds / steps
+    return Run(waited, cpu, 1000 * read, size / unique)
 
 
 @contextmanager

@@ -126,6 +126,29 @@ def test_another_store_at_the_remote_is_a_failure(
     assert found(done)["store"]["state"] == "fail"
 
 
+def test_replicas_are_looked_at_as_the_remote_is(
+    command: Command, store: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    assert command("append", "--store", other, "s", "--create", "1").code == 0
+    assert command("publish", other, "--remote", tmp_path / "third").code == 0
+    (tmp_path / "transit.toml").write_text('store = "store"\nreplicas = ["second", "third"]\n')
+    assert command("--remote", tmp_path / "bucket", "publish").code == 1
+    done = command("doctor", "--remote", tmp_path / "bucket", "--write")
+    rows = found(done)
+    assert done.code == 1
+    assert rows["store"]["state"] == rows["replica 1: store"]["state"] == "ok"
+    assert rows["replica 2: store"]["state"] == "fail"
+    assert rows["replica 1: right to put"]["state"] == "ok"
+    assert rows["published"]["state"] == rows["replica 1: published"]["state"] == "ok"
+    assert command("append", "s", "2").code == 0
+    rows = found(command("doctor", "--remote", tmp_path / "bucket"))
+    assert rows["published"]["state"] == rows["replica 1: published"]["state"] == "warn"
+    assert "transit publish" in rows["replica 1: published"]["mend"]
+    # Without a remote there is nothing for them to follow.
+    assert not any(each.startswith("replica") for each in found(command("doctor")))
+
+
 def test_leftovers_and_a_half_restore_are_told(command: Command, store: Path) -> None:
     (store / "wal" / "0123.temporary").touch()
     (store / "rebase").mkdir()

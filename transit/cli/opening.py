@@ -12,6 +12,7 @@ import transit
 from transit import NotFoundError, StorePermissionError, TransitError, open_store
 from transit.cli.configuration import (
     Effective,
+    Replica,
     effective,
     is_url,
     reachable,
@@ -240,18 +241,12 @@ class Session:
         """How far the configured replicas are, each asked; commits: that the store has."""
         found = []
         for each in self.configuration.replicas:
-            options = self.storage_options(each.url) if each.options is None else each.options
+            options = self.options_of(each)
             url, there, error = reachable(each.url), 0, ""
             try:
                 with contextlib.closing(open_store(url, options)) as store:
                     url = store.url
-                with transit.open(
-                    url,
-                    mode="read",
-                    storage_options=options,
-                    settings=self.configuration.settings,
-                    keyring=self.keyring,
-                ) as log:
+                with self.open_remote(url, options) as log:
                     there = log.status().commits
             except NotFoundError:
                 # Nothing was published there yet.
@@ -262,6 +257,20 @@ class Session:
             found.append(transit.ReplicaStatus(url, known, max(0, commits - there), error))
         return found
 
+    def options_of(self, replica: Replica) -> Options | None:
+        """What fsspec is given for a replica: its own options, else those of all remotes."""
+        return self.storage_options(replica.url) if replica.options is None else replica.options
+
+    def open_remote(self, url: str, options: Options | None) -> transit.Log:
+        """What a remote holds, whatever the folder does, for reading."""
+        return transit.open(
+            url,
+            mode="read",
+            storage_options=options,
+            settings=self.configuration.settings,
+            keyring=self.keyring,
+        )
+
     def _with_replicas(
         self, address: str | None
     ) -> tuple[str | list[str] | None, Options | list[Options | None] | None]:
@@ -271,7 +280,7 @@ class Session:
             return address, self.storage_options(address)
         options: list[Options | None] = [self.storage_options(address)]
         for each in replicas:
-            options.append(self.storage_options(each.url) if each.options is None else each.options)
+            options.append(self.options_of(each))
         return [address, *(reachable(each.url) for each in replicas)], options
 
     def _connect(self, url: str) -> transit.Log:

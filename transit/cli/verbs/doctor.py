@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterator
 
 import click
+import msgspec
 
 import transit
 from transit import Log, NotFoundError, TransitError
-from transit.cli.configuration import is_url
+from transit.cli.configuration import is_url, reachable
 from transit.cli.escapes import printable
 from transit.cli.failures import INTERNAL
 from transit.cli.health import Found, folder_findings
-from transit.cli.opening import FORMAT_FILE, Session
+from transit.cli.opening import FORMAT_FILE, Options, Session
 from transit.cli.options import place_argument, store_options
 from transit.cli.output import Output
 from transit.cli.remote_health import remote_findings, unpublished
@@ -66,32 +67,45 @@ def _findings(context: Session, write: bool) -> Iterator[Found]:
             yield Found("remote", "unknown", "none is configured: one disk has it all", "--remote")
         else:
             yield from _remote(context, context.required_remote(), path, write)
+            yield from _replicas(context, path, write)
     finally:
         if log is not None:
             log.close()
 
 
-def _remote(context: Session, address: str, path: str, write: bool) -> Iterator[Found]:
+def _replicas(context: Session, path: str, write: bool) -> Iterator[Found]:
+    """The same of each configured replica, by its number."""
+    for number, replica in enumerate(context.configuration.replicas, 1):
+        url = reachable(replica.url)
+        for each in _remote(context, url, path, write, context.options_of(replica)):
+            yield msgspec.structs.replace(each, about=f"replica {number}: {each.about}")
+
+
+def _remote(
+    context: Session, address: str, path: str, write: bool, options: Options | None = None
+) -> Iterator[Found]:
+    """Everything about one remote. options: what fsspec is given; None: what is configured."""
     settings = context.configuration.settings
+    given = context.storage_options(address) if options is None else options
     try:
-        store = transit.open_store(
-            address, context.storage_options(address), settings.remote_timeout_s
-        )
+        store = transit.open_store(address, given, settings.remote_timeout_s)
     except TransitError as error:
         yield Found("remote", "fail", str(error), "transit config")
         return
     try:
         yield from remote_findings(store, path, write)
         if path:
-            yield from _published(context, store.url, path)
+            yield from _published(context, store.url, path, given)
     finally:
         store.close()
 
 
-def _published(context: Session, address: str, path: str) -> Iterator[Found]:
+def _published(
+    context: Session, address: str, path: str, options: Options | None
+) -> Iterator[Found]:
     try:
         # By its address alone: what the folder holds is no answer to what the remote holds.
-        with context.open_place(address) as there, context.open_place(path) as here:
+        with context.open_remote(address, options) as there, context.open_place(path) as here:
             yield unpublished(here.status(), there.status().commits, path)
     except NotFoundError:
         yield Found("published", "warn", "nothing is published there yet", "transit publish")
