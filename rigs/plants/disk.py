@@ -394,8 +394,8 @@ def scan_skips_damage() -> None:
     """A scan goes on behind a damaged frame, so that history has a hole."""
     scan = recover.scan
 
-    def over(wal: Wal) -> Iterator[ScannedFrame]:
-        yield from scan(wal)
+    def over(wal: Wal, ahead: bytes = b"") -> Iterator[ScannedFrame]:
+        yield from scan(wal, ahead)
         rest = wal.file.read_at(wal.tail, wal.file.size - wal.tail)
         at = rest.find(frame.FRAME_MAGIC, 8)
         while at >= 0 and not wal.ended:
