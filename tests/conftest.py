@@ -53,16 +53,15 @@ SOURCE = str(Path(transit.__file__).parents[1])
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-# Collecting thousands of tests makes millions of objects that stay, and no garbage.
-gc.disable()
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folders of tests in memory where there is room: a disk takes its time for syncs.
 
     What a sync is for, only a cut of power shows; the rigs make those. `TMPDIR` or `--basetemp`
     is another place.
     """
+    # Collecting thousands of tests makes millions of objects that stay, and no garbage. Not when
+    # this is imported: rigs import it without the hook that ends it, and were never collected.
+    gc.disable()
     chosen = config.option.basetemp or {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys()
     if chosen or not os.access(MEMORY, os.W_OK):
         return

@@ -228,6 +228,8 @@ class SimulatedS3:
 
     retries = 1
     loop = None
+    # As one that was given a session: none is made.
+    session = object()
     _s3creator = None
 
     def __init__(

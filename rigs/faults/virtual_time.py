@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Coroutine, Iterator
+from types import ModuleType
 from typing import TypeVar
 
-from transit.store import objects, s3
+from transit.store import objects, s3, sessions
 from transit.tier import conditional, probe
 
 T = TypeVar("T")
@@ -59,11 +60,13 @@ class VirtualClock:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Have this clock, and its way to wait, used for remotes in the whole process."""
-        places = [(module, "time", self) for module in (objects, s3, conditional, probe)]
+        places: list[tuple[ModuleType, str, object]] = [
+            (module, "time", self) for module in (objects, s3, conditional, probe)
+        ]
+        places += [(module, "wait_for", self.wait_for) for module in (s3, sessions)]
         kept = [(module, name, vars(module)[name]) for module, name, _ in places]
-        kept.append((s3, "wait_for", vars(s3)["wait_for"]))
         try:
-            for module, name, mine in [*places, (s3, "wait_for", self.wait_for)]:
+            for module, name, mine in places:
                 vars(module)[name] = mine
             yield
         finally:

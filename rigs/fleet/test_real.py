@@ -32,8 +32,7 @@ pytest.importorskip("pyarrow")
 # It needs pyarrow.
 from rigs.fleet.asking import ASKED
 
-# Engines warn of much that is theirs. Some hundred stores of a bucket are opened, whose clients
-# take gigabytes until they are collected: scripts/engines.sh runs it in a process of its own.
+# Engines warn of much that is theirs. scripts/engines.sh runs it in a process of its own.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 PARTS = 60
 VICTIMS = 3

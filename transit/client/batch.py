@@ -96,8 +96,12 @@ class ConnectedBatch(WriteBatch):
 
     def __exit__(self, kind: type[BaseException] | None, *given: object) -> None:
         self._finished = True
-        if kind is None and self._parts:
-            self._write()
+        try:
+            if kind is None and self._parts:
+                self._write()
+        finally:
+            # As in the engine's: what was written does not stay with it.
+            self._parts, self._staged = [], []
 
     def create(
         self,

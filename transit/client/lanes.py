@@ -122,7 +122,11 @@ class Lanes:
             error = link.refused(reply)
             if type(error) is RemoteUnavailableError and patience.pause(pause_of(reply)):
                 continue
-            raise self._ended(error, is_in_doubt)
+            try:
+                raise self._ended(error, is_in_doubt)
+            finally:
+                # It holds this frame, and with it what was sent.
+                del error
 
     def _ended(self, error: TransitError, is_in_doubt: bool) -> TransitError:
         """`error`, or that nobody knows: where it does not say that nothing was written."""

@@ -257,8 +257,13 @@ class Link:
             if reply.status in lacking and error_of(reply.body) is None:
                 return reply
             refusal = self.refused(reply)
-            if type(refusal) is not RemoteUnavailableError or not patience.pause(pause_of(reply)):
+            if type(refusal) is RemoteUnavailableError and patience.pause(pause_of(reply)):
+                continue
+            try:
                 raise refusal
+            finally:
+                # It holds this frame, and with it what was sent.
+                del refusal
 
     def once(
         self,

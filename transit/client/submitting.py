@@ -139,6 +139,8 @@ class Submitting:
                     self._waiting.popleft()
                     each.rouse()
                 else:
+                    # See `_write`.
+                    del each
                     self._write(self._take())
             # Taken back before the last look: what is added while it is set is seen then.
             self._is_awake = False
@@ -182,6 +184,8 @@ class Submitting:
                 return
             for group in groups:
                 self._end(group, None, error)
+            # Each of them has the error now, and that has this frame.
+            del groups, group
         else:
             for group, made in zip(groups, answer.receipts, strict=True):
                 self._end(group, (made.offset, made.timestamp, answer.durability), None)

@@ -106,8 +106,12 @@ class WriteBatch(Opened):
         trace: TracebackType | None,
     ) -> None:
         self._finished = True
-        if kind is None and self._steps:
-            self._write()
+        try:
+            if kind is None and self._steps:
+                self._write()
+        finally:
+            # They know the batch: what was written would stay with it until it is collected.
+            self._steps, self._staged = [], []
 
     def create(
         self,

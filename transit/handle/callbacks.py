@@ -85,7 +85,11 @@ class Promise(Future[T]):
         if type(slot) is tuple and slot[1] is None:
             found: T = slot[0]
             return found
-        return super().result(timeout)
+        try:
+            return super().result(timeout)
+        finally:
+            # It has the error, and that has this frame: only the collector would free them.
+            del self
 
     def set_result(self, result: T) -> None:
         """End with `result`; callbacks are called later."""

@@ -342,6 +342,8 @@ class Handle:
             self._side.close()
         finally:
             self.catalog.files.close()
+            # What a writer is made of is in cycles, which stay until they are collected.
+            self.catalog.cache.clear()
             if self._release is not None:
                 self._release()
             self.hub.close()

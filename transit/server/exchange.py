@@ -155,6 +155,8 @@ class Exchange:
             if not await self._is_settled(task, send):
                 raise
         finally:
+            # Each would keep the other, and the body, until they are collected.
+            self.request.watch = self.request.send_now = None
             self.end()
 
     async def _send(self, scope: Message, send: Send) -> None:

@@ -7,6 +7,7 @@ objects     `ObjectStore`: what a remote must offer; keys, counts of requests, t
 addresses   what a text names: a folder or a URL; refuses slips and credentials
 opening     from an address to a store
 s3          a bucket, through s3fs: one request a call
+sessions    a bucket's client, and what all such clients share
 versions    freeing an object with every version of it
 folder      a folder
 filesystem  any other file system of fsspec

@@ -38,8 +38,7 @@ from transit.errors import (
 )
 from transit.opened import Opened
 from transit.store.answers import Meaning, answer, error_of
-from transit.store.causes import scrubbed
-from transit.store.loops import wait_for
+from transit.store.loops import let_go, wait_for
 from transit.store.objects import (
     Traffic,
     check_key,
@@ -48,6 +47,7 @@ from transit.store.objects import (
     persist,
     too_large,
 )
+from transit.store.sessions import connect
 from transit.store.versions import NO_END, VERSIONS_MAX, Version
 
 # One PUT holds no more (Amazon S3 User Guide, "Uploading and copying objects").
@@ -56,8 +56,6 @@ _READ_SIZE: Final = 1024 * 1024
 _CONNECT_TIMEOUT_S: Final = 3.0
 _READ_TIMEOUT_S: Final = 20.0
 _TRIES_IN_DEADLINE: Final = 3
-# Of making a client, which reads files and, where it has no credentials, looks for them.
-_START_TIMEOUT_S: Final = 60.0
 # The status of an answer that is a part of an object (RFC 9110, 15.3.7).
 _PARTIAL: Final = 206
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<whole>\d+)", re.ASCII)
@@ -108,7 +106,7 @@ class S3Store(Opened):
         self.traffic = Traffic()
         # One look at each request's answer: repetitions below would hide it.
         filesystem.retries = 1
-        self._connect()
+        connect(filesystem, self.url)
 
     @property
     def url(self) -> str:
@@ -318,17 +316,6 @@ class S3Store(Opened):
         if self._pid == os.getpid():
             self._filesystem.close_session(self._filesystem.loop, self._filesystem._s3creator)
 
-    def _connect(self) -> None:
-        """Make the client, which sends no request to the store."""
-        try:
-            wait_for(self._filesystem.loop, self._filesystem.set_session(), _START_TIMEOUT_S)
-        except (ValueError, TypeError) as error:
-            # What botocore says here is about an option's name or an endpoint's spelling.
-            said = f" ({scrubbed(str(error))})" if str(error).startswith("Invalid endpoint") else ""
-            raise InvalidInputError(f"{self.url}: options that S3 does not know{said}") from None
-        except Exception as error:
-            raise error_of(answer(error), self.url) from error
-
     async def _call(self, method: str, **arguments: object) -> Any:
         """One S3 request; this coroutine is what s3fs's public `call_s3` runs and waits for."""
         return await self._filesystem._call_s3(method, Bucket=self._bucket, **arguments)
@@ -347,6 +334,7 @@ class S3Store(Opened):
             raise
         except Exception as error:
             said = answer(error)
+            let_go(error)
             if said.meaning in useful:
                 return useful[said.meaning]
             no_bucket = said.meaning is Meaning.NO_BUCKET

@@ -156,7 +156,11 @@ async def in_turn(turn: asyncio.Lock, work: Callable[[], Awaitable[T]]) -> T:
     task = asyncio.create_task(taken())
     # Where nobody waits any more, nobody takes up what was raised.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        # It has the error, and that has this frame: only the collector would free them.
+        del task
 
 
 def check_durability(service: Service, asked: str | None) -> Durability:
