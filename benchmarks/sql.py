@@ -50,6 +50,8 @@ class Event(msgspec.Struct):
 
 
 EVENTS = columns("events", Event)
+# No columns are made of this one: what is asked of it reads few records.
+STATUS = columns("events", {"status": str})
 
 
 class Place(NamedTuple):
@@ -156,6 +158,8 @@ def rows(place: Place, one: transit.Log, many: transit.Log) -> list[Row]:
                      for batch in many.stream("run-0417").batches() for payload in batch.payloads]),
         Row("LAST by stream: transit", ask(many, last, streams="run-*")),
         Row("LAST by stream, as of the first half", ask(many, last, streams="run-*", at=each // 2)),
+        Row("LAST by stream, no columns there",
+            lambda: sql(many, last, columns=STATUS, limits=LIMITS, streams="run-*")),
         Row("a branch: transit, SQL",
             ask(many, "SELECT count(*), max(_offset) FROM events", streams="branch")),
         Row("the last 1 % of time: transit, SQL", ask(many, group, since=since)),

@@ -25,7 +25,7 @@ pa = pytest.importorskip("pyarrow")
 pytest.importorskip("duckdb")
 
 from transit.views.scans.apart import Apart  # noqa: E402 - needs pyarrow
-from transit.views.scans.feeding import Feed  # noqa: E402 - as above
+from transit.views.scans.feeding import Feed, feeds  # noqa: E402 - as above
 from transit.views.scans.scanning import scan  # noqa: E402 - as above
 
 LIMITS = Limits(memory_bytes_max=64 << 20, threads=2, rows_max=10_000, bytes_max=1 << 20)
@@ -57,6 +57,7 @@ def apart() -> Iterator[Apart]:
 QUERIES = [
     "SELECT * FROM events ORDER BY ALL",
     "SELECT _stream, count(*), sum(a), LAST(b), LAST(_error) FROM events GROUP BY 1 ORDER BY 1",
+    "SELECT _stream, LAST(b), LAST(_error), LAST(_offset) FROM events GROUP BY 1 ORDER BY 1",
     "SELECT x._stream, count(*) FROM events x JOIN events y USING (_offset) GROUP BY 1 ORDER BY 1",
     "SELECT b, count(*) FROM events GROUP BY 1 ORDER BY 1",
     "SELECT c, _time FROM events WHERE a > 497 ORDER BY ALL",
@@ -74,7 +75,7 @@ def test_rows_are_those_of_an_embedded_query(
     if not decodes:
         # From columns files, whose texts come as dictionaries.
         monkeypatch.setattr("transit.views.scans.scanning.DECODED_MAX", 0)
-    sources: dict[str, Source] = {"events": Feed(scan(log, USAGE))}
+    sources = feeds({"events": scan(log, USAGE)})
     found = apart.run(query, sources, ["events"], LIMITS, Stop(60))
     assert list(sql(log, query, columns=USAGE)) == list(_rows(found.table))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,11 +36,27 @@ class Model:
         self.sealed: dict[int, dict[int, int]] = {}
 
     def grow(self) -> None:
-        fill(self.log, self.choice, self.rows)
+        # What was trimmed cannot be merged any more.
+        with suppress(transit.ErasedError):
+            fill(self.log, self.choice, self.rows)
+        self._note_segments()
+
+    def erase(self) -> None:
+        self.log.erase()
+        # It may have sealed first.
+        self._note_segments()
+
+    def _note_segments(self) -> None:
         for segment in self.log.segments():
             known = self.sealed.setdefault(segment.commit, {})
             for stream in (*self.log.streams(), *self.log.hidden()):
                 known[stream.id] = max(known.get(stream.id, 0), segment.offsets(stream.id).stop)
+
+    def trim(self) -> None:
+        """Of a stream that nothing depends on, a few records or all."""
+        stream = self.choice.choice(list(self.log.streams()))
+        with suppress(transit.DependentsError):
+            stream.trim(before=self.choice.randint(0, len(stream)))
 
     def shown(self, stream: transit.Stream) -> list[Row]:
         return [
@@ -69,7 +86,8 @@ class Model:
             at = at.get(stream.name)
         stop = len(rows)
         if isinstance(at, int):
-            stop = min(stop, at)
+            trimmed = rows[0]["_offset"] if rows else 0
+            stop = min(stop, max(at - trimmed, 0))
         elif isinstance(at, datetime):
             stop = _first(rows, int(at.timestamp() * 10**6) * 1000)
         elif at is not None:
@@ -164,6 +182,10 @@ SHAPES: list[tuple[str, Callable[[list[Row]], list[tuple[Any, ...]]]]] = [
         "SELECT _stream, LAST(tool), last(tokens) AS l, max(_offset) FROM events WHERE {}"
         " GROUP BY 1", latest,
     ),
+    (
+        "WITH l AS (SELECT _stream AS s, LAST(tool), LAST(tokens), LAST(_offset) AS o FROM events"
+        " WHERE {} GROUP BY ALL HAVING o >= 0) SELECT * FROM l", latest,
+    ),
     ("SELECT _stream, _offset, tool, tokens, ratio, ok, tags FROM events WHERE {}", listed),
 ]  # fmt: skip
 
@@ -192,6 +214,10 @@ def run(model: Model, number: int) -> None:
     choice = model.choice
     if choice.random() < 0.08:
         model.grow()
+    if choice.random() < 0.08:
+        model.trim()
+    if choice.random() < 0.1:
+        model.erase()
     if choice.random() < 0.2:
         model.log.cache("views").evict(choice.choice([0, 20_000]))
     if choice.random() < 0.3:

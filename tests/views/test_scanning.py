@@ -249,6 +249,71 @@ def test_times_bound_as_offset_at_does(log: transit.Log) -> None:
     assert len(scan(log, at=late)) == 20
 
 
+@pytest.mark.parametrize("made", ["before", "after", "never"])
+def test_what_was_trimmed_is_left_out_whichever_way_records_come(
+    log: transit.Log, made: str
+) -> None:
+    for name in ("a", "b"):
+        numbered(log, name, 20)
+    log.seal()
+    if made == "before":
+        scan(log, NUMBERS).to_parquet_paths()
+    log.stream("b").trim(before=5)
+    if made == "after":
+        scan(log, NUMBERS).to_parquet_paths()
+    whole = [("a", n, n) for n in range(20)]
+    assert shown(scan(log, NUMBERS)) == whole + [("b", n, n) for n in range(5, 20)]
+    assert shown(scan(log, NUMBERS, at=7)) == [*whole[:7], ("b", 5, 5), ("b", 6, 6)]
+    assert shown(scan(log, NUMBERS, at={"b": 3})) == whole
+    assert shown(scan(log, NUMBERS).lasts()) == [("a", 19, 19), ("b", 19, 19)]
+    log.stream("b").trim(before=20)
+    assert shown(scan(log, NUMBERS)) == whole
+    assert shown(scan(log, NUMBERS).lasts()) == [("a", 19, 19)]
+
+
+def test_what_goes_after_a_scan_was_made_is_told_when_it_is_read(log: transit.Log) -> None:
+    for name in ("a", "b", "c"):
+        numbered(log, name, 20)
+    log.seal()
+    trimmed, deleted = scan(log, NUMBERS, streams="b"), scan(log, NUMBERS, streams="c")
+    gone = log.stream("c")
+    log.stream("b").trim(before=5)
+    log.delete("c", reason="asked")
+    for makes in (False, True):
+        if makes:
+            # The file has the rows of other streams where these would be.
+            scan(log, NUMBERS, streams="a").to_parquet_paths()
+        for each in (trimmed, deleted, scan(log, NUMBERS, streams=["a", gone])):
+            with pytest.raises(transit.ErasedError):
+                each.select(["n"]).to_arrow()
+
+
+def test_a_commit_bounds_merges_by_where_their_records_are_shown(log: transit.Log) -> None:
+    merged = log.merge("m", [numbered(log, "a", 20), numbered(log, "b", 10)], policy="append")
+    log.seal()
+    merged.append(b'{"n":-1}')
+    found = scan(log, NUMBERS, streams="m", at="commit:0")
+    assert len(found) == len(merged) - 1 == 30
+    assert shown(found)[-1] == ("m", 29, 9)
+    assert shown(found.lasts()) == [("m", 29, 9)]
+
+
+def test_the_last_of_each_stream_is_there_wherever_it_lies(log: transit.Log) -> None:
+    numbered(log, "a", 20)
+    log.seal()
+    branch = numbered(log, "a", 5).branch("a/b", at=9)
+    log.create("none")
+    found = scan(log, NUMBERS)
+    branch.append(b'{"n":-1}')
+    assert shown(found.lasts()) == [("a", 24, 24), ("a/b", 9, 9)]
+    assert len(found.lasts()) == 2
+    assert found.select(["n"]).lasts().columns == ("n",)
+    assert shown(scan(log, NUMBERS, at="commit:0").lasts()) == [("a", 19, 19), ("a/b", 9, 9)]
+    assert shown(scan(log, NUMBERS, at=3).lasts()) == [("a", 2, 2), ("a/b", 2, 2)]
+    assert shown(scan(log, NUMBERS, at=0).lasts()) == []
+    assert shown(scan(log, NUMBERS).lasts()) == [("a", 24, 24), ("a/b", 10, -1)]
+
+
 def test_over_a_layer_a_pattern_of_its_names(log: transit.Log) -> None:
     log.layer("room").create("kept").append(b'{"n":5}')
     numbered(log, "a", 1)

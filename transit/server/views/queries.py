@@ -35,6 +35,7 @@ from transit.views.view import View
 if TYPE_CHECKING:
     from transit.views.scans.apart import Apart
     from transit.views.scans.querying import Source
+    from transit.views.scans.scanning import Scan
 
 RECORDS: Final = "records"
 THREADS: Final = 2
@@ -104,8 +105,8 @@ class Queries:
         if stop.is_late:
             raise RefusedError(503, "too many queries run", ((b"retry-after", b"1"), NO_STORE))
         limits = self._limits(asked)
-        sources = self._records(grant, asked, view)
-        numbered = tuple(sources)
+        scans = self._records(grant, asked, view)
+        numbered, sources = tuple(scans), _sources(scans)
         if view is not None and asked.stream is not None:
             tables = self._tables(grant, view, asked, stop)
             for name in numbered:
@@ -126,10 +127,9 @@ class Queries:
 
     # Which records
 
-    def _records(self, grant: Grant, asked: SqlRequest, view: View | None) -> dict[str, Source]:
+    def _records(self, grant: Grant, asked: SqlRequest, view: View | None) -> dict[str, Scan]:
         # Loaded here: pyarrow is an extra and slow to load.
-        from transit.views.scans.feeding import Feed
-        from transit.views.scans.scanning import scan  # and here for the same reason
+        from transit.views.scans.scanning import scan
 
         columns = _columns(asked)
         name = EVENTS if columns is None else columns.name
@@ -137,12 +137,10 @@ class Queries:
         streams = list(self._streams(grant, asked.streams))
         log = self._views.log
 
-        def scanned(columns: Columns | None) -> Feed:
-            return Feed(
-                scan(log, columns, streams=streams, at=at, since=asked.since, until=asked.until)
-            )
+        def scanned(columns: Columns | None) -> Scan:
+            return scan(log, columns, streams=streams, at=at, since=asked.since, until=asked.until)
 
-        found: dict[str, Source] = {name: scanned(columns)}
+        found = {name: scanned(columns)}
         if name.lower() != RECORDS:
             found[RECORDS] = found[name] if columns is None else scanned(None)
         return found
@@ -188,6 +186,13 @@ def _apart() -> Apart:
     from transit.views.scans.apart import Apart
 
     return Apart()
+
+
+def _sources(scans: Mapping[str, Scan]) -> dict[str, Source]:
+    # Loaded here: pyarrow is an extra and slow to load.
+    from transit.views.scans.feeding import feeds
+
+    return dict(feeds(scans))
 
 
 def _columns(asked: SqlRequest) -> Columns | None:

@@ -11,6 +11,7 @@ files       columns files: a sealed segment's columns as Parquet, made once
 tails       records that are not sealed, decoded once a process
 scanning    all of that as Arrow: `scan`
 statements  queries of users: what they may do, and what LAST means
+lasts       which of them need the last record of each stream alone
 querying    `sql`: DuckDB over a scan
 feeding     a scan as DuckDB takes it
 results     what a query gives

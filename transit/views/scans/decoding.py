@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from operator import attrgetter
+from itertools import chain
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -59,7 +59,7 @@ class RowDecoder:
         row: Any = msgspec.defstruct("Row", members, kw_only=True, gc=False)
         self._decode = msgspec.json.Decoder(row).decode
         self._blank = row(**dict.fromkeys(self._attributes.values()))
-        self._get = {name: attrgetter(name) for name in self._attributes.values()}
+        self._names = tuple(row.__struct_fields__)
         self._members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
     def _member(self, key: str, attribute: str) -> tuple[str, Any, Any]:
@@ -128,7 +128,10 @@ class RowDecoder:
         return rows, bad
 
     def _by_member(self, rows: Sequence[Any]) -> _Members:
-        return {name: list(map(get, rows)) for name, get in self._get.items()}
+        # All in one list, where each has its place: asking by name takes twice as long.
+        values = list(chain.from_iterable(map(msgspec.structs.astuple, rows)))
+        count = len(self._names)
+        return {name: values[place::count] for place, name in enumerate(self._names)}
 
     def _read_each(
         self,

@@ -5,11 +5,12 @@ DuckDB needs an extension, and to fetch it, for times with a zone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
 from transit import TransitError
+from transit.views.scans.lasts import lasts_name
 from transit.views.scans.scanning import Scan
 
 _TIME = pa.timestamp("us")
@@ -66,3 +67,9 @@ class Feed:
         except TransitError as error:
             self._failures.append(error)
             raise
+
+
+def feeds(scans: Mapping[str, Scan]) -> dict[str, Feed]:
+    """Tables of records by their names, and with each one that has the last of each stream."""
+    found = {name: Feed(each) for name, each in scans.items()}
+    return found | {lasts_name(name): Feed(each.lasts()) for name, each in scans.items()}

@@ -12,7 +12,7 @@ has the rows of all of the segment's streams, in order of stream id and offset:
 in row groups of at most 8,192 rows. Which rows a stream has stands in the file's metadata
 (`transit.runs`: ids, first offsets and counts), so that of a stream, or of a few of its offsets,
 only the row groups that hold them are read. Texts of which there are few are stored and read as
-dictionaries (`transit.few`).
+dictionaries (`transit.few`), whole numbers and times by their differences.
 
 A file is checked against its BLAKE3 by the cache when a process first opens it. What cannot be kept
 is read from memory.
@@ -38,8 +38,12 @@ from transit.views.scans.fields import OFFSET, STREAM, TIME
 ROOM: Final = "views"
 STREAM_ID: Final = "_stream_id"
 GROUP_ROWS_MAX: Final = 8_192
-# Decoded at once, and read at once.
+# Kept in memory at once, and read at once.
 CHUNK_ROWS: Final = 8 * GROUP_ROWS_MAX
+# Decoded at once: so few that what they become is still in a processor's cache when it is read.
+_DECODED_ROWS: Final = 2_048
+# So many numbers are made sooner than a function is called.
+_SHORT: Final = 64
 # Few: a text comes as often as this, on average.
 _FEW: Final = 4
 _RUNS_KEY: Final = b"transit.runs"
@@ -235,17 +239,15 @@ class _Writer:
 
     def write(self, found: Iterable[tuple[int, Batch]]) -> None:
         """All records of a segment, and what the metadata say of them."""
-        waiting: list[tuple[int, Batch]] = []
-        count = 0
+        gathered = Gathered(self._declaration)
         for stream_id, batch in found:
             self._note(stream_id, batch)
-            waiting.append((stream_id, batch))
-            count += len(batch)
-            if count >= CHUNK_ROWS:
-                self._append(waiting)
-                waiting, count = [], 0
-        if waiting or self._writer is None:
-            self._append(waiting)
+            gathered.add(stream_id, batch)
+            if gathered.rows >= CHUNK_ROWS:
+                self._append(gathered.table())
+                gathered = Gathered(self._declaration)
+        if gathered.rows or self._writer is None:
+            self._append(gathered.table())
         self._writer.add_key_value_metadata({
             _RUNS_KEY: msgspec.json.encode(self._runs), _FEW_KEY: msgspec.json.encode(self._few),
         })  # fmt: skip
@@ -260,19 +262,52 @@ class _Writer:
         firsts.append(batch.offsets[0])
         counts.append(len(batch))
 
-    def _append(self, found: Sequence[tuple[int, Batch]]) -> None:
-        table = columns_table(found, self._declaration)
+    def _append(self, table: pa.Table) -> None:
         if self._writer is None:
             self._few = [STREAM, *_few(table, self._declaration)]
             self._writer = pq.ParquetWriter(
                 self._sink, table.schema, compression="zstd", use_dictionary=self._few,
+                column_encoding={
+                    field.name: "DELTA_BINARY_PACKED" for field in table.schema
+                    if pa.types.is_int64(field.type) or pa.types.is_timestamp(field.type)
+                },
                 write_statistics=[STREAM_ID, OFFSET, TIME],
             )  # fmt: skip
         self._writer.write_table(table, row_group_size=GROUP_ROWS_MAX)
 
 
-def columns_table(found: Sequence[tuple[int, Batch]], declaration: Declaration) -> pa.Table:
-    """The rows of batches, with the ids of their streams, as a columns file has them."""
+class Gathered:
+    """Batches as rows of one table, decoded some at a time.
+
+    rows: how many.
+    """
+
+    def __init__(self, declaration: Declaration) -> None:
+        self.rows = 0
+        self._declaration = declaration
+        self._decoded = 0
+        self._waiting: list[tuple[int, Batch]] = []
+        self._parts: list[pa.Table] = []
+
+    def add(self, stream_id: int, batch: Batch) -> None:
+        """A batch, and the id of the stream that its records were appended to."""
+        self._waiting.append((stream_id, batch))
+        self.rows += len(batch)
+        if self.rows - self._decoded >= _DECODED_ROWS:
+            self._decode()
+
+    def table(self) -> pa.Table:
+        """All of them, with the ids of their streams, as a columns file has them."""
+        if self._waiting or not self._parts:
+            self._decode()
+        return pa.concat_tables(self._parts)
+
+    def _decode(self) -> None:
+        self._parts.append(_columns_table(self._waiting, self._declaration))
+        self._waiting, self._decoded = [], self.rows
+
+
+def _columns_table(found: Sequence[tuple[int, Batch]], declaration: Declaration) -> pa.Table:
     schema = pa.schema([
         (STREAM_ID, pa.int64()), (STREAM, pa.string()), (OFFSET, pa.int64()),
         (TIME, pa.timestamp("ns", "UTC")), *declaration.types.items(),
@@ -280,14 +315,25 @@ def columns_table(found: Sequence[tuple[int, Batch]], declaration: Declaration) 
     if not found:
         return schema.empty_table()
     batches = [batch for _, batch in found]
-    ids = pa.concat_arrays([pa.repeat(pa.scalar(each, pa.int64()), len(b)) for each, b in found])
-    names = pa.concat_arrays([pa.repeat(each.source.stream, len(each)) for each in batches])
-    stored = [each.to_arrow(["origin_offset", "timestamp"]) for each in batches]
-    offsets = pa.concat_arrays([each.column(0) for each in stored])
-    times = pa.concat_arrays([each.column(1) for each in stored])
+    ids, names, offsets = _appended(found)
+    times = pa.concat_arrays([each.to_arrow(["timestamp"]).column(0) for each in batches])
     columns = declaration.arrays(batches)
     arrays = [ids, names, offsets, times, *(columns[name] for name in declaration.types)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _appended(found: Sequence[tuple[int, Batch]]) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Where records were appended: ids and names of streams, offsets."""
+    runs: list[tuple[int, str, range]] = []
+    for stream_id, batch in found:
+        origins = range(batch.origins[0], batch.origins[-1] + 1)
+        if runs and runs[-1][0] == stream_id and runs[-1][2].stop == origins.start:
+            origins = range(runs.pop()[2].start, origins.stop)
+        runs.append((stream_id, batch.source.stream, origins))
+    ids = [pa.repeat(pa.scalar(each, pa.int64()), len(offsets)) for each, _, offsets in runs]
+    names = [pa.repeat(each, len(offsets)) for _, each, offsets in runs]
+    offsets = [_counted(len(offsets), offsets.start) for _, _, offsets in runs]
+    return pa.concat_arrays(ids), pa.concat_arrays(names), pa.concat_arrays(offsets)
 
 
 def taken(table: pa.Table, ranges: Sequence[range]) -> pa.Table:
@@ -295,10 +341,15 @@ def taken(table: pa.Table, ranges: Sequence[range]) -> pa.Table:
     if len(ranges) == 1:
         (rows,) = ranges
         return table.slice(rows.start, len(rows))
-    counted = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
-    parts = [counted.slice(rows.start, len(rows)) for rows in ranges]
-    # Counted from 1 on.
-    return table.take(pc.subtract(pa.concat_arrays(parts), pa.scalar(1, pa.int64())))
+    counted = _counted(table.num_rows)
+    return table.take(pa.concat_arrays([counted.slice(rows.start, len(rows)) for rows in ranges]))
+
+
+def _counted(count: int, first: int = 0) -> pa.Array:
+    """`first` and on, int64."""
+    if count < _SHORT:
+        return pa.array(range(first, first + count), pa.int64())
+    return pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), count), start=first - 1)
 
 
 def merged(ranges: Iterable[range]) -> list[range]:

@@ -1,14 +1,16 @@
 """Where the chosen records lie: runs of rows in segments, and runs that are not sealed yet.
 
 Owns what is known of a store's segments in this process: for each stream that was asked for, which
-of its own records each segment holds. That never changes, so it is asked of the engine once.
+of its own records each segment holds. That never changes, so it is asked of the engine once, and
+where chosen records lie is found out when they are first read.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -72,10 +74,19 @@ class Layout:
                 # Over a connection there are no segments: all is read as records.
                 self.is_served = True
 
-    def runs(self, chosen: Chosen, commit: int = -1) -> Iterator[Run]:
-        """Where the chosen records of a stream lie; with a commit, those that it and those before
-        have, as far as they come before all others.
+    def sealed_by(self, chosen: Chosen, commit: int) -> Chosen:
+        """Those of the chosen records of a stream that a commit and those before it have, as far as
+        they come before all others.
         """
+        stop = chosen.start
+        for run in self.runs(chosen):
+            if not 0 <= run.commit <= commit:
+                break
+            stop = run.stop - run.shift
+        return chosen._replace(stop=stop)
+
+    def runs(self, chosen: Chosen) -> Iterator[Run]:
+        """Where the chosen records of a stream lie."""
         stream, start, stop = chosen
         if start >= stop:
             return
@@ -86,10 +97,7 @@ class Layout:
             else list(stream.spans(start, stop))
         )
         for span in spans:
-            for run in self._cut(stream, span):
-                if commit >= 0 and not 0 <= run.commit <= commit:
-                    return
-                yield run
+            yield from self._cut(stream, span)
 
     def _cut(self, stream: Stream, span: Span) -> Iterator[Run]:
         shift = span.origin - span.first
@@ -120,6 +128,30 @@ class Layout:
                     self._found.clear()
                 self._found[stream_id] = (len(self.segments), found)
             return found
+
+
+class Places:
+    """Where the chosen records of some streams lie, found out once."""
+
+    def __init__(self, layout: Layout, chosen: Iterable[Chosen]) -> None:
+        self.layout = layout
+        self._chosen = [each for each in chosen if each.start < each.stop]
+
+    def __len__(self) -> int:
+        """Count of records."""
+        return sum(each.stop - each.start for each in self._chosen)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Runs of them, those of one stream in order."""
+        return [run for each in self._chosen for run in self.layout.runs(each)]
+
+    @cached_property
+    def lasts(self) -> Places:
+        """Where the last one of each stream lies."""
+        return Places(
+            self.layout, [Chosen(each.stream, each.stop - 1, each.stop) for each in self._chosen]
+        )
 
 
 _layouts: Final[WeakKeyDictionary[Log, Layout]] = WeakKeyDictionary()

@@ -21,6 +21,7 @@ from transit import InvalidInputError, Log, Stream, TransitError
 from transit.views.scans.choosing import At, Streams, Time
 from transit.views.scans.declaring import Columns
 from transit.views.scans.fields import OFFSET, check_name
+from transit.views.scans.lasts import lasts_name
 from transit.views.scans.statements import QUERY_BYTES_MAX, Statement, checked
 
 if TYPE_CHECKING:
@@ -141,11 +142,12 @@ def check_tables(name: str, others: Iterable[str]) -> None:
 def _fed(tables: Mapping[str, Table]) -> tuple[dict[str, Source], dict[str, Table]]:
     """Tables of records, read as a query needs them, and the others."""
     # Loaded here because pyarrow is an extra and slow to load.
-    from transit.views.scans.feeding import Feed
+    from transit.views.scans.feeding import feeds
     from transit.views.scans.scanning import Scan  # and here for the same reason
 
-    sources = {name: Feed(each) for name, each in tables.items() if isinstance(each, Scan)}
-    return dict(sources), {name: each for name, each in tables.items() if name not in sources}
+    scans = {name: each for name, each in tables.items() if isinstance(each, Scan)}
+    others = {name: each for name, each in tables.items() if name not in scans}
+    return dict(feeds(scans)), others
 
 
 def _tables_of(view: Viewed | None, stream: Stream | str | None, at: At) -> dict[str, Table]:
@@ -211,11 +213,15 @@ class Query:
         """What `query` gives over these tables.
 
         numbered: those that have records, whose LAST goes by `_offset`; None: all of the sources.
-        wanted: so many rows are enough.
+        wanted: so many rows are enough. A source that is named as `lasts_name` does has the last
+        record of each stream of another.
         """
-        known = [*sources, *tables]
+        lasts = {name: lasts_name(name) for name in sources if lasts_name(name) in sources}
+        named = [name for name in sources if name not in lasts.values()]
         try:
-            statement = self._statement(query, sources if numbered is None else numbered, known)
+            statement = self._statement(
+                query, named if numbered is None else numbered, [*named, *tables], lasts
+            )
             for name, table in tables.items():
                 self._connection.register(name, table() if callable(table) else table)
             return self._limited(partial(self._read, statement, sources, wanted))
@@ -234,14 +240,18 @@ class Query:
         return InvalidInputError(f"the query: {str(error).strip()}")
 
     def _statement(
-        self, query: str, numbered: Collection[str], tables: Collection[str]
+        self,
+        query: str,
+        numbered: Collection[str],
+        tables: Collection[str],
+        lasts: Mapping[str, str],
     ) -> Statement:
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError(f"a query is text, not {query!r}")
         if len(query.encode("utf-8", "surrogatepass")) > QUERY_BYTES_MAX:
             raise InvalidInputError(f"the query: is longer than {QUERY_BYTES_MAX} bytes")
         serialized = self._parsed("SELECT json_serialize_sql(?::VARCHAR)", query)
-        return checked(query, serialized, numbered, tables, OFFSET)
+        return checked(query, serialized, numbered, tables, OFFSET, lasts)
 
     def _parsed(self, call: str, given: str) -> str:
         # All rows, though there is one: a connection does one thing at a time.
@@ -252,6 +262,8 @@ class Query:
         self, statement: Statement, sources: Mapping[str, Source], wanted: int | None
     ) -> Found:
         text = self._parsed("SELECT json_deserialize_sql(?::JSON)", statement.tree)
+        # The engine asks what columns a table has when it is named, and that may take long.
+        sources = {name: each for name, each in sources.items() if name.lower() in statement.tables}
         if statement.names is not None:
             for name, source in sources.items():
                 named = [each for each in source.columns if each.lower() in statement.names]

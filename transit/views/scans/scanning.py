@@ -18,12 +18,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transit import InvalidInputError, Log, SealedSegment
+from transit import CorruptError, InvalidInputError, Log, SealedSegment
 from transit.views.scans.arrows import TEXT, Declaration, declaration_of
-from transit.views.scans.choosing import At, Bounds, Streams, Time, bounds_of, choose
+from transit.views.scans.choosing import At, Chosen, Streams, Time, bounds_of, choose
 from transit.views.scans.fields import OFFSET, STREAM, TIME, Declared
 from transit.views.scans.files import (
     ColumnsFile,
+    Place,
     file_name,
     merged,
     opened,
@@ -31,11 +32,12 @@ from transit.views.scans.files import (
     present,
     taken,
 )
-from transit.views.scans.layout import Layout, Run, layout_of
+from transit.views.scans.layout import Places, Run, layout_of
 from transit.views.scans.tails import decoded, tail_of
 
 DECODED_MAX: Final = 50_000
 _FIRST: Final = (STREAM, OFFSET, TIME)
+_NOWHERE: Final = Place(0, 0, 0)
 
 
 class ScanPart(msgspec.Struct, frozen=True):
@@ -77,11 +79,11 @@ class Scan:
     reads a scan.
     """
 
-    def __init__(self, log: Log, declaration: Declaration, runs: Sequence[Run], layout: Layout):
+    def __init__(self, log: Log, declaration: Declaration, places: Places) -> None:
         self._log = log
         self._declaration = declaration
-        self._runs = runs
-        self._layout = layout
+        self._places = places
+        self._layout = places.layout
         self._names: tuple[str, ...] = (*_FIRST, *declaration.types)
 
     def __repr__(self) -> str:
@@ -89,7 +91,7 @@ class Scan:
 
     def __len__(self) -> int:
         """Count of records."""
-        return sum(run.stop - run.first for run in self._runs)
+        return len(self._places)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -103,8 +105,14 @@ class Scan:
             raise InvalidInputError(
                 f"no column {min(unknown)!r}; there are: {', '.join(self._names)}"
             )
-        found = Scan(self._log, self._declaration, self._runs, self._layout)
+        found = Scan(self._log, self._declaration, self._places)
         found._names = tuple(name for name in self._names if name in wanted)
+        return found
+
+    def lasts(self) -> Scan:
+        """The last record of each stream alone, of those that have one; no others are read."""
+        found = Scan(self._log, self._declaration, self._places.lasts)
+        found._names = self._names
         return found
 
     def plan(self) -> tuple[ScanPart, ...]:
@@ -143,7 +151,7 @@ class Scan:
     def _sources(self) -> _Sources:
         files: dict[int, list[Run]] = {}
         tail: list[Run] = []
-        for run in self._runs:
+        for run in self._places.runs:
             if run.segment < 0:
                 tail.append(run)
             else:
@@ -248,7 +256,7 @@ class Scan:
             raise InvalidInputError("no columns are declared: there are no files of them")
         if self._layout.is_served:
             raise InvalidInputError("columns files are made where the store is, not here")
-        numbers = dict.fromkeys(run.segment for run in self._runs if run.segment >= 0)
+        numbers = dict.fromkeys(run.segment for run in self._places.runs if run.segment >= 0)
         return [path_of(self._log, self._segment(each), self._declaration) for each in numbers]
 
 
@@ -299,8 +307,14 @@ def _row_of(found: _Slice) -> int:
 
 
 def _slice(file: ColumnsFile, run: Run) -> _Slice:
-    place = file.places[run.owner]
-    row = place.row + run.first - place.first
+    first, row, stop = file.places.get(run.owner, _NOWHERE)
+    if run.first < first or run.stop > stop:
+        # Made when some were gone, which reading tells.
+        next(run.stream.batches(run.first - run.shift, run.stop - run.shift))
+        raise CorruptError(
+            "a columns file", expected=f"records of stream {run.owner}", found="not all of them"
+        )
+    row += run.first - first
     return _Slice(range(row, row + run.stop - run.first), run)
 
 
@@ -344,6 +358,7 @@ def scan(
 
     columns: made by `columns`; None: `_kind` and the payload as text. streams: a name, a pattern
     such as "run-*", a stream, or several of these; None: all of the user's.
+    What was trimmed is left out.
     at: as they were: with the first so many records of each stream; as of a time; as of a commit
     ("commit:12"); or, by the name of a stream, with its first so many. since, until: from the first
     record that was written then or later, up to before the first that was; by the engine's clock,
@@ -351,12 +366,19 @@ def scan(
     """
     bounds = bounds_of(at, since, until)
     layout = layout_of(log)
-    runs = _runs(log, layout, streams, bounds)
-    return Scan(log, declaration_of(columns), runs, layout)
-
-
-def _runs(log: Log, layout: Layout, streams: Streams, bounds: Bounds) -> list[Run]:
     if bounds.commit >= 0 and layout.is_served:
         raise InvalidInputError("at: commits are not looked at over a connection")
     chosen = choose(log, streams, bounds)
-    return [run for each in chosen for run in layout.runs(each, bounds.commit)]
+    if not layout.is_served:
+        chosen = list(map(_there, chosen))
+    if bounds.commit >= 0:
+        chosen = [layout.sealed_by(each, bounds.commit) for each in chosen]
+    return Scan(log, declaration_of(columns), Places(layout, chosen))
+
+
+def _there(chosen: Chosen) -> Chosen:
+    """Without the records that were trimmed; of a deleted stream, reading says what it is."""
+    first = chosen.stream.first_offset
+    if first <= chosen.start or chosen.stream.deleted:
+        return chosen
+    return chosen._replace(start=min(first, chosen.stop))

@@ -4,7 +4,8 @@ Owns three things. A query is one SELECT over the tables it is given, common tab
 a few functions that make rows: everything else is refused, by what the parser found and not by its
 text, and so is every kind of node that is not known here. `LAST(x)` over a table of records means
 the value of the record with the highest offset: it gets `ORDER BY _offset`, unless it has an order
-of its own. And which columns a query may read is told, so that others need not be.
+of its own; which of them need the last records only is in `lasts`. And which columns and tables a
+query may read is told, so that others need not be.
 
 The tree is what `json_serialize_sql` gives, and goes back through `json_deserialize_sql`.
 """
@@ -12,16 +13,16 @@ The tree is what `json_serialize_sql` gives, and goes back through `json_deseria
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
 from transit import InvalidInputError
+from transit.views.scans.lasts import LAST, NODES, Node, is_bare_last, read_lasts, within
 
 QUERY_BYTES_MAX: Final = 1024 * 1024
 DEPTH_MAX: Final = 500
-_NODES: Final = frozenset(("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"))
 # Where rows come from. DESCRIBE and SUMMARIZE of a query are a SHOW_REF with that query inside.
 _REFERENCES: Final = frozenset(
     ("BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST",
@@ -42,31 +43,35 @@ _CLOSED: Final = frozenset(
 _WIDE: Final = frozenset(("STAR", "PIVOT", "SHOW_REF", "POSITIONAL_REFERENCE"))
 # A name that could be that of a file is not looked for among files.
 _PLAIN: Final = re.compile(r"\w+")
-_LAST: Final = "last"
 # The value, null or not, where another is greatest.
 _AT_MOST: Final = "arg_max_null"
-
-Node = dict[str, Any]
 
 
 class Statement(NamedTuple):
     """A query that may run.
 
     tree: as JSON. names: all words in it that may be columns, in lower case; None: every column may
-    be read.
+    be read. tables: the names of those it reads, in lower case.
     """
 
     tree: str
     names: frozenset[str] | None
+    tables: frozenset[str]
 
 
 def checked(
-    query: str, serialized: str, events: Collection[str], tables: Collection[str], offset: str
+    query: str,
+    serialized: str,
+    events: Collection[str],
+    tables: Collection[str],
+    offset: str,
+    lasts: Mapping[str, str],
 ) -> Statement:
     """The query, with its LASTs; `InvalidInputError` for one that does not run here.
 
     serialized: what `json_serialize_sql` gave for it. tables: what may be read; events: those of
-    them that have records, whose column `offset` numbers them.
+    them that have records, whose column `offset` numbers them. lasts: by the name of one of these
+    the table that has the last record of each stream.
     """
     try:
         tree = msgspec.json.decode(serialized)
@@ -77,12 +82,15 @@ def checked(
     statements = tree["statements"]
     if len(statements) != 1:
         raise InvalidInputError(f"one query at a time, not {len(statements)}")
-    numbered = frozenset(name.lower() for name in events)
+    numbered = frozenset(name.lower() for name in (*events, *lasts.values()))
+    last = {name.lower(): each for name, each in lasts.items()}
     _Check({name.lower() for name in tables}).walk(statements[0], 0)
     for select in list(_selects(statements[0])):
         _keep_names(select, query.encode())
+        read_lasts(select, last)
         _order_last(select, numbered, offset)
-    return Statement(msgspec.json.encode(tree).decode(), _words(statements[0]))
+    names, found = _words(statements[0]), _tables(statements[0])
+    return Statement(msgspec.json.encode(tree).decode(), names, found)
 
 
 def _refusal(tree: Node) -> str:
@@ -133,7 +141,7 @@ class _Check:
         kind = node.get("type")
         if not isinstance(kind, str):
             return
-        if kind.endswith("_NODE") and kind not in _NODES:
+        if kind.endswith("_NODE") and kind not in NODES:
             raise InvalidInputError(f"the query: {kind} is not allowed: only SELECT")
         if "sample" not in node or kind.endswith("_NODE"):
             return
@@ -178,32 +186,13 @@ def _selects(tree: Node) -> Iterator[Node]:
     return (node for node in _below(tree) if node.get("type") == "SELECT_NODE")
 
 
-def _within(value: object) -> Iterator[Node]:
-    """The nodes of one SELECT, without those of the queries inside of it."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _within(each)
-    elif isinstance(value, dict) and str(value.get("type")) not in _NODES:
-        yield value
-        for each in value.values():
-            yield from _within(each)
-
-
 def _keep_names(select: Node, query: bytes) -> None:
     """Call the columns that are a LAST by what was written, and not by what becomes of it."""
     for item in select.get("select_list") or ():
-        if not item.get("alias") and _is_bare_last(item):
+        if not item.get("alias") and is_bare_last(item):
             start = item.get("query_location", 0)
             written = query[start : start + item.get("query_location_length", 0)]
-            item["alias"] = written.decode("utf-8", "replace") or _LAST
-
-
-def _is_bare_last(node: Node) -> bool:
-    return (
-        node.get("class") == "FUNCTION"
-        and str(node.get("function_name", "")).lower() == _LAST
-        and not node["order_bys"]["orders"]
-    )
+            item["alias"] = written.decode("utf-8", "replace") or LAST
 
 
 def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
@@ -212,7 +201,7 @@ def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
     Over one table of records it is the value at the greatest offset, which needs no sort of them.
     """
     tables = [
-        node for node in _within(select.get("from_table"))
+        node for node in within(select.get("from_table"))
         if node.get("type") == "BASE_TABLE" and "class" not in node
         and str(node.get("table_name", "")).lower() in events
     ]  # fmt: skip
@@ -223,8 +212,8 @@ def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
         names.insert(0, str(tables[0].get("alias") or tables[0]["table_name"]))
     alone = (select.get("from_table") or {}).get("type") == "BASE_TABLE"
     parts = [value for key, value in select.items() if key not in ("from_table", "cte_map")]
-    for node in _within(parts):
-        if _is_bare_last(node):
+    for node in within(parts):
+        if is_bare_last(node):
             column = {
                 "class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": 0,
                 "column_names": names,
@@ -237,6 +226,14 @@ def _order_last(select: Node, events: frozenset[str], offset: str) -> None:
             node["order_bys"]["orders"] = [
                 {"type": "ORDER_DEFAULT", "null_order": "ORDER_DEFAULT", "expression": column}
             ]
+
+
+def _tables(tree: Node) -> frozenset[str]:
+    """The names of all tables that are read."""
+    return frozenset(
+        str(node.get("table_name", "")).lower() for node in _below(tree)
+        if node.get("type") == "BASE_TABLE" and "class" not in node
+    )  # fmt: skip
 
 
 def _words(tree: Node) -> frozenset[str] | None:

@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
-from transit import Batch, Log
+from transit import Log
 from transit.views.scans.arrows import Declaration
-from transit.views.scans.files import CHUNK_ROWS, columns_table
+from transit.views.scans.files import CHUNK_ROWS, Gathered
 from transit.views.scans.layout import Run
 
 ROWS_MAX: Final = 262_144
@@ -135,22 +135,20 @@ def decoded(runs: Iterable[Run], declaration: Declaration) -> Iterator[tuple[pa.
 
     With each table the runs, or parts of them, that it has.
     """
-    waiting: list[tuple[int, Batch]] = []
+    gathered, size = Gathered(declaration), 0
     parts: list[Run] = []
-    count = size = 0
     for run in runs:
         at = run.first
         for batch in run.stream.batches(run.first - run.shift, run.stop - run.shift):
-            waiting.append((run.owner, batch))
+            gathered.add(run.owner, batch)
             parts.append(run._replace(first=at, stop=at + len(batch)))
             at += len(batch)
-            count += len(batch)
             size += len(batch.data)
-            if count >= CHUNK_ROWS or size >= CHUNK_BYTES:
-                yield columns_table(waiting, declaration), parts
-                waiting, parts, count, size = [], [], 0, 0
-    if waiting:
-        yield columns_table(waiting, declaration), parts
+            if gathered.rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
+                yield gathered.table().combine_chunks(), parts
+                gathered, size, parts = Gathered(declaration), 0, []
+    if parts:
+        yield gathered.table().combine_chunks(), parts
 
 
 _tails: Final[WeakKeyDictionary[Log, dict[str, Tail]]] = WeakKeyDictionary()
