@@ -17,16 +17,19 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import process_time
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 import transit
 from benchmarks.report import Machine, aligned, machine, to_json
 from transit import views
+from transit.views.maps.map import Map
+from transit.views.overlay import writable
 
 STATES: Final = ("open", "ok", "error")
 KEYS: Final = 1_000
@@ -38,6 +41,26 @@ class Run(msgspec.Struct, frozen=True):
     name: str
     status: str = "open"
     tokens: int = 0
+
+
+class Weighed(Run, frozen=True):
+    """A row with a float."""
+
+    weight: float = 0.5
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """A row with a text of some, and a number with a bound."""
+
+    name: str
+    status: Literal["open", "ok", "error"] = "open"
+    tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Parted(Run, frozen=True):
+    """A row with values in one of its values."""
+
+    parts: tuple[str, ...] = ("a", "b")
 
 
 class Event(msgspec.Struct):
@@ -72,7 +95,7 @@ def tally_indexed(runs: Any, event: Event, at: views.At) -> None:
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One measurement. value: a ratio, or milliseconds of CPU time, as `unit` says."""
+    """One measurement. value: a ratio, or CPU time in milli- or microseconds, as `unit` says."""
 
     name: str
     value: float
@@ -119,17 +142,26 @@ def bare(stream: transit.Stream) -> None:
             found[event.run] = Run(row.name, event.status, row.tokens + event.tokens)
 
 
-def fold(log: transit.Log, stream: transit.Stream, program: views.Program, persist: str) -> None:
-    """A view from nothing to the head."""
-    views.open(log, program, persist=persist).of(stream)
+def fold(
+    log: transit.Log,
+    stream: transit.Stream,
+    program: views.Program,
+    persist: str = "ephemeral",
+    every: int = 10_000,
+) -> None:
+    """A view from nothing to the head, with a savepoint every so many records."""
+    views.open(log, program, persist=persist, savepoint_records=every).of(stream)
 
 
 def loops(log: transit.Log, stream: transit.Stream, turns: int) -> list[Row]:
     """Rates of folds, as ratios to that of the bare loop."""
+    never = len(stream) + 1
     contenders: dict[str, Callable[[], object]] = {
-        "reducer that only reads": lambda: fold(log, stream, nothing, "ephemeral"),
-        "table": lambda: fold(log, stream, tally, "ephemeral"),
-        "table with an index": lambda: fold(log, stream, tally_indexed, "ephemeral"),
+        "reducer that only reads": lambda: fold(log, stream, nothing),
+        "table": lambda: fold(log, stream, tally),
+        "table with an index": lambda: fold(log, stream, tally_indexed),
+        "table, no savepoints": lambda: fold(log, stream, tally, every=never),
+        "table with an index, no savepoints": lambda: fold(log, stream, tally_indexed, every=never),
     }
     ratios: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(turns):
@@ -154,14 +186,12 @@ def _peer(stream: transit.Stream) -> float | None:
 
 def savepoints(log: transit.Log, stream: transit.Stream, turns: int) -> list[Row]:
     """What keeping states takes: of the fold's time, and of the bytes of the records."""
-    shares = []
+    never = len(stream) + 1
+    shares: dict[str, list[float]] = {"table": [], "table with an index": []}
     for _ in range(turns):
-        without = cpu_s(
-            lambda: views.open(
-                log, tally, persist="ephemeral", savepoint_records=len(stream) + 1
-            ).of(stream)
-        )
-        shares.append(cpu_s(lambda: fold(log, stream, tally, "ephemeral")) / without - 1)
+        for name, program in zip(shares, (tally, tally_indexed), strict=True):
+            without = cpu_s(partial(fold, log, stream, program, every=never))
+            shares[name].append(cpu_s(partial(fold, log, stream, program)) / without - 1)
     fold(log, stream, tally, "logged")
     kept = sum(
         len(record.payload)
@@ -171,7 +201,10 @@ def savepoints(log: transit.Log, stream: transit.Stream, turns: int) -> list[Row
     )
     size = sum(len(record.payload) for record in stream.read())
     return [
-        Row("savepoints, of the fold's CPU time", 100 * statistics.median(shares), "%"),
+        *(
+            Row(f"savepoints of a {name}, of its fold", 100 * statistics.median(each), "%")
+            for name, each in shares.items()
+        ),
         Row("packs before compression, of the records", 100 * kept / size, "%"),
     ]
 
@@ -194,6 +227,47 @@ def steps(log: transit.Log, stream: transit.Stream, turns: int) -> list[Row]:
     ]  # fmt: skip
 
 
+class _NoNodes:
+    """Where the nodes of a map without entries are."""
+
+    def load(self, digest: bytes) -> bytes:
+        """There are none."""
+        raise KeyError(digest)
+
+    def save(self, digest: bytes, data: bytes) -> None:
+        """None are made."""
+
+
+def puts(turns: int) -> list[Row]:
+    """One write of a row, by what is in its fields, over 1,000 keys."""
+    return [
+        Row("put, three fields", _put_us(turns, plain, Run), "us"),
+        Row("put, the same with an index", _put_us(turns, indexed, Run), "us"),
+        *(
+            Row(name, _put_us(turns, views.table("rows", kind, key="name"), kind), "us")
+            for name, kind in (
+                ("put, a float more", Weighed),
+                ("put, a Literal and a bound", Chosen),
+                ("put, a tuple more", Parted),
+            )
+        ),
+    ]
+
+
+def _put_us(turns: int, table: views.Table, kind: Callable[..., Any]) -> float:
+    rows = [kind(f"run-{at % KEYS:04}", STATES[at % 3], at) for at in range(20 * KEYS)]
+    found = []
+    for _ in range(turns):
+        (written,) = writable((table,), Map(_NoNodes()))
+
+        def write(put: Callable[[Any], None] = written.put) -> None:
+            for row in rows:
+                put(row)
+
+        found.append(1e6 * cpu_s(write) / len(rows))
+    return min(found)
+
+
 def measure(records: int, turns: int, folder: Path) -> list[Row]:
     """All rows on a store in `folder`."""
     with transit.open(folder / "store", durability="os") as log:
@@ -207,6 +281,7 @@ def measure(records: int, turns: int, folder: Path) -> list[Row]:
             *loops(log, stream, turns),
             *savepoints(log, stream, turns),
             *steps(log, stream, turns),
+            *puts(turns),
         ]
 
 

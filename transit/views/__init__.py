@@ -25,7 +25,7 @@ A view is made of records and of nothing else, so it can always be made again. N
 they are first asked for: who uses reducers needs no pyarrow, no DuckDB and no wasmtime.
 
 reducing, tables  what is declared; rows: types of rows and events; sources: digests of functions
-folding, overlay  a fold: records in, changes of rows out
+folding, overlay  a fold: records in, changes of rows out; writing: how a row is looked at
 spec              what a view is called by
 opening, view     states at any offset; advancing: from one to the next; merges: of merged streams
 state, tabular    a state, and its rows as Arrow tables

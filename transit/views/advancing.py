@@ -9,7 +9,7 @@ from transit import Log, Stream
 from transit.views.errors import EventError, ReducerError
 from transit.views.folding import ERRORS_MAX, Skipped
 from transit.views.maps.map import Map
-from transit.views.maps.node import children
+from transit.views.maps.node import made_children
 from transit.views.nodes import StateNodes
 from transit.views.pack import new_below
 from transit.views.reducing import Folding, Program
@@ -80,14 +80,14 @@ class Settled:
 
 
 class Children(dict[bytes, Sequence[bytes]]):
-    """The children of nodes, looked up when they are asked for."""
+    """The children of nodes that were made here, looked up when they are asked for."""
 
     def __init__(self, nodes: dict[bytes, bytes]) -> None:
         super().__init__()
         self._nodes = nodes
 
     def __missing__(self, digest: bytes) -> Sequence[bytes]:
-        found = self[digest] = children(self._nodes[digest])
+        found = self[digest] = made_children(self._nodes[digest])
         return found
 
 

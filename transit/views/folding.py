@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -107,6 +108,9 @@ class PythonFold:
         the record's offset, where one cannot be."""
         at, tables = self._at, self._tables
         function, decode = self._reducer.function, self._reducer.events.decode
+        # A call with names is one that Python need not gather arguments for.
+        only = tables[0] if len(tables) == 1 else None
+        given = partial(function, *tables)
         at._batch = batch
         skipped = 0
         for row, payload in enumerate(batch.payloads[first:stop], first):
@@ -120,7 +124,10 @@ class PythonFold:
                 event = self._deep(payload, batch.offsets[row], error)
             at._row = row
             try:
-                function(*tables, event, at)
+                if only is not None:
+                    function(only, event, at)
+                else:
+                    given(event, at)
             except _NOT_OURS:
                 # It was reading: the store is away, closed or damaged.
                 raise

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 from transit import CorruptError, FormatError, NotFoundError, StoreUnavailableError
 from transit.views.errors import DivergedError
-from transit.views.maps.node import children
+from transit.views.maps.node import children, made_children
 from transit.views.pack import NodePlace, decode_pack, digest_of
 
 CACHE_BYTES_MAX = 16 << 20
@@ -148,7 +148,7 @@ def all_nodes(nodes: StateNodes, root: bytes) -> dict[bytes, bytes]:
 
 def unrecorded(
     nodes: StateNodes, root: bytes
-) -> tuple[dict[bytes, bytes], dict[bytes, list[bytes]]]:
+) -> tuple[dict[bytes, bytes], dict[bytes, Sequence[bytes]]]:
     """The nodes below a root, and the root's, that are in no pack, and the children of each.
 
     Each comes before its children. Where recorded ones turn out to be gone meanwhile, they are
@@ -157,12 +157,12 @@ def unrecorded(
     places = nodes.recorded.places
     for _ in range(_TRIES):
         found: dict[bytes, bytes] = {}
-        below: dict[bytes, list[bytes]] = {}
+        below: dict[bytes, Sequence[bytes]] = {}
         level = [root] if root and root not in places else []
         while level:
             for each in level:
                 found[each] = nodes.load(each)
-                below[each] = children(found[each])
+                below[each] = made_children(found[each])
             level = list(dict.fromkeys(_flat(below[each] for each in level)))
             level = [each for each in level if each not in places and each not in found]
         if all(each in found or each in places for each in _flat(below.values())):

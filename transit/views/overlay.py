@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from transit import AlreadyExistsError, CorruptError, InvalidInputError
 from transit.views.maps.keys import encode_key
 from transit.views.maps.map import Map
 from transit.views.rows import Row
-from transit.views.tables import INDEXES, NUMBERS, Table, TableState
+from transit.views.tables import INDEXES, NUMBERS, Table, TableState, is_whole
 
 _ABSENT: Final[Any] = object()
 NUMBER_MAX: Final = 2**63 - 1
@@ -52,7 +53,10 @@ class WritableTable(TableState):
         self._indexed: list[dict[Any, dict[Any, None]]] | None = None
         self._key_of = declared.key_of
         self._checked = declared.row.checked
-        self._indexes = declared.indexes
+        self._heads = [
+            (INDEXES + bytes([number, each.number]), each.is_unique, each.value, each.encode)
+            for each in declared.indexes
+        ]
         self._key_type = declared.key_type
         self._last = self._known_last()
         self._is_unique = any(each.is_unique for each in declared.indexes)
@@ -82,9 +86,12 @@ class WritableTable(TableState):
         """The row with this key; None where there is none. Several fields: a tuple."""
         if type(key) is not self._key_type:
             self._declared.check_key(key)
-        row = self._now.get(key, _ABSENT)
-        if row is _ABSENT:
-            row = self._now[key] = self._below[key] = super().get(key)
+        try:
+            return self._now[key]
+        except KeyError:
+            # Seldom: this is the fastest where it is there.
+            pass
+        row = self._now[key] = self._before(key)
         return row
 
     def put(self, row: Row) -> None:
@@ -93,18 +100,27 @@ class WritableTable(TableState):
         `InvalidInputError` for a row that is not of its type, or too large: looked at here and not
         when states are written down, as which of them are is chance.
         """
+        self._put(row)
+
+    def _put(self, row: Row) -> None:
+        """`put` of any type of rows; most tables have one that was compiled for theirs."""
         data = self._checked(row)
         key = self._key_of(row)
-        if key not in self._now:
-            # Whether it can be a key; one that was looked up or written can.
-            self._declared.encode_key(key)
-        for index in self._indexes:
-            if not index.is_short(row):
-                self._declared.index_key(index, row)
+        self._check_room(key, row, data)
         if self._is_watched:
             self._look(key, row)
         self._now[key] = row
         self._written[key] = data
+
+    def _check_room(self, key: Any, row: Row, data: bytes) -> None:
+        """`InvalidInputError` for a row, or a key of it, that is too large."""
+        self._declared.row.check_size(data)
+        if key not in self._now:
+            # Whether it can be a key; one that was looked up or written can.
+            self._declared.encode_key(key)
+        for index in self._declared.indexes:
+            if not index.is_short(row):
+                self._declared.index_key(index, row)
 
     def insert(self, row: Row) -> Row:
         """Add a row with a new key, and return it; `AlreadyExistsError` where there is one.
@@ -264,33 +280,40 @@ class WritableTable(TableState):
             return None
         return RowChange(self._declared.name, key, before, self._now[key])
 
-    def changes(self) -> Changes:
-        """What is to change in the map."""
-        found: Changes = {}
-        declared = self._declared
-        for key, data in self._written.items():
-            place = declared.encode_key(key)
-            found[self._prefix + place] = data
-            if declared.indexes:
-                self._index_changes(found, place, self._before(key), self._now[key])
+    def changes(self, found: Changes) -> None:
+        """Add what is to change in the map."""
+        declared, written, prefix = self._declared, self._written, self._prefix
+        encode = declared.encode_one if declared.is_single else declared.encode_key
+        places = list(map(encode, written))
+        found.update(zip([prefix + each for each in places], written.values(), strict=True))
+        if declared.indexes:
+            now, below = self._now, self._below
+            for key, place in zip(written, places, strict=True):
+                before = below[key] if key in below else self._before(key)
+                self._index_changes(found, place, before, now[key])
         if declared.auto and self._last != self._known_last():
             found[NUMBERS + bytes([self._number])] = self._last.to_bytes(8, "big", signed=True)
-        return found
 
     def _index_changes(
         self, found: Changes, place: bytes, before: Row | None, row: Row | None
     ) -> None:
-        for index in self._declared.indexes:
-            head = INDEXES + bytes([self._number, index.number])
-            if before is not None and row is not None and index.values(before) == index.values(row):
+        # A tuple's key begins with the code of tuples; then its values lie one behind another.
+        tail = place[1:]
+        for head, is_unique, value_of, encode in self._heads:
+            old = _ABSENT if before is None else value_of(before)
+            new = _ABSENT if row is None else value_of(row)
+            if old == new:
                 continue
-            if before is not None:
-                old = head + self._declared.index_key(index, before)
+            if old is not _ABSENT:
+                gone = head + encode(old)
+                if not (is_unique and is_whole(old)):
+                    found[gone + tail] = None
                 # Another row may have taken the place of a unique one, before this in the order.
-                if found.get(old, place) in (None, place):
-                    found[old] = None
-            if row is not None:
-                found[head + self._declared.index_key(index, row)] = place
+                elif found.get(gone, place) in (None, place):
+                    found[gone] = None
+            if new is not _ABSENT:
+                made = head + encode(new)
+                found[made if is_unique and is_whole(new) else made + tail] = place
 
     def go_on(self, map_: Map) -> None:
         """Begin anew above the state that has all changes."""
@@ -300,7 +323,7 @@ class WritableTable(TableState):
             self._now.clear()
             self._below.clear()
         elif self._declared.indexes:
-            self._below.update((key, self._now[key]) for key in self._written)
+            self._below.update(zip(self._written, map(self._now.get, self._written), strict=True))
         else:
             self._below.clear()
         self._written.clear()
@@ -310,14 +333,28 @@ class WritableTable(TableState):
 
 def writable(tables: Sequence[Table], map_: Map) -> list[WritableTable]:
     """The tables of a view over a state, to be written to."""
-    return [WritableTable(each, number, map_) for number, each in enumerate(tables)]
+    return [_class_of(each)(each, number, map_) for number, each in enumerate(tables)]
+
+
+_CLASSES: Final[WeakKeyDictionary[Table, type[WritableTable]]] = WeakKeyDictionary()
+
+
+def _class_of(declared: Table) -> type[WritableTable]:
+    """The class of a table that is written to: with the `put` that is compiled for it."""
+    if declared.put is None:
+        return WritableTable
+    made = _CLASSES.get(declared)
+    if made is None:
+        made = type("WritableTable", (WritableTable,), {"put": declared.put})
+        made = _CLASSES.setdefault(declared, made)
+    return made
 
 
 def flushed(tables: Sequence[WritableTable], map_: Map) -> Map:
     """The map that has all changes."""
     changes: Changes = {}
     for each in tables:
-        changes.update(each.changes())
+        each.changes(changes)
     if changes:
         map_ = map_.edit(changes)
     for each in tables:

@@ -27,29 +27,8 @@ _PLAIN: Final = (
     shapes.BytesType, shapes.DateTimeType, shapes.DateType, shapes.TimeType, shapes.TimeDeltaType,
     shapes.UUIDType, shapes.DecimalType, shapes.EnumType, shapes.LiteralType,
 )  # fmt: skip
-_CLASSES: Final = (
-    shapes.NoneType, shapes.BoolType, shapes.IntType, shapes.StrType, shapes.BytesType,
-)  # fmt: skip
-_KNOWN_MAX: Final = 256
-_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
-_encode: Final = _ENCODER.encode
-_values_of: Final = msgspec.structs.astuple
+ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _DEPTH_MAX: Final = 16
-
-
-def _kinds_of(*values: object) -> tuple[type, ...]:
-    return tuple(map(type, values))
-
-
-# The same for so many values, in half of the time: it is done for each row that is written.
-_KINDS_OF: Final[dict[int, Callable[..., tuple[type, ...]]]] = {
-    1: lambda a: (type(a),),
-    2: lambda a, b: (type(a), type(b)),
-    3: lambda a, b, c: (type(a), type(b), type(c)),
-    4: lambda a, b, c, d: (type(a), type(b), type(c), type(d)),
-    5: lambda a, b, c, d, e: (type(a), type(b), type(c), type(d), type(e)),
-    6: lambda a, b, c, d, e, f: (type(a), type(b), type(c), type(d), type(e), type(f)),
-}
 
 
 class RowType:
@@ -69,13 +48,6 @@ class RowType:
         self._decoder: msgspec.msgpack.Decoder[tuple[Any, ...]] = msgspec.msgpack.Decoder(
             tuple[types]  # type: ignore[valid-type]
         )
-        # Types of values that rows of this type were found to have: where its fields are plain, and
-        # have no bounds, nothing else can be wrong with a row that can be encoded.
-        self._known: set[tuple[type, ...]] = set()
-        # The last of them: to compare with it is faster than to look among all.
-        self._usual: tuple[type, ...] = ()
-        self._kinds_of = _KINDS_OF.get(len(self.fields), _kinds_of)
-        self._is_plain = all(map(_is_plain, self.types.values()))
         self._has_floats = _mentions(info, shapes.FloatType)
         self.make = _maker(type_)
 
@@ -86,33 +58,28 @@ class RowType:
     def _encoded(self, values: tuple[object, ...]) -> bytes:
         if self._has_floats:
             values = tuple(_canonical(each) for each in values)
-        data = _ENCODER.encode(values)
+        data = ENCODER.encode(values)
+        self.check_size(data)
+        return data
+
+    def check_size(self, data: bytes) -> None:
+        """`InvalidInputError` for the bytes of a row that are too many."""
         if len(data) > ROW_BYTES_MAX:
             raise InvalidInputError(
                 f"a row of {self.type.__name__} takes {len(data)} bytes; at most {ROW_BYTES_MAX}"
             )
-        return data
 
     def checked(self, row: Row) -> bytes:
         """The bytes of a row; `InvalidInputError` where what is in it is of another type."""
-        if type(row) is not self.type:
-            self.check_type(row)
-        values = _values_of(row)
-        kinds = self._kinds_of(*values)
+        self.check_type(row)
+        values = msgspec.structs.astuple(row)
         try:
-            # Written out for rows without floats: it is done for each row that is written.
-            data = self._encoded(values) if self._has_floats else _encode(values)
-            if (kinds == self._usual or kinds in self._known) and len(data) <= ROW_BYTES_MAX:
-                return data
             data = self._encoded(values)
             again = self._decoder.decode(data)
         except (msgspec.ValidationError, TypeError, UnicodeEncodeError, OverflowError) as error:
             raise InvalidInputError(f"{self.type.__name__}: {error}") from None
         if not all(map(_is_alike, values, again)):
             self._tell(values, again)
-        if self._is_plain and len(self._known) < _KNOWN_MAX:
-            self._known.add(kinds)
-            self._usual = kinds
         return data
 
     def check_type(self, row: object) -> None:
@@ -148,13 +115,6 @@ def _maker(type_: type[Row]) -> Callable[[tuple[Any, ...]], Row]:
         return lambda values: type_(*values)
     fields = type_.__struct_fields__
     return lambda values: type_(**dict(zip(fields, values, strict=True)))
-
-
-def _is_plain(info: shapes.Type) -> bool:
-    """Whether a value is of a type where its class is one of those that the type names."""
-    if isinstance(info, shapes.UnionType):
-        return all(map(_is_plain, info.types))
-    return type(info) in _CLASSES and all(getattr(info, each, None) is None for each in _LIMITS)
 
 
 def _is_alike(value: Any, other: Any) -> bool:
@@ -246,13 +206,13 @@ def _parts(info: shapes.Type, around: tuple[object, ...]) -> list[object]:
     if isinstance(info, shapes.LiteralType):
         return [[repr(each) for each in info.values]]
     inside = [show_type(each, around) for each in _direct(info)]
-    return inside or [[name, repr(getattr(info, name, None))] for name in _LIMITS]
+    return inside or [[name, repr(getattr(info, name, None))] for name in LIMITS]
 
 
 _WITH_FIELDS: Final = (
     shapes.StructType, shapes.DataclassType, shapes.NamedTupleType, shapes.TypedDictType,
 )  # fmt: skip
-_LIMITS: Final = (
+LIMITS: Final = (
     "gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz"
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ them, so that the order of the map is that of keys, and what an index has for a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -26,6 +26,7 @@ from transit.views.maps.map import Map
 from transit.views.maps.node import KEY_BYTES_MAX as MAP_KEY_BYTES_MAX
 from transit.views.rows import Row, RowType, show_type
 from transit.views.sources import source_digest
+from transit.views.writing import compiled_put
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,6 +41,9 @@ KEY_BYTES_MAX: Final = 480
 """Bytes of an encoded key of a row: a key of an index holds it and the fields."""
 INDEX_KEY_BYTES_MAX: Final = MAP_KEY_BYTES_MAX - 3
 """Bytes of encoded fields of an index and the key of their row."""
+SHORT_ROW_BYTES: Final = min((KEY_BYTES_MAX - 1) // 2, (INDEX_KEY_BYTES_MAX - 1) // 4)
+"""A row of no more bytes has room in any key: a value takes at most twice what it takes in a row,
+and the key of an index has it at most twice."""
 
 Resolve = Callable[[Any, Any, Any], Any]
 """From a row of the base and those of two sides, None where there is none, to the merged one."""
@@ -67,12 +71,22 @@ Fields = tuple[str, ...]
 class Index:
     """Fields of a table by which its rows are found. is_unique: no two rows have the same."""
 
-    def __init__(self, fields: Fields, number: int, *, is_unique: bool) -> None:
+    def __init__(self, fields: Fields, number: int, *, is_unique: bool, has_times: bool) -> None:
         self.fields, self.number, self.is_unique = fields, number, is_unique
         self.values = _values_of(fields)
+        # The same without a tuple around the value of one field, equal only where its key is.
+        self.value: Callable[[Row], Any] = attrgetter(*fields)
+        if has_times:
+            self.value = _in_utc(self.value)
         self.is_short = _shortness_of(fields)
         # What is alike in many rows is encoded once.
-        self.encode = lru_cache(_ENCODED_MAX)(encode_key)
+        self.encode = lru_cache(_ENCODED_MAX)(encode_key if len(fields) > 1 else _encode_alone)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether none of the values of indexed fields is missing: in a unique index no two rows have
+    the same then, and its key needs no key of a row behind it."""
+    return value is not None and (type(value) is not tuple or None not in value)
 
 
 class Table:
@@ -90,7 +104,6 @@ class Table:
         self.name, self.row, self.key, self.auto, self.merge = name, row, key, auto, merge
         self.indexes = tuple(indexes)
         self.key_of: Callable[[Row], Any] = attrgetter(*key)
-        self.parts_of = _values_of(key)
         self.is_single = len(key) == 1
         looked_up = {*key, *(field for index in self.indexes for field in index.fields)}
         self._kinds = {field: _kinds_of(row.types[field]) for field in looked_up}
@@ -100,8 +113,9 @@ class Table:
         # Of keys of one field and one type: what most are.
         kinds = self._key_kinds[0]
         self.key_type = kinds[0] if self.is_single and len(kinds) == 1 else None
-        # The same rows are written again and again.
-        self._encode_one = lru_cache(_ENCODED_MAX, typed=True)(self._encode)
+        self.put = compiled_put(row, key, SHORT_ROW_BYTES)
+        # Of a key of one field and of its type; the same rows are written again and again.
+        self.encode_one = lru_cache(_ENCODED_MAX)(self._encode)
 
     def __repr__(self) -> str:
         return f"<transit.views.Table {self.name!r} of {self.row.type.__name__}>"
@@ -137,7 +151,7 @@ class Table:
 
     def encode_key(self, key: Any) -> bytes:
         """The bytes of a key of a row, which is a tuple where it has several fields."""
-        return self._encode(key) if type(key) is tuple else self._encode_one(key)
+        return self.encode_one(key) if type(key) is self.key_type else self._encode(key)
 
     def _encode(self, key: Any) -> bytes:
         data = encode_key(key if type(key) is tuple else (key,))
@@ -152,9 +166,11 @@ class Table:
 
         `InvalidInputError` where they are more than a key of the map may have.
         """
-        values = index.values(row)
-        is_alone = index.is_unique and None not in values
-        data = index.encode(values if is_alone else values + self.parts_of(row))
+        value = index.value(row)
+        data = index.encode(value)
+        if not (index.is_unique and is_whole(value)):
+            # A tuple's key begins with the code of tuples; then its values lie one behind another.
+            data += self.encode_key(self.key_of(row))[1:]
         if len(data) > INDEX_KEY_BYTES_MAX:
             raise InvalidInputError(
                 f"table {self.name}: {', '.join(index.fields)} take {len(data)} bytes with the key "
@@ -200,7 +216,10 @@ def table(
         raise InvalidInputError(f"table {name}: at most {INDEXES_MAX} indexes")
     if len({each for each, _ in groups}) != len(groups):
         raise InvalidInputError(f"table {name}: the same fields are indexed twice")
-    indexes = [Index(each, at, is_unique=one) for at, (each, one) in enumerate(groups)]
+    indexes = [
+        Index(each, at, is_unique=one, has_times=_has_times(shape, each))
+        for at, (each, one) in enumerate(groups)
+    ]
     return Table(name, shape, fields, indexes, auto, merge)
 
 
@@ -228,6 +247,10 @@ def _fields(
                 "True are: as a key or in an index it needs one of them"
             )
     return fields
+
+
+def _has_times(row: RowType, fields: Fields) -> bool:
+    return any(datetime in _kinds_of(row.types[field]) for field in fields)
 
 
 def _kinds_of(info: shapes.Type) -> tuple[type, ...]:
@@ -288,6 +311,30 @@ def _shortness_of(fields: Fields) -> Callable[[Row], bool]:
 def _values_of(fields: Fields) -> Callable[[Row], tuple[Any, ...]]:
     get = attrgetter(*fields)
     return get if len(fields) > 1 else lambda row: (get(row),)
+
+
+def _in_utc(get: Callable[[Row], Any]) -> Callable[[Row], Any]:
+    """The same with moments in UTC: of one zone, two that differ are equal where clocks go back."""
+
+    def value(row: Row) -> Any:
+        found = get(row)
+        return tuple(map(_moved, found)) if type(found) is tuple else _moved(found)
+
+    return value
+
+
+def _moved(value: Any) -> Any:
+    if type(value) is not datetime or value.utcoffset() is None:
+        return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        # It has no key, which is said when it is encoded.
+        return value
+
+
+def _encode_alone(value: Any) -> bytes:
+    return encode_key((value,))
 
 
 def after(prefix: bytes) -> bytes:

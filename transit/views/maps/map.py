@@ -129,7 +129,8 @@ class Map:
         _check_entries(changes.keys(), values)
         if not changes:
             return self
-        return Map(self._shelf, edited(self._shelf, self.root, sorted(changes.items())))
+        ordered = [(key, changes[key]) for key in sorted(changes)]
+        return Map(self._shelf, edited(self._shelf, self.root, ordered))
 
     def diff(self, other: Map) -> Iterator[Change]:
         """The changes that make this map into `other`, in the order of keys.

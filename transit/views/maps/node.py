@@ -24,6 +24,7 @@ another version of the format in a node says so (`UnsupportedVersionError`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from operator import lt
 from typing import Annotated, Final, Protocol
@@ -44,6 +45,7 @@ ENTRIES_MAX: Final = 2**63 - 1
 
 VERSION: Final = 1
 _ARRAY_OF_FIVE: Final = 0x95
+_LEVEL_AT: Final = 2
 
 _Level = Annotated[int, msgspec.Meta(ge=0, le=LEVEL_MAX)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -129,6 +131,11 @@ def children(data: bytes) -> list[bytes]:
     """The digests of a node's children, in the order of their keys; none for one of level 0."""
     node = decode_node(data, "a node")
     return list(node.values) if node.level else []
+
+
+def made_children(data: bytes) -> Sequence[bytes]:
+    """The same of a node that was made here: one of level 0 is not looked at any further."""
+    return children(data) if data[_LEVEL_AT] else ()
 
 
 class Nodes(Protocol):
