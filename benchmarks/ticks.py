@@ -3,9 +3,12 @@
 Eight loops, due each 100 ms, do nothing but say that they did (`transit`), or have nothing to do
 (`transit-noop`). APScheduler runs eight jobs at the same interval, which do nothing, from a store
 in memory (`apscheduler`) and from SQLite where SQLAlchemy is installed (`apscheduler-sqlite`): a
-tick of ours is durable, so the second is the nearer peer. Contenders take turns. Costs are CPU time
-of all threads of the process, a tick; lag is from when a tick was due to when its body began, and
-depends on what else the machine does. Bytes are those of the WAL.
+tick of ours is durable, so the second is the nearer peer. Each is measured twice: with all eight
+due at one moment, and one after the other, 12.5 ms apart, as threads that sleep are most of what is
+paid then: eight ticks at one moment wake them once. `append` is no scheduler: a thread that appends
+as much as a tick does, and sleeps. Contenders take turns. Costs are CPU time of all threads of the
+process, a tick; lag is from when a tick was due to when its body began, and depends on what else
+the machine does. Bytes are those of the WAL.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import gc
 import os
 import statistics
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +40,8 @@ from transit.views.loops.ticks import Tick
 
 LOOPS: Final = 8
 PERIOD_S: Final = 0.1
+# From the due of one loop to that of the next.
+SPREADS: Final = {"together": 0.0, "apart": PERIOD_S / LOOPS}
 TURNS: Final = 5
 TURN_S: Final = 4.0
 WARM_S: Final = 0.5
@@ -92,24 +99,27 @@ class Contender(ABC):
 
 
 class Reconcilers(Contender):
-    """Ours, in a store of its own; `body`: what each tick does."""
+    """Ours, in a store of its own; `body`: what each tick does. apart_s: from due to due."""
 
     version = transit.__version__
 
-    def __init__(self, folder: str, durability: str, body: Callable[[Tick], object]) -> None:
+    def __init__(
+        self, folder: str, apart_s: float, durability: str, body: Callable[[Tick], object]
+    ) -> None:
         super().__init__()
-        path = os.path.join(folder, f"{durability}-{body.__name__}")
+        path = os.path.join(folder, f"{durability}-{body.__name__}-{apart_s:g}")
         self._log = transit.open(path, durability=durability)
-        self._loops = [self._loop(f"loop-{number}", body) for number in range(LOOPS)]
+        self._loops = [self._loop(number, apart_s, body) for number in range(LOOPS)]
         self._runner = runner(self._log, self._loops)
 
-    def _loop(self, name: str, body: Callable[[Tick], object]) -> Reconciler:
+    def _loop(self, number: int, apart_s: float, body: Callable[[Tick], object]) -> Reconciler:
         def measured(tick: Tick) -> None:
             if tick.due is not None:
                 self.lags.append(time.time_ns() - tick.due)
             body(tick)
 
-        return reconciler(name=name, every=PERIOD_S)(measured)
+        first = _FIRST + timedelta(seconds=number * apart_s)
+        return reconciler(name=f"loop-{number}", every=PERIOD_S, start=first)(measured)
 
     def start(self) -> None:
         self._runner = runner(self._log, self._loops).__enter__()
@@ -125,17 +135,63 @@ class Reconcilers(Contender):
         self._log.close()
 
 
-class APScheduler(Contender):
-    """Jobs of APScheduler; url: where they are kept, "" in memory."""
+_FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def __init__(self, url: str) -> None:
+
+class Appends(Contender):
+    """What a tick writes, without a tick: a thread that appends it, and sleeps."""
+
+    version = transit.__version__
+
+    def __init__(self, folder: str, apart_s: float) -> None:
+        super().__init__()
+        self._log = transit.open(os.path.join(folder, f"appends-{apart_s:g}"), durability="os")
+        self._stream = self._log.create("appends")
+        # Each time so many, one after the other.
+        self._count = 1 if apart_s else LOOPS
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        due, period = time.time_ns(), round(PERIOD_S * 1e9 / LOOPS * self._count)
+        while not self._is_stopped.is_set():
+            for _ in range(self._count):
+                self.lags.append(time.time_ns() - due)
+                self._stream.append(_RECORD, expect=self._stream.next_offset)
+            due += period
+            time.sleep(max(0, due - time.time_ns()) / 1e9)
+
+    def start(self) -> None:
+        self._is_stopped.clear()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+        self._thread.join()
+
+    def written(self) -> int:
+        return self._log.status().wal_bytes
+
+    def close(self) -> None:
+        self._log.close()
+
+
+# As long as a record of a tick that says that it ran.
+_RECORD: Final = bytes(206)
+
+
+class APScheduler(Contender):
+    """Jobs of APScheduler; url: where they are kept, "" in memory. apart_s: from due to due."""
+
+    def __init__(self, url: str, apart_s: float) -> None:
         super().__init__()
         # Loaded here: it is installed where peers are.
         from apscheduler.schedulers.background import BackgroundScheduler
 
         self.version = version("apscheduler")
         self._make: Callable[[], Any] = partial(BackgroundScheduler, timezone=UTC)
-        self._url = url
+        self._url, self._apart_s = url, apart_s
         self._scheduler: Any = None
         # Jobs are kept by name, and find what they note here.
         self.lags = _lags
@@ -145,11 +201,11 @@ class APScheduler(Contender):
         if self._url:
             self._scheduler.add_jobstore("sqlalchemy", url=self._url)
         begin = datetime.now(UTC)
-        _begun[:] = [round(begin.timestamp() * 1e6) * 1_000]
         for place in range(LOOPS):
+            first = begin + timedelta(seconds=place * self._apart_s)
             self._scheduler.add_job(
-                _job, "interval", seconds=PERIOD_S, id=f"{place}", replace_existing=True,
-                next_run_time=begin,
+                _job, "interval", [round(first.timestamp() * 1e6) * 1_000], seconds=PERIOD_S,
+                id=f"{place}", replace_existing=True, next_run_time=first,
             )  # fmt: skip
         self._scheduler.start()
 
@@ -157,13 +213,12 @@ class APScheduler(Contender):
         self._scheduler.shutdown()
 
 
-_begun: list[int] = [0]
 _lags: list[int] = []
 
 
-def _job() -> None:
+def _job(first: int) -> None:
     # A job is not told for when it is: the last multiple of the interval.
-    _lags.append((time.time_ns() - _begun[0]) % round(PERIOD_S * 1e9))
+    _lags.append((time.time_ns() - first) % round(PERIOD_S * 1e9))
 
 
 def says(tick: Tick) -> None:
@@ -174,12 +229,15 @@ def idle(tick: Tick) -> None:
     tick.noop()
 
 
-CONTENDERS: Final[dict[str, Callable[[str], Contender]]] = {
-    "apscheduler": lambda folder: APScheduler(""),
-    "apscheduler-sqlite": lambda folder: APScheduler(f"sqlite:///{folder}/jobs.sqlite"),
-    "transit-os": lambda folder: Reconcilers(folder, "os", says),
-    "transit-local": lambda folder: Reconcilers(folder, "local", says),
-    "transit-noop": lambda folder: Reconcilers(folder, "os", idle),
+CONTENDERS: Final[dict[str, Callable[[str, float], Contender]]] = {
+    "apscheduler": lambda folder, apart_s: APScheduler("", apart_s),
+    "apscheduler-sqlite": lambda folder, apart_s: APScheduler(
+        f"sqlite:///{folder}/jobs-{apart_s:g}.sqlite", apart_s
+    ),
+    "transit-noop": lambda folder, apart_s: Reconcilers(folder, apart_s, "os", idle),
+    "transit-os": lambda folder, apart_s: Reconcilers(folder, apart_s, "os", says),
+    "transit-local": lambda folder, apart_s: Reconcilers(folder, apart_s, "local", says),
+    "append": Appends,
 }
 
 
@@ -208,9 +266,11 @@ def turn(contender: Contender, seconds: float) -> Turn:
 def measured(folder: str, turns: int, seconds: float) -> list[Row]:
     """Those that are installed, in turns; the first turns warm up."""
     made: dict[str, Contender] = {}
-    for name, make in CONTENDERS.items():
+    shapes = product(SPREADS.items(), CONTENDERS.items())
+    for (shape, apart_s), (kind, make) in shapes:
+        name = f"{kind}, {shape}"
         try:
-            made[name] = make(folder)
+            made[name] = make(folder, apart_s)
             turn(made[name], min(seconds, 1.0))
         except ImportError as error:
             print(f"{name}: {error}", file=sys.stderr)

@@ -19,9 +19,12 @@ def apart() -> Iterator[Apart]:
         yield process
 
 
+@pytest.mark.parametrize("how", ["tried_anew", "tried_in_kept"])
 @pytest.mark.parametrize("name", hostile_modules.CASES)
-def test_a_hostile_module_costs_little_and_ends_as_it_should(apart: Apart, name: str) -> None:
-    spent = apart.call("tried", name)
+def test_a_hostile_module_costs_little_and_ends_as_it_should(
+    apart: Apart, name: str, how: str
+) -> None:
+    spent = apart.call(how, name)
     assert spent.problem == ""
     assert spent.value == hostile_modules.CASES[name][1]
     assert spent.laps < LAPS_MAX

@@ -240,6 +240,26 @@ def test_a_module_that_looks_at_the_count_of_records_is_found(tmp_path: Path) ->
         assert len(roots) > 1
 
 
+@pytest.mark.parametrize(
+    ("records", "apart"), [(20_000, 500), (20_000, 3_000), (20_000, 10_000), (10_000, 10_000)]
+)
+def test_verifying_finds_a_module_that_looks_at_the_count_of_records(
+    records: int, apart: int, tmp_path: Path
+) -> None:
+    """It keeps the count of its last call, of records that go into one call or into a few."""
+    text = modules.small(
+        "(i32.store (i32.const 8) (local.get $count)) (i64.const 0)",
+        state="(i64.const 0x800000008)",
+    )
+    with transit.open(tmp_path / "s") as log:
+        stream = log.create("s")
+        for _ in range(records // 1_000):
+            stream.append_many([b"x"] * 1_000)
+        view = views.open(log, program(text), savepoint_records=apart)
+        view.save(stream)
+        assert not view.verify(stream).ok
+
+
 def test_another_byte_limit_or_version_is_another_view() -> None:
     data = modules.compiled(modules.LETTERS)
     at = data.index(b"\x41\x80\x80\x01")  # The place where alloc begins

@@ -43,6 +43,7 @@ def test_records_lie_as_the_table_says(tmp_path: Path) -> None:
             gathered.add(batch, 0, middle)
             gathered.add(batch, middle, len(batch))
     assert len(gathered) == 12
+    assert [gathered.offset(at) for at in range(12)] == list(range(12))
     for at in range(12):
         for count in range(1, 13 - at):
             records = gathered.records(at, count)
@@ -57,10 +58,17 @@ def test_records_lie_as_the_table_says(tmp_path: Path) -> None:
             assert (records.count, records.payload_bytes) == (count, len(data))
 
 
-def test_what_goes_into_a_call_fits_or_is_one_record() -> None:
+@pytest.mark.parametrize("part", [1, 2, 3, 5])
+def test_what_goes_into_a_call_fits_or_is_one_record(part: int, tmp_path: Path) -> None:
+    """Payloads end at 10, 20, 1,000, 1,000 and 1,010, however they were gathered."""
     gathered = Gathered()
-    gathered._ends.extend([10, 20, 1_000, 1_000, 1_010])
-    gathered.offsets.extend(range(5))
+    with transit.open(tmp_path / "s") as log:
+        stream = log.create("s")
+        stream.append_many([b"x" * size for size in (10, 10, 980, 0, 10)])
+        for at in range(0, 5, part):
+            for batch in stream.batches(at, min(5, at + part)):
+                gathered.add(batch, 0, len(batch))
+    assert [gathered.offset(at) for at in range(5)] == list(range(5))
     assert gathered.fitting(0, 5, 100) == 2
     assert gathered.fitting(2, 5, 100) == 1
     assert gathered.fitting(3, 1, 100) == 1

@@ -206,6 +206,26 @@ class Wide(msgspec.Struct, frozen=True):
 wide = views.table("wide", Wide, key="key")
 
 
+@pytest.mark.parametrize("bad", [("b", "x" * 66_000), ("b" * 600, "")])
+def test_a_call_whose_last_row_is_refused_writes_none_of_its_rows(
+    bad: tuple[str, str], tmp_path: Path
+) -> None:
+    """Calls of many answer a row more than those of one, before the one that is refused."""
+    one = packed((0, "a", ("a", "")))
+    many = packed((0, "c", ("c", "")), (0, "a", None), (0, bad[0], bad))
+    text = small(
+        "(if (result i64) (i32.gt_u (local.get $count) (i32.const 1))"
+        f" (then (i64.const {64 << 32 | len(many)})) (else (i64.const {8 << 32 | len(one)})))",
+        alloc="(i32.const 100000)",
+        more=f'(data (i32.const 8) "{escaped(one)}") (data (i32.const 64) "{escaped(many)}")',
+    )
+    with transit.open(tmp_path / "s") as log:
+        stream = log.create("s")
+        stream.append_many([b"x"] * 20)
+        view = views.open(log, program(text, tables=[wide]))
+        assert list(view.of(stream).wide) == [Wide("a", "")]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -243,14 +263,17 @@ def test_several_tables_are_told_by_their_number(tmp_path: Path) -> None:
         assert list(state.wide) == [Wide("k", "t")]
 
 
-def test_only_the_call_of_a_record_alone_gets_all_the_fuel() -> None:
+@pytest.mark.parametrize("is_fuel", [True, False])
+def test_only_the_call_of_a_record_alone_gets_all_the_fuel(is_fuel: bool) -> None:
     pace = Pace(1_000_000_000)
-    spent, at = 0, 1_000
+    spent, at, most = 0, 1_000, pace.most
     while at != 1:
         budget = pace.budget(at)
         assert budget < 100_000_000
         spent += budget
-        pace.failed(at)
+        pace.failed(at, is_fuel=is_fuel)
         at = pace.count
     assert pace.budget(1) == 1_000_000_000
     assert spent < 100_000_000
+    # What had too little fuel may have room for as many as before.
+    assert (pace.most == most) is is_fuel

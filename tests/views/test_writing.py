@@ -96,6 +96,15 @@ def outcome(write: Callable[[Any], object], row: Any) -> tuple[str, str]:
     return "written", ""
 
 
+def looked_at_and_written(table: WritableTable) -> Callable[[Any], None]:
+    """As a module's rows are: looked at first, and written when all were."""
+
+    def write(row: Any) -> None:
+        table.write(row.key, row, table.checked(row.key, row))
+
+    return write
+
+
 @pytest.mark.parametrize("field", [each.name for each in msgspec.structs.fields(Plain)])
 @pytest.mark.parametrize("table", [plain, unique], ids=["plain", "unique"])
 def test_a_row_is_refused_by_a_compiled_put_where_it_is_by_the_one_for_any_row(
@@ -110,6 +119,9 @@ def test_a_row_is_refused_by_a_compiled_put_where_it_is_by_the_one_for_any_row(
         told = outcome(fast.put, row)
         assert told == outcome(other._put, row)
         assert fast._written == other._written
+        apart = slow(table)
+        assert told == outcome(looked_at_and_written(apart), row)
+        assert apart._written == other._written
         if told[0] == "written":
             assert flushed([fast], below()).root == flushed([other], below()).root
 

@@ -14,7 +14,7 @@ from transit import AlreadyExistsError, CorruptError, InvalidInputError
 from transit.views.maps.keys import encode_key
 from transit.views.maps.map import Map
 from transit.views.rows import Row
-from transit.views.tables import INDEXES, NUMBERS, Table, TableState, is_whole
+from transit.views.tables import INDEXES, NUMBERS, SHORT_ROW_BYTES, Table, TableState, is_whole
 
 _ABSENT: Final[Any] = object()
 NUMBER_MAX: Final = 2**63 - 1
@@ -121,6 +121,32 @@ class WritableTable(TableState):
         for index in self._declared.indexes:
             if not index.is_short(row):
                 self._declared.index_key(index, row)
+
+    def checked(self, key: Any, row: Row | None) -> bytes | None:
+        """The bytes of a row that may be put, None for one that goes; `InvalidInputError` as `put`.
+
+        key: of a row that goes it must be one that a row can have.
+        """
+        if row is None:
+            return None
+        look = self._declared.look
+        data = None if look is None else look(row)
+        if data is None:
+            data = self._checked(row)
+        elif len(data) <= SHORT_ROW_BYTES:
+            return data
+        self._check_room(key, row, data)
+        return data
+
+    def write(self, key: Any, row: Row | None, data: bytes | None) -> None:
+        """Put a row that was looked at by `checked`, or remove it where it is None."""
+        if row is None:
+            self.delete(key)
+            return
+        if self._is_watched:
+            self._look(key, row)
+        self._now[key] = row
+        self._written[key] = data
 
     def insert(self, row: Row) -> Row:
         """Add a row with a new key, and return it; `AlreadyExistsError` where there is one.

@@ -26,7 +26,7 @@ from transit.views.maps.map import Map
 from transit.views.maps.node import KEY_BYTES_MAX as MAP_KEY_BYTES_MAX
 from transit.views.rows import Row, RowType, show_type
 from transit.views.sources import source_digest
-from transit.views.writing import compiled_put
+from transit.views.writing import compiled_look, compiled_put
 
 if TYPE_CHECKING:
     import pyarrow
@@ -114,6 +114,7 @@ class Table:
         kinds = self._key_kinds[0]
         self.key_type = kinds[0] if self.is_single and len(kinds) == 1 else None
         self.put = compiled_put(row, key, SHORT_ROW_BYTES)
+        self.look = compiled_look(row)
         # Of a key of one field and of its type; the same rows are written again and again.
         self.encode_one = lru_cache(_ENCODED_MAX)(self._encode)
 

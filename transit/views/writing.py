@@ -1,5 +1,7 @@
 """The `put` of a table, compiled for the type of its rows: what is done for each row written.
 
+`look` is the part of it that looks at a row, for those who look at many before they write one.
+
 Its checks stand in one function, one after another: to call functions for them takes longer than
 they do. Encoding a row is two calls into C and the cheapest of them, and says what no look at types
 can: that a text is Unicode, that a number fits into 64 bits, and how long all is. For a row of a
@@ -22,6 +24,8 @@ from transit.views.rows import ENCODER, LIMITS, RowType
 
 Put = Callable[[Any, Any], None]
 """Of a table and a row."""
+Look = Callable[[Any], bytes | None]
+"""The bytes of a row; None for one that is not plainly of its type."""
 
 _NAMES: Final[dict[type, str]] = {
     shapes.BoolType: "bool", shapes.IntType: "int", shapes.StrType: "str",
@@ -32,7 +36,18 @@ _BOUNDS: Final = {
     "ge": "{} >= {}", "gt": "{} > {}", "le": "{} <= {}", "lt": "{} < {}",
     "min_length": "len({}) >= {}", "max_length": "len({}) <= {}",
 }  # fmt: skip
-_SOURCE: Final = """\
+_LOOK: Final = """\
+def look(row):
+    if type(row) is kind:
+        {names}, = values = values_of(row)
+        if {tests}:
+            try:
+                return encode(values)
+            except refused:
+                pass
+    return None
+"""
+_PUT: Final = """\
 def put(self, row):
     'Set the row with this key; `InvalidInputError` for a row that is not of its type.'
     if type(row) is kind:
@@ -58,6 +73,37 @@ def compiled_put(row: RowType, key: Sequence[str], short: int) -> Put | None:
 
     key: its fields. short: bytes of a row whose key and indexes surely have room.
     """
+    place, tests, known = _seen(row)
+    if not tests:
+        return None
+    source = _PUT.format(
+        names=", ".join(place.values()),
+        tests=tests,
+        key=place[key[0]] if len(key) == 1 else f"({', '.join(place[field] for field in key)})",
+        short=short,
+    )
+    exec(compile(source, "<put of a table>", "exec"), known)
+    put: Put = known["put"]
+    return put
+
+
+def compiled_look(row: RowType) -> Look | None:
+    """What looks at such rows; None where a field is no plain value. It says nothing of room."""
+    place, tests, known = _seen(row)
+    if not tests:
+        return None
+    source = _LOOK.format(names=", ".join(place.values()), tests=tests)
+    exec(compile(source, "<look at a row>", "exec"), known)
+    look: Look = known["look"]
+    return look
+
+
+def _seen(row: RowType) -> tuple[dict[str, str], str, dict[str, Any]]:
+    """By field what its value is called in a source, the tests, and what is known there.
+
+    No tests where a field is no plain value. No part of the source is the user's: fields and values
+    have names of their own here.
+    """
     known: dict[str, Any] = {
         "kind": row.type,
         "values_of": msgspec.structs.astuple,
@@ -66,18 +112,7 @@ def compiled_put(row: RowType, key: Sequence[str], short: int) -> Put | None:
     }
     place = {field: f"v{at}" for at, field in enumerate(row.fields)}
     tests = [_test(name, row.types[field], known) for field, name in place.items()]
-    if None in tests:
-        return None
-    # No part of the source is the user's: fields and values have names of their own here.
-    source = _SOURCE.format(
-        names=", ".join(place.values()),
-        tests=" and ".join(map(str, tests)),
-        key=place[key[0]] if len(key) == 1 else f"({', '.join(place[field] for field in key)})",
-        short=short,
-    )
-    exec(compile(source, "<put of a table>", "exec"), known)
-    put: Put = known["put"]
-    return put
+    return place, "" if None in tests else " and ".join(map(str, tests)), known
 
 
 def _test(name: str, info: shapes.Type, known: dict[str, Any]) -> str | None:

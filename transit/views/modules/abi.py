@@ -51,12 +51,11 @@ Pages that are as the module itself has them at its beginning are left out.
 
 from __future__ import annotations
 
-import sys
-from array import array
+import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from typing import Annotated, Any, Final, NamedTuple, Union
+from collections.abc import Sequence
+from itertools import accumulate, starmap
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Union
 
 import msgspec
 
@@ -64,7 +63,6 @@ from transit import Batch, CorruptError, InvalidInputError
 from transit.views.errors import BadResultError
 from transit.views.maps.map import Map
 from transit.views.overlay import Changes
-from transit.views.rows import Row
 from transit.views.tables import MEMORY, Table, after
 
 ABI_VERSION: Final = 1
@@ -74,73 +72,99 @@ CHANGES_MAX: Final = 10_000
 PAGE_BYTES: Final = 4096
 
 
+class _Part(NamedTuple):
+    """Consecutive records of one batch. ends: where each payload ends in `data`."""
+
+    offsets: Sequence[int]
+    times: Sequence[int]
+    ends: Sequence[int]
+    data: memoryview
+
+
 class Gathered:
-    """Records one behind the other as columns, until they are handed over."""
+    """Records one behind the other, until they are handed over. size: bytes of their payloads."""
 
     def __init__(self) -> None:
-        self.offsets: array[int] = array("Q")
-        self._times: array[int] = array("q")
-        self._ends: array[int] = array("Q")
-        # Payloads as they lie in their batches, and where each part of them begins.
-        self._parts: list[memoryview] = []
+        self._parts: list[_Part] = []
+        # How many records there are before each part, and how many bytes.
+        self._firsts: list[int] = []
         self._starts: list[int] = []
-        self.size = 0
+        self._count = self.size = 0
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return self._count
 
     def add(self, batch: Batch, first: int, stop: int) -> None:
         """Take up rows `first` to before `stop` of a batch."""
         ends: Sequence[int]
+        if first == stop:
+            return
         if first == 0 and stop == len(batch):
             data, ends = batch.data, batch.ends
         else:
             payloads = batch.payloads[first:stop]
             data, ends = memoryview(b"".join(payloads)), list(accumulate(map(len, payloads)))
-        base = self.size
-        self.offsets.extend(batch.offsets[first:stop])
-        self._times.extend(batch.timestamps[first:stop])
-        self._ends.extend([base + end for end in ends] if base else ends)
-        if data:
-            self._parts.append(data)
-            self._starts.append(base)
-            self.size += len(data)
+        part = slice(first, stop)
+        self._parts.append(_Part(batch.offsets[part], batch.timestamps[part], ends, data))
+        self._firsts.append(self._count)
+        self._starts.append(self.size)
+        self._count += stop - first
+        self.size += len(data)
+
+    def offset(self, at: int) -> int:
+        """The offset of a record in its stream."""
+        number = self._part_of(at)
+        return self._parts[number].offsets[at - self._firsts[number]]
 
     def fitting(self, at: int, count: int, bytes_max: int) -> int:
         """How many records from `at` on go into one call: about `count` at most, but one at least.
 
         A few that would be left over go along.
         """
-        most = bisect_right(self._ends, self._start(at) + bytes_max, at) - at
-        left = len(self) - at
+        limit = self._start(at) + bytes_max
+        number = bisect_right(self._starts, limit) - 1
+        room = limit - self._starts[number]
+        most = self._firsts[number] + bisect_right(self._parts[number].ends, room) - at
+        left = self._count - at
         return max(1, min(left if left <= count + count // 4 else count, most))
 
     def records(self, at: int, count: int) -> Records:
         """So many records from `at` on."""
-        low, stop = self._start(at), at + count
-        high = self._ends[stop - 1]
-        ends = array("Q", [end - low for end in self._ends[at:stop]])
-        columns = (self.offsets[at:stop], self._times[at:stop], ends)
-        return Records(columns, list(self._between(low, high)))
+        offsets: list[int] = []
+        times: list[int] = []
+        ends: list[int] = []
+        payloads = []
+        size, number = 0, self._part_of(at)
+        while len(ends) < count:
+            part = self._parts[number]
+            first = at + len(ends) - self._firsts[number]
+            rows = slice(first, first + count - len(ends))
+            stops = part.ends[rows]
+            low = part.ends[first - 1] if first else 0
+            offsets += part.offsets[rows]
+            times += part.times[rows]
+            shift = size - low
+            ends += [shift + end for end in stops] if shift else stops
+            payloads.append(part.data[low : stops[-1]])
+            size += stops[-1] - low
+            number += 1
+        return Records((offsets, times, ends), payloads)
 
     def _start(self, at: int) -> int:
-        return self._ends[at - 1] if at else 0
+        """How many bytes of payloads there are before a record."""
+        number = self._part_of(at)
+        row = at - self._firsts[number]
+        return self._starts[number] + (self._parts[number].ends[row - 1] if row else 0)
 
-    def _between(self, low: int, high: int) -> Iterator[memoryview]:
-        place = bisect_right(self._starts, low) - 1
-        while low < high:
-            start = self._starts[place]
-            part = self._parts[place][low - start : high - start]
-            yield part
-            low += len(part)
-            place += 1
+    def _part_of(self, at: int) -> int:
+        return bisect_right(self._firsts, at) - 1
 
 
 class Records:
     """Records for one call. columns: offsets, timestamps, ends. payload_bytes: of all of them."""
 
     def __init__(
-        self, columns: tuple[array[int], array[int], array[int]], payloads: Sequence[memoryview]
+        self, columns: tuple[list[int], list[int], list[int]], payloads: Sequence[memoryview]
     ) -> None:
         self._columns, self._payloads = columns, payloads
         self.count = len(columns[0])
@@ -154,29 +178,21 @@ class Records:
     def write(self, memory: memoryview) -> None:
         """Lay them out as above in a memory of their size."""
         offsets, times, ends = self._columns
-        at = 0
+        count = self.count
         # Where payloads end in 32 bits: a memory has no more, and this is not called without room.
-        for column in (offsets, times, array("I", ends)):
-            data = _little(column)
-            memory[at : at + len(data)] = data
-            at += len(data)
+        struct.pack_into(f"<{count}Q{count}q{count}I", memory, 0, *offsets, *times, *ends)
+        at = RECORD_COLUMN_BYTES * count
         for part in self._payloads:
             memory[at : at + len(part)] = part
             at += len(part)
 
 
-def _little(column: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column.tobytes()
+class RowToChange(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One change that a module asks for. row: None where it goes."""
 
-
-class RowToChange(NamedTuple):
-    """One change that a module asks for. table: its number. row: None where it goes."""
-
-    table: int
+    table: ClassVar[int]
     key: Any
-    row: Row | None
+    row: Any
 
 
 # What decoders, and rows with rules of their own, raise for bytes that they do not like.
@@ -190,11 +206,9 @@ class ResultDecoder:
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tuple(tables)
-        kinds = [_change_type(each, number) for number, each in enumerate(tables)]
-        self._numbers = {kind: number for number, kind in enumerate(kinds)}
-        kind: Any = Union[tuple(kinds)]  # noqa: UP007
+        kind: Any = Union[tuple(starmap(_change_type, enumerate(tables)))]  # noqa: UP007
         changes: Any = Annotated[list[kind], msgspec.Meta(max_length=CHANGES_MAX)]
-        self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(changes)
+        self._decoder: msgspec.msgpack.Decoder[list[RowToChange]] = msgspec.msgpack.Decoder(changes)
 
     def decode(self, data: bytes) -> list[RowToChange]:
         """The changes that a result asks for; `BadResultError` where it is none."""
@@ -204,38 +218,47 @@ class ResultDecoder:
             raise BadResultError(f"a result of {len(data)} bytes; at most {RESULT_BYTES_MAX}")
         try:
             # msgspec takes no memory for a size that the bytes that are left cannot have.
-            return list(map(self._change, self._decoder.decode(data)))
+            changes = self._decoder.decode(data)
+            for each in changes:
+                self._make_row(each)
         except _REFUSALS as error:
             raise BadResultError(f"no list of [table, key, row]: {error}") from error
+        return changes
 
-    def _change(self, found: Any) -> RowToChange:
-        number, key = self._numbers[type(found)], found.key
-        table = self._tables[number]
+    def _make_row(self, found: RowToChange) -> None:
+        """Make the row of what was decoded of it."""
+        table = self._tables[found.table]
         if found.row is None:
-            table.encode_key(key)
-            return RowToChange(number, key, None)
-        row = table.row.make(found.row)
+            table.encode_key(found.key)
+            return
+        found.row = row = table.row.make(found.row)
         own = table.key_of(row)
-        if key != own or type(key) is not type(own):
-            raise BadResultError(f"table {table.name}: row {own!r:.200} under the key {key!r:.200}")
-        return RowToChange(number, key, row)
+        if found.key != own or type(found.key) is not type(own):
+            raise BadResultError(
+                f"table {table.name}: row {own!r:.200} under the key {found.key!r:.200}"
+            )
 
 
-def _change_type(table: Table, number: int) -> type[msgspec.Struct]:
+def _change_type(number: int, table: Table) -> type[RowToChange]:
     """A change of one table, which is told from others by its first element."""
     types = [each.type for each in msgspec.structs.fields(table.row.type)]
     by_name = dict(zip(table.row.fields, types, strict=True))
     keys = tuple(by_name[name] for name in table.key)
-    return msgspec.defstruct(
+    made: Any = msgspec.defstruct(
         f"Change{number}",
         [
             ("key", keys[0] if table.is_single else tuple[keys]),  # type: ignore[valid-type]
             ("row", Union[tuple[tuple(types)], None]),  # type: ignore[misc]  # noqa: UP007
         ],
+        bases=(RowToChange,),
+        namespace={"table": number},
         tag=number,
         array_like=True,
         forbid_unknown_fields=True,
+        gc=False,
     )
+    change: type[RowToChange] = made
+    return change
 
 
 def kept_state(map_: Map, initial: bytes) -> bytes:

@@ -1,15 +1,12 @@
 """Running WebAssembly modules: what they may be, and calls, each in a new instance.
 
-Owns the settings of wasmtime. Everything is off whose result depends on the processor or on time:
-threads, relaxed SIMD, WASI; NaN has one form. A module that takes too long or too much stops, and
-all that it did in that call is gone with its instance. Fuel is counted by wasmtime: the same module
-takes the same fuel for the same records, on every machine with the same version of wasmtime.
+A module that takes too long or too much stops, and all that it did in that call is gone with its
+instance.
 """
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Final, NamedTuple
 
 import wasmtime
@@ -23,11 +20,9 @@ from transit.views.errors import (
     TrapError,
 )
 from transit.views.modules.abi import RECORD_COLUMN_BYTES, RESULT_BYTES_MAX, Records
+from transit.views.modules.engines import TABLE_ELEMENTS_MAX, TABLES_MAX, Compiled
 
 MODULE_BYTES_MAX: Final = 512 * 1024
-STACK_BYTES_MAX: Final = 512 * 1024
-TABLES_MAX: Final = 4
-TABLE_ELEMENTS_MAX: Final = 10_000
 # By the number of a section: what it has, and how many of that a module may have. Each is work for
 # the compiler, or for every call.
 _SECTIONS: Final = {
@@ -36,12 +31,6 @@ _SECTIONS: Final = {
     11: ("data segments", 10_000),
 }  # fmt: skip
 _HEADER: Final = b"\0asm\1\0\0\0"
-_OFF: Final = (
-    "wasm_threads", "shared_memory", "wasm_relaxed_simd", "wasm_memory64", "wasm_multi_memory",
-    "wasm_exceptions", "wasm_function_references", "wasm_gc", "wasm_component_model",
-    "wasm_stack_switching", "wasm_custom_page_sizes", "wasm_wide_arithmetic",
-    "parallel_compilation",
-)  # fmt: skip
 _SIGNATURES: Final = {
     "alloc": (["i32"], ["i32"]),
     "apply": (["i32"] * 5, ["i64"]),
@@ -58,20 +47,6 @@ class Called(NamedTuple):
     fuel: int
 
 
-@cache
-def _engine() -> wasmtime.Engine:
-    config = wasmtime.Config()
-    for name in _OFF:
-        # Versions that do not know one of them have it off.
-        if hasattr(wasmtime.Config, name):
-            setattr(config, name, False)
-    config.wasm_relaxed_simd_deterministic = True
-    config.cranelift_nan_canonicalization = True
-    config.consume_fuel = True
-    config.max_wasm_stack = STACK_BYTES_MAX
-    return wasmtime.Engine(config)
-
-
 class Machine:
     """Runs one module. state_initial: what it keeps before the first record. Safe for threads.
 
@@ -82,12 +57,11 @@ class Machine:
     def __init__(self, module: bytes, fuel: int, memory_bytes_max: int) -> None:
         self.fuel, self.memory_bytes_max = fuel, memory_bytes_max
         _check_counts(module)
-        self._engine = _engine()
         try:
-            self._module = wasmtime.Module(self._engine, module)
+            self._compiled = Compiled(module)
         except wasmtime.WasmtimeError as error:
             raise InvalidInputError(f"no module: {_told(error)}") from None
-        self._has_state = _check_exports(self._module)
+        self._has_state = _check_exports(self._compiled.module)
         self._place = 0
         self.state_initial = b""
         try:
@@ -96,22 +70,27 @@ class Machine:
             raise InvalidInputError(f"the module cannot begin: {error}") from None
 
     def _begin(self) -> None:
-        run = self._run(self.fuel)
-        if self._has_state:
-            self._place, size = run.place("state", run.call("state"))
-            self.state_initial = bytes(run.memory(self._place, size))
+        with self._compiled.store() as (store, module):
+            run = self._run(store, module, self.fuel)
+            if self._has_state:
+                self._place, size = run.place("state", run.call("state"))
+                self.state_initial = bytes(run.memory(self._place, size))
 
     def call(self, state: bytes, records: Records, fuel: int) -> Called:
         """Give it records. state: what it kept.
 
         `ModuleError` where it does not answer within `fuel`; what it kept is then as before.
         """
-        count, size = records.count, records.size
+        size = records.size
         if size > self.memory_bytes_max:
             raise OutOfMemoryError(
                 f"{size} bytes of records, in a memory of at most {self.memory_bytes_max}"
             )
-        run = self._run(fuel)
+        with self._compiled.store() as (store, module):
+            return self._call(self._run(store, module, fuel), state, records)
+
+    def _call(self, run: _Run, state: bytes, records: Records) -> Called:
+        count, size = records.count, records.size
         if state != self.state_initial:
             run.memory(self._place, len(state))[:] = state
         meta = run.alloc(size)
@@ -127,8 +106,7 @@ class Machine:
         result = bytes(run.memory(place, size))
         return Called(result, bytes(run.memory(self._place, len(state))), run.used())
 
-    def _run(self, fuel: int) -> _Run:
-        store = wasmtime.Store(self._engine)
+    def _run(self, store: wasmtime.Store, module: wasmtime.Module, fuel: int) -> _Run:
         store.set_limits(
             memory_size=self.memory_bytes_max,
             table_elements=TABLE_ELEMENTS_MAX,
@@ -136,11 +114,11 @@ class Machine:
             tables=TABLES_MAX,
             memories=1,
         )
-        return _Run(store, self._module, fuel)
+        return _Run(store, module, fuel)
 
 
 class _Run:
-    """One instance of a module, for one call."""
+    """One instance of a module, for one call; good as long as its store is."""
 
     def __init__(self, store: wasmtime.Store, module: wasmtime.Module, fuel: int) -> None:
         self._store, self._fuel = store, fuel
