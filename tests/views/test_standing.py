@@ -129,6 +129,46 @@ def test_a_savepoint_far_beyond_keeps_none_of_the_others_from_being_written(
         assert again.savepoints(stream) == (2, 3)
 
 
+@pytest.mark.parametrize("other", [1, 2, 3], ids=["earlier", "the same", "twice earlier"])
+def test_a_savepoint_that_another_writes_meanwhile_keeps_none_from_being_written(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch, other: int
+) -> None:
+    stream = filled(log, "a", "b")
+    view, beside = views.open(log, last_value), views.open(log, last_value, savepoint_records=1)
+    save, stops = view._keeper.save, iter([1] if other == 1 else [2] if other == 2 else [1, 2])
+    if other == 3:
+        stream.append(b'{"value":"c"}')
+
+    def late(*given: Any) -> Any:
+        for stop in stops:
+            beside.of(stream, stop)
+            break
+        return save(*given)
+
+    monkeypatch.setattr(view._keeper, "save", late)
+    saved = view.save(stream)
+    assert saved.root == fold_again(log, stream)
+    assert view.savepoints(stream)[-1] == len(stream) == saved.position
+    cold = views.open(log, last_value)
+    assert cold.savepoints(stream) == view.savepoints(stream)
+    assert cold.verify(stream).ok
+
+
+def test_a_savepoint_that_is_always_too_late_is_told(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = filled(log, "a")
+    view = views.open(log, last_value)
+
+    def taken(*given: Any) -> Any:
+        raise transit.ConflictError("another is there")
+
+    monkeypatch.setattr(view._keeper, "save", taken)
+    with pytest.raises(transit.ConflictError, match="another is there"):
+        view.save(stream)
+    assert view.of(stream).position == 1
+
+
 def test_a_pack_of_a_newer_version_is_folded_again(log: transit.Log) -> None:
     stream = filled(log, "a", "b")
     view = views.open(log, last_value)

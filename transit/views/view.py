@@ -47,6 +47,8 @@ PERSIST: Final = ("logged", "stateful", "ephemeral")
 Check = Callable[[], None]
 """Asked whether to go on: it raises where not."""
 _HELD_MAX: Final = 64
+_SAVES_MAX: Final = 16
+"""So often a savepoint is tried that other processes write before."""
 _SHARED_MAX: Final = 1024
 
 
@@ -412,17 +414,22 @@ class View:
             )
 
         new = NewNodes(order, fresh, below, self._recorded.places)
-        try:
-            layout = self._keeper.save(stream, new, make)
-        except ConflictError:
-            # Another process was first: what it wrote is this state, or one further on.
-            self._asked.discard(stream.uid)
-            if self._newest_point(stream) < settled.position:
-                raise
-        else:
-            self._recorded.learn(layout.places)
-            self._recorded.keep({each: fresh[each] for each in order})
-            self._about.add((stream.uid, settled.position, last))
+        for left in reversed(range(_SAVES_MAX)):
+            try:
+                layout = self._keeper.save(stream, new, make)
+            except ConflictError:
+                # Another process was first. What it wrote is this state or one further on; or it
+                # is an earlier one, and this one comes after it.
+                self._asked.discard(stream.uid)
+                if self._newest_point(stream) >= settled.position:
+                    break
+                if not left:
+                    raise
+            else:
+                self._recorded.learn(layout.places)
+                self._recorded.keep({each: fresh[each] for each in order})
+                self._about.add((stream.uid, settled.position, last))
+                break
         settled.is_saved, self.unsaved = True, None
 
     def _again(self, stream: Stream, position: int, root: bytes) -> dict[bytes, bytes]:
