@@ -166,6 +166,45 @@ def test_two_of_one_name_are_not_both_done(log: transit.Log) -> None:
     assert [record.payload.decode() for record in results] == [first.id, change.id]
 
 
+def test_two_of_one_name_whose_first_batches_meet_are_not_both_done(log: transit.Log) -> None:
+    stream = log.create("s")
+    fill(stream, [1, 2], [3])
+    results = log.create("results")
+    one, two = (views.open(log, put_all).changes(stream, "sub") for _ in range(2))
+    first, second = next(one), next(two)
+
+    def meet() -> None:
+        with log.batch() as late:
+            _write(late, results, second)
+            with log.batch() as early:
+                _write(early, results, first)
+
+    with pytest.raises(transit.ConflictError):
+        meet()
+    assert [record.payload.decode() for record in results] == [first.id]
+    assert next(views.open(log, put_all).changes(stream, "sub")).id != first.id
+
+
+def test_a_first_batch_that_is_left_leaves_the_subscriber_where_it_was(log: transit.Log) -> None:
+    stream = log.create("s")
+    fill(stream, [1, 2])
+    view = views.open(log, put_all)
+    results = log.create("results")
+    first = next(view.changes(stream, "sub"))
+
+    def leave() -> None:
+        with log.batch() as batch:
+            _write(batch, results, first)
+            raise OSError("unplugged")
+
+    with pytest.raises(OSError, match="unplugged"):
+        leave()
+    assert not len(results)
+    assert [each.position for each in view.subscribers(stream)] in ([], [0])
+    again = next(view.changes(stream, "sub"))
+    assert (again.id, again.is_repeated) == (first.id, False)
+
+
 def test_an_effect_that_fails_is_repeated_under_the_same_id(log: transit.Log) -> None:
     stream = log.create("s")
     fill(stream, [1, 2])

@@ -19,7 +19,7 @@ They are the subscriber's history: a rebase, an export and a restore take them a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -30,6 +30,7 @@ from transit import (
     CorruptError,
     InvalidInputError,
     NotFoundError,
+    StagedStream,
     Stream,
     WriteBatch,
 )
@@ -269,6 +270,7 @@ class Subscription:
     def _write(self, place: Place, batch: WriteBatch | None, durability: str | None) -> None:
         payload = msgspec.json.encode(place)
         if batch is not None:
+            self._made()
             self._stage(batch, payload)
         else:
             try:
@@ -283,11 +285,24 @@ class Subscription:
         if self._records is None and self._own in self._layer:
             self._records = self._layer.stream(self._own)
         if self._records is None:
-            metadata: dict[str, Any] = {"about_uid": self._stream.uid}
-            made = batch.create(self._own, metadata, "json", layer=LAYER)
+            made = self._make(batch)
             batch.append(made, payload)
         else:
             batch.append(self._records, payload, expect=self._next)
+
+    def _make(self, batch: WriteBatch) -> StagedStream:
+        metadata: dict[str, Any] = {"about_uid": self._stream.uid}
+        return batch.create(self._own, metadata, "json", layer=LAYER)
+
+    def _made(self) -> None:
+        """Have the subscriber's stream, for a batch of somebody else's.
+
+        Were it made there, and by another process too, the batch would end with
+        `AlreadyExistsError`, which says nothing of changes.
+        """
+        if self._records is None and self._own not in self._layer:
+            with suppress(AlreadyExistsError), self._view.log.batch(durability="os") as own:
+                self._make(own)
 
     def _decoded(self, payload: bytes) -> Place:
         try:
