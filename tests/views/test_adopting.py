@@ -88,6 +88,28 @@ def test_equal_code_takes_over_and_goes_on(persist: str, log: transit.Log) -> No
     assert cold.of(stream).root == new.of(stream).root
 
 
+def test_two_processes_that_take_over_at_once_have_each_savepoint_once(
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = filled(log)
+    old = views.open(log, first, savepoint_records=10)
+    old.of(stream)
+    new, beside = views.open(log, same), views.open(log, same, savepoint_records=10)
+    save, stops = new._keeper.save, iter([20, 40])
+
+    def late(*given: Any) -> Any:
+        for stop in stops:
+            beside.of(stream, stop)
+            break
+        return save(*given)
+
+    monkeypatch.setattr(new._keeper, "save", late)
+    assert views.adopt(old, new, stream).positions == (50,)
+    for view in (new, views.open(log, same)):
+        assert view.savepoints(stream) == (10, 20, 30, 40, 50)
+        assert view.verify(stream).ok
+
+
 @pytest.mark.parametrize("program", [other_at_last, raises])
 def test_other_code_takes_nothing_over(program: views.Reducer, log: transit.Log) -> None:
     stream = filled(log)

@@ -214,11 +214,15 @@ class View:
 
     def take_over(self, old: View, stream: Stream) -> tuple[int, ...]:
         """Write the savepoints of another view as this one's; the positions of those written."""
+        written = []
         with self._lock:
-            points = old.points(stream)
-            for point in points:
-                self._keeper.save(stream, NewNodes((), {}, {}, {}), partial(_as_it_is, point))
-            return tuple(each.next for each in points)
+            for point in old.points(stream):
+                save = partial(
+                    self._keeper.save, stream, NewNodes((), {}, {}, {}), partial(_as_it_is, point)
+                )
+                if self._saved_after_others(stream, point.next, save) is not None:
+                    written.append(point.next)
+        return tuple(written)
 
     def sources(self, stream: Stream, stop: int) -> Iterator[tuple[Stream, int]]:
         """The streams that `stream` descends from, and how many of its first `stop` records each
@@ -414,23 +418,31 @@ class View:
             )
 
         new = NewNodes(order, fresh, below, self._recorded.places)
+        save = partial(self._keeper.save, stream, new, make)
+        layout = self._saved_after_others(stream, settled.position, save)
+        if layout is not None:
+            self._recorded.learn(layout.places)
+            self._recorded.keep({each: fresh[each] for each in order})
+            self._about.add((stream.uid, settled.position, last))
+        settled.is_saved, self.unsaved = True, None
+
+    def _saved_after_others(
+        self, stream: Stream, position: int, save: Callable[[], Layout]
+    ) -> Layout | None:
+        """What writing a savepoint comes to; None where another process wrote one that is as far.
+
+        One that is not so far does not matter: this one comes after it.
+        """
         for left in reversed(range(_SAVES_MAX)):
+            if self._newest_point(stream) >= position:
+                break
             try:
-                layout = self._keeper.save(stream, new, make)
+                return save()
             except ConflictError:
-                # Another process was first. What it wrote is this state or one further on; or it
-                # is an earlier one, and this one comes after it.
                 self._asked.discard(stream.uid)
-                if self._newest_point(stream) >= settled.position:
-                    break
                 if not left:
                     raise
-            else:
-                self._recorded.learn(layout.places)
-                self._recorded.keep({each: fresh[each] for each in order})
-                self._about.add((stream.uid, settled.position, last))
-                break
-        settled.is_saved, self.unsaved = True, None
+        return None
 
     def _again(self, stream: Stream, position: int, root: bytes) -> dict[bytes, bytes]:
         """All nodes of a state, folded from the first record on."""
