@@ -17,8 +17,7 @@ from tests.cli.shell import transit as command
 from transit import views
 from transit.views.histories import last_digest
 from transit.views.pack import decode_pack
-from transit.views.savepoints import LogKeeper, MemoryKeeper
-from transit.views.view import PERSIST
+from transit.views.savepoints import PERSIST, LogKeeper, MemoryKeeper
 
 COUNT = 120
 Change = Callable[[transit.Stream], dict[str, Any]]

@@ -26,6 +26,7 @@ from transit import (
     AlreadyExistsError,
     ConflictError,
     CorruptError,
+    InvalidInputError,
     Log,
     NotFoundError,
     StoreUnavailableError,
@@ -316,6 +317,20 @@ class CacheKeeper(LogKeeper):
             self._cache.put(_file(NodePlace(source, number, 0)), pack)
         self._write(stream, None, "", 0, (), make(layout))
         return layout
+
+
+PERSIST: Final = ("logged", "stateful", "ephemeral")
+
+
+def keeper_of(log: Log, spec: Spec, persist: str) -> Keeper:
+    """Where the savepoints of a view are kept; `InvalidInputError` for no such place."""
+    if persist == "ephemeral":
+        return MemoryKeeper()
+    if persist == "logged":
+        return LogKeeper(log, spec)
+    if persist == "stateful":
+        return CacheKeeper(log, spec)
+    raise InvalidInputError(f"persist {persist!r}: not one of {', '.join(PERSIST)}")
 
 
 _DERIVED: Final[dict[str, str | bool]] = {"derived": True}

@@ -28,22 +28,13 @@ from transit.views.nodes import RecordedNodes, StateNodes, all_nodes, unrecorded
 from transit.views.overlay import RowChange
 from transit.views.pack import Layout
 from transit.views.reducing import Folding, Program
-from transit.views.savepoints import (
-    CacheKeeper,
-    Keeper,
-    LogKeeper,
-    MemoryKeeper,
-    NewNodes,
-    Savepoint,
-    newest,
-)
+from transit.views.savepoints import NewNodes, Savepoint, keeper_of, newest
 from transit.views.state import State
 from transit.views.subscribing import Change, SubscriberStatus, Subscription, subscribers
 from transit.views.verifying import Verified, verified
 
 RECORDS_MAX: Final = 10_000
 """Records between two savepoints: so many are folded again for any offset, at most."""
-PERSIST: Final = ("logged", "stateful", "ephemeral")
 Check = Callable[[], None]
 """Asked whether to go on: it raises where not."""
 _HELD_MAX: Final = 64
@@ -63,7 +54,7 @@ class View:
         self.log, self.program, self.persist = log, program, persist
         self.unsaved: TransitError | None = None
         self._records_max = records_max
-        self._keeper = _keeper(log, program, persist)
+        self._keeper = keeper_of(log, program.spec, persist)
         self._recorded = RecordedNodes(self._keeper.read_pack)
         # The newest state of each stream that was used lately.
         self._held: OrderedDict[str, Settled] = OrderedDict()
@@ -459,16 +450,6 @@ class View:
 
 def _as_it_is(point: Savepoint, _: Layout) -> Savepoint:
     return point
-
-
-def _keeper(log: Log, program: Program, persist: str) -> Keeper:
-    if persist == "ephemeral":
-        return MemoryKeeper()
-    if persist == "logged":
-        return LogKeeper(log, program.spec)
-    if persist == "stateful":
-        return CacheKeeper(log, program.spec)
-    raise InvalidInputError(f"persist {persist!r}: not one of {', '.join(PERSIST)}")
 
 
 def _stop_of(stream: Stream, at: int | None, time: datetime | int | None) -> int:

@@ -25,9 +25,10 @@ from transit.server.service import Service
 from transit.server.views.declared import check_programs, may_read, no_view
 from transit.views.loading import Declared
 from transit.views.opening import open as open_view
+from transit.views.savepoints import PERSIST
 from transit.views.state import State
 from transit.views.stopping import Stop
-from transit.views.view import PERSIST, View
+from transit.views.view import View
 
 if TYPE_CHECKING:
     from transit.views.loops.running import Runner
