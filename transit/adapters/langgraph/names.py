@@ -8,7 +8,7 @@ BLAKE3. The metadata have the id; they stay when a thread is deleted.
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Final
 
@@ -57,7 +57,7 @@ def first_metadata(thread_id: str) -> dict[str, Scalar]:
     return {
         "adapter": ADAPTER,
         FORMAT_KEY: FORMAT,
-        "library": f"langgraph-checkpoint {version('langgraph-checkpoint')}",
+        "library": f"langgraph-checkpoint {_version()}",
         THREAD: thread_id,
         "task_id": thread_id,
         "trace_kind": "thread",
@@ -65,6 +65,12 @@ def first_metadata(thread_id: str) -> dict[str, Scalar]:
         "reason": "",
         "created_at": time.time_ns(),
     }
+
+
+@cache
+def _version() -> str:
+    # It looks for a file each time, which takes as long as several steps of a thread.
+    return version("langgraph-checkpoint")
 
 
 def fork_metadata(thread_id: str, of: int, starts: int, kind: str) -> dict[str, Scalar]:
