@@ -29,10 +29,6 @@ from rigs.kills.yard import Yard
 
 # Steps that a writer tries after the first that failed.
 STUBBORN: Final = 10
-# Disks that may stay whole, one after another: on a busy machine a file system finds blocks that it
-# gave up before they are taken from it.
-_WHOLE_MAX: Final = 10
-_UNHARMED: Final = "nothing failed"
 _LOCAL: Final = 2
 _AFTER: Final = "after"
 _WORDS: Final = ("OutcomeUnknownError", "PoisonedError", "SyncFailedError", "StoreUnavailableError")
@@ -84,7 +80,7 @@ def _told_right(lines: list[Line], said_in: Path) -> list[str]:
         if path.read_text() != "0":
             problems.append(f"{path.read_text()} steps acknowledged that began after an error")
     if not failed:
-        problems.append(_UNHARMED)
+        problems.append("nothing failed")
     return problems
 
 
@@ -145,14 +141,6 @@ def _break(broken: BreakingDisk, yard: Yard, said_in: Path, seed: int, plant: st
 
 def play(yard: Yard, kind: FileSystem, seed: int, plant: str = "") -> Tally:
     """Break one disk; `seed` decides how many processes write: one on two of three disks."""
-    for _ in range(_WHOLE_MAX):
-        tally = _play(yard, kind, seed, plant)
-        if tally.problems != [_UNHARMED]:
-            break
-    return tally
-
-
-def _play(yard: Yard, kind: FileSystem, seed: int, plant: str) -> Tally:
     folder = scratch()
     said_in = folder / "said"
     said_in.mkdir()

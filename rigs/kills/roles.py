@@ -27,8 +27,6 @@ from transit.format.digest import digest
 # The stream that all writers share; each has one of its own too.
 SHARED_STREAM: Final = "all"
 WRITERS: Final = ("w0", "w1", "w2", "w3")
-# So many steps are tried on a disk that is to break and does not.
-_UNHARMED_MAX: Final = 400
 SETTINGS: Final = transit.Settings(
     seal_bytes=48 * 1024, block_bytes=4096, flush_interval_ms=5, lock_timeout_s=60
 )
@@ -142,8 +140,6 @@ class Program:
                 self.late += failed
                 if self._lot.random() < self._rests:
                     time.sleep(self._lot.random() * 0.008)
-                if self._stubborn and not failed and self._number > _UNHARMED_MAX:
-                    return
             except transit.TransitError as error:
                 self._mouth.refused(self._number, error)
                 self._number += 1
