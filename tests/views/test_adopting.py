@@ -11,6 +11,8 @@ import pytest
 import transit
 from transit import views
 
+from .meeting import save_first
+
 
 class Row(msgspec.Struct, frozen=True):
     """A row."""
@@ -95,15 +97,7 @@ def test_two_processes_that_take_over_at_once_have_each_savepoint_once(
     old = views.open(log, first, savepoint_records=10)
     old.of(stream)
     new, beside = views.open(log, same), views.open(log, same, savepoint_records=10)
-    save, stops = new._keeper.save, iter([20, 40])
-
-    def late(*given: Any) -> Any:
-        for stop in stops:
-            beside.of(stream, stop)
-            break
-        return save(*given)
-
-    monkeypatch.setattr(new._keeper, "save", late)
+    save_first(monkeypatch, new, beside, stream, [20, 40])
     assert views.adopt(old, new, stream).positions == (50,)
     for view in (new, views.open(log, same)):
         assert view.savepoints(stream) == (10, 20, 30, 40, 50)

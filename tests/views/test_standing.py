@@ -15,6 +15,8 @@ from transit import views
 from transit.views.pack import MAGIC
 from transit.views.savepoints import Savepoint
 
+from .meeting import save_first
+
 
 class Row(msgspec.Struct, frozen=True):
     """A row whose value is given as it comes."""
@@ -129,23 +131,13 @@ def test_a_savepoint_far_beyond_keeps_none_of_the_others_from_being_written(
         assert again.savepoints(stream) == (2, 3)
 
 
-@pytest.mark.parametrize("other", [1, 2, 3], ids=["earlier", "the same", "twice earlier"])
+@pytest.mark.parametrize("stops", [[1], [3], [1, 2]], ids=["earlier", "the same", "twice earlier"])
 def test_a_savepoint_that_another_writes_meanwhile_keeps_none_from_being_written(
-    log: transit.Log, monkeypatch: pytest.MonkeyPatch, other: int
+    log: transit.Log, monkeypatch: pytest.MonkeyPatch, stops: list[int]
 ) -> None:
-    stream = filled(log, "a", "b")
+    stream = filled(log, "a", "b", "c")
     view, beside = views.open(log, last_value), views.open(log, last_value, savepoint_records=1)
-    save, stops = view._keeper.save, iter([1] if other == 1 else [2] if other == 2 else [1, 2])
-    if other == 3:
-        stream.append(b'{"value":"c"}')
-
-    def late(*given: Any) -> Any:
-        for stop in stops:
-            beside.of(stream, stop)
-            break
-        return save(*given)
-
-    monkeypatch.setattr(view._keeper, "save", late)
+    save_first(monkeypatch, view, beside, stream, stops)
     saved = view.save(stream)
     assert saved.root == fold_again(log, stream)
     assert view.savepoints(stream)[-1] == len(stream) == saved.position

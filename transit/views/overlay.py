@@ -107,6 +107,9 @@ class WritableTable(TableState):
         data = self._checked(row)
         key = self._key_of(row)
         self._check_room(key, row, data)
+        self._write(key, row, data)
+
+    def _write(self, key: Any, row: Row, data: bytes) -> None:
         if self._is_watched:
             self._look(key, row)
         self._now[key] = row
@@ -140,13 +143,10 @@ class WritableTable(TableState):
 
     def write(self, key: Any, row: Row | None, data: bytes | None) -> None:
         """Put a row that was looked at by `checked`, or remove it where it is None."""
-        if row is None:
+        if row is None or data is None:
             self.delete(key)
-            return
-        if self._is_watched:
-            self._look(key, row)
-        self._now[key] = row
-        self._written[key] = data
+        else:
+            self._write(key, row, data)
 
     def insert(self, row: Row) -> Row:
         """Add a row with a new key, and return it; `AlreadyExistsError` where there is one.
