@@ -47,7 +47,7 @@ def _findings(context: Session, write: bool) -> Iterator[Found]:
     context.check_folder("doctor")
     path = context.store()
     if is_url(path):
-        yield from _remote(context, path, "", write)
+        yield from _remote(context, path, "", write, context.storage_options(path))
         return
     if not os.path.isdir(path):
         yield Found("folder", "fail", f"{path} is not there", "transit config")
@@ -66,7 +66,8 @@ def _findings(context: Session, write: bool) -> Iterator[Found]:
         if context.remote() is None:
             yield Found("remote", "unknown", "none is configured: one disk has it all", "--remote")
         else:
-            yield from _remote(context, context.required_remote(), path, write)
+            address = context.required_remote()
+            yield from _remote(context, address, path, write, context.storage_options(address))
             yield from _replicas(context, path, write)
     finally:
         if log is not None:
@@ -82,20 +83,19 @@ def _replicas(context: Session, path: str, write: bool) -> Iterator[Found]:
 
 
 def _remote(
-    context: Session, address: str, path: str, write: bool, options: Options | None = None
+    context: Session, address: str, path: str, write: bool, options: Options | None
 ) -> Iterator[Found]:
-    """Everything about one remote. options: what fsspec is given; None: what is configured."""
+    """Everything about one remote. options: what fsspec is given."""
     settings = context.configuration.settings
-    given = context.storage_options(address) if options is None else options
     try:
-        store = transit.open_store(address, given, settings.remote_timeout_s)
+        store = transit.open_store(address, options, settings.remote_timeout_s)
     except TransitError as error:
         yield Found("remote", "fail", str(error), "transit config")
         return
     try:
         yield from remote_findings(store, path, write)
         if path:
-            yield from _published(context, store.url, path, given)
+            yield from _published(context, store.url, path, options)
     finally:
         store.close()
 
