@@ -74,7 +74,7 @@ def described(
         "adapter": adapter,
         "adapter_format": 1,
         "library": package,
-        "library_version": _version(package),
+        "library_version": library_version(package),
     }
     for key, value in ids.items():
         _say(said, key, value, redact, _ID_CHARS_MAX)
@@ -115,7 +115,8 @@ def header(value: object, redact: Redaction | None = None) -> str:
     return plain_text(text[:1024])
 
 
-def _version(package: str) -> str:
+def library_version(package: str) -> str:
+    """The version of a package that is installed, looked for once; "" for one that is not."""
     found = _versions.get(package)
     if found is None:
         try:

@@ -8,14 +8,14 @@ BLAKE3. The metadata have the id; they stay when a thread is deleted.
 from __future__ import annotations
 
 import time
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from typing import Final
 
 from blake3 import blake3
 
 from transit import Scalar
 from transit.adapters.langgraph.records import FORMAT, FORMAT_KEY
+from transit.adapters.naming import library_version
 
 ADAPTER: Final = "langgraph"
 PREFIX: Final = f"{ADAPTER}/"
@@ -57,7 +57,7 @@ def first_metadata(thread_id: str) -> dict[str, Scalar]:
     return {
         "adapter": ADAPTER,
         FORMAT_KEY: FORMAT,
-        "library": f"langgraph-checkpoint {_version()}",
+        "library": f"langgraph-checkpoint {library_version('langgraph-checkpoint')}",
         THREAD: thread_id,
         "task_id": thread_id,
         "trace_kind": "thread",
@@ -65,12 +65,6 @@ def first_metadata(thread_id: str) -> dict[str, Scalar]:
         "reason": "",
         "created_at": time.time_ns(),
     }
-
-
-@cache
-def _version() -> str:
-    # It looks for a file each time, which takes as long as several steps of a thread.
-    return version("langgraph-checkpoint")
 
 
 def fork_metadata(thread_id: str, of: int, starts: int, kind: str) -> dict[str, Scalar]:
