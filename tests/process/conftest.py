@@ -1,8 +1,9 @@
-"""Child processes and paths for the tests of clocks, forks, signals and exits."""
+"""Child processes for tests of clocks, forks, signals and exits; a pause of the collector."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -51,3 +52,12 @@ def run() -> Iterator[Run]:
             os.killpg(child.pid, signal.SIGKILL)
         with child:
             child.wait()
+
+
+@pytest.fixture
+def nothing_is_collected() -> Iterator[None]:
+    """No garbage is collected in a test, but where it does so itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -11,7 +11,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,16 +25,10 @@ from transit.store import open_store
 from transit.testing.doors import FaultDoor
 from transit.verify.findings import Ledger
 
+pytestmark = pytest.mark.usefixtures("nothing_is_collected")
+
 Run = Callable[..., str]
 QUICK = transit.Settings(flush_interval_ms=5, remote_timeout_s=0.3, publish_interval_s=60.0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_collected() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 class Held:

@@ -28,18 +28,12 @@ from transit import fleet
 from transit.log.blocks import BlockCache
 from transit.store import open_store, s3, sessions
 
+pytestmark = pytest.mark.usefixtures("nothing_is_collected")
+
 TIMES = 3
 # A queue and its thread, which know each other; they hold nothing else once they are closed.
 SMALL = {"transit.handle.promises.Callbacks", "transit.handle.background.Worker"}
 DEADLINE_S = 60.0
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_collected() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def left_by(work: Callable[[], object]) -> dict[str, int]:
